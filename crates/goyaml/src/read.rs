@@ -1,0 +1,487 @@
+//! Pure: text to nodes.
+//!
+//! The text is split into documents, each is parsed into events, and the events are put together:
+//! types settled, aliases and merge keys expanded, duplicate keys refused.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use granit_parser::{Event, Options, Parser, ScalarStyle, Span};
+
+use crate::error::ReadError;
+use crate::node::{Entry, Mapping, Node, NodeKind, Scalar, Sequence, Text};
+use crate::scalar::{Tag, resolve, yaml11_bool};
+
+/// How to read. The default is how kustomize reads resources.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ReadOptions {
+    /// Which words are booleans.
+    pub booleans: Booleans,
+    /// What to do with a key that stands twice in a map.
+    pub duplicate_keys: DuplicateKeys,
+    /// What to do with a key that is no string.
+    pub keys: Keys,
+    /// How much is too much.
+    pub limits: Limits,
+}
+
+/// Which words are booleans.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Booleans {
+    /// `true` and `false` alone, as go-yaml v3 reads.
+    #[default]
+    Yaml12,
+    /// `yes`, `no`, `on`, `off`, `y` and `n` too, as sigs.k8s.io/yaml reads.
+    Yaml11,
+}
+
+/// What to do with a key that stands twice in a map.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum DuplicateKeys {
+    /// An error that names both lines.
+    #[default]
+    Refuse,
+    /// The later value counts.
+    LastWins,
+}
+
+/// What to do with a key that is no string (`1:`, `true:`).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Keys {
+    /// An error.
+    #[default]
+    StringsOnly,
+    /// Its text is the key.
+    AsText,
+}
+
+/// How much is too much, so that a small text cannot become a large tree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of text.
+    pub bytes: usize,
+    /// Nodes of one document, with everything its aliases expand to.
+    pub nodes: usize,
+    /// Levels of nesting, with everything its aliases expand to.
+    pub depth: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            bytes: 64 << 20,
+            nodes: 2_000_000,
+            depth: 200,
+        }
+    }
+}
+
+/// Reads all documents of a text. Empty ones are left out.
+pub fn read(text: &str, options: &ReadOptions) -> Result<Vec<Node>, ReadError> {
+    let limit = options.limits.bytes;
+    if text.len() > limit {
+        return Err(ReadError::Limit {
+            line: 1,
+            what: "bytes",
+            limit,
+        });
+    }
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let text = if text.contains('\r') {
+        Cow::Owned(text.replace("\r\n", "\n"))
+    } else {
+        Cow::Borrowed(text)
+    };
+    let mut documents = Vec::new();
+    for (first_line, document) in split_documents(&text)? {
+        documents.extend(read_document(document, first_line, options)?);
+    }
+    Ok(documents)
+}
+
+/// Splits at lines that begin with `---`, as kustomize does before it parses.
+/// Each part comes with the number of lines before it.
+pub fn split_documents(text: &str) -> Result<Vec<(usize, &str)>, ReadError> {
+    let mut parts = Vec::new();
+    let (mut start, mut first_line) = (0, 0);
+    let (mut at, mut line) = (0, 0);
+    for text_line in text.split_inclusive('\n') {
+        if let Some(rest) = text_line.strip_prefix("---") {
+            let rest = rest.trim();
+            if !(rest.is_empty() || rest.starts_with('#')) {
+                let text = text_line.trim_end().chars().take(80).collect();
+                return Err(ReadError::Separator {
+                    line: line + 1,
+                    text,
+                });
+            }
+            parts.push((first_line, &text[start..at]));
+            start = at + text_line.len();
+            first_line = line + 1;
+        }
+        at += text_line.len();
+        line += 1;
+    }
+    parts.push((first_line, &text[start..]));
+    Ok(parts)
+}
+
+fn read_document(
+    text: &str,
+    first_line: usize,
+    options: &ReadOptions,
+) -> Result<Option<Node>, ReadError> {
+    if text
+        .lines()
+        .all(|line| line.is_empty() || line.starts_with('#'))
+    {
+        return Ok(None);
+    }
+    let mut composer = Composer::new(first_line, options);
+    let mut parser = Parser::new_from_str_with_options(text, parser_options(options.limits));
+    while let Some(event) = parser.next_event() {
+        let (event, span) = event.map_err(|error| ReadError::Syntax {
+            line: first_line + error.marker().line(),
+            message: error.info().to_owned(),
+        })?;
+        if matches!(event, Event::DocumentEnd) {
+            break;
+        }
+        composer.take(event, &span)?;
+    }
+    // A document of comments alone is no document; an explicit `null` is one.
+    let root = composer.root;
+    Ok(root
+        .filter(|node| !matches!(&node.kind, NodeKind::Scalar(scalar) if scalar.text.is_empty())))
+}
+
+fn parser_options(limits: Limits) -> Options {
+    let mut options = Options::default();
+    options.flow_nesting_limit = limits.depth;
+    options.block_nesting_limit = limits.depth;
+    options
+}
+
+/// The size of a node with all below it.
+#[derive(Debug, Clone, Copy, Default)]
+struct Size {
+    nodes: usize,
+    depth: usize,
+}
+
+/// Puts events together. Open collections stand on a stack, so that depth costs no call stack.
+struct Composer<'o> {
+    options: &'o ReadOptions,
+    first_line: usize,
+    open: Vec<Open>,
+    anchors: BTreeMap<usize, (Node, Size)>,
+    root: Option<Node>,
+    nodes: usize,
+}
+
+/// A collection that is not closed yet.
+struct Open {
+    line: usize,
+    anchor: usize,
+    size: Size,
+    content: Content,
+}
+
+enum Content {
+    Sequence(Vec<Node>),
+    Mapping(Fields),
+}
+
+#[derive(Default)]
+struct Fields {
+    entries: Vec<Entry>,
+    /// The line of each entry's key.
+    lines: Vec<usize>,
+    /// Where each key stands, once there are too many to look through.
+    index: BTreeMap<Text, usize>,
+    /// The values of merge keys (`<<`), in order.
+    merges: Vec<Node>,
+    key: Option<Key>,
+}
+
+enum Key {
+    Text(Text, usize),
+    Merge,
+}
+
+/// Up to this many keys, looking through all is faster than an index.
+const INDEX_FROM: usize = 24;
+
+impl<'o> Composer<'o> {
+    fn new(first_line: usize, options: &'o ReadOptions) -> Self {
+        Self {
+            options,
+            first_line,
+            open: Vec::new(),
+            anchors: BTreeMap::new(),
+            root: None,
+            nodes: 0,
+        }
+    }
+
+    fn take(&mut self, event: Event<'_>, span: &Span) -> Result<(), ReadError> {
+        let line = self.first_line + span.start.line();
+        match event {
+            Event::Scalar(text, style, anchor, tag) => {
+                let tag = tag.as_deref().map(|tag| (tag.handle(), tag.suffix()));
+                let scalar = self.scalar(text, style, tag);
+                let is_merge = style == ScalarStyle::Plain && &*scalar.text == "<<";
+                let node = Node {
+                    line: to_line(line),
+                    kind: NodeKind::Scalar(scalar),
+                };
+                self.place(node, Size { nodes: 1, depth: 1 }, anchor, line, is_merge)
+            }
+            Event::SequenceStart(_, anchor, _) => {
+                self.begin(line, anchor, Content::Sequence(Vec::new()))
+            }
+            Event::MappingStart(_, anchor, _) => {
+                self.begin(line, anchor, Content::Mapping(Fields::default()))
+            }
+            Event::SequenceEnd | Event::MappingEnd => self.end(),
+            Event::Alias(id) => {
+                let (node, size) = self
+                    .anchors
+                    .get(&id)
+                    .cloned()
+                    .ok_or(ReadError::Recursion { line })?;
+                self.place(node, size, 0, line, false)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn begin(&mut self, line: usize, anchor: usize, content: Content) -> Result<(), ReadError> {
+        if let Some(Open {
+            content: Content::Mapping(fields),
+            ..
+        }) = self.open.last()
+            && fields.key.is_none()
+        {
+            return Err(ReadError::KeyType {
+                line,
+                key: String::new(),
+            });
+        }
+        self.open.push(Open {
+            line,
+            anchor,
+            size: Size { nodes: 1, depth: 0 },
+            content,
+        });
+        Ok(())
+    }
+
+    fn end(&mut self) -> Result<(), ReadError> {
+        let Some(open) = self.open.pop() else {
+            return Ok(());
+        };
+        let kind = match open.content {
+            Content::Sequence(nodes) => NodeKind::Sequence(nodes.into_iter().collect()),
+            Content::Mapping(fields) => NodeKind::Mapping(fields.close()?),
+        };
+        let size = Size {
+            nodes: open.size.nodes,
+            depth: open.size.depth + 1,
+        };
+        let node = Node {
+            line: to_line(open.line),
+            kind,
+        };
+        self.place(node, size, open.anchor, open.line, false)
+    }
+
+    /// Puts a complete node where it belongs: as key, value, element or root.
+    fn place(
+        &mut self,
+        node: Node,
+        size: Size,
+        anchor: usize,
+        line: usize,
+        is_merge: bool,
+    ) -> Result<(), ReadError> {
+        self.check_size(size, line)?;
+        if anchor > 0 {
+            self.anchors.insert(anchor, (node.clone(), size));
+        }
+        let options = self.options;
+        let Some(open) = self.open.last_mut() else {
+            self.root.get_or_insert(node);
+            return Ok(());
+        };
+        open.size.nodes = open.size.nodes.saturating_add(size.nodes);
+        open.size.depth = open.size.depth.max(size.depth);
+        match &mut open.content {
+            Content::Sequence(nodes) => {
+                nodes.push(node);
+                Ok(())
+            }
+            Content::Mapping(fields) if fields.key.is_none() => {
+                fields.key = Some(if is_merge {
+                    Key::Merge
+                } else {
+                    Key::Text(key_text(&node, line, options)?, line)
+                });
+                Ok(())
+            }
+            Content::Mapping(fields) => fields.insert(node, line, options.duplicate_keys),
+        }
+    }
+
+    fn check_size(&mut self, size: Size, line: usize) -> Result<(), ReadError> {
+        let limits = self.options.limits;
+        // Leaves and aliases add what they bring; a closed collection has been counted by its parts.
+        self.nodes = self
+            .nodes
+            .saturating_add(if size.depth <= 1 { 1 } else { 0 });
+        if self.nodes > limits.nodes || size.nodes > limits.nodes {
+            return Err(ReadError::Limit {
+                line,
+                what: "nodes",
+                limit: limits.nodes,
+            });
+        }
+        if size.depth + self.open.len() > limits.depth {
+            return Err(ReadError::Limit {
+                line,
+                what: "levels of nesting",
+                limit: limits.depth,
+            });
+        }
+        Ok(())
+    }
+
+    fn scalar(&self, text: Cow<'_, str>, style: ScalarStyle, tag: Option<(&str, &str)>) -> Scalar {
+        let tag = match tag {
+            Some(("tag:yaml.org,2002:" | "!!", suffix)) => explicit_tag(suffix, &text),
+            Some(_) => Tag::Str,
+            None if style != ScalarStyle::Plain => Tag::Str,
+            None => self.plain_tag(&text),
+        };
+        Scalar {
+            text: text.into(),
+            tag,
+        }
+    }
+
+    fn plain_tag(&self, text: &str) -> Tag {
+        match resolve(text) {
+            Tag::Str
+                if self.options.booleans == Booleans::Yaml11 && yaml11_bool(text).is_some() =>
+            {
+                Tag::Bool
+            }
+            tag => tag,
+        }
+    }
+}
+
+fn explicit_tag(suffix: &str, text: &str) -> Tag {
+    match suffix {
+        "null" => Tag::Null,
+        "bool" => Tag::Bool,
+        "int" => Tag::Int,
+        "float" => Tag::Float,
+        "timestamp" => Tag::Timestamp,
+        "binary" => Tag::Binary,
+        "str" => Tag::Str,
+        _ => resolve(text),
+    }
+}
+
+fn key_text(node: &Node, line: usize, options: &ReadOptions) -> Result<Text, ReadError> {
+    let Some(scalar) = node.as_scalar() else {
+        return Err(ReadError::KeyType {
+            line,
+            key: String::new(),
+        });
+    };
+    match scalar.tag {
+        Tag::Str | Tag::Binary => Ok(scalar.text.clone()),
+        _ if options.keys == Keys::AsText => Ok(scalar.text.clone()),
+        _ => Err(ReadError::KeyType {
+            line,
+            key: scalar.text.to_string(),
+        }),
+    }
+}
+
+fn to_line(line: usize) -> u32 {
+    u32::try_from(line).unwrap_or(u32::MAX)
+}
+
+impl Fields {
+    fn insert(
+        &mut self,
+        value: Node,
+        line: usize,
+        duplicates: DuplicateKeys,
+    ) -> Result<(), ReadError> {
+        let Some(Key::Text(key, key_line)) = self.key.take() else {
+            return self.merge(value, line);
+        };
+        match self.position(&key) {
+            None => {
+                if self.entries.len() >= INDEX_FROM {
+                    self.index.insert(key.clone(), self.entries.len());
+                }
+                self.entries.push(Entry { key, value });
+                self.lines.push(key_line);
+                Ok(())
+            }
+            Some(at) if duplicates == DuplicateKeys::LastWins => {
+                self.entries[at].value = value;
+                Ok(())
+            }
+            Some(at) => Err(ReadError::DuplicateKey {
+                line: key_line,
+                first: self.lines[at],
+                key: key.to_string(),
+            }),
+        }
+    }
+
+    fn position(&self, key: &str) -> Option<usize> {
+        let unindexed = self.entries.iter().take(INDEX_FROM);
+        unindexed
+            .into_iter()
+            .position(|entry| &*entry.key == key)
+            .or_else(|| self.index.get(key).copied())
+    }
+
+    fn merge(&mut self, value: Node, line: usize) -> Result<(), ReadError> {
+        match &value.kind {
+            NodeKind::Mapping(_) => self.merges.push(value),
+            NodeKind::Sequence(maps) if maps.iter().all(|map| map.as_mapping().is_some()) => {
+                self.merges.extend(maps.iter().cloned());
+            }
+            _ => return Err(ReadError::Merge { line }),
+        }
+        Ok(())
+    }
+
+    /// The map's own keys win over merged ones, and of several merged maps the first wins.
+    fn close(mut self) -> Result<Mapping, ReadError> {
+        for merged in std::mem::take(&mut self.merges) {
+            for entry in merged.as_mapping().into_iter().flatten() {
+                if self.position(&entry.key).is_none() {
+                    let line = entry.value.line as usize;
+                    self.key = Some(Key::Text(entry.key.clone(), line));
+                    self.insert(entry.value.clone(), line, DuplicateKeys::Refuse)?;
+                }
+            }
+        }
+        Ok(Mapping::from_distinct(self.entries))
+    }
+}
+
+impl From<Vec<Node>> for Sequence {
+    fn from(nodes: Vec<Node>) -> Self {
+        nodes.into_iter().collect()
+    }
+}

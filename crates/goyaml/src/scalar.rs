@@ -1,0 +1,186 @@
+//! Pure: what a scalar means. A plain text is given its type here, and a typed text its value.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::node::Scalar;
+use crate::number::{Number, parse_number};
+use crate::timestamp::parse_timestamp;
+
+/// The types of YAML's core schema, and those that Go adds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tag {
+    /// `null`, `~`, or nothing.
+    Null,
+    /// `true` or `false`.
+    Bool,
+    /// A whole number.
+    Int,
+    /// Any other number.
+    Float,
+    /// Text.
+    Str,
+    /// A date or a time. JSON has none: it prints as text.
+    Timestamp,
+    /// Base64, by the explicit tag `!!binary` alone.
+    Binary,
+}
+
+/// The value of a scalar, as JSON knows values.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Meaning {
+    /// Nothing.
+    Null,
+    /// A truth value.
+    Bool(bool),
+    /// An integer of up to 64 bits, signed or not.
+    Int(i128),
+    /// A float that is not an integer of 64 bits. May be infinite or not a number.
+    Float(f64),
+    /// Text.
+    Str(String),
+    /// `!!binary` text that is not base64.
+    BadBinary,
+}
+
+impl Tag {
+    /// What to call the type in a message.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Null => "null",
+            Self::Bool => "boolean",
+            Self::Int => "integer",
+            Self::Float => "number",
+            Self::Str => "string",
+            Self::Timestamp => "timestamp",
+            Self::Binary => "binary",
+        }
+    }
+}
+
+/// The type of an unquoted text under go-yaml v3: YAML 1.2 booleans, YAML 1.1 numbers and dates.
+pub fn resolve(text: &str) -> Tag {
+    let Some(first) = text.bytes().next() else {
+        return Tag::Null;
+    };
+    match first {
+        b'0'..=b'9' | b'+' | b'-' | b'.' => resolve_number(text),
+        b'~' if text == "~" => Tag::Null,
+        b'n' | b'N' if matches!(text, "null" | "Null" | "NULL") => Tag::Null,
+        b't' | b'T' if matches!(text, "true" | "True" | "TRUE") => Tag::Bool,
+        b'f' | b'F' if matches!(text, "false" | "False" | "FALSE") => Tag::Bool,
+        _ => Tag::Str,
+    }
+}
+
+fn resolve_number(text: &str) -> Tag {
+    if text.as_bytes()[0].is_ascii_digit() && parse_timestamp(text).is_some() {
+        return Tag::Timestamp;
+    }
+    match parse_number(text) {
+        Some(Number::Int(_)) => Tag::Int,
+        Some(Number::Float(_)) => Tag::Float,
+        None => Tag::Str,
+    }
+}
+
+/// True for the words that YAML 1.1 reads as booleans and YAML 1.2 does not.
+pub(crate) fn is_yaml11_word(text: &str) -> bool {
+    yaml11_bool(text).is_some()
+}
+
+/// The value of a YAML 1.1 boolean that YAML 1.2 takes for text.
+pub(crate) fn yaml11_bool(text: &str) -> Option<bool> {
+    match text {
+        "y" | "Y" | "yes" | "Yes" | "YES" | "on" | "On" | "ON" => Some(true),
+        "n" | "N" | "no" | "No" | "NO" | "off" | "Off" | "OFF" => Some(false),
+        _ => None,
+    }
+}
+
+impl Scalar {
+    /// The value. A text that its type cannot have (written by a replacement) counts as text.
+    pub fn meaning(&self) -> Meaning {
+        match self.tag {
+            Tag::Str => Meaning::Str(self.text.to_string()),
+            Tag::Null => Meaning::Null,
+            Tag::Bool => match &*self.text {
+                "true" | "True" | "TRUE" => Meaning::Bool(true),
+                "false" | "False" | "FALSE" => Meaning::Bool(false),
+                text => yaml11_bool(text)
+                    .map_or_else(|| Meaning::Str(self.text.to_string()), Meaning::Bool),
+            },
+            Tag::Int | Tag::Float => match parse_number(&self.text) {
+                Some(Number::Int(value)) => Meaning::Int(value),
+                Some(Number::Float(value)) => float_meaning(value),
+                None => Meaning::Str(self.text.to_string()),
+            },
+            Tag::Timestamp => {
+                Meaning::Str(parse_timestamp(&self.text).unwrap_or_else(|| self.text.to_string()))
+            }
+            Tag::Binary => binary_meaning(&self.text),
+        }
+    }
+}
+
+/// A float that is an integer of 64 bits prints as one, since JSON does not tell them apart.
+fn float_meaning(value: f64) -> Meaning {
+    // 2^64 itself is the first float that does not fit.
+    let fits = value.fract() == 0.0
+        && (-9.223_372_036_854_776e18..1.844_674_407_370_955_2e19).contains(&value);
+    if fits {
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "integral and within 64 bits, just checked"
+        )]
+        return Meaning::Int(value as i128);
+    }
+    Meaning::Float(value)
+}
+
+fn binary_meaning(text: &str) -> Meaning {
+    let compact: String = text.chars().filter(|c| !c.is_ascii_whitespace()).collect();
+    match STANDARD.decode(compact) {
+        Ok(bytes) => Meaning::Str(String::from_utf8_lossy(&bytes).into_owned()),
+        Err(_) => Meaning::BadBinary,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_text_is_typed_as_go_types_it() {
+        for (text, tag) in [
+            ("", Tag::Null),
+            ("~", Tag::Null),
+            ("NULL", Tag::Null),
+            ("nULL", Tag::Str),
+            ("True", Tag::Bool),
+            ("yes", Tag::Str),
+            ("0644", Tag::Int),
+            ("08", Tag::Float),
+            ("1_000", Tag::Int),
+            ("_1", Tag::Str),
+            ("0x1F", Tag::Int),
+            ("0b2", Tag::Str),
+            (".5", Tag::Float),
+            ("+.5", Tag::Float),
+            ("1.", Tag::Float),
+            ("1e3", Tag::Float),
+            ("1e", Tag::Str),
+            (".", Tag::Str),
+            ("-", Tag::Str),
+            ("1:30", Tag::Str),
+            (".inf", Tag::Float),
+            ("inf", Tag::Str),
+            ("2020-01-01", Tag::Timestamp),
+            ("2020-13-01", Tag::Str),
+            ("2001-12-14 21:59:43", Tag::Timestamp),
+            ("1.2.3", Tag::Str),
+        ] {
+            assert_eq!(resolve(text), tag, "{text:?}");
+        }
+    }
+}

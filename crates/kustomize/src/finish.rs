@@ -1,0 +1,281 @@
+//! Pure: what happens once, at the root: hashes, references, vars, local objects, order, clean-up.
+
+use goyaml::{Node, NodeKind, Tag};
+
+use crate::accumulate::Accumulated;
+use crate::error::{BuildError, BuildErrors, Errors, Problem};
+use crate::generate::hash;
+use crate::kustomization::SortOptions;
+use crate::resource::{ResMap, Resource, effective_namespace};
+use crate::transform;
+use crate::{BuildOptions, Object, Reorder};
+
+/// Annotations of the engine's Go ancestor that never reach the output.
+const INTERNAL_PREFIX: &str = "internal.config.kubernetes.io/";
+const INTERNAL: [&str; 16] = [
+    "previousKinds",
+    "previousNames",
+    "previousNamespaces",
+    "prefixes",
+    "suffixes",
+    "refBy",
+    "allowNameChange",
+    "allowKindChange",
+    "generatorBehavior",
+    "needsHashSuffix",
+    "path",
+    "index",
+    "seqindent",
+    "id",
+    "annotations-migration-resource-id",
+    "helm-generated",
+];
+const REMOVED: [&str; 5] = [
+    "config.kubernetes.io/index",
+    "config.kubernetes.io/path",
+    "config.k8s.io/id",
+    "config.kubernetes.io/origin",
+    "alpha.config.kubernetes.io/transformations",
+];
+const LOCAL_CONFIG: &str = "config.kubernetes.io/local-config";
+
+/// Kinds that come first, in this order.
+const ORDER_FIRST: [&str; 22] = [
+    "Namespace",
+    "ResourceQuota",
+    "StorageClass",
+    "CustomResourceDefinition",
+    "ServiceAccount",
+    "PodSecurityPolicy",
+    "Role",
+    "ClusterRole",
+    "RoleBinding",
+    "ClusterRoleBinding",
+    "ConfigMap",
+    "Secret",
+    "Endpoints",
+    "Service",
+    "LimitRange",
+    "PriorityClass",
+    "PersistentVolume",
+    "PersistentVolumeClaim",
+    "Deployment",
+    "StatefulSet",
+    "CronJob",
+    "PodDisruptionBudget",
+];
+/// Kinds that come last, in this order.
+const ORDER_LAST: [&str; 2] = [
+    "MutatingWebhookConfiguration",
+    "ValidatingWebhookConfiguration",
+];
+
+/// Finishes the root level and gives out its objects.
+pub(crate) fn finish(
+    accumulated: Accumulated,
+    options: &BuildOptions,
+) -> Result<Vec<Object>, BuildErrors> {
+    let Accumulated {
+        level,
+        sort,
+        build_metadata,
+    } = accumulated;
+    let mut resources = level.resources;
+    hash::append_suffixes(&mut resources)?;
+    transform::name_ref::transform(&mut resources, &level.tables)?;
+    transform::vars::substitute(&mut resources, &level.vars, &level.tables)?;
+    resources.retain(|resource| !is_local(resource));
+    let mut resources = sorted(resources, sort.as_ref(), options.reorder)?;
+    if options.managed_by_label || build_metadata.iter().any(|word| word == "managedByLabel") {
+        transform::managed_by(&mut resources)?;
+    }
+    let with_origin = build_metadata
+        .iter()
+        .any(|word| word == "originAnnotations");
+    if build_metadata
+        .iter()
+        .any(|word| word == "transformerAnnotations")
+    {
+        let problem = Problem::Unsupported(
+            "`buildMetadata: [transformerAnnotations]` is not supported".to_owned(),
+        );
+        return Err(BuildError::from(problem).field("buildMetadata").into());
+    }
+    let mut errors = Errors::default();
+    let mut objects = Vec::with_capacity(resources.len());
+    for resource in resources.into_inner() {
+        objects.extend(errors.take(object(resource, with_origin)));
+    }
+    errors.finish()?;
+    Ok(objects)
+}
+
+fn is_local(resource: &Resource) -> bool {
+    let annotation = resource
+        .node()
+        .at(&["metadata", "annotations", LOCAL_CONFIG]);
+    annotation
+        .and_then(Node::as_scalar)
+        .is_some_and(|scalar| &*scalar.text != "false")
+}
+
+fn object(mut resource: Resource, with_origin: bool) -> Result<Object, BuildError> {
+    let origin = resource.origin.clone();
+    let line = resource.node().line as usize;
+    resource.change_body(clean_annotations);
+    if with_origin && let Some(origin) = &origin {
+        let text = origin_text(origin);
+        resource.change_body(|node| annotate(node, "config.kubernetes.io/origin", &text));
+    }
+    let source = origin.map(|origin| origin.file.clone());
+    let node = resource.into_node();
+    // Checked here once, so that later steps cannot fail on it.
+    let mut discarded = String::new();
+    goyaml::print_into(&node, &mut discarded).map_err(|error| {
+        let error = BuildError::from(Problem::Malformed(error.to_string()));
+        source
+            .iter()
+            .fold(error, |error, file| error.at(file.clone(), line))
+    })?;
+    Ok(Object { node, source })
+}
+
+fn origin_text(origin: &crate::resource::Origin) -> String {
+    match &origin.configured_by {
+        None => format!("path: {}\n", origin.file),
+        Some(by) => format!(
+            "configuredIn: {}\nconfiguredBy:\n  apiVersion: {}\n  kind: {}\n",
+            origin.file, by.api_version, by.kind
+        ),
+    }
+}
+
+fn annotate(node: &mut Node, key: &str, value: &str) {
+    if let Some(metadata) = node.get_mut("metadata").and_then(Node::as_mapping_mut) {
+        let annotations = metadata.entry_or("annotations", Node::empty_mapping);
+        if let Some(annotations) = annotations.as_mapping_mut() {
+            annotations.insert(key, Node::string(value));
+        }
+    }
+}
+
+/// Annotations become strings of their raw text; internal ones go; an empty map of them goes.
+fn clean_annotations(node: &mut Node) {
+    let clean = |annotations: &Node| {
+        annotations.as_mapping().is_some_and(|map| {
+            !map.is_empty()
+                && map
+                    .iter()
+                    .all(|entry| entry.value.as_str().is_some() && !is_internal(&entry.key))
+        })
+    };
+    if node.at(&["metadata", "annotations"]).is_none_or(clean) {
+        return;
+    }
+    let Some(metadata) = node.get_mut("metadata").and_then(Node::as_mapping_mut) else {
+        return;
+    };
+    let Some(annotations) = metadata
+        .get_mut("annotations")
+        .and_then(Node::as_mapping_mut)
+    else {
+        return;
+    };
+    annotations.retain(|key, _| !is_internal(key));
+    for (_, value) in annotations.iter_mut() {
+        if let NodeKind::Scalar(scalar) = &mut value.kind {
+            if scalar.tag == Tag::Null {
+                scalar.text = "null".into();
+            }
+            scalar.tag = Tag::Str;
+        }
+    }
+    if annotations.is_empty() {
+        metadata.remove("annotations");
+    }
+}
+
+fn is_internal(key: &str) -> bool {
+    REMOVED.contains(&key)
+        || key
+            .strip_prefix(INTERNAL_PREFIX)
+            .is_some_and(|rest| INTERNAL.contains(&rest))
+}
+
+/// The root's own order, else that of the caller.
+fn sorted(
+    resources: ResMap,
+    sort: Option<&SortOptions>,
+    reorder: Reorder,
+) -> Result<ResMap, BuildError> {
+    let bad = |message: &str| {
+        Err(BuildError::from(Problem::Kustomization(message.to_owned())).field("sortOptions"))
+    };
+    let defaults = || {
+        let own = |kinds: &[&str]| {
+            kinds
+                .iter()
+                .map(|&kind| kind.to_owned())
+                .collect::<Vec<_>>()
+        };
+        (own(&ORDER_FIRST), own(&ORDER_LAST))
+    };
+    let (first, last) = match sort.map(|sort| (sort.order.as_str(), &sort.legacy)) {
+        Some(("fifo", Some(_))) => return bad("legacySortOptions need `order: legacy`"),
+        Some(("fifo", None)) => return Ok(resources),
+        Some(("legacy", Some(lists))) => lists.clone(),
+        Some(("legacy", None)) => defaults(),
+        Some(("", _)) => return bad("the field `order` must be `legacy` or `fifo`"),
+        Some((other, _)) => {
+            return bad(&format!(
+                "the field `order` must be `legacy` or `fifo`, not `{other}`"
+            ));
+        }
+        None if reorder == Reorder::None => return Ok(resources),
+        None => defaults(),
+    };
+    let rank = |kind: &str| -> i64 {
+        let position = |list: &[String]| {
+            list.iter()
+                .position(|other| other == kind)
+                .map(|at| i64::try_from(at).unwrap_or(i64::MAX))
+        };
+        let length = i64::try_from(first.len()).unwrap_or(i64::MAX);
+        position(&first).map_or_else(|| position(&last).map_or(0, |at| at + 1), |at| at - length)
+    };
+    let mut keyed: Vec<_> = resources
+        .into_inner()
+        .into_iter()
+        .map(|resource| {
+            let id = resource.id();
+            let namespace = if id.namespace.is_empty() {
+                "~X"
+            } else {
+                &id.namespace
+            };
+            let key = (
+                rank(&id.gvk.kind),
+                id.gvk.sort_text(),
+                format!("{namespace}|{}", id.name),
+            );
+            (key, resource)
+        })
+        .collect();
+    keyed.sort_by(|(a, x), (b, y)| compare(a, x).cmp(&compare(b, y)));
+    Ok(keyed
+        .into_iter()
+        .map(|(_, resource)| resource)
+        .collect::<Vec<_>>()
+        .into())
+}
+
+/// Two kinds of Namespace, one of them without a group, are sorted the other way round.
+fn compare<'k>(key: &'k (i64, String, String), resource: &Resource) -> (i64, u8, &'k str, &'k str) {
+    let id = resource.id();
+    let core_namespace = &*id.gvk.kind == "Namespace" && id.gvk.group.is_empty();
+    debug_assert!(
+        !effective_namespace(id).is_empty(),
+        "every id has an effective namespace"
+    );
+    (key.0, u8::from(!core_namespace), &key.1, &key.2)
+}

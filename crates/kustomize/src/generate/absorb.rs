@@ -1,0 +1,94 @@
+//! Pure: how a generated object meets one of the same id: create, merge or replace.
+
+use goyaml::{Mapping, Node};
+
+use crate::error::{BuildError, Problem};
+use crate::resource::{NameIndex, ResMap, Resource};
+
+/// What a generator wants to do with an object that is there already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Behavior {
+    Create,
+    Merge,
+    Replace,
+}
+
+impl Behavior {
+    /// Anything unknown means create, as in kustomize.
+    pub(crate) fn parse(text: &str) -> Self {
+        match text {
+            "merge" => Self::Merge,
+            "replace" => Self::Replace,
+            _ => Self::Create,
+        }
+    }
+}
+
+/// Adds a generated object to the set, or puts it in the place of the one it merges with or replaces.
+pub(crate) fn absorb(
+    resources: &mut ResMap,
+    new: Resource,
+    behavior: Behavior,
+) -> Result<(), BuildError> {
+    let found = NameIndex::of(resources).with_any_id(resources, new.id());
+    let id = new.id().show_long();
+    let problem = |message: String| Err(Problem::Identity(message).into());
+    match (&found[..], behavior) {
+        ([], Behavior::Create) => resources.append_all(vec![new]),
+        ([], _) => problem(format!("id {id} does not exist; cannot merge or replace")),
+        ([_], Behavior::Create) => problem(format!(
+            "id {id} exists; can not use behavior: 'create', behavior must be merge or replace"
+        )),
+        (&[position], _) => {
+            let old = resources.get_mut(position);
+            let combined = combine(old, new, behavior);
+            *old = combined;
+            Ok(())
+        }
+        _ => problem(format!("found multiple objects with the id {id}")),
+    }
+}
+
+/// The new object with the old one's place, name, namespace and history; labels and annotations merged.
+fn combine(old: &Resource, new: Resource, behavior: Behavior) -> Resource {
+    let mut result = old.clone();
+    result.needs_hash = old.needs_hash && new.needs_hash;
+    result.origin.clone_from(&new.origin);
+    let mut node = new.into_node();
+    let merge_field = |into: &mut Mapping, from: Option<&Node>, name: &str| {
+        let Some(old) = from
+            .and_then(|from| from.get(name))
+            .and_then(Node::as_mapping)
+        else {
+            return;
+        };
+        let mut merged = old.clone();
+        if let Some(new) = into.get(name).and_then(Node::as_mapping) {
+            for entry in new {
+                merged.insert(entry.key.clone(), entry.value.clone());
+            }
+        }
+        into.insert(name, merged.into());
+    };
+    if let Some(metadata) = node.get_mut("metadata").and_then(Node::as_mapping_mut) {
+        let old = old.node().get("metadata");
+        for name in ["labels", "annotations"] {
+            merge_field(metadata, old, name);
+        }
+        for name in ["name", "namespace"] {
+            match old.and_then(|old| old.get(name)) {
+                Some(value) => metadata.insert(name, value.clone()),
+                None => metadata.remove(name),
+            };
+        }
+    }
+    if behavior == Behavior::Merge
+        && let Some(mapping) = node.as_mapping_mut()
+    {
+        for name in ["data", "binaryData"] {
+            merge_field(mapping, Some(old.node()), name);
+        }
+    }
+    result.change(|tree| *tree = node);
+    result
+}

@@ -1,0 +1,174 @@
+//! Pure: the suffix that makes a new name of new content.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use goyaml::Node;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use crate::error::{BuildError, Problem};
+use crate::resource::{ResMap, Resource};
+
+/// Appends the hash to each name that wants one.
+// kustomize adds hashes once, at the root, so that they cover patched content (kusttarget.go).
+pub(crate) fn append_suffixes(resources: &mut ResMap) -> Result<(), BuildError> {
+    for resource in resources.iter_mut().filter(|resource| resource.needs_hash) {
+        let suffix = suffix(resource)?;
+        resource.remember_id();
+        let name = format!("{}-{suffix}", resource.id().name);
+        resource.set_name(&name);
+    }
+    Ok(())
+}
+
+fn suffix(resource: &Resource) -> Result<String, BuildError> {
+    let node = resource.node();
+    let text = match &*resource.id().gvk.kind {
+        "ConfigMap" => encode(
+            node,
+            &[("binaryData", Absent::Omit), ("data", Absent::Empty)],
+            None,
+        )?,
+        "Secret" => {
+            let secret_type = node.get("type").and_then(Node::as_text).unwrap_or_default();
+            encode(
+                node,
+                &[("data", Absent::Empty), ("stringData", Absent::Omit)],
+                Some(secret_type),
+            )?
+        }
+        kind => {
+            let message = format!(
+                "a hash suffix is only made for ConfigMaps and Secrets, not for kind {kind}"
+            );
+            return Err(Problem::Unsupported(message).into());
+        }
+    };
+    Ok(shorten(&Sha256::digest(text.as_bytes())))
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Absent {
+    Omit,
+    /// kustomize writes an empty string for a field that is not there.
+    Empty,
+}
+
+/// The compact JSON that is hashed. The name in it is always empty.
+fn encode(
+    node: &Node,
+    fields: &[(&str, Absent)],
+    secret_type: Option<&str>,
+) -> Result<String, BuildError> {
+    let mut object: BTreeMap<&str, Value> = BTreeMap::new();
+    object.insert(
+        "kind",
+        Value::from(if secret_type.is_some() {
+            "Secret"
+        } else {
+            "ConfigMap"
+        }),
+    );
+    object.insert("name", Value::from(""));
+    for (name, absent) in fields {
+        match node.get(name) {
+            Some(value) => {
+                let json = goyaml::to_json(value)
+                    .map_err(|error| Problem::Malformed(error.to_string()))?;
+                object.insert(name, json);
+            }
+            None if *absent == Absent::Empty => drop(object.insert(name, Value::from(""))),
+            None => {}
+        }
+    }
+    if let Some(secret_type) = secret_type {
+        object.insert("type", Value::from(secret_type));
+    }
+    let json = serde_json::to_string(&sorted(&serde_json::json!(object)))
+        .map_err(|error| Problem::Malformed(error.to_string()))?;
+    Ok(go_escape(&json))
+}
+
+/// Sorts keys at every level, whatever the map type of the JSON library keeps.
+fn sorted(value: &Value) -> Value {
+    match value {
+        Value::Object(fields) => {
+            let ordered: BTreeMap<&String, &Value> = fields.iter().collect();
+            Value::Object(
+                ordered
+                    .into_iter()
+                    .map(|(key, value)| (key.clone(), sorted(value)))
+                    .collect(),
+            )
+        }
+        Value::Array(values) => Value::Array(values.iter().map(sorted).collect()),
+        other => other.clone(),
+    }
+}
+
+/// Go's JSON encoder escapes what HTML would mind, and two line separators.
+fn go_escape(json: &str) -> String {
+    let mut escaped = String::with_capacity(json.len());
+    for character in json.chars() {
+        match character {
+            '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => {
+                let _ = write!(escaped, "\\u{:04x}", u32::from(character));
+            }
+            '\u{7f}' => escaped.push(character),
+            _ => escaped.push(character),
+        }
+    }
+    escaped
+}
+
+/// The first ten hex digits, with those replaced that could spell words.
+fn shorten(digest: &[u8]) -> String {
+    let hex = digest
+        .iter()
+        .take(5)
+        .flat_map(|byte| [byte >> 4, byte & 15]);
+    hex.map(|digit| match digit {
+        0 => 'g',
+        1 => 'h',
+        3 => 'k',
+        10 => 'm',
+        14 => 't',
+        digit => char::from_digit(u32::from(digit), 16).unwrap_or('0'),
+    })
+    .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hash(yaml: &str) -> String {
+        let node = goyaml::read(yaml, &goyaml::ReadOptions::default())
+            .unwrap()
+            .swap_remove(0);
+        suffix(&Resource::new(node).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn known_hashes() {
+        assert_eq!(
+            hash("{apiVersion: v1, kind: ConfigMap, metadata: {name: a}, data: {k: v}}"),
+            "bdg947hgcc"
+        );
+        assert_eq!(
+            hash("{apiVersion: v1, kind: ConfigMap, metadata: {name: b}}"),
+            "6ct58987ht"
+        );
+        assert_eq!(
+            hash(
+                "{apiVersion: v1, kind: Secret, type: Opaque, metadata: {name: a}, data: {k: dg==}}"
+            ),
+            "ftgtgc4t9f"
+        );
+        assert_eq!(
+            hash("{apiVersion: v1, kind: Secret, type: Opaque, metadata: {name: a}, data: {}}"),
+            "46f8b28mk5"
+        );
+    }
+}

@@ -1,0 +1,208 @@
+//! Pure: ConfigMaps and Secrets from files, literals and env files, and how they meet what is there already.
+
+mod absorb;
+pub(crate) mod hash;
+mod sources;
+
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use goyaml::{Mapping, Node};
+
+pub(crate) use absorb::{Behavior, absorb};
+
+use crate::accumulate::{Context, Level};
+use crate::error::{BuildError, BuildErrors, Problem};
+use crate::kustomization::{GeneratorArgs, GeneratorOptions};
+use crate::load::{Directory, Loaded, Loader};
+use crate::resource::{ConfiguredBy, Origin, Resource};
+use sources::Pair;
+
+/// What a generator makes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Generated {
+    ConfigMap,
+    Secret,
+}
+
+/// Runs `configMapGenerator`, then `secretGenerator`, then `generators`.
+pub(crate) fn run(
+    context: &mut Context<'_, '_>,
+    loaded: &Loaded,
+    level: &mut Level,
+) -> Result<(), BuildErrors> {
+    let kustomization = &loaded.kustomization;
+    let config_maps = kustomization
+        .config_maps
+        .iter()
+        .map(|args| (Generated::ConfigMap, args));
+    let secrets = kustomization
+        .secrets
+        .iter()
+        .map(|args| (Generated::Secret, args));
+    for (generated, args) in config_maps.chain(secrets) {
+        let mut args = args.clone();
+        args.options = merge_options(args.options, &kustomization.generator_options);
+        let file = context.loader.show(&loaded.file);
+        generate(context.loader, &loaded.directory, generated, &args)
+            .and_then(|mut resource| {
+                resource.origin = Some(Arc::new(Origin {
+                    file,
+                    configured_by: Some(builtin_generator(generated)),
+                }));
+                context.loader.count(1)?;
+                absorb(
+                    &mut level.resources,
+                    resource,
+                    Behavior::parse(&args.behavior),
+                )
+            })
+            .map_err(|error| error.field(format!("{} `{}`", generated.field(), args.name)))?;
+    }
+    crate::transform::config::generators(context, loaded, level)
+}
+
+impl Generated {
+    fn field(self) -> &'static str {
+        match self {
+            Self::ConfigMap => "configMapGenerator",
+            Self::Secret => "secretGenerator",
+        }
+    }
+}
+
+fn builtin_generator(generated: Generated) -> ConfiguredBy {
+    let kind = match generated {
+        Generated::ConfigMap => "ConfigMapGenerator",
+        Generated::Secret => "SecretGenerator",
+    };
+    ConfiguredBy {
+        api_version: "builtin".to_owned(),
+        kind: kind.to_owned(),
+        name: String::new(),
+        namespace: String::new(),
+    }
+}
+
+/// Labels and annotations of the entry win, key by key; the switches are or-ed.
+fn merge_options(own: GeneratorOptions, general: &GeneratorOptions) -> GeneratorOptions {
+    let merge = |general: &[(String, String)], own: Vec<(String, String)>| {
+        let mut merged = general.to_vec();
+        for (key, value) in own {
+            match merged.iter_mut().find(|(name, _)| *name == key) {
+                Some((_, old)) => *old = value,
+                None => merged.push((key, value)),
+            }
+        }
+        merged
+    };
+    GeneratorOptions {
+        labels: merge(&general.labels, own.labels),
+        annotations: merge(&general.annotations, own.annotations),
+        disable_name_suffix_hash: own.disable_name_suffix_hash || general.disable_name_suffix_hash,
+        immutable: own.immutable || general.immutable,
+    }
+}
+
+/// Makes one ConfigMap or Secret.
+pub(crate) fn generate(
+    loader: &Loader<'_>,
+    directory: &Directory,
+    generated: Generated,
+    args: &GeneratorArgs,
+) -> Result<Resource, BuildError> {
+    if args.name.is_empty() {
+        let what = if generated == Generated::ConfigMap {
+            "configmap"
+        } else {
+            "secret"
+        };
+        return Err(Problem::Transform(format!("a {what} must have a name")).into());
+    }
+    let pairs = sources::read(loader, directory, args)?;
+    let mut object = Mapping::default();
+    object.insert("apiVersion", Node::string("v1"));
+    object.insert(
+        "kind",
+        Node::string(if generated == Generated::ConfigMap {
+            "ConfigMap"
+        } else {
+            "Secret"
+        }),
+    );
+    object.insert("metadata", metadata(args));
+    match generated {
+        Generated::ConfigMap => config_map_data(&mut object, pairs),
+        Generated::Secret => {
+            let data = pairs
+                .iter()
+                .map(|pair| (pair.key.as_str(), Node::string(base64_lines(&pair.value))));
+            object.insert("data", data.collect::<Mapping>().into());
+            let secret_type = if args.secret_type.is_empty() {
+                "Opaque"
+            } else {
+                &args.secret_type
+            };
+            object.insert("type", Node::string(secret_type));
+        }
+    }
+    if args.options.immutable {
+        object.insert("immutable", Node::bool(true));
+    }
+    let mut resource = Resource::new(object.into())?;
+    resource.needs_hash = !args.options.disable_name_suffix_hash;
+    Ok(resource)
+}
+
+fn metadata(args: &GeneratorArgs) -> Node {
+    let mut metadata = Mapping::default();
+    metadata.insert("name", Node::string(args.name.as_str()));
+    if !args.namespace.is_empty() {
+        metadata.insert("namespace", Node::string(args.namespace.as_str()));
+    }
+    for (name, pairs) in [
+        ("labels", &args.options.labels),
+        ("annotations", &args.options.annotations),
+    ] {
+        if !pairs.is_empty() {
+            let map = pairs
+                .iter()
+                .map(|(key, value)| (key.as_str(), Node::string(value.as_str())));
+            metadata.insert(name, map.collect::<Mapping>().into());
+        }
+    }
+    metadata.into()
+}
+
+/// Text goes into `data`, anything else into `binaryData`.
+fn config_map_data(object: &mut Mapping, pairs: Vec<Pair>) {
+    for pair in pairs {
+        let (field, value) = match String::from_utf8(pair.value) {
+            Ok(text) => ("data", Node::string(text)),
+            Err(error) => ("binaryData", Node::string(base64_lines(error.as_bytes()))),
+        };
+        let data = object.entry_or(field, Node::empty_mapping);
+        if let Some(data) = data.as_mapping_mut() {
+            data.insert(pair.key, value);
+        }
+    }
+}
+
+/// Base64, broken into lines of 70 once it is longer than that, as kustomize prints it.
+fn base64_lines(bytes: &[u8]) -> String {
+    const LINE: usize = 70;
+    let encoded = STANDARD.encode(bytes);
+    if encoded.len() <= LINE {
+        return encoded;
+    }
+    let mut lines = String::with_capacity(encoded.len() + encoded.len() / LINE + 1);
+    let mut rest = encoded.as_str();
+    while !rest.is_empty() {
+        let (line, after) = rest.split_at(rest.len().min(LINE));
+        lines.push_str(line);
+        lines.push('\n');
+        rest = after;
+    }
+    lines
+}

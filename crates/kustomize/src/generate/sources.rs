@@ -1,0 +1,118 @@
+//! Pure: the key-value pairs of a generator: env files, literals, files, in this order.
+
+use std::collections::BTreeSet;
+
+use crate::error::{BuildError, Problem};
+use crate::kustomization::GeneratorArgs;
+use crate::load::{Directory, Loader};
+
+/// One key and its bytes.
+pub(super) struct Pair {
+    pub(super) key: String,
+    pub(super) value: Vec<u8>,
+}
+
+/// Reads all sources. A key that comes twice is an error.
+pub(super) fn read(
+    loader: &Loader<'_>,
+    directory: &Directory,
+    args: &GeneratorArgs,
+) -> Result<Vec<Pair>, BuildError> {
+    let mut pairs = Vec::new();
+    for env in &args.envs {
+        let (path, text) = loader.text(directory, env)?;
+        let shown = loader.show(&path);
+        for (index, line) in text.lines().enumerate() {
+            pairs
+                .extend(env_line(line, index).map_err(|error| error.at(shown.clone(), index + 1))?);
+        }
+    }
+    for literal in &args.literals {
+        pairs.push(parse_literal(literal)?);
+    }
+    for file in &args.files {
+        pairs.push(read_file(loader, directory, file)?);
+    }
+    let mut keys = BTreeSet::new();
+    match pairs.iter().find(|pair| !keys.insert(pair.key.as_str())) {
+        None => Ok(pairs),
+        Some(pair) => {
+            let message = format!(
+                "configmap {} illegally repeats the key `{}`",
+                args.name, pair.key
+            );
+            Err(Problem::Transform(message).into())
+        }
+    }
+}
+
+fn env_line(line: &str, index: usize) -> Result<Option<Pair>, BuildError> {
+    let line = if index == 0 {
+        line.trim_start_matches('\u{feff}')
+    } else {
+        line
+    };
+    let line = line.trim_start();
+    if line.is_empty() || line.starts_with('#') {
+        return Ok(None);
+    }
+    let (key, value) = line.split_once('=').unwrap_or((line, ""));
+    if key.is_empty() {
+        return Err(Problem::Transform("an env line has no key before `=`".to_owned()).into());
+    }
+    Ok(Some(Pair {
+        key: key.to_owned(),
+        value: value.as_bytes().to_vec(),
+    }))
+}
+
+fn parse_literal(literal: &str) -> Result<Pair, BuildError> {
+    match literal.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok(Pair {
+            key: key.to_owned(),
+            value: unquote(value).as_bytes().to_vec(),
+        }),
+        // The literal may be a secret: only what stands before a `=` is shown, and here nothing does.
+        _ => {
+            Err(Problem::Transform("invalid literal source, expected key=value".to_owned()).into())
+        }
+    }
+}
+
+/// Removes one pair of equal quotes around the value.
+fn unquote(value: &str) -> &str {
+    for quote in ['"', '\''] {
+        if let Some(inner) = value
+            .strip_prefix(quote)
+            .and_then(|rest| rest.strip_suffix(quote))
+        {
+            return inner;
+        }
+    }
+    value
+}
+
+fn read_file(loader: &Loader<'_>, directory: &Directory, source: &str) -> Result<Pair, BuildError> {
+    let parts: Vec<&str> = source.split('=').collect();
+    let (key, path) = match parts[..] {
+        [path] => (path.rsplit('/').next().unwrap_or_default(), path),
+        [key, path] if !key.is_empty() && !path.is_empty() => (key, path),
+        [_, _] => {
+            return Err(Problem::Transform(format!(
+                "key name or file path missing in file source `{source}`"
+            ))
+            .into());
+        }
+        _ => {
+            return Err(Problem::Transform(format!(
+                "key names or file paths cannot contain '=': `{source}`"
+            ))
+            .into());
+        }
+    };
+    let (_, bytes) = loader.file(directory, path)?;
+    Ok(Pair {
+        key: key.to_owned(),
+        value: bytes.to_vec(),
+    })
+}

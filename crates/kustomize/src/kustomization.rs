@@ -1,0 +1,576 @@
+//! Pure: the typed kustomization file, its defaults and its deprecated fields.
+
+use goyaml::{Booleans, DuplicateKeys, Keys, Node, ReadOptions};
+
+use crate::decode::{Decoder, Fields};
+use crate::error::{BuildError, BuildErrors, Errors, Problem};
+use crate::resource::split_api_version;
+use crate::schema::FieldSpec;
+use crate::selector::Selector;
+
+/// A kustomization or component file.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Kustomization {
+    pub(crate) kind: Kind,
+    pub(crate) resources: Vec<String>,
+    pub(crate) components: Vec<String>,
+    pub(crate) crds: Vec<String>,
+    pub(crate) configurations: Vec<String>,
+    pub(crate) generators: Vec<String>,
+    pub(crate) transformers: Vec<String>,
+    pub(crate) validators: Vec<String>,
+    pub(crate) namespace: String,
+    pub(crate) name_prefix: String,
+    pub(crate) name_suffix: String,
+    pub(crate) common_labels: Vec<(String, String)>,
+    pub(crate) labels: Vec<Label>,
+    pub(crate) common_annotations: Vec<(String, String)>,
+    pub(crate) patches: Vec<Patch>,
+    pub(crate) patches_strategic_merge: Vec<String>,
+    pub(crate) patches_json6902: Vec<Patch>,
+    pub(crate) images: Vec<Image>,
+    pub(crate) replicas: Vec<Replica>,
+    pub(crate) replacements: Vec<ReplacementEntry>,
+    pub(crate) vars: Vec<Var>,
+    pub(crate) config_maps: Vec<GeneratorArgs>,
+    pub(crate) secrets: Vec<GeneratorArgs>,
+    pub(crate) generator_options: GeneratorOptions,
+    pub(crate) has_helm_charts: bool,
+    pub(crate) openapi: Option<OpenApi>,
+    pub(crate) sort: Option<SortOptions>,
+    pub(crate) build_metadata: Vec<String>,
+    /// Old fields that were used.
+    pub(crate) warnings: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Kind {
+    #[default]
+    Kustomization,
+    Component,
+}
+
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Label {
+    pub(crate) pairs: Vec<(String, String)>,
+    pub(crate) include_selectors: bool,
+    pub(crate) include_templates: bool,
+    pub(crate) include_volume_claim_templates: bool,
+    pub(crate) fields: Vec<FieldSpec>,
+}
+
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Patch {
+    pub(crate) path: String,
+    pub(crate) patch: String,
+    pub(crate) target: Option<Selector>,
+    pub(crate) allow_name_change: bool,
+    pub(crate) allow_kind_change: bool,
+}
+
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Image {
+    pub(crate) name: String,
+    pub(crate) new_name: String,
+    pub(crate) new_tag: String,
+    pub(crate) digest: String,
+    pub(crate) tag_suffix: String,
+}
+
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Replica {
+    pub(crate) name: String,
+    pub(crate) count: i64,
+}
+
+/// An entry of `replacements`: a file of them, or one in place.
+#[derive(Debug, Clone)]
+pub(crate) enum ReplacementEntry {
+    File(String),
+    Inline(Box<Replacement>),
+}
+
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Replacement {
+    pub(crate) source: Option<ReplacementSource>,
+    pub(crate) source_value: Option<String>,
+    pub(crate) targets: Vec<ReplacementTarget>,
+}
+
+#[derive(Debug, Clone, Default)]
+pub(crate) struct ReplacementSource {
+    pub(crate) id: Selector,
+    pub(crate) field_path: String,
+    pub(crate) options: ReplacementOptions,
+}
+
+#[derive(Debug, Clone, Default)]
+pub(crate) struct ReplacementTarget {
+    pub(crate) select: Option<Selector>,
+    pub(crate) reject: Vec<Selector>,
+    pub(crate) field_paths: Vec<String>,
+    pub(crate) options: ReplacementOptions,
+}
+
+#[derive(Debug, Clone, Default)]
+pub(crate) struct ReplacementOptions {
+    pub(crate) delimiter: String,
+    pub(crate) index: i64,
+    pub(crate) create: bool,
+}
+
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Var {
+    pub(crate) name: String,
+    pub(crate) object: Selector,
+    pub(crate) field_path: String,
+}
+
+#[derive(Debug, Clone, Default)]
+pub(crate) struct GeneratorArgs {
+    pub(crate) name: String,
+    pub(crate) namespace: String,
+    pub(crate) behavior: String,
+    pub(crate) files: Vec<String>,
+    pub(crate) literals: Vec<String>,
+    pub(crate) envs: Vec<String>,
+    /// The old field, until it is moved into `envs`.
+    pub(crate) env: Option<String>,
+    pub(crate) secret_type: String,
+    pub(crate) options: GeneratorOptions,
+}
+
+#[derive(Debug, Clone, Default)]
+pub(crate) struct GeneratorOptions {
+    pub(crate) labels: Vec<(String, String)>,
+    pub(crate) annotations: Vec<(String, String)>,
+    pub(crate) disable_name_suffix_hash: bool,
+    pub(crate) immutable: bool,
+}
+
+#[derive(Debug, Clone, Default)]
+pub(crate) struct OpenApi {
+    pub(crate) path: String,
+    pub(crate) version: String,
+}
+
+#[derive(Debug, Clone, Default)]
+pub(crate) struct SortOptions {
+    pub(crate) order: String,
+    pub(crate) legacy: Option<(Vec<String>, Vec<String>)>,
+}
+
+/// Reads a kustomization as kustomize does: YAML 1.1 booleans, the first document, the last of a repeated key.
+fn read(text: &str, file: &str) -> Result<Node, BuildErrors> {
+    let options = ReadOptions {
+        booleans: Booleans::Yaml11,
+        duplicate_keys: DuplicateKeys::LastWins,
+        keys: Keys::AsText,
+        ..ReadOptions::default()
+    };
+    let mut documents = goyaml::read(text, &options).map_err(|error| {
+        let error_at = error.line();
+        BuildError::from(Problem::Malformed(format!("invalid YAML: {error}"))).at(file, error_at)
+    })?;
+    if documents.is_empty() {
+        return Ok(Node::empty_mapping());
+    }
+    Ok(documents.swap_remove(0))
+}
+
+impl Kustomization {
+    /// Parses and checks a kustomization file. All that is wrong with it is reported at once.
+    pub(crate) fn parse(text: &str, file: &str) -> Result<Self, BuildErrors> {
+        let node = read(text, file)?;
+        let is_empty = |node: &Node| {
+            node.as_mapping()
+                .is_some_and(|map| map.keys().all(|key| key == "kind" || key == "apiVersion"))
+        };
+        if node.is_null() || is_empty(&node) {
+            let problem = Problem::Kustomization("kustomization.yaml is empty".to_owned());
+            return Err(BuildError::from(problem)
+                .at(file, 0)
+                .hint("`resources: []` is the least that may stand in it")
+                .into());
+        }
+        let mut errors = Errors::default();
+        let mut decoder = Decoder::new(&mut errors, file, true);
+        let kustomization = Self::decode(&mut decoder, &node);
+        errors.finish()?;
+        kustomization.ok_or_else(|| Problem::Kustomization("not a map".to_owned()).into())
+    }
+
+    fn decode(decoder: &mut Decoder<'_>, node: &Node) -> Option<Self> {
+        let mut fields = decoder.fields(node, "")?;
+        let kind = decode_kind(decoder, &mut fields);
+        let mut this = Self {
+            kind,
+            resources: fields.strings(decoder, "resources"),
+            components: fields.strings(decoder, "components"),
+            crds: fields.strings(decoder, "crds"),
+            configurations: fields.strings(decoder, "configurations"),
+            generators: fields.strings(decoder, "generators"),
+            transformers: fields.strings(decoder, "transformers"),
+            validators: fields.strings(decoder, "validators"),
+            namespace: fields.string(decoder, "namespace"),
+            name_prefix: fields.string(decoder, "namePrefix"),
+            name_suffix: fields.string(decoder, "nameSuffix"),
+            common_labels: fields.string_map(decoder, "commonLabels"),
+            labels: fields.list(decoder, "labels", Label::decode),
+            common_annotations: fields.string_map(decoder, "commonAnnotations"),
+            patches: fields.list(decoder, "patches", Patch::decode),
+            patches_strategic_merge: fields.strings(decoder, "patchesStrategicMerge"),
+            patches_json6902: fields.list(decoder, "patchesJson6902", Patch::decode),
+            images: fields.list(decoder, "images", Image::decode),
+            replicas: fields.list(decoder, "replicas", Replica::decode),
+            replacements: fields.list(decoder, "replacements", ReplacementEntry::decode),
+            vars: fields.list(decoder, "vars", Var::decode),
+            config_maps: fields.list(decoder, "configMapGenerator", GeneratorArgs::decode),
+            secrets: fields.list(decoder, "secretGenerator", GeneratorArgs::decode),
+            generator_options: fields
+                .object(decoder, "generatorOptions", GeneratorOptions::decode)
+                .unwrap_or_default(),
+            openapi: fields.object(decoder, "openapi", OpenApi::decode),
+            sort: fields.object(decoder, "sortOptions", SortOptions::decode),
+            build_metadata: fields.strings(decoder, "buildMetadata"),
+            ..Self::default()
+        };
+        for ignored in ["metadata", "helmGlobals"] {
+            fields.node(ignored);
+        }
+        let charts = [
+            fields.node("helmCharts"),
+            fields.node("helmChartInflationGenerator"),
+        ];
+        this.has_helm_charts = charts
+            .into_iter()
+            .flatten()
+            .any(|node| !node.is_null() && !node.is_empty_collection());
+        this.take_old_fields(decoder, &mut fields);
+        fields.finish(decoder);
+        Some(this)
+    }
+
+    /// Old names of fields go where they belong today, with a warning.
+    fn take_old_fields(&mut self, decoder: &mut Decoder<'_>, fields: &mut Fields<'_>) {
+        let bases = fields.strings(decoder, "bases");
+        let images: Vec<Image> = fields.list(decoder, "imageTags", Image::decode);
+        let env = self
+            .config_maps
+            .iter()
+            .chain(&self.secrets)
+            .any(|args| args.env.is_some());
+        let old = [
+            ("bases", "resources", !bases.is_empty()),
+            ("imageTags", "images", !images.is_empty()),
+            ("env", "envs", env),
+            ("commonLabels", "labels", !self.common_labels.is_empty()),
+            (
+                "patchesStrategicMerge",
+                "patches",
+                !self.patches_strategic_merge.is_empty(),
+            ),
+            (
+                "patchesJson6902",
+                "patches",
+                !self.patches_json6902.is_empty(),
+            ),
+            ("vars", "replacements", !self.vars.is_empty()),
+        ];
+        let used = old.iter().filter(|(_, _, used)| *used);
+        self.warnings = used
+            .map(|(name, new, _)| format!("'{name}' is deprecated. Please use '{new}' instead."))
+            .collect();
+        self.resources.extend(bases);
+        self.images.extend(images);
+        for args in self.config_maps.iter_mut().chain(&mut self.secrets) {
+            args.envs.extend(args.env.take());
+        }
+    }
+}
+
+fn decode_kind(decoder: &mut Decoder<'_>, fields: &mut Fields<'_>) -> Kind {
+    let line = u32::try_from(fields.line()).unwrap_or_default();
+    let kind = fields.string(decoder, "kind");
+    let api_version = fields.string(decoder, "apiVersion");
+    let (kind, expected) = match kind.as_str() {
+        "" | "Kustomization" => (Kind::Kustomization, "kustomize.config.k8s.io/v1beta1"),
+        "Component" => (Kind::Component, "kustomize.config.k8s.io/v1alpha1"),
+        _ => {
+            decoder.fail(line, "kind should be Kustomization or Component".to_owned());
+            return Kind::Kustomization;
+        }
+    };
+    if !(api_version.is_empty() && kind == Kind::Kustomization)
+        && api_version != expected
+        && !api_version.is_empty()
+    {
+        decoder.fail(
+            line,
+            format!("apiVersion for {kind:?} should be {expected}"),
+        );
+    }
+    kind
+}
+
+impl Label {
+    fn decode(decoder: &mut Decoder<'_>, node: &Node, name: &str) -> Option<Self> {
+        let mut fields = decoder.fields(node, name)?;
+        let label = Self {
+            pairs: fields.string_map(decoder, "pairs"),
+            include_selectors: fields.flag(decoder, "includeSelectors"),
+            include_templates: fields.flag(decoder, "includeTemplates"),
+            include_volume_claim_templates: fields.flag(decoder, "includeVolumeClaimTemplates"),
+            fields: fields.list(decoder, "fields", FieldSpec::decode),
+        };
+        fields.finish(decoder);
+        Some(label)
+    }
+}
+
+impl Patch {
+    pub(crate) fn decode(decoder: &mut Decoder<'_>, node: &Node, name: &str) -> Option<Self> {
+        let mut fields = decoder.fields(node, name)?;
+        let mut patch = Self {
+            path: fields.string(decoder, "path"),
+            patch: fields.string(decoder, "patch"),
+            target: fields.object(decoder, "target", Selector::decode),
+            ..Self::default()
+        };
+        let options = fields.object(decoder, "options", |decoder, node, name| {
+            let mut fields = decoder.fields(node, name)?;
+            let flags = (
+                fields.flag(decoder, "allowNameChange"),
+                fields.flag(decoder, "allowKindChange"),
+            );
+            fields.finish(decoder);
+            Some(flags)
+        });
+        (patch.allow_name_change, patch.allow_kind_change) = options.unwrap_or_default();
+        fields.finish(decoder);
+        Some(patch)
+    }
+}
+
+impl Image {
+    pub(crate) fn decode(decoder: &mut Decoder<'_>, node: &Node, name: &str) -> Option<Self> {
+        let mut fields = decoder.fields(node, name)?;
+        let image = Self {
+            name: fields.string(decoder, "name"),
+            new_name: fields.string(decoder, "newName"),
+            new_tag: fields.string(decoder, "newTag"),
+            digest: fields.string(decoder, "digest"),
+            tag_suffix: fields.string(decoder, "tagSuffix"),
+        };
+        fields.finish(decoder);
+        Some(image)
+    }
+}
+
+impl Replica {
+    pub(crate) fn decode(decoder: &mut Decoder<'_>, node: &Node, name: &str) -> Option<Self> {
+        let mut fields = decoder.fields(node, name)?;
+        let replica = Self {
+            name: fields.string(decoder, "name"),
+            count: fields.int(decoder, "count"),
+        };
+        fields.finish(decoder);
+        Some(replica)
+    }
+}
+
+impl ReplacementEntry {
+    fn decode(decoder: &mut Decoder<'_>, node: &Node, name: &str) -> Option<Self> {
+        let mut fields = decoder.fields(node, name)?;
+        let path = fields.string(decoder, "path");
+        let replacement = Replacement::decode_fields(decoder, &mut fields);
+        fields.finish(decoder);
+        if path.is_empty() {
+            Some(Self::Inline(Box::new(replacement)))
+        } else {
+            Some(Self::File(path))
+        }
+    }
+}
+
+impl Replacement {
+    pub(crate) fn decode(decoder: &mut Decoder<'_>, node: &Node, name: &str) -> Option<Self> {
+        let mut fields = decoder.fields(node, name)?;
+        let replacement = Self::decode_fields(decoder, &mut fields);
+        fields.finish(decoder);
+        Some(replacement)
+    }
+
+    fn decode_fields(decoder: &mut Decoder<'_>, fields: &mut Fields<'_>) -> Self {
+        Self {
+            source: fields.object(decoder, "source", ReplacementSource::decode),
+            source_value: fields.optional_string(decoder, "sourceValue"),
+            targets: fields.list(decoder, "targets", ReplacementTarget::decode),
+        }
+    }
+}
+
+impl ReplacementSource {
+    fn decode(decoder: &mut Decoder<'_>, node: &Node, name: &str) -> Option<Self> {
+        let mut fields = decoder.fields(node, name)?;
+        let id = Selector {
+            group: fields.string(decoder, "group"),
+            version: fields.string(decoder, "version"),
+            kind: fields.string(decoder, "kind"),
+            name: fields.string(decoder, "name"),
+            namespace: fields.string(decoder, "namespace"),
+            ..Selector::default()
+        };
+        let source = Self {
+            id,
+            field_path: fields.string(decoder, "fieldPath"),
+            options: fields
+                .object(decoder, "options", ReplacementOptions::decode)
+                .unwrap_or_default(),
+        };
+        fields.finish(decoder);
+        Some(source)
+    }
+}
+
+impl ReplacementTarget {
+    fn decode(decoder: &mut Decoder<'_>, node: &Node, name: &str) -> Option<Self> {
+        let mut fields = decoder.fields(node, name)?;
+        let target = Self {
+            select: fields.object(decoder, "select", Selector::decode),
+            reject: fields.list(decoder, "reject", Selector::decode),
+            field_paths: fields.strings(decoder, "fieldPaths"),
+            options: fields
+                .object(decoder, "options", ReplacementOptions::decode)
+                .unwrap_or_default(),
+        };
+        fields.finish(decoder);
+        Some(target)
+    }
+}
+
+impl ReplacementOptions {
+    fn decode(decoder: &mut Decoder<'_>, node: &Node, name: &str) -> Option<Self> {
+        let mut fields = decoder.fields(node, name)?;
+        let options = Self {
+            delimiter: fields.string(decoder, "delimiter"),
+            index: fields.int(decoder, "index"),
+            create: fields.flag(decoder, "create"),
+        };
+        // Read by kustomize and used by nothing.
+        fields.node("encoding");
+        fields.finish(decoder);
+        Some(options)
+    }
+}
+
+impl Var {
+    fn decode(decoder: &mut Decoder<'_>, node: &Node, name: &str) -> Option<Self> {
+        let mut fields = decoder.fields(node, name)?;
+        let var_name = fields.string(decoder, "name");
+        let object = fields.object(decoder, "objref", |decoder, node, name| {
+            let mut fields = decoder.fields(node, name)?;
+            let api_version = fields.string(decoder, "apiVersion");
+            let (group, version) = split_api_version(&api_version);
+            let (group, version) = (group.to_owned(), version.to_owned());
+            let or = |text: String, other: String| if text.is_empty() { other } else { text };
+            let selector = Selector {
+                group: or(fields.string(decoder, "group"), group),
+                version: or(fields.string(decoder, "version"), version),
+                kind: fields.string(decoder, "kind"),
+                name: fields.string(decoder, "name"),
+                namespace: fields.string(decoder, "namespace"),
+                ..Selector::default()
+            };
+            fields.finish(decoder);
+            Some(selector)
+        });
+        let field_path = fields.object(decoder, "fieldref", |decoder, node, name| {
+            let mut fields = decoder.fields(node, name)?;
+            let path = fields.string(decoder, "fieldPath");
+            // Kustomize wrote both spellings.
+            let old = fields.string(decoder, "fieldpath");
+            fields.finish(decoder);
+            Some(if path.is_empty() { old } else { path })
+        });
+        fields.finish(decoder);
+        let field_path = field_path
+            .filter(|path| !path.is_empty())
+            .unwrap_or_else(|| "metadata.name".to_owned());
+        Some(Self {
+            name: var_name,
+            object: object.unwrap_or_default(),
+            field_path,
+        })
+    }
+}
+
+impl GeneratorArgs {
+    pub(crate) fn decode(decoder: &mut Decoder<'_>, node: &Node, name: &str) -> Option<Self> {
+        let mut fields = decoder.fields(node, name)?;
+        let args = Self {
+            name: fields.string(decoder, "name"),
+            namespace: fields.string(decoder, "namespace"),
+            behavior: fields.string(decoder, "behavior"),
+            files: fields.strings(decoder, "files"),
+            literals: fields.strings(decoder, "literals"),
+            envs: fields.strings(decoder, "envs"),
+            env: fields
+                .optional_string(decoder, "env")
+                .filter(|env| !env.is_empty()),
+            secret_type: fields.string(decoder, "type"),
+            options: fields
+                .object(decoder, "options", GeneratorOptions::decode)
+                .unwrap_or_default(),
+        };
+        for old in ["kvSources", "apiVersion", "kind", "metadata"] {
+            fields.node(old);
+        }
+        fields.finish(decoder);
+        Some(args)
+    }
+}
+
+impl GeneratorOptions {
+    pub(crate) fn decode(decoder: &mut Decoder<'_>, node: &Node, name: &str) -> Option<Self> {
+        let mut fields = decoder.fields(node, name)?;
+        let options = Self {
+            labels: fields.string_map(decoder, "labels"),
+            annotations: fields.string_map(decoder, "annotations"),
+            disable_name_suffix_hash: fields.flag(decoder, "disableNameSuffixHash"),
+            immutable: fields.flag(decoder, "immutable"),
+        };
+        fields.finish(decoder);
+        Some(options)
+    }
+}
+
+impl OpenApi {
+    fn decode(decoder: &mut Decoder<'_>, node: &Node, name: &str) -> Option<Self> {
+        let mut fields = decoder.fields(node, name)?;
+        let openapi = Self {
+            path: fields.string(decoder, "path"),
+            version: fields.string(decoder, "version"),
+        };
+        fields.finish(decoder);
+        Some(openapi)
+    }
+}
+
+impl SortOptions {
+    fn decode(decoder: &mut Decoder<'_>, node: &Node, name: &str) -> Option<Self> {
+        let mut fields = decoder.fields(node, name)?;
+        let order = fields.string(decoder, "order");
+        let legacy = fields.object(decoder, "legacySortOptions", |decoder, node, name| {
+            let mut fields = decoder.fields(node, name)?;
+            let lists = (
+                fields.strings(decoder, "orderFirst"),
+                fields.strings(decoder, "orderLast"),
+            );
+            fields.finish(decoder);
+            Some(lists)
+        });
+        fields.finish(decoder);
+        Some(Self { order, legacy })
+    }
+}

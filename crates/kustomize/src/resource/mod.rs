@@ -1,0 +1,199 @@
+//! Pure: objects on their way through a build, with what they were called before.
+
+mod id;
+mod set;
+
+use std::sync::Arc;
+
+use goyaml::{Mapping, Node, Text};
+
+pub(crate) use id::{Gvk, NON_NAMESPACEABLE, ResId, effective_namespace, split_api_version};
+pub(crate) use set::{NameIndex, ResMap};
+
+use crate::error::{BuildError, Problem};
+
+/// One object of the set: its tree, its id, and its history.
+#[derive(Debug, Clone)]
+pub(crate) struct Resource {
+    node: Node,
+    id: ResId,
+    /// What it was called before, oldest first.
+    pub(crate) previous: Vec<PreviousId>,
+    pub(crate) prefixes: Vec<Text>,
+    pub(crate) suffixes: Vec<Text>,
+    /// Its name wants a hash at the end.
+    pub(crate) needs_hash: bool,
+    /// Where it was read, for messages.
+    pub(crate) origin: Option<Arc<Origin>>,
+}
+
+/// The file a resource was read from, or the generator that made it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Origin {
+    pub(crate) file: String,
+    pub(crate) configured_by: Option<ConfiguredBy>,
+}
+
+/// A generator, as the origin annotation names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ConfiguredBy {
+    pub(crate) api_version: String,
+    pub(crate) kind: String,
+    pub(crate) name: String,
+    pub(crate) namespace: String,
+}
+
+/// A former name, effective namespace and kind. Group and version are not remembered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PreviousId {
+    pub(crate) name: Text,
+    pub(crate) namespace: Text,
+    pub(crate) kind: Text,
+}
+
+impl Resource {
+    /// An object, after the checks that every object must pass.
+    pub(crate) fn new(node: Node) -> Result<Self, BuildError> {
+        let line = node.line;
+        let Some(mapping) = node.as_mapping() else {
+            return Err(problem(&node, "missing Resource metadata: not a map"));
+        };
+        let kind = mapping
+            .get("kind")
+            .and_then(Node::as_text)
+            .unwrap_or_default();
+        if kind.is_empty() {
+            return Err(problem(
+                &node,
+                &format!("missing kind in object{}", summary(mapping)),
+            ));
+        }
+        let name = node
+            .at(&["metadata", "name"])
+            .and_then(Node::as_text)
+            .unwrap_or_default();
+        if name.is_empty() && !kind.ends_with("List") {
+            return Err(problem(
+                &node,
+                &format!("missing metadata.name in object{}", summary(mapping)),
+            ));
+        }
+        let id = ResId::of(&node);
+        debug_assert!(line == node.line, "reading the id changes nothing");
+        Ok(Self {
+            node,
+            id,
+            previous: Vec::new(),
+            prefixes: Vec::new(),
+            suffixes: Vec::new(),
+            needs_hash: false,
+            origin: None,
+        })
+    }
+
+    pub(crate) fn node(&self) -> &Node {
+        &self.node
+    }
+
+    pub(crate) fn into_node(self) -> Node {
+        self.node
+    }
+
+    pub(crate) fn id(&self) -> &ResId {
+        &self.id
+    }
+
+    /// Changes the tree, and reads the id anew.
+    pub(crate) fn change<T>(&mut self, change: impl FnOnce(&mut Node) -> T) -> T {
+        let result = change(&mut self.node);
+        self.id = ResId::of(&self.node);
+        result
+    }
+
+    /// Changes the tree where the id does not stand.
+    pub(crate) fn change_body<T>(&mut self, change: impl FnOnce(&mut Node) -> T) -> T {
+        change(&mut self.node)
+    }
+
+    /// Remembers what the object is called now, before it is called something else.
+    pub(crate) fn remember_id(&mut self) {
+        self.previous.push(PreviousId {
+            name: self.id.name.clone(),
+            namespace: effective_namespace(&self.id),
+            kind: self.id.gvk.kind.clone(),
+        });
+    }
+
+    pub(crate) fn set_name(&mut self, name: &str) {
+        self.change(|node| set_metadata(node, "name", name));
+    }
+
+    pub(crate) fn set_namespace(&mut self, namespace: &str) {
+        self.change(|node| {
+            if namespace.is_empty() {
+                if let Some(metadata) = node.get_mut("metadata").and_then(Node::as_mapping_mut) {
+                    metadata.remove("namespace");
+                }
+            } else {
+                set_metadata(node, "namespace", namespace);
+            }
+        });
+    }
+
+    /// The former ids, oldest first, with today's group and version.
+    pub(crate) fn previous_ids(&self) -> impl DoubleEndedIterator<Item = ResId> + '_ {
+        self.previous.iter().map(|previous| ResId {
+            gvk: Gvk {
+                group: self.id.gvk.group.clone(),
+                version: self.id.gvk.version.clone(),
+                kind: previous.kind.clone(),
+            },
+            name: previous.name.clone(),
+            namespace: previous.namespace.clone(),
+        })
+    }
+
+    /// Every id the object ever had, today's last.
+    pub(crate) fn any_ids(&self) -> impl Iterator<Item = ResId> + '_ {
+        self.previous_ids().chain(std::iter::once(self.id.clone()))
+    }
+
+    /// The oldest id.
+    pub(crate) fn original_id(&self) -> ResId {
+        self.previous_ids()
+            .next()
+            .unwrap_or_else(|| self.id.clone())
+    }
+
+    /// What to call the object in a message: `Deployment apps/web`.
+    pub(crate) fn show(&self) -> String {
+        self.id.show()
+    }
+}
+
+fn problem(node: &Node, message: &str) -> BuildError {
+    BuildError::from(Problem::Malformed(message.to_owned())).at("", node.line as usize)
+}
+
+fn summary(mapping: &Mapping) -> String {
+    let keys: Vec<&str> = mapping.keys().take(5).collect();
+    if keys.is_empty() {
+        String::new()
+    } else {
+        format!(" with the fields `{}`", keys.join("`, `"))
+    }
+}
+
+/// Sets a text of `metadata`, which is made if it is missing.
+pub(crate) fn set_metadata(node: &mut Node, key: &str, text: &str) {
+    let Some(mapping) = node.as_mapping_mut() else {
+        return;
+    };
+    let metadata = mapping.entry_or("metadata", Node::empty_mapping);
+    if metadata.is_null() {
+        *metadata = Node::empty_mapping();
+    }
+    if let Some(metadata) = metadata.as_mapping_mut() {
+        metadata.insert(key, Node::string(text));
+    }
+}

@@ -1,0 +1,42 @@
+//! Pure: what is known of kinds beforehand, as data: scopes, merge keys, and the fields that transformers touch.
+
+mod fields;
+mod merge;
+
+use std::sync::OnceLock;
+
+pub(crate) use fields::{FieldPath, FieldSpec, FieldTables, NameReference, Rows, Segment};
+pub(crate) use merge::{ListMerge, MergeSchema, Position};
+
+use crate::resource::Gvk;
+
+/// True only for the exact kinds that Kubernetes v1.21 has as cluster-scoped, and a few that kustomize adds.
+/// Every custom resource counts as namespaced.
+pub(crate) fn is_cluster_scoped(gvk: &Gvk) -> bool {
+    MergeSchema::builtin().is_cluster_scoped(gvk)
+}
+
+/// The field tables that kustomize begins with.
+pub(crate) fn builtin_tables() -> &'static FieldTables {
+    static TABLES: OnceLock<FieldTables> = OnceLock::new();
+    TABLES.get_or_init(|| {
+        let text = include_str!("fieldspecs.yaml");
+        FieldTables::parse_builtin(text).expect("the embedded table is valid; a test reads it")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_embedded_data_reads() {
+        assert!(builtin_tables().name_references.len() > 10);
+        assert!(is_cluster_scoped(&Gvk::new("v1", "Namespace")));
+        assert!(!is_cluster_scoped(&Gvk::new("v1", "Secret")));
+        assert!(!is_cluster_scoped(&Gvk::new(
+            "external-secrets.io/v1",
+            "ClusterSecretStore"
+        )));
+    }
+}

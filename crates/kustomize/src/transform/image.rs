@@ -1,0 +1,181 @@
+//! Pure: `images`.
+
+use goyaml::{Node, NodeKind};
+use regex::Regex;
+
+use super::about;
+use crate::error::{BuildError, Problem};
+use crate::kustomization::Image;
+use crate::resource::ResMap;
+use crate::schema::Rows;
+use crate::selector::compile_regex;
+use crate::walk::{Missing, walk_mut};
+
+/// Two passes, as kustomize has them: every list of containers at any depth, then the rows of the table.
+/// So a tag suffix comes twice on ordinary pod containers.
+pub(crate) fn transform(
+    resources: &mut ResMap,
+    image: &Image,
+    rows: &Rows,
+) -> Result<(), BuildError> {
+    let pattern = format!(
+        "^{}(:[a-zA-Z0-9_.{{}}-]*)?(@[A-Za-z][A-Za-z0-9]*(?:[-_+.][A-Za-z][A-Za-z0-9]*)*:[a-zA-Z0-9_.{{}}-]*)?$",
+        image.name
+    );
+    // The name is a regular expression; one that is none matches nothing.
+    let Ok(regex) = compile_regex(&pattern) else {
+        return Ok(());
+    };
+    let change = Change { image, regex };
+    for resource in resources
+        .iter_mut()
+        .filter(|resource| &*resource.id().gvk.kind != "CustomResourceDefinition")
+    {
+        let gvk = resource.id().gvk.clone();
+        let result = resource.change_body(|node| {
+            if mentions_containers(node, &change) {
+                change.containers(node)?;
+            }
+            for row in rows.matching(&gvk) {
+                walk_mut(node, &row.path, Missing::Skip, &mut |field| {
+                    change.field(field);
+                    Ok(())
+                })?;
+            }
+            Ok(())
+        });
+        result.map_err(|problem: Problem| about(problem, resource))?;
+    }
+    Ok(())
+}
+
+struct Change<'i> {
+    image: &'i Image,
+    regex: Regex,
+}
+
+/// Looks before anything is copied: most objects have no matching image.
+fn mentions_containers(node: &Node, change: &Change<'_>) -> bool {
+    match &node.kind {
+        NodeKind::Scalar(_) => false,
+        NodeKind::Sequence(elements) => elements
+            .iter()
+            .any(|element| mentions_containers(element, change)),
+        NodeKind::Mapping(mapping) => mapping.iter().any(|entry| {
+            (is_container_list(&entry.key) && entry.value.as_sequence().is_some())
+                || mentions_containers(&entry.value, change)
+        }),
+    }
+}
+
+fn is_container_list(key: &str) -> bool {
+    matches!(key, "containers" | "initContainers")
+}
+
+impl Change<'_> {
+    fn containers(&self, node: &mut Node) -> Result<(), Problem> {
+        match &mut node.kind {
+            NodeKind::Scalar(_) => Ok(()),
+            NodeKind::Sequence(elements) => elements
+                .iter_mut()
+                .try_for_each(|element| self.containers(element)),
+            NodeKind::Mapping(mapping) => {
+                for (key, value) in mapping.iter_mut() {
+                    if is_container_list(key)
+                        && let Some(list) = value.as_sequence_mut()
+                    {
+                        self.list(list)?;
+                    }
+                    self.containers(value)?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn list(&self, list: &mut goyaml::Sequence) -> Result<(), Problem> {
+        for container in list.iter_mut() {
+            let kind = container.kind_name();
+            let Some(container) = container.as_mapping_mut() else {
+                return Err(Problem::Transform(format!(
+                    "a container must be a map, not a {kind}"
+                )));
+            };
+            if let Some(field) = container.get_mut("image") {
+                self.field(field);
+            }
+        }
+        Ok(())
+    }
+
+    fn field(&self, field: &mut Node) {
+        let Some(text) = field.as_text() else { return };
+        if self.regex.is_match(text) {
+            let line = field.line;
+            *field = Node::string(self.rewrite(text));
+            field.line = line;
+        }
+    }
+
+    fn rewrite(&self, text: &str) -> String {
+        let image = self.image;
+        let (name, tag, digest) = split(text);
+        let name = if image.new_name.is_empty() {
+            name
+        } else {
+            &image.new_name
+        };
+        let mut result = name.to_owned();
+        match (image.new_tag.as_str(), image.digest.as_str()) {
+            ("", "") if image.tag_suffix.is_empty() => {
+                push(&mut result, ':', tag);
+                push(&mut result, '@', digest);
+            }
+            ("", "") => push(
+                &mut result,
+                ':',
+                Some(&format!("{}{}", tag.unwrap_or_default(), image.tag_suffix)),
+            ),
+            (new_tag, new_digest) => {
+                push(
+                    &mut result,
+                    ':',
+                    Some(new_tag).filter(|tag| !tag.is_empty()),
+                );
+                push(
+                    &mut result,
+                    '@',
+                    Some(new_digest).filter(|digest| !digest.is_empty()),
+                );
+            }
+        }
+        result
+    }
+}
+
+fn push(result: &mut String, separator: char, part: Option<&str>) {
+    if let Some(part) = part {
+        result.push(separator);
+        result.push_str(part);
+    }
+}
+
+/// Name, tag and digest. A colon before the first slash belongs to a port.
+fn split(text: &str) -> (&str, Option<&str>, Option<&str>) {
+    let search_from = text.find('/').map_or(0, |slash| slash + 1);
+    let (rest, digest) = match text[search_from..].find('@') {
+        Some(at) => (
+            &text[..search_from + at],
+            Some(&text[search_from + at + 1..]),
+        ),
+        None => (text, None),
+    };
+    match rest[search_from..].find(':') {
+        Some(colon) => (
+            &rest[..search_from + colon],
+            Some(&rest[search_from + colon + 1..]),
+            digest,
+        ),
+        None => (rest, None, digest),
+    }
+}

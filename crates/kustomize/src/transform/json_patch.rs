@@ -1,0 +1,139 @@
+//! Pure: JSON patches (RFC 6902), by way of the `json-patch` crate, with what kustomize does beyond the RFC.
+
+use goyaml::Node;
+use json_patch::{AddOperation, Patch, PatchOperation, RemoveOperation};
+use serde_json::{Number, Value};
+
+use crate::error::Problem;
+
+/// Reads a list of operations, or says why it is none.
+pub(crate) fn parse(node: &Node) -> Result<Patch, Problem> {
+    let json = goyaml::to_json(node).map_err(|error| Problem::Malformed(error.to_string()))?;
+    serde_json::from_value(json)
+        .map_err(|error| Problem::Malformed(format!("not a JSON patch: {error}")))
+}
+
+/// Applies the operations one after the other.
+///
+/// kustomize takes the object through Go's JSON: every number becomes a float.
+pub(crate) fn apply(node: &Node, patch: &Patch) -> Result<Node, Problem> {
+    let mut json = goyaml::to_json(node).map_err(|error| Problem::Transform(error.to_string()))?;
+    numbers_to_floats(&mut json);
+    for (index, operation) in patch.iter().enumerate() {
+        let operation = adapted(&json, operation);
+        json_patch::patch(&mut json, std::slice::from_ref(&operation)).map_err(|error| {
+            let path = operation.path();
+            Problem::Transform(format!(
+                "operation {index} ({}) at `{path}`: {}",
+                name(&operation),
+                error.kind
+            ))
+        })?;
+    }
+    Ok(goyaml::from_json(&json))
+}
+
+fn name(operation: &PatchOperation) -> &'static str {
+    match operation {
+        PatchOperation::Add(_) => "add",
+        PatchOperation::Remove(_) => "remove",
+        PatchOperation::Replace(_) => "replace",
+        PatchOperation::Move(_) => "move",
+        PatchOperation::Copy(_) => "copy",
+        PatchOperation::Test(_) => "test",
+    }
+}
+
+/// `replace` of a missing key adds it; a negative index counts from the end; numbers are floats;
+/// `test` of a missing key against null holds.
+fn adapted(document: &Value, operation: &PatchOperation) -> PatchOperation {
+    let mut operation = operation.clone();
+    let path = absolute(document, operation.path().as_str());
+    match &mut operation {
+        PatchOperation::Replace(replace) => {
+            numbers_to_floats(&mut replace.value);
+            replace.path = path.clone().unwrap_or_else(|| replace.path.clone());
+            let exists = document.pointer(replace.path.as_str()).is_some();
+            let parent = replace
+                .path
+                .parent()
+                .and_then(|parent| document.pointer(parent.as_str()));
+            if !exists && parent.is_some_and(Value::is_object) {
+                return PatchOperation::Add(AddOperation {
+                    path: replace.path.clone(),
+                    value: replace.value.clone(),
+                });
+            }
+        }
+        PatchOperation::Add(add) => {
+            numbers_to_floats(&mut add.value);
+            add.path = path.unwrap_or_else(|| add.path.clone());
+        }
+        PatchOperation::Test(test) => {
+            numbers_to_floats(&mut test.value);
+            test.path = path.unwrap_or_else(|| test.path.clone());
+            if test.value.is_null() && document.pointer(test.path.as_str()).is_none() {
+                // Nothing is there, which is what was asked: an operation that changes nothing.
+                return PatchOperation::Test(json_patch::TestOperation {
+                    path: json_patch::jsonptr::PointerBuf::new(),
+                    value: document.clone(),
+                });
+            }
+        }
+        PatchOperation::Remove(remove) => {
+            return PatchOperation::Remove(RemoveOperation {
+                path: path.unwrap_or_else(|| remove.path.clone()),
+            });
+        }
+        PatchOperation::Move(_) | PatchOperation::Copy(_) => {}
+    }
+    operation
+}
+
+/// The path with negative indexes counted out.
+fn absolute(document: &Value, path: &str) -> Option<json_patch::jsonptr::PointerBuf> {
+    if !path.contains("/-") {
+        return None;
+    }
+    let mut resolved = String::new();
+    for token in path.split('/').skip(1) {
+        let list = document.pointer(&resolved).and_then(Value::as_array);
+        let negative = token
+            .strip_prefix('-')
+            .and_then(|digits| digits.parse::<usize>().ok());
+        resolved.push('/');
+        match (list, negative) {
+            (Some(list), Some(back)) if (1..=list.len()).contains(&back) => {
+                resolved.push_str(&(list.len() - back).to_string());
+            }
+            _ => resolved.push_str(token),
+        }
+    }
+    json_patch::jsonptr::PointerBuf::parse(resolved).ok()
+}
+
+fn numbers_to_floats(value: &mut Value) {
+    match value {
+        Value::Number(number) => {
+            if let Some(float) = number.as_f64() {
+                *number = exact_or_float(number, float);
+            }
+        }
+        Value::Array(values) => values.iter_mut().for_each(numbers_to_floats),
+        Value::Object(fields) => fields.values_mut().for_each(numbers_to_floats),
+        _ => {}
+    }
+}
+
+/// The float as Go prints it in JSON: without a fraction below 1e21.
+fn exact_or_float(number: &Number, float: f64) -> Number {
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "integral and within 64 bits, just checked"
+    )]
+    let integral = (float.fract() == 0.0 && float.abs() < 1.8e19).then_some(float as i128);
+    integral
+        .and_then(Number::from_i128)
+        .or_else(|| Number::from_f64(float))
+        .unwrap_or_else(|| number.clone())
+}

@@ -1,0 +1,117 @@
+//! Pure: the `namespace` field: every namespaced object, and those that name a namespace elsewhere.
+
+use goyaml::Node;
+
+use super::about;
+use crate::error::{BuildError, Problem};
+use crate::resource::{ResMap, Resource, set_metadata};
+use crate::schema::{Rows, is_cluster_scoped};
+use crate::walk::{Missing, walk_mut};
+
+/// How to set the namespace.
+pub(crate) struct Options<'o> {
+    pub(crate) namespace: &'o str,
+    pub(crate) rows: &'o Rows,
+    /// Leave a namespace that is given.
+    pub(crate) unset_only: bool,
+    pub(crate) subjects: Subjects,
+}
+
+/// Which subjects of role bindings get the namespace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Subjects {
+    /// Those named `default`.
+    DefaultOnly,
+    /// Every service account.
+    AllServiceAccounts,
+    None,
+}
+
+impl<'o> Options<'o> {
+    pub(crate) fn of(namespace: &'o str, rows: &'o Rows) -> Self {
+        Self {
+            namespace,
+            rows,
+            unset_only: false,
+            subjects: Subjects::DefaultOnly,
+        }
+    }
+}
+
+pub(crate) fn transform(resources: &mut ResMap, options: &Options<'_>) -> Result<(), BuildError> {
+    for resource in resources.iter_mut() {
+        resource.remember_id();
+        one(resource, options).map_err(|problem| about(problem, resource))?;
+    }
+    resources.check_distinct().map_err(|ids| {
+        let ids: Vec<String> = ids.iter().map(crate::resource::ResId::show_long).collect();
+        Problem::Identity(format!(
+            "namespace transformation produces ID conflict: {}",
+            ids.join(", ")
+        ))
+        .into()
+    })
+}
+
+fn one(resource: &mut Resource, options: &Options<'_>) -> Result<(), Problem> {
+    let gvk = resource.id().gvk.clone();
+    let may_set =
+        |node: &Node| !options.unset_only || node.as_text().unwrap_or_default().is_empty();
+    if !is_cluster_scoped(&gvk) {
+        let current = resource.node().at(&["metadata", "namespace"]);
+        if current.is_none_or(may_set) {
+            resource.change(|node| set_metadata(node, "namespace", options.namespace));
+        }
+    }
+    if matches!(&*gvk.kind, "RoleBinding" | "ClusterRoleBinding") {
+        resource.change_body(|node| set_subjects(node, options));
+    }
+    for row in options.rows.matching(&gvk) {
+        let path = row.path.show();
+        let skipped =
+            path == "metadata/namespace" || (path == "metadata/name" && gvk.api_version() != "v1");
+        if skipped {
+            continue;
+        }
+        let missing = if row.create {
+            Missing::Scalar
+        } else {
+            Missing::Skip
+        };
+        resource.change(|node| {
+            walk_mut(node, &row.path, missing, &mut |field| {
+                if may_set(field) {
+                    *field = Node::string(options.namespace);
+                }
+                Ok(())
+            })
+        })?;
+    }
+    Ok(())
+}
+
+fn set_subjects(node: &mut Node, options: &Options<'_>) {
+    let Some(subjects) = node.get_mut("subjects").and_then(Node::as_sequence_mut) else {
+        return;
+    };
+    for subject in subjects.iter_mut() {
+        let text = |name: &str| {
+            subject
+                .get(name)
+                .and_then(Node::as_text)
+                .unwrap_or_default()
+        };
+        let chosen = match options.subjects {
+            Subjects::DefaultOnly => text("name") == "default",
+            Subjects::AllServiceAccounts => text("kind") == "ServiceAccount",
+            Subjects::None => false,
+        };
+        let free = !options.unset_only || text("namespace").is_empty();
+        if chosen
+            && free
+            && let Some(subject) = subject.as_mapping_mut()
+        {
+            subject.insert("namespace", Node::string(options.namespace));
+        }
+    }
+}

@@ -1,0 +1,328 @@
+//! Pure: `replacements`: a field of one object copied into fields of others.
+
+pub(crate) mod path;
+mod structured;
+
+use goyaml::{Node, NodeKind, ReadOptions, Scalar};
+
+use crate::decode::Decoder;
+use crate::error::{BuildError, BuildErrors, Errors, Problem};
+use crate::kustomization::{
+    Replacement, ReplacementEntry, ReplacementOptions, ReplacementSource, ReplacementTarget,
+};
+use crate::load::{Loaded, Loader};
+use crate::resource::{ResId, ResMap, Resource, effective_namespace};
+use crate::selector::{Selector, SelectorRegex};
+use path::FieldPathSegments;
+
+/// Runs the entries in order; each sees what those before it did.
+pub(crate) fn transform_all(
+    loader: &Loader<'_>,
+    loaded: &Loaded,
+    resources: &mut ResMap,
+) -> Result<(), BuildErrors> {
+    entries(
+        loader,
+        loaded,
+        &loaded.kustomization.replacements,
+        resources,
+    )
+}
+
+pub(crate) fn entries(
+    loader: &Loader<'_>,
+    loaded: &Loaded,
+    entries: &[ReplacementEntry],
+    resources: &mut ResMap,
+) -> Result<(), BuildErrors> {
+    for (index, entry) in entries.iter().enumerate() {
+        let result = match entry {
+            ReplacementEntry::Inline(replacement) => {
+                apply(replacement, resources).map_err(BuildErrors::from)
+            }
+            ReplacementEntry::File(path) => file(loader, loaded, path).and_then(|all| {
+                all.iter()
+                    .try_for_each(|one| apply(one, resources))
+                    .map_err(BuildErrors::from)
+            }),
+        };
+        result
+            .map_err(|errors| errors.map(|error| error.field(format!("replacements[{index}]"))))?;
+    }
+    Ok(())
+}
+
+/// A file holds one replacement or a list of them.
+fn file(loader: &Loader<'_>, loaded: &Loaded, name: &str) -> Result<Vec<Replacement>, BuildErrors> {
+    let (path, text) = loader.text(&loaded.directory, name)?;
+    let shown = loader.show(&path);
+    let nodes = goyaml::read(&text, &ReadOptions::default()).map_err(|error| {
+        BuildError::from(Problem::Malformed(error.to_string())).at(shown.clone(), error.line())
+    })?;
+    let mut errors = Errors::default();
+    let mut decoder = Decoder::new(&mut errors, &shown, false);
+    let mut replacements = Vec::new();
+    for node in &nodes {
+        let one = std::slice::from_ref(node);
+        let all: Vec<&Node> = node
+            .as_sequence()
+            .map_or_else(|| one.iter().collect(), |list| list.iter().collect());
+        replacements.extend(
+            all.into_iter()
+                .filter_map(|node| Replacement::decode(&mut decoder, node, "replacement")),
+        );
+    }
+    errors.finish()?;
+    Ok(replacements)
+}
+
+fn apply(replacement: &Replacement, resources: &mut ResMap) -> Result<(), BuildError> {
+    let fail = |message: &str| Err(BuildError::from(Problem::Transform(message.to_owned())));
+    let value = match (&replacement.source, &replacement.source_value) {
+        (Some(_), Some(_)) => return fail("value and resource selectors are mutually exclusive"),
+        (None, None) => return fail("replacements must specify a source and at least one target"),
+        (None, Some(text)) => Node::string(text.as_str()),
+        (Some(source), None) => source_value(source, resources)?,
+    };
+    if replacement.targets.is_empty() {
+        return fail("replacements must specify a source and at least one target");
+    }
+    replacement
+        .targets
+        .iter()
+        .try_for_each(|target| apply_target(target, &value, resources))
+}
+
+fn source_value(source: &ReplacementSource, resources: &ResMap) -> Result<Node, BuildError> {
+    let found: Vec<&Resource> = resources
+        .iter()
+        .filter(|resource| is_source(&source.id, resource))
+        .collect();
+    let resource = match found[..] {
+        [resource] => resource,
+        [] => {
+            return Err(
+                Problem::Identity(format!("nothing selected by {}", source.id.show())).into(),
+            );
+        }
+        _ => {
+            return Err(Problem::Identity(format!(
+                "multiple matches for selector {}",
+                source.id.show()
+            ))
+            .into());
+        }
+    };
+    let field_path = if source.field_path.is_empty() {
+        "metadata.name"
+    } else {
+        &source.field_path
+    };
+    let missing = || {
+        let message = format!(
+            "fieldPath `{field_path}` is missing for replacement source {}",
+            resource.show()
+        );
+        BuildError::from(Problem::Transform(message))
+    };
+    let segments = FieldPathSegments::parse(field_path);
+    let node = path::lookup(resource.node(), &segments)
+        .filter(|node| !node.is_null())
+        .ok_or_else(missing)?;
+    part_of(node, &source.options)
+}
+
+/// Exact comparison with any id; no namespace and `default` are the same.
+fn is_source(wanted: &Selector, resource: &Resource) -> bool {
+    let empty_or = |wanted: &str, actual: &str| wanted.is_empty() || wanted == actual;
+    resource.any_ids().any(|id: ResId| {
+        empty_or(&wanted.group, &id.gvk.group)
+            && empty_or(&wanted.version, &id.gvk.version)
+            && empty_or(&wanted.kind, &id.gvk.kind)
+            && empty_or(&wanted.name, &id.name)
+            && empty_or(&wanted.namespace, &effective_namespace(&id))
+    })
+}
+
+/// With a delimiter, one part of a scalar's text.
+fn part_of(node: &Node, options: &ReplacementOptions) -> Result<Node, BuildError> {
+    if options.delimiter.is_empty() {
+        return Ok(node.clone());
+    }
+    let Some(scalar) = node.as_scalar() else {
+        return Err(Problem::Transform(
+            "delimiter option can only be used with scalar nodes".to_owned(),
+        )
+        .into());
+    };
+    let parts: Vec<&str> = scalar.text.split(&options.delimiter).collect();
+    let part = usize::try_from(options.index)
+        .ok()
+        .and_then(|index| parts.get(index))
+        .ok_or_else(|| {
+            Problem::Transform(format!(
+                "options.index {} is out of bounds for the value's {} parts",
+                options.index,
+                parts.len()
+            ))
+        })?;
+    let mut result = node.clone();
+    result.kind = NodeKind::Scalar(Scalar {
+        text: (*part).into(),
+        tag: scalar.tag,
+    });
+    Ok(result)
+}
+
+fn apply_target(
+    target: &ReplacementTarget,
+    value: &Node,
+    resources: &mut ResMap,
+) -> Result<(), BuildError> {
+    let Some(select) = &target.select else {
+        return Err(
+            Problem::Transform("target must specify resources to select".to_owned()).into(),
+        );
+    };
+    let select_regex = select.compile()?;
+    let rejects = target
+        .reject
+        .iter()
+        .map(|selector| Ok((selector, selector.compile()?)));
+    let rejects: Vec<(&Selector, SelectorRegex)> = rejects.collect::<Result<_, Problem>>()?;
+    let default_paths = ["metadata.name".to_owned()];
+    let paths = if target.field_paths.is_empty() {
+        &default_paths[..]
+    } else {
+        &target.field_paths
+    };
+    let paths: Vec<FieldPathSegments> = paths
+        .iter()
+        .map(|path| FieldPathSegments::parse(path))
+        .collect();
+    for resource in resources.iter_mut() {
+        if !is_target(resource, &select_regex, &rejects) {
+            continue;
+        }
+        for path in &paths {
+            let write = Write {
+                value,
+                options: &target.options,
+            };
+            let result = resource.change(|node| {
+                path::update(node, path, target.options.create, value, &mut |field| {
+                    write.field(field)
+                })
+            });
+            let found = result.map_err(|problem| super::about(problem, resource))?;
+            if !found && !target.options.create {
+                let problem = Problem::Transform(format!(
+                    "unable to find field `{}` in replacement target",
+                    path.show()
+                ));
+                return Err(super::about(problem, resource));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn is_target(
+    resource: &Resource,
+    select: &SelectorRegex,
+    rejects: &[(&Selector, SelectorRegex)],
+) -> bool {
+    let literal = |id: ResId| {
+        // Former namespaces are remembered as effective ones; these compare as they were written.
+        let namespace = if matches!(
+            &*id.namespace,
+            "default" | crate::resource::NON_NAMESPACEABLE
+        ) {
+            "".into()
+        } else {
+            id.namespace.clone()
+        };
+        [
+            ResId {
+                namespace,
+                ..id.clone()
+            },
+            id,
+        ]
+    };
+    let selected = resource
+        .any_ids()
+        .flat_map(literal)
+        .any(|id| select.matches_id(&id));
+    selected
+        && select.matches_metadata(resource.node())
+        && !rejects.iter().any(|(selector, reject)| {
+            let by_id = !selector.show().is_empty()
+                && resource
+                    .any_ids()
+                    .flat_map(literal)
+                    .any(|id| reject.matches_id(&id))
+                && reject.matches_metadata(resource.node());
+            by_id
+        })
+}
+
+/// How a value is written into a field.
+struct Write<'w> {
+    value: &'w Node,
+    options: &'w ReplacementOptions,
+}
+
+impl Write<'_> {
+    /// A scalar changes its text and keeps its type; anything else is replaced by a copy.
+    fn field(&self, field: &mut Node) -> Result<(), Problem> {
+        let Some(target) = field.as_scalar().filter(|_| !field.is_null()).cloned() else {
+            if !self.options.delimiter.is_empty() && !field.is_null() {
+                return Err(Problem::Transform(
+                    "delimiter option can only be used with scalar nodes".to_owned(),
+                ));
+            }
+            let line = field.line;
+            *field = self.value.clone();
+            field.line = line;
+            return Ok(());
+        };
+        let text = self.value.as_scalar().map_or("", |scalar| &*scalar.text);
+        let text = if self.options.delimiter.is_empty() {
+            text.to_owned()
+        } else {
+            self.with_part(&target.text, text)
+        };
+        let tag = if text == *target.text {
+            target.tag
+        } else {
+            kept_type(&target, &text, self.value)
+        };
+        field.kind = NodeKind::Scalar(Scalar {
+            text: text.into(),
+            tag,
+        });
+        Ok(())
+    }
+
+    fn with_part(&self, whole: &str, part: &str) -> String {
+        let mut parts: Vec<&str> = whole.split(&self.options.delimiter).collect();
+        match usize::try_from(self.options.index) {
+            Err(_) => parts.insert(0, part),
+            Ok(index) if index >= parts.len() => parts.push(part),
+            Ok(index) => parts[index] = part,
+        }
+        parts.join(&self.options.delimiter)
+    }
+}
+
+/// The field's type stays, unless the new text cannot have it.
+fn kept_type(target: &Scalar, text: &str, value: &Node) -> goyaml::Tag {
+    use goyaml::Tag;
+    match (target.tag, goyaml::resolve(text)) {
+        (Tag::Str, _) => Tag::Str,
+        (kept, resolved) if kept == resolved => kept,
+        (Tag::Int | Tag::Float, resolved @ (Tag::Int | Tag::Float)) => resolved,
+        _ => value.as_scalar().map_or(Tag::Str, |scalar| scalar.tag),
+    }
+}

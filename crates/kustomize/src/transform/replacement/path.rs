@@ -1,0 +1,279 @@
+//! Pure: field paths with dots: `spec.containers.[name=web].image`, `metadata.annotations.[a.b/c]`, `items.*`.
+
+use goyaml::{Mapping, Node, NodeKind, Sequence};
+use regex::Regex;
+
+use super::structured;
+use crate::error::Problem;
+use crate::selector::compile_regex;
+
+/// A parsed path.
+#[derive(Debug, Clone)]
+pub(crate) struct FieldPathSegments {
+    text: String,
+    segments: Vec<Segment>,
+}
+
+#[derive(Debug, Clone)]
+enum Segment {
+    /// A key, or an index of a list.
+    Key(String),
+    /// `[key=value]`, or `[=value]` for a list of scalars; the value is a regular expression.
+    Match {
+        key: String,
+        value: String,
+        regex: Option<Regex>,
+    },
+    /// `*`
+    Every,
+}
+
+impl FieldPathSegments {
+    /// Splits at dots; `\.` is a dot within a key, and brackets may hold dots.
+    pub(crate) fn parse(text: &str) -> Self {
+        let mut parts = vec![String::new()];
+        let mut depth = 0_usize;
+        let mut characters = text.chars().peekable();
+        let push = |parts: &mut Vec<String>, character| {
+            parts
+                .iter_mut()
+                .last()
+                .into_iter()
+                .for_each(|part| part.push(character))
+        };
+        while let Some(character) = characters.next() {
+            match character {
+                '\\' if characters.peek() == Some(&'.') => {
+                    characters.next();
+                    push(&mut parts, '.');
+                }
+                '.' if depth == 0 => parts.push(String::new()),
+                '[' => {
+                    depth += 1;
+                    push(&mut parts, character);
+                }
+                ']' => {
+                    depth = depth.saturating_sub(1);
+                    push(&mut parts, character);
+                }
+                _ => push(&mut parts, character),
+            }
+        }
+        let segments = parts
+            .into_iter()
+            .filter(|part| !part.is_empty())
+            .map(Segment::parse)
+            .collect();
+        Self {
+            text: text.to_owned(),
+            segments,
+        }
+    }
+
+    pub(crate) fn show(&self) -> &str {
+        &self.text
+    }
+}
+
+impl Segment {
+    fn parse(part: String) -> Self {
+        if part == "*" {
+            return Self::Every;
+        }
+        let Some(inner) = part
+            .strip_prefix('[')
+            .and_then(|part| part.strip_suffix(']'))
+        else {
+            return Self::Key(part);
+        };
+        match inner.split_once('=') {
+            Some((key, value)) => {
+                let (key, value) = (key.to_owned(), value.to_owned());
+                Self::Match {
+                    regex: compile_regex(&value).ok(),
+                    key,
+                    value,
+                }
+            }
+            None => Self::Key(inner.to_owned()),
+        }
+    }
+
+    fn matches(&self, element: &Node) -> bool {
+        let Self::Match { key, value, regex } = self else {
+            return false;
+        };
+        let scalar = if key.is_empty() {
+            element.as_scalar()
+        } else {
+            element.get(key).and_then(Node::as_scalar)
+        };
+        scalar.is_some_and(|scalar| {
+            regex.as_ref().map_or(*scalar.text == **value, |regex| {
+                regex.is_match(&scalar.text)
+            })
+        })
+    }
+}
+
+/// The node at a path; the first one that a `[key=value]` finds. `-` is the last element of a list.
+pub(crate) fn lookup<'n>(node: &'n Node, path: &FieldPathSegments) -> Option<&'n Node> {
+    path.segments
+        .iter()
+        .try_fold(node, |node, segment| match (segment, &node.kind) {
+            (Segment::Key(key), NodeKind::Mapping(map)) => map.get(key),
+            (Segment::Key(key), NodeKind::Sequence(list)) if key == "-" => list.iter().last(),
+            (Segment::Key(key), NodeKind::Sequence(list)) => list.get(key.parse().ok()?),
+            (Segment::Match { .. }, NodeKind::Sequence(list)) => {
+                list.iter().find(|element| segment.matches(element))
+            }
+            _ => None,
+        })
+}
+
+/// Visits each field of a path, made on the way if `create` says so. False if there was none.
+pub(crate) fn update(
+    node: &mut Node,
+    path: &FieldPathSegments,
+    create: bool,
+    value: &Node,
+    visit: &mut dyn FnMut(&mut Node) -> Result<(), Problem>,
+) -> Result<bool, Problem> {
+    step(node, path, &path.segments, create, value, visit)
+}
+
+fn step(
+    node: &mut Node,
+    path: &FieldPathSegments,
+    segments: &[Segment],
+    create: bool,
+    value: &Node,
+    visit: &mut dyn FnMut(&mut Node) -> Result<(), Problem>,
+) -> Result<bool, Problem> {
+    let Some((first, rest)) = segments.split_first() else {
+        visit(node)?;
+        return Ok(true);
+    };
+    if create && node.is_null() {
+        node.kind = match first {
+            Segment::Match { .. } => NodeKind::Sequence(Sequence::default()),
+            Segment::Key(key) if key.parse::<usize>().is_ok() => {
+                NodeKind::Sequence(Sequence::default())
+            }
+            _ => NodeKind::Mapping(Mapping::default()),
+        };
+    }
+    if node.is_null() {
+        return Ok(false);
+    }
+    match &mut node.kind {
+        // The path goes on below a text: it holds YAML or JSON of its own.
+        NodeKind::Scalar(scalar) => {
+            let text = scalar.text.clone();
+            let mut found = false;
+            let new = structured::rewrite(&text, &mut |inner| {
+                found = step(inner, path, segments, create, value, visit)?;
+                Ok(())
+            })?;
+            if found {
+                let line = node.line;
+                *node = Node::string(new);
+                node.line = line;
+            }
+            Ok(found)
+        }
+        NodeKind::Mapping(map) => match first {
+            Segment::Key(key) => {
+                if create && map.get(key).is_none_or(Node::is_null) {
+                    let made = if rest.is_empty() {
+                        blank(value)
+                    } else {
+                        Node::null()
+                    };
+                    map.insert(key.as_str(), made);
+                }
+                map.get_mut(key).map_or(Ok(false), |field| {
+                    step(field, path, rest, create, value, visit)
+                })
+            }
+            Segment::Every => {
+                let mut found = false;
+                for (_, field) in map.iter_mut() {
+                    found |= step(field, path, rest, create, value, visit)?;
+                }
+                Ok(found)
+            }
+            Segment::Match { .. } => Ok(false),
+        },
+        NodeKind::Sequence(list) => elements(list, first, path, rest, create, value, visit),
+    }
+}
+
+#[expect(
+    clippy::too_many_arguments,
+    reason = "one step of a recursion: the arguments are its whole state"
+)]
+fn elements(
+    list: &mut Sequence,
+    first: &Segment,
+    path: &FieldPathSegments,
+    rest: &[Segment],
+    create: bool,
+    value: &Node,
+    visit: &mut dyn FnMut(&mut Node) -> Result<(), Problem>,
+) -> Result<bool, Problem> {
+    let mut found = false;
+    match first {
+        Segment::Key(key) => {
+            let index: usize = key.parse().map_err(|_| {
+                Problem::Transform(format!(
+                    "`{key}` in `{}` is no index of a list",
+                    path.show()
+                ))
+            })?;
+            if create && index == list.len() {
+                list.make_mut().push(if rest.is_empty() {
+                    blank(value)
+                } else {
+                    Node::null()
+                });
+            }
+            if let Some(element) = list.iter_mut().nth(index) {
+                found = step(element, path, rest, create, value, visit)?;
+            }
+        }
+        Segment::Every => {
+            for element in list.iter_mut() {
+                found |= step(element, path, rest, create, value, visit)?;
+            }
+        }
+        Segment::Match {
+            key, value: wanted, ..
+        } => {
+            if create && !list.iter().any(|element| first.matches(element)) {
+                let element = if key.is_empty() {
+                    Node::plain(wanted.as_str())
+                } else {
+                    [(key.as_str(), Node::plain(wanted.as_str()))]
+                        .into_iter()
+                        .collect::<Mapping>()
+                        .into()
+                };
+                list.make_mut().push(element);
+            }
+            for element in list.iter_mut().filter(|element| first.matches(element)) {
+                found |= step(element, path, rest, create, value, visit)?;
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// A new field, of the kind of what is to be written.
+fn blank(value: &Node) -> Node {
+    match &value.kind {
+        NodeKind::Scalar(_) => Node::null(),
+        NodeKind::Sequence(_) => Node::empty_sequence(),
+        NodeKind::Mapping(_) => Node::empty_mapping(),
+    }
+}

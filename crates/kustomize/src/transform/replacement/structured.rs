@@ -1,0 +1,36 @@
+//! Pure: a field whose text is YAML or JSON of its own: parsed, changed inside, written back.
+
+use goyaml::{Node, ReadOptions};
+
+use crate::error::Problem;
+
+/// Changes the structure inside a text and gives the new text.
+pub(super) fn rewrite(
+    text: &str,
+    change: &mut dyn FnMut(&mut Node) -> Result<(), Problem>,
+) -> Result<String, Problem> {
+    let unreadable = || {
+        Problem::Transform("the path goes on below a text that is neither YAML nor JSON".to_owned())
+    };
+    let mut documents = goyaml::read(text, &ReadOptions::default()).map_err(|_| unreadable())?;
+    let [node] = &mut documents[..] else {
+        return Err(unreadable());
+    };
+    if node.as_scalar().is_some() {
+        return Err(unreadable());
+    }
+    change(node)?;
+    let print_error = |error: goyaml::PrintError| Problem::Transform(error.to_string());
+    if text.trim_start().starts_with(['{', '[']) {
+        let json = goyaml::to_json(node).map_err(print_error)?;
+        let indented = text.contains('\n') && text.contains("  ");
+        let printed = if indented {
+            serde_json::to_string_pretty(&json)
+        } else {
+            serde_json::to_string(&json)
+        };
+        return printed.map_err(|error| Problem::Transform(error.to_string()));
+    }
+    let printed = goyaml::print(node).map_err(print_error)?;
+    Ok(printed.trim().to_owned())
+}

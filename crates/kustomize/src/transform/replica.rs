@@ -1,0 +1,49 @@
+//! Pure: `replicas`.
+
+use goyaml::Node;
+
+use super::about;
+use crate::error::{BuildError, Problem};
+use crate::kustomization::Replica;
+use crate::resource::ResMap;
+use crate::schema::Rows;
+use crate::walk::{Missing, walk_mut};
+
+pub(crate) fn transform(
+    resources: &mut ResMap,
+    replica: &Replica,
+    rows: &Rows,
+) -> Result<(), BuildError> {
+    let mut found = false;
+    for resource in resources.iter_mut() {
+        let named = resource.any_ids().any(|id| *id.name == *replica.name);
+        if !named {
+            continue;
+        }
+        let gvk = resource.id().gvk.clone();
+        for row in rows.matching(&gvk) {
+            found = true;
+            let missing = if row.create {
+                Missing::Scalar
+            } else {
+                Missing::Skip
+            };
+            let set = &mut |field: &mut Node| {
+                *field = Node::int(replica.count);
+                Ok(())
+            };
+            let result = resource.change_body(|node| walk_mut(node, &row.path, missing, set));
+            result.map_err(|problem| about(problem, resource))?;
+        }
+    }
+    if found {
+        return Ok(());
+    }
+    let kinds: Vec<String> = rows.iter().map(|row| row.gvk.kind.to_string()).collect();
+    Err(Problem::Transform(format!(
+        "resource with name {} does not match a config with the following GVK [{}]",
+        replica.name,
+        kinds.join(" ")
+    ))
+    .into())
+}

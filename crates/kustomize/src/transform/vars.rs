@@ -1,0 +1,179 @@
+//! Pure: `vars`, the old way of copying a field into others: `$(NAME)`.
+
+use std::collections::BTreeMap;
+
+use goyaml::{Mapping, Node, NodeKind};
+
+use crate::accumulate::Level;
+use crate::error::{BuildError, BuildErrors, Problem};
+use crate::kustomization::Var;
+use crate::load::Loaded;
+use crate::resource::{ResMap, Resource};
+use crate::schema::FieldTables;
+use crate::transform::replacement::path::{self, FieldPathSegments};
+use crate::walk::{Missing, walk_mut};
+
+/// Adds the vars of a kustomization to its level.
+pub(crate) fn register(loaded: &Loaded, level: &mut Level) -> Result<(), BuildErrors> {
+    for var in &loaded.kustomization.vars {
+        find(&level.resources, var)?;
+    }
+    extend(&mut level.vars, loaded.kustomization.vars.clone())
+}
+
+/// Adds vars to others; a name may come only once.
+pub(crate) fn extend(vars: &mut Vec<Var>, more: Vec<Var>) -> Result<(), BuildErrors> {
+    for var in more {
+        if vars.iter().any(|other| other.name == var.name) {
+            return Err(BuildError::from(Problem::Transform(format!(
+                "var '{}' already encountered",
+                var.name
+            )))
+            .field("vars")
+            .into());
+        }
+        vars.push(var);
+    }
+    Ok(())
+}
+
+/// The one object that a var names, or none yet.
+fn find<'r>(resources: &'r ResMap, var: &Var) -> Result<Option<&'r Resource>, BuildError> {
+    let wanted = &var.object;
+    let empty_or = |wanted: &str, actual: &str| wanted.is_empty() || wanted == actual;
+    let matches = |resource: &&Resource| {
+        resource.any_ids().any(|id| {
+            *wanted.kind == *id.gvk.kind
+                && empty_or(&wanted.group, &id.gvk.group)
+                && empty_or(&wanted.version, &id.gvk.version)
+                && *wanted.name == *id.name
+                && empty_or(
+                    &wanted.namespace,
+                    &crate::resource::effective_namespace(&id),
+                )
+        })
+    };
+    let found: Vec<&Resource> = resources.iter().filter(matches).collect();
+    if found.len() > 1 {
+        let message = format!(
+            "found {} resId matches for var {} ({})",
+            found.len(),
+            var.name,
+            wanted.show()
+        );
+        return Err(BuildError::from(Problem::Identity(message)).field("vars"));
+    }
+    Ok(found.first().copied())
+}
+
+/// Replaces `$(NAME)` in the fields of the table.
+pub(crate) fn substitute(
+    resources: &mut ResMap,
+    vars: &[Var],
+    tables: &FieldTables,
+) -> Result<(), BuildError> {
+    if vars.is_empty() {
+        return Ok(());
+    }
+    let mut values = BTreeMap::new();
+    for var in vars {
+        values.insert(var.name.as_str(), value(resources, var)?);
+    }
+    for resource in resources.iter_mut() {
+        let gvk = resource.id().gvk.clone();
+        for row in tables.var_references.matching(&gvk) {
+            let result = resource.change(|node| {
+                walk_mut(node, &row.path, Missing::Skip, &mut |field| {
+                    substitute_field(field, &values);
+                    Ok(())
+                })
+            });
+            result.map_err(|problem| super::about(problem, resource))?;
+        }
+    }
+    Ok(())
+}
+
+fn value(resources: &ResMap, var: &Var) -> Result<Node, BuildError> {
+    let missing = || {
+        let message = format!(
+            "var '{}' cannot be mapped to a field in the set of known resources",
+            var.name
+        );
+        BuildError::from(Problem::Transform(message)).field("vars")
+    };
+    let resource = find(resources, var)?.ok_or_else(missing)?;
+    let segments = FieldPathSegments::parse(&var.field_path);
+    let node = path::lookup(resource.node(), &segments).ok_or_else(missing)?;
+    if node.as_scalar().is_none() || node.is_null() {
+        return Err(missing());
+    }
+    Ok(node.clone())
+}
+
+fn substitute_field(field: &mut Node, values: &BTreeMap<&str, Node>) {
+    match &mut field.kind {
+        NodeKind::Sequence(list) => {
+            for element in list
+                .iter_mut()
+                .filter(|element| element.as_scalar().is_some())
+            {
+                substitute_field(element, values);
+            }
+        }
+        NodeKind::Mapping(map) => substitute_map(map, values),
+        NodeKind::Scalar(scalar) => {
+            if !scalar.text.contains('$') {
+                return;
+            }
+            let whole = scalar
+                .text
+                .strip_prefix("$(")
+                .and_then(|rest| rest.strip_suffix(')'));
+            let line = field.line;
+            *field = match whole.and_then(|name| values.get(name)) {
+                Some(value) => value.clone(),
+                None => Node::string(expand(&scalar.text, values)),
+            };
+            field.line = line;
+        }
+    }
+}
+
+fn substitute_map(map: &mut Mapping, values: &BTreeMap<&str, Node>) {
+    for (_, value) in map.iter_mut() {
+        if value.as_str().is_some() {
+            substitute_field(value, values);
+        }
+    }
+}
+
+/// `$(NAME)` becomes the value, `$$` one dollar that starts nothing; unknown names stay.
+fn expand(text: &str, values: &BTreeMap<&str, Node>) -> String {
+    let mut result = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find('$') {
+        result.push_str(&rest[..at]);
+        rest = &rest[at + 1..];
+        if let Some(after) = rest.strip_prefix('$') {
+            result.push('$');
+            rest = after;
+            continue;
+        }
+        let name = rest
+            .strip_prefix('(')
+            .and_then(|inner| inner.split_once(')'));
+        match name {
+            Some((name, after)) => {
+                match values.get(name).and_then(Node::as_scalar) {
+                    Some(scalar) => result.push_str(&scalar.text),
+                    None => result.push_str(&format!("$({name})")),
+                }
+                rest = after;
+            }
+            None => result.push('$'),
+        }
+    }
+    result.push_str(rest);
+    result
+}

@@ -1,0 +1,104 @@
+//! Pure: walking to the fields of a row: maps by key, every list on the way entered, missing maps made if the row says so.
+
+use goyaml::{Mapping, Node, NodeKind};
+
+use crate::error::Problem;
+use crate::schema::{FieldPath, Segment};
+
+/// What to make of the last field if it is missing.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Missing {
+    /// Nothing: the walk ends.
+    Skip,
+    /// A map.
+    Mapping,
+    /// An empty string.
+    Scalar,
+}
+
+/// Visits each field that the path leads to.
+pub(crate) fn walk_mut(
+    node: &mut Node,
+    path: &FieldPath,
+    missing: Missing,
+    visit: &mut dyn FnMut(&mut Node) -> Result<(), Problem>,
+) -> Result<(), Problem> {
+    // Looking first keeps shared nodes shared where there is nothing to visit.
+    if missing == Missing::Skip && !leads_somewhere(node, &path.segments) {
+        return Ok(());
+    }
+    step(node, path, &path.segments, missing, visit)
+}
+
+fn leads_somewhere(node: &Node, segments: &[Segment]) -> bool {
+    let Some((first, rest)) = segments.split_first() else {
+        return true;
+    };
+    match &node.kind {
+        NodeKind::Sequence(elements) => elements
+            .iter()
+            .any(|element| leads_somewhere(element, segments)),
+        NodeKind::Mapping(mapping) => mapping
+            .get(&first.key)
+            .is_some_and(|value| leads_somewhere(value, rest)),
+        // A scalar in the way is an error, found by the walk itself.
+        NodeKind::Scalar(_) => !node.is_null(),
+    }
+}
+
+fn step(
+    node: &mut Node,
+    path: &FieldPath,
+    segments: &[Segment],
+    missing: Missing,
+    visit: &mut dyn FnMut(&mut Node) -> Result<(), Problem>,
+) -> Result<(), Problem> {
+    let Some((first, rest)) = segments.split_first() else {
+        return visit(node);
+    };
+    if node.is_null() {
+        if missing == Missing::Skip {
+            return Ok(());
+        }
+        node.kind = NodeKind::Mapping(Mapping::default());
+    }
+    let kind = node.kind_name();
+    match &mut node.kind {
+        NodeKind::Sequence(elements) => elements
+            .iter_mut()
+            .try_for_each(|element| step(element, path, segments, missing, visit)),
+        NodeKind::Mapping(mapping) => {
+            let found = if missing == Missing::Skip || first.list {
+                mapping.get_mut(&first.key)
+            } else {
+                Some(made(mapping, first, rest, missing))
+            };
+            found.map_or(Ok(()), |value| step(value, path, rest, missing, visit))
+        }
+        NodeKind::Scalar(_) => Err(Problem::Transform(format!(
+            "considering field `{}`: expected sequence or mapping node, found a {}",
+            path.show(),
+            kind
+        ))),
+    }
+}
+
+fn made<'m>(
+    mapping: &'m mut Mapping,
+    segment: &Segment,
+    rest: &[Segment],
+    missing: Missing,
+) -> &'m mut Node {
+    let made = || {
+        if rest.is_empty() && missing == Missing::Scalar {
+            Node::string("")
+        } else {
+            Node::empty_mapping()
+        }
+    };
+    let value = mapping.entry_or(&segment.key, made);
+    if value.is_null() {
+        *value = made();
+    }
+    value
+}
