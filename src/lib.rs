@@ -1,1 +1,25 @@
-//! overlayd
+//! overlayd: one daemon that applies kustomize overlays from git and turns ExternalSecrets into Secrets.
+//!
+//! Two flows make up the program; the modules follow them.
+//!
+//! ```text
+//! sync     GitSource ─fetch→ Revision ─snapshot→ FileTree ─build→ Rendered
+//!          Rendered ─plan→ ApplyPlan ─execute→ ChangeSet ⇒ inventory, status
+//! secrets  ExternalSecret ─resolve→ DesiredSecret ─fetch→ Fetched ─compose→ SecretData
+//!          SecretData ─decide→ SecretWrite ─write→ status
+//! ```
+//! ARCHITECTURE.md tells more. The library exists for the program and its tests; it promises nothing to others.
+
+pub mod cli;
+mod config;
+
+mod api;
+mod apply;
+mod controllers;
+mod git;
+mod schedule;
+mod secrets;
+
+mod metrics;
+mod telemetry;
+mod web;

@@ -416,7 +416,7 @@ impl Shape {
                 }
                 b'-' | b'?' if position == 0 && next_is_blank => shape.indicators = true,
                 b':' if next_is_blank => shape.indicators = true,
-                0..0x20 => shape.special = true,
+                0..=0x1f => shape.special = true,
                 0x7f => shape.control = true,
                 _ => {}
             }

@@ -127,11 +127,6 @@ impl SelectorRegex {
                 .annotations
                 .matches(node.at(&["metadata", "annotations"]))
     }
-
-    /// True if the selector asks for labels or annotations at all.
-    pub(crate) fn has_metadata(&self) -> bool {
-        !self.labels.0.is_empty() || !self.annotations.0.is_empty()
-    }
 }
 
 impl Pattern {

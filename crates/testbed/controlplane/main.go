@@ -1,12 +1,18 @@
 // Command controlplane is a Kubernetes control plane in one binary, for tests and the demo.
 //
-// Its first argument picks the part: etcd, kube-apiserver or kube-controller-manager.
-// The API server and the controller manager take their usual flags.
+// Its first argument picks the part: etcd, kube-apiserver or kube-controller-manager, or keygen, which
+// writes a key for service accounts. The API server and the controller manager take their usual flags.
+// With EXIT_WITH_STDIN set, a part ends when its standard input does: no part outlives who started it.
 package main
 
 import (
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/pem"
 	"flag"
 	"fmt"
+	"io"
 	"net/url"
 	"os"
 	"os/signal"
@@ -22,12 +28,23 @@ import (
 
 func main() {
 	if len(os.Args) < 2 {
-		fmt.Fprintln(os.Stderr, "usage: controlplane etcd|kube-apiserver|kube-controller-manager [flags]")
+		fmt.Fprintln(os.Stderr, "usage: controlplane etcd|kube-apiserver|kube-controller-manager|keygen [flags]")
 		os.Exit(2)
 	}
 	part := os.Args[1]
 	os.Args = append([]string{part}, os.Args[2:]...)
+	if os.Getenv("EXIT_WITH_STDIN") != "" {
+		go func() {
+			_, _ = io.Copy(io.Discard, os.Stdin)
+			os.Exit(0)
+		}()
+	}
 	switch part {
+	case "keygen":
+		if err := keygen(os.Args[1]); err != nil {
+			fmt.Fprintln(os.Stderr, "keygen:", err)
+			os.Exit(1)
+		}
 	case "etcd":
 		if err := etcd(); err != nil {
 			fmt.Fprintln(os.Stderr, "etcd:", err)
@@ -41,6 +58,16 @@ func main() {
 		fmt.Fprintf(os.Stderr, "controlplane: unknown part %q\n", part)
 		os.Exit(2)
 	}
+}
+
+// keygen writes a new RSA key as PEM.
+func keygen(file string) error {
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		return err
+	}
+	block := &pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(key)}
+	return os.WriteFile(file, pem.EncodeToMemory(block), 0o600)
 }
 
 // etcd runs one member on loopback. It does not sync to disk: nothing here outlives a test.

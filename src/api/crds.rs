@@ -1,0 +1,170 @@
+//! Pure: the custom resource definitions, made from the types, with what a derive cannot say.
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::CustomResourceExt;
+use serde_json::{Value, json};
+
+use super::external_secret::ExternalSecret;
+use super::git_repository::GitRepository;
+use super::kustomization::Kustomization;
+use super::secret_store::{ClusterSecretStore, SecretStore};
+
+/// The providers that External Secrets knows. A store that uses one we do not build is valid, and says so.
+const PROVIDERS: [&str; 42] = [
+    "akeyless",
+    "azurekv",
+    "barbican",
+    "beyondtrust",
+    "beyondtrustworkloadcredentials",
+    "bitwardensecretsmanager",
+    "chef",
+    "cloudrusm",
+    "conjur",
+    "crd",
+    "delinea",
+    "doppler",
+    "dvls",
+    "fake",
+    "fortanix",
+    "gcpsm",
+    "github",
+    "gitlab",
+    "ibm",
+    "infisical",
+    "keepersecurity",
+    "kubernetes",
+    "nebiusmysterybox",
+    "ngrok",
+    "onboardbase",
+    "onepassword",
+    "onepasswordSDK",
+    "openBao",
+    "oracle",
+    "ovh",
+    "passbolt",
+    "passworddepot",
+    "previder",
+    "pulumi",
+    "scaleway",
+    "secretserver",
+    "senhasegura",
+    "vault",
+    "volcengine",
+    "webhook",
+    "yandexcertificatemanager",
+    "yandexlockbox",
+];
+
+/// All definitions, in the order in which they are installed.
+pub(crate) fn all() -> Vec<CustomResourceDefinition> {
+    let flux = [GitRepository::crd(), Kustomization::crd()];
+    let secrets = [
+        with_old_version(ExternalSecret::crd()),
+        with_old_version(with_providers(SecretStore::crd())),
+        with_old_version(with_providers(ClusterSecretStore::crd())),
+    ];
+    flux.into_iter().chain(secrets).map(labelled).collect()
+}
+
+/// The definitions as one YAML text, for `base/`.
+pub(crate) fn to_yaml() -> String {
+    let nodes: Vec<goyaml::Node> = all()
+        .iter()
+        .map(|crd| goyaml::from_json(&without_nulls(&json!(crd))))
+        .collect();
+    goyaml::print_all(&nodes).expect("definitions hold nothing that YAML cannot")
+}
+
+fn without_nulls(value: &Value) -> Value {
+    match value {
+        Value::Object(fields) => {
+            let kept = fields.iter().filter(|(_, value)| !value.is_null());
+            Value::Object(
+                kept.map(|(key, value)| (key.clone(), without_nulls(value)))
+                    .collect(),
+            )
+        }
+        Value::Array(values) => Value::Array(values.iter().map(without_nulls).collect()),
+        other => other.clone(),
+    }
+}
+
+fn labelled(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
+    let component = if crd.spec.group == "external-secrets.io" {
+        "external-secrets.io/component"
+    } else {
+        "app.kubernetes.io/component"
+    };
+    crd.metadata
+        .labels
+        .get_or_insert_default()
+        .insert(component.to_owned(), "controller".to_owned());
+    crd
+}
+
+/// Clusters that once ran an older External Secrets list `v1beta1` among the stored versions,
+/// and the API server refuses a definition without it.
+fn with_old_version(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
+    let mut old = crd.spec.versions[0].clone();
+    old.name = "v1beta1".to_owned();
+    old.served = false;
+    old.storage = false;
+    old.deprecated = Some(true);
+    old.selectable_fields = None;
+    let schema = json!({"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}});
+    old.schema = serde_json::from_value(schema).ok();
+    crd.spec.versions.push(old);
+    crd
+}
+
+/// Exactly one provider; those that are not built in may hold anything.
+fn with_providers(crd: CustomResourceDefinition) -> CustomResourceDefinition {
+    let mut value = json!(crd);
+    let provider = &mut value["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+        ["properties"]["provider"];
+    provider["minProperties"] = json!(1);
+    provider["maxProperties"] = json!(1);
+    for name in PROVIDERS {
+        provider["properties"][name] =
+            json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
+    }
+    serde_json::from_value(value).unwrap_or(crd)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stores_take_exactly_one_of_the_known_providers() {
+        let crd = json!(with_providers(SecretStore::crd()));
+        let spec = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"];
+        let provider = &spec["properties"]["provider"];
+        assert_eq!(provider["maxProperties"], 1);
+        assert_eq!(
+            provider["properties"]["aws"]["required"],
+            json!(["region", "service"])
+        );
+        assert_eq!(
+            provider["properties"]["vault"]["x-kubernetes-preserve-unknown-fields"],
+            true
+        );
+        assert!(provider["properties"].get("others").is_none());
+    }
+
+    #[test]
+    fn the_old_version_is_there_and_not_served() {
+        for crd in all()
+            .iter()
+            .filter(|crd| crd.spec.group == "external-secrets.io")
+        {
+            let versions: Vec<_> = crd
+                .spec
+                .versions
+                .iter()
+                .map(|v| (v.name.as_str(), v.served, v.storage))
+                .collect();
+            assert_eq!(versions, [("v1", true, true), ("v1beta1", false, false)]);
+        }
+    }
+}

@@ -1,0 +1,394 @@
+//! Talks to the API server: carries out an apply plan, stage by stage, and the prune after it.
+//!
+//! Each stage is tried as a whole (server-side dry run) before any object of it changes, and all that is
+//! wrong with it is reported at once. What earlier stages applied stays.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use futures::{FutureExt as _, StreamExt as _};
+use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
+use kube::core::GroupVersionKind;
+use kube::discovery::{ApiCapabilities, Scope};
+use kube::{Client, ResourceExt as _};
+use serde_json::Value;
+
+use super::ObjectRef;
+use super::plan::{ApplyPlan, Desired, Owner, keeps};
+
+/// The name under which fields are owned.
+pub(crate) const FIELD_MANAGER: &str = "overlayd";
+/// How many requests of one stage are in flight.
+const CONCURRENCY: usize = 8;
+/// How long definitions and namespaces may take to become usable.
+const STAGE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// What happened to one object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Change {
+    Created,
+    Configured,
+    Unchanged,
+    Deleted,
+    Skipped,
+}
+
+/// What happened, object by object.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct ChangeSet(pub(crate) Vec<(ObjectRef, Change)>);
+
+/// Why an apply stopped.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ApplyError {
+    #[error("{}", failures(.0))]
+    Refused(Vec<ObjectFailure>),
+    #[error("{} to prune: {}", count(.0.len()), failures(.0))]
+    Prune(Vec<ObjectFailure>),
+    #[error("timed out waiting for {0}")]
+    NotEstablished(String),
+}
+
+/// One object that the API server did not take.
+#[derive(Debug)]
+pub(crate) struct ObjectFailure {
+    pub(crate) object: ObjectRef,
+    pub(crate) source: Option<String>,
+    pub(crate) reason: String,
+}
+
+fn count(objects: usize) -> String {
+    format!(
+        "{objects} object{} failed",
+        if objects == 1 { "" } else { "s" }
+    )
+}
+
+fn failures(failures: &[ObjectFailure]) -> String {
+    failures
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join("; ")
+}
+
+impl fmt::Display for ObjectFailure {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}", self.object)?;
+        if let Some(source) = &self.source {
+            write!(formatter, " (from {source})")?;
+        }
+        write!(formatter, ": {}", self.reason)
+    }
+}
+
+impl ChangeSet {
+    /// The objects that were really changed, one per line, as Flux reports them.
+    pub(crate) fn describe_changes(&self) -> String {
+        let changed = self
+            .0
+            .iter()
+            .filter(|(_, change)| !matches!(change, Change::Unchanged | Change::Skipped));
+        changed
+            .map(|(object, change)| format!("{object} {change}"))
+            .collect::<Vec<_>>()
+            .join("\n")
+    }
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Created => "created",
+            Self::Configured => "configured",
+            Self::Unchanged => "unchanged",
+            Self::Deleted => "deleted",
+            Self::Skipped => "skipped",
+        })
+    }
+}
+
+/// Applies plans to one cluster. Remembers what kinds the server knows.
+pub(crate) struct Applier {
+    client: Client,
+    kinds: Mutex<BTreeMap<(String, String, String), (ApiResource, bool)>>,
+}
+
+impl fmt::Debug for Applier {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Applier").finish_non_exhaustive()
+    }
+}
+
+/// Whether a patch is only tried.
+#[derive(Clone, Copy, PartialEq)]
+enum Mode {
+    DryRun,
+    Apply,
+}
+
+impl Applier {
+    pub(crate) fn new(client: Client) -> Self {
+        Self {
+            client,
+            kinds: Mutex::default(),
+        }
+    }
+
+    /// Applies all stages. Stops at the first stage that fails; earlier ones stay applied.
+    pub(crate) async fn apply(&self, plan: &ApplyPlan) -> Result<ChangeSet, ApplyError> {
+        let mut changes = ChangeSet::default();
+        let last = plan.stages.len().saturating_sub(1);
+        for (index, stage) in plan.stages.iter().enumerate() {
+            self.run(stage, Mode::DryRun).await?;
+            changes.0.extend(self.run(stage, Mode::Apply).await?);
+            if index < last {
+                self.wait_established(stage).await?;
+            }
+        }
+        let skipped = plan
+            .skipped
+            .iter()
+            .map(|(object, _)| (object.clone(), Change::Skipped));
+        changes.0.extend(skipped);
+        Ok(changes)
+    }
+
+    async fn run(
+        &self,
+        stage: &[Desired],
+        mode: Mode,
+    ) -> Result<Vec<(ObjectRef, Change)>, ApplyError> {
+        // Boxed: the compiler cannot see that a stream of borrowing futures is `Send`.
+        let requests: Vec<_> = stage.iter().map(|desired| self.one(desired, mode).boxed()).collect();
+        let results: Vec<_> = futures::stream::iter(requests).buffered(CONCURRENCY).collect().await;
+        let (mut done, mut failed) = (Vec::new(), Vec::new());
+        for (desired, result) in stage.iter().zip(results) {
+            match result {
+                Ok(change) => done.push((desired.reference.clone(), change)),
+                Err(reason) => failed.push(ObjectFailure {
+                    object: desired.reference.clone(),
+                    source: desired.source.clone(),
+                    reason,
+                }),
+            }
+        }
+        if failed.is_empty() {
+            Ok(done)
+        } else {
+            Err(ApplyError::Refused(failed))
+        }
+    }
+
+    async fn one(&self, desired: &Desired, mode: Mode) -> Result<Change, String> {
+        let reference = &desired.reference;
+        let api = self.api(reference).await?;
+        let before = if mode == Mode::Apply {
+            let live = api
+                .get_metadata_opt(&reference.name)
+                .await
+                .map_err(|error| describe(&error))?;
+            Some(live.and_then(|live| live.metadata.resource_version))
+        } else {
+            None
+        };
+        let mut params = PatchParams::apply(FIELD_MANAGER).force();
+        params.dry_run = mode == Mode::DryRun;
+        let patched = api
+            .patch(&reference.name, &params, &Patch::Apply(&desired.manifest))
+            .await;
+        let patched = patched.map_err(|error| hide_values(reference, &describe(&error)))?;
+        Ok(match before {
+            Some(None) => Change::Created,
+            Some(before) if before == patched.metadata.resource_version => Change::Unchanged,
+            _ => Change::Configured,
+        })
+    }
+
+    /// The API of an object's kind. A namespaced object must say its namespace.
+    async fn api(&self, reference: &ObjectRef) -> Result<Api<DynamicObject>, String> {
+        let (resource, namespaced) = self.kind(reference).await?;
+        match (namespaced, reference.namespace.as_str()) {
+            (false, _) => Ok(Api::all_with(self.client.clone(), &resource)),
+            (true, "") => {
+                Err("namespace not specified; set `namespace` in the kustomization".to_owned())
+            }
+            (true, namespace) => Ok(Api::namespaced_with(
+                self.client.clone(),
+                namespace,
+                &resource,
+            )),
+        }
+    }
+
+    async fn kind(&self, reference: &ObjectRef) -> Result<(ApiResource, bool), String> {
+        let key = (
+            reference.group.clone(),
+            reference.version.clone(),
+            reference.kind.clone(),
+        );
+        let known = self
+            .kinds
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .get(&key)
+            .cloned();
+        if let Some(known) = known {
+            return Ok(known);
+        }
+        let gvk = GroupVersionKind::gvk(&reference.group, &reference.version, &reference.kind);
+        let found = kube::discovery::pinned_kind(&self.client, &gvk).await;
+        let (resource, capabilities): (ApiResource, ApiCapabilities) =
+            found.map_err(|error| match &error {
+                kube::Error::Api(status) if status.code == 404 => no_such_kind(reference),
+                kube::Error::Discovery(_) => no_such_kind(reference),
+                _ => describe(&error),
+            })?;
+        let entry = (resource, capabilities.scope == Scope::Namespaced);
+        self.kinds
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .insert(key, entry.clone());
+        Ok(entry)
+    }
+
+    /// Waits until the definitions of a stage are established and its namespaces active.
+    async fn wait_established(&self, stage: &[Desired]) -> Result<(), ApplyError> {
+        let deadline = tokio::time::Instant::now() + STAGE_TIMEOUT;
+        for desired in stage {
+            let reference = &desired.reference;
+            if !matches!(&*reference.kind, "CustomResourceDefinition" | "Namespace") {
+                continue;
+            }
+            while !self.is_usable(reference).await {
+                if tokio::time::Instant::now() >= deadline {
+                    return Err(ApplyError::NotEstablished(reference.to_string()));
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+        Ok(())
+    }
+
+    async fn is_usable(&self, reference: &ObjectRef) -> bool {
+        let Ok(api) = self.api(reference).await else {
+            return false;
+        };
+        let Ok(live) = api.get(&reference.name).await else {
+            return false;
+        };
+        if reference.kind == "Namespace" {
+            return live.data["status"]["phase"] == "Active";
+        }
+        let conditions = live.data["status"]["conditions"].as_array();
+        conditions
+            .into_iter()
+            .flatten()
+            .any(|condition| condition["type"] == "Established" && condition["status"] == "True")
+    }
+
+    /// Deletes what left the set, if it is still ours. All are tried; those that failed are named.
+    pub(crate) async fn prune(
+        &self,
+        objects: &[ObjectRef],
+        owner: &Owner,
+    ) -> (ChangeSet, Result<(), ApplyError>) {
+        let (mut changes, mut failed) = (ChangeSet::default(), Vec::new());
+        for object in objects {
+            match self.delete(object, owner).await {
+                Ok(change) => changes.0.push((object.clone(), change)),
+                Err(reason) => failed.push(ObjectFailure {
+                    object: object.clone(),
+                    source: None,
+                    reason,
+                }),
+            }
+        }
+        let result = if failed.is_empty() {
+            Ok(())
+        } else {
+            Err(ApplyError::Prune(failed))
+        };
+        (changes, result)
+    }
+
+    async fn delete(&self, object: &ObjectRef, owner: &Owner) -> Result<Change, String> {
+        let api = match self.api(object).await {
+            Ok(api) => api,
+            // A kind that is gone took its objects along.
+            Err(reason) if reason == no_such_kind(object) => return Ok(Change::Deleted),
+            Err(reason) => return Err(reason),
+        };
+        let live = api
+            .get_opt(&object.name)
+            .await
+            .map_err(|error| describe(&error))?;
+        let Some(live) = live else {
+            return Ok(Change::Deleted);
+        };
+        let value = serde_json::to_value(&live).map_err(|error| error.to_string())?;
+        if let Some(reason) = keeps(&value, owner) {
+            tracing::info!(%object, reason, "kept");
+            return Ok(Change::Skipped);
+        }
+        // Only the object that was looked at: another of the same name may have taken its place.
+        let preconditions = Preconditions {
+            uid: live.uid(),
+            resource_version: None,
+        };
+        let params = DeleteParams::background().preconditions(preconditions);
+        match api.delete(&object.name, &params).await {
+            Ok(_) => Ok(Change::Deleted),
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(Change::Deleted),
+            Err(error) => Err(describe(&error)),
+        }
+    }
+
+    /// The live object, for waits and messages.
+    pub(crate) async fn get(&self, reference: &ObjectRef) -> Result<Option<Value>, String> {
+        let api = self.api(reference).await?;
+        let live = api
+            .get_opt(&reference.name)
+            .await
+            .map_err(|error| describe(&error))?;
+        live.map(|live| serde_json::to_value(live).map_err(|error| error.to_string()))
+            .transpose()
+    }
+}
+
+fn no_such_kind(reference: &ObjectRef) -> String {
+    format!(
+        "no matches for kind `{}` in version `{}`; is its definition applied first?",
+        reference.kind,
+        reference.api_version()
+    )
+}
+
+/// The server's own words, without the wrapping.
+pub(crate) fn describe(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => status.message.clone(),
+        other => {
+            let mut text = other.to_string();
+            let mut source = std::error::Error::source(other);
+            while let Some(cause) = source {
+                let cause_text = cause.to_string();
+                if !text.contains(&cause_text) {
+                    text = format!("{text}: {cause_text}");
+                }
+                source = cause.source();
+            }
+            text
+        }
+    }
+}
+
+/// The server quotes what it refuses, and in a Secret that may be a value.
+fn hide_values(reference: &ObjectRef, message: &str) -> String {
+    if reference.kind == "Secret" && reference.group.is_empty() && message.contains("Invalid value")
+    {
+        return "the API server refuses it as invalid (details are left out, since they may quote a value)".to_owned();
+    }
+    message.to_owned()
+}

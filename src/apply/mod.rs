@@ -1,0 +1,13 @@
+//! From rendered objects to a cluster: `Rendered ─plan→ ApplyPlan ─execute→ ChangeSet ⇒ Inventory`.
+//!
+//! [`object_ref`], [`inventory`] and [`plan`] are pure; [`execute`] is the only code of this half that
+//! changes objects. Stages run one after the other, since definitions must exist before their objects.
+
+pub(crate) mod execute;
+pub(crate) mod inventory;
+pub(crate) mod object_ref;
+pub(crate) mod plan;
+
+pub(crate) use execute::{Applier, ApplyError};
+pub(crate) use object_ref::ObjectRef;
+pub(crate) use plan::{ApplyPlan, Owner, PlanError};

@@ -1,0 +1,426 @@
+//! Pure: what will be done to a cluster: stages of apply, then what is pruned and what is kept, each with its reason.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use super::ObjectRef;
+use crate::api::kustomization::KustomizationSpec;
+
+/// Label with the name of the owner.
+pub(crate) const OWNER_NAME: &str = "kustomize.toolkit.fluxcd.io/name";
+/// Label with the namespace of the owner.
+pub(crate) const OWNER_NAMESPACE: &str = "kustomize.toolkit.fluxcd.io/namespace";
+/// Per-object controls share this prefix, on a label or an annotation.
+const CONTROL: &str = "kustomize.toolkit.fluxcd.io/";
+
+/// The Kustomization that owns what is applied.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Owner {
+    pub(crate) name: String,
+    pub(crate) namespace: String,
+}
+
+/// One object to apply.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Desired {
+    pub(crate) reference: ObjectRef,
+    pub(crate) manifest: Value,
+    /// Where it was rendered from, for messages.
+    pub(crate) source: Option<String>,
+}
+
+/// Everything that will be done; no choice is left for later but what only the cluster knows.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(crate) struct ApplyPlan {
+    /// Definitions and namespaces first, then classes, then the rest; empty stages are left out.
+    pub(crate) stages: Vec<Vec<Desired>>,
+    /// What left the set, in order of deletion.
+    pub(crate) prune: Vec<ObjectRef>,
+    /// What is rendered but not applied, or left the set but is not deleted, and why.
+    pub(crate) skipped: Vec<(ObjectRef, &'static str)>,
+}
+
+/// Why nothing may be done.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum PlanError {
+    #[error("the build is empty while {count} objects are applied; nothing was deleted{}", list(.objects))]
+    EmptyRender { count: usize, objects: Vec<String> },
+    #[error("object `{object}` is rendered twice")]
+    Repeated { object: String },
+    #[error(
+        "Secret `{object}` is encrypted with SOPS, and `spec.decryption` is not supported yet; it was not applied"
+    )]
+    Encrypted { object: String },
+}
+
+fn list(objects: &[String]) -> String {
+    format!(": {}", objects.join(", "))
+}
+
+/// Kinds that come first, in this order, as Flux has it.
+const FIRST: [&str; 23] = [
+    "CustomResourceDefinition",
+    "Namespace",
+    "ClusterRole",
+    "ClusterClass",
+    "RuntimeClass",
+    "PriorityClass",
+    "StorageClass",
+    "VolumeSnapshotClass",
+    "IngressClass",
+    "GatewayClass",
+    "ClusterRoleBinding",
+    "ResourceQuota",
+    "ServiceAccount",
+    "Role",
+    "RoleBinding",
+    "ConfigMap",
+    "Secret",
+    "Service",
+    "LimitRange",
+    "Deployment",
+    "StatefulSet",
+    "CronJob",
+    "PodDisruptionBudget",
+];
+/// Kinds that come last.
+const LAST: [&str; 2] = [
+    "MutatingWebhookConfiguration",
+    "ValidatingWebhookConfiguration",
+];
+
+fn stage(kind: &str) -> usize {
+    match kind {
+        "CustomResourceDefinition" | "Namespace" | "ClusterRole" => 0,
+        _ if kind.ends_with("Class") => 1,
+        _ => 2,
+    }
+}
+
+/// The position of a kind among all.
+fn rank(kind: &str) -> usize {
+    let first = FIRST.iter().position(|other| *other == kind);
+    let last = || {
+        LAST.iter()
+            .position(|other| *other == kind)
+            .map(|at| FIRST.len() + 1 + at)
+    };
+    first.or_else(last).unwrap_or(FIRST.len())
+}
+
+fn sort_key(object: &ObjectRef) -> (usize, &str, &str, &str, &str) {
+    (
+        rank(&object.kind),
+        &object.group,
+        &object.kind,
+        &object.namespace,
+        &object.name,
+    )
+}
+
+/// What may never be deleted: where we run, and what every cluster has.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Protected {
+    /// The namespace of this process.
+    pub(crate) own_namespace: String,
+}
+
+impl Protected {
+    fn reason(&self, object: &ObjectRef) -> Option<&'static str> {
+        if object.kind != "Namespace" || !object.group.is_empty() {
+            return None;
+        }
+        let system = object.name == "default" || object.name.starts_with("kube-");
+        if object.name == self.own_namespace {
+            return Some("overlayd runs in this namespace");
+        }
+        system.then_some("the namespace belongs to the cluster")
+    }
+}
+
+/// Decides what to apply and what to prune.
+pub(crate) fn plan(
+    objects: Vec<Desired>,
+    inventory: &[ObjectRef],
+    spec: &KustomizationSpec,
+    owner: Option<&Owner>,
+    protected: &Protected,
+) -> Result<ApplyPlan, PlanError> {
+    if objects.is_empty() && !inventory.is_empty() && spec.prune {
+        let objects = inventory.iter().take(10).map(ToString::to_string).collect();
+        return Err(PlanError::EmptyRender {
+            count: inventory.len(),
+            objects,
+        });
+    }
+    let mut plan = ApplyPlan::default();
+    let mut stages: [Vec<Desired>; 3] = Default::default();
+    let mut wanted = BTreeSet::new();
+    for mut desired in objects {
+        if !wanted.insert(desired.reference.id()) {
+            return Err(PlanError::Repeated {
+                object: desired.reference.to_string(),
+            });
+        }
+        refuse_encrypted(&desired)?;
+        if let Some(reason) = opted_out(&desired.manifest) {
+            plan.skipped.push((desired.reference, reason));
+            continue;
+        }
+        normalize(&mut desired.manifest);
+        own(&mut desired.manifest, owner, spec);
+        stages[stage(&desired.reference.kind)].push(desired);
+    }
+    for stage in &mut stages {
+        stage.sort_by(|a, b| sort_key(&a.reference).cmp(&sort_key(&b.reference)));
+    }
+    plan.stages = stages
+        .into_iter()
+        .filter(|stage| !stage.is_empty())
+        .collect();
+    if spec.prune {
+        let left: Vec<ObjectRef> = inventory
+            .iter()
+            .filter(|object| !wanted.contains(&object.id()))
+            .cloned()
+            .collect();
+        let deletion = deletion(&left, protected);
+        plan.prune = deletion.prune;
+        plan.skipped.extend(deletion.skipped);
+    }
+    Ok(plan)
+}
+
+/// Everything of an inventory goes, but what is protected: the user's word when a Kustomization is deleted.
+pub(crate) fn deletion(inventory: &[ObjectRef], protected: &Protected) -> ApplyPlan {
+    let mut plan = ApplyPlan::default();
+    for object in inventory {
+        match protected.reason(object) {
+            Some(reason) => plan.skipped.push((object.clone(), reason)),
+            None => plan.prune.push(object.clone()),
+        }
+    }
+    plan.prune.sort_by(|a, b| sort_key(b).cmp(&sort_key(a)));
+    plan
+}
+
+/// Reads a control from a label or an annotation, without regard to the case of its value.
+pub(crate) fn control(object: &Value, name: &str, value: &str) -> bool {
+    ["annotations", "labels"].iter().any(|field| {
+        let found = object["metadata"][field].get(format!("{CONTROL}{name}"));
+        found
+            .and_then(Value::as_str)
+            .is_some_and(|found| found.eq_ignore_ascii_case(value))
+    })
+}
+
+/// Why an object is not to be touched, if it says so.
+pub(crate) fn opted_out(object: &Value) -> Option<&'static str> {
+    if control(object, "reconcile", "disabled") {
+        return Some("`reconcile: disabled` is set on it");
+    }
+    control(object, "ssa", "Ignore").then_some("`ssa: Ignore` is set on it")
+}
+
+/// Why an object is not to be deleted, if the live one says so or is not ours.
+pub(crate) fn keeps(live: &Value, owner: &Owner) -> Option<&'static str> {
+    let label = |name: &str| live["metadata"]["labels"][name].as_str();
+    if label(OWNER_NAME) != Some(&owner.name) || label(OWNER_NAMESPACE) != Some(&owner.namespace) {
+        return Some("it belongs to another owner");
+    }
+    if control(live, "prune", "disabled") {
+        return Some("`prune: disabled` is set on it");
+    }
+    opted_out(live)
+}
+
+fn refuse_encrypted(desired: &Desired) -> Result<(), PlanError> {
+    let is_encrypted = desired.reference.kind == "Secret" && desired.manifest.get("sops").is_some();
+    if is_encrypted {
+        Err(PlanError::Encrypted {
+            object: desired.reference.to_string(),
+        })
+    } else {
+        Ok(())
+    }
+}
+
+/// Drops what is not ours to say.
+fn normalize(manifest: &mut Value) {
+    let is_definition = manifest["kind"] == "CustomResourceDefinition";
+    if let Some(fields) = manifest.as_object_mut()
+        && !is_definition
+    {
+        fields.remove("status");
+    }
+    if let Some(metadata) = manifest["metadata"].as_object_mut() {
+        metadata.remove("creationTimestamp");
+        metadata.remove("managedFields");
+    }
+}
+
+/// Puts the owner's labels, and the metadata common to all, on an object.
+fn own(manifest: &mut Value, owner: Option<&Owner>, spec: &KustomizationSpec) {
+    let common = spec.common_metadata.clone().unwrap_or_default();
+    let mut labels = common.labels;
+    if let Some(owner) = owner {
+        labels.insert(OWNER_NAME.to_owned(), owner.name.clone());
+        labels.insert(OWNER_NAMESPACE.to_owned(), owner.namespace.clone());
+    }
+    for (field, pairs) in [("labels", labels), ("annotations", common.annotations)] {
+        if pairs.is_empty() {
+            continue;
+        }
+        if !manifest["metadata"][field].is_object() {
+            manifest["metadata"][field] = json!({});
+        }
+        for (key, value) in pairs {
+            manifest["metadata"][field][key] = Value::String(value);
+        }
+    }
+}
+
+/// The text form of a plan, for golden tests and for people.
+impl std::fmt::Display for ApplyPlan {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (index, stage) in self.stages.iter().enumerate() {
+            writeln!(formatter, "stage {}", index + 1)?;
+            for desired in stage {
+                writeln!(formatter, "  apply {}", desired.reference)?;
+            }
+        }
+        for object in &self.prune {
+            writeln!(formatter, "prune {object}")?;
+        }
+        for (object, reason) in &self.skipped {
+            writeln!(formatter, "skip {object}: {reason}")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn desired(api_version: &str, kind: &str, namespace: &str, name: &str) -> Desired {
+        let manifest = json!({"apiVersion": api_version, "kind": kind, "metadata": {"name": name, "namespace": namespace}});
+        Desired {
+            reference: ObjectRef::new(api_version, kind, namespace, name),
+            manifest,
+            source: None,
+        }
+    }
+
+    fn check(objects: Vec<Desired>, inventory: &[ObjectRef], expected: &str) {
+        let spec = KustomizationSpec {
+            prune: true,
+            ..KustomizationSpec::default()
+        };
+        let owner = Owner {
+            name: "app".into(),
+            namespace: "team".into(),
+        };
+        let protected = Protected {
+            own_namespace: "overlayd".into(),
+        };
+        let text = match plan(objects, inventory, &spec, Some(&owner), &protected) {
+            Ok(plan) => plan.to_string(),
+            Err(error) => format!("error: {error}\n"),
+        };
+        assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn definitions_and_namespaces_come_before_what_needs_them() {
+        check(
+            vec![
+                desired("apps/v1", "Deployment", "a", "web"),
+                desired("v1", "ConfigMap", "a", "conf"),
+                desired("v1", "Namespace", "", "a"),
+                desired("storage.k8s.io/v1", "StorageClass", "", "fast"),
+                desired(
+                    "apiextensions.k8s.io/v1",
+                    "CustomResourceDefinition",
+                    "",
+                    "x.y",
+                ),
+            ],
+            &[],
+            "stage 1\n  apply CustomResourceDefinition/x.y\n  apply Namespace/a\n\
+             stage 2\n  apply StorageClass/fast\n\
+             stage 3\n  apply ConfigMap/a/conf\n  apply Deployment/a/web\n",
+        );
+    }
+
+    #[test]
+    fn what_left_the_set_is_pruned_in_reverse_order() {
+        let inventory = [
+            ObjectRef::new("v1", "Namespace", "", "a"),
+            ObjectRef::new("v1", "ConfigMap", "a", "old"),
+            ObjectRef::new("apps/v1", "Deployment", "a", "web"),
+            ObjectRef::new("v1", "ConfigMap", "a", "conf"),
+        ];
+        check(
+            vec![desired("v1", "ConfigMap", "a", "conf")],
+            &inventory,
+            "stage 1\n  apply ConfigMap/a/conf\nprune Deployment/a/web\nprune ConfigMap/a/old\nprune Namespace/a\n",
+        );
+    }
+
+    #[test]
+    fn an_empty_build_deletes_nothing() {
+        let inventory = [ObjectRef::new("v1", "ConfigMap", "a", "conf")];
+        check(
+            vec![],
+            &inventory,
+            "error: the build is empty while 1 objects are applied; nothing was deleted: ConfigMap/a/conf\n",
+        );
+    }
+
+    #[test]
+    fn namespaces_of_the_cluster_and_our_own_are_never_deleted() {
+        let namespaces = ["overlayd", "default", "kube-system", "other"];
+        let inventory: Vec<_> = namespaces
+            .iter()
+            .map(|name| ObjectRef::new("v1", "Namespace", "", name))
+            .collect();
+        check(
+            vec![desired("v1", "ConfigMap", "a", "conf")],
+            &inventory,
+            "stage 1\n  apply ConfigMap/a/conf\nprune Namespace/other\n\
+             skip Namespace/overlayd: overlayd runs in this namespace\n\
+             skip Namespace/default: the namespace belongs to the cluster\n\
+             skip Namespace/kube-system: the namespace belongs to the cluster\n",
+        );
+    }
+
+    #[test]
+    fn an_encrypted_secret_is_never_applied() {
+        let mut secret = desired("v1", "Secret", "a", "s");
+        secret.manifest["sops"] = json!({"mac": "x"});
+        check(
+            vec![secret],
+            &[],
+            "error: Secret `Secret/a/s` is encrypted with SOPS, and `spec.decryption` is not supported yet; it was not applied\n",
+        );
+    }
+
+    #[test]
+    fn the_plan_of_an_applied_plan_prunes_nothing() {
+        let objects = vec![
+            desired("v1", "ConfigMap", "a", "conf"),
+            desired("v1", "Namespace", "", "a"),
+        ];
+        let inventory: Vec<_> = objects
+            .iter()
+            .map(|object| object.reference.clone())
+            .collect();
+        check(
+            objects,
+            &inventory,
+            "stage 1\n  apply Namespace/a\nstage 2\n  apply ConfigMap/a/conf\n",
+        );
+    }
+}

@@ -1,0 +1,108 @@
+//! `overlayd apply`: builds a directory of the disk and applies it once, by the same plan and stages as the daemon.
+
+use std::time::Duration;
+
+use kustomize::{BuildOptions, Reorder};
+use serde_json::Value;
+
+use super::args::ApplyArgs;
+use super::report::Failure;
+use super::{build, cluster, output};
+use crate::api::kustomization::KustomizationSpec;
+use crate::apply::plan::{Protected, plan};
+use crate::apply::{Applier, ObjectRef};
+use crate::controllers::kustomization::desired;
+use crate::schedule::parse_duration;
+
+pub(super) async fn apply(args: ApplyArgs) -> Result<(), Failure> {
+    let what = || format!("cannot apply `{}`", args.directory.display());
+    let timeout = parse_duration(&args.timeout).ok_or_else(|| {
+        Failure::new(format!("`--timeout {}` is no duration", args.timeout))
+            .because("write it as 90s or 3m", None)
+    })?;
+    let options = BuildOptions {
+        reorder: Reorder::None,
+        ..BuildOptions::default()
+    };
+    let rendered = build::render(&args.directory, &options)?;
+    let client = cluster::connect(&args.cluster).await?;
+    // Applied by hand, objects carry no owner; a Kustomization that renders them later takes them over.
+    let plan = plan(
+        desired(&rendered),
+        &[],
+        &KustomizationSpec::default(),
+        None,
+        &Protected::default(),
+    )
+    .map_err(|error| Failure::new(what()).because(error.to_string(), None))?;
+    let applier = Applier::new(client);
+    let changes = applier
+        .apply(&plan)
+        .await
+        .map_err(|error| Failure::new(what()).because(error.to_string(), None))?;
+    for (object, change) in &changes.0 {
+        output::write(&format!("{object} {change}\n"))?;
+    }
+    if args.wait {
+        let objects: Vec<ObjectRef> = changes.0.into_iter().map(|(object, _)| object).collect();
+        wait(&applier, &objects, timeout).await?;
+    }
+    Ok(())
+}
+
+/// Waits until everything that can say so is ready.
+async fn wait(applier: &Applier, objects: &[ObjectRef], timeout: Duration) -> Result<(), Failure> {
+    let deadline = tokio::time::Instant::now() + timeout;
+    for object in objects.iter().filter(|object| condition(object).is_some()) {
+        output::note(&format!("waiting for {object}"));
+        loop {
+            let live = applier.get(object).await;
+            let state = live.as_ref().map_or_else(
+                |reason| Err(reason.clone()),
+                |live| readiness(object, live.as_ref()),
+            );
+            let Err(reason) = state else { break };
+            if tokio::time::Instant::now() >= deadline {
+                let failure = Failure::new(format!(
+                    "{object} did not become ready within {} s",
+                    timeout.as_secs()
+                ));
+                return Err(failure.because(reason, None));
+            }
+            tokio::time::sleep(Duration::from_millis(250)).await;
+        }
+    }
+    output::note("everything is ready");
+    Ok(())
+}
+
+/// The condition that says that an object of the kind is ready.
+fn condition(object: &ObjectRef) -> Option<&'static str> {
+    match (object.group.as_str(), object.kind.as_str()) {
+        ("apps", "Deployment") => Some("Available"),
+        ("external-secrets.io", _)
+        | ("source.toolkit.fluxcd.io", _)
+        | ("kustomize.toolkit.fluxcd.io", _) => Some("Ready"),
+        _ => None,
+    }
+}
+
+fn readiness(object: &ObjectRef, live: Option<&Value>) -> Result<(), String> {
+    let Some(live) = live else {
+        return Err("it does not exist".to_owned());
+    };
+    let conditions = live["status"]["conditions"]
+        .as_array()
+        .map_or(&[][..], Vec::as_slice);
+    let found = conditions
+        .iter()
+        .find(|found| found["type"].as_str() == condition(object));
+    match found {
+        Some(found) if found["status"] == "True" => Ok(()),
+        Some(found) => {
+            let text = |name: &str| found[name].as_str().unwrap_or_default();
+            Err(format!("{}: {}", text("reason"), text("message")))
+        }
+        None => Err("it has no status yet; is its controller running?".to_owned()),
+    }
+}

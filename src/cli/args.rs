@@ -1,0 +1,221 @@
+//! The arguments as typed. [`crate::config`] makes them into what is meant.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::telemetry::LogEncoding;
+
+/// Applies kustomize overlays from git, and turns ExternalSecrets into Secrets.
+#[derive(Debug, Parser)]
+#[command(name = "overlayd", version, about, propagate_version = true)]
+pub(super) struct Args {
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Run the daemon: sources, Kustomizations, stores and ExternalSecrets.
+    Run(Box<RunArgs>),
+    /// Build a kustomization and print it, as `kustomize build` does.
+    Build(BuildArgs),
+    /// Build a kustomization and apply it once to the current cluster, in stages.
+    Apply(ApplyArgs),
+    /// Print the custom resource definitions.
+    Crds,
+}
+
+/// Which cluster.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub(super) struct ClusterArgs {
+    /// The kubeconfig file; in a pod, the service account is used.
+    #[arg(long, env = "KUBECONFIG", value_name = "FILE")]
+    pub(super) kubeconfig: Option<PathBuf>,
+    /// The context of the kubeconfig.
+    #[arg(long, value_name = "NAME")]
+    pub(super) context: Option<String>,
+}
+
+/// Arguments of `run`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct RunArgs {
+    #[command(flatten)]
+    pub(super) cluster: ClusterArgs,
+    /// A git repository to follow: creates a GitRepository and a Kustomization for it.
+    #[arg(long, env = "OVERLAYD_REPO", value_name = "URL", requires = "path")]
+    pub(crate) repo: Option<String>,
+    /// The directory of the repository to apply.
+    #[arg(long, env = "OVERLAYD_PATH", value_name = "DIR", requires = "repo")]
+    pub(crate) path: Option<String>,
+    /// The branch to follow.
+    #[arg(
+        long,
+        env = "OVERLAYD_BRANCH",
+        value_name = "NAME",
+        default_value = "main"
+    )]
+    pub(crate) branch: String,
+    /// How often the repository is asked, and drift repaired.
+    #[arg(
+        long,
+        env = "OVERLAYD_INTERVAL",
+        value_name = "DURATION",
+        default_value = "1m"
+    )]
+    pub(crate) interval: String,
+    /// Install or upgrade the custom resource definitions at the start.
+    #[arg(long, env = "OVERLAYD_INSTALL_CRDS", value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
+    pub(crate) install_crds: bool,
+    /// The namespace this process runs in.
+    #[arg(
+        long,
+        env = "POD_NAMESPACE",
+        value_name = "NAME",
+        default_value = "external-secrets"
+    )]
+    pub(crate) namespace: String,
+    /// The class of stores to serve.
+    #[arg(
+        long,
+        env = "OVERLAYD_CONTROLLER_CLASS",
+        value_name = "NAME",
+        default_value = "default"
+    )]
+    pub(crate) controller_class: String,
+    /// How often stores are validated.
+    #[arg(
+        long,
+        env = "OVERLAYD_STORE_REQUEUE_INTERVAL",
+        value_name = "DURATION",
+        default_value = "5m"
+    )]
+    pub(crate) store_requeue_interval: String,
+    /// Where mirrors of git repositories are kept.
+    #[arg(
+        long,
+        env = "OVERLAYD_DATA_DIR",
+        value_name = "DIR",
+        default_value = "/var/lib/overlayd"
+    )]
+    pub(crate) data_dir: PathBuf,
+    /// The most that one git fetch may bring, in MiB.
+    #[arg(
+        long,
+        env = "OVERLAYD_MAX_FETCH_MIB",
+        value_name = "MIB",
+        default_value_t = 1024
+    )]
+    pub(crate) max_fetch_mib: usize,
+    /// Where probes and metrics are served.
+    #[arg(
+        long,
+        env = "OVERLAYD_LISTEN",
+        value_name = "ADDR",
+        default_value = "0.0.0.0:8080"
+    )]
+    pub(crate) listen: SocketAddr,
+    /// Reconciles of each kind at once.
+    #[arg(long, env = "OVERLAYD_CONCURRENT", value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(crate) concurrent: u16,
+    /// error, warn, info, debug or trace.
+    #[arg(
+        long,
+        env = "OVERLAYD_LOG_LEVEL",
+        value_name = "LEVEL",
+        default_value = "info"
+    )]
+    pub(crate) log_level: LogLevel,
+    /// The form of log lines.
+    #[arg(
+        long,
+        env = "OVERLAYD_LOG_ENCODING",
+        value_name = "FORM",
+        default_value = "json"
+    )]
+    pub(crate) log_encoding: LogEncoding,
+}
+
+/// How much is logged.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+/// Arguments of `build`.
+#[derive(Debug, clap::Args)]
+pub(super) struct BuildArgs {
+    /// The directory of the kustomization.
+    #[arg(default_value = ".", value_name = "DIR")]
+    pub(super) directory: PathBuf,
+    /// Write the result into a file.
+    #[arg(short, long, value_name = "FILE")]
+    pub(super) output: Option<PathBuf>,
+    /// Which files a kustomization may name.
+    #[arg(long, value_enum, default_value = "LoadRestrictionsRootOnly")]
+    pub(super) load_restrictor: LoadRestrictor,
+    /// The order of the output, unless the kustomization's `sortOptions` give one.
+    #[arg(long, value_enum, default_value = "legacy")]
+    pub(super) reorder: ReorderArg,
+    /// Add the label `app.kubernetes.io/managed-by`.
+    #[arg(long)]
+    pub(super) enable_managedby_label: bool,
+    /// Refused: charts are not rendered.
+    #[arg(long, hide = true)]
+    pub(super) enable_helm: bool,
+}
+
+/// Which files a kustomization may name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum LoadRestrictor {
+    /// Those in or below its own directory.
+    #[value(name = "LoadRestrictionsRootOnly")]
+    RootOnly,
+    /// Any.
+    #[value(name = "LoadRestrictionsNone")]
+    None,
+}
+
+/// The order of the output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum ReorderArg {
+    /// Namespaces and definitions first, webhooks last.
+    Legacy,
+    /// As accumulated.
+    None,
+}
+
+/// Arguments of `apply`.
+#[derive(Debug, clap::Args)]
+pub(super) struct ApplyArgs {
+    #[command(flatten)]
+    pub(super) cluster: ClusterArgs,
+    /// The directory of the kustomization.
+    #[arg(value_name = "DIR")]
+    pub(super) directory: PathBuf,
+    /// Wait until Deployments are available, and stores and ExternalSecrets ready.
+    #[arg(long)]
+    pub(super) wait: bool,
+    /// How long to wait.
+    #[arg(long, value_name = "DURATION", default_value = "3m")]
+    pub(super) timeout: String,
+}
+
+impl LogLevel {
+    /// As the log filter names it.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
+}

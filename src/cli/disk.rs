@@ -1,0 +1,65 @@
+//! Reads a disk: files of the machine as a tree that the engine can build from.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use kustomize::{FileEntry, FileTree, Files, RepoPath};
+
+use super::report::Failure;
+
+/// The whole disk, since bases may stand beside a kustomization.
+struct Disk;
+
+impl Files for Disk {
+    fn entry(&self, path: &RepoPath) -> Result<Option<FileEntry>, String> {
+        let path = Path::new("/").join(path.as_str());
+        let unreadable =
+            |error: std::io::Error| format!("cannot read `{}`: {error}", path.display());
+        let metadata = match std::fs::symlink_metadata(&path) {
+            Ok(metadata) => metadata,
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory
+                ) =>
+            {
+                return Ok(None);
+            }
+            Err(error) => return Err(unreadable(error)),
+        };
+        if metadata.is_symlink() {
+            let target = std::fs::read_link(&path).map_err(unreadable)?;
+            let target = target
+                .to_str()
+                .ok_or_else(|| format!("link `{}` is not UTF-8", path.display()))?;
+            return Ok(Some(FileEntry::Link(target.to_owned())));
+        }
+        if metadata.is_dir() {
+            return Ok(Some(FileEntry::Directory));
+        }
+        if !metadata.is_file() {
+            return Err(format!(
+                "`{}` is neither a file nor a directory",
+                path.display()
+            ));
+        }
+        let bytes = std::fs::read(&path).map_err(unreadable)?;
+        Ok(Some(FileEntry::File(bytes.into())))
+    }
+}
+
+/// The tree of the disk, and a directory of it.
+pub(super) fn open(directory: &Path) -> Result<(FileTree, RepoPath), Failure> {
+    let repo_path = |path: &Path| -> Result<RepoPath, Failure> {
+        let text = path
+            .to_str()
+            .ok_or_else(|| Failure::new(format!("path `{}` is not UTF-8", path.display())))?;
+        RepoPath::root()
+            .join(text)
+            .map_err(|problem| Failure::new(problem.to_string()))
+    };
+    let current = std::env::current_dir()?;
+    let absolute = current.join(directory);
+    let tree = FileTree::disk(Arc::new(Disk), repo_path(&current)?);
+    Ok((tree, repo_path(&absolute)?))
+}

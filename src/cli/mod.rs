@@ -1,0 +1,50 @@
+//! The command line: [`args`] as typed, one file per command, [`report`] for errors, [`output`] for results.
+
+mod apply;
+mod args;
+mod build;
+mod cluster;
+mod disk;
+mod output;
+mod report;
+mod run;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+pub(crate) use args::RunArgs;
+use args::{Args, Command};
+
+/// Parses the arguments, runs the command, reports what went wrong. 0 means done, 1 failed, 2 misused.
+pub fn main() -> ExitCode {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => return report::usage(&error),
+    };
+    // The one TLS stack, for git, AWS and the API server alike.
+    let provider = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    debug_assert!(provider.is_ok(), "nothing else installs a provider");
+    let result = match args.command {
+        Command::Run(args) => block_on(run::run(*args)),
+        Command::Build(args) => build::build(&args),
+        Command::Apply(args) => block_on(apply::apply(args)),
+        Command::Crds => output::write(&crate::api::crds::to_yaml()).map_err(report::Failure::from),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => report::failure(&failure),
+    }
+}
+
+fn block_on(
+    command: impl Future<Output = Result<(), report::Failure>>,
+) -> Result<(), report::Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    let result = runtime.block_on(command);
+    // What still runs on a blocking thread (a git fetch) must not hold up the exit.
+    runtime.shutdown_timeout(std::time::Duration::from_millis(500));
+    result
+}

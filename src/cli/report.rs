@@ -1,0 +1,103 @@
+//! Errors for people: what failed, why, where, and what to do next.
+
+use std::fmt::Write as _;
+use std::process::ExitCode;
+
+use kustomize::BuildErrors;
+
+use super::output;
+
+/// A command that failed.
+#[derive(Debug)]
+pub(super) struct Failure {
+    /// What was being done.
+    what: String,
+    /// Why it failed, outermost first.
+    causes: Vec<Cause>,
+}
+
+#[derive(Debug)]
+struct Cause {
+    message: String,
+    place: Option<String>,
+    hint: Option<String>,
+}
+
+impl Failure {
+    pub(super) fn new(what: impl Into<String>) -> Self {
+        Self {
+            what: what.into(),
+            causes: Vec::new(),
+        }
+    }
+
+    /// Adds why, and what to do next.
+    pub(super) fn because(mut self, message: impl Into<String>, hint: Option<&str>) -> Self {
+        self.causes.push(Cause {
+            message: message.into(),
+            place: None,
+            hint: hint.map(str::to_owned),
+        });
+        self
+    }
+
+    /// The errors of a build.
+    pub(super) fn build(directory: &str, errors: &BuildErrors) -> Self {
+        let causes = errors.0.iter().map(|error| {
+            let place = error.place.as_ref().map(ToString::to_string);
+            let place = [place, error.field.clone()]
+                .into_iter()
+                .flatten()
+                .collect::<Vec<_>>()
+                .join(", ");
+            let place = Some(place).filter(|place| !place.is_empty());
+            Cause {
+                message: error.problem.to_string(),
+                place,
+                hint: error.hint.clone(),
+            }
+        });
+        Self {
+            what: format!("cannot build `{directory}`"),
+            causes: causes.collect(),
+        }
+    }
+
+    fn render(&self) -> String {
+        let mut text = format!("error: {}", self.what);
+        for cause in &self.causes {
+            let _ = write!(text, "\n  cause: {}", cause.message);
+            if let Some(place) = &cause.place {
+                let _ = write!(text, "\n  where: {place}");
+            }
+            if let Some(hint) = &cause.hint {
+                let _ = write!(text, "\n  hint: {hint}");
+            }
+        }
+        text
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        Self::new(error.to_string())
+    }
+}
+
+/// Reports a failed command.
+pub(super) fn failure(failure: &Failure) -> ExitCode {
+    output::note(&failure.render());
+    ExitCode::from(1)
+}
+
+/// Reports arguments that cannot be understood, or answers `--help`.
+pub(super) fn usage(error: &clap::Error) -> ExitCode {
+    let code = u8::try_from(error.exit_code()).unwrap_or(2);
+    // clap chooses the stream and the colours.
+    let printed = error.print();
+    if printed.is_err() {
+        ExitCode::from(2)
+    } else {
+        ExitCode::from(code)
+    }
+}

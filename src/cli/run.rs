@@ -1,0 +1,420 @@
+//! `overlayd run`: the daemon. Wires the controllers, and ends in order.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use futures::{FutureExt as _, Stream, StreamExt as _};
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::Api;
+use kube::core::PartialObjectMeta;
+use kube::runtime::controller::{Config as ControllerConfig, Controller};
+use kube::runtime::reflector::ObjectRef;
+use kube::runtime::{WatchStreamExt as _, watcher};
+use kube::{Client, ResourceExt as _};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::args::RunArgs;
+use super::report::Failure;
+use super::{cluster, output};
+use crate::api::external_secret::{ExternalSecret, StoreKind};
+use crate::api::git_repository::GitRepository;
+use crate::api::kustomization::Kustomization;
+use crate::api::secret_store::{ClusterSecretStore, SecretStore};
+use crate::api::{GIT_REPOSITORY_API, KUSTOMIZATION_API, crds};
+use crate::apply::plan::{ApplyPlan, Desired};
+use crate::apply::{Applier, ObjectRef as ClusterObject};
+use crate::config::{Config, Pair};
+use crate::controllers::events::Events;
+use crate::controllers::{self, Context, error_policy, observe};
+use crate::git::Mirrors;
+use crate::metrics::Metrics;
+use crate::secrets::decide::MANAGED;
+use crate::secrets::provider::{AwsEnvironment, Providers};
+use crate::web::{self, Readiness};
+use crate::{git, telemetry};
+
+/// How long tasks may take to end.
+const SHUTDOWN: Duration = Duration::from_secs(20);
+
+pub(super) async fn run(args: RunArgs) -> Result<(), Failure> {
+    let config = Config::new(&args)
+        .map_err(|error| Failure::new("a flag makes no sense").because(error.to_string(), None))?;
+    telemetry::start(args.log_level.as_str(), args.log_encoding).map_err(Failure::new)?;
+    git::initialize();
+    let listener = TcpListener::bind(config.listen).await.map_err(|error| {
+        Failure::new(format!("cannot listen on {}", config.listen)).because(
+            error.to_string(),
+            Some("choose another address with --listen"),
+        )
+    })?;
+    std::fs::create_dir_all(&config.mirrors).map_err(|error| {
+        Failure::new(format!(
+            "cannot use `{}` for mirrors",
+            config.mirrors.display()
+        ))
+        .because(
+            error.to_string(),
+            Some("choose another directory with --data-dir"),
+        )
+    })?;
+    let client = cluster::connect(&args.cluster).await?;
+    prepare(&client, &config).await?;
+    let context = context(client, &config);
+    serve(context, &config, listener).await
+}
+
+fn context(client: Client, config: &Config) -> Arc<Context> {
+    let metrics = Arc::new(Metrics::default());
+    let instance = std::env::var("HOSTNAME").unwrap_or_else(|_| "overlayd".to_owned());
+    let environment = AwsEnvironment {
+        secrets_manager_endpoint: std::env::var("AWS_SECRETSMANAGER_ENDPOINT").ok(),
+    };
+    Arc::new(Context {
+        events: Events::new(&client, &instance),
+        memory: controllers::memory::Memory::default(),
+        sources: controllers::sources::Sources::default(),
+        mirrors: Arc::new(Mirrors::new(config.mirrors.clone(), config.max_fetch_bytes)),
+        applier: Applier::new(client.clone()),
+        providers: Providers::new(environment, metrics.clone()),
+        metrics,
+        settings: config.settings.clone(),
+        client,
+    })
+}
+
+/// Installs the definitions, and the pair of the one-line way in.
+async fn prepare(client: &Client, config: &Config) -> Result<(), Failure> {
+    let applier = Applier::new(client.clone());
+    let mut plan = ApplyPlan::default();
+    if config.install_crds {
+        plan.stages
+            .push(crds::all().iter().map(|crd| desired(json!(crd))).collect());
+    }
+    if let Some(pair) = &config.pair {
+        let namespace = &config.settings.own_namespace;
+        let live = applier
+            .get(&ClusterObject::new("v1", "Namespace", "", namespace))
+            .await;
+        if matches!(live, Ok(None)) {
+            plan.stages.push(vec![desired(
+                json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}),
+            )]);
+        }
+        plan.stages
+            .push(pair_objects(pair, namespace).map(desired).to_vec());
+    }
+    let applied = applier.apply(&plan).await;
+    let changes = applied.map_err(|error| {
+        Failure::new("cannot install what overlayd needs").because(error.to_string(), None)
+    })?;
+    for (object, change) in changes.0 {
+        tracing::info!(%object, %change, "installed");
+    }
+    Ok(())
+}
+
+fn desired(manifest: Value) -> Desired {
+    let text = |path: &str| {
+        manifest
+            .pointer(path)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+    };
+    let reference = ClusterObject::new(
+        text("/apiVersion"),
+        text("/kind"),
+        text("/metadata/namespace"),
+        text("/metadata/name"),
+    );
+    Desired {
+        reference,
+        manifest,
+        source: None,
+    }
+}
+
+fn pair_objects(pair: &Pair, namespace: &str) -> [Value; 2] {
+    let metadata = json!({"name": "overlayd", "namespace": namespace});
+    [
+        json!({
+            "apiVersion": GIT_REPOSITORY_API,
+            "kind": "GitRepository",
+            "metadata": metadata,
+            "spec": {"url": pair.url, "interval": pair.interval, "ref": {"branch": pair.branch}},
+        }),
+        json!({
+            "apiVersion": KUSTOMIZATION_API,
+            "kind": "Kustomization",
+            "metadata": metadata,
+            "spec": {
+                "interval": pair.interval,
+                "path": pair.path,
+                "prune": true,
+                "sourceRef": {"kind": "GitRepository", "name": "overlayd"},
+            },
+        }),
+    ]
+}
+
+/// Runs everything until a signal comes or something ends unasked.
+async fn serve(
+    context: Arc<Context>,
+    config: &Config,
+    listener: TcpListener,
+) -> Result<(), Failure> {
+    let (stop, stopping) = watch::channel(false);
+    let readiness = Arc::new(Readiness::default());
+    let address = listener.local_addr()?;
+    let mut tasks: JoinSet<&'static str> = JoinSet::new();
+    let web = web::serve(
+        listener,
+        context.metrics.clone(),
+        readiness.clone(),
+        stopped(stopping.clone()),
+    );
+    tasks.spawn(web.map(|_| "the HTTP server"));
+    for (name, controller) in wire(&context, config.concurrent, &stopping) {
+        tasks.spawn(controller.map(move |()| name));
+    }
+    readiness.set(true);
+    output::note(&format!(
+        "overlayd {} is running; probes and metrics at http://{address}",
+        env!("CARGO_PKG_VERSION")
+    ));
+    let ended = tokio::select! {
+        signal = signal() => { tracing::info!(signal, "stopping"); None }
+        ended = tasks.join_next() => Some(ended.and_then(Result::ok).unwrap_or("a task")),
+    };
+    readiness.set(false);
+    let _ = stop.send(true);
+    let all_ended = async { while tasks.join_next().await.is_some() {} };
+    if tokio::time::timeout(SHUTDOWN, all_ended).await.is_err() {
+        tracing::warn!("gave up waiting for reconciles to end");
+    }
+    match ended {
+        None => Ok(()),
+        Some(name) => Err(Failure::new(format!("{name} ended unasked"))),
+    }
+}
+
+async fn signal() -> &'static str {
+    use tokio::signal::unix::{SignalKind, signal};
+    match (
+        signal(SignalKind::terminate()),
+        signal(SignalKind::interrupt()),
+    ) {
+        (Ok(mut terminate), Ok(mut interrupt)) => tokio::select! {
+            _ = terminate.recv() => "SIGTERM",
+            _ = interrupt.recv() => "SIGINT",
+        },
+        _ => std::future::pending().await,
+    }
+}
+
+fn stopped(
+    mut stopping: watch::Receiver<bool>,
+) -> impl Future<Output = ()> + Send + Sync + 'static {
+    async move {
+        // An error means that the sender is gone, which is a stop too.
+        let _ = stopping.wait_for(|stop| *stop).await;
+    }
+}
+
+/// The controllers, each with its name.
+fn wire(
+    context: &Arc<Context>,
+    concurrent: u16,
+    stopping: &watch::Receiver<bool>,
+) -> Vec<(&'static str, BoxFuture<'static, ()>)> {
+    vec![
+        (
+            "the GitRepository controller",
+            git_repositories(context, concurrent, stopping).boxed(),
+        ),
+        (
+            "the Kustomization controller",
+            kustomizations(context, concurrent, stopping).boxed(),
+        ),
+        (
+            "the SecretStore controller",
+            stores::<SecretStore>(context, concurrent, stopping).boxed(),
+        ),
+        (
+            "the ClusterSecretStore controller",
+            stores::<ClusterSecretStore>(context, concurrent, stopping).boxed(),
+        ),
+        (
+            "the ExternalSecret controller",
+            external_secrets(context, concurrent, stopping).boxed(),
+        ),
+    ]
+}
+
+fn git_repositories(
+    context: &Arc<Context>,
+    concurrent: u16,
+    stopping: &watch::Receiver<bool>,
+) -> impl Future<Output = ()> + use<> {
+    Controller::new(
+        Api::<GitRepository>::all(context.client.clone()),
+        watcher::Config::default(),
+    )
+    .with_config(ControllerConfig::default().concurrency(concurrent))
+    .graceful_shutdown_on(stopped(stopping.clone()))
+    .run(
+        controllers::git_repository::reconcile,
+        error_policy,
+        context.clone(),
+    )
+    .for_each(async |result| observe(result))
+}
+
+fn kustomizations(
+    context: &Arc<Context>,
+    concurrent: u16,
+    stopping: &watch::Receiver<bool>,
+) -> impl Future<Output = ()> + use<> {
+    let controller = Controller::new(
+        Api::<Kustomization>::all(context.client.clone()),
+        watcher::Config::default(),
+    );
+    let store = controller.store();
+    let moved = context.sources.moved().flat_map(move |(namespace, name)| {
+        let users = store.state_filter(|user: &Kustomization| {
+            let reference = &user.spec.source_ref;
+            reference.name == name
+                && reference
+                    .namespace
+                    .clone()
+                    .or_else(|| user.namespace())
+                    .as_ref()
+                    == Some(&namespace)
+        });
+        futures::stream::iter(users.into_iter().map(|user| ObjectRef::from_obj(&*user)))
+    });
+    controller
+        .with_config(ControllerConfig::default().concurrency(concurrent))
+        .reconcile_on(moved)
+        .graceful_shutdown_on(stopped(stopping.clone()))
+        .run(
+            controllers::kustomization::reconcile,
+            error_policy,
+            context.clone(),
+        )
+        .for_each(async |result| observe(result))
+}
+
+fn stores<S>(
+    context: &Arc<Context>,
+    concurrent: u16,
+    stopping: &watch::Receiver<bool>,
+) -> impl Future<Output = ()> + use<S>
+where
+    S: controllers::secret_store::Store + Send + Sync + 'static,
+{
+    Controller::new(
+        Api::<S>::all(context.client.clone()),
+        watcher::Config::default(),
+    )
+    .with_config(ControllerConfig::default().concurrency(concurrent))
+    .graceful_shutdown_on(stopped(stopping.clone()))
+    .run(
+        controllers::secret_store::reconcile::<S>,
+        error_policy,
+        context.clone(),
+    )
+    .for_each(async |result| observe(result))
+}
+
+/// Wakes an ExternalSecret when its store or its Secret changes.
+fn external_secrets(
+    context: &Arc<Context>,
+    concurrent: u16,
+    stopping: &watch::Receiver<bool>,
+) -> impl Future<Output = ()> + use<> {
+    let client = context.client.clone();
+    let controller = Controller::new(
+        Api::<ExternalSecret>::all(client.clone()),
+        watcher::Config::default(),
+    );
+    let (by_store, by_cluster_store) = (controller.store(), controller.store());
+    let users = move |store: &kube::runtime::reflector::Store<ExternalSecret>,
+                      kind: StoreKind,
+                      name: &str,
+                      namespace: Option<String>| {
+        let users = store.state_filter(|user: &ExternalSecret| {
+            (namespace.is_none() || user.namespace() == namespace) && uses(user, kind, name)
+        });
+        users
+            .into_iter()
+            .map(|user| ObjectRef::from_obj(&*user))
+            .collect::<Vec<_>>()
+    };
+    controller
+        .with_config(ControllerConfig::default().concurrency(concurrent))
+        .watches(
+            Api::<SecretStore>::all(client.clone()),
+            watcher::Config::default(),
+            move |store: SecretStore| {
+                users(
+                    &by_store,
+                    StoreKind::SecretStore,
+                    &store.name_any(),
+                    store.namespace(),
+                )
+            },
+        )
+        .watches(
+            Api::<ClusterSecretStore>::all(client.clone()),
+            watcher::Config::default(),
+            move |store: ClusterSecretStore| {
+                users(
+                    &by_cluster_store,
+                    StoreKind::ClusterSecretStore,
+                    &store.name_any(),
+                    None,
+                )
+            },
+        )
+        .reconcile_on(changed_secrets(client))
+        .graceful_shutdown_on(stopped(stopping.clone()))
+        .run(
+            controllers::external_secret::reconcile,
+            error_policy,
+            context.clone(),
+        )
+        .for_each(async |result| observe(result))
+}
+
+fn uses(user: &ExternalSecret, kind: StoreKind, name: &str) -> bool {
+    let spec = &user.spec;
+    let data = spec.data.iter().map(|entry| entry.source_ref.as_ref());
+    let data_from = spec.data_from.iter().map(|entry| entry.source_ref.as_ref());
+    let own = data
+        .chain(data_from)
+        .flatten()
+        .filter_map(|source| source.store_ref.as_ref());
+    own.chain(&spec.secret_store_ref).any(|reference| {
+        reference.name.as_deref() == Some(name) && reference.kind.unwrap_or_default() == kind
+    })
+}
+
+/// The owners of managed Secrets that change or go, by their metadata alone.
+fn changed_secrets(client: Client) -> impl Stream<Item = ObjectRef<ExternalSecret>> + Send {
+    let config = watcher::Config::default().labels(&format!("{MANAGED}=true"));
+    watcher(Api::<PartialObjectMeta<Secret>>::all(client), config)
+        .default_backoff()
+        .touched_objects()
+        .filter_map(async |secret| {
+            let secret: PartialObjectMeta<Secret> = secret.ok()?;
+            let owner = secret
+                .owner_references()
+                .iter()
+                .find(|owner| owner.kind == "ExternalSecret")?;
+            Some(ObjectRef::new(&owner.name).within(&secret.namespace()?))
+        })
+}

@@ -1,0 +1,141 @@
+//! What every reconcile function is given.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kube::api::{Api, Patch, PatchParams};
+use kube::core::NamespaceResourceScope;
+use kube::{Client, Resource, ResourceExt as _};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::json;
+
+use super::events::Events;
+use super::memory::Memory;
+use super::sources::Sources;
+use crate::apply::Applier;
+use crate::git::Mirrors;
+use crate::metrics::Metrics;
+use crate::secrets::provider::Providers;
+
+/// The manager of the fields of a status.
+const STATUS_MANAGER: &str = "overlayd-status";
+
+/// Clients, caches and settings, made once.
+pub(crate) struct Context {
+    pub(crate) client: Client,
+    pub(crate) events: Events,
+    pub(crate) memory: Memory,
+    pub(crate) sources: Sources,
+    pub(crate) mirrors: Arc<Mirrors>,
+    pub(crate) applier: Applier,
+    pub(crate) providers: Providers,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) settings: Settings,
+}
+
+/// What flags decide.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    /// The namespace of this process.
+    pub(crate) own_namespace: String,
+    /// First and longest wait between tries of a source.
+    pub(crate) source_backoff: (Duration, Duration),
+    /// How often a store is validated.
+    pub(crate) store_interval: Duration,
+    /// The class of stores that this process serves.
+    pub(crate) controller_class: String,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            own_namespace: "external-secrets".to_owned(),
+            source_backoff: (Duration::from_millis(750), Duration::from_secs(15 * 60)),
+            store_interval: Duration::from_secs(300),
+            controller_class: "default".to_owned(),
+        }
+    }
+}
+
+impl Context {
+    /// The API of a namespaced kind, where the object is.
+    pub(crate) fn api_of<K>(&self, object: &K) -> Api<K>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+    {
+        Api::namespaced(self.client.clone(), &object.namespace().unwrap_or_default())
+    }
+
+    /// Writes a status whole, in one request.
+    pub(crate) async fn write_status<K, S>(
+        &self,
+        api: &Api<K>,
+        object: &K,
+        status: &S,
+    ) -> Result<(), kube::Error>
+    where
+        K: Resource<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug,
+        S: Serialize + Sync,
+    {
+        let patch = json!({
+            "apiVersion": K::api_version(&()),
+            "kind": K::kind(&()),
+            "metadata": {"name": object.name_any()},
+            "status": status,
+        });
+        let params = PatchParams::apply(STATUS_MANAGER).force();
+        api.patch_status(&object.name_any(), &params, &Patch::Apply(&patch))
+            .await
+            .map(drop)
+    }
+
+    /// Adds or removes one finalizer, guarded by the resource version.
+    pub(crate) async fn set_finalizer<K>(
+        &self,
+        api: &Api<K>,
+        object: &K,
+        name: &str,
+        present: bool,
+    ) -> Result<(), kube::Error>
+    where
+        K: Resource<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug,
+    {
+        let mut finalizers = object.finalizers().to_vec();
+        if finalizers.iter().any(|finalizer| finalizer == name) == present {
+            return Ok(());
+        }
+        if present {
+            finalizers.push(name.to_owned());
+        } else {
+            finalizers.retain(|finalizer| finalizer != name);
+        }
+        let patch = json!({"metadata": {"finalizers": finalizers, "resourceVersion": object.resource_version()}});
+        api.patch(
+            &object.name_any(),
+            &PatchParams::default(),
+            &Patch::Merge(&patch),
+        )
+        .await
+        .map(drop)
+    }
+}
+
+/// A number that differs between objects, for jitter.
+pub(crate) fn seed<K: Resource>(object: &K) -> u64 {
+    let uid = object.meta().uid.clone().unwrap_or_default();
+    uid.bytes().fold(1469, |seed, byte| {
+        seed.wrapping_mul(131).wrapping_add(u64::from(byte))
+    })
+}
+
+/// The name by which an object is remembered.
+pub(crate) fn memory_key<K: Resource<DynamicType = ()>>(object: &K) -> String {
+    let meta = object.meta();
+    format!(
+        "{}/{}/{}",
+        K::kind(&()),
+        meta.namespace.as_deref().unwrap_or_default(),
+        meta.name.as_deref().unwrap_or_default()
+    )
+}

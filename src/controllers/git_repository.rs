@@ -1,0 +1,278 @@
+//! `GitRepository`: brings the wanted commit into service.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::Api;
+use kube::runtime::controller::Action;
+use kube::runtime::events::EventType;
+use kube::{Resource as _, ResourceExt as _};
+
+use super::context::{memory_key, seed};
+use super::events::Component;
+use super::status::{Progress, Says, flux_condition, flux_conditions};
+use super::{Context, ReconcileError};
+use crate::api::REQUESTED_AT;
+use crate::api::git_repository::{Artifact, GitRepository, GitRepositoryStatus};
+use crate::git::{Fetched, GitSource};
+use crate::schedule::{jittered, parse_duration};
+use crate::secrets::SecretValue;
+
+/// The finalizer of Flux, which we never add but take away.
+const FINALIZER: &str = "finalizers.fluxcd.io";
+
+/// What a fetch came to.
+enum Outcome {
+    Fetched(Fetched),
+    Failed {
+        reason: &'static str,
+        message: String,
+    },
+    Stalled {
+        reason: &'static str,
+        message: String,
+    },
+}
+
+/// Fetches, puts the commit into service, and says so.
+pub(crate) async fn reconcile(
+    object: Arc<GitRepository>,
+    context: Arc<Context>,
+) -> Result<Action, ReconcileError> {
+    let key = memory_key(&*object);
+    let source_key = (object.namespace().unwrap_or_default(), object.name_any());
+    let api = context.api_of(&*object);
+    if object.meta().deletion_timestamp.is_some() {
+        context.sources.remove(&source_key);
+        context.memory.forget(&key);
+        context
+            .set_finalizer(&api, &object, FINALIZER, false)
+            .await?;
+        return Ok(Action::await_change());
+    }
+    let requested = object.annotations().get(REQUESTED_AT).cloned();
+    let fingerprint = format!(
+        "{:?} {requested:?} {}",
+        object.meta().generation,
+        object.spec.suspend
+    );
+    let started = Timestamp::now();
+    if let Some(rest) = context.memory.rest(&key, &fingerprint, started) {
+        return Ok(Action::requeue(rest));
+    }
+    let timer = context.metrics.start("GitRepository");
+    let status = object.status.clone().unwrap_or_default();
+    if object.spec.suspend {
+        let status = GitRepositoryStatus {
+            last_handled_reconcile_at: requested,
+            ..status
+        };
+        write(&context, &api, &object, status).await?;
+        return Ok(Action::await_change());
+    }
+    let outcome = fetch(&object, &context).await;
+    let now = Timestamp::now();
+    let interval = parse_duration(&object.spec.interval).unwrap_or(Duration::from_secs(60));
+    let wait = match &outcome {
+        Outcome::Fetched(_) => jittered(interval, seed(&*object)),
+        Outcome::Failed { .. } => {
+            context
+                .memory
+                .failed(&key, &fingerprint, now, context.settings.source_backoff)
+        }
+        Outcome::Stalled { .. } => Duration::from_secs(3600),
+    };
+    announce(&context, &object, &status, &outcome).await;
+    let mut new = next_status(&object, status, &outcome, now);
+    new.last_handled_reconcile_at = requested;
+    write(&context, &api, &object, new).await?;
+    if let Outcome::Fetched(fetched) = outcome {
+        context.sources.put(&source_key, fetched);
+        context.memory.succeeded(&key, &fingerprint, now, wait);
+    }
+    timer.finish(&object.name_any(), &object.namespace().unwrap_or_default());
+    Ok(Action::requeue(wait))
+}
+
+async fn fetch(object: &GitRepository, context: &Context) -> Outcome {
+    let secret = match secret_of(object, context).await {
+        Ok(secret) => secret,
+        Err(message) => {
+            return Outcome::Failed {
+                reason: "AuthenticationFailed",
+                message,
+            };
+        }
+    };
+    let source = match GitSource::new(&object.spec, secret.as_ref()) {
+        Ok(source) => source,
+        Err(error) if error.is_stalled() => {
+            return Outcome::Stalled {
+                reason: error.reason(),
+                message: error.to_string(),
+            };
+        }
+        Err(error) => {
+            return Outcome::Failed {
+                reason: error.reason(),
+                message: error.to_string(),
+            };
+        }
+    };
+    match context.mirrors.clone().fetch(source).await {
+        Ok(fetched) => Outcome::Fetched(fetched),
+        Err(error) => Outcome::Failed {
+            reason: error.reason(),
+            message: error.to_string(),
+        },
+    }
+}
+
+/// The data of the Secret that the spec names.
+async fn secret_of(
+    object: &GitRepository,
+    context: &Context,
+) -> Result<Option<BTreeMap<String, SecretValue>>, String> {
+    let Some(reference) = &object.spec.secret_ref else {
+        return Ok(None);
+    };
+    let namespace = object.namespace().unwrap_or_default();
+    let api: Api<Secret> = Api::namespaced(context.client.clone(), &namespace);
+    let secret = api.get_opt(&reference.name).await;
+    let secret = secret.map_err(|error| crate::apply::execute::describe(&error))?;
+    let secret = secret.ok_or_else(|| {
+        format!(
+            "Secret `{namespace}/{}` of `spec.secretRef` does not exist",
+            reference.name
+        )
+    })?;
+    Ok(Some(crate::secrets::decide::secret_data(&secret)))
+}
+
+fn next_status(
+    object: &GitRepository,
+    old: GitRepositoryStatus,
+    outcome: &Outcome,
+    now: Timestamp,
+) -> GitRepositoryStatus {
+    let generation = object.meta().generation.unwrap_or_default();
+    let mut new = old.clone();
+    let (progress, reason, message) = match outcome {
+        Outcome::Fetched(fetched) => {
+            let revision = fetched.revision.to_string();
+            if old
+                .artifact
+                .as_ref()
+                .is_none_or(|artifact| artifact.revision != revision)
+            {
+                new.artifact = Some(artifact(object, fetched, now));
+            }
+            new.observed_generation = generation;
+            (
+                Progress::Ready,
+                "Succeeded",
+                format!("stored artifact for revision '{revision}'"),
+            )
+        }
+        Outcome::Failed { reason, message } => (Progress::Retrying, *reason, message.clone()),
+        Outcome::Stalled { reason, message } => {
+            new.observed_generation = generation;
+            (Progress::Stalled, *reason, message.clone())
+        }
+    };
+    new.conditions = flux_conditions(&old.conditions, generation, progress, reason, &message, now);
+    if progress == Progress::Ready || old.artifact.is_some() {
+        let held = new
+            .artifact
+            .as_ref()
+            .map(|artifact| format!("stored artifact for revision '{}'", artifact.revision));
+        let message = held.unwrap_or_default();
+        let says = Says {
+            type_: "ArtifactInStorage",
+            status: "True",
+            reason: "Succeeded",
+            message: &message,
+        };
+        new.conditions
+            .push(flux_condition(&old.conditions, generation, &says, now));
+    }
+    if progress != Progress::Ready {
+        let says = Says {
+            type_: "FetchFailed",
+            status: "True",
+            reason,
+            message: &message,
+        };
+        new.conditions
+            .push(flux_condition(&old.conditions, generation, &says, now));
+    }
+    new
+}
+
+fn artifact(object: &GitRepository, fetched: &Fetched, now: Timestamp) -> Artifact {
+    let path = format!(
+        "gitrepository/{}/{}/{}",
+        object.namespace().unwrap_or_default(),
+        object.name_any(),
+        fetched.revision.commit
+    );
+    Artifact {
+        // No file is served: who wants the tree asks git for the commit.
+        url: format!("{}#{}", fetched.url, fetched.revision.commit),
+        path,
+        revision: fetched.revision.to_string(),
+        digest: Some(format!("sha1:{}", fetched.tree)),
+        last_update_time: now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+        size: None,
+        metadata: BTreeMap::new(),
+    }
+}
+
+async fn announce(
+    context: &Context,
+    object: &GitRepository,
+    old: &GitRepositoryStatus,
+    outcome: &Outcome,
+) {
+    let (type_, reason, note) = match outcome {
+        Outcome::Fetched(fetched) => {
+            let revision = fetched.revision.to_string();
+            if old
+                .artifact
+                .as_ref()
+                .is_some_and(|artifact| artifact.revision == revision)
+            {
+                return;
+            }
+            tracing::info!(source = %object.name_any(), %revision, "fetched");
+            (
+                EventType::Normal,
+                "NewArtifact",
+                format!("stored artifact for commit '{}'", fetched.subject),
+            )
+        }
+        Outcome::Failed { reason, message } | Outcome::Stalled { reason, message } => {
+            tracing::warn!(source = %object.name_any(), reason, message, "fetch failed");
+            (EventType::Warning, *reason, message.clone())
+        }
+    };
+    context
+        .events
+        .publish(Component::Source, object, type_, reason, &note)
+        .await;
+}
+
+async fn write(
+    context: &Context,
+    api: &Api<GitRepository>,
+    object: &GitRepository,
+    status: GitRepositoryStatus,
+) -> Result<(), kube::Error> {
+    if object.status.as_ref() == Some(&status) {
+        return Ok(());
+    }
+    context.write_status(api, object, &status).await
+}

@@ -1,0 +1,75 @@
+//! The revisions in service: which commit each `GitRepository` stands at, and a wake-up when one moves.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures::Stream;
+use tokio::sync::broadcast;
+
+use crate::git::Fetched;
+
+/// Namespace and name of a source.
+pub(crate) type SourceKey = (String, String);
+
+/// What is in service, shared by the controllers of sources and of Kustomizations.
+#[derive(Debug)]
+pub(crate) struct Sources {
+    held: Mutex<BTreeMap<SourceKey, Arc<Fetched>>>,
+    moved: broadcast::Sender<SourceKey>,
+}
+
+impl Default for Sources {
+    fn default() -> Self {
+        Self {
+            held: Mutex::default(),
+            moved: broadcast::channel(1024).0,
+        }
+    }
+}
+
+impl Sources {
+    /// The commit in service.
+    pub(crate) fn get(&self, key: &SourceKey) -> Option<Arc<Fetched>> {
+        self.held
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(key)
+            .cloned()
+    }
+
+    /// Puts a commit into service; wakes its users if it is new.
+    pub(crate) fn put(&self, key: &SourceKey, fetched: Fetched) {
+        let fetched = Arc::new(fetched);
+        let old = self
+            .held
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(key.clone(), fetched.clone());
+        if old.is_none_or(|old| old.revision != fetched.revision) {
+            // Nobody listening is no failure: the users look when they start.
+            let _ = self.moved.send(key.clone());
+        }
+    }
+
+    /// Takes a source out of service.
+    pub(crate) fn remove(&self, key: &SourceKey) {
+        self.held
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(key);
+    }
+
+    /// The sources that move from now on.
+    pub(crate) fn moved(&self) -> impl Stream<Item = SourceKey> + Send + use<> {
+        futures::stream::unfold(self.moved.subscribe(), |mut receiver| async move {
+            loop {
+                match receiver.recv().await {
+                    Ok(key) => return Some((key, receiver)),
+                    // What was missed is found again at the next interval.
+                    Err(broadcast::error::RecvError::Lagged(_)) => {}
+                    Err(broadcast::error::RecvError::Closed) => return None,
+                }
+            }
+        })
+    }
+}

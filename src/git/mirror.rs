@@ -1,0 +1,375 @@
+//! Talks to git servers: one bare mirror per address and credential, fetched into only when a ref moved.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use git2::{AutotagOption, Direction, FetchOptions, Oid, RemoteCallbacks, Repository};
+use tokio::runtime::Handle;
+
+use super::revision::Revision;
+use super::source::{GitSource, RefTarget};
+use super::transport::Session;
+
+/// The mirrors of this process, below one directory.
+#[derive(Debug)]
+pub(crate) struct Mirrors {
+    directory: PathBuf,
+    max_bytes: usize,
+    /// One operation at a time per mirror.
+    locks: Mutex<BTreeMap<String, Arc<Mutex<()>>>>,
+}
+
+/// A commit that the mirror holds.
+#[derive(Debug, Clone)]
+pub(crate) struct Fetched {
+    /// The address, without credentials.
+    pub(crate) url: String,
+    pub(crate) revision: Revision,
+    pub(crate) mirror: PathBuf,
+    /// The id of the commit's tree: equal trees have equal ids.
+    pub(crate) tree: String,
+    /// The first line of the commit's message.
+    pub(crate) subject: String,
+}
+
+/// Why a fetch failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum FetchError {
+    #[error("cannot use the mirror directory `{path}`")]
+    Storage {
+        path: PathBuf,
+        #[source]
+        source: git2::Error,
+    },
+    #[error("unable to reach `{url}`: {reason}")]
+    Remote { url: String, reason: String },
+    #[error("{what} does not exist in `{url}`{}", hint(.candidates))]
+    NoSuchRef {
+        url: String,
+        what: String,
+        candidates: Vec<String>,
+    },
+    #[error("the repository `{url}` has no refs")]
+    Empty { url: String },
+    #[error("the fetch task ended early")]
+    Cancelled,
+}
+
+fn hint(candidates: &[String]) -> String {
+    if candidates.is_empty() {
+        String::new()
+    } else {
+        format!("; there is `{}`", candidates.join("`, `"))
+    }
+}
+
+impl FetchError {
+    /// The reason of the condition, in Flux's words.
+    pub(crate) fn reason(&self) -> &'static str {
+        match self {
+            Self::Storage { .. } => "StorageOperationFailed",
+            Self::Empty { .. } => "EmptyGitRepository",
+            Self::Remote { .. } | Self::NoSuchRef { .. } | Self::Cancelled => "GitOperationFailed",
+        }
+    }
+}
+
+impl Mirrors {
+    /// Mirrors below a directory, each of which may receive at most so many bytes in one fetch.
+    pub(crate) fn new(directory: PathBuf, max_bytes: usize) -> Self {
+        Self {
+            directory,
+            max_bytes,
+            locks: Mutex::default(),
+        }
+    }
+
+    /// Brings the wanted commit into its mirror. A ref that did not move costs one `ls-remote`.
+    pub(crate) async fn fetch(self: Arc<Self>, source: GitSource) -> Result<Fetched, FetchError> {
+        let runtime = Handle::current();
+        // libgit2 blocks; this is the one place where it runs.
+        let task = tokio::task::spawn_blocking(move || self.fetch_blocking(&source, runtime));
+        task.await.unwrap_or(Err(FetchError::Cancelled))
+    }
+
+    fn fetch_blocking(&self, source: &GitSource, runtime: Handle) -> Result<Fetched, FetchError> {
+        let key = source.mirror_key();
+        let lock = self
+            .locks
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .entry(key.clone())
+            .or_default()
+            .clone();
+        let _guard = lock.lock().unwrap_or_else(PoisonError::into_inner);
+        let path = self.directory.join(format!("{key}.git"));
+        let deadline = Instant::now() + source.timeout;
+        let session = Session::new(&source.credentials, deadline, runtime).map_err(|reason| {
+            FetchError::Remote {
+                url: source.url.clone(),
+                reason,
+            }
+        })?;
+        session.run(|| {
+            let operation = Operation { source, path: &path, max_bytes: self.max_bytes, deadline };
+            match operation.run() {
+                // A mirror that a crash or a full disk damaged is made anew, once.
+                Err(Failure::Damaged(_)) => {
+                    let removed = std::fs::remove_dir_all(&path);
+                    tracing::warn!(path = %path.display(), removed = removed.is_ok(), "mirror was damaged; cloning it again");
+                    operation.run().map_err(Failure::into_error)
+                }
+                result => result.map_err(Failure::into_error),
+            }
+        })
+    }
+}
+
+enum Failure {
+    Error(FetchError),
+    Damaged(FetchError),
+}
+
+impl Failure {
+    fn into_error(self) -> FetchError {
+        match self {
+            Self::Error(error) | Self::Damaged(error) => error,
+        }
+    }
+}
+
+impl From<FetchError> for Failure {
+    fn from(error: FetchError) -> Self {
+        Self::Error(error)
+    }
+}
+
+struct Operation<'o> {
+    source: &'o GitSource,
+    path: &'o Path,
+    max_bytes: usize,
+    deadline: Instant,
+}
+
+/// What the remote says a ref points to.
+struct Advertised {
+    reference: String,
+    name: Option<String>,
+    commit: Oid,
+}
+
+impl Operation<'_> {
+    fn run(&self) -> Result<Fetched, Failure> {
+        let repository = self.open()?;
+        // A pinned commit that is held can never change.
+        if let RefTarget::Commit { id, branch } = &self.source.target
+            && let Ok(oid) = Oid::from_str(id)
+            && repository.find_commit(oid).is_ok()
+        {
+            return self.describe(&repository, oid, branch.clone());
+        }
+        let mut remote = repository
+            .remote_anonymous(&self.source.url)
+            .map_err(|error| self.remote(&error))?;
+        let refs = self.list(&mut remote)?;
+        if refs.is_empty() {
+            return Err(FetchError::Empty {
+                url: self.source.url.clone(),
+            }
+            .into());
+        }
+        if let RefTarget::Commit { id, branch } = &self.source.target {
+            return self.fetch_commit(&repository, &mut remote, id, branch.as_deref());
+        }
+        let wanted = self.resolve(&refs)?;
+        if repository.find_commit(wanted.commit).is_err() {
+            let target = format!(
+                "refs/overlayd/{}",
+                wanted.reference.trim_start_matches("refs/")
+            );
+            self.fetch_refs(&mut remote, &[format!("+{}:{target}", wanted.reference)])?;
+        }
+        self.describe(&repository, wanted.commit, wanted.name)
+    }
+
+    fn open(&self) -> Result<Repository, Failure> {
+        let storage = |source| FetchError::Storage {
+            path: self.path.to_path_buf(),
+            source,
+        };
+        if self.path.join("HEAD").exists() {
+            return Repository::open_bare(self.path)
+                .map_err(|error| Failure::Damaged(storage(error)));
+        }
+        let create = || {
+            std::fs::create_dir_all(self.path)
+                .map_err(|error| git2::Error::from_str(&error.to_string()))?;
+            Repository::init_bare(self.path)
+        };
+        create().map_err(|error| storage(error).into())
+    }
+
+    fn remote(&self, error: &git2::Error) -> FetchError {
+        FetchError::Remote {
+            url: self.source.url.clone(),
+            reason: error.message().to_owned(),
+        }
+    }
+
+    fn list(&self, remote: &mut git2::Remote<'_>) -> Result<Vec<(String, Oid)>, Failure> {
+        let connection = remote
+            .connect_auth(Direction::Fetch, None, None)
+            .map_err(|error| self.remote(&error))?;
+        let heads = connection.list().map_err(|error| self.remote(&error))?;
+        Ok(heads
+            .iter()
+            .map(|head| (head.name().to_owned(), head.oid()))
+            .collect())
+    }
+
+    fn resolve(&self, refs: &[(String, Oid)]) -> Result<Advertised, FetchError> {
+        let (reference, name, what) = match &self.source.target {
+            RefTarget::Branch(branch) => (
+                format!("refs/heads/{branch}"),
+                branch.clone(),
+                format!("branch `{branch}`"),
+            ),
+            RefTarget::Tag(tag) => (
+                format!("refs/tags/{tag}"),
+                tag.clone(),
+                format!("tag `{tag}`"),
+            ),
+            RefTarget::Name(name) => (
+                name.trim_end_matches("^{}").to_owned(),
+                name.clone(),
+                format!("ref `{name}`"),
+            ),
+            RefTarget::Commit { id, .. } => {
+                (String::new(), String::new(), format!("commit `{id}`"))
+            }
+        };
+        let find = |wanted: &str| {
+            refs.iter()
+                .find(|(name, _)| name == wanted)
+                .map(|(_, oid)| *oid)
+        };
+        // An annotated tag points to a tag object; `^{}` is its commit.
+        let commit = find(&format!("{reference}^{{}}")).or_else(|| find(&reference));
+        let Some(commit) = commit else {
+            let prefix = if matches!(self.source.target, RefTarget::Tag(_)) {
+                "refs/tags/"
+            } else {
+                "refs/heads/"
+            };
+            let candidates = refs
+                .iter()
+                .filter_map(|(name, _)| name.strip_prefix(prefix))
+                .filter(|name| !name.ends_with("^{}"));
+            let candidates = candidates.take(5).map(str::to_owned).collect();
+            return Err(FetchError::NoSuchRef {
+                url: self.source.url.clone(),
+                what,
+                candidates,
+            });
+        };
+        Ok(Advertised {
+            reference,
+            name: Some(name),
+            commit,
+        })
+    }
+
+    /// A commit is found only if a branch leads to it.
+    fn fetch_commit(
+        &self,
+        repository: &Repository,
+        remote: &mut git2::Remote<'_>,
+        id: &str,
+        branch: Option<&str>,
+    ) -> Result<Fetched, Failure> {
+        let pattern = branch.unwrap_or("*");
+        self.fetch_refs(
+            remote,
+            &[format!(
+                "+refs/heads/{pattern}:refs/overlayd/heads/{pattern}"
+            )],
+        )?;
+        let found = Oid::from_str(id)
+            .ok()
+            .filter(|oid| repository.find_commit(*oid).is_ok());
+        match found {
+            Some(oid) => self.describe(repository, oid, branch.map(str::to_owned)),
+            None => {
+                let what = format!(
+                    "commit `{id}` on {}",
+                    branch.map_or("any branch".to_owned(), |name| format!("branch `{name}`"))
+                );
+                Err(FetchError::NoSuchRef {
+                    url: self.source.url.clone(),
+                    what,
+                    candidates: Vec::new(),
+                }
+                .into())
+            }
+        }
+    }
+
+    fn fetch_refs(
+        &self,
+        remote: &mut git2::Remote<'_>,
+        refspecs: &[String],
+    ) -> Result<(), Failure> {
+        let mut callbacks = RemoteCallbacks::new();
+        let (deadline, max_bytes) = (self.deadline, self.max_bytes);
+        callbacks.transfer_progress(move |progress| {
+            progress.received_bytes() <= max_bytes && Instant::now() < deadline
+        });
+        let mut options = FetchOptions::new();
+        options
+            .remote_callbacks(callbacks)
+            .download_tags(AutotagOption::None)
+            .update_fetchhead(false);
+        remote.fetch(refspecs, Some(&mut options), None).map_err(|error| match error.class() {
+            git2::ErrorClass::Odb | git2::ErrorClass::Os => Failure::Damaged(self.remote(&error)),
+            _ if error.code() == git2::ErrorCode::User => {
+                let reason = format!("the fetch was stopped: more than {max_bytes} bytes, or longer than `spec.timeout`");
+                FetchError::Remote { url: self.source.url.clone(), reason }.into()
+            }
+            _ => self.remote(&error).into(),
+        })
+    }
+
+    fn describe(
+        &self,
+        repository: &Repository,
+        oid: Oid,
+        name: Option<String>,
+    ) -> Result<Fetched, Failure> {
+        let describe = || -> Result<Fetched, git2::Error> {
+            let commit = repository.find_commit(oid)?;
+            let subject = String::from_utf8_lossy(commit.message_bytes())
+                .lines()
+                .next()
+                .unwrap_or_default()
+                .to_owned();
+            Ok(Fetched {
+                url: self.source.url.clone(),
+                revision: Revision {
+                    name,
+                    commit: oid.to_string(),
+                },
+                mirror: self.path.to_path_buf(),
+                tree: commit.tree_id().to_string(),
+                subject: subject.chars().take(50).collect(),
+            })
+        };
+        describe().map_err(|source| {
+            Failure::Damaged(FetchError::Storage {
+                path: self.path.to_path_buf(),
+                source,
+            })
+        })
+    }
+}

@@ -1,0 +1,19 @@
+//! From a repository's address to a tree of files: `GitSource ─fetch→ Revision ─snapshot→ FileTree`.
+//!
+//! [`source`] and [`revision`] are pure. [`mirror`] owns git2 and keeps one bare mirror per address and
+//! credential, into which it fetches only when a ref moved. [`snapshot`] reads trees from the mirror's
+//! object store, without a checkout. [`transport`] carries git's smart HTTP over the one TLS stack.
+
+pub(crate) mod mirror;
+pub(crate) mod revision;
+pub(crate) mod snapshot;
+pub(crate) mod source;
+mod transport;
+
+pub(crate) use mirror::{Fetched, Mirrors};
+pub(crate) use source::GitSource;
+
+/// Registers the HTTP transport with libgit2. Call once, before anything else uses git.
+pub(crate) fn initialize() {
+    transport::register();
+}

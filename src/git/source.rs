@@ -1,0 +1,338 @@
+//! Pure: a valid git source, made of a `GitRepository` and its Secret, or why there is none.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+
+use crate::api::git_repository::{GitReference, GitRepositorySpec};
+use crate::schedule::parse_duration;
+use crate::secrets::SecretValue;
+
+/// Where to fetch from, what, and as whom.
+#[derive(Debug, Clone)]
+pub(crate) struct GitSource {
+    pub(crate) url: String,
+    pub(crate) target: RefTarget,
+    pub(crate) credentials: Credentials,
+    pub(crate) timeout: Duration,
+}
+
+/// Which commit is wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum RefTarget {
+    /// The head of a branch.
+    Branch(String),
+    /// The commit of a tag.
+    Tag(String),
+    /// A full ref name.
+    Name(String),
+    /// A commit, found on a branch (any, if none is named).
+    Commit {
+        /// 40 hex digits.
+        id: String,
+        /// Where to look, and what the revision shows.
+        branch: Option<String>,
+    },
+}
+
+/// As whom to ask.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Credentials {
+    pub(crate) authorization: Authorization,
+    /// A certificate authority to trust for this server, PEM.
+    pub(crate) ca: Option<Vec<u8>>,
+}
+
+/// The `Authorization` header.
+#[derive(Debug, Clone, Default)]
+pub(crate) enum Authorization {
+    #[default]
+    Anonymous,
+    Basic {
+        username: String,
+        password: SecretValue,
+    },
+    Bearer(SecretValue),
+}
+
+/// Why a `GitRepository` cannot be fetched as it is written.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SourceError {
+    #[error("{0}")]
+    Url(String),
+    #[error("{0}")]
+    Credentials(String),
+    #[error("field `{field}` is not supported yet")]
+    Unsupported { field: &'static str },
+    #[error("field `{field}` is no duration: {text}")]
+    Duration { field: &'static str, text: String },
+}
+
+impl SourceError {
+    /// The reason of the condition, in Flux's words.
+    pub(crate) fn reason(&self) -> &'static str {
+        match self {
+            Self::Url(_) | Self::Duration { .. } => "URLInvalid",
+            Self::Credentials(_) => "AuthenticationFailed",
+            Self::Unsupported { .. } => "FeatureGateDisabled",
+        }
+    }
+
+    /// True if only a change of the spec can help.
+    pub(crate) fn is_stalled(&self) -> bool {
+        !matches!(self, Self::Credentials(_))
+    }
+}
+
+impl GitSource {
+    /// Checks a spec and the data of its Secret, if it names one.
+    pub(crate) fn new(
+        spec: &GitRepositorySpec,
+        secret: Option<&BTreeMap<String, SecretValue>>,
+    ) -> Result<Self, SourceError> {
+        refuse_unsupported(spec)?;
+        let url = url::Url::parse(&spec.url)
+            .map_err(|error| SourceError::Url(format!("the URL is invalid: {error}")))?;
+        if !matches!(url.scheme(), "http" | "https") {
+            let message = format!(
+                "URLs of scheme `{}` are not supported yet; use https",
+                url.scheme()
+            );
+            return Err(SourceError::Url(message));
+        }
+        let text = spec.timeout.as_deref().unwrap_or("60s");
+        let timeout = parse_duration(text).ok_or_else(|| SourceError::Duration {
+            field: "spec.timeout",
+            text: text.to_owned(),
+        })?;
+        let credentials = Credentials::new(&url, secret)?;
+        let mut bare = url;
+        // Credentials travel in a header; the address is shown in messages.
+        let cleared = bare.set_username("").and_then(|()| bare.set_password(None));
+        debug_assert!(cleared.is_ok(), "an HTTP URL has a host");
+        Ok(Self {
+            url: bare.to_string(),
+            target: RefTarget::new(spec.reference.as_ref())?,
+            credentials,
+            timeout,
+        })
+    }
+
+    /// Names the mirror: equal for equal address and credentials.
+    pub(crate) fn mirror_key(&self) -> String {
+        let mut hasher = Sha256::new();
+        hasher.update(&self.url);
+        self.credentials.feed(&mut hasher);
+        hasher
+            .finalize()
+            .iter()
+            .take(16)
+            .map(|byte| format!("{byte:02x}"))
+            .collect()
+    }
+}
+
+fn refuse_unsupported(spec: &GitRepositorySpec) -> Result<(), SourceError> {
+    use crate::api::git_repository::GitProvider;
+    let reference = spec.reference.clone().unwrap_or_default();
+    let set = [
+        ("spec.verify", spec.verify.is_some()),
+        ("spec.ignore", spec.ignore.is_some()),
+        ("spec.include", !spec.include.is_empty()),
+        ("spec.recurseSubmodules", spec.recurse_submodules),
+        ("spec.sparseCheckout", !spec.sparse_checkout.is_empty()),
+        ("spec.proxySecretRef", spec.proxy_secret_ref.is_some()),
+        (
+            "spec.provider",
+            spec.provider
+                .is_some_and(|provider| provider != GitProvider::Generic),
+        ),
+        (
+            "spec.ref.semver",
+            reference.semver.is_some() && reference.tag.is_none() && reference.commit.is_none(),
+        ),
+    ];
+    match set.iter().find(|(_, set)| *set) {
+        Some((field, _)) => Err(SourceError::Unsupported { field }),
+        None => Ok(()),
+    }
+}
+
+impl RefTarget {
+    /// The first that is given: commit, name, tag, branch.
+    fn new(reference: Option<&GitReference>) -> Result<Self, SourceError> {
+        let default = GitReference::default();
+        let reference = reference.unwrap_or(&default);
+        let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+        if let Some(id) = given(&reference.commit) {
+            if id.len() != 40 || !id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+                return Err(SourceError::Url(format!(
+                    "`ref.commit` must have 40 hex digits, not `{id}`"
+                )));
+            }
+            return Ok(Self::Commit {
+                id: id.to_lowercase(),
+                branch: given(&reference.branch),
+            });
+        }
+        if let Some(name) = given(&reference.name) {
+            return Ok(Self::Name(name));
+        }
+        if let Some(tag) = given(&reference.tag) {
+            return Ok(Self::Tag(tag));
+        }
+        // Flux takes `master` where nothing is given, not the remote's HEAD.
+        Ok(Self::Branch(
+            given(&reference.branch).unwrap_or_else(|| "master".to_owned()),
+        ))
+    }
+}
+
+impl Credentials {
+    fn new(
+        url: &url::Url,
+        secret: Option<&BTreeMap<String, SecretValue>>,
+    ) -> Result<Self, SourceError> {
+        let from_url = (!url.username().is_empty()).then(|| Authorization::Basic {
+            username: url.username().to_owned(),
+            password: SecretValue::from(url.password().unwrap_or_default().as_bytes().to_vec()),
+        });
+        let Some(secret) = secret else {
+            return Ok(Self {
+                authorization: from_url.unwrap_or_default(),
+                ca: None,
+            });
+        };
+        let text = |key: &str| -> Result<Option<String>, SourceError> {
+            let Some(value) = secret.get(key) else {
+                return Ok(None);
+            };
+            let text = std::str::from_utf8(value.expose()).map_err(|_| {
+                SourceError::Credentials(format!("key `{key}` of the Secret is not text"))
+            })?;
+            Ok(Some(text.to_owned()))
+        };
+        let ca = secret
+            .get("ca.crt")
+            .or_else(|| secret.get("caFile"))
+            .map(|value| value.expose().to_vec());
+        let authorization = match (
+            secret.get("bearerToken"),
+            text("username")?,
+            secret.get("password"),
+        ) {
+            (Some(_), ..) if from_url.is_some() => {
+                let message =
+                    "a bearer token and credentials in the URL cannot be set at the same time";
+                return Err(SourceError::Credentials(message.to_owned()));
+            }
+            (Some(token), ..) => Authorization::Bearer(token.clone()),
+            (None, None, Some(_)) => {
+                let message = "the Secret has a `password` without a `username`";
+                return Err(SourceError::Credentials(message.to_owned()));
+            }
+            (None, Some(username), password) => Authorization::Basic {
+                username,
+                password: password.cloned().unwrap_or_default(),
+            },
+            (None, None, None) => from_url.unwrap_or_default(),
+        };
+        Ok(Self { authorization, ca })
+    }
+
+    fn feed(&self, hasher: &mut Sha256) {
+        match &self.authorization {
+            Authorization::Anonymous => hasher.update("\0anonymous"),
+            Authorization::Basic { username, password } => {
+                hasher.update(format!("\0basic\0{username}\0"));
+                hasher.update(password.expose());
+            }
+            Authorization::Bearer(token) => {
+                hasher.update("\0bearer\0");
+                hasher.update(token.expose());
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec(url: &str) -> GitRepositorySpec {
+        GitRepositorySpec {
+            url: url.to_owned(),
+            interval: "1m".to_owned(),
+            ..GitRepositorySpec::default()
+        }
+    }
+
+    fn secret(pairs: &[(&str, &str)]) -> BTreeMap<String, SecretValue> {
+        pairs
+            .iter()
+            .map(|(key, value)| {
+                (
+                    (*key).to_owned(),
+                    SecretValue::from(value.as_bytes().to_vec()),
+                )
+            })
+            .collect()
+    }
+
+    #[test]
+    fn the_reference_that_wins() {
+        let target = |reference: GitReference| RefTarget::new(Some(&reference)).unwrap();
+        let some = |text: &str| Some(text.to_owned());
+        assert_eq!(
+            RefTarget::new(None).unwrap(),
+            RefTarget::Branch("master".into())
+        );
+        let tag_and_branch = GitReference {
+            tag: some("v1"),
+            branch: some("main"),
+            ..GitReference::default()
+        };
+        assert_eq!(target(tag_and_branch), RefTarget::Tag("v1".into()));
+        let id = "0123456789abcdef0123456789abcdef01234567";
+        let commit = GitReference {
+            commit: some(id),
+            branch: some("main"),
+            ..GitReference::default()
+        };
+        assert_eq!(
+            target(commit),
+            RefTarget::Commit {
+                id: id.into(),
+                branch: some("main")
+            }
+        );
+    }
+
+    #[test]
+    fn credentials_in_the_url_never_stay_in_the_address() {
+        let source = GitSource::new(&spec("https://me:hunter2@git.example/r.git"), None).unwrap();
+        assert_eq!(source.url, "https://git.example/r.git");
+        assert!(!format!("{source:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn what_is_wrong_has_the_reason_that_flux_gives() {
+        let reason =
+            |spec: &GitRepositorySpec, secret| GitSource::new(spec, secret).unwrap_err().reason();
+        assert_eq!(reason(&spec("ssh://git@host/r"), None), "URLInvalid");
+        let lone = secret(&[("password", "x")]);
+        assert_eq!(
+            reason(&spec("https://host/r"), Some(&lone)),
+            "AuthenticationFailed"
+        );
+        let both = secret(&[("bearerToken", "x")]);
+        assert_eq!(
+            reason(&spec("https://u:p@host/r"), Some(&both)),
+            "AuthenticationFailed"
+        );
+        let mut submodules = spec("https://host/r");
+        submodules.recurse_submodules = true;
+        assert_eq!(reason(&submodules, None), "FeatureGateDisabled");
+    }
+}

@@ -1,0 +1,355 @@
+//! Talks to git servers: git's smart HTTP for libgit2, carried by hyper and rustls.
+//!
+//! libgit2's own HTTP would bring a second TLS library. It hands the protocol's requests to us instead:
+//! a subtransport that sends `info/refs` and `git-upload-pack`. What libgit2 cannot pass along (credentials,
+//! the private CA, the deadline) stands in a thread-local [`Session`] for the length of one operation.
+
+use std::cell::RefCell;
+use std::io::{Read, Write};
+use std::time::Instant;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use git2::transport::{Service, SmartSubtransport, SmartSubtransportStream, Transport};
+use http::{Method, Request, StatusCode, header};
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Bytes, Incoming};
+use hyper_rustls::HttpsConnector;
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use tokio::runtime::Handle;
+
+use super::source::{Authorization, Credentials};
+
+type HttpClient = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
+
+/// What one git operation may use. Lives on the thread that runs it.
+#[derive(Clone)]
+pub(super) struct Session {
+    client: HttpClient,
+    authorization: Option<header::HeaderValue>,
+    deadline: Instant,
+    runtime: Handle,
+}
+
+thread_local! {
+    static SESSION: RefCell<Option<Session>> = const { RefCell::new(None) };
+}
+
+/// How many redirects one request may follow; the server's first answer alone may give one.
+const MAX_REDIRECTS: usize = 3;
+
+/// Registers the transport for `http` and `https`.
+#[expect(
+    unsafe_code,
+    reason = "git2 marks the registration unsafe: it must not race with other uses of libgit2"
+)]
+pub(super) fn register() {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| {
+        for scheme in ["http", "https"] {
+            // SAFETY: runs once, at the start of the program, before any repository is opened.
+            let registered = unsafe {
+                git2::transport::register(scheme, |remote| {
+                    let session = SESSION.with_borrow(Clone::clone);
+                    let session = session.ok_or_else(|| {
+                        git2::Error::from_str("no session for this git operation")
+                    })?;
+                    Transport::smart(remote, true, Smart { session })
+                })
+            };
+            registered.expect("libgit2 accepts a transport of a new name");
+        }
+    });
+}
+
+impl Session {
+    /// A session for one operation.
+    pub(super) fn new(
+        credentials: &Credentials,
+        deadline: Instant,
+        runtime: Handle,
+    ) -> Result<Self, String> {
+        let mut roots = rustls::RootCertStore::empty();
+        let system = rustls_native_certs::load_native_certs();
+        roots.add_parsable_certificates(system.certs);
+        if let Some(pem) = &credentials.ca {
+            let mut added = 0;
+            for certificate in CertificateDer::pem_slice_iter(pem) {
+                let certificate = certificate
+                    .map_err(|error| format!("the Secret's `ca.crt` is not PEM: {error}"))?;
+                roots
+                    .add(certificate)
+                    .map_err(|error| format!("the Secret's `ca.crt` is no certificate: {error}"))?;
+                added += 1;
+            }
+            if added == 0 {
+                return Err("the Secret's `ca.crt` holds no certificate".to_owned());
+            }
+        }
+        let tls = rustls::ClientConfig::builder()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let connector = hyper_rustls::HttpsConnectorBuilder::new()
+            .with_tls_config(tls)
+            .https_or_http()
+            .enable_http1()
+            .build();
+        let client = Client::builder(TokioExecutor::new()).build(connector);
+        Ok(Self {
+            client,
+            authorization: authorization(&credentials.authorization)?,
+            deadline,
+            runtime,
+        })
+    }
+
+    /// Runs an operation of libgit2 with this session on the current thread.
+    pub(super) fn run<T>(self, operation: impl FnOnce() -> T) -> T {
+        SESSION.with_borrow_mut(|slot| *slot = Some(self));
+        let result = operation();
+        SESSION.with_borrow_mut(|slot| *slot = None);
+        result
+    }
+
+    fn within_deadline<T>(
+        &self,
+        future: impl Future<Output = Result<T, String>>,
+    ) -> Result<T, String> {
+        let deadline = tokio::time::Instant::from_std(self.deadline);
+        self.runtime.block_on(async {
+            tokio::time::timeout_at(deadline, future)
+                .await
+                .unwrap_or_else(|_| {
+                    Err("the operation took longer than `spec.timeout` allows".to_owned())
+                })
+        })
+    }
+
+    fn send(&self, method: &Method, url: &str, body: Vec<u8>) -> Result<Incoming, String> {
+        let body = Bytes::from(body);
+        self.within_deadline(async {
+            let mut url = url.to_owned();
+            for _ in 0..=MAX_REDIRECTS {
+                let response = self
+                    .client
+                    .request(self.request(method, &url, body.clone())?)
+                    .await;
+                let response = response.map_err(|error| describe(&error))?;
+                let status = response.status();
+                if !status.is_redirection() || *method != Method::GET {
+                    return check(status).map(|()| response.into_body());
+                }
+                let location = response
+                    .headers()
+                    .get(header::LOCATION)
+                    .and_then(|value| value.to_str().ok());
+                url = same_host(&url, location.unwrap_or_default())?;
+            }
+            Err("too many redirects".to_owned())
+        })
+    }
+
+    fn request(
+        &self,
+        method: &Method,
+        url: &str,
+        body: Bytes,
+    ) -> Result<Request<Full<Bytes>>, String> {
+        let mut request = Request::builder().method(method).uri(url).header(
+            header::USER_AGENT,
+            concat!("git/2.0 (overlayd ", env!("CARGO_PKG_VERSION"), ")"),
+        );
+        if let Some(value) = &self.authorization {
+            request = request.header(header::AUTHORIZATION, value);
+        }
+        if *method == Method::POST {
+            request = request
+                .header(
+                    header::CONTENT_TYPE,
+                    "application/x-git-upload-pack-request",
+                )
+                .header(header::ACCEPT, "application/x-git-upload-pack-result");
+        }
+        request
+            .body(Full::new(body))
+            .map_err(|error| error.to_string())
+    }
+}
+
+fn authorization(authorization: &Authorization) -> Result<Option<header::HeaderValue>, String> {
+    let mut text = match authorization {
+        Authorization::Anonymous => return Ok(None),
+        Authorization::Basic { username, password } => {
+            let mut pair = format!("{username}:").into_bytes();
+            pair.extend_from_slice(password.expose());
+            let encoded = STANDARD.encode(&pair);
+            zeroize::Zeroize::zeroize(&mut pair);
+            format!("Basic {encoded}")
+        }
+        Authorization::Bearer(token) => {
+            let token = std::str::from_utf8(token.expose())
+                .map_err(|_| "the bearer token is not text".to_owned())?;
+            format!("Bearer {}", token.trim())
+        }
+    };
+    let value = header::HeaderValue::from_str(&text);
+    zeroize::Zeroize::zeroize(&mut text);
+    let mut value =
+        value.map_err(|_| "the credentials hold characters that no header can".to_owned())?;
+    value.set_sensitive(true);
+    Ok(Some(value))
+}
+
+/// Follows a redirect only to the same host, so that credentials never reach another.
+fn same_host(from: &str, location: &str) -> Result<String, String> {
+    let from = url::Url::parse(from).map_err(|error| error.to_string())?;
+    let to = from
+        .join(location)
+        .map_err(|_| "the server redirects to an invalid address".to_owned())?;
+    let downgraded = from.scheme() == "https" && to.scheme() != "https";
+    if to.host_str() != from.host_str() || downgraded {
+        let host = to.host_str().unwrap_or_default();
+        return Err(format!(
+            "the server redirects to another host, `{host}`; put that address into `spec.url`"
+        ));
+    }
+    Ok(to.to_string())
+}
+
+fn check(status: StatusCode) -> Result<(), String> {
+    match status {
+        StatusCode::OK => Ok(()),
+        StatusCode::UNAUTHORIZED => {
+            Err("authentication required: the server refused the credentials (401)".to_owned())
+        }
+        StatusCode::FORBIDDEN => Err("the server refused access (403)".to_owned()),
+        StatusCode::NOT_FOUND => Err("repository not found (404)".to_owned()),
+        other => Err(format!("the server answered {other}")),
+    }
+}
+
+/// The causes of a connection error, in one line.
+fn describe(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text
+}
+
+struct Smart {
+    session: Session,
+}
+
+impl SmartSubtransport for Smart {
+    fn action(
+        &self,
+        url: &str,
+        action: Service,
+    ) -> Result<Box<dyn SmartSubtransportStream>, git2::Error> {
+        let base = url.trim_end_matches('/');
+        let (method, url) = match action {
+            Service::UploadPackLs => (
+                Method::GET,
+                format!("{base}/info/refs?service=git-upload-pack"),
+            ),
+            Service::UploadPack => (Method::POST, format!("{base}/git-upload-pack")),
+            _ => return Err(git2::Error::from_str("overlayd never pushes")),
+        };
+        Ok(Box::new(Exchange {
+            session: self.session.clone(),
+            method,
+            url,
+            request: Vec::new(),
+            answer: None,
+        }))
+    }
+
+    fn close(&self) -> Result<(), git2::Error> {
+        Ok(())
+    }
+}
+
+/// One request and its answer: libgit2 writes the whole request, then reads.
+struct Exchange {
+    session: Session,
+    method: Method,
+    url: String,
+    request: Vec<u8>,
+    answer: Option<Answer>,
+}
+
+struct Answer {
+    body: Incoming,
+    rest: Bytes,
+}
+
+impl Write for Exchange {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.request.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Read for Exchange {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        if self.answer.is_none() {
+            let body =
+                self.session
+                    .send(&self.method, &self.url, std::mem::take(&mut self.request));
+            self.answer = Some(Answer {
+                body: body.map_err(std::io::Error::other)?,
+                rest: Bytes::new(),
+            });
+        }
+        let session = self.session.clone();
+        let Some(answer) = &mut self.answer else {
+            return Ok(0);
+        };
+        while answer.rest.is_empty() {
+            let frame = session.within_deadline(async {
+                answer
+                    .body
+                    .frame()
+                    .await
+                    .transpose()
+                    .map_err(|error| describe(&error))
+            });
+            match frame.map_err(std::io::Error::other)? {
+                None => return Ok(0),
+                Some(frame) => answer.rest = frame.into_data().unwrap_or_default(),
+            }
+        }
+        let taken = answer.rest.split_to(answer.rest.len().min(buffer.len()));
+        buffer[..taken.len()].copy_from_slice(&taken);
+        Ok(taken.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_do_not_follow_a_redirect_to_another_host() {
+        assert!(same_host("https://a.example/r", "https://b.example/r").is_err());
+        assert!(same_host("https://a.example/r", "http://a.example/r").is_err());
+        assert_eq!(
+            same_host("https://a.example/r", "/r.git").unwrap(),
+            "https://a.example/r.git"
+        );
+    }
+}

@@ -1,0 +1,222 @@
+//! Every metric, once: names, labels and when they count.
+
+use std::sync::atomic::AtomicU64;
+use std::time::Instant;
+
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::Registry;
+
+type Labels = Vec<(&'static str, String)>;
+
+/// The metrics of this process, under the names that dashboards of Flux and External Secrets use.
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    registry: Registry,
+    reconcile_duration: Family<Labels, Histogram, fn() -> Histogram>,
+    reconcile_total: Family<Labels, Counter>,
+    reconcile_errors: Family<Labels, Counter>,
+    sync_calls: Family<Labels, Counter>,
+    sync_errors: Family<Labels, Counter>,
+    external_secret_condition: Family<Labels, Gauge<f64, AtomicU64>>,
+    provider_calls: Family<Labels, Counter>,
+}
+
+/// One reconcile under way.
+pub(crate) struct Timer<'m> {
+    metrics: &'m Metrics,
+    kind: &'static str,
+    started: Instant,
+}
+
+fn histogram() -> Histogram {
+    // Flux's own: ten buckets from 10 ms to half an hour.
+    Histogram::new(exponential_buckets(0.01, 3.836, 10))
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut metrics = Self {
+            registry: Registry::default(),
+            reconcile_duration: Family::new_with_constructor(histogram),
+            reconcile_total: Family::default(),
+            reconcile_errors: Family::default(),
+            sync_calls: Family::default(),
+            sync_errors: Family::default(),
+            external_secret_condition: Family::default(),
+            provider_calls: Family::default(),
+        };
+        metrics.register();
+        metrics
+    }
+}
+
+impl Metrics {
+    fn register(&mut self) {
+        let registry = &mut self.registry;
+        registry.register(
+            "gotk_reconcile_duration_seconds",
+            "Duration of reconciles of Flux kinds",
+            self.reconcile_duration.clone(),
+        );
+        registry.register(
+            "controller_runtime_reconcile",
+            "Reconciles that did work",
+            self.reconcile_total.clone(),
+        );
+        registry.register(
+            "controller_runtime_reconcile_errors",
+            "Reconciles whose outcome could not be recorded",
+            self.reconcile_errors.clone(),
+        );
+        registry.register(
+            "externalsecret_sync_calls",
+            "Syncs of ExternalSecrets",
+            self.sync_calls.clone(),
+        );
+        registry.register(
+            "externalsecret_sync_calls_error",
+            "Failed syncs of ExternalSecrets",
+            self.sync_errors.clone(),
+        );
+        registry.register(
+            "externalsecret_status_condition",
+            "1 where the condition has the status",
+            self.external_secret_condition.clone(),
+        );
+        registry.register(
+            "externalsecret_provider_api_calls_count",
+            "Calls to providers",
+            self.provider_calls.clone(),
+        );
+    }
+
+    /// Begins to time a reconcile that does work.
+    pub(crate) fn start(&self, kind: &'static str) -> Timer<'_> {
+        Timer {
+            metrics: self,
+            kind,
+            started: Instant::now(),
+        }
+    }
+
+    /// Counts a reconcile whose outcome could not be recorded.
+    pub(crate) fn reconcile_error(&self, kind: &str, category: &'static str) {
+        let labels = vec![
+            ("controller", kind.to_lowercase()),
+            ("category", category.to_owned()),
+        ];
+        self.reconcile_errors.get_or_create(&labels).inc();
+    }
+
+    /// Counts a sync and sets the condition gauges.
+    pub(crate) fn external_secret(&self, namespace: &str, name: &str, ok: bool) {
+        let labels = || {
+            vec![
+                ("name", name.to_owned()),
+                ("namespace", namespace.to_owned()),
+            ]
+        };
+        self.sync_calls.get_or_create(&labels()).inc();
+        if !ok {
+            self.sync_errors.get_or_create(&labels()).inc();
+        }
+        for (status, holds) in [("True", ok), ("False", !ok)] {
+            let gauge = self
+                .external_secret_condition
+                .get_or_create(&condition(namespace, name, status));
+            gauge.set(if holds { 1.0 } else { 0.0 });
+        }
+    }
+
+    /// Drops the series of an object that is gone.
+    pub(crate) fn forget_external_secret(&self, namespace: &str, name: &str) {
+        let labels = vec![
+            ("name", name.to_owned()),
+            ("namespace", namespace.to_owned()),
+        ];
+        self.sync_calls.remove(&labels);
+        self.sync_errors.remove(&labels);
+        for status in ["True", "False"] {
+            self.external_secret_condition
+                .remove(&condition(namespace, name, status));
+        }
+    }
+
+    /// Counts a call to a provider.
+    pub(crate) fn provider_call(&self, provider: &'static str, call: &'static str, ok: bool) {
+        let status = if ok { "success" } else { "error" };
+        let labels = vec![
+            ("provider", provider.to_owned()),
+            ("call", call.to_owned()),
+            ("status", status.to_owned()),
+        ];
+        self.provider_calls.get_or_create(&labels).inc();
+    }
+
+    /// All metrics in the text format of Prometheus.
+    pub(crate) fn render(&self) -> String {
+        let mut text = String::new();
+        encode(&mut text, &self.registry).expect("writing to a string cannot fail");
+        text
+    }
+}
+
+fn condition(namespace: &str, name: &str, status: &str) -> Labels {
+    vec![
+        ("name", name.to_owned()),
+        ("namespace", namespace.to_owned()),
+        ("condition", "Ready".to_owned()),
+        ("status", status.to_owned()),
+    ]
+}
+
+impl Timer<'_> {
+    /// Ends the reconcile of an object.
+    pub(crate) fn finish(self, name: &str, namespace: &str) {
+        let controller = vec![("controller", self.kind.to_lowercase())];
+        self.metrics
+            .reconcile_total
+            .get_or_create(&controller)
+            .inc();
+        if self.kind == "ExternalSecret" {
+            return;
+        }
+        let labels = vec![
+            ("kind", self.kind.to_owned()),
+            ("name", name.to_owned()),
+            ("namespace", namespace.to_owned()),
+        ];
+        self.metrics
+            .reconcile_duration
+            .get_or_create(&labels)
+            .observe(self.started.elapsed().as_secs_f64());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metrics_carry_the_names_of_the_peers() {
+        let metrics = Metrics::default();
+        metrics.external_secret("default", "db", false);
+        metrics.provider_call("AWS/SecretsManager", "GetSecretValue", true);
+        metrics.start("Kustomization").finish("app", "team");
+        let text = metrics.render();
+        for line in [
+            r#"externalsecret_sync_calls_total{name="db",namespace="default"} 1"#,
+            r#"externalsecret_status_condition{name="db",namespace="default",condition="Ready",status="False"} 1.0"#,
+            r#"externalsecret_provider_api_calls_count_total{provider="AWS/SecretsManager",call="GetSecretValue",status="success"} 1"#,
+            r#"gotk_reconcile_duration_seconds_count{kind="Kustomization",name="app",namespace="team"} 1"#,
+        ] {
+            assert!(text.contains(line), "{line} not in:\n{text}");
+        }
+        metrics.forget_external_secret("default", "db");
+        assert!(!metrics.render().contains(r#"name="db""#));
+    }
+}

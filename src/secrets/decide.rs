@@ -1,0 +1,321 @@
+//! Pure: what to write, given the data and the Secret as it is: create, update, or leave it, and why.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+
+use super::desired::DesiredSecret;
+use super::hash::{created_by, data_hash, field_manager};
+use super::{SecretData, SecretValue};
+
+/// Says that a controller of ExternalSecrets manages the Secret.
+pub(crate) const MANAGED: &str = "reconcile.external-secrets.io/managed";
+/// Names the owner, hashed.
+pub(crate) const CREATED_BY: &str = "reconcile.external-secrets.io/created-by";
+/// The hash of the data.
+pub(crate) const DATA_HASH: &str = "reconcile.external-secrets.io/data-hash";
+
+/// The ExternalSecret that owns the Secret.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct SecretOwner {
+    pub(crate) name: String,
+    pub(crate) namespace: String,
+    pub(crate) uid: String,
+    pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) annotations: BTreeMap<String, String>,
+}
+
+/// What to write.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum SecretWrite {
+    Create(Box<Secret>),
+    /// The whole Secret as it is to be; its resource version guards against others' changes.
+    Update(Box<Secret>),
+    Leave,
+}
+
+/// Why nothing may be written.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum DecideError {
+    #[error("target Secret `{target}` is owned by ExternalSecret `{owner}`")]
+    OwnedByAnother { target: String, owner: String },
+    #[error("target Secret `{target}` is controlled by {kind} `{owner}`")]
+    Controlled {
+        target: String,
+        kind: String,
+        owner: String,
+    },
+    #[error(
+        "target Secret `{0}` is immutable and its content would change; delete it to have it made anew"
+    )]
+    Immutable(String),
+}
+
+impl DecideError {
+    /// The message of the condition, in the words of External Secrets.
+    pub(crate) fn summary(&self) -> &'static str {
+        match self {
+            Self::OwnedByAnother { .. } => "target is owned by another ExternalSecret",
+            Self::Controlled { .. } => "failed to take ownership of target secret",
+            Self::Immutable(_) => "could not update secret, target is immutable",
+        }
+    }
+}
+
+/// True if the Secret is there, managed, and its data has the hash that was written with it.
+pub(crate) fn is_valid(live: Option<&Secret>) -> bool {
+    let Some(live) = live else { return false };
+    let label = |key: &str| {
+        live.metadata
+            .labels
+            .as_ref()
+            .and_then(|labels| labels.get(key))
+            .map(String::as_str)
+    };
+    let annotation = live
+        .metadata
+        .annotations
+        .as_ref()
+        .and_then(|annotations| annotations.get(DATA_HASH));
+    label(MANAGED) == Some("true") && annotation == Some(&data_hash(&secret_data(live)))
+}
+
+/// The data of a live Secret.
+pub(crate) fn secret_data(live: &Secret) -> SecretData {
+    let data = live.data.iter().flatten();
+    data.map(|(key, ByteString(bytes))| (key.clone(), SecretValue::from(bytes.clone())))
+        .collect()
+}
+
+/// Decides what to write under `creationPolicy: Owner`.
+pub(crate) fn decide(
+    desired: &DesiredSecret,
+    owner: &SecretOwner,
+    data: &SecretData,
+    live: Option<&Secret>,
+) -> Result<SecretWrite, DecideError> {
+    let Some(live) = live else {
+        let mut secret = Secret {
+            type_: Some("Opaque".to_owned()),
+            ..Secret::default()
+        };
+        secret.metadata.name = Some(desired.target.clone());
+        secret.metadata.namespace = Some(owner.namespace.clone());
+        fill(&mut secret, desired, owner, data);
+        return Ok(SecretWrite::Create(Box::new(secret)));
+    };
+    check_ownership(desired, owner, live)?;
+    let mut secret = live.clone();
+    // With `immutable` asked for, what a live Secret holds is frozen as it is.
+    let frozen = desired.immutable;
+    let current = secret_data(live);
+    let data = if frozen { &current } else { data };
+    fill(&mut secret, desired, owner, data);
+    if live.immutable == Some(true) && secret.data != live.data {
+        return Err(DecideError::Immutable(desired.target.clone()));
+    }
+    secret.metadata.managed_fields = None;
+    let mut unchanged = live.clone();
+    unchanged.metadata.managed_fields = None;
+    if secret == unchanged {
+        Ok(SecretWrite::Leave)
+    } else {
+        Ok(SecretWrite::Update(Box::new(secret)))
+    }
+}
+
+fn check_ownership(
+    desired: &DesiredSecret,
+    owner: &SecretOwner,
+    live: &Secret,
+) -> Result<(), DecideError> {
+    let references = live.metadata.owner_references.iter().flatten();
+    let Some(controller) = references
+        .into_iter()
+        .find(|reference| reference.controller == Some(true))
+    else {
+        return Ok(());
+    };
+    let target = desired.target.clone();
+    if controller.kind == "ExternalSecret" {
+        let ours = controller.uid == owner.uid;
+        return if ours {
+            Ok(())
+        } else {
+            Err(DecideError::OwnedByAnother {
+                target,
+                owner: controller.name.clone(),
+            })
+        };
+    }
+    Err(DecideError::Controlled {
+        target,
+        kind: controller.kind.clone(),
+        owner: controller.name.clone(),
+    })
+}
+
+/// Sets data, labels, annotations and owner. Without a template, all labels and annotations of the
+/// ExternalSecret go along; those of before that are no longer there are taken away.
+fn fill(secret: &mut Secret, desired: &DesiredSecret, owner: &SecretOwner, data: &SecretData) {
+    let managed = managed_keys(&secret.metadata, &field_manager(&owner.name));
+    let labels = secret.metadata.labels.get_or_insert_default();
+    labels.retain(|key, _| !managed.labels.contains(key));
+    labels.extend(owner.labels.clone());
+    labels.insert(MANAGED.to_owned(), "true".to_owned());
+    labels.insert(
+        CREATED_BY.to_owned(),
+        created_by(&owner.namespace, &owner.name),
+    );
+    let annotations = secret.metadata.annotations.get_or_insert_default();
+    annotations.retain(|key, _| !managed.annotations.contains(key));
+    annotations.extend(owner.annotations.clone());
+    annotations.insert(DATA_HASH.to_owned(), data_hash(data));
+    let bytes = data
+        .iter()
+        .map(|(key, value)| (key.clone(), ByteString(value.expose().to_vec())));
+    secret.data = Some(bytes.collect()).filter(|data: &BTreeMap<_, _>| !data.is_empty());
+    if desired.immutable {
+        secret.immutable = Some(true);
+    }
+    let references = secret.metadata.owner_references.get_or_insert_default();
+    if !references
+        .iter()
+        .any(|reference| reference.uid == owner.uid)
+    {
+        references.push(OwnerReference {
+            api_version: crate::api::EXTERNAL_SECRETS_API.to_owned(),
+            kind: "ExternalSecret".to_owned(),
+            name: owner.name.clone(),
+            uid: owner.uid.clone(),
+            controller: Some(true),
+            block_owner_deletion: Some(true),
+        });
+    }
+}
+
+#[derive(Default)]
+struct ManagedKeys {
+    labels: Vec<String>,
+    annotations: Vec<String>,
+}
+
+/// The labels and annotations that a manager wrote, by any operation.
+fn managed_keys(metadata: &ObjectMeta, manager: &str) -> ManagedKeys {
+    let mut keys = ManagedKeys::default();
+    let entries = metadata.managed_fields.iter().flatten();
+    for entry in entries.filter(|entry| entry.manager.as_deref() == Some(manager)) {
+        let Some(fields) = &entry.fields_v1 else {
+            continue;
+        };
+        let names = |field: &str| {
+            let map = fields.0["f:metadata"][field].as_object();
+            map.into_iter()
+                .flatten()
+                .filter_map(|(key, _)| key.strip_prefix("f:").map(str::to_owned))
+                .collect::<Vec<_>>()
+        };
+        keys.labels.extend(names("f:labels"));
+        keys.annotations.extend(names("f:annotations"));
+    }
+    keys
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn owner(uid: &str) -> SecretOwner {
+        let labels = BTreeMap::from([("team".to_owned(), "a".to_owned())]);
+        SecretOwner {
+            name: "db".into(),
+            namespace: "default".into(),
+            uid: uid.into(),
+            labels,
+            ..SecretOwner::default()
+        }
+    }
+
+    fn desired() -> DesiredSecret {
+        DesiredSecret {
+            target: "db-creds".into(),
+            immutable: false,
+            extracts: vec![],
+            data: vec![],
+        }
+    }
+
+    fn data(value: &str) -> SecretData {
+        SecretData::from([("k".to_owned(), SecretValue::from(value.as_bytes().to_vec()))])
+    }
+
+    fn created(value: &str) -> Secret {
+        match decide(&desired(), &owner("u1"), &data(value), None) {
+            Ok(SecretWrite::Create(secret)) => *secret,
+            other => panic!("expected a creation, got {other:?}"),
+        }
+    }
+
+    #[test]
+    fn what_was_written_is_valid_and_left_alone() {
+        let secret = created("v");
+        assert!(is_valid(Some(&secret)));
+        assert_eq!(secret.metadata.labels.as_ref().unwrap()["team"], "a");
+        assert_eq!(
+            decide(&desired(), &owner("u1"), &data("v"), Some(&secret)),
+            Ok(SecretWrite::Leave)
+        );
+    }
+
+    #[test]
+    fn a_changed_value_or_a_hand_edit_is_written() {
+        let secret = created("v");
+        assert!(matches!(
+            decide(&desired(), &owner("u1"), &data("w"), Some(&secret)),
+            Ok(SecretWrite::Update(_))
+        ));
+        let mut edited = secret;
+        edited
+            .data
+            .as_mut()
+            .unwrap()
+            .insert("k".into(), ByteString(b"edited".to_vec()));
+        assert!(!is_valid(Some(&edited)));
+        assert!(matches!(
+            decide(&desired(), &owner("u1"), &data("v"), Some(&edited)),
+            Ok(SecretWrite::Update(_))
+        ));
+        assert!(!is_valid(None));
+    }
+
+    #[test]
+    fn a_secret_of_another_owner_is_not_touched() {
+        let secret = created("v");
+        let error = decide(&desired(), &owner("u2"), &data("w"), Some(&secret)).unwrap_err();
+        assert_eq!(error.summary(), "target is owned by another ExternalSecret");
+        let mut controlled = secret;
+        controlled.metadata.owner_references.as_mut().unwrap()[0].kind = "Certificate".into();
+        let error = decide(&desired(), &owner("u2"), &data("w"), Some(&controlled)).unwrap_err();
+        assert_eq!(error.summary(), "failed to take ownership of target secret");
+    }
+
+    #[test]
+    fn an_immutable_secret_keeps_its_content() {
+        let mut secret = created("v");
+        secret.immutable = Some(true);
+        assert_eq!(
+            decide(&desired(), &owner("u1"), &data("w"), Some(&secret)),
+            Err(DecideError::Immutable("db-creds".into()))
+        );
+        let frozen = DesiredSecret {
+            immutable: true,
+            ..desired()
+        };
+        assert_eq!(
+            decide(&frozen, &owner("u1"), &data("w"), Some(&secret)),
+            Ok(SecretWrite::Leave)
+        );
+    }
+}

@@ -1,0 +1,257 @@
+//! Pure: a valid ExternalSecret: every entry with its store, nothing that is not supported, keys distinct.
+
+use std::collections::BTreeSet;
+
+use crate::api::external_secret::{
+    CreationPolicy, DecodingStrategy, DeletionPolicy, ExternalSecretSpec, MetadataPolicy,
+    RemoteReference, SourceReference, StoreKind, StoreReference,
+};
+
+/// What is to be read and what is to become of it.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct DesiredSecret {
+    /// The name of the Secret.
+    pub(crate) target: String,
+    pub(crate) immutable: bool,
+    /// In order; later ones win, and all of them lose to `data`.
+    pub(crate) extracts: Vec<Entry>,
+    pub(crate) data: Vec<(String, Entry)>,
+}
+
+/// One reading: which store, and what of it.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Entry {
+    pub(crate) store: StoreRef,
+    pub(crate) remote: RemoteReference,
+    /// Where it stands in the spec, for messages.
+    pub(crate) field: String,
+}
+
+/// A store by kind and name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct StoreRef {
+    pub(crate) kind: StoreKind,
+    pub(crate) name: String,
+}
+
+impl std::fmt::Display for StoreRef {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "{:?} `{}`", self.kind, self.name)
+    }
+}
+
+/// Why a spec cannot be synced as it is written. Only a change of the spec can help.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum SpecError {
+    #[error("either `data` or `dataFrom` must be given")]
+    Empty,
+    #[error("`{0}` names no store, and there is no `secretStoreRef`")]
+    NoStore(String),
+    #[error("`{0}` must have exactly one of `extract`, `find` and `sourceRef.generatorRef`")]
+    Ambiguous(String),
+    #[error("key `{0}` stands twice in `data`")]
+    RepeatedKey(String),
+    #[error("`{0}` is not supported yet")]
+    Unsupported(String),
+    #[error(
+        "`target.deletionPolicy: {deletion:?}` cannot go with `target.creationPolicy: {creation:?}`"
+    )]
+    Policies {
+        creation: CreationPolicy,
+        deletion: DeletionPolicy,
+    },
+}
+
+/// Checks a spec. `name` is that of the ExternalSecret.
+pub(crate) fn resolve(name: &str, spec: &ExternalSecretSpec) -> Result<DesiredSecret, SpecError> {
+    if spec.data.is_empty() && spec.data_from.is_empty() {
+        return Err(SpecError::Empty);
+    }
+    check_target(spec)?;
+    let mut keys = BTreeSet::new();
+    if let Some(repeated) = spec
+        .data
+        .iter()
+        .find(|entry| !keys.insert(&entry.secret_key))
+    {
+        return Err(SpecError::RepeatedKey(repeated.secret_key.clone()));
+    }
+    let data = spec.data.iter().enumerate().map(|(index, entry)| {
+        let field = format!("data[{index}]");
+        let store = store(spec, entry.source_ref.as_ref(), &field)?;
+        Ok((
+            entry.secret_key.clone(),
+            supported(Entry {
+                store,
+                remote: entry.remote_ref.clone(),
+                field,
+            })?,
+        ))
+    });
+    let data = data.collect::<Result<_, SpecError>>()?;
+    let extracts = spec.data_from.iter().enumerate().map(|(index, entry)| {
+        let field = format!("dataFrom[{index}]");
+        let generator = entry
+            .source_ref
+            .as_ref()
+            .is_some_and(|source| source.generator_ref.is_some());
+        match (&entry.extract, &entry.find, generator) {
+            (Some(_), None, false) if !entry.rewrite.is_empty() => {
+                Err(SpecError::Unsupported(format!("{field}.rewrite")))
+            }
+            (Some(remote), None, false) => {
+                let store = store(spec, entry.source_ref.as_ref(), &field)?;
+                supported(Entry {
+                    store,
+                    remote: remote.clone(),
+                    field: format!("{field}.extract"),
+                })
+            }
+            (None, Some(_), false) => Err(SpecError::Unsupported(format!("{field}.find"))),
+            (None, None, true) => Err(SpecError::Unsupported(format!(
+                "{field}.sourceRef.generatorRef"
+            ))),
+            _ => Err(SpecError::Ambiguous(field)),
+        }
+    });
+    let extracts = extracts.collect::<Result<_, _>>()?;
+    let target = spec
+        .target
+        .name
+        .clone()
+        .filter(|name| !name.is_empty())
+        .unwrap_or_else(|| name.to_owned());
+    Ok(DesiredSecret {
+        target,
+        immutable: spec.target.immutable == Some(true),
+        extracts,
+        data,
+    })
+}
+
+fn check_target(spec: &ExternalSecretSpec) -> Result<(), SpecError> {
+    let target = &spec.target;
+    let unsupported = |field: &str| Err(SpecError::Unsupported(field.to_owned()));
+    let (creation, deletion) = (target.creation_policy, target.deletion_policy);
+    let shared = matches!(
+        creation,
+        CreationPolicy::Merge | CreationPolicy::None | CreationPolicy::CreateOrMerge
+    );
+    if deletion == DeletionPolicy::Delete && shared {
+        return Err(SpecError::Policies { creation, deletion });
+    }
+    if creation != CreationPolicy::Owner {
+        return unsupported(&format!("target.creationPolicy: {creation:?}"));
+    }
+    if deletion != DeletionPolicy::Retain {
+        return unsupported(&format!("target.deletionPolicy: {deletion:?}"));
+    }
+    if target.manifest.is_some() {
+        return unsupported("target.manifest");
+    }
+    if target.template.is_some() {
+        return unsupported("target.template");
+    }
+    if spec.sync_windows.is_some() {
+        return unsupported("syncWindows");
+    }
+    Ok(())
+}
+
+fn store(
+    spec: &ExternalSecretSpec,
+    source: Option<&SourceReference>,
+    field: &str,
+) -> Result<StoreRef, SpecError> {
+    let own = source.and_then(|source| source.store_ref.as_ref());
+    let reference: Option<&StoreReference> = own.or(spec.secret_store_ref.as_ref());
+    let name = reference
+        .and_then(|reference| reference.name.clone())
+        .filter(|name| !name.is_empty());
+    let name = name.ok_or_else(|| SpecError::NoStore(field.to_owned()))?;
+    let kind = reference
+        .and_then(|reference| reference.kind)
+        .unwrap_or_default();
+    Ok(StoreRef { kind, name })
+}
+
+fn supported(entry: Entry) -> Result<Entry, SpecError> {
+    let unsupported = |name: &str| SpecError::Unsupported(format!("{}.{name}", entry.field));
+    if entry.remote.metadata_policy.unwrap_or_default() != MetadataPolicy::None {
+        return Err(unsupported("remoteRef.metadataPolicy: Fetch"));
+    }
+    if entry.remote.decoding_strategy.unwrap_or_default() != DecodingStrategy::None {
+        return Err(unsupported("remoteRef.decodingStrategy"));
+    }
+    Ok(entry)
+}
+
+impl DesiredSecret {
+    /// Every store that is read from, each once.
+    pub(crate) fn stores(&self) -> BTreeSet<StoreRef> {
+        let entries = self
+            .extracts
+            .iter()
+            .chain(self.data.iter().map(|(_, entry)| entry));
+        entries.map(|entry| entry.store.clone()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn check(spec: Value, expected: &str) {
+        let spec: ExternalSecretSpec = serde_json::from_value(spec).unwrap();
+        let text = match resolve("db", &spec) {
+            Ok(desired) => format!(
+                "{} <- {} extracts, {} data",
+                desired.target,
+                desired.extracts.len(),
+                desired.data.len()
+            ),
+            Err(error) => format!("error: {error}"),
+        };
+        assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn specs_and_what_becomes_of_them() {
+        let store = json!({"name": "aws"});
+        let data = |key: &str| json!({"secretKey": key, "remoteRef": {"key": "a"}});
+        check(
+            json!({"secretStoreRef": store, "data": [data("x")]}),
+            "db <- 0 extracts, 1 data",
+        );
+        check(
+            json!({"secretStoreRef": store, "dataFrom": [{"extract": {"key": "a"}}], "target": {"name": "t"}}),
+            "t <- 1 extracts, 0 data",
+        );
+        check(
+            json!({"secretStoreRef": store}),
+            "error: either `data` or `dataFrom` must be given",
+        );
+        check(
+            json!({"data": [data("x")]}),
+            "error: `data[0]` names no store, and there is no `secretStoreRef`",
+        );
+        check(
+            json!({"secretStoreRef": store, "data": [data("x"), data("x")]}),
+            "error: key `x` stands twice in `data`",
+        );
+        check(
+            json!({"secretStoreRef": store, "dataFrom": [{}]}),
+            "error: `dataFrom[0]` must have exactly one of `extract`, `find` and `sourceRef.generatorRef`",
+        );
+        check(
+            json!({"secretStoreRef": store, "data": [data("x")], "target": {"template": {"data": {"a": "b"}}}}),
+            "error: `target.template` is not supported yet",
+        );
+        check(
+            json!({"secretStoreRef": store, "data": [data("x")], "target": {"creationPolicy": "None", "deletionPolicy": "Delete"}}),
+            "error: `target.deletionPolicy: Delete` cannot go with `target.creationPolicy: None`",
+        );
+    }
+}

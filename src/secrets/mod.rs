@@ -1,0 +1,25 @@
+//! From an `ExternalSecret` to a Secret:
+//!
+//! ```text
+//! ExternalSecret ─resolve→ DesiredSecret ─fetch→ Fetched ─compose→ SecretData
+//! SecretData ─render→ RenderedSecret ─decide→ SecretWrite ─write→ SyncOutcome ⇒ status
+//! ```
+//! [`desired`], [`refresh`], [`compose`], [`property`], [`hash`] and [`decide`] are pure. [`provider`] reads
+//! from the outside, [`write`](mod@write) is the only code of this half that changes objects.
+
+pub(crate) mod compose;
+pub(crate) mod decide;
+pub(crate) mod desired;
+pub(crate) mod hash;
+pub(crate) mod property;
+pub(crate) mod provider;
+pub(crate) mod refresh;
+mod value;
+pub(crate) mod write;
+
+use std::collections::BTreeMap;
+
+pub(crate) use value::SecretValue;
+
+/// The data of a Secret: key to value.
+pub(crate) type SecretData = BTreeMap<String, SecretValue>;

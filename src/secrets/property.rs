@@ -1,0 +1,125 @@
+//! Pure: one value out of a JSON text: `user.name`, `list.0`, as gjson reads simple paths.
+
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use super::SecretValue;
+
+/// Why a property cannot be read. The text holds the path, never the value.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum PropertyError {
+    #[error("property `{0}` does not exist in the secret")]
+    Missing(String),
+    #[error("property `{0}` uses a path form that is not supported yet")]
+    Unsupported(String),
+    #[error("the secret is not JSON, so it has no property `{0}`")]
+    NotJson(String),
+}
+
+/// Reads a property. A path with dots is tried as a literal key first.
+pub(crate) fn get(payload: &SecretValue, path: &str) -> Result<SecretValue, PropertyError> {
+    if path.contains(['*', '?', '#', '|', '@', '!', '{', '[', '\\']) {
+        return Err(PropertyError::Unsupported(path.to_owned()));
+    }
+    let json: Value = serde_json::from_slice(payload.expose())
+        .map_err(|_| PropertyError::NotJson(path.to_owned()))?;
+    let literal = json.get(path);
+    let nested = || {
+        path.split('.').try_fold(&json, |value, key| match value {
+            Value::Array(values) => values.get(key.parse::<usize>().ok()?),
+            value => value.get(key),
+        })
+    };
+    let found = literal
+        .or_else(nested)
+        .ok_or_else(|| PropertyError::Missing(path.to_owned()))?;
+    Ok(text(found))
+}
+
+/// Strings as they are, null as nothing, numbers in their shortest form, the rest as JSON.
+fn text(value: &Value) -> SecretValue {
+    let text = match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        Value::Number(number) => match number.as_f64() {
+            Some(float) if !number.is_i64() && !number.is_u64() => format!("{float}"),
+            _ => number.to_string(),
+        },
+        other => other.to_string(),
+    };
+    SecretValue::from(text.into_bytes())
+}
+
+/// The members of a JSON object: strings as they are, null as nothing, anything else as it is written.
+pub(crate) fn members(payload: &SecretValue) -> Result<Vec<(String, SecretValue)>, PropertyError> {
+    let not_json = |_| PropertyError::NotJson("*".to_owned());
+    let members: Option<Members<'_>> =
+        serde_json::from_slice(payload.expose()).map_err(not_json)?;
+    let members = members.unwrap_or_default();
+    let read = |raw: &RawValue| {
+        let text = match raw.get() {
+            "null" => String::new(),
+            quoted if quoted.starts_with('"') => serde_json::from_str(quoted).map_err(not_json)?,
+            other => other.to_owned(),
+        };
+        Ok(SecretValue::from(text.into_bytes()))
+    };
+    members
+        .iter()
+        .map(|(key, raw)| Ok((key.clone(), read(raw)?)))
+        .collect()
+}
+
+/// Of a name that comes twice, the last counts.
+type Members<'m> = std::collections::BTreeMap<String, &'m RawValue>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn value(text: &str) -> SecretValue {
+        SecretValue::from(text.as_bytes().to_vec())
+    }
+
+    #[test]
+    fn properties() {
+        let payload = value(
+            r#"{"a":"x","n":{"b":[1,{"c":"y"}]},"d.e":"literal","d":{"e":"nested"},"z":null,"f":1.50,"o":{"k":1}}"#,
+        );
+        for (path, expected) in [
+            ("a", Ok("x")),
+            ("n.b.1.c", Ok("y")),
+            ("d.e", Ok("literal")),
+            ("z", Ok("")),
+            ("f", Ok("1.5")),
+            ("o", Ok(r#"{"k":1}"#)),
+            ("q", Err(PropertyError::Missing("q".into()))),
+            ("a.*", Err(PropertyError::Unsupported("a.*".into()))),
+        ] {
+            assert_eq!(get(&payload, path), expected.map(value), "{path}");
+        }
+        assert_eq!(
+            get(&value("plain"), "a"),
+            Err(PropertyError::NotJson("a".into()))
+        );
+    }
+
+    #[test]
+    fn members_keep_their_spelling() {
+        let payload = value(r#"{"s":"a\nb","n":1.50,"o":{"z": 1 },"z":null,"d":"1","d":"2"}"#);
+        let members = members(&payload).unwrap();
+        let expected = [
+            ("d", "2"),
+            ("n", "1.50"),
+            ("o", r#"{"z": 1 }"#),
+            ("s", "a\nb"),
+            ("z", ""),
+        ];
+        assert_eq!(
+            members,
+            expected.map(|(key, text)| (key.to_owned(), value(text)))
+        );
+        assert!(super::members(&value("[1]")).is_err());
+        assert_eq!(super::members(&value("null")), Ok(vec![]));
+    }
+}
