@@ -18,8 +18,10 @@ use serde_json::Value;
 use super::ObjectRef;
 use super::plan::{ApplyPlan, Desired, Owner, keeps};
 
-/// The name under which fields are owned.
+/// The name under which the daemon owns fields.
 pub(crate) const FIELD_MANAGER: &str = "overlayd";
+/// The name under which fields are owned that a person or the start of the daemon applied.
+pub(crate) const BOOTSTRAP_MANAGER: &str = "overlayd-bootstrap";
 /// How many requests of one stage are in flight.
 const CONCURRENCY: usize = 8;
 /// How long definitions and namespaces may take to become usable.
@@ -112,6 +114,7 @@ impl fmt::Display for Change {
 /// Applies plans to one cluster. Remembers what kinds the server knows.
 pub(crate) struct Applier {
     client: Client,
+    manager: &'static str,
     kinds: Mutex<BTreeMap<(String, String, String), (ApiResource, bool)>>,
 }
 
@@ -129,9 +132,10 @@ enum Mode {
 }
 
 impl Applier {
-    pub(crate) fn new(client: Client) -> Self {
+    pub(crate) fn new(client: Client, manager: &'static str) -> Self {
         Self {
             client,
+            manager,
             kinds: Mutex::default(),
         }
     }
@@ -161,8 +165,14 @@ impl Applier {
         mode: Mode,
     ) -> Result<Vec<(ObjectRef, Change)>, ApplyError> {
         // Boxed: the compiler cannot see that a stream of borrowing futures is `Send`.
-        let requests: Vec<_> = stage.iter().map(|desired| self.one(desired, mode).boxed()).collect();
-        let results: Vec<_> = futures::stream::iter(requests).buffered(CONCURRENCY).collect().await;
+        let requests: Vec<_> = stage
+            .iter()
+            .map(|desired| self.one(desired, mode).boxed())
+            .collect();
+        let results: Vec<_> = futures::stream::iter(requests)
+            .buffered(CONCURRENCY)
+            .collect()
+            .await;
         let (mut done, mut failed) = (Vec::new(), Vec::new());
         for (desired, result) in stage.iter().zip(results) {
             match result {
@@ -193,7 +203,7 @@ impl Applier {
         } else {
             None
         };
-        let mut params = PatchParams::apply(FIELD_MANAGER).force();
+        let mut params = PatchParams::apply(self.manager).force();
         params.dry_run = mode == Mode::DryRun;
         let patched = api
             .patch(&reference.name, &params, &Patch::Apply(&desired.manifest))

@@ -8,6 +8,6 @@ pub(crate) mod inventory;
 pub(crate) mod object_ref;
 pub(crate) mod plan;
 
-pub(crate) use execute::{Applier, ApplyError};
+pub(crate) use execute::{Applier, ApplyError, BOOTSTRAP_MANAGER, FIELD_MANAGER};
 pub(crate) use object_ref::ObjectRef;
 pub(crate) use plan::{ApplyPlan, Owner, PlanError};

@@ -128,6 +128,13 @@ pub(crate) struct Protected {
 
 impl Protected {
     fn reason(&self, object: &ObjectRef) -> Option<&'static str> {
+        if object.kind == "CustomResourceDefinition" {
+            // Its deletion would take every object of the kind along, whoever owns them.
+            let ours = ["external-secrets.io", "toolkit.fluxcd.io"]
+                .iter()
+                .any(|group| object.name.ends_with(group));
+            return ours.then_some("overlayd serves this kind");
+        }
         if object.kind != "Namespace" || !object.group.is_empty() {
             return None;
         }

@@ -10,7 +10,7 @@ use super::report::Failure;
 use super::{build, cluster, output};
 use crate::api::kustomization::KustomizationSpec;
 use crate::apply::plan::{Protected, plan};
-use crate::apply::{Applier, ObjectRef};
+use crate::apply::{Applier, BOOTSTRAP_MANAGER, ObjectRef};
 use crate::controllers::kustomization::desired;
 use crate::schedule::parse_duration;
 
@@ -35,7 +35,7 @@ pub(super) async fn apply(args: ApplyArgs) -> Result<(), Failure> {
         &Protected::default(),
     )
     .map_err(|error| Failure::new(what()).because(error.to_string(), None))?;
-    let applier = Applier::new(client);
+    let applier = Applier::new(client, BOOTSTRAP_MANAGER);
     let changes = applier
         .apply(&plan)
         .await

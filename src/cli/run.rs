@@ -26,7 +26,7 @@ use crate::api::kustomization::Kustomization;
 use crate::api::secret_store::{ClusterSecretStore, SecretStore};
 use crate::api::{GIT_REPOSITORY_API, KUSTOMIZATION_API, crds};
 use crate::apply::plan::{ApplyPlan, Desired};
-use crate::apply::{Applier, ObjectRef as ClusterObject};
+use crate::apply::{Applier, BOOTSTRAP_MANAGER, FIELD_MANAGER, ObjectRef as ClusterObject};
 use crate::config::{Config, Pair};
 use crate::controllers::events::Events;
 use crate::controllers::{self, Context, error_policy, observe};
@@ -78,7 +78,7 @@ fn context(client: Client, config: &Config) -> Arc<Context> {
         memory: controllers::memory::Memory::default(),
         sources: controllers::sources::Sources::default(),
         mirrors: Arc::new(Mirrors::new(config.mirrors.clone(), config.max_fetch_bytes)),
-        applier: Applier::new(client.clone()),
+        applier: Applier::new(client.clone(), FIELD_MANAGER),
         providers: Providers::new(environment, metrics.clone()),
         metrics,
         settings: config.settings.clone(),
@@ -88,7 +88,7 @@ fn context(client: Client, config: &Config) -> Arc<Context> {
 
 /// Installs the definitions, and the pair of the one-line way in.
 async fn prepare(client: &Client, config: &Config) -> Result<(), Failure> {
-    let applier = Applier::new(client.clone());
+    let applier = Applier::new(client.clone(), BOOTSTRAP_MANAGER);
     let mut plan = ApplyPlan::default();
     if config.install_crds {
         plan.stages

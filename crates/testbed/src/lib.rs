@@ -1,1 +1,33 @@
-//! x
+//! Talks to the machine: real parts for tests, demo and benchmarks, each started here and ended here.
+//!
+//! - [`ControlPlane`]: etcd, kube-apiserver and kube-controller-manager, built once from Go modules.
+//! - [`GitServer`]: `git http-backend` behind HTTP or TLS, with basic auth if wanted.
+//! - [`Moto`]: the independent judge of AWS calls. [`Emulator`]: our own Secrets Manager, for faults and counting.
+//! - [`PodIdentityAgent`]: the EKS agent's answer, on loopback, with credentials that expire.
+//!
+//! Everything listens on loopback, on free ports. What was started ends with the process that started it.
+
+mod cache;
+mod cluster;
+mod control_plane;
+mod emulator;
+mod git_server;
+mod kubelet;
+mod moto;
+mod pod_identity;
+mod process;
+mod repository;
+mod server;
+mod tools;
+
+pub use cache::cache_dir;
+pub use cluster::Cluster;
+pub use control_plane::ControlPlane;
+pub use emulator::{Emulator, Fault};
+pub use git_server::{GitServer, GitServerOptions};
+pub use kubelet::mark_pods_ready;
+pub use moto::Moto;
+pub use pod_identity::PodIdentityAgent;
+pub use process::{Background, free_port, wait_for};
+pub use repository::WorkTree;
+pub use tools::{Progress, Tools, say};

@@ -1,0 +1,257 @@
+//! git's own `http-backend` behind a small HTTP server: smart HTTP as the forges serve it.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use anyhow::{Context as _, Result};
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::State;
+use axum::http::{HeaderMap, Method, Response, StatusCode, Uri, header};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use tempfile::TempDir;
+use tokio::io::AsyncWriteExt as _;
+
+use crate::repository::{WorkTree, git};
+use crate::server::{Server, serve};
+
+/// How to serve.
+#[derive(Debug, Clone, Default)]
+pub struct GitServerOptions {
+    /// The value that the `Authorization` header must have.
+    pub authorization: Option<String>,
+    /// Serve over TLS with a private certificate authority.
+    pub tls: bool,
+}
+
+impl GitServerOptions {
+    /// Asks for a user name and password.
+    #[must_use]
+    pub fn basic(mut self, username: &str, password: &str) -> Self {
+        self.authorization = Some(format!(
+            "Basic {}",
+            STANDARD.encode(format!("{username}:{password}"))
+        ));
+        self
+    }
+}
+
+/// A server of bare repositories. Dropped, it stops and its repositories go.
+#[derive(Debug)]
+pub struct GitServer {
+    directory: TempDir,
+    server: Server,
+    authority: Option<String>,
+    counts: Arc<Counts>,
+}
+
+/// How often each request was made.
+#[derive(Debug, Default)]
+struct Counts {
+    advertisements: AtomicUsize,
+    fetches: AtomicUsize,
+}
+
+#[derive(Clone)]
+struct Shared {
+    root: PathBuf,
+    authorization: Option<String>,
+    counts: Arc<Counts>,
+}
+
+impl GitServer {
+    /// Starts a server without repositories.
+    pub fn start(options: &GitServerOptions) -> Result<Self> {
+        let directory = tempfile::tempdir()?;
+        let counts = Arc::new(Counts::default());
+        let shared = Shared {
+            root: directory.path().to_path_buf(),
+            authorization: options.authorization.clone(),
+            counts: counts.clone(),
+        };
+        let (tls, authority) = if options.tls {
+            let (config, authority) = certificate()?;
+            (Some(config), Some(authority))
+        } else {
+            (None, None)
+        };
+        let router = Router::new().fallback(handle).with_state(shared);
+        let server = serve(router, tls)?;
+        Ok(Self {
+            directory,
+            server,
+            authority,
+            counts,
+        })
+    }
+
+    /// The certificate authority to trust, PEM, if the server speaks TLS.
+    pub fn authority(&self) -> Option<&str> {
+        self.authority.as_deref()
+    }
+
+    /// The address of a repository.
+    pub fn url(&self, name: &str) -> String {
+        let scheme = if self.authority.is_some() {
+            "https"
+        } else {
+            "http"
+        };
+        format!(
+            "{scheme}://127.0.0.1:{}/{name}.git",
+            self.server.address.port()
+        )
+    }
+
+    /// How many times refs were listed, and objects fetched.
+    pub fn requests(&self) -> (usize, usize) {
+        (
+            self.counts.advertisements.load(Ordering::Relaxed),
+            self.counts.fetches.load(Ordering::Relaxed),
+        )
+    }
+
+    /// Makes an empty repository and a work tree that pushes into it.
+    pub fn create(&self, name: &str) -> Result<WorkTree> {
+        let bare = self.directory.path().join(format!("{name}.git"));
+        std::fs::create_dir_all(&bare)?;
+        git(
+            &bare,
+            &["init", "--quiet", "--bare", "--initial-branch=main"],
+        )?;
+        WorkTree::create(&bare)
+    }
+
+    /// Where a bare repository lies.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(format!("{name}.git"))
+    }
+}
+
+/// A certificate for loopback, signed by an authority of its own.
+fn certificate() -> Result<(Arc<rustls::ServerConfig>, String)> {
+    let authority_key = rcgen::KeyPair::generate()?;
+    let mut parameters = rcgen::CertificateParams::new(Vec::<String>::new())?;
+    parameters.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let authority = parameters.self_signed(&authority_key)?;
+    let issuer = rcgen::Issuer::new(parameters, authority_key);
+    let key = rcgen::KeyPair::generate()?;
+    let certificate =
+        rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()])?.signed_by(&key, &issuer)?;
+    let private = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.der().clone()], private)?;
+    Ok((Arc::new(config), authority.pem()))
+}
+
+async fn handle(
+    State(shared): State<Shared>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response<Body> {
+    let answer = |status: StatusCode, text: &str| {
+        let response = Response::builder().status(status);
+        let response = if status == StatusCode::UNAUTHORIZED {
+            response.header(header::WWW_AUTHENTICATE, "Basic realm=\"git\"")
+        } else {
+            response
+        };
+        response
+            .body(Body::from(text.to_owned()))
+            .unwrap_or_default()
+    };
+    let given = headers
+        .get(header::AUTHORIZATION)
+        .and_then(|value| value.to_str().ok());
+    if shared.authorization.is_some() && shared.authorization.as_deref() != given {
+        return answer(StatusCode::UNAUTHORIZED, "who are you?");
+    }
+    if uri.path().ends_with("/info/refs") {
+        shared.counts.advertisements.fetch_add(1, Ordering::Relaxed);
+    }
+    if uri.path().ends_with("/git-upload-pack") {
+        shared.counts.fetches.fetch_add(1, Ordering::Relaxed);
+    }
+    match backend(&shared.root, &method, &uri, &headers, &body).await {
+        Ok(response) => response,
+        Err(error) => answer(StatusCode::INTERNAL_SERVER_ERROR, &format!("{error:#}")),
+    }
+}
+
+/// Runs git's CGI program for one request.
+async fn backend(
+    root: &Path,
+    method: &Method,
+    uri: &Uri,
+    headers: &HeaderMap,
+    body: &[u8],
+) -> Result<Response<Body>> {
+    let header_text = |name: header::HeaderName| {
+        headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default()
+            .to_owned()
+    };
+    let mut child = tokio::process::Command::new("git")
+        .arg("http-backend")
+        .env("GIT_PROJECT_ROOT", root)
+        .env("GIT_HTTP_EXPORT_ALL", "1")
+        .env("PATH_INFO", uri.path())
+        .env("QUERY_STRING", uri.query().unwrap_or_default())
+        .env("REQUEST_METHOD", method.as_str())
+        .env("CONTENT_TYPE", header_text(header::CONTENT_TYPE))
+        .env("CONTENT_LENGTH", body.len().to_string())
+        .env(
+            "HTTP_CONTENT_ENCODING",
+            header_text(header::CONTENT_ENCODING),
+        )
+        .env(
+            "GIT_PROTOCOL",
+            headers
+                .get("git-protocol")
+                .and_then(|value| value.to_str().ok())
+                .unwrap_or_default(),
+        )
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .context("cannot run `git http-backend`")?;
+    if let Some(mut input) = child.stdin.take() {
+        input.write_all(body).await?;
+    }
+    let output = child.wait_with_output().await?.stdout;
+    let end = output
+        .windows(4)
+        .position(|window| window == b"\r\n\r\n")
+        .context("git http-backend gave no answer")?;
+    let mut response = Response::builder().status(StatusCode::OK);
+    for line in String::from_utf8_lossy(&output[..end]).lines() {
+        let Some((name, value)) = line.split_once(':') else {
+            continue;
+        };
+        match name {
+            "Status" => {
+                let code = value
+                    .trim()
+                    .split(' ')
+                    .next()
+                    .and_then(|code| code.parse().ok())
+                    .unwrap_or(500);
+                response = response.status(code);
+            }
+            _ => response = response.header(name, value.trim()),
+        }
+    }
+    Ok(response.body(Body::from(output[end + 4..].to_vec()))?)
+}

@@ -1,0 +1,55 @@
+//! moto's server: AWS as others understand it.
+
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use tempfile::TempDir;
+
+use crate::process::{Background, free_port, http_get, wait_for};
+use crate::tools::Tools;
+
+/// Ends with its standard input, like all our parts.
+const MAIN: &str = "
+import os, sys, threading
+threading.Thread(target=lambda: (sys.stdin.read(), os._exit(0)), daemon=True).start()
+from moto.server import main
+main(['-H', '127.0.0.1', '-p', sys.argv[1]])
+";
+
+/// A running moto server. Dropped, it ends.
+#[derive(Debug)]
+pub struct Moto {
+    _process: Background,
+    _directory: TempDir,
+    port: u16,
+}
+
+impl Moto {
+    /// Starts one with nothing in it.
+    pub fn start() -> Result<Self> {
+        let python = Tools::open()?.python("python")?;
+        let directory = tempfile::tempdir()?;
+        let port = free_port()?;
+        let mut command = Command::new(python);
+        command.args(["-c", MAIN, &port.to_string()]);
+        let mut process =
+            Background::start("moto", &mut command, &directory.path().join("moto.log"))?;
+        wait_for("moto", Duration::from_secs(60), || {
+            process.check()?;
+            let (code, _) = http_get(port, "/moto-api/data.json")?;
+            ensure!(code == 200, "moto answers {code}");
+            Ok(())
+        })?;
+        Ok(Self {
+            _process: process,
+            _directory: directory,
+            port,
+        })
+    }
+
+    /// The address for every AWS service.
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+}

@@ -1,0 +1,150 @@
+//! A double of the EKS Pod Identity agent: the same answer as on `169.254.170.23`, on loopback, with credentials
+//! that expire soon, so that the path used on EKS is the path tested.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, SystemTime};
+
+use anyhow::Result;
+use axum::Router;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use serde_json::json;
+use tempfile::TempDir;
+
+use crate::server::{Server, serve};
+
+/// A running agent. Dropped, it stops.
+#[derive(Debug)]
+pub struct PodIdentityAgent {
+    server: Server,
+    directory: TempDir,
+    issued: Arc<AtomicUsize>,
+}
+
+#[derive(Clone)]
+struct Shared {
+    token: PathBuf,
+    lifetime: Duration,
+    issued: Arc<AtomicUsize>,
+}
+
+impl PodIdentityAgent {
+    /// Starts one whose credentials live so long.
+    pub fn start(lifetime: Duration) -> Result<Self> {
+        let directory = tempfile::tempdir()?;
+        let token = directory.path().join("token");
+        std::fs::write(&token, "pod-identity-token-1")?;
+        let issued = Arc::new(AtomicUsize::new(0));
+        let shared = Shared {
+            token,
+            lifetime,
+            issued: issued.clone(),
+        };
+        let server = serve(
+            Router::new()
+                .route("/v1/credentials", get(credentials))
+                .with_state(shared),
+            None,
+        )?;
+        Ok(Self {
+            server,
+            directory,
+            issued,
+        })
+    }
+
+    /// The environment that the EKS webhook gives to a pod.
+    pub fn environment(&self) -> [(String, String); 2] {
+        let uri = format!(
+            "http://127.0.0.1:{}/v1/credentials",
+            self.server.address.port()
+        );
+        let file = self.directory.path().join("token").display().to_string();
+        [
+            ("AWS_CONTAINER_CREDENTIALS_FULL_URI".to_owned(), uri),
+            ("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE".to_owned(), file),
+        ]
+    }
+
+    /// How many credentials were given out.
+    pub fn issued(&self) -> usize {
+        self.issued.load(Ordering::Relaxed)
+    }
+
+    /// Renews the token on disk; the old one is refused from now on.
+    pub fn rotate_token(&self) -> Result<()> {
+        Ok(std::fs::write(
+            self.directory.path().join("token"),
+            format!("pod-identity-token-{}", self.issued() + 2),
+        )?)
+    }
+}
+
+async fn credentials(State(shared): State<Shared>, headers: HeaderMap) -> Response {
+    let wanted = std::fs::read_to_string(&shared.token).unwrap_or_default();
+    let given = headers
+        .get(header::AUTHORIZATION)
+        .and_then(|value| value.to_str().ok());
+    if given != Some(wanted.trim()) {
+        return (StatusCode::UNAUTHORIZED, "the token is not the one on disk").into_response();
+    }
+    let number = shared.issued.fetch_add(1, Ordering::Relaxed) + 1;
+    let expiration = rfc3339(SystemTime::now() + shared.lifetime);
+    let body = json!({
+        "AccessKeyId": format!("ASIATESTBED{number:09}"),
+        "SecretAccessKey": format!("test-bed-secret-{number}"),
+        "Token": format!("test-bed-session-{number}"),
+        "Expiration": expiration,
+    });
+    (
+        [(header::CONTENT_TYPE, "application/json")],
+        body.to_string(),
+    )
+        .into_response()
+}
+
+/// `2026-01-02T03:04:05Z`, by the civil calendar.
+fn rfc3339(time: SystemTime) -> String {
+    let seconds = time
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs();
+    let (days, rest) = (seconds / 86_400, seconds % 86_400);
+    // Counts from 1 March of year 0, where leap days come last in a cycle of 400 years.
+    let shifted = days + 719_468;
+    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_index = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_index + 2) / 5 + 1;
+    let month = if month_index < 10 {
+        month_index + 3
+    } else {
+        month_index - 9
+    };
+    let year = era * 400 + year_of_era + u64::from(month <= 2);
+    format!(
+        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z",
+        rest / 3600,
+        rest / 60 % 60,
+        rest % 60
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_written_as_aws_writes_them() {
+        let at = |seconds| rfc3339(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
+        assert_eq!(at(0), "1970-01-01T00:00:00Z");
+        assert_eq!(at(951_782_400), "2000-02-29T00:00:00Z");
+        assert_eq!(at(1_767_225_599), "2025-12-31T23:59:59Z");
+    }
+}
