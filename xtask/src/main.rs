@@ -1,1 +1,98 @@
-fn main() {}
+//! overlayd's own commands: what a recipe needs beyond one line.
+
+mod crds;
+mod demo;
+mod eks;
+mod oracle;
+mod test;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context as _, Result, ensure};
+use clap::{Parser, Subcommand};
+
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", about)]
+struct Args {
+    #[command(subcommand)]
+    command: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// The main job on a real local control plane: a commit becomes a Secret.
+    Demo(demo::DemoArgs),
+    /// Every test: units, golden cases, cluster tests, AWS, the demo.
+    Test,
+    /// Asks the real kustomize about our own overlays and the golden cases; `--record` keeps its answers.
+    Oracle(oracle::OracleArgs),
+    /// Writes the custom resource definitions into `base/`.
+    Crds,
+    /// Makes the AWS side for EKS: Pod Identity add-on, role, policy, association.
+    SetupEks(eks::SetupArgs),
+    /// Creates or updates the AWS secret and waits until `db-creds` follows.
+    TestSecret(eks::TestSecretArgs),
+}
+
+fn main() -> ExitCode {
+    let result = match Args::parse().command {
+        Task::Demo(args) => demo::demo(&args),
+        Task::Test => test::test(),
+        Task::Oracle(args) => oracle::oracle(&args),
+        Task::Crds => crds::crds(),
+        Task::SetupEks(args) => eks::setup(&args),
+        Task::TestSecret(args) => eks::test_secret(&args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            testbed::say(&format!("error: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The root of the repository.
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("..")
+        .canonicalize()
+        .unwrap_or_else(|_| PathBuf::from("."))
+}
+
+/// A cargo command at the root.
+fn cargo(args: &[&str]) -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(root()).args(args);
+    command
+}
+
+/// Runs a command to its end with its output shown.
+fn run(command: &mut Command) -> Result<()> {
+    let name = format!(
+        "{} {}",
+        command.get_program().to_string_lossy(),
+        command
+            .get_args()
+            .map(|arg| arg.to_string_lossy())
+            .collect::<Vec<_>>()
+            .join(" ")
+    );
+    let status = command
+        .status()
+        .with_context(|| format!("cannot run `{name}`"))?;
+    ensure!(status.success(), "`{name}` failed ({status})");
+    Ok(())
+}
+
+/// Builds the daemon and says where it is.
+fn build_overlayd() -> Result<PathBuf> {
+    testbed::say(
+        "… building overlayd (the first time takes some minutes; cargo shows what it does)",
+    );
+    run(&mut cargo(&["build", "--workspace", "--bin", "overlayd"]))?;
+    let target =
+        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
+    Ok(target.join("debug/overlayd"))
+}

@@ -28,6 +28,6 @@ pub use git_server::{GitServer, GitServerOptions};
 pub use kubelet::mark_pods_ready;
 pub use moto::Moto;
 pub use pod_identity::PodIdentityAgent;
-pub use process::{Background, free_port, wait_for};
+pub use process::{Background, free_port, http_get, wait_for};
 pub use repository::WorkTree;
 pub use tools::{Progress, Tools, say};

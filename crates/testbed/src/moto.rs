@@ -53,3 +53,22 @@ impl Moto {
         format!("http://127.0.0.1:{}", self.port)
     }
 }
+
+impl Moto {
+    /// Calls an action of Secrets Manager in us-east-1, as anybody.
+    pub fn secrets_manager(
+        &self,
+        action: &str,
+        request: &serde_json::Value,
+    ) -> Result<serde_json::Value> {
+        let headers = format!(
+            "X-Amz-Target: secretsmanager.{action}\r\nContent-Type: application/x-amz-json-1.1\r\n\
+             Authorization: AWS4-HMAC-SHA256 Credential=anybody/20260101/us-east-1/secretsmanager/aws4_request, \
+             SignedHeaders=host, Signature=0\r\n"
+        );
+        let (code, body) =
+            crate::process::http(self.port, "POST", "/", &headers, &request.to_string())?;
+        ensure!(code == 200, "moto answers {action} with {code}: {body}");
+        Ok(serde_json::from_str(&body)?)
+    }
+}

@@ -116,12 +116,27 @@ pub fn wait_for<T>(
     }
 }
 
+/// Gets a path from a loopback port; the status code and the body.
+pub fn http_get(port: u16, path: &str) -> Result<(u16, String)> {
+    http(port, "GET", path, "", "")
+}
+
 /// One plain HTTP request to a loopback port; the status code and the body.
-pub(crate) fn http_get(port: u16, path: &str) -> Result<(u16, String)> {
+pub(crate) fn http(
+    port: u16,
+    method: &str,
+    path: &str,
+    headers: &str,
+    body: &str,
+) -> Result<(u16, String)> {
     use std::io::Write as _;
     let mut stream = std::net::TcpStream::connect(("127.0.0.1", port))?;
-    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-    write!(stream, "GET {path} HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n")?;
+    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+    let length = body.len();
+    write!(
+        stream,
+        "{method} {path} HTTP/1.0\r\nHost: 127.0.0.1\r\n{headers}Content-Length: {length}\r\n\r\n{body}"
+    )?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
     let code = answer

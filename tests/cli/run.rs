@@ -1,0 +1,35 @@
+//! `overlayd run`, as far as it goes without a cluster.
+
+use crate::{folder, overlayd};
+
+#[test]
+fn a_flag_that_makes_no_sense() {
+    let directory = folder(&[]);
+    assert_eq!(
+        overlayd(directory.path(), &["run", "--interval", "often"]),
+        "exit 1\n--- stdout\n--- stderr\n\
+         error: a flag makes no sense\n\
+         \x20 cause: `--interval often`: not a duration; write it as 10s, 5m or 1h30m\n"
+    );
+    let password = overlayd(directory.path(), &["run", "--repo", "https://me:hunter2@host/r", "--path", "."]);
+    assert!(password.starts_with("exit 1") && !password.contains("hunter2"), "{password}");
+    let lone = overlayd(directory.path(), &["run", "--repo", "https://host/r"]);
+    assert!(lone.starts_with("exit 2") && lone.contains("--path"), "{lone}");
+}
+
+#[test]
+fn a_cluster_that_does_not_answer() {
+    let port = testbed::free_port().expect("a port");
+    let kubeconfig = format!(
+        "apiVersion: v1\nkind: Config\ncurrent-context: c\nclusters: [{{name: c, cluster: {{server: 'http://127.0.0.1:{port}'}}}}]\n\
+         users: [{{name: u, user: {{}}}}]\ncontexts: [{{name: c, context: {{cluster: c, user: u}}}}]\n"
+    );
+    let directory = folder(&[("kubeconfig", &kubeconfig)]);
+    let output = overlayd(
+        directory.path(),
+        &["run", "--kubeconfig", "kubeconfig", "--listen", "127.0.0.1:0", "--data-dir", "data"],
+    );
+    assert!(output.starts_with("exit 1"), "{output}");
+    assert!(output.contains(&format!("cannot reach the API server at `http://127.0.0.1:{port}/`")), "{output}");
+    assert!(output.contains("hint: check the kubeconfig's context"), "{output}");
+}

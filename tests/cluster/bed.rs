@@ -1,0 +1,189 @@
+//! What the tests share, and the small language they are written in.
+
+use std::path::Path;
+use std::process::Command;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::{Value, json};
+use testbed::{
+    Background, Cluster, ControlPlane, Emulator, GitServer, GitServerOptions, PodIdentityAgent, WorkTree, free_port,
+    wait_for,
+};
+
+/// Long enough for a machine with two busy cores; nothing waits that long when it works.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(45);
+
+/// The shared parts.
+pub(crate) struct Bed {
+    pub(crate) plane: ControlPlane,
+    pub(crate) cluster: Cluster,
+    pub(crate) aws: Emulator,
+    pub(crate) git: GitServer,
+    pub(crate) agent: PodIdentityAgent,
+    pub(crate) daemon: Background,
+    pub(crate) port: u16,
+    _directory: tempfile::TempDir,
+}
+
+/// Runs the daemon below a shell that ends it when the tests end, however they end.
+const WITH_US: &str = r#""$0" "$@" & pid=$!; (wait $pid) ; cat > /dev/null; kill -9 $pid"#;
+
+pub(crate) fn bed() -> &'static Bed {
+    static BED: OnceLock<Bed> = OnceLock::new();
+    BED.get_or_init(|| Bed::start().expect("the test bed starts"))
+}
+
+impl Bed {
+    fn start() -> Result<Self> {
+        let plane = ControlPlane::start()?;
+        let cluster = plane.cluster()?;
+        let (aws, agent) = (Emulator::start()?, PodIdentityAgent::start(Duration::from_secs(900))?);
+        let git = GitServer::start(&GitServerOptions::default())?;
+        let directory = tempfile::tempdir()?;
+        let port = free_port()?;
+        let mut command = Command::new("sh");
+        command.args(["-c", WITH_US, env!("CARGO_BIN_EXE_overlayd")]);
+        daemon_arguments(&mut command, plane.kubeconfig(), port, &directory.path().join("data"));
+        aws_environment(&mut command, &agent, &aws);
+        let mut daemon = Background::start("overlayd", &mut command, &directory.path().join("overlayd.log"))?;
+        wait_for("the daemon", PATIENCE, || {
+            daemon.check()?;
+            ensure!(testbed::http_get(port, "/readyz")?.0 == 200, "not ready");
+            Ok(())
+        })?;
+        let store = json!({
+            "apiVersion": "external-secrets.io/v1",
+            "kind": "ClusterSecretStore",
+            "metadata": {"name": "aws"},
+            "spec": {"provider": {"aws": {"service": "SecretsManager", "region": "us-east-1"}}},
+        });
+        cluster.apply("/apis/external-secrets.io/v1/clustersecretstores/aws", &store)?;
+        Ok(Self { plane, cluster, aws, git, agent, daemon, port, _directory: directory })
+    }
+}
+
+/// The flags that every test daemon has.
+pub(crate) fn daemon_arguments(command: &mut Command, kubeconfig: &Path, port: u16, data: &Path) {
+    let listen = format!("127.0.0.1:{port}");
+    command
+        .args(["run", "--listen", &listen, "--log-level", "trace", "--store-requeue-interval", "2s", "--data-dir"])
+        .arg(data)
+        .env("KUBECONFIG", kubeconfig);
+}
+
+/// AWS as a pod on EKS sees it.
+pub(crate) fn aws_environment(command: &mut Command, agent: &PodIdentityAgent, aws: &Emulator) {
+    for name in ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE"] {
+        command.env_remove(name);
+    }
+    command.envs(agent.environment()).env("AWS_ENDPOINT_URL", aws.url()).env("AWS_EC2_METADATA_DISABLED", "true");
+}
+
+/// One test's namespace, with a repository of the same name.
+pub(crate) struct Case {
+    pub(crate) bed: &'static Bed,
+    pub(crate) namespace: String,
+    pub(crate) work: WorkTree,
+}
+
+impl Case {
+    pub(crate) fn new(name: &str) -> Self {
+        let bed = bed();
+        let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
+        bed.cluster.create("/api/v1/namespaces", &namespace).expect("the namespace is new");
+        let work = bed.git.create(name).expect("the repository is new");
+        Self { bed, namespace: name.to_owned(), work }
+    }
+
+    /// The path of an object of this namespace.
+    pub(crate) fn path(&self, kind: &str, name: &str) -> String {
+        let group = match kind {
+            "gitrepositories" => "apis/source.toolkit.fluxcd.io/v1",
+            "kustomizations" => "apis/kustomize.toolkit.fluxcd.io/v1",
+            "externalsecrets" | "secretstores" => "apis/external-secrets.io/v1",
+            "events" => "apis/events.k8s.io/v1",
+            _ => "api/v1",
+        };
+        let path = format!("/{group}/namespaces/{}/{kind}", self.namespace);
+        if name.is_empty() { path } else { format!("{path}/{name}") }
+    }
+
+    /// Points a GitRepository and a Kustomization named `app` at the repository.
+    pub(crate) fn follow(&self, path: &str) {
+        let url = self.bed.git.url(&self.namespace);
+        self.apply("gitrepositories", "app", json!({"url": url, "interval": "1s", "ref": {"branch": "main"}}));
+        self.apply(
+            "kustomizations",
+            "app",
+            json!({"interval": "1s", "path": path, "prune": true, "sourceRef": {"kind": "GitRepository", "name": "app"}}),
+        );
+    }
+
+    pub(crate) fn apply(&self, kind: &str, name: &str, spec: Value) {
+        let (api_version, kind_name) = match kind {
+            "gitrepositories" => ("source.toolkit.fluxcd.io/v1", "GitRepository"),
+            "kustomizations" => ("kustomize.toolkit.fluxcd.io/v1", "Kustomization"),
+            _ => ("external-secrets.io/v1", "ExternalSecret"),
+        };
+        let object = json!({"apiVersion": api_version, "kind": kind_name, "metadata": {"name": name}, "spec": spec});
+        self.bed.cluster.apply(&self.path(kind, name), &object).expect("the object is valid");
+    }
+
+    /// An ExternalSecret that reads one key of the shared store.
+    pub(crate) fn external_secret(&self, name: &str, data: Value) {
+        let store = json!({"kind": "ClusterSecretStore", "name": "aws"});
+        self.apply("externalsecrets", name, json!({"refreshInterval": "1s", "secretStoreRef": store, "data": data}));
+    }
+
+    pub(crate) fn get(&self, kind: &str, name: &str) -> Option<Value> {
+        self.bed.cluster.get(&self.path(kind, name)).expect("the API server answers")
+    }
+
+    /// Waits until an object is as it should be, and gives it.
+    pub(crate) fn wait(&self, kind: &str, name: &str, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
+        let result = wait_for(what, PATIENCE, || {
+            let object = self.get(kind, name).with_context(|| format!("{kind}/{name} does not exist"))?;
+            ensure!(holds(&object), "{}", serde_json::to_string_pretty(&object["status"])?);
+            Ok(object)
+        });
+        result.unwrap_or_else(|error| panic!("{error:#}\n{}", self.bed.daemon.log_tail()))
+    }
+
+    /// Waits until an object is gone.
+    pub(crate) fn wait_gone(&self, kind: &str, name: &str) {
+        let result = wait_for("an object to go", PATIENCE, || {
+            ensure!(self.get(kind, name).is_none(), "{kind}/{name} is still there");
+            Ok(())
+        });
+        result.unwrap_or_else(|error| panic!("{error:#}"));
+    }
+
+    /// Waits for the Ready condition and gives its reason and message.
+    pub(crate) fn ready(&self, kind: &str, name: &str, status: &str, message: &str) -> String {
+        let object = self.wait(kind, name, &format!("Ready={status} with `{message}`"), |object| {
+            let ready = condition(object, "Ready");
+            ready["status"] == status && ready["message"].as_str().is_some_and(|text| text.contains(message))
+        });
+        condition(&object, "Ready")["reason"].as_str().unwrap_or_default().to_owned()
+    }
+
+    /// The data of a ConfigMap or the decoded data of a Secret, by key.
+    pub(crate) fn secret_is(&self, name: &str, key: &str, value: &str) {
+        use base64::Engine as _;
+        let wanted = base64::engine::general_purpose::STANDARD.encode(value);
+        self.wait("secrets", name, "the Secret's value", |secret| secret["data"][key] == wanted);
+    }
+}
+
+/// A condition of an object's status.
+pub(crate) fn condition(object: &Value, name: &str) -> Value {
+    let conditions = object["status"]["conditions"].as_array().into_iter().flatten();
+    conditions.into_iter().find(|condition| condition["type"] == name).cloned().unwrap_or_default()
+}
+
+/// A ConfigMap manifest.
+pub(crate) fn config_map(name: &str, value: &str) -> String {
+    format!("apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {name}\ndata:\n  key: {value}\n")
+}

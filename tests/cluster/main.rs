@@ -1,0 +1,8 @@
+//! Against a real API server: one control plane and one daemon for all tests, a namespace and a repository for each.
+
+mod bed;
+mod bad_input;
+mod hygiene;
+mod lifecycle;
+mod secrets;
+mod sync;
