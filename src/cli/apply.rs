@@ -80,9 +80,9 @@ async fn wait(applier: &Applier, objects: &[ObjectRef], timeout: Duration) -> Re
 fn condition(object: &ObjectRef) -> Option<&'static str> {
     match (object.group.as_str(), object.kind.as_str()) {
         ("apps", "Deployment") => Some("Available"),
-        ("external-secrets.io", _)
-        | ("source.toolkit.fluxcd.io", _)
-        | ("kustomize.toolkit.fluxcd.io", _) => Some("Ready"),
+        ("external-secrets.io" | "source.toolkit.fluxcd.io" | "kustomize.toolkit.fluxcd.io", _) => {
+            Some("Ready")
+        }
         _ => None,
     }
 }

@@ -215,13 +215,9 @@ async fn signal() -> &'static str {
     }
 }
 
-fn stopped(
-    mut stopping: watch::Receiver<bool>,
-) -> impl Future<Output = ()> + Send + Sync + 'static {
-    async move {
-        // An error means that the sender is gone, which is a stop too.
-        let _ = stopping.wait_for(|stop| *stop).await;
-    }
+async fn stopped(mut stopping: watch::Receiver<bool>) {
+    // An error means that the sender is gone, which is a stop too.
+    let _ = stopping.wait_for(|stop| *stop).await;
 }
 
 /// The controllers, each with its name.

@@ -339,7 +339,7 @@ async fn announce(context: &Context, object: &ExternalSecret, result: &Result<Wr
     match type_ {
         EventType::Normal => tracing::info!(external_secret = %name, %namespace, reason, "synced"),
         EventType::Warning => {
-            tracing::warn!(external_secret = %name, %namespace, error = note, "not synced")
+            tracing::warn!(external_secret = %name, %namespace, error = note, "not synced");
         }
     }
     context

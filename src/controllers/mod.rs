@@ -69,7 +69,7 @@ pub(crate) fn observe<K>(
     match result {
         Ok(_) | Err(Error::ObjectNotFound(_)) => {}
         Err(error) => {
-            tracing::warn!(kind = %K::kind(&()), %error, "reconcile failed and is tried again")
+            tracing::warn!(kind = %K::kind(&()), %error, "reconcile failed and is tried again");
         }
     }
 }

@@ -143,7 +143,7 @@ fn convert(member: &str, strategy: ConversionStrategy) -> String {
             _ if is_key_character(character) => name.push(character),
             ConversionStrategy::Default => name.push('_'),
             ConversionStrategy::Unicode => {
-                name.push_str(&format!("_U{:04x}_", u32::from(character)))
+                name.push_str(&format!("_U{:04x}_", u32::from(character)));
             }
         }
     }

@@ -6,7 +6,13 @@ const SERVICE: &str = "apiVersion: v1\nkind: Service\nmetadata: {name: web}\n";
 
 #[test]
 fn prints_what_it_builds() {
-    let directory = folder(&[("kustomization.yaml", "namePrefix: a-\nresources: [s.yaml]\n"), ("s.yaml", SERVICE)]);
+    let directory = folder(&[
+        (
+            "kustomization.yaml",
+            "namePrefix: a-\nresources: [s.yaml]\n",
+        ),
+        ("s.yaml", SERVICE),
+    ]);
     assert_eq!(
         overlayd(directory.path(), &["build"]),
         "exit 0\n--- stdout\napiVersion: v1\nkind: Service\nmetadata:\n  name: a-web\n--- stderr\n"
@@ -16,7 +22,10 @@ fn prints_what_it_builds() {
 #[test]
 fn says_all_that_is_wrong_at_once_and_where() {
     let directory = folder(&[
-        ("app/kustomization.yaml", "resorces: [s.yaml]\nnamePrefix: 9\n"),
+        (
+            "app/kustomization.yaml",
+            "resorces: [s.yaml]\nnamePrefix: 9\n",
+        ),
         ("app/s.yaml", SERVICE),
     ]);
     assert_eq!(
@@ -35,9 +44,15 @@ fn says_all_that_is_wrong_at_once_and_where() {
 #[test]
 fn a_patch_without_a_target_names_what_there_is() {
     let directory = folder(&[
-        ("kustomization.yaml", "resources: [s.yaml]\npatches:\n- path: p.yaml\n"),
+        (
+            "kustomization.yaml",
+            "resources: [s.yaml]\npatches:\n- path: p.yaml\n",
+        ),
         ("s.yaml", SERVICE),
-        ("p.yaml", "apiVersion: v1\nkind: Service\nmetadata: {name: wbe}\nspec: {type: NodePort}\n"),
+        (
+            "p.yaml",
+            "apiVersion: v1\nkind: Service\nmetadata: {name: wbe}\nspec: {type: NodePort}\n",
+        ),
     ]);
     assert_eq!(
         overlayd(directory.path(), &["build", "."]),
@@ -51,9 +66,18 @@ fn a_patch_without_a_target_names_what_there_is() {
 
 #[test]
 fn files_outside_need_a_word() {
-    let directory = folder(&[("app/kustomization.yaml", "resources: [../s.yaml]\n"), ("s.yaml", SERVICE)]);
+    let directory = folder(&[
+        ("app/kustomization.yaml", "resources: [../s.yaml]\n"),
+        ("s.yaml", SERVICE),
+    ]);
     let refused = overlayd(directory.path(), &["build", "app"]);
-    assert!(refused.contains("security; file `s.yaml` is not in or below `app`"), "{refused}");
-    let allowed = overlayd(directory.path(), &["build", "app", "--load-restrictor", "LoadRestrictionsNone"]);
+    assert!(
+        refused.contains("security; file `s.yaml` is not in or below `app`"),
+        "{refused}"
+    );
+    let allowed = overlayd(
+        directory.path(),
+        &["build", "app", "--load-restrictor", "LoadRestrictionsNone"],
+    );
     assert!(allowed.starts_with("exit 0"), "{allowed}");
 }

@@ -11,10 +11,19 @@ fn a_flag_that_makes_no_sense() {
          error: a flag makes no sense\n\
          \x20 cause: `--interval often`: not a duration; write it as 10s, 5m or 1h30m\n"
     );
-    let password = overlayd(directory.path(), &["run", "--repo", "https://me:hunter2@host/r", "--path", "."]);
-    assert!(password.starts_with("exit 1") && !password.contains("hunter2"), "{password}");
+    let password = overlayd(
+        directory.path(),
+        &["run", "--repo", "https://me:hunter2@host/r", "--path", "."],
+    );
+    assert!(
+        password.starts_with("exit 1") && !password.contains("hunter2"),
+        "{password}"
+    );
     let lone = overlayd(directory.path(), &["run", "--repo", "https://host/r"]);
-    assert!(lone.starts_with("exit 2") && lone.contains("--path"), "{lone}");
+    assert!(
+        lone.starts_with("exit 2") && lone.contains("--path"),
+        "{lone}"
+    );
 }
 
 #[test]
@@ -27,9 +36,25 @@ fn a_cluster_that_does_not_answer() {
     let directory = folder(&[("kubeconfig", &kubeconfig)]);
     let output = overlayd(
         directory.path(),
-        &["run", "--kubeconfig", "kubeconfig", "--listen", "127.0.0.1:0", "--data-dir", "data"],
+        &[
+            "run",
+            "--kubeconfig",
+            "kubeconfig",
+            "--listen",
+            "127.0.0.1:0",
+            "--data-dir",
+            "data",
+        ],
     );
     assert!(output.starts_with("exit 1"), "{output}");
-    assert!(output.contains(&format!("cannot reach the API server at `http://127.0.0.1:{port}/`")), "{output}");
-    assert!(output.contains("hint: check the kubeconfig's context"), "{output}");
+    assert!(
+        output.contains(&format!(
+            "cannot reach the API server at `http://127.0.0.1:{port}/`"
+        )),
+        "{output}"
+    );
+    assert!(
+        output.contains("hint: check the kubeconfig's context"),
+        "{output}"
+    );
 }

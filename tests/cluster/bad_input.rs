@@ -6,8 +6,15 @@ use crate::bed::{Case, config_map};
 
 fn applied(name: &str) -> Case {
     let case = Case::new(name);
-    case.work.write("app/kustomization.yaml", &format!("namespace: {name}\nresources: [a.yaml]\n")).unwrap();
-    case.work.write("app/a.yaml", &config_map("a", "one")).unwrap();
+    case.work
+        .write(
+            "app/kustomization.yaml",
+            &format!("namespace: {name}\nresources: [a.yaml]\n"),
+        )
+        .unwrap();
+    case.work
+        .write("app/a.yaml", &config_map("a", "one"))
+        .unwrap();
     case.work.push("a", "main").unwrap();
     case.follow("app");
     case.ready("kustomizations", "app", "True", "Applied revision");
@@ -21,13 +28,22 @@ fn still_applied(case: &Case) {
 #[test]
 fn a_broken_kustomization() {
     let case = applied("bad-kustomization");
-    case.work.write("app/kustomization.yaml", "resorces: [a.yaml]\n").unwrap();
+    case.work
+        .write("app/kustomization.yaml", "resorces: [a.yaml]\n")
+        .unwrap();
     case.work.push("a typo", "main").unwrap();
     let message = "app/kustomization.yaml:1: invalid kustomization: unknown field `resorces` (hint: did you mean `resources`?)";
-    assert_eq!(case.ready("kustomizations", "app", "False", message), "BuildFailed");
+    assert_eq!(
+        case.ready("kustomizations", "app", "False", message),
+        "BuildFailed"
+    );
     still_applied(&case);
     case.wait("events", "", "an event", |events| {
-        events["items"].as_array().unwrap().iter().any(|event| event["reason"] == "BuildFailed" && event["type"] == "Warning")
+        events["items"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|event| event["reason"] == "BuildFailed" && event["type"] == "Warning")
     });
 }
 
@@ -35,9 +51,25 @@ fn a_broken_kustomization() {
 fn a_path_that_is_not_there_or_leads_out() {
     let case = applied("bad-path");
     case.apply("kustomizations", "app", json!({"interval": "1s", "path": "nowhere", "prune": true, "sourceRef": {"kind": "GitRepository", "name": "app"}}));
-    assert_eq!(case.ready("kustomizations", "app", "False", "`nowhere` is not in the source"), "ArtifactFailed");
+    assert_eq!(
+        case.ready(
+            "kustomizations",
+            "app",
+            "False",
+            "`nowhere` is not in the source"
+        ),
+        "ArtifactFailed"
+    );
     case.apply("kustomizations", "app", json!({"interval": "1s", "path": "../../etc", "prune": true, "sourceRef": {"kind": "GitRepository", "name": "app"}}));
-    assert_eq!(case.ready("kustomizations", "app", "False", "leaves the root of the tree"), "ArtifactFailed");
+    assert_eq!(
+        case.ready(
+            "kustomizations",
+            "app",
+            "False",
+            "leaves the root of the tree"
+        ),
+        "ArtifactFailed"
+    );
     still_applied(&case);
 }
 
@@ -45,9 +77,19 @@ fn a_path_that_is_not_there_or_leads_out() {
 fn files_outside_the_repository() {
     let case = applied("bad-links");
     std::os::unix::fs::symlink("/etc/passwd", case.work.path().join("app/b.yaml")).unwrap();
-    case.work.write("app/kustomization.yaml", "resources: [a.yaml, b.yaml]\n").unwrap();
+    case.work
+        .write("app/kustomization.yaml", "resources: [a.yaml, b.yaml]\n")
+        .unwrap();
     case.work.push("a link out", "main").unwrap();
-    assert_eq!(case.ready("kustomizations", "app", "False", "leaves the root of the tree"), "BuildFailed");
+    assert_eq!(
+        case.ready(
+            "kustomizations",
+            "app",
+            "False",
+            "leaves the root of the tree"
+        ),
+        "BuildFailed"
+    );
     still_applied(&case);
 }
 
@@ -56,21 +98,33 @@ fn an_object_that_the_api_server_refuses_holds_back_its_whole_stage() {
     let case = applied("bad-object");
     let text = "namespace: bad-object\nresources: [a.yaml, service.yaml]\n";
     case.work.write("app/kustomization.yaml", text).unwrap();
-    case.work.write("app/a.yaml", &config_map("a", "two")).unwrap();
+    case.work
+        .write("app/a.yaml", &config_map("a", "two"))
+        .unwrap();
     let service = "apiVersion: v1\nkind: Service\nmetadata:\n  name: web\nspec:\n  ports:\n  - port: 99999999\n";
     case.work.write("app/service.yaml", service).unwrap();
     case.work.push("a port that is none", "main").unwrap();
     let message = "Service/bad-object/web (from app/service.yaml)";
-    assert_eq!(case.ready("kustomizations", "app", "False", message), "ReconciliationFailed");
+    assert_eq!(
+        case.ready("kustomizations", "app", "False", message),
+        "ReconciliationFailed"
+    );
     still_applied(&case);
 }
 
 #[test]
 fn an_empty_build_deletes_nothing() {
     let case = applied("bad-empty");
-    case.work.write("app/kustomization.yaml", "resources: []\n").unwrap();
+    case.work
+        .write("app/kustomization.yaml", "resources: []\n")
+        .unwrap();
     case.work.push("nothing left", "main").unwrap();
-    case.ready("kustomizations", "app", "False", "nothing was deleted: ConfigMap/bad-empty/a");
+    case.ready(
+        "kustomizations",
+        "app",
+        "False",
+        "nothing was deleted: ConfigMap/bad-empty/a",
+    );
     still_applied(&case);
 }
 
@@ -78,11 +132,27 @@ fn an_empty_build_deletes_nothing() {
 fn a_repository_that_cannot_be_reached_and_a_branch_that_is_not_there() {
     let case = applied("bad-repository");
     let free = testbed::free_port().unwrap();
-    case.apply("gitrepositories", "gone", json!({"url": format!("http://127.0.0.1:{free}/x.git"), "interval": "1s"}));
-    assert_eq!(case.ready("gitrepositories", "gone", "False", "unable to reach"), "GitOperationFailed");
+    case.apply(
+        "gitrepositories",
+        "gone",
+        json!({"url": format!("http://127.0.0.1:{free}/x.git"), "interval": "1s"}),
+    );
+    assert_eq!(
+        case.ready("gitrepositories", "gone", "False", "unable to reach"),
+        "GitOperationFailed"
+    );
     let url = case.bed.git.url("bad-repository");
-    case.apply("gitrepositories", "branch", json!({"url": url, "interval": "1s", "ref": {"branch": "mian"}}));
-    let reason = case.ready("gitrepositories", "branch", "False", "branch `mian` does not exist");
+    case.apply(
+        "gitrepositories",
+        "branch",
+        json!({"url": url, "interval": "1s", "ref": {"branch": "mian"}}),
+    );
+    let reason = case.ready(
+        "gitrepositories",
+        "branch",
+        "False",
+        "branch `mian` does not exist",
+    );
     assert_eq!(reason, "GitOperationFailed");
 }
 
@@ -91,22 +161,38 @@ fn a_field_that_is_not_supported_yet_is_refused_by_name() {
     let case = applied("bad-field");
     let source = json!({"kind": "GitRepository", "name": "app"});
     case.apply("kustomizations", "app", json!({"interval": "1s", "path": "app", "prune": true, "sourceRef": source, "targetNamespace": "other"}));
-    case.ready("kustomizations", "app", "False", "`spec.targetNamespace` is not supported yet");
+    case.ready(
+        "kustomizations",
+        "app",
+        "False",
+        "`spec.targetNamespace` is not supported yet",
+    );
     still_applied(&case);
 }
 
 #[test]
 fn bombs_end_in_an_error() {
     let case = applied("bad-bomb");
-    let mut bomb = String::from("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: bomb}\na0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
+    let mut bomb = String::from(
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: bomb}\na0: &a0 [x, x, x, x, x, x, x, x, x, x]\n",
+    );
     for level in 1..12 {
         let references = vec![format!("*a{}", level - 1); 10].join(", ");
         bomb.push_str(&format!("a{level}: &a{level} [{references}]\n"));
     }
     case.work.write("app/bomb.yaml", &bomb).unwrap();
-    let deep = format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: deep}}\nx: {}{}\n", "[".repeat(5000), "]".repeat(5000));
+    let deep = format!(
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: deep}}\nx: {}{}\n",
+        "[".repeat(5000),
+        "]".repeat(5000)
+    );
     case.work.write("app/deep.yaml", &deep).unwrap();
-    case.work.write("app/kustomization.yaml", "resources: [a.yaml, bomb.yaml, deep.yaml]\n").unwrap();
+    case.work
+        .write(
+            "app/kustomization.yaml",
+            "resources: [a.yaml, bomb.yaml, deep.yaml]\n",
+        )
+        .unwrap();
     case.work.push("two bombs", "main").unwrap();
     // Both are reported at once.
     case.ready("kustomizations", "app", "False", "app/bomb.yaml");

@@ -8,8 +8,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 use testbed::{
-    Background, Cluster, ControlPlane, Emulator, GitServer, GitServerOptions, PodIdentityAgent, WorkTree, free_port,
-    wait_for,
+    Background, Cluster, ControlPlane, Emulator, GitServer, GitServerOptions, PodIdentityAgent,
+    WorkTree, free_port, wait_for,
 };
 
 /// Long enough for a machine with two busy cores; nothing waits that long when it works.
@@ -39,15 +39,27 @@ impl Bed {
     fn start() -> Result<Self> {
         let plane = ControlPlane::start()?;
         let cluster = plane.cluster()?;
-        let (aws, agent) = (Emulator::start()?, PodIdentityAgent::start(Duration::from_secs(900))?);
+        let (aws, agent) = (
+            Emulator::start()?,
+            PodIdentityAgent::start(Duration::from_secs(900))?,
+        );
         let git = GitServer::start(&GitServerOptions::default())?;
         let directory = tempfile::tempdir()?;
         let port = free_port()?;
         let mut command = Command::new("sh");
         command.args(["-c", WITH_US, env!("CARGO_BIN_EXE_overlayd")]);
-        daemon_arguments(&mut command, plane.kubeconfig(), port, &directory.path().join("data"));
+        daemon_arguments(
+            &mut command,
+            plane.kubeconfig(),
+            port,
+            &directory.path().join("data"),
+        );
         aws_environment(&mut command, &agent, &aws);
-        let mut daemon = Background::start("overlayd", &mut command, &directory.path().join("overlayd.log"))?;
+        let mut daemon = Background::start(
+            "overlayd",
+            &mut command,
+            &directory.path().join("overlayd.log"),
+        )?;
         wait_for("the daemon", PATIENCE, || {
             daemon.check()?;
             ensure!(testbed::http_get(port, "/readyz")?.0 == 200, "not ready");
@@ -59,8 +71,20 @@ impl Bed {
             "metadata": {"name": "aws"},
             "spec": {"provider": {"aws": {"service": "SecretsManager", "region": "us-east-1"}}},
         });
-        cluster.apply("/apis/external-secrets.io/v1/clustersecretstores/aws", &store)?;
-        Ok(Self { plane, cluster, aws, git, agent, daemon, port, _directory: directory })
+        cluster.apply(
+            "/apis/external-secrets.io/v1/clustersecretstores/aws",
+            &store,
+        )?;
+        Ok(Self {
+            plane,
+            cluster,
+            aws,
+            git,
+            agent,
+            daemon,
+            port,
+            _directory: directory,
+        })
     }
 }
 
@@ -68,17 +92,34 @@ impl Bed {
 pub(crate) fn daemon_arguments(command: &mut Command, kubeconfig: &Path, port: u16, data: &Path) {
     let listen = format!("127.0.0.1:{port}");
     command
-        .args(["run", "--listen", &listen, "--log-level", "trace", "--store-requeue-interval", "2s", "--data-dir"])
+        .args([
+            "run",
+            "--listen",
+            &listen,
+            "--log-level",
+            "trace",
+            "--store-requeue-interval",
+            "2s",
+            "--data-dir",
+        ])
         .arg(data)
         .env("KUBECONFIG", kubeconfig);
 }
 
 /// AWS as a pod on EKS sees it.
 pub(crate) fn aws_environment(command: &mut Command, agent: &PodIdentityAgent, aws: &Emulator) {
-    for name in ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE"] {
+    for name in [
+        "AWS_ACCESS_KEY_ID",
+        "AWS_SECRET_ACCESS_KEY",
+        "AWS_SESSION_TOKEN",
+        "AWS_PROFILE",
+    ] {
         command.env_remove(name);
     }
-    command.envs(agent.environment()).env("AWS_ENDPOINT_URL", aws.url()).env("AWS_EC2_METADATA_DISABLED", "true");
+    command
+        .envs(agent.environment())
+        .env("AWS_ENDPOINT_URL", aws.url())
+        .env("AWS_EC2_METADATA_DISABLED", "true");
 }
 
 /// One test's namespace, with a repository of the same name.
@@ -91,10 +132,17 @@ pub(crate) struct Case {
 impl Case {
     pub(crate) fn new(name: &str) -> Self {
         let bed = bed();
-        let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
-        bed.cluster.create("/api/v1/namespaces", &namespace).expect("the namespace is new");
+        let namespace =
+            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
+        bed.cluster
+            .create("/api/v1/namespaces", &namespace)
+            .expect("the namespace is new");
         let work = bed.git.create(name).expect("the repository is new");
-        Self { bed, namespace: name.to_owned(), work }
+        Self {
+            bed,
+            namespace: name.to_owned(),
+            work,
+        }
     }
 
     /// The path of an object of this namespace.
@@ -107,13 +155,21 @@ impl Case {
             _ => "api/v1",
         };
         let path = format!("/{group}/namespaces/{}/{kind}", self.namespace);
-        if name.is_empty() { path } else { format!("{path}/{name}") }
+        if name.is_empty() {
+            path
+        } else {
+            format!("{path}/{name}")
+        }
     }
 
     /// Points a GitRepository and a Kustomization named `app` at the repository.
     pub(crate) fn follow(&self, path: &str) {
         let url = self.bed.git.url(&self.namespace);
-        self.apply("gitrepositories", "app", json!({"url": url, "interval": "1s", "ref": {"branch": "main"}}));
+        self.apply(
+            "gitrepositories",
+            "app",
+            json!({"url": url, "interval": "1s", "ref": {"branch": "main"}}),
+        );
         self.apply(
             "kustomizations",
             "app",
@@ -128,24 +184,46 @@ impl Case {
             _ => ("external-secrets.io/v1", "ExternalSecret"),
         };
         let object = json!({"apiVersion": api_version, "kind": kind_name, "metadata": {"name": name}, "spec": spec});
-        self.bed.cluster.apply(&self.path(kind, name), &object).expect("the object is valid");
+        self.bed
+            .cluster
+            .apply(&self.path(kind, name), &object)
+            .expect("the object is valid");
     }
 
     /// An ExternalSecret that reads one key of the shared store.
     pub(crate) fn external_secret(&self, name: &str, data: Value) {
         let store = json!({"kind": "ClusterSecretStore", "name": "aws"});
-        self.apply("externalsecrets", name, json!({"refreshInterval": "1s", "secretStoreRef": store, "data": data}));
+        self.apply(
+            "externalsecrets",
+            name,
+            json!({"refreshInterval": "1s", "secretStoreRef": store, "data": data}),
+        );
     }
 
     pub(crate) fn get(&self, kind: &str, name: &str) -> Option<Value> {
-        self.bed.cluster.get(&self.path(kind, name)).expect("the API server answers")
+        self.bed
+            .cluster
+            .get(&self.path(kind, name))
+            .expect("the API server answers")
     }
 
     /// Waits until an object is as it should be, and gives it.
-    pub(crate) fn wait(&self, kind: &str, name: &str, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
+    pub(crate) fn wait(
+        &self,
+        kind: &str,
+        name: &str,
+        what: &str,
+        holds: impl Fn(&Value) -> bool,
+    ) -> Value {
         let result = wait_for(what, PATIENCE, || {
-            let object = self.get(kind, name).with_context(|| format!("{kind}/{name} does not exist"))?;
-            ensure!(holds(&object), "{}", serde_json::to_string_pretty(&object["status"])?);
+            let object = self
+                .get(kind, name)
+                .with_context(|| format!("{kind}/{name} does not exist"))?;
+            ensure!(
+                holds(&object),
+                "{}",
+                serde_json::to_string_pretty(&object["status"])?
+            );
             Ok(object)
         });
         result.unwrap_or_else(|error| panic!("{error:#}\n{}", self.bed.daemon.log_tail()))
@@ -154,7 +232,10 @@ impl Case {
     /// Waits until an object is gone.
     pub(crate) fn wait_gone(&self, kind: &str, name: &str) {
         let result = wait_for("an object to go", PATIENCE, || {
-            ensure!(self.get(kind, name).is_none(), "{kind}/{name} is still there");
+            ensure!(
+                self.get(kind, name).is_none(),
+                "{kind}/{name} is still there"
+            );
             Ok(())
         });
         result.unwrap_or_else(|error| panic!("{error:#}"));
@@ -162,25 +243,45 @@ impl Case {
 
     /// Waits for the Ready condition and gives its reason and message.
     pub(crate) fn ready(&self, kind: &str, name: &str, status: &str, message: &str) -> String {
-        let object = self.wait(kind, name, &format!("Ready={status} with `{message}`"), |object| {
-            let ready = condition(object, "Ready");
-            ready["status"] == status && ready["message"].as_str().is_some_and(|text| text.contains(message))
-        });
-        condition(&object, "Ready")["reason"].as_str().unwrap_or_default().to_owned()
+        let object = self.wait(
+            kind,
+            name,
+            &format!("Ready={status} with `{message}`"),
+            |object| {
+                let ready = condition(object, "Ready");
+                ready["status"] == status
+                    && ready["message"]
+                        .as_str()
+                        .is_some_and(|text| text.contains(message))
+            },
+        );
+        condition(&object, "Ready")["reason"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned()
     }
 
     /// The data of a ConfigMap or the decoded data of a Secret, by key.
     pub(crate) fn secret_is(&self, name: &str, key: &str, value: &str) {
         use base64::Engine as _;
         let wanted = base64::engine::general_purpose::STANDARD.encode(value);
-        self.wait("secrets", name, "the Secret's value", |secret| secret["data"][key] == wanted);
+        self.wait("secrets", name, "the Secret's value", |secret| {
+            secret["data"][key] == wanted
+        });
     }
 }
 
 /// A condition of an object's status.
 pub(crate) fn condition(object: &Value, name: &str) -> Value {
-    let conditions = object["status"]["conditions"].as_array().into_iter().flatten();
-    conditions.into_iter().find(|condition| condition["type"] == name).cloned().unwrap_or_default()
+    let conditions = object["status"]["conditions"]
+        .as_array()
+        .into_iter()
+        .flatten();
+    conditions
+        .into_iter()
+        .find(|condition| condition["type"] == name)
+        .cloned()
+        .unwrap_or_default()
 }
 
 /// A ConfigMap manifest.

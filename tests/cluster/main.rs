@@ -1,7 +1,7 @@
 //! Against a real API server: one control plane and one daemon for all tests, a namespace and a repository for each.
 
-mod bed;
 mod bad_input;
+mod bed;
 mod hygiene;
 mod lifecycle;
 mod secrets;

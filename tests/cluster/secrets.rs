@@ -14,7 +14,9 @@ static FAULTS: Mutex<()> = Mutex::new(());
 fn properties_become_keys_and_a_rotation_follows() {
     let _turn = FAULTS.lock().unwrap_or_else(PoisonError::into_inner);
     let case = Case::new("secret-sync");
-    case.bed.aws.put("sync/db", r#"{"username":"u","password":"one"}"#);
+    case.bed
+        .aws
+        .put("sync/db", r#"{"username":"u","password":"one"}"#);
     case.external_secret(
         "db",
         json!([
@@ -23,21 +25,46 @@ fn properties_become_keys_and_a_rotation_follows() {
         ]),
     );
     case.secret_is("db", "pass", "one");
-    assert_eq!(case.ready("externalsecrets", "db", "True", "secret synced"), "SecretSynced");
+    assert_eq!(
+        case.ready("externalsecrets", "db", "True", "secret synced"),
+        "SecretSynced"
+    );
     let secret = case.get("secrets", "db").unwrap();
     assert_eq!(secret["type"], "Opaque");
-    assert_eq!(secret["metadata"]["labels"]["reconcile.external-secrets.io/managed"], "true");
-    assert_eq!(secret["metadata"]["ownerReferences"][0]["kind"], "ExternalSecret");
+    assert_eq!(
+        secret["metadata"]["labels"]["reconcile.external-secrets.io/managed"],
+        "true"
+    );
+    assert_eq!(
+        secret["metadata"]["ownerReferences"][0]["kind"],
+        "ExternalSecret"
+    );
     let object = case.get("externalsecrets", "db").unwrap();
     assert_eq!(object["status"]["binding"]["name"], "db");
-    assert!(object["status"]["syncedResourceVersion"].as_str().unwrap().starts_with("1-"));
+    assert!(
+        object["status"]["syncedResourceVersion"]
+            .as_str()
+            .unwrap()
+            .starts_with("1-")
+    );
 
-    case.bed.aws.put("sync/db", r#"{"username":"u","password":"two"}"#);
+    case.bed
+        .aws
+        .put("sync/db", r#"{"username":"u","password":"two"}"#);
     case.secret_is("db", "pass", "two");
 
-    case.bed.cluster.patch(&case.path("secrets", "db"), &json!({"data": {"pass": "ZWRpdGVk"}})).unwrap();
+    case.bed
+        .cluster
+        .patch(
+            &case.path("secrets", "db"),
+            &json!({"data": {"pass": "ZWRpdGVk"}}),
+        )
+        .unwrap();
     case.secret_is("db", "pass", "two");
-    case.bed.cluster.delete(&case.path("secrets", "db")).unwrap();
+    case.bed
+        .cluster
+        .delete(&case.path("secrets", "db"))
+        .unwrap();
     case.secret_is("db", "pass", "two");
 }
 
@@ -57,15 +84,32 @@ fn extract_takes_every_member() {
 fn a_missing_secret_a_missing_property_and_their_repair() {
     let _turn = FAULTS.lock().unwrap_or_else(PoisonError::into_inner);
     let case = Case::new("secret-missing");
-    case.external_secret("db", json!([{"secretKey": "k", "remoteRef": {"key": "missing/db", "property": "p"}}]));
-    let reason = case.ready("externalsecrets", "db", "False", "secret `missing/db` does not exist");
+    case.external_secret(
+        "db",
+        json!([{"secretKey": "k", "remoteRef": {"key": "missing/db", "property": "p"}}]),
+    );
+    let reason = case.ready(
+        "externalsecrets",
+        "db",
+        "False",
+        "secret `missing/db` does not exist",
+    );
     assert_eq!(reason, "SecretSyncedError");
     case.bed.aws.put("missing/db", r#"{"q":"canary-missing"}"#);
-    case.ready("externalsecrets", "db", "False", "data[0] of `missing/db`: property `p` does not exist in the secret");
+    case.ready(
+        "externalsecrets",
+        "db",
+        "False",
+        "data[0] of `missing/db`: property `p` does not exist in the secret",
+    );
     case.bed.aws.put("missing/db", r#"{"p":"v"}"#);
     case.secret_is("db", "k", "v");
     case.wait("events", "", "an event", |events| {
-        events["items"].as_array().unwrap().iter().any(|event| event["reason"] == "UpdateFailed" && event["type"] == "Warning")
+        events["items"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|event| event["reason"] == "UpdateFailed" && event["type"] == "Warning")
     });
 }
 
@@ -74,11 +118,17 @@ fn no_fault_of_the_provider_empties_a_secret() {
     let _turn = FAULTS.lock().unwrap_or_else(PoisonError::into_inner);
     let case = Case::new("secret-faults");
     case.bed.aws.put("faults/db", r#"{"p":"kept"}"#);
-    case.external_secret("db", json!([{"secretKey": "k", "remoteRef": {"key": "faults/db", "property": "p"}}]));
+    case.external_secret(
+        "db",
+        json!([{"secretKey": "k", "remoteRef": {"key": "faults/db", "property": "p"}}]),
+    );
     case.secret_is("db", "k", "kept");
     let version = case.get("secrets", "db").unwrap()["metadata"]["resourceVersion"].clone();
     for (fault, message) in [
-        (Fault::AccessDenied, "the identity lacks `secretsmanager:GetSecretValue`"),
+        (
+            Fault::AccessDenied,
+            "the identity lacks `secretsmanager:GetSecretValue`",
+        ),
         (Fault::Throttling, "throttled while reading `faults/db`"),
         (Fault::InternalError, "reading `faults/db` failed"),
         (Fault::EmptyAnswer, "the answer holds no value"),
@@ -86,7 +136,11 @@ fn no_fault_of_the_provider_empties_a_secret() {
     ] {
         case.bed.aws.set_fault(Some(fault));
         case.ready("externalsecrets", "db", "False", message);
-        assert_eq!(case.get("secrets", "db").unwrap()["metadata"]["resourceVersion"], version, "{fault:?}");
+        assert_eq!(
+            case.get("secrets", "db").unwrap()["metadata"]["resourceVersion"],
+            version,
+            "{fault:?}"
+        );
         case.bed.aws.set_fault(None);
         case.ready("externalsecrets", "db", "True", "secret synced");
     }
@@ -99,18 +153,40 @@ fn a_store_that_appears_wakes_those_that_wait_for_it() {
     let case = Case::new("secret-store");
     case.bed.aws.put("store/db", "plain");
     let data = json!([{"secretKey": "k", "remoteRef": {"key": "store/db"}}]);
-    case.apply("externalsecrets", "db", json!({"secretStoreRef": {"name": "late"}, "data": data}));
-    case.ready("externalsecrets", "db", "False", "SecretStore `late` does not exist in namespace `secret-store`");
+    case.apply(
+        "externalsecrets",
+        "db",
+        json!({"secretStoreRef": {"name": "late"}, "data": data}),
+    );
+    case.ready(
+        "externalsecrets",
+        "db",
+        "False",
+        "SecretStore `late` does not exist in namespace `secret-store`",
+    );
     let store = |service: &str| {
         json!({
             "apiVersion": "external-secrets.io/v1", "kind": "SecretStore", "metadata": {"name": "late"},
             "spec": {"provider": {"aws": {"service": service, "region": "us-east-1"}}},
         })
     };
-    case.bed.cluster.apply(&case.path("secretstores", "late"), &store("ParameterStore")).unwrap();
-    case.ready("secretstores", "late", "False", "`provider.aws.service: ParameterStore` is not supported yet");
-    case.bed.cluster.apply(&case.path("secretstores", "late"), &store("SecretsManager")).unwrap();
-    let store = case.wait("secretstores", "late", "a valid store", |store| condition(store, "Ready")["status"] == "True");
+    case.bed
+        .cluster
+        .apply(&case.path("secretstores", "late"), &store("ParameterStore"))
+        .unwrap();
+    case.ready(
+        "secretstores",
+        "late",
+        "False",
+        "`provider.aws.service: ParameterStore` is not supported yet",
+    );
+    case.bed
+        .cluster
+        .apply(&case.path("secretstores", "late"), &store("SecretsManager"))
+        .unwrap();
+    let store = case.wait("secretstores", "late", "a valid store", |store| {
+        condition(store, "Ready")["status"] == "True"
+    });
     assert_eq!(condition(&store, "Ready")["reason"], "Valid");
     assert_eq!(store["status"]["capabilities"], "ReadWrite");
     case.secret_is("db", "k", "plain");
@@ -125,8 +201,17 @@ fn a_secret_of_somebody_else_is_not_taken() {
     case.external_secret("shared", data.clone());
     case.secret_is("shared", "k", "v");
     let store = json!({"kind": "ClusterSecretStore", "name": "aws"});
-    case.apply("externalsecrets", "second", json!({"secretStoreRef": store, "data": data, "target": {"name": "shared"}}));
-    case.ready("externalsecrets", "second", "False", "target is owned by another ExternalSecret");
+    case.apply(
+        "externalsecrets",
+        "second",
+        json!({"secretStoreRef": store, "data": data, "target": {"name": "shared"}}),
+    );
+    case.ready(
+        "externalsecrets",
+        "second",
+        "False",
+        "target is owned by another ExternalSecret",
+    );
     let secret = case.get("secrets", "shared").unwrap();
     assert_eq!(secret["metadata"]["ownerReferences"][0]["name"], "shared");
 }
@@ -136,7 +221,10 @@ fn credentials_come_from_the_pod_identity_agent() {
     let _turn = FAULTS.lock().unwrap_or_else(PoisonError::into_inner);
     let case = Case::new("secret-identity");
     case.bed.aws.put("identity/db", "v");
-    case.external_secret("db", json!([{"secretKey": "k", "remoteRef": {"key": "identity/db"}}]));
+    case.external_secret(
+        "db",
+        json!([{"secretKey": "k", "remoteRef": {"key": "identity/db"}}]),
+    );
     case.secret_is("db", "k", "v");
     assert!(case.bed.agent.issued() > 0);
     assert!(case.bed.aws.calls("GetSecretValue") > 0);

@@ -13,16 +13,39 @@ fn kustomization(case: &Case, resources: &str) {
 fn what_is_committed_is_applied_and_what_is_removed_is_pruned() {
     let case = Case::new("sync-prune");
     kustomization(&case, "[a.yaml, b.yaml]");
-    case.work.write("app/a.yaml", &config_map("a", "one")).unwrap();
-    case.work.write("app/b.yaml", &config_map("b", "one")).unwrap();
+    case.work
+        .write("app/a.yaml", &config_map("a", "one"))
+        .unwrap();
+    case.work
+        .write("app/b.yaml", &config_map("b", "one"))
+        .unwrap();
     let commit = case.work.push("both", "main").unwrap();
     case.follow("app");
-    case.ready("kustomizations", "app", "True", &format!("Applied revision: main@sha1:{commit}"));
+    case.ready(
+        "kustomizations",
+        "app",
+        "True",
+        &format!("Applied revision: main@sha1:{commit}"),
+    );
     let applied = case.get("configmaps", "a").unwrap();
-    assert_eq!(applied["metadata"]["labels"]["kustomize.toolkit.fluxcd.io/name"], "app");
+    assert_eq!(
+        applied["metadata"]["labels"]["kustomize.toolkit.fluxcd.io/name"],
+        "app"
+    );
     let object = case.get("kustomizations", "app").unwrap();
-    let ids: Vec<_> = object["status"]["inventory"]["entries"].as_array().unwrap().iter().map(|e| e["id"].clone()).collect();
-    assert_eq!(ids, [json!("sync-prune_a__ConfigMap"), json!("sync-prune_b__ConfigMap")]);
+    let ids: Vec<_> = object["status"]["inventory"]["entries"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|e| e["id"].clone())
+        .collect();
+    assert_eq!(
+        ids,
+        [
+            json!("sync-prune_a__ConfigMap"),
+            json!("sync-prune_b__ConfigMap")
+        ]
+    );
 
     kustomization(&case, "[a.yaml]");
     let commit = case.work.push("only a", "main").unwrap();
@@ -35,30 +58,49 @@ fn what_is_committed_is_applied_and_what_is_removed_is_pruned() {
 fn a_hand_edit_is_repaired_and_nothing_is_written_without_need() {
     let case = Case::new("sync-drift");
     kustomization(&case, "[a.yaml]");
-    case.work.write("app/a.yaml", &config_map("a", "wanted")).unwrap();
+    case.work
+        .write("app/a.yaml", &config_map("a", "wanted"))
+        .unwrap();
     case.work.push("a", "main").unwrap();
     case.follow("app");
     case.ready("kustomizations", "app", "True", "Applied revision");
-    case.bed.cluster.patch(&case.path("configmaps", "a"), &json!({"data": {"key": "edited"}})).unwrap();
-    let repaired = case.wait("configmaps", "a", "the repair", |object| object["data"]["key"] == "wanted");
+    case.bed
+        .cluster
+        .patch(
+            &case.path("configmaps", "a"),
+            &json!({"data": {"key": "edited"}}),
+        )
+        .unwrap();
+    let repaired = case.wait("configmaps", "a", "the repair", |object| {
+        object["data"]["key"] == "wanted"
+    });
     // The next reconciles see no difference, so the version stays.
     let version = repaired["metadata"]["resourceVersion"].clone();
     case.work.push("an empty commit", "main").unwrap();
     let head = case.work.git(&["rev-parse", "HEAD"]).unwrap();
     case.ready("kustomizations", "app", "True", &head);
-    assert_eq!(case.get("configmaps", "a").unwrap()["metadata"]["resourceVersion"], version);
+    assert_eq!(
+        case.get("configmaps", "a").unwrap()["metadata"]["resourceVersion"],
+        version
+    );
 }
 
 #[test]
 fn a_forced_push_to_another_history_is_followed() {
     let case = Case::new("sync-force");
     kustomization(&case, "[a.yaml]");
-    case.work.write("app/a.yaml", &config_map("a", "one")).unwrap();
+    case.work
+        .write("app/a.yaml", &config_map("a", "one"))
+        .unwrap();
     case.work.push("first history", "main").unwrap();
     case.follow("app");
     case.ready("kustomizations", "app", "True", "Applied revision");
-    case.work.git(&["checkout", "--quiet", "--orphan", "other"]).unwrap();
-    case.work.write("app/a.yaml", &config_map("a", "two")).unwrap();
+    case.work
+        .git(&["checkout", "--quiet", "--orphan", "other"])
+        .unwrap();
+    case.work
+        .write("app/a.yaml", &config_map("a", "two"))
+        .unwrap();
     let commit = case.work.push("second history", "main").unwrap();
     case.ready("kustomizations", "app", "True", &commit);
     assert_eq!(case.get("configmaps", "a").unwrap()["data"]["key"], "two");
@@ -68,11 +110,16 @@ fn a_forced_push_to_another_history_is_followed() {
 fn deleting_a_kustomization_deletes_what_it_applied() {
     let case = Case::new("sync-delete");
     kustomization(&case, "[a.yaml]");
-    case.work.write("app/a.yaml", &config_map("a", "one")).unwrap();
+    case.work
+        .write("app/a.yaml", &config_map("a", "one"))
+        .unwrap();
     case.work.push("a", "main").unwrap();
     case.follow("app");
     case.ready("kustomizations", "app", "True", "Applied revision");
-    case.bed.cluster.delete(&case.path("kustomizations", "app")).unwrap();
+    case.bed
+        .cluster
+        .delete(&case.path("kustomizations", "app"))
+        .unwrap();
     case.wait_gone("kustomizations", "app");
     case.wait_gone("configmaps", "a");
 }
@@ -81,14 +128,21 @@ fn deleting_a_kustomization_deletes_what_it_applied() {
 fn a_repository_that_does_not_move_is_only_asked_for_its_refs() {
     let case = Case::new("sync-quiet");
     kustomization(&case, "[a.yaml]");
-    case.work.write("app/a.yaml", &config_map("a", "one")).unwrap();
+    case.work
+        .write("app/a.yaml", &config_map("a", "one"))
+        .unwrap();
     case.work.push("a", "main").unwrap();
     // A server of its own, so that only this repository is counted.
     let git = testbed::GitServer::start(&testbed::GitServerOptions::default()).unwrap();
     let work = git.create("quiet").unwrap();
-    work.write("app/kustomization.yaml", "resources: []\n").unwrap();
+    work.write("app/kustomization.yaml", "resources: []\n")
+        .unwrap();
     work.push("nothing", "main").unwrap();
-    case.apply("gitrepositories", "quiet", json!({"url": git.url("quiet"), "interval": "1s", "ref": {"branch": "main"}}));
+    case.apply(
+        "gitrepositories",
+        "quiet",
+        json!({"url": git.url("quiet"), "interval": "1s", "ref": {"branch": "main"}}),
+    );
     case.ready("gitrepositories", "quiet", "True", "stored artifact");
     let (_, fetched) = git.requests();
     testbed::wait_for("some more ls-remotes", crate::bed::PATIENCE, || {
@@ -102,14 +156,23 @@ fn a_repository_that_does_not_move_is_only_asked_for_its_refs() {
 #[test]
 fn https_with_a_private_authority_and_a_password() {
     let case = Case::new("sync-https");
-    let options = testbed::GitServerOptions { tls: true, ..Default::default() }.basic("robot", "canary-git-password");
+    let options = testbed::GitServerOptions {
+        tls: true,
+        ..Default::default()
+    }
+    .basic("robot", "canary-git-password");
     let git = testbed::GitServer::start(&options).unwrap();
     let work = git.create("private").unwrap();
     work.write("kustomization.yaml", "resources: []\n").unwrap();
     let commit = work.push("private", "main").unwrap();
     let spec = json!({"url": git.url("private"), "interval": "1s", "ref": {"branch": "main"}, "secretRef": {"name": "git"}});
     case.apply("gitrepositories", "private", spec);
-    let reason = case.ready("gitrepositories", "private", "False", "Secret `sync-https/git` of `spec.secretRef` does not exist");
+    let reason = case.ready(
+        "gitrepositories",
+        "private",
+        "False",
+        "Secret `sync-https/git` of `spec.secretRef` does not exist",
+    );
     assert_eq!(reason, "AuthenticationFailed");
     let secret = |password: &str| {
         json!({
@@ -117,9 +180,18 @@ fn https_with_a_private_authority_and_a_password() {
             "stringData": {"username": "robot", "password": password, "ca.crt": git.authority().unwrap()},
         })
     };
-    case.bed.cluster.apply(&case.path("secrets", "git"), &secret("wrong")).unwrap();
-    assert_eq!(case.ready("gitrepositories", "private", "False", "(401)"), "GitOperationFailed");
-    case.bed.cluster.apply(&case.path("secrets", "git"), &secret("canary-git-password")).unwrap();
+    case.bed
+        .cluster
+        .apply(&case.path("secrets", "git"), &secret("wrong"))
+        .unwrap();
+    assert_eq!(
+        case.ready("gitrepositories", "private", "False", "(401)"),
+        "GitOperationFailed"
+    );
+    case.bed
+        .cluster
+        .apply(&case.path("secrets", "git"), &secret("canary-git-password"))
+        .unwrap();
     case.ready("gitrepositories", "private", "True", &commit);
     assert!(!case.bed.daemon.log().contains("canary-git-password"));
 }

@@ -193,7 +193,7 @@ fn story(stage: &mut Stage) -> Result<()> {
         say(&format!(
             "{number}. {what} ({:.2} s)",
             since.elapsed().as_secs_f64()
-        ))
+        ));
     };
 
     stage.await_field(

@@ -227,7 +227,7 @@ pub(crate) fn test_secret(args: &TestSecretArgs) -> Result<()> {
     let version = |value: &Value| value["VersionId"].as_str().unwrap_or("unknown").to_owned();
     let old = before
         .as_ref()
-        .and_then(|before| current_version(before))
+        .and_then(current_version)
         .unwrap_or_else(|| "none".to_owned());
     say(&format!(
         "AWS secret {SECRET}: version {old} → {}",

@@ -1,1 +1,1 @@
-//! x
+//! Pure: Go's `text/template`, for the templates of ExternalSecrets.

@@ -42,10 +42,10 @@ pub fn print_into(node: &Node, text: &mut String) -> Result<(), PrintError> {
     };
     match &node.kind {
         NodeKind::Mapping(mapping) if !mapping.is_empty() => {
-            printer.mapping(mapping, 0, Start::Here)?
+            printer.mapping(mapping, 0, Start::Here)?;
         }
         NodeKind::Sequence(sequence) if !sequence.is_empty() => {
-            printer.sequence(sequence, 0, Start::Here)?
+            printer.sequence(sequence, 0, Start::Here)?;
         }
         _ => printer.leaf(node, 0)?,
     }
@@ -406,7 +406,7 @@ impl Shape {
                     shape.space_break |= previous == b' ' && position > 0;
                 }
                 b'#' if position == 0 || matches!(previous, b' ' | b'\t' | b'\n') => {
-                    shape.indicators = true
+                    shape.indicators = true;
                 }
                 b',' | b'[' | b']' | b'{' | b'}' | b'&' | b'*' | b'!' | b'|' | b'>' | b'\''
                 | b'"' | b'%' | b'@' | b'`'

@@ -142,7 +142,7 @@ fn read_document(
     while let Some(event) = parser.next_event() {
         let (event, span) = event.map_err(|error| ReadError::Syntax {
             line: first_line + error.marker().line(),
-            message: error.info().to_owned(),
+            message: error.info().clone(),
         })?;
         if matches!(event, Event::DocumentEnd) {
             break;
@@ -336,9 +336,7 @@ impl<'o> Composer<'o> {
     fn check_size(&mut self, size: Size, line: usize) -> Result<(), ReadError> {
         let limits = self.options.limits;
         // Leaves and aliases add what they bring; a closed collection has been counted by its parts.
-        self.nodes = self
-            .nodes
-            .saturating_add(if size.depth <= 1 { 1 } else { 0 });
+        self.nodes = self.nodes.saturating_add(usize::from(size.depth <= 1));
         if self.nodes > limits.nodes || size.nodes > limits.nodes {
             return Err(ReadError::Limit {
                 line,

@@ -328,7 +328,7 @@ pub(crate) fn generators(
             "SecretGenerator" => Generated::Secret,
             _ => return Err(unknown(&plugin, &["ConfigMapGenerator", "SecretGenerator"]).into()),
         };
-        let args = plugin.decode(|decoder, node| generator_args(decoder, node))?;
+        let args = plugin.decode(generator_args)?;
         let behavior = Behavior::parse(&args.behavior);
         let resource = generate::generate(context.loader, &loaded.directory, generated, &args)?;
         absorb(&mut level.resources, resource, behavior)?;

@@ -213,7 +213,7 @@ impl Merge<'_> {
             used
         };
         let mut out = Output::new(keys, &used);
-        let (dest_index, patch_index) = (Index::of(&dest, keys), Index::of(patch, keys));
+        let (mut dest_index, patch_index) = (Index::of(&dest, keys), Index::of(patch, keys));
         for tuple in &tuples {
             let in_dest = dest_index.find(&dest, tuple, keys);
             let in_patch = patch_index.find(patch, tuple, keys);
@@ -232,7 +232,10 @@ impl Merge<'_> {
                     }
                     out.put(merged);
                 }
-                None => dest.retain(|element| !matches_tuple(element, tuple, keys)),
+                None => {
+                    dest.retain(|element| !matches_tuple(element, tuple, keys));
+                    dest_index = Index::of(&dest, keys);
+                }
             }
         }
         for element in dest {

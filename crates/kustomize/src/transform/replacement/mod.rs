@@ -257,13 +257,12 @@ fn is_target(
     selected
         && select.matches_metadata(resource.node())
         && !rejects.iter().any(|(selector, reject)| {
-            let by_id = !selector.show().is_empty()
+            !selector.show().is_empty()
                 && resource
                     .any_ids()
                     .flat_map(literal)
                     .any(|id| reject.matches_id(&id))
-                && reject.matches_metadata(resource.node());
-            by_id
+                && reject.matches_metadata(resource.node())
         })
 }
 

@@ -39,7 +39,7 @@ impl FieldPathSegments {
                 .iter_mut()
                 .last()
                 .into_iter()
-                .for_each(|part| part.push(character))
+                .for_each(|part| part.push(character));
         };
         while let Some(character) = characters.next() {
             match character {
