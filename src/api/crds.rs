@@ -106,7 +106,7 @@ fn labelled(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
 /// and the API server refuses a definition without it.
 fn with_old_version(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
     let mut old = crd.spec.versions[0].clone();
-    old.name = "v1beta1".to_owned();
+    "v1beta1".clone_into(&mut old.name);
     old.served = false;
     old.storage = false;
     old.deprecated = Some(true);

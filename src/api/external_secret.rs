@@ -1,5 +1,10 @@
 //! Pure: `ExternalSecret` of `external-secrets.io/v1`.
 
+#![expect(
+    clippy::duplicated_attributes,
+    reason = "printer columns of one type repeat it"
+)]
+
 use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;

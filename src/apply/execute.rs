@@ -111,11 +111,14 @@ impl fmt::Display for Change {
     }
 }
 
+/// Group, version and kind, to how it is reached and whether it has namespaces.
+type KnownKinds = BTreeMap<(String, String, String), (ApiResource, bool)>;
+
 /// Applies plans to one cluster. Remembers what kinds the server knows.
 pub(crate) struct Applier {
     client: Client,
     manager: &'static str,
-    kinds: Mutex<BTreeMap<(String, String, String), (ApiResource, bool)>>,
+    kinds: Mutex<KnownKinds>,
 }
 
 impl fmt::Debug for Applier {

@@ -86,7 +86,7 @@ pub(crate) async fn reconcile(
         Outcome::Stalled { .. } => Duration::from_secs(3600),
     };
     announce(&context, &object, &status, &outcome).await;
-    let mut new = next_status(&object, status, &outcome, now);
+    let mut new = next_status(&object, &status, &outcome, now);
     new.last_handled_reconcile_at = requested;
     write(&context, &api, &object, new).await?;
     if let Outcome::Fetched(fetched) = outcome {
@@ -154,7 +154,7 @@ async fn secret_of(
 
 fn next_status(
     object: &GitRepository,
-    old: GitRepositoryStatus,
+    old: &GitRepositoryStatus,
     outcome: &Outcome,
     now: Timestamp,
 ) -> GitRepositoryStatus {

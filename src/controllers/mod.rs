@@ -39,6 +39,10 @@ impl ReconcileError {
 }
 
 /// After an outcome that could not be recorded: soon again, conflicts at once.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "the signature is that of kube's controllers"
+)]
 pub(crate) fn error_policy<K>(
     _object: Arc<K>,
     error: &ReconcileError,

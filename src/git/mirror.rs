@@ -304,7 +304,10 @@ impl Operation<'_> {
             None => {
                 let what = format!(
                     "commit `{id}` on {}",
-                    branch.map_or("any branch".to_owned(), |name| format!("branch `{name}`"))
+                    branch.map_or_else(
+                        || "any branch".to_owned(),
+                        |name| format!("branch `{name}`")
+                    )
                 );
                 Err(FetchError::NoSuchRef {
                     url: self.source.url.clone(),

@@ -65,7 +65,7 @@ pub(crate) fn compose(
 ) -> Result<SecretData, ComposeError> {
     let mut data = SecretData::new();
     for entry in &desired.extracts {
-        data.extend(extract(entry, payload(entry, fetched)?)?);
+        data.extend(extract(entry, &payload(entry, fetched)?)?);
     }
     for (name, entry) in &desired.data {
         let value = payload(entry, fetched)?;
@@ -96,9 +96,9 @@ fn payload(entry: &Entry, fetched: &Fetched) -> Result<SecretValue, ComposeError
     }
 }
 
-fn extract(entry: &Entry, payload: SecretValue) -> Result<SecretData, ComposeError> {
+fn extract(entry: &Entry, payload: &SecretValue) -> Result<SecretData, ComposeError> {
     let (field, key) = (|| entry.field.clone(), || entry.remote.key.clone());
-    let members = property::members(&payload).map_err(|_| ComposeError::NotAnObject {
+    let members = property::members(payload).map_err(|_| ComposeError::NotAnObject {
         field: field(),
         key: key(),
     })?;

@@ -17,7 +17,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(45);
 
 /// The shared parts.
 pub(crate) struct Bed {
-    pub(crate) plane: ControlPlane,
+    _plane: ControlPlane,
     pub(crate) cluster: Cluster,
     pub(crate) aws: Emulator,
     pub(crate) git: GitServer,
@@ -76,7 +76,7 @@ impl Bed {
             &store,
         )?;
         Ok(Self {
-            plane,
+            _plane: plane,
             cluster,
             aws,
             git,

@@ -1,5 +1,12 @@
 //! Against a real API server: one control plane and one daemon for all tests, a namespace and a repository for each.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::needless_pass_by_value,
+    reason = "tests: what fails here fails the test, and manifests are written where they are used"
+)]
+
 mod bad_input;
 mod bed;
 mod hygiene;

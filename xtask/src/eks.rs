@@ -41,12 +41,8 @@ fn aws(args: &[&str]) -> Command {
     let mut command = Command::new(std::env::var_os("AWS").unwrap_or_else(|| "aws".into()));
     command
         .args(args)
-        .args(["--output", "json", "--no-cli-pager"]);
-    // Version 1 of the CLI has no pager and does not know the flag.
-    if std::env::var_os("AWS").is_some() {
-        command = Command::new(std::env::var_os("AWS").unwrap_or_default());
-        command.args(args).args(["--output", "json"]);
-    }
+        .args(["--output", "json"])
+        .env("AWS_PAGER", "");
     command
 }
 

@@ -277,6 +277,14 @@ impl IntoIterator for Sequence {
     }
 }
 
+impl<'a> IntoIterator for &'a mut Sequence {
+    type Item = &'a mut Node;
+    type IntoIter = std::slice::IterMut<'a, Node>;
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter_mut()
+    }
+}
+
 impl<'a> IntoIterator for &'a Sequence {
     type Item = &'a Node;
     type IntoIter = std::slice::Iter<'a, Node>;

@@ -354,9 +354,7 @@ impl StringForm {
             } else {
                 Style::Literal
             }
-        } else if reads_as_other_type(text) {
-            Style::Double
-        } else if shape.special {
+        } else if shape.special || reads_as_other_type(text) {
             Style::Double
         } else if shape.indicators || shape.outer_space {
             Style::Single

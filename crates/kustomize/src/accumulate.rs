@@ -158,7 +158,7 @@ impl Context<'_, '_> {
         name: &str,
         level: &mut Level,
     ) -> Result<(), BuildErrors> {
-        let path = self.loader.directory_entry(&loaded.directory, name)?;
+        let path = Loader::directory_entry(&loaded.directory, name)?;
         let component = self
             .loader
             .open_kind(&loaded.directory, &path, Kind::Component)?;

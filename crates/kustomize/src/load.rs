@@ -152,7 +152,7 @@ impl<'t> Loader<'t> {
         directory: &Directory,
         name: &str,
     ) -> Result<(RepoPath, Arc<[u8]>), BuildError> {
-        let path = self.path_of(directory, name)?;
+        let path = Self::path_of(directory, name)?;
         let shown = self.show(&path);
         let (real, bytes) = match self.tree.resolve(&path)? {
             Some((real, FileEntry::File(bytes))) => (real, bytes),
@@ -180,7 +180,7 @@ impl<'t> Loader<'t> {
     }
 
     /// An absolute path is allowed where it leads to a file that may be read.
-    fn path_of(&self, directory: &Directory, name: &str) -> Result<RepoPath, Problem> {
+    fn path_of(directory: &Directory, name: &str) -> Result<RepoPath, Problem> {
         if name.is_empty() {
             return Err(Problem::NotFound("the file name is empty".to_owned()));
         }
@@ -197,7 +197,10 @@ impl<'t> Loader<'t> {
             "file `{}` does not exist",
             self.show(path)
         )));
-        let (stem, extension) = path.name().rsplit_once('.').unwrap_or((path.name(), ""));
+        let (stem, extension) = path
+            .name()
+            .rsplit_once('.')
+            .unwrap_or_else(|| (path.name(), ""));
         let other = match extension {
             "yaml" => "yml",
             "yml" => "yaml",
@@ -235,10 +238,9 @@ impl<'t> Loader<'t> {
             )));
             return Err(error.hint("copy the base into the repository").into());
         }
-        let path = self.path_of(directory, name)?;
+        let path = Self::path_of(directory, name)?;
         match self.tree.resolve(&path)? {
-            Some((_, FileEntry::Directory)) => self
-                .directory_entry(directory, name)
+            Some((_, FileEntry::Directory)) => Self::directory_entry(directory, name)
                 .map(Entry::Directory)
                 .map_err(Into::into),
             _ => Ok(Entry::Resources(self.resource_file(directory, name)?)),
@@ -247,7 +249,6 @@ impl<'t> Loader<'t> {
 
     /// An entry that must be a directory.
     pub(crate) fn directory_entry(
-        &self,
         directory: &Directory,
         name: &str,
     ) -> Result<RepoPath, BuildError> {
@@ -344,7 +345,7 @@ impl<'t> Loader<'t> {
 
 fn relocate(mut error: BuildError, file: &str) -> BuildError {
     if let Some(place) = &mut error.place {
-        place.file = file.to_owned();
+        file.clone_into(&mut place.file);
     }
     error
 }
@@ -368,9 +369,8 @@ fn is_remote(name: &str) -> bool {
 /// The text of a file, or where it is not UTF-8.
 pub(crate) fn utf8<'b>(bytes: &'b [u8], shown: &str) -> Result<&'b str, BuildError> {
     std::str::from_utf8(bytes).map_err(|error| {
-        let line = bytes[..error.valid_up_to()]
-            .iter()
-            .filter(|&&byte| byte == b'\n')
+        let line = String::from_utf8_lossy(&bytes[..error.valid_up_to()])
+            .matches('\n')
             .count()
             + 1;
         BuildError::from(Problem::Malformed("invalid UTF-8".to_owned())).at(shown, line)

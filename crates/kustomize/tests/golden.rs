@@ -1,6 +1,12 @@
 //! Golden cases: `cases/<feature>/<case>/in/**` builds to `expected.yaml`, or fails where `expected_error.txt` stands.
 //! The answers are the real kustomize's, kept by `cargo xtask oracle --record`.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test: what fails here fails the test"
+)]
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 

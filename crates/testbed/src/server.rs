@@ -57,7 +57,7 @@ async fn accept(
     loop {
         let (stream, _) = listener.accept().await?;
         let (acceptor, router) = (acceptor.clone(), router.clone());
-        tokio::task::spawn(async move {
+        let connection = async move {
             // A client that does not trust us hangs up here, which some tests want.
             let Ok(stream) = acceptor.accept(stream).await else {
                 return;
@@ -67,6 +67,11 @@ async fn accept(
             let _ = hyper::server::conn::http1::Builder::new()
                 .serve_connection(io, service)
                 .await;
-        });
+        };
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "a server of tests; its connections end with it"
+        )]
+        tokio::spawn(connection);
     }
 }

@@ -121,9 +121,9 @@ impl Tools {
     /// The control plane's binary: from Go modules, cached by the content of its sources.
     pub fn control_plane(&self) -> Result<PathBuf> {
         let mut hasher = Sha256::new();
-        [MAIN_GO, GO_MOD, GO_SUM, KUBERNETES]
-            .iter()
-            .for_each(|text| hasher.update(text));
+        for text in [MAIN_GO, GO_MOD, GO_SUM, KUBERNETES] {
+            hasher.update(text);
+        }
         let key: String = hasher
             .finalize()
             .iter()
@@ -197,9 +197,9 @@ impl Tools {
     /// A Python program of ours: `moto_server`, `aws` or `just`.
     pub fn python(&self, program: &str) -> Result<PathBuf> {
         let mut hasher = Sha256::new();
-        PYTHON_PACKAGES
-            .iter()
-            .for_each(|package| hasher.update(package));
+        for package in PYTHON_PACKAGES {
+            hasher.update(package);
+        }
         let key: String = hasher
             .finalize()
             .iter()

@@ -60,12 +60,15 @@ pub(crate) enum StoreError {
     Region(String),
 }
 
+/// By store: the spec it was made for, and the provider.
+type Kept = BTreeMap<String, (SecretStoreSpec, Arc<dyn Provider>)>;
+
 /// A provider for each store, kept while its spec stays the same.
 #[derive(Debug)]
 pub(crate) struct Providers {
     environment: AwsEnvironment,
     metrics: Arc<Metrics>,
-    kept: Mutex<BTreeMap<String, (SecretStoreSpec, Arc<dyn Provider>)>>,
+    kept: Mutex<Kept>,
 }
 
 impl Providers {

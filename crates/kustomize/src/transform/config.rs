@@ -490,11 +490,8 @@ fn transformer(
         "PatchJson6902Transformer" => {
             let patch = plugin.decode(|decoder, node| {
                 let mut patch = Patch::decode(decoder, node, "")?;
-                patch.patch = node
-                    .get("jsonOp")
-                    .and_then(Node::as_text)
-                    .unwrap_or_default()
-                    .to_owned();
+                let operations = node.get("jsonOp").and_then(Node::as_text);
+                patch.patch = operations.map(str::to_owned).unwrap_or_default();
                 Some(patch)
             })?;
             patch::json_entry(context, loaded, resources, &patch)?;

@@ -33,7 +33,7 @@ pub(crate) fn transform(
     {
         let gvk = resource.id().gvk.clone();
         let result = resource.change_body(|node| {
-            if mentions_containers(node, &change) {
+            if mentions_containers(node) {
                 change.containers(node)?;
             }
             for row in rows.matching(&gvk) {
@@ -54,16 +54,14 @@ struct Change<'i> {
     regex: Regex,
 }
 
-/// Looks before anything is copied: most objects have no matching image.
-fn mentions_containers(node: &Node, change: &Change<'_>) -> bool {
+/// Looks before anything is copied: most objects have no containers.
+fn mentions_containers(node: &Node) -> bool {
     match &node.kind {
         NodeKind::Scalar(_) => false,
-        NodeKind::Sequence(elements) => elements
-            .iter()
-            .any(|element| mentions_containers(element, change)),
+        NodeKind::Sequence(elements) => elements.iter().any(mentions_containers),
         NodeKind::Mapping(mapping) => mapping.iter().any(|entry| {
             (is_container_list(&entry.key) && entry.value.as_sequence().is_some())
-                || mentions_containers(&entry.value, change)
+                || mentions_containers(&entry.value)
         }),
     }
 }

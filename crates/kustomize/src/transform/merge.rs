@@ -94,7 +94,7 @@ impl Merge<'_> {
         let Some(mut dest) = dest else {
             let mut taken = Node::from(NodeKind::Mapping(patch.clone()));
             taken.line = line;
-            self.take(&mut taken)?;
+            take(&mut taken)?;
             return Ok(Some(taken));
         };
         let own = at.cloned().or_else(|| self.kind_of(&dest, patch));
@@ -120,40 +120,6 @@ impl Merge<'_> {
                 .and_then(Node::as_text)
         };
         self.schema.kind(text("apiVersion")?, text("kind")?)
-    }
-
-    /// A value that comes with the patch and meets nothing: nulls in its maps are not fields,
-    /// and directives in its lists have done their work.
-    fn take(&self, node: &mut Node) -> Result<(), Problem> {
-        let Some(map) = node.as_mapping_mut() else {
-            return Ok(());
-        };
-        map.retain(|_, value| !value.is_null());
-        let keys: Vec<Text> = map
-            .iter()
-            .filter(|entry| entry.value.as_scalar().is_none())
-            .map(|entry| entry.key.clone())
-            .collect();
-        for key in keys {
-            let Some(value) = map.get(&key) else { continue };
-            match &value.kind {
-                NodeKind::Mapping(inner) => match directive(inner)? {
-                    Some(Directive::Delete) => drop(map.remove(&key)),
-                    Some(_) => {
-                        let mut inner = Node::from(without_directive(inner));
-                        self.take(&mut inner)?;
-                        map.insert(key, inner);
-                    }
-                    None => {
-                        if let Some(value) = map.get_mut(&key) {
-                            self.take(value)?;
-                        }
-                    }
-                },
-                NodeKind::Sequence(_) | NodeKind::Scalar(_) => {}
-            }
-        }
-        Ok(())
     }
 
     fn list(
@@ -243,6 +209,40 @@ impl Merge<'_> {
         }
         Ok(out.elements)
     }
+}
+
+/// A value that comes with the patch and meets nothing: nulls in its maps are not fields,
+/// and directives in its lists have done their work.
+fn take(node: &mut Node) -> Result<(), Problem> {
+    let Some(map) = node.as_mapping_mut() else {
+        return Ok(());
+    };
+    map.retain(|_, value| !value.is_null());
+    let keys: Vec<Text> = map
+        .iter()
+        .filter(|entry| entry.value.as_scalar().is_none())
+        .map(|entry| entry.key.clone())
+        .collect();
+    for key in keys {
+        let Some(value) = map.get(&key) else { continue };
+        match &value.kind {
+            NodeKind::Mapping(inner) => match directive(inner)? {
+                Some(Directive::Delete) => drop(map.remove(&key)),
+                Some(_) => {
+                    let mut inner = Node::from(without_directive(inner));
+                    take(&mut inner)?;
+                    map.insert(key, inner);
+                }
+                None => {
+                    if let Some(value) = map.get_mut(&key) {
+                        take(value)?;
+                    }
+                }
+            },
+            NodeKind::Sequence(_) | NodeKind::Scalar(_) => {}
+        }
+    }
+    Ok(())
 }
 
 /// In an element of a merging list, kyaml takes `$patch: replace` out and merges all the same.

@@ -231,7 +231,7 @@ impl Search<'_> {
             .filter(|candidate| self.role_fits(candidate))
             .filter(|candidate| self.same_namespace(candidate))
             .collect();
-        self.choose(candidates, name, namespace.is_some())
+        self.choose(&candidates, name, namespace.is_some())
     }
 
     fn can_be_meant(&self, candidate: &Resource) -> bool {
@@ -261,7 +261,7 @@ impl Search<'_> {
     // kustomize asks for fitting prefixes and suffixes only when more than one is left (nameref.go).
     fn choose<'c>(
         &self,
-        candidates: Vec<&'c Resource>,
+        candidates: &[&'c Resource],
         name: &str,
         is_map: bool,
     ) -> Result<Option<&'c Resource>, Problem> {
@@ -269,15 +269,12 @@ impl Search<'_> {
             return Ok(candidates.first().copied());
         }
         let referrer = self.referrer.resource;
+        // One list is the ending of the other, or, at first, either is empty.
         let fits = |mine: &[Text], theirs: &[Text], empty_fits: bool| {
-            let both = !mine.is_empty() && !theirs.is_empty();
-            if both || !empty_fits {
-                mine.ends_with(theirs) && both
-                    || theirs.ends_with(mine) && both
-                    || (mine.is_empty() && theirs.is_empty())
-            } else {
-                true
+            if mine.is_empty() || theirs.is_empty() {
+                return empty_fits || (mine.is_empty() && theirs.is_empty());
             }
+            mine.ends_with(theirs) || theirs.ends_with(mine)
         };
         let fitting = |empty_fits: bool, from: &[&'c Resource]| -> Vec<&'c Resource> {
             let all = from.iter().filter(|candidate| {
@@ -286,7 +283,7 @@ impl Search<'_> {
             });
             all.copied().collect()
         };
-        let mut left = fitting(true, &candidates);
+        let mut left = fitting(true, candidates);
         if left.len() > 1 {
             left = fitting(false, &left);
         }

@@ -209,10 +209,6 @@ fn step(
     }
 }
 
-#[expect(
-    clippy::too_many_arguments,
-    reason = "one step of a recursion: the arguments are its whole state"
-)]
 fn elements(
     list: &mut Sequence,
     first: &Segment,

@@ -1,0 +1,13 @@
+# syntax=docker/dockerfile:1
+# A static binary on an image with nothing else in it, as a user that is nobody.
+FROM rust:1.95-alpine AS build
+RUN apk add --no-cache build-base cmake perl linux-headers
+WORKDIR /src
+COPY . .
+RUN cargo build --release --locked --bin overlayd
+
+FROM gcr.io/distroless/static-debian12:nonroot
+COPY --from=build /src/target/release/overlayd /usr/local/bin/overlayd
+USER 65532:65532
+ENTRYPOINT ["/usr/local/bin/overlayd"]
+CMD ["run"]
