@@ -146,13 +146,10 @@ impl Applier {
     /// Applies all stages. Stops at the first stage that fails; earlier ones stay applied.
     pub(crate) async fn apply(&self, plan: &ApplyPlan) -> Result<ChangeSet, ApplyError> {
         let mut changes = ChangeSet::default();
-        let last = plan.stages.len().saturating_sub(1);
-        for (index, stage) in plan.stages.iter().enumerate() {
+        for stage in &plan.stages {
             self.run(stage, Mode::DryRun).await?;
             changes.0.extend(self.run(stage, Mode::Apply).await?);
-            if index < last {
-                self.wait_established(stage).await?;
-            }
+            self.wait_established(stage).await?;
         }
         let skipped = plan
             .skipped
@@ -274,7 +271,7 @@ impl Applier {
             if !matches!(&*reference.kind, "CustomResourceDefinition" | "Namespace") {
                 continue;
             }
-            while !self.is_usable(reference).await {
+            while !self.is_usable(desired).await {
                 if tokio::time::Instant::now() >= deadline {
                     return Err(ApplyError::NotEstablished(reference.to_string()));
                 }
@@ -284,21 +281,44 @@ impl Applier {
         Ok(())
     }
 
-    async fn is_usable(&self, reference: &ObjectRef) -> bool {
-        let Ok(api) = self.api(reference).await else {
-            return false;
-        };
-        let Ok(live) = api.get(&reference.name).await else {
+    async fn is_usable(&self, desired: &Desired) -> bool {
+        let reference = &desired.reference;
+        let Ok(Some(live)) = self.get(reference).await else {
             return false;
         };
         if reference.kind == "Namespace" {
-            return live.data["status"]["phase"] == "Active";
+            return live["status"]["phase"] == "Active";
         }
-        let conditions = live.data["status"]["conditions"].as_array();
-        conditions
+        let conditions = live["status"]["conditions"].as_array();
+        let established = conditions
             .into_iter()
             .flatten()
-            .any(|condition| condition["type"] == "Established" && condition["status"] == "True")
+            .any(|condition| condition["type"] == "Established" && condition["status"] == "True");
+        // A definition is established a moment before its kind is served.
+        established && self.serves(&desired.manifest["spec"]).await
+    }
+
+    /// True if the server knows the kind of every served version of a definition.
+    async fn serves(&self, definition: &Value) -> bool {
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let (group, kind) = (
+            text(&definition["group"]),
+            text(&definition["names"]["kind"]),
+        );
+        let versions = definition["versions"]
+            .as_array()
+            .map_or(&[][..], Vec::as_slice);
+        for version in versions.iter().filter(|version| version["served"] == true) {
+            let api_version = format!("{group}/{}", text(&version["name"]));
+            if self
+                .kind(&ObjectRef::new(&api_version, &kind, "", ""))
+                .await
+                .is_err()
+            {
+                return false;
+            }
+        }
+        true
     }
 
     /// Deletes what left the set, if it is still ours. All are tried; those that failed are named.

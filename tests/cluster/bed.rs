@@ -71,10 +71,13 @@ impl Bed {
             "metadata": {"name": "aws"},
             "spec": {"provider": {"aws": {"service": "SecretsManager", "region": "us-east-1"}}},
         });
-        cluster.apply(
-            "/apis/external-secrets.io/v1/clustersecretstores/aws",
-            &store,
-        )?;
+        // Served a moment after the definition is.
+        wait_for("the store's kind", PATIENCE, || {
+            cluster.apply(
+                "/apis/external-secrets.io/v1/clustersecretstores/aws",
+                &store,
+            )
+        })?;
         Ok(Self {
             _plane: plane,
             cluster,

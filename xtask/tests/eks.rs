@@ -1,7 +1,11 @@
 //! The recipes for people with a cluster, on the test bed: `just external-secrets-deploy` and `-test`, with the
 //! AWS CLI talking to moto and a daemon that plays the pod.
 
-#![expect(clippy::unwrap_used, reason = "a test: what fails here fails the test")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::too_many_lines,
+    reason = "a test: what fails here fails the test, and it is one story"
+)]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
