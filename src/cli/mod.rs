@@ -1,4 +1,4 @@
-//! The command line: [`args`] as typed, one file per command, [`report`] for errors, [`output`] for results.
+//! The command line: `args` as typed, one file per command, `report` for errors, `output` for results.
 
 mod apply;
 mod args;
