@@ -1,7 +1,7 @@
 //! Pure: the YAML of Kubernetes manifests, read and printed as Go's packages do.
 //!
-//! Text becomes a tree of [`Node`]s ([`read`]), which keeps the text and the type of every scalar;
-//! a tree becomes text again ([`print`]) in the one form that `sigs.k8s.io/yaml` prints: sorted
+//! Text becomes a tree of [`Node`]s ([`read()`]), which keeps the text and the type of every scalar;
+//! a tree becomes text again ([`print()`]) in the one form that `sigs.k8s.io/yaml` prints: sorted
 //! keys, two spaces, lists not indented under their key, lines folded at 80.
 //!
 //! ```
