@@ -6,7 +6,7 @@
 //! sync     GitSource ─fetch→ Revision ─snapshot→ FileTree ─build→ Rendered
 //!          Rendered ─plan→ ApplyPlan ─execute→ ChangeSet ⇒ inventory, status
 //! secrets  ExternalSecret ─resolve→ DesiredSecret ─fetch→ Fetched ─compose→ SecretData
-//!          SecretData ─decide→ SecretWrite ─write→ status
+//!          SecretData ─render→ RenderedSecret ─decide→ SecretWrite ─write→ status
 //! ```
 //! ARCHITECTURE.md tells more. The library exists for the program and its tests; it promises nothing to others.
 

@@ -1,7 +1,8 @@
 //! `ExternalSecret`: reads values and writes the Secret.
 //!
 //! ```text
-//! ExternalSecret ─resolve→ DesiredSecret ─fetch→ Fetched ─compose→ SecretData ─decide→ SecretWrite ─write→ status
+//! ExternalSecret ─resolve→ DesiredSecret ─fetch→ Fetched ─compose→ SecretData
+//! SecretData ─render→ RenderedSecret ─decide→ SecretWrite ─write→ status
 //! ```
 
 use std::collections::BTreeMap;
@@ -29,6 +30,7 @@ use crate::secrets::desired::{DesiredSecret, Entry, SpecError, StoreRef, resolve
 use crate::secrets::hash::synced_resource_version;
 use crate::secrets::provider::{Provider, ProviderError};
 use crate::secrets::refresh::{Due, due};
+use crate::secrets::render::{RenderError, render};
 use crate::secrets::write::{Written, write};
 
 /// The finalizer of External Secrets, which we never add but take away.
@@ -48,6 +50,8 @@ enum SyncError {
     #[error(transparent)]
     Compose(#[from] ComposeError),
     #[error(transparent)]
+    Render(#[from] RenderError),
+    #[error(transparent)]
     Decide(#[from] DecideError),
     #[error("{0}")]
     Write(String),
@@ -61,13 +65,13 @@ impl SyncError {
                 "could not get secret data from provider"
             }
             Self::Decide(error) => error.summary(),
-            Self::Write(_) => "could not update secret",
+            Self::Render(_) | Self::Write(_) => "could not update secret",
         }
     }
 
     /// True if trying again soon cannot help.
     fn is_permanent(&self) -> bool {
-        matches!(self, Self::Spec(_) | Self::Decide(_))
+        matches!(self, Self::Spec(_) | Self::Decide(_) | Self::Render(_))
     }
 }
 
@@ -196,7 +200,8 @@ async fn sync(
     let providers = providers(context, &desired, &namespace).await?;
     let fetched = fetch(&desired, &providers).await?;
     let data = compose(&desired, &fetched)?;
-    let decision = decide(&desired, &owner(object), &data, live.as_ref())?;
+    let rendered = render(object.spec.target.template.as_ref(), data)?;
+    let decision = decide(&desired, &owner(object), &rendered, live.as_ref())?;
     let written = write(secrets, &object.name_any(), decision).await;
     written.map_err(|error| SyncError::Write(describe_write(&error)))
 }

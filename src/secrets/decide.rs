@@ -8,6 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference}
 
 use super::desired::DesiredSecret;
 use super::hash::{created_by, data_hash, field_manager};
+use super::render::{Metadata, RenderedSecret};
 use super::{SecretData, SecretValue};
 
 /// Says that a controller of ExternalSecrets manages the Secret.
@@ -93,7 +94,7 @@ pub(crate) fn secret_data(live: &Secret) -> SecretData {
 pub(crate) fn decide(
     desired: &DesiredSecret,
     owner: &SecretOwner,
-    data: &SecretData,
+    rendered: &RenderedSecret,
     live: Option<&Secret>,
 ) -> Result<SecretWrite, DecideError> {
     let Some(live) = live else {
@@ -103,16 +104,21 @@ pub(crate) fn decide(
         };
         secret.metadata.name = Some(desired.target.clone());
         secret.metadata.namespace = Some(owner.namespace.clone());
-        fill(&mut secret, desired, owner, data);
+        fill(&mut secret, desired, owner, rendered);
         return Ok(SecretWrite::Create(Box::new(secret)));
     };
     check_ownership(desired, owner, live)?;
     let mut secret = live.clone();
     // With `immutable` asked for, what a live Secret holds is frozen as it is.
-    let frozen = desired.immutable;
-    let current = secret_data(live);
-    let data = if frozen { &current } else { data };
-    fill(&mut secret, desired, owner, data);
+    if desired.immutable {
+        let frozen = RenderedSecret {
+            data: secret_data(live),
+            ..rendered.clone()
+        };
+        fill(&mut secret, desired, owner, &frozen);
+    } else {
+        fill(&mut secret, desired, owner, rendered);
+    }
     if live.immutable == Some(true) && secret.data != live.data {
         return Err(DecideError::Immutable(desired.target.clone()));
     }
@@ -159,11 +165,25 @@ fn check_ownership(
 
 /// Sets data, labels, annotations and owner. Without a template, all labels and annotations of the
 /// ExternalSecret go along; those of before that are no longer there are taken away.
-fn fill(secret: &mut Secret, desired: &DesiredSecret, owner: &SecretOwner, data: &SecretData) {
+fn fill(
+    secret: &mut Secret,
+    desired: &DesiredSecret,
+    owner: &SecretOwner,
+    rendered: &RenderedSecret,
+) {
+    let own = Metadata {
+        labels: owner.labels.clone(),
+        annotations: owner.annotations.clone(),
+    };
+    let metadata = rendered.metadata.clone().unwrap_or(own);
+    let data = &rendered.data;
+    if rendered.type_.is_some() {
+        secret.type_.clone_from(&rendered.type_);
+    }
     let managed = managed_keys(&secret.metadata, &field_manager(&owner.name));
     let labels = secret.metadata.labels.get_or_insert_default();
     labels.retain(|key, _| !managed.labels.contains(key));
-    labels.extend(owner.labels.clone());
+    labels.extend(metadata.labels);
     labels.insert(MANAGED.to_owned(), "true".to_owned());
     labels.insert(
         CREATED_BY.to_owned(),
@@ -171,7 +191,7 @@ fn fill(secret: &mut Secret, desired: &DesiredSecret, owner: &SecretOwner, data:
     );
     let annotations = secret.metadata.annotations.get_or_insert_default();
     annotations.retain(|key, _| !managed.annotations.contains(key));
-    annotations.extend(owner.annotations.clone());
+    annotations.extend(metadata.annotations);
     annotations.insert(DATA_HASH.to_owned(), data_hash(data));
     let bytes = data
         .iter()
@@ -247,8 +267,12 @@ mod tests {
         }
     }
 
-    fn data(value: &str) -> SecretData {
-        SecretData::from([("k".to_owned(), SecretValue::from(value.as_bytes().to_vec()))])
+    fn data(value: &str) -> RenderedSecret {
+        let value = SecretValue::from(value.as_bytes().to_vec());
+        RenderedSecret {
+            data: SecretData::from([("k".to_owned(), value)]),
+            ..RenderedSecret::default()
+        }
     }
 
     fn created(value: &str) -> Secret {

@@ -43,6 +43,8 @@ impl std::fmt::Display for StoreRef {
 /// Why a spec cannot be synced as it is written. Only a change of the spec can help.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum SpecError {
+    #[error("`target.template.type: {0}` would mint a credential of the cluster, and is refused")]
+    ForbiddenType(String),
     #[error("either `data` or `dataFrom` must be given")]
     Empty,
     #[error("`{0}` names no store, and there is no `secretStoreRef`")]
@@ -149,11 +151,35 @@ fn check_target(spec: &ExternalSecretSpec) -> Result<(), SpecError> {
     if target.manifest.is_some() {
         return unsupported("target.manifest");
     }
-    if target.template.is_some() {
-        return unsupported("target.template");
-    }
+    check_template(spec)?;
     if spec.sync_windows.is_some() {
         return unsupported("syncWindows");
+    }
+    Ok(())
+}
+
+/// The rules hold here, whether or not an admission webhook holds them too.
+fn check_template(spec: &ExternalSecretSpec) -> Result<(), SpecError> {
+    const ACCOUNT_TOKEN: &str = "kubernetes.io/service-account-token";
+    const ACCOUNT_NAME: &str = "kubernetes.io/service-account.name";
+    let Some(template) = &spec.target.template else {
+        return Ok(());
+    };
+    if !template.template_from.is_empty() {
+        return Err(SpecError::Unsupported(
+            "target.template.templateFrom".to_owned(),
+        ));
+    }
+    let metadata = template.metadata.clone().unwrap_or_default();
+    if !metadata.finalizers.is_empty() {
+        return Err(SpecError::Unsupported(
+            "target.template.metadata.finalizers".to_owned(),
+        ));
+    }
+    let type_ = template.type_.as_deref().unwrap_or_default();
+    let mints = type_ == ACCOUNT_TOKEN && metadata.annotations.contains_key(ACCOUNT_NAME);
+    if mints || type_ == "bootstrap.kubernetes.io/token" {
+        return Err(SpecError::ForbiddenType(type_.to_owned()));
     }
     Ok(())
 }
@@ -246,8 +272,8 @@ mod tests {
             "error: `dataFrom[0]` must have exactly one of `extract`, `find` and `sourceRef.generatorRef`",
         );
         check(
-            json!({"secretStoreRef": store, "data": [data("x")], "target": {"template": {"data": {"a": "b"}}}}),
-            "error: `target.template` is not supported yet",
+            json!({"secretStoreRef": store, "data": [data("x")], "target": {"template": {"templateFrom": [{"literal": "a"}]}}}),
+            "error: `target.template.templateFrom` is not supported yet",
         );
         check(
             json!({"secretStoreRef": store, "data": [data("x")], "target": {"creationPolicy": "None", "deletionPolicy": "Delete"}}),

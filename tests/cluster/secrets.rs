@@ -229,3 +229,33 @@ fn credentials_come_from_the_pod_identity_agent() {
     assert!(case.bed.agent.issued() > 0);
     assert!(case.bed.aws.calls("GetSecretValue") > 0);
 }
+
+#[test]
+fn a_template_makes_a_url_of_two_values() {
+    let _turn = FAULTS.lock().unwrap_or_else(PoisonError::into_inner);
+    let case = Case::new("secret-template");
+    case.bed
+        .aws
+        .put("template/db", r#"{"user":"u","pass":"p"}"#);
+    let spec = |url: &str| {
+        json!({
+            "refreshInterval": "1s",
+            "secretStoreRef": {"kind": "ClusterSecretStore", "name": "aws"},
+            "dataFrom": [{"extract": {"key": "template/db"}}],
+            "target": {"template": {"data": {"url": url}, "metadata": {"labels": {"user": "{{ .user }}"}}}},
+        })
+    };
+    case.apply(
+        "externalsecrets",
+        "db",
+        spec("db://{{ .user }}:{{ .pass }}@host"),
+    );
+    case.secret_is("db", "url", "db://u:p@host");
+    let secret = case.get("secrets", "db").unwrap();
+    assert_eq!(secret["metadata"]["labels"]["user"], "u");
+    assert_eq!(secret["data"].as_object().unwrap().len(), 1);
+    case.apply("externalsecrets", "db", spec("{{ .nobody }}"));
+    let message = "`target.template.data.url`: template: url:1: map has no entry for key";
+    case.ready("externalsecrets", "db", "False", message);
+    case.secret_is("db", "url", "db://u:p@host");
+}

@@ -59,13 +59,13 @@ pub(crate) fn parse(tokens: Vec<Token>) -> Result<Vec<Node>, Failure> {
     };
     let (nodes, end) = parser.list()?;
     match end {
-        End::Template => Ok(nodes),
-        End::Else | End::End => failure(parser.line(), "unexpected {{end}} or {{else}}"),
+        Stop::Template => Ok(nodes),
+        Stop::Else | Stop::End => failure(parser.line(), "unexpected {{end}} or {{else}}"),
     }
 }
 
 #[derive(Clone, Copy, PartialEq)]
-enum End {
+enum Stop {
     Template,
     Else,
     End,
@@ -113,21 +113,21 @@ impl Parser {
         }
     }
 
-    fn list(&mut self) -> Result<(Vec<Node>, End), Failure> {
+    fn list(&mut self) -> Result<(Vec<Node>, Stop), Failure> {
         let mut nodes = Vec::new();
         loop {
             match self.next() {
-                None => return Ok((nodes, End::Template)),
+                None => return Ok((nodes, Stop::Template)),
                 Some(Kind::Text(text)) => nodes.push(Node::Text(text)),
                 Some(Kind::Open) => {
                     if self.word_is("end") {
                         self.at += 1;
                         self.expect_close()?;
-                        return Ok((nodes, End::End));
+                        return Ok((nodes, Stop::End));
                     }
                     if self.word_is("else") {
                         self.at += 1;
-                        return Ok((nodes, End::Else));
+                        return Ok((nodes, Stop::Else));
                     }
                     nodes.push(self.action()?);
                 }
@@ -164,9 +164,9 @@ impl Parser {
         self.expect_close()?;
         let (then, end) = self.list()?;
         let otherwise = match end {
-            End::End => Vec::new(),
-            End::Template => return failure(self.line(), "unexpected EOF: an {{end}} is missing"),
-            End::Else => self.otherwise()?,
+            Stop::End => Vec::new(),
+            Stop::Template => return failure(self.line(), "unexpected EOF: an {{end}} is missing"),
+            Stop::Else => self.otherwise()?,
         };
         self.depth -= 1;
         Ok(Branch {
@@ -188,7 +188,7 @@ impl Parser {
         }
         self.expect_close()?;
         match self.list()? {
-            (nodes, End::End) => Ok(nodes),
+            (nodes, Stop::End) => Ok(nodes),
             _ => failure(self.line(), "expected {{end}} after {{else}}"),
         }
     }
@@ -232,7 +232,7 @@ impl Parser {
         loop {
             match self.next() {
                 Some(Kind::Variable(name, fields)) if fields.is_empty() && !name.is_empty() => {
-                    variables.push(name)
+                    variables.push(name);
                 }
                 _ => break,
             }

@@ -10,7 +10,7 @@ pub(crate) enum Value {
     Int(i64),
     Float(f64),
     Text(String),
-    Map(BTreeMap<String, Value>),
+    Map(BTreeMap<String, Self>),
 }
 
 impl Value {
