@@ -38,9 +38,9 @@ crds:
 deny:
     cargo deny --workspace check
 
-# `overlayd build` beside `kustomize build` on our own EKS overlay.
-bench:
-    cargo xtask bench
+# `overlayd build` beside `kustomize build` on generated trees, in one run.
+bench *args:
+    cargo xtask bench {{args}}
 
 # The AWS side for EKS: Pod Identity add-on, role, policy, association. Idempotent; `--dry-run` only says it.
 setup-eks *args:

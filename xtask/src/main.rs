@@ -1,5 +1,6 @@
 //! overlayd's own commands: what a recipe needs beyond one line.
 
+mod bench;
 mod crds;
 mod demo;
 mod eks;
@@ -27,6 +28,8 @@ enum Task {
     Test,
     /// Asks the real kustomize about our own overlays and the golden cases; `--record` keeps its answers.
     Oracle(oracle::OracleArgs),
+    /// Times `overlayd build` beside `kustomize build`.
+    Bench(bench::BenchArgs),
     /// Writes the custom resource definitions into `base/`.
     Crds,
     /// Makes the AWS side for EKS: Pod Identity add-on, role, policy, association.
@@ -40,6 +43,7 @@ fn main() -> ExitCode {
         Task::Demo(args) => demo::demo(&args),
         Task::Test => test::test(),
         Task::Oracle(args) => oracle::oracle(&args),
+        Task::Bench(args) => bench::bench(&args),
         Task::Crds => crds::crds(),
         Task::SetupEks(args) => eks::setup(&args),
         Task::TestSecret(args) => eks::test_secret(&args),

@@ -1,0 +1,42 @@
+//! Any text is read or refused, and what is printed reads back as the same values.
+
+#![expect(clippy::unwrap_used, reason = "a test: what fails here fails the test")]
+
+use goyaml::{Mapping, Node, ReadOptions, Sequence, print, read, to_json};
+use proptest::prelude::*;
+
+fn node() -> impl Strategy<Value = Node> {
+    let leaf = prop_oneof![
+        any::<i64>().prop_map(Node::int),
+        any::<bool>().prop_map(Node::bool),
+        Just(Node::null()),
+        "[ -~\n\téß☃]{0,100}".prop_map(Node::string),
+        "(yes|no|on|0[0-9]{3}|1_0|1e3|~|null|2020-01-01|12:30|- a|a: b|#x|'|\"|\\|)"
+            .prop_map(Node::string),
+    ];
+    leaf.prop_recursive(4, 40, 6, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..6)
+                .prop_map(|nodes| nodes.into_iter().collect::<Sequence>().into()),
+            prop::collection::vec(("[ -~]{0,12}", inner), 0..6)
+                .prop_map(|entries| entries.into_iter().collect::<Mapping>().into()),
+        ]
+    })
+}
+
+proptest! {
+    #[test]
+    fn no_text_makes_the_reader_panic(text in "[-\\[\\]{}:,&*!|>'\"%@`?# \na-c0-9~\t]{0,200}") {
+        let _ = read(&text, &ReadOptions::default());
+    }
+
+    #[test]
+    fn what_is_printed_reads_back(node in node()) {
+        let text = print(&node).unwrap();
+        let documents = read(&text, &ReadOptions::default()).unwrap();
+        // A document that is nothing but an empty scalar is none.
+        let read_back = documents.first().cloned().unwrap_or_else(Node::null);
+        prop_assert_eq!(to_json(&read_back).unwrap(), to_json(&node).unwrap(), "{}", text);
+        prop_assert_eq!(print(&read_back).unwrap(), text);
+    }
+}
