@@ -1,7 +1,5 @@
 //! Any text is read or refused, and what is printed reads back as the same values.
 
-#![expect(clippy::unwrap_used, reason = "a test: what fails here fails the test")]
-
 use goyaml::{Mapping, Node, ReadOptions, Sequence, print, read, to_json};
 use proptest::prelude::*;
 

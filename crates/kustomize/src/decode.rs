@@ -82,7 +82,9 @@ impl<'e> Decoder<'e> {
         if node.is_null() {
             return None;
         }
-        let text = node.as_str().map(str::to_owned);
+        // A plugin's configuration is taken as its text, whatever type that looks like.
+        let lenient = || node.as_text().filter(|_| !self.strict);
+        let text = node.as_str().or_else(lenient).map(str::to_owned);
         if text.is_none() {
             self.wrong_type(node, name, "string");
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_secretsmanager::Client;
 use aws_sdk_secretsmanager::config::ProvideCredentials as _;
-use aws_sdk_secretsmanager::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_secretsmanager::error::{ProvideErrorMetadata, SdkError};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 
@@ -87,7 +87,7 @@ impl SecretsManager {
             .provide_credentials()
             .await
             .map(drop)
-            .map_err(|error| ProviderError::Credentials(DisplayErrorContext(&error).to_string()))
+            .map_err(|error| ProviderError::Credentials(causes(&error)))
     }
 }
 
@@ -145,9 +145,7 @@ fn transport<E>(error: &SdkError<E>) -> String {
     match error {
         SdkError::TimeoutError(_) => "no answer in time".to_owned(),
         SdkError::DispatchFailure(failure) => {
-            let cause = failure
-                .as_connector_error()
-                .map(|error| DisplayErrorContext(error).to_string());
+            let cause = failure.as_connector_error().map(|error| causes(error));
             format!(
                 "the request could not be sent: {}",
                 cause.unwrap_or_default()
@@ -161,4 +159,18 @@ fn transport<E>(error: &SdkError<E>) -> String {
         ),
         _ => "unknown failure".to_owned(),
     }
+}
+
+/// An error and its causes by their own words. The SDK's debug form would add whole answers, dates included.
+fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text
 }

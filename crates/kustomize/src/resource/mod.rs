@@ -21,6 +21,8 @@ pub(crate) struct Resource {
     pub(crate) previous: Vec<PreviousId>,
     pub(crate) prefixes: Vec<Text>,
     pub(crate) suffixes: Vec<Text>,
+    /// The vars that were bound to it where they were declared.
+    pub(crate) vars: Vec<Text>,
     /// Its name wants a hash at the end.
     pub(crate) needs_hash: bool,
     /// Where it was read, for messages.
@@ -86,6 +88,7 @@ impl Resource {
             previous: Vec::new(),
             prefixes: Vec::new(),
             suffixes: Vec::new(),
+            vars: Vec::new(),
             needs_hash: false,
             origin: None,
         })

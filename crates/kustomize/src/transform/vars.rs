@@ -16,7 +16,14 @@ use crate::walk::{Missing, walk_mut};
 /// Adds the vars of a kustomization to its level.
 pub(crate) fn register(loaded: &Loaded, level: &mut Level) -> Result<(), BuildErrors> {
     for var in &loaded.kustomization.vars {
-        find(&level.resources, var)?;
+        // Bound here, where the name is not ambiguous yet: other bases may bring objects of the same name.
+        if let Some(position) = find(&level.resources, var)? {
+            level
+                .resources
+                .get_mut(position)
+                .vars
+                .push(var.name.as_str().into());
+        }
     }
     extend(&mut level.vars, loaded.kustomization.vars.clone())
 }
@@ -37,11 +44,11 @@ pub(crate) fn extend(vars: &mut Vec<Var>, more: Vec<Var>) -> Result<(), BuildErr
     Ok(())
 }
 
-/// The one object that a var names, or none yet.
-fn find<'r>(resources: &'r ResMap, var: &Var) -> Result<Option<&'r Resource>, BuildError> {
+/// The position of the one object that a var names, or none yet.
+fn find(resources: &ResMap, var: &Var) -> Result<Option<usize>, BuildError> {
     let wanted = &var.object;
     let empty_or = |wanted: &str, actual: &str| wanted.is_empty() || wanted == actual;
-    let matches = |resource: &&Resource| {
+    let matches = |resource: &Resource| {
         resource.any_ids().any(|id| {
             *wanted.kind == *id.gvk.kind
                 && empty_or(&wanted.group, &id.gvk.group)
@@ -53,7 +60,11 @@ fn find<'r>(resources: &'r ResMap, var: &Var) -> Result<Option<&'r Resource>, Bu
                 )
         })
     };
-    let found: Vec<&Resource> = resources.iter().filter(matches).collect();
+    let all = resources.iter().enumerate();
+    let found: Vec<usize> = all
+        .filter(|(_, resource)| matches(resource))
+        .map(|(position, _)| position)
+        .collect();
     if found.len() > 1 {
         let message = format!(
             "found {} resId matches for var {} ({})",
@@ -102,8 +113,15 @@ fn value(resources: &ResMap, var: &Var) -> Result<Node, BuildError> {
         );
         BuildError::from(Problem::Transform(message)).field("vars")
     };
-    let resource = find(resources, var)?.ok_or_else(missing)?;
-    let segments = FieldPathSegments::parse(&var.field_path);
+    let bound = resources
+        .iter()
+        .find(|resource| resource.vars.iter().any(|name| **name == *var.name));
+    let resource = match bound {
+        Some(resource) => resource,
+        None => resources.get(find(resources, var)?.ok_or_else(missing)?),
+    };
+    // Vars write an index as `ports[0]`, replacements as `ports.0`.
+    let segments = FieldPathSegments::parse(&var.field_path.replace('[', ".["));
     let node = path::lookup(resource.node(), &segments).ok_or_else(missing)?;
     if node.as_scalar().is_none() || node.is_null() {
         return Err(missing());
