@@ -1,8 +1,8 @@
 //! Pure: Go's `text/template`, for the templates of ExternalSecrets. Narrow for now, and strict: what it does
 //! not know is an error that names it.
 //!
-//! A template is cut into tokens ([`lex`](mod@lex)), read into nodes ([`parse`](mod@parse)) and executed
-//! ([`exec`](mod@exec)) on a map of strings. Actions, comments, trim markers, pipelines, variables, `if`, `else if`,
+//! A template is cut into tokens (`lex`), read into nodes (`parse`) and executed
+//! (`exec`) on a map of strings. Actions, comments, trim markers, pipelines, variables, `if`, `else if`,
 //! `with`, `range`, parentheses and a few functions work.
 //!
 //! ```
