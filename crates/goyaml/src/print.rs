@@ -47,7 +47,8 @@ pub fn print_into(node: &Node, text: &mut String) -> Result<(), PrintError> {
         NodeKind::Sequence(sequence) if !sequence.is_empty() => {
             printer.sequence(sequence, 0, Start::Here)?;
         }
-        _ => printer.leaf(node, 0)?,
+        // libyaml indents a lone block scalar, too.
+        _ => printer.leaf(node, 2)?,
     }
     printer.newline();
     Ok(())

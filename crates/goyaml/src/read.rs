@@ -152,7 +152,7 @@ fn read_document(
     // A document of comments alone is no document; an explicit `null` is one.
     let root = composer.root;
     Ok(root
-        .filter(|node| !matches!(&node.kind, NodeKind::Scalar(scalar) if scalar.text.is_empty())))
+        .filter(|node| !matches!(&node.kind, NodeKind::Scalar(scalar) if scalar.tag == Tag::Null && scalar.text.is_empty())))
 }
 
 fn parser_options(limits: Limits) -> Options {

@@ -3,6 +3,11 @@
 use goyaml::{Mapping, Node, ReadOptions, Sequence, print, read, to_json};
 use proptest::prelude::*;
 
+/// Any key but `<<`, which Go too prints bare and then reads as a merge.
+fn key() -> impl Strategy<Value = String> {
+    "[ -~]{0,12}".prop_filter("a merge key", |key| key != "<<")
+}
+
 fn node() -> impl Strategy<Value = Node> {
     let leaf = prop_oneof![
         any::<i64>().prop_map(Node::int),
@@ -16,7 +21,7 @@ fn node() -> impl Strategy<Value = Node> {
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..6)
                 .prop_map(|nodes| nodes.into_iter().collect::<Sequence>().into()),
-            prop::collection::vec(("[ -~]{0,12}", inner), 0..6)
+            prop::collection::vec((key(), inner), 0..6)
                 .prop_map(|entries| entries.into_iter().collect::<Mapping>().into()),
         ]
     })
