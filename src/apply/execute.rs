@@ -17,6 +17,7 @@ use serde_json::Value;
 
 use super::ObjectRef;
 use super::plan::{ApplyPlan, Desired, Owner, keeps};
+use crate::causes::causes;
 
 /// The name under which the daemon owns fields.
 pub(crate) const FIELD_MANAGER: &str = "overlayd";
@@ -402,18 +403,7 @@ fn no_such_kind(reference: &ObjectRef) -> String {
 pub(crate) fn describe(error: &kube::Error) -> String {
     match error {
         kube::Error::Api(status) => status.message.clone(),
-        other => {
-            let mut text = other.to_string();
-            let mut source = std::error::Error::source(other);
-            while let Some(cause) = source {
-                let cause_text = cause.to_string();
-                if !text.contains(&cause_text) {
-                    text = format!("{text}: {cause_text}");
-                }
-                source = cause.source();
-            }
-            text
-        }
+        other => causes(other),
     }
 }
 

@@ -23,6 +23,7 @@ use rustls::pki_types::pem::PemObject as _;
 use tokio::runtime::Handle;
 
 use super::source::{Authorization, Credentials};
+use crate::causes::causes;
 
 type HttpClient = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
 
@@ -138,7 +139,7 @@ impl Session {
                     .client
                     .request(self.request(method, &url, body.clone())?)
                     .await;
-                let response = response.map_err(|error| describe(&error))?;
+                let response = response.map_err(|error| causes(&error))?;
                 let status = response.status();
                 if !status.is_redirection() || *method != Method::GET {
                     return check(status).map(|()| response.into_body());
@@ -232,20 +233,6 @@ fn check(status: StatusCode) -> Result<(), String> {
     }
 }
 
-/// The causes of a connection error, in one line.
-fn describe(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        source = cause.source();
-    }
-    text
-}
-
 struct Smart {
     session: Session,
 }
@@ -326,7 +313,7 @@ impl Read for Exchange {
                     .frame()
                     .await
                     .transpose()
-                    .map_err(|error| describe(&error))
+                    .map_err(|error| causes(&error))
             });
             match frame.map_err(std::io::Error::other)? {
                 None => return Ok(0),

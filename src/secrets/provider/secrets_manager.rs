@@ -11,6 +11,7 @@ use futures::future::BoxFuture;
 
 use super::{Provider, ProviderError};
 use crate::api::secret_store::Capabilities;
+use crate::causes::causes;
 use crate::metrics::Metrics;
 use crate::secrets::SecretValue;
 
@@ -159,18 +160,4 @@ fn transport<E>(error: &SdkError<E>) -> String {
         ),
         _ => "unknown failure".to_owned(),
     }
-}
-
-/// An error and its causes by their own words. The SDK's debug form would add whole answers, dates included.
-fn causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        source = cause.source();
-    }
-    text
 }
