@@ -87,6 +87,12 @@ impl Background {
 
 impl Drop for Background {
     fn drop(&mut self) {
+        // The end of its input is the gentle way; a shell that watches over a program ends that, too.
+        drop(self.child.stdin.take());
+        let deadline = Instant::now() + Duration::from_millis(300);
+        while Instant::now() < deadline && matches!(self.child.try_wait(), Ok(None)) {
+            std::thread::sleep(Duration::from_millis(10));
+        }
         // Already gone is what we want.
         let _ = self.child.kill();
         let _ = self.child.wait();
