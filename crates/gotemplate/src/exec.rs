@@ -20,6 +20,13 @@ pub(crate) fn execute(nodes: &[Node], data: &BTreeMap<String, String>) -> Result
     Ok(state.output)
 }
 
+/// What a branch does to the dot.
+#[derive(Clone, Copy, PartialEq)]
+enum Dot {
+    Stays,
+    Moves,
+}
+
 struct State {
     /// Declared variables, innermost last. The one without a name is `$`.
     variables: Vec<(String, Value)>,
@@ -37,8 +44,8 @@ impl State {
                         self.print(&value.print(), pipeline.line)?;
                     }
                 }
-                Node::If(branch) => self.scoped(|state| state.branch(branch, dot, None))?,
-                Node::With(branch) => self.scoped(|state| state.branch(branch, dot, Some(())))?,
+                Node::If(branch) => self.scoped(|state| state.branch(branch, dot, Dot::Stays))?,
+                Node::With(branch) => self.scoped(|state| state.branch(branch, dot, Dot::Moves))?,
                 Node::Range(branch) => self.scoped(|state| state.range(branch, dot))?,
             }
         }
@@ -68,15 +75,10 @@ impl State {
     }
 
     /// `with` moves the dot, `if` does not.
-    fn branch(
-        &mut self,
-        branch: &Branch,
-        dot: &Value,
-        moves_dot: Option<()>,
-    ) -> Result<(), Failure> {
+    fn branch(&mut self, branch: &Branch, dot: &Value, dot_moves: Dot) -> Result<(), Failure> {
         let value = self.pipeline(&branch.pipeline, dot)?;
         if value.is_true() {
-            let inner = if moves_dot.is_some() { &value } else { dot };
+            let inner = if dot_moves == Dot::Moves { &value } else { dot };
             return self.list(&branch.then, inner);
         }
         self.list(&branch.otherwise, dot)

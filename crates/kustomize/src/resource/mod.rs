@@ -56,7 +56,6 @@ pub(crate) struct PreviousId {
 impl Resource {
     /// An object, after the checks that every object must pass.
     pub(crate) fn new(node: Node) -> Result<Self, BuildError> {
-        let line = node.line;
         let Some(mapping) = node.as_mapping() else {
             return Err(problem(&node, "missing Resource metadata: not a map"));
         };
@@ -81,7 +80,6 @@ impl Resource {
             ));
         }
         let id = ResId::of(&node);
-        debug_assert!(line == node.line, "reading the id changes nothing");
         Ok(Self {
             node,
             id,
