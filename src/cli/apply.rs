@@ -15,7 +15,7 @@ use crate::controllers::kustomization::desired;
 use crate::schedule::parse_duration;
 
 pub(super) async fn apply(args: ApplyArgs) -> Result<(), Failure> {
-    let what = || format!("cannot apply `{}`", args.directory.display());
+    let what = || format!("cannot apply `{}`", args.directory);
     let timeout = parse_duration(&args.timeout).ok_or_else(|| {
         Failure::new(format!("`--timeout {}` is no duration", args.timeout))
             .because("write it as 90s or 3m", None)
@@ -24,7 +24,12 @@ pub(super) async fn apply(args: ApplyArgs) -> Result<(), Failure> {
         reorder: Reorder::None,
         ..BuildOptions::default()
     };
-    let rendered = build::render(&args.directory, &options)?;
+    // A build may start a runtime of its own to fetch remote bases.
+    let directory = args.directory.clone();
+    let task = tokio::task::spawn_blocking(move || build::render(&directory, &options));
+    let rendered = task
+        .await
+        .unwrap_or_else(|error| Err(Failure::new(error.to_string())))?;
     let client = cluster::connect(&args.cluster).await?;
     // Applied by hand, objects carry no owner; a Kustomization that renders them later takes them over.
     let plan = plan(

@@ -151,11 +151,11 @@ pub(crate) enum LogLevel {
 /// Arguments of `build`.
 #[derive(Debug, clap::Args)]
 pub(super) struct BuildArgs {
-    /// The directory of the kustomization.
-    #[arg(default_value = ".", value_name = "DIR")]
-    pub(super) directory: PathBuf,
-    /// Write the result into a file.
-    #[arg(short, long, value_name = "FILE")]
+    /// The directory of the kustomization, or a git URL of one, such as `https://host/repo.git//dir?ref=v1`.
+    #[arg(default_value = ".", value_name = "DIR|URL")]
+    pub(super) directory: String,
+    /// Write the result into a file; into a file per object if this is a directory.
+    #[arg(short, long, value_name = "PATH")]
     pub(super) output: Option<PathBuf>,
     /// Which files a kustomization may name.
     #[arg(long, value_enum, default_value = "LoadRestrictionsRootOnly")]
@@ -196,9 +196,9 @@ pub(super) enum ReorderArg {
 pub(super) struct ApplyArgs {
     #[command(flatten)]
     pub(super) cluster: ClusterArgs,
-    /// The directory of the kustomization.
-    #[arg(value_name = "DIR")]
-    pub(super) directory: PathBuf,
+    /// The directory of the kustomization, or a git URL of one.
+    #[arg(value_name = "DIR|URL")]
+    pub(super) directory: String,
     /// Wait until Deployments are available, and stores and ExternalSecrets ready.
     #[arg(long)]
     pub(super) wait: bool,

@@ -1,10 +1,17 @@
 //! `overlayd build`: prints what a kustomization builds to.
 
-use kustomize::{BuildOptions, LoadRestriction, Rendered, Reorder};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use kustomize::{
+    BuildOptions, LoadRestriction, Object, Outcome, RemoteDirectory, Rendered,
+    Reorder,
+};
 
 use super::args::{BuildArgs, LoadRestrictor, ReorderArg};
 use super::report::Failure;
 use super::{disk, output};
+use crate::git::{LocalRepositories, Mirrors, Remotes};
 
 pub(super) fn build(args: &BuildArgs) -> Result<(), Failure> {
     if args.enable_helm {
@@ -26,27 +33,98 @@ pub(super) fn build(args: &BuildArgs) -> Result<(), Failure> {
         managed_by_label: args.enable_managedby_label,
         ..BuildOptions::default()
     };
-    let text = render(&args.directory, &options)?.to_yaml();
+    let rendered = render(&args.directory, &options)?;
+    let text = rendered.to_yaml();
     match &args.output {
-        Some(file) => std::fs::write(file, text).map_err(|error| {
-            Failure::new(format!("cannot write `{}`", file.display()))
-                .because(error.to_string(), None)
-        }),
+        Some(path) => write_to(path, &rendered, &text),
         None => Ok(output::write(&text)?),
     }
 }
 
-/// Builds a directory of the disk; warnings go to the person.
-pub(super) fn render(
-    directory: &std::path::Path,
-    options: &BuildOptions,
-) -> Result<Rendered, Failure> {
-    let (tree, path) = disk::open(directory)?;
-    let shown = directory.display().to_string();
-    let rendered = kustomize::build(&tree, &path, options)
-        .map_err(|errors| Failure::build(&shown, &errors))?;
+/// Into one file, or, where a directory is named, a file per object.
+fn write_to(path: &Path, rendered: &Rendered, text: &str) -> Result<(), Failure> {
+    let write = |path: &Path, text: &str| {
+        std::fs::write(path, text).map_err(|error| {
+            Failure::new(format!("cannot write `{}`", path.display()))
+                .because(error.to_string(), None)
+        })
+    };
+    if !path.is_dir() {
+        return write(path, text);
+    }
+    for object in &rendered.objects {
+        let yaml = object.to_yaml();
+        write(&path.join(file_name(object)), &yaml)?;
+    }
+    Ok(())
+}
+
+/// As kustomize names them: `[namespace_]apiversion_kind_name.yaml`, in lower case.
+fn file_name(object: &Object) -> String {
+    let api_version = object.api_version().replace('/', "_");
+    let parts = [
+        object.namespace().unwrap_or_default(),
+        &api_version,
+        object.kind(),
+        object.name(),
+    ];
+    let given: Vec<String> = parts
+        .iter()
+        .filter(|part| !part.is_empty())
+        .map(|part| part.to_lowercase().replace('/', "_"))
+        .collect();
+    format!("{}.yaml", given.join("_"))
+}
+
+/// Builds a directory of the disk, or one that a git URL names; warnings go to the person.
+pub(super) fn render(directory: &str, options: &BuildOptions) -> Result<Rendered, Failure> {
+    let is_there = Path::new(directory).exists();
+    let remote = RemoteDirectory::parse(directory).filter(|_| !is_there);
+    let (tree, path) = match &remote {
+        None => disk::open(Path::new(directory))?,
+        Some(_) => disk::open(Path::new("."))?,
+    };
+    let built = match &remote {
+        Some(remote) => {
+            with_remotes(async |remotes| remotes.build_remote(tree, remote, options).await)?
+        }
+        None => match kustomize::build_or_need(&tree, &path, options) {
+            Ok(Outcome::Done(rendered)) => Ok(rendered),
+            // Without anything remote, no runtime is started.
+            Ok(Outcome::Needs(_)) => {
+                with_remotes(async |remotes| remotes.build(tree, &path, options).await)?
+            }
+            Err(errors) => Err(errors),
+        },
+    };
+    let rendered = built.map_err(|errors| Failure::build(directory, &errors))?;
     for warning in &rendered.warnings {
         output::note(&format!("warning: {warning}"));
     }
     Ok(rendered)
+}
+
+/// Runs something that may fetch. Mirrors are kept in the user's cache folder.
+fn with_remotes<T>(run: impl AsyncFnOnce(&Remotes) -> T) -> Result<T, Failure> {
+    crate::git::initialize();
+    let mirrors = Mirrors::new(cache_directory(), MAX_FETCH_BYTES);
+    let remotes = Remotes::new(Arc::new(mirrors), LocalRepositories::Allowed);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?;
+    Ok(runtime.block_on(run(&remotes)))
+}
+
+/// The most that one fetch may bring.
+const MAX_FETCH_BYTES: usize = 1 << 30;
+
+fn cache_directory() -> PathBuf {
+    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
+    std::env::var_os("XDG_CACHE_HOME")
+        .map(PathBuf::from)
+        .or_else(home)
+        .unwrap_or_else(std::env::temp_dir)
+        .join("overlayd")
+        .join("remotes")
 }

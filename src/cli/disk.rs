@@ -43,8 +43,15 @@ impl Files for Disk {
                 path.display()
             ));
         }
-        let bytes = std::fs::read(&path).map_err(unreadable)?;
-        Ok(Some(FileEntry::File(bytes.into())))
+        Ok(Some(FileEntry::File(None)))
+    }
+
+    fn read(&self, path: &RepoPath) -> Result<Arc<[u8]>, String> {
+        let path = Path::new("/").join(path.as_str());
+        match std::fs::read(&path) {
+            Ok(bytes) => Ok(bytes.into()),
+            Err(error) => Err(format!("cannot read `{}`: {error}", path.display())),
+        }
     }
 }
 

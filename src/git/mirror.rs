@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use git2::{AutotagOption, Direction, FetchOptions, Oid, RemoteCallbacks, Repository};
+use kustomize::RepoPath;
 use tokio::runtime::Handle;
 
 use super::revision::Revision;
@@ -32,6 +33,8 @@ pub(crate) struct Fetched {
     pub(crate) tree: String,
     /// The first line of the commit's message.
     pub(crate) subject: String,
+    /// The submodules that were fetched with it, by their paths.
+    pub(crate) submodules: Vec<(RepoPath, Arc<Fetched>)>,
 }
 
 /// Why a fetch failed.
@@ -127,6 +130,10 @@ impl Mirrors {
     }
 }
 
+fn is_commit_id(text: &str) -> bool {
+    text.len() == 40 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
 enum Failure {
     Error(FetchError),
     Damaged(FetchError),
@@ -183,7 +190,16 @@ impl Operation<'_> {
         if let RefTarget::Commit { id, branch } = &self.source.target {
             return self.fetch_commit(&repository, &mut remote, id, branch.as_deref());
         }
-        let wanted = self.resolve(&refs)?;
+        let wanted = match self.resolve(&refs) {
+            Ok(wanted) => wanted,
+            // A ref of an unknown kind may be a commit.
+            Err(error) => match &self.source.target {
+                RefTarget::Any(id) if is_commit_id(id) => {
+                    return self.fetch_commit(&repository, &mut remote, id, None);
+                }
+                _ => return Err(error.into()),
+            },
+        };
         if repository.find_commit(wanted.commit).is_err() {
             let target = format!(
                 "refs/overlayd/{}",
@@ -230,6 +246,11 @@ impl Operation<'_> {
     }
 
     fn resolve(&self, refs: &[(String, Oid)]) -> Result<Advertised, FetchError> {
+        let find = |wanted: &str| {
+            refs.iter()
+                .find(|(name, _)| name == wanted)
+                .map(|(_, oid)| *oid)
+        };
         let (reference, name, what) = match &self.source.target {
             RefTarget::Branch(branch) => (
                 format!("refs/heads/{branch}"),
@@ -246,14 +267,19 @@ impl Operation<'_> {
                 name.clone(),
                 format!("ref `{name}`"),
             ),
+            RefTarget::Head => ("HEAD".to_owned(), "HEAD".to_owned(), "`HEAD`".to_owned()),
+            RefTarget::Any(name) => {
+                let full = [format!("refs/heads/{name}"), format!("refs/tags/{name}")];
+                let found = full.into_iter().find(|full| find(full).is_some());
+                (
+                    found.unwrap_or_else(|| name.clone()),
+                    name.clone(),
+                    format!("ref `{name}`"),
+                )
+            }
             RefTarget::Commit { id, .. } => {
                 (String::new(), String::new(), format!("commit `{id}`"))
             }
-        };
-        let find = |wanted: &str| {
-            refs.iter()
-                .find(|(name, _)| name == wanted)
-                .map(|(_, oid)| *oid)
         };
         // An annotated tag points to a tag object; `^{}` is its commit.
         let commit = find(&format!("{reference}^{{}}")).or_else(|| find(&reference));
@@ -289,6 +315,16 @@ impl Operation<'_> {
         id: &str,
         branch: Option<&str>,
     ) -> Result<Fetched, Failure> {
+        // Many servers give out a commit by its id; the rest are asked for their branches.
+        let by_id = format!("+{id}:refs/overlayd/commits/{id}");
+        if self.fetch_refs(remote, &[by_id]).is_ok()
+            && branch.is_none()
+            && let Some(oid) = Oid::from_str(id)
+                .ok()
+                .filter(|oid| repository.find_commit(*oid).is_ok())
+        {
+            return self.describe(repository, oid, None);
+        }
         let pattern = branch.unwrap_or("*");
         self.fetch_refs(
             remote,
@@ -366,6 +402,7 @@ impl Operation<'_> {
                 mirror: self.path.to_path_buf(),
                 tree: commit.tree_id().to_string(),
                 subject: subject.chars().take(50).collect(),
+                submodules: Vec::new(),
             })
         };
         describe().map_err(|source| {

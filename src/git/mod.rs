@@ -2,16 +2,20 @@
 //!
 //! [`source`] and [`revision`] are pure. [`mirror`] owns git2 and keeps one bare mirror per address and
 //! credential, into which it fetches only when a ref moved. [`snapshot`] reads trees from the mirror's
-//! object store, without a checkout. [`transport`] carries git's smart HTTP over the one TLS stack.
+//! object store, without a checkout. [`remote`] serves builds whose bases stand in other repositories, and
+//! [`submodules`] what a tree takes from others. [`transport`] carries git's smart HTTP over the one TLS stack.
 
 pub(crate) mod mirror;
+pub(crate) mod remote;
 pub(crate) mod revision;
 pub(crate) mod snapshot;
 pub(crate) mod source;
+mod submodules;
 mod transport;
 
 pub(crate) use mirror::{Fetched, Mirrors};
-pub(crate) use source::GitSource;
+pub(crate) use remote::Remotes;
+pub(crate) use source::{GitSource, LocalRepositories};
 
 /// Registers the HTTP transport with libgit2. Call once, before anything else uses git.
 pub(crate) fn initialize() {

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use git2::{FileMode, ObjectType, Oid, Repository};
-use kustomize::{FileEntry, FileTree, Files, RepoPath};
+use kustomize::{ContentId, FileEntry, FileTree, Files, RepoPath};
 
 use super::mirror::Fetched;
 
@@ -23,8 +23,103 @@ const MAX_FILE_BYTES: usize = 32 << 20;
 /// # Errors
 /// If the mirror lost the commit.
 pub(crate) fn open(fetched: &Fetched) -> Result<FileTree, git2::Error> {
+    Ok(FileTree::repository(files(fetched)?))
+}
+
+/// The files of a fetched commit.
+///
+/// # Errors
+/// If the mirror lost the commit.
+pub(crate) fn files(fetched: &Fetched) -> Result<Arc<dyn Files>, git2::Error> {
+    let own = CommitFiles::open(&fetched.mirror, &fetched.tree)?;
+    if fetched.submodules.is_empty() {
+        return Ok(Arc::new(own));
+    }
+    let submodules = fetched
+        .submodules
+        .iter()
+        .map(|(path, fetched)| Ok((path.clone(), files(fetched)?)));
+    Ok(Arc::new(WithSubmodules {
+        own,
+        submodules: submodules.collect::<Result<_, git2::Error>>()?,
+    }))
+}
+
+/// What a tree says of the submodules in it.
+pub(crate) struct Submodule {
+    pub(crate) path: RepoPath,
+    pub(crate) commit: Oid,
+}
+
+/// The text of `.gitmodules`, and the commits that the tree has at the paths that it names.
+///
+/// # Errors
+/// If the mirror cannot be read.
+pub(crate) fn gitmodules(fetched: &Fetched) -> Result<Option<String>, git2::Error> {
     let files = CommitFiles::open(&fetched.mirror, &fetched.tree)?;
-    Ok(FileTree::repository(Arc::new(files)))
+    let path = RepoPath::root()
+        .join(".gitmodules")
+        .expect("a plain name leads nowhere else");
+    if !matches!(files.entry(&path), Ok(Some(FileEntry::File(_)))) {
+        return Ok(None);
+    }
+    Ok(files
+        .read(&path)
+        .ok()
+        .map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
+}
+
+/// The commit that a tree has at a path, if that is a submodule.
+///
+/// # Errors
+/// If the mirror cannot be read.
+pub(crate) fn submodule_at(
+    fetched: &Fetched,
+    path: &RepoPath,
+) -> Result<Option<Submodule>, git2::Error> {
+    let repository = Repository::open_bare(&fetched.mirror)?;
+    let tree = repository.find_tree(Oid::from_str(&fetched.tree)?)?;
+    let Ok(entry) = tree.get_path(Path::new(path.as_str())) else {
+        return Ok(None);
+    };
+    Ok((entry.kind() == Some(ObjectType::Commit)).then(|| Submodule {
+        path: path.clone(),
+        commit: entry.id(),
+    }))
+}
+
+/// A commit's files with those of its submodules in their places.
+struct WithSubmodules {
+    own: CommitFiles,
+    submodules: Vec<(RepoPath, Arc<dyn Files>)>,
+}
+
+impl WithSubmodules {
+    /// The submodule that a path lies in, and the rest of the path.
+    fn of(&self, path: &RepoPath) -> Option<(&dyn Files, RepoPath)> {
+        self.submodules.iter().find_map(|(root, files)| {
+            let rest = path.below(root)?;
+            let rest = RepoPath::root().join(rest).ok()?;
+            Some((&**files, rest))
+        })
+    }
+}
+
+impl Files for WithSubmodules {
+    fn entry(&self, path: &RepoPath) -> Result<Option<FileEntry>, String> {
+        match self.of(path) {
+            Some((_, rest)) if rest == RepoPath::root() => Ok(Some(FileEntry::Directory)),
+            Some((files, rest)) => files.entry(&rest),
+            None => self.own.entry(path),
+        }
+    }
+
+    fn read(&self, path: &RepoPath) -> Result<Arc<[u8]>, String> {
+        match self.of(path) {
+            Some((files, rest)) => files.read(&rest),
+            None => self.own.read(path),
+        }
+    }
 }
 
 impl CommitFiles {
@@ -40,33 +135,67 @@ impl CommitFiles {
     }
 }
 
+impl CommitFiles {
+    fn unreadable(path: &RepoPath, error: &git2::Error) -> String {
+        format!("cannot read `{path}` from the mirror: {}", error.message())
+    }
+
+    /// The object at a path and its mode, if there is one.
+    fn find(
+        &self,
+        repository: &Repository,
+        path: &RepoPath,
+    ) -> Result<Option<(Oid, Option<ObjectType>, i32)>, git2::Error> {
+        let tree = repository.find_tree(self.tree)?;
+        match tree.get_path(Path::new(path.as_str())) {
+            Ok(entry) => Ok(Some((entry.id(), entry.kind(), entry.filemode()))),
+            Err(error) if error.code() == git2::ErrorCode::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Repository> {
+        self.repository
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl Files for CommitFiles {
     fn entry(&self, path: &RepoPath) -> Result<Option<FileEntry>, String> {
-        let repository = self
-            .repository
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let unreadable = |error: git2::Error| {
-            format!("cannot read `{path}` from the mirror: {}", error.message())
+        let repository = self.lock();
+        let unreadable = |error: git2::Error| Self::unreadable(path, &error);
+        let Some((id, kind, mode)) = self.find(&repository, path).map_err(unreadable)? else {
+            return Ok(None);
         };
-        let tree = repository.find_tree(self.tree).map_err(unreadable)?;
-        let entry = match tree.get_path(Path::new(path.as_str())) {
-            Ok(entry) => entry,
-            Err(error) if error.code() == git2::ErrorCode::NotFound => return Ok(None),
-            Err(error) => return Err(unreadable(error)),
-        };
-        match entry.kind() {
+        match kind {
             Some(ObjectType::Tree) => return Ok(Some(FileEntry::Directory)),
             Some(ObjectType::Blob) => {}
             _ => {
                 return Err(format!(
-                    "`{path}` is a submodule, which is not supported yet"
+                    "`{path}` is a submodule, and submodules are not fetched here"
                 ));
             }
         }
+        if mode == i32::from(FileMode::Link) {
+            let blob = repository.find_blob(id).map_err(unreadable)?;
+            let target = String::from_utf8(blob.content().to_vec())
+                .map_err(|_| format!("link `{path}` is not text"))?;
+            return Ok(Some(FileEntry::Link(target)));
+        }
+        Ok(Some(FileEntry::File(Some(ContentId::new(&id.to_string())))))
+    }
+
+    fn read(&self, path: &RepoPath) -> Result<Arc<[u8]>, String> {
+        let repository = self.lock();
+        let unreadable = |error: git2::Error| Self::unreadable(path, &error);
+        let (id, ..) = self
+            .find(&repository, path)
+            .map_err(unreadable)?
+            .ok_or_else(|| format!("`{path}` is not there"))?;
         let size = repository
             .odb()
-            .and_then(|odb| odb.read_header(entry.id()))
+            .and_then(|odb| odb.read_header(id))
             .map_err(unreadable)?
             .0;
         if size > self.max_file_bytes {
@@ -75,12 +204,7 @@ impl Files for CommitFiles {
                 self.max_file_bytes
             ));
         }
-        let blob = repository.find_blob(entry.id()).map_err(unreadable)?;
-        if entry.filemode() == i32::from(FileMode::Link) {
-            let target = String::from_utf8(blob.content().to_vec())
-                .map_err(|_| format!("link `{path}` is not text"))?;
-            return Ok(Some(FileEntry::Link(target)));
-        }
-        Ok(Some(FileEntry::File(blob.content().into())))
+        let blob = repository.find_blob(id).map_err(unreadable)?;
+        Ok(blob.content().into())
     }
 }

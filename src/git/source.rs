@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use kustomize::RemoteRepository;
 use sha2::{Digest, Sha256};
 
 use crate::api::git_repository::{GitReference, GitRepositorySpec};
@@ -18,6 +19,15 @@ pub(crate) struct GitSource {
     pub(crate) timeout: Duration,
 }
 
+/// Whether repositories on this machine's disk may be named.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LocalRepositories {
+    /// For a person at a desk.
+    Allowed,
+    /// For a daemon that serves others.
+    Refused,
+}
+
 /// Which commit is wanted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum RefTarget {
@@ -27,6 +37,10 @@ pub(crate) enum RefTarget {
     Tag(String),
     /// A full ref name.
     Name(String),
+    /// What the remote's HEAD points to.
+    Head,
+    /// A branch, tag or commit, whichever there is.
+    Any(String),
     /// A commit, found on a branch (any, if none is named).
     Commit {
         /// 40 hex digits.
@@ -107,15 +121,70 @@ impl GitSource {
             text: text.to_owned(),
         })?;
         let credentials = Credentials::new(&url, secret)?;
-        let mut bare = url;
-        // Credentials travel in a header; the address is shown in messages.
-        let cleared = bare.set_username("").and_then(|()| bare.set_password(None));
-        debug_assert!(cleared.is_ok(), "an HTTP URL has a host");
         Ok(Self {
-            url: bare.to_string(),
+            url: bare(url),
             target: RefTarget::new(spec.reference.as_ref())?,
             credentials,
             timeout,
+        })
+    }
+
+    /// Where a build finds a remote base. Credentials may stand in the URL.
+    pub(crate) fn remote(
+        remote: &RemoteRepository,
+        local: LocalRepositories,
+    ) -> Result<Self, SourceError> {
+        let target = remote
+            .reference
+            .clone()
+            .map_or(RefTarget::Head, RefTarget::Any);
+        let refused = |scheme: &str| {
+            SourceError::Url(format!("URLs of scheme `{scheme}` are not supported here; use https"))
+        };
+        let url = url::Url::parse(&remote.url).map_err(|_| refused("ssh"))?;
+        let credentials = match (url.scheme(), local) {
+            ("http" | "https", _) => Credentials::new(&url, None)?,
+            ("file", LocalRepositories::Allowed) => Credentials::default(),
+            (scheme, _) => return Err(refused(scheme)),
+        };
+        Ok(Self {
+            url: bare(url),
+            target,
+            credentials,
+            timeout: remote.timeout,
+        })
+    }
+
+    /// A submodule of a fetched commit. The credentials go along to the same host only.
+    pub(crate) fn submodule(&self, url: &str, commit: &str) -> Result<Self, SourceError> {
+        let invalid = |error| SourceError::Url(format!("the URL of a submodule is invalid: {error}"));
+        let own = url::Url::parse(&self.url).map_err(invalid)?;
+        // A relative URL is one beside this repository, as git resolves it.
+        let url = if url.starts_with("./") || url.starts_with("../") {
+            let mut base = own.clone();
+            base.set_path(&format!("{}/", own.path().trim_end_matches('/')));
+            base.join(url)
+        } else {
+            url::Url::parse(url)
+        };
+        let url = url.map_err(invalid)?;
+        let is_same = url.scheme() == own.scheme() && url.host_str() == own.host_str();
+        if !(matches!(url.scheme(), "http" | "https") || (url.scheme() == "file" && is_same)) {
+            let message = format!("a submodule's URL of scheme `{}` is not supported", url.scheme());
+            return Err(SourceError::Url(message));
+        }
+        Ok(Self {
+            url: bare(url),
+            target: RefTarget::Commit {
+                id: commit.to_owned(),
+                branch: None,
+            },
+            credentials: if is_same {
+                self.credentials.clone()
+            } else {
+                Credentials::default()
+            },
+            timeout: self.timeout,
         })
     }
 
@@ -131,6 +200,14 @@ impl GitSource {
             .map(|byte| format!("{byte:02x}"))
             .collect()
     }
+}
+
+/// The address without credentials, which travel in a header: it is shown in messages.
+fn bare(mut url: url::Url) -> String {
+    // Only a URL without a host refuses, and such a one has no credentials either.
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    url.to_string()
 }
 
 fn refuse_unsupported(spec: &GitRepositorySpec) -> Result<(), SourceError> {

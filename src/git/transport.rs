@@ -6,7 +6,7 @@
 
 use std::cell::RefCell;
 use std::io::{Read, Write};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -179,6 +179,41 @@ impl Session {
             .body(Full::new(body))
             .map_err(|error| error.to_string())
     }
+}
+
+/// The most that a file named by its URL may have.
+const MAX_FILE_BYTES: usize = 32 << 20;
+/// How long it may take.
+const FILE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Gets a file over HTTP. Follows redirects to other hosts, since no credentials go along.
+pub(super) fn get_file(url: &str, runtime: Handle) -> Result<Vec<u8>, String> {
+    let deadline = Instant::now() + FILE_TIMEOUT;
+    let session = Session::new(&Credentials::default(), deadline, runtime)?;
+    session.within_deadline(async {
+        let mut url = url::Url::parse(url).map_err(|error| error.to_string())?;
+        for _ in 0..=MAX_REDIRECTS {
+            let request = session.request(&Method::GET, url.as_str(), Bytes::new())?;
+            let response = session.client.request(request).await;
+            let response = response.map_err(|error| causes(&error))?;
+            let status = response.status();
+            if status.is_redirection() {
+                let location = response.headers().get(header::LOCATION);
+                let location = location.and_then(|value| value.to_str().ok());
+                url = url
+                    .join(location.unwrap_or_default())
+                    .map_err(|_| "the server redirects to an invalid address".to_owned())?;
+                continue;
+            }
+            if !status.is_success() {
+                return Err(format!("HTTP Error: status code {status}"));
+            }
+            let body = http_body_util::Limited::new(response.into_body(), MAX_FILE_BYTES);
+            let body = body.collect().await.map_err(|error| error.to_string())?;
+            return Ok(body.to_bytes().to_vec());
+        }
+        Err("too many redirects".to_owned())
+    })
 }
 
 fn authorization(authorization: &Authorization) -> Result<Option<header::HeaderValue>, String> {

@@ -100,6 +100,14 @@ pub enum PrintError {
         /// The line the scalar was read from; 0 for a made one.
         line: u32,
     },
+    /// JSON knows no keys but strings.
+    #[error("line {line}: key `{key}` is not a string")]
+    Key {
+        /// The line of the key's value.
+        line: u32,
+        /// The key's text.
+        key: String,
+    },
     /// A `!!binary` scalar is not base64.
     #[error("line {line}: `!!binary` value is not base64")]
     Binary {

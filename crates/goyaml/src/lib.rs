@@ -28,6 +28,6 @@ pub use json::{from_json, to_json};
 pub use natural::natural_order;
 pub use node::{Entry, Mapping, Node, NodeKind, Scalar, Sequence, Text};
 pub use number::format_float;
-pub use print::{print, print_all, print_into};
-pub use read::{Booleans, DuplicateKeys, Keys, Limits, ReadOptions, read, split_documents};
+pub use print::{check, print, print_all, print_into};
+pub use read::{Booleans, DuplicateKeys, Keys, Limits, NOT_A_STRING, ReadOptions, read, split_documents};
 pub use scalar::{Meaning, Tag, resolve};

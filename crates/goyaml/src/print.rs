@@ -7,6 +7,7 @@ use crate::error::PrintError;
 use crate::natural::sort_natural;
 use crate::node::{Entry, Mapping, Node, NodeKind, Scalar, Sequence};
 use crate::number::{format_float, parse_number};
+use crate::read::NOT_A_STRING;
 use crate::scalar::{Meaning, Tag, is_yaml11_word, resolve};
 use crate::timestamp::parse_timestamp;
 
@@ -20,6 +21,44 @@ pub fn print(node: &Node) -> Result<String, PrintError> {
     let mut text = String::new();
     print_into(node, &mut text)?;
     Ok(text)
+}
+
+/// Says whether a document can be printed, without printing it.
+///
+/// # Errors
+/// The first value that cannot be: a control character, a number that is none, text that is not base64.
+pub fn check(node: &Node) -> Result<(), PrintError> {
+    match &node.kind {
+        NodeKind::Mapping(mapping) => mapping.iter().try_for_each(|entry| {
+            if let Some(key) = entry.key.strip_prefix(NOT_A_STRING) {
+                return Err(PrintError::Key {
+                    line: entry.value.line,
+                    key: key.to_owned(),
+                });
+            }
+            check_text(&entry.key, entry.value.line)?;
+            check(&entry.value)
+        }),
+        NodeKind::Sequence(sequence) => sequence.iter().try_for_each(check),
+        NodeKind::Scalar(scalar) if scalar.tag == Tag::Str => check_text(&scalar.text, node.line),
+        NodeKind::Scalar(scalar) => {
+            let mut discarded = String::new();
+            let mut printer = Printer {
+                out: &mut discarded,
+                column: 0,
+            };
+            printer.scalar(scalar, node.line, 0)
+        }
+    }
+}
+
+/// Text without control characters prints.
+fn check_text(text: &str, line: u32) -> Result<(), PrintError> {
+    let plain = text.bytes().all(|byte| (0x20..0x7f).contains(&byte));
+    if plain {
+        return Ok(());
+    }
+    StringForm::of(text, line).map(drop)
 }
 
 /// Prints documents, with `---` lines between them.

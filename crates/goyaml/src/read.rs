@@ -53,7 +53,13 @@ pub enum Keys {
     StringsOnly,
     /// Its text is the key.
     AsText,
+    /// Its text is the key, after [`NOT_A_STRING`]: who merges the map into another may find it there as a string;
+    /// printing it is an error.
+    Marked,
 }
+
+/// The first character of a key that is no string, where [`Keys::Marked`] asks for it.
+pub const NOT_A_STRING: char = '\0';
 
 /// How much is too much, so that a small text cannot become a large tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -229,6 +235,9 @@ impl<'o> Composer<'o> {
         match event {
             Event::Scalar(text, style, anchor, tag) => {
                 let tag = tag.as_deref().map(|tag| (tag.handle(), tag.suffix()));
+                // The parser says `~` where nothing stands.
+                let is_nothing = style == ScalarStyle::Plain && span.start == span.end;
+                let text = if is_nothing { Cow::Borrowed("") } else { text };
                 let scalar = self.scalar(text, style, tag);
                 let is_merge = style == ScalarStyle::Plain && &*scalar.text == "<<";
                 let node = Node {
@@ -402,6 +411,7 @@ fn key_text(node: &Node, line: usize, options: &ReadOptions) -> Result<Text, Rea
     match scalar.tag {
         Tag::Str | Tag::Binary => Ok(scalar.text.clone()),
         _ if options.keys == Keys::AsText => Ok(scalar.text.clone()),
+        _ if options.keys == Keys::Marked => Ok(format!("{NOT_A_STRING}{}", scalar.text).into()),
         _ => Err(ReadError::KeyType {
             line,
             key: scalar.text.to_string(),

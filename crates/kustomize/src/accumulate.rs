@@ -7,19 +7,17 @@
 
 use std::sync::Arc;
 
-use goyaml::Node;
-
 use crate::error::{BuildError, BuildErrors, Errors, Problem};
 use crate::generate;
-use crate::kustomization::{Kind, OpenApi, SortOptions, Var};
+use crate::kustomization::{Kind, SortOptions, Var};
 use crate::load::{Entry, Loaded, Loader};
-use crate::resource::{ResMap, Resource};
-use crate::schema::{FieldTables, MergeSchema, builtin_tables};
+use crate::resource::{ConfiguredBy, Origin, ResMap, Resource};
+use crate::schema::{FieldTables, MergeSchema, builtin_tables, is_known_kind};
 use crate::transform;
 use crate::tree::RepoPath;
 
 /// What is known at one level: its resources, the field tables in force, and the vars so far.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(crate) struct Level {
     pub(crate) resources: ResMap,
     pub(crate) tables: Arc<FieldTables>,
@@ -30,7 +28,28 @@ pub(crate) struct Level {
 pub(crate) struct Accumulated {
     pub(crate) level: Level,
     pub(crate) sort: Option<SortOptions>,
-    pub(crate) build_metadata: Vec<String>,
+    pub(crate) metadata: BuildMetadata,
+    /// The directory of the root, to which origins are relative.
+    pub(crate) root: RepoPath,
+}
+
+/// What the root's `buildMetadata` asks for. Unknown words ask for nothing.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct BuildMetadata {
+    pub(crate) managed_by: bool,
+    pub(crate) origins: bool,
+    pub(crate) transformations: bool,
+}
+
+impl BuildMetadata {
+    fn of(words: &[String]) -> Self {
+        let has = |wanted: &str| words.iter().any(|word| word == wanted);
+        Self {
+            managed_by: has("managedByLabel"),
+            origins: has("originAnnotations"),
+            transformations: has("transformerAnnotations"),
+        }
+    }
 }
 
 /// Accumulates the kustomization at the root of the build.
@@ -40,14 +59,20 @@ pub(crate) fn root(
 ) -> Result<Accumulated, BuildErrors> {
     let loaded = loader.open(directory, &[])?;
     let sort = loaded.kustomization.sort.clone();
-    let build_metadata = loaded.kustomization.build_metadata.clone();
-    let schema = openapi_schema(loader, &loaded, loaded.kustomization.openapi.as_ref())?;
-    let mut context = Context { loader, schema };
+    let metadata = BuildMetadata::of(&loaded.kustomization.build_metadata);
+    let schema = openapi_schema(loader, &loaded, None)?;
+    let mut context = Context {
+        loader,
+        schema,
+        metadata,
+        built_in_schema_used: false,
+    };
     let level = context.kustomization(&loaded, Level::default())?;
     Ok(Accumulated {
         level,
         sort,
-        build_metadata,
+        metadata,
+        root: loaded.directory.path,
     })
 }
 
@@ -56,6 +81,10 @@ pub(crate) struct Context<'c, 't> {
     pub(crate) loader: &'c mut Loader<'t>,
     /// A schema that replaces the built-in one.
     pub(crate) schema: Option<MergeSchema>,
+    pub(crate) metadata: BuildMetadata,
+    /// kustomize reads its built-in schema at the first object of a kind whose scope it does not know by heart.
+    /// A custom schema that a base brings after that adds to it; one that comes before replaces it (openapi.go).
+    built_in_schema_used: bool,
 }
 
 impl Context<'_, '_> {
@@ -80,10 +109,11 @@ impl Context<'_, '_> {
 
     fn steps(&mut self, loaded: &Loaded, mut level: Level) -> Result<Level, BuildErrors> {
         refuse_unsupported(loaded)?;
-        let mut tables = builtin_tables().clone();
-        tables.merge(&level.tables)?;
-        level.tables = Arc::new(tables);
         self.resources(loaded, &mut level)?;
+        // What is not fetched yet would only cause errors that mean nothing.
+        if !self.loader.needs.is_empty() {
+            return Err(Problem::NotFound("a remote resource is not fetched".to_owned()).into());
+        }
         self.tables(loaded, &mut level)?;
         generate::run(self, loaded, &mut level)?;
         self.components(loaded, &mut level)?;
@@ -112,8 +142,14 @@ impl Context<'_, '_> {
         level: &mut Level,
     ) -> Result<(), BuildErrors> {
         match self.loader.resource_entry(&loaded.directory, name)? {
-            Entry::Resources(resources) => level.resources.append_all(resources)?,
-            Entry::Directory(path) => {
+            None => {}
+            Some(Entry::Resources(resources)) => {
+                self.built_in_schema_used |= resources
+                    .iter()
+                    .any(|resource| !is_known_kind(&resource.id().gvk));
+                level.resources.append_all(resources)?;
+            }
+            Some(Entry::Directory(path)) => {
                 let base = self
                     .loader
                     .open_kind(&loaded.directory, &path, Kind::Kustomization)?;
@@ -125,22 +161,36 @@ impl Context<'_, '_> {
         Ok(())
     }
 
+    /// Says of every object that a transformer ran, where the root asks for it.
+    pub(crate) fn ran(&self, level: &mut Level, by: impl FnOnce() -> Origin) {
+        if self.metadata.transformations {
+            let by = Arc::new(by());
+            for resource in level.resources.iter_mut() {
+                resource.transformations.push(by.clone());
+            }
+        }
+    }
+
+    /// Says the same of a transformer that a field of a kustomization stands for.
+    pub(crate) fn ran_builtin(&self, loaded: &Loaded, level: &mut Level, kind: &str) {
+        self.ran(level, || Origin {
+            file: self.loader.show(&loaded.file),
+            path: loaded.file.clone(),
+            configured_by: Some(ConfiguredBy::builtin(kind)),
+        });
+    }
+
     /// The output of a kustomization that holds configurations of plugins.
     pub(crate) fn configuration_directory(
         &mut self,
         loaded: &Loaded,
         path: &RepoPath,
-    ) -> Result<Vec<Node>, BuildErrors> {
+    ) -> Result<Vec<Resource>, BuildErrors> {
         let nested = self
             .loader
             .open_kind(&loaded.directory, path, Kind::Kustomization)?;
         let level = self.kustomization(&nested, Level::default())?;
-        Ok(level
-            .resources
-            .into_inner()
-            .into_iter()
-            .map(Resource::into_node)
-            .collect())
+        Ok(level.resources.into_inner())
     }
 
     fn components(&mut self, loaded: &Loaded, level: &mut Level) -> Result<(), BuildErrors> {
@@ -158,7 +208,9 @@ impl Context<'_, '_> {
         name: &str,
         level: &mut Level,
     ) -> Result<(), BuildErrors> {
-        let path = Loader::directory_entry(&loaded.directory, name)?;
+        let Some(path) = self.loader.directory_entry(&loaded.directory, name)? else {
+            return Ok(());
+        };
         let component = self
             .loader
             .open_kind(&loaded.directory, &path, Kind::Component)?;
@@ -179,17 +231,31 @@ impl Context<'_, '_> {
     /// The first schema found counts where the root has none.
     fn nested_openapi(&mut self, loaded: &Loaded) -> Result<(), BuildErrors> {
         if self.schema.is_none() {
-            self.schema =
-                openapi_schema(self.loader, loaded, loaded.kustomization.openapi.as_ref())?;
+            let built_in = self.built_in_schema_used.then(MergeSchema::builtin);
+            self.schema = openapi_schema(self.loader, loaded, built_in)?;
         }
         Ok(())
+    }
+}
+
+impl Default for Level {
+    fn default() -> Self {
+        Self {
+            resources: ResMap::default(),
+            tables: builtin_tables().clone(),
+            vars: Vec::new(),
+        }
     }
 }
 
 impl Level {
     fn absorb(&mut self, base: Self) -> Result<(), BuildErrors> {
         self.resources.append_all(base.resources.into_inner())?;
-        Arc::make_mut(&mut self.tables).merge(&base.tables)?;
+        // Most bases have the tables that everything begins with.
+        if !Arc::ptr_eq(&self.tables, &base.tables) && !Arc::ptr_eq(builtin_tables(), &base.tables)
+        {
+            Arc::make_mut(&mut self.tables).merge(&base.tables)?;
+        }
         transform::vars::extend(&mut self.vars, base.vars)?;
         Ok(())
     }
@@ -210,9 +276,9 @@ fn refuse_unsupported(loaded: &Loaded) -> Result<(), BuildError> {
 fn openapi_schema(
     loader: &Loader<'_>,
     loaded: &Loaded,
-    openapi: Option<&OpenApi>,
+    built_in: Option<&MergeSchema>,
 ) -> Result<Option<MergeSchema>, BuildErrors> {
-    let Some(openapi) = openapi else {
+    let Some(openapi) = &loaded.kustomization.openapi else {
         return Ok(None);
     };
     let fail = |message: &str| {
@@ -224,7 +290,13 @@ fn openapi_schema(
         ("", "") => Ok(None),
         ("", "v1.21.2" | "v1212") => Ok(None),
         ("", _) => fail("the specified OpenAPI version is not built in; only v1.21.2 is"),
-        (path, "") => transform::config::openapi(loader, loaded, path).map(Some),
+        (path, "") => {
+            let mut schema = transform::config::openapi(loader, loaded, path, built_in)?;
+            if let Some(built_in) = built_in {
+                schema.add(built_in);
+            }
+            Ok(Some(schema))
+        }
         _ => fail("`openapi` cannot have both `path` and `version`"),
     }
 }

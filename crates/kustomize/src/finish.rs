@@ -2,12 +2,13 @@
 
 use goyaml::{Node, NodeKind, Tag};
 
-use crate::accumulate::Accumulated;
+use crate::accumulate::{Accumulated, BuildMetadata};
 use crate::error::{BuildError, BuildErrors, Errors, Problem};
 use crate::generate::hash;
 use crate::kustomization::SortOptions;
-use crate::resource::{ResMap, Resource, effective_namespace};
+use crate::resource::{Origin, ResMap, Resource};
 use crate::transform;
+use crate::tree::{FileTree, RepoPath};
 use crate::{BuildOptions, Object, Reorder};
 
 /// Annotations of the engine's Go ancestor that never reach the output.
@@ -74,11 +75,13 @@ const ORDER_LAST: [&str; 2] = [
 pub(crate) fn finish(
     accumulated: Accumulated,
     options: &BuildOptions,
+    tree: &FileTree,
 ) -> Result<Vec<Object>, BuildErrors> {
     let Accumulated {
         level,
         sort,
-        build_metadata,
+        metadata,
+        root,
     } = accumulated;
     let mut resources = level.resources;
     hash::append_suffixes(&mut resources)?;
@@ -86,25 +89,18 @@ pub(crate) fn finish(
     transform::vars::substitute(&mut resources, &level.vars, &level.tables)?;
     resources.retain(|resource| !is_local(resource));
     let mut resources = sorted(resources, sort.as_ref(), options.reorder)?;
-    if options.managed_by_label || build_metadata.iter().any(|word| word == "managedByLabel") {
+    if options.managed_by_label || metadata.managed_by {
         transform::managed_by(&mut resources)?;
     }
-    let with_origin = build_metadata
-        .iter()
-        .any(|word| word == "originAnnotations");
-    if build_metadata
-        .iter()
-        .any(|word| word == "transformerAnnotations")
-    {
-        let problem = Problem::Unsupported(
-            "`buildMetadata: [transformerAnnotations]` is not supported".to_owned(),
-        );
-        return Err(BuildError::from(problem).field("buildMetadata").into());
-    }
+    let provenance = Provenance {
+        metadata,
+        root,
+        tree,
+    };
     let mut errors = Errors::default();
     let mut objects = Vec::with_capacity(resources.len());
     for resource in resources.into_inner() {
-        objects.extend(errors.take(object(resource, with_origin)));
+        objects.extend(errors.take(object(resource, &provenance)));
     }
     errors.finish()?;
     Ok(objects)
@@ -119,19 +115,15 @@ fn is_local(resource: &Resource) -> bool {
         .is_some_and(|scalar| &*scalar.text != "false")
 }
 
-fn object(mut resource: Resource, with_origin: bool) -> Result<Object, BuildError> {
+fn object(mut resource: Resource, provenance: &Provenance<'_>) -> Result<Object, BuildError> {
     let origin = resource.origin.clone();
     let line = resource.node().line as usize;
     resource.change_body(clean_annotations);
-    if with_origin && let Some(origin) = &origin {
-        let text = origin_text(origin);
-        resource.change_body(|node| annotate(node, "config.kubernetes.io/origin", &text));
-    }
+    provenance.annotate(&mut resource);
     let source = origin.map(|origin| origin.file.clone());
     let node = resource.into_node();
     // Checked here once, so that later steps cannot fail on it.
-    let mut discarded = String::new();
-    goyaml::print_into(&node, &mut discarded).map_err(|error| {
+    goyaml::check(&node).map_err(|error| {
         let error = BuildError::from(Problem::Malformed(error.to_string()));
         source
             .iter()
@@ -140,13 +132,59 @@ fn object(mut resource: Resource, with_origin: bool) -> Result<Object, BuildErro
     Ok(Object { node, source })
 }
 
-fn origin_text(origin: &crate::resource::Origin) -> String {
-    match &origin.configured_by {
-        None => format!("path: {}\n", origin.file),
-        Some(by) => format!(
-            "configuredIn: {}\nconfiguredBy:\n  apiVersion: {}\n  kind: {}\n",
-            origin.file, by.api_version, by.kind
-        ),
+/// Says in annotations where objects come from, if the root asks for it.
+struct Provenance<'p> {
+    metadata: BuildMetadata,
+    /// Paths are relative to the directory that is built.
+    root: RepoPath,
+    tree: &'p FileTree,
+}
+
+impl Provenance<'_> {
+    fn annotate(&self, resource: &mut Resource) {
+        if self.metadata.origins
+            && let Some(origin) = resource.origin.clone()
+        {
+            let text = self.lines(&origin).join("\n") + "\n";
+            resource.change_body(|node| annotate(node, "config.kubernetes.io/origin", &text));
+        }
+        if self.metadata.transformations && !resource.transformations.is_empty() {
+            let items = resource.transformations.iter();
+            let items: Vec<String> = items
+                .map(|by| format!("- {}\n", self.lines(by).join("\n  ")))
+                .collect();
+            let text = items.concat();
+            resource.change_body(|node| {
+                annotate(node, "alpha.config.kubernetes.io/transformations", &text);
+            });
+        }
+    }
+
+    fn lines(&self, origin: &Origin) -> Vec<String> {
+        let mut lines = Vec::new();
+        let path = self.tree.relative(&origin.path, &self.root);
+        let key = if origin.configured_by.is_some() {
+            "configuredIn"
+        } else {
+            "path"
+        };
+        lines.push(format!("{key}: {path}"));
+        if let Some((repository, reference)) = self.tree.remote_of(&origin.path) {
+            lines.push(format!("repo: {repository}"));
+            lines.extend(reference.map(|reference| format!("ref: {reference}")));
+        }
+        if let Some(by) = &origin.configured_by {
+            lines.push("configuredBy:".to_owned());
+            let fields = [
+                ("apiVersion", &by.api_version),
+                ("kind", &by.kind),
+                ("name", &by.name),
+                ("namespace", &by.namespace),
+            ];
+            let given = fields.iter().filter(|(_, value)| !value.is_empty());
+            lines.extend(given.map(|(name, value)| format!("  {name}: {value}")));
+        }
+        lines
     }
 }
 
@@ -273,9 +311,5 @@ fn sorted(
 fn compare<'k>(key: &'k (i64, String, String), resource: &Resource) -> (i64, u8, &'k str, &'k str) {
     let id = resource.id();
     let core_namespace = &*id.gvk.kind == "Namespace" && id.gvk.group.is_empty();
-    debug_assert!(
-        !effective_namespace(id).is_empty(),
-        "every id has an effective namespace"
-    );
     (key.0, u8::from(!core_namespace), &key.1, &key.2)
 }

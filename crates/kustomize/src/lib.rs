@@ -17,12 +17,14 @@
 //! ```
 
 mod accumulate;
+mod cache;
 mod decode;
 mod error;
 mod finish;
 mod generate;
 mod kustomization;
 mod load;
+mod remote;
 mod resource;
 mod schema;
 mod selector;
@@ -30,10 +32,10 @@ mod transform;
 mod tree;
 mod walk;
 
-use std::collections::BTreeSet;
-
+pub use cache::DocumentCache;
 pub use error::{BuildError, BuildErrors, Place, Problem};
-pub use tree::{FileEntry, FileTree, Files, RepoPath};
+pub use remote::{Provided, Remote, RemoteDirectory, RemoteRepository};
+pub use tree::{ContentId, FileEntry, FileTree, Files, Inputs, RepoPath};
 
 use goyaml::Node;
 
@@ -101,8 +103,17 @@ pub struct Rendered {
     pub objects: Vec<Object>,
     /// What a user should know, such as deprecated fields.
     pub warnings: Vec<String>,
-    /// Every path the build looked at. A change elsewhere cannot change its result.
-    pub inputs: BTreeSet<RepoPath>,
+    /// Everything the build looked at. A change elsewhere cannot change its result.
+    pub inputs: Inputs,
+}
+
+/// How far a build came.
+#[derive(Debug, Clone)]
+pub enum Outcome {
+    /// To its end.
+    Done(Rendered),
+    /// To remote resources that are not there: fetch them, [`FileTree::provide`] them, and build again.
+    Needs(Vec<Remote>),
 }
 
 /// One object: a tree that has a kind and a name.
@@ -147,6 +158,11 @@ impl Object {
         Some(self.text(&["metadata", "namespace"])).filter(|namespace| !namespace.is_empty())
     }
 
+    /// The object as YAML, as `kustomize build` prints it.
+    pub fn to_yaml(&self) -> String {
+        goyaml::print(&self.node).expect("a built object was checked to print")
+    }
+
     /// The object as a JSON value.
     pub fn to_json(&self) -> serde_json::Value {
         goyaml::to_json(&self.node).expect("a built object was checked to have a JSON form")
@@ -161,21 +177,48 @@ impl Rendered {
     }
 }
 
-/// Builds the kustomization at a directory of the tree.
+/// Builds the kustomization at a directory of a tree that needs nothing from elsewhere.
 ///
 /// # Errors
-/// All independent errors of the tree, each with its place.
+/// All independent errors of the tree, each with its place. A remote resource is one.
 pub fn build(
     tree: &FileTree,
     directory: &RepoPath,
     options: &BuildOptions,
 ) -> Result<Rendered, BuildErrors> {
+    match build_or_need(tree, directory, options)? {
+        Outcome::Done(rendered) => Ok(rendered),
+        Outcome::Needs(remotes) => Err(BuildErrors(
+            remotes
+                .iter()
+                .map(|remote| {
+                    let message = format!("remote resource `{remote}` may not be fetched here");
+                    BuildError::from(Problem::Unsupported(message))
+                        .hint("copy the base into the repository, or allow remote bases")
+                })
+                .collect(),
+        )),
+    }
+}
+
+/// Builds the kustomization at a directory of the tree, or says what must be fetched first.
+///
+/// # Errors
+/// All independent errors of the tree, each with its place.
+pub fn build_or_need(
+    tree: &FileTree,
+    directory: &RepoPath,
+    options: &BuildOptions,
+) -> Result<Outcome, BuildErrors> {
     let mut loader = load::Loader::new(tree, options);
-    let accumulated = accumulate::root(&mut loader, directory)?;
-    let objects = finish::finish(accumulated, options)?;
-    Ok(Rendered {
+    let accumulated = accumulate::root(&mut loader, directory);
+    if !loader.needs.is_empty() {
+        return Ok(Outcome::Needs(loader.needs.into_iter().collect()));
+    }
+    let objects = finish::finish(accumulated?, options, tree)?;
+    Ok(Outcome::Done(Rendered {
         objects,
         warnings: loader.warnings,
         inputs: tree.inputs(),
-    })
+    }))
 }

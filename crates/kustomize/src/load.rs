@@ -1,6 +1,6 @@
 //! Pure: finding and reading what a kustomization names, within its restrictions.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use goyaml::{Node, ReadOptions};
@@ -8,7 +8,9 @@ use goyaml::{Node, ReadOptions};
 use crate::decode::nearest;
 use crate::error::{BuildError, BuildErrors, Problem};
 use crate::kustomization::{Kind, Kustomization};
+use crate::remote::{Remote, RemoteDirectory, is_http};
 use crate::resource::{Origin, Resource};
+use crate::transform::SchemaComments;
 use crate::tree::{FileEntry, FileTree, RepoPath};
 use crate::{BuildOptions, LoadRestriction};
 
@@ -20,7 +22,9 @@ pub(crate) struct Loader<'t> {
     pub(crate) tree: &'t FileTree,
     pub(crate) options: &'t BuildOptions,
     pub(crate) warnings: Vec<String>,
-    documents: BTreeMap<RepoPath, Arc<Vec<Node>>>,
+    /// What must be fetched before the build can be complete.
+    pub(crate) needs: BTreeSet<Remote>,
+    documents: BTreeMap<RepoPath, Arc<Documents>>,
     visited: usize,
     objects: usize,
 }
@@ -39,6 +43,13 @@ pub(crate) struct Loaded {
     pub(crate) kustomization: Kustomization,
 }
 
+/// A parsed file of resources.
+#[derive(Debug, Default)]
+pub(crate) struct Documents {
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) comments: SchemaComments,
+}
+
 /// What an entry of `resources` turned out to be.
 pub(crate) enum Entry {
     Resources(Vec<Resource>),
@@ -51,6 +62,7 @@ impl<'t> Loader<'t> {
             tree,
             options,
             warnings: Vec::new(),
+            needs: BTreeSet::new(),
             documents: BTreeMap::new(),
             visited: 0,
             objects: 0,
@@ -131,13 +143,16 @@ impl<'t> Loader<'t> {
         let mut found = Vec::new();
         for name in FILE_NAMES {
             let path = directory.join(name)?;
-            if let Some((_, FileEntry::File(bytes))) = self.tree.resolve(&path)? {
-                found.push((path, bytes));
+            if let Some((real, FileEntry::File(_))) = self.tree.resolve(&path)? {
+                found.push((path, real));
             }
         }
         let shown = self.show(directory);
         match found.len() {
-            1 => Ok(found.swap_remove(0)),
+            1 => {
+                let (path, real) = found.swap_remove(0);
+                Ok((path, self.bytes(&real)?))
+            }
             0 => Err(Problem::NotFound(format!(
                 "unable to find one of 'kustomization.yaml', 'kustomization.yml' or 'Kustomization' in directory `{shown}`"
             ))
@@ -146,49 +161,80 @@ impl<'t> Loader<'t> {
         }
     }
 
+    /// Finds a file that a kustomization names, if it may name it.
+    fn locate(
+        &self,
+        directory: &Directory,
+        name: &str,
+    ) -> Result<(RepoPath, FileEntry), BuildError> {
+        let path = self.path_of(directory, name)?;
+        let (real, entry) = match self.tree.resolve(&path)? {
+            Some((real, entry @ FileEntry::File(_))) => (real, entry),
+            Some(_) => {
+                let shown = self.show(&path);
+                return Err(Problem::NotFound(format!("`{shown}` must resolve to a file")).into());
+            }
+            None => return Err(self.missing(&path)),
+        };
+        // What was cloned may never be left, whatever the restriction.
+        let restricted = self.options.load_restriction == LoadRestriction::RootOnly
+            || self.tree.mount_root(&directory.path).is_some();
+        if restricted && !real.is_within(&directory.path) {
+            let (shown, root) = (self.show(&path), self.show(&directory.path));
+            let error = BuildError::from(Problem::Restricted(format!(
+                "file `{shown}` is not in or below `{root}`"
+            )));
+            return Err(error.hint("move the file, make its directory a base, or pass --load-restrictor LoadRestrictionsNone"));
+        }
+        Ok((real, entry))
+    }
+
+    fn bytes(&self, real: &RepoPath) -> Result<Arc<[u8]>, Problem> {
+        let bytes = self.tree.read(real)?;
+        let limit = self.options.limits.file_bytes;
+        if bytes.len() > limit {
+            let shown = self.show(real);
+            return Err(Problem::Limit(format!(
+                "file `{shown}` is larger than {limit} bytes"
+            )));
+        }
+        Ok(bytes)
+    }
+
     /// Reads a file that a kustomization names: its real path and bytes.
     pub(crate) fn file(
         &self,
         directory: &Directory,
         name: &str,
     ) -> Result<(RepoPath, Arc<[u8]>), BuildError> {
-        let path = Self::path_of(directory, name)?;
-        let shown = self.show(&path);
-        let (real, bytes) = match self.tree.resolve(&path)? {
-            Some((real, FileEntry::File(bytes))) => (real, bytes),
-            Some((_, FileEntry::Directory)) => {
-                return Err(Problem::NotFound(format!("`{shown}` must resolve to a file")).into());
-            }
-            _ => return Err(self.missing(&path)),
-        };
-        if self.options.load_restriction == LoadRestriction::RootOnly
-            && !real.is_within(&directory.path)
-        {
-            let root = self.show(&directory.path);
-            let error = BuildError::from(Problem::Restricted(format!(
-                "file `{shown}` is not in or below `{root}`"
-            )));
-            return Err(error.hint("move the file, make its directory a base, or pass --load-restrictor LoadRestrictionsNone"));
-        }
-        let limit = self.options.limits.file_bytes;
-        if bytes.len() > limit {
-            return Err(
-                Problem::Limit(format!("file `{shown}` is larger than {limit} bytes")).into(),
-            );
-        }
+        let (real, _) = self.locate(directory, name)?;
+        let bytes = self.bytes(&real)?;
         Ok((real, bytes))
     }
 
     /// An absolute path is allowed where it leads to a file that may be read.
-    fn path_of(directory: &Directory, name: &str) -> Result<RepoPath, Problem> {
+    fn path_of(&self, directory: &Directory, name: &str) -> Result<RepoPath, Problem> {
         if name.is_empty() {
             return Err(Problem::NotFound("the file name is empty".to_owned()));
         }
         if name.starts_with('/') {
-            RepoPath::root().join(name)
-        } else {
-            directory.path.join(name)
+            return RepoPath::root().join(name);
         }
+        self.join(&directory.path, name)
+    }
+
+    /// Joins a relative path, which may not lead out of a clone.
+    fn join(&self, from: &RepoPath, relative: &str) -> Result<RepoPath, Problem> {
+        let path = from.join(relative);
+        let Some(root) = self.tree.mount_root(from) else {
+            return path;
+        };
+        path.ok().filter(|path| path.is_within(root)).ok_or_else(|| {
+            Problem::Restricted(format!(
+                "bases in kustomizations found in cloned git repos must be within the repo, but `{relative}` leaves `{}`",
+                self.show(root)
+            ))
+        })
     }
 
     /// Says that a path does not exist, and which of its neighbours may be meant.
@@ -226,32 +272,87 @@ impl<'t> Loader<'t> {
         Ok((path, text))
     }
 
-    /// An entry of `resources`: a file of resources, or a directory.
+    /// An entry of `resources`: a file of resources, or a directory; here or elsewhere.
+    /// `None` means that something must be fetched first.
     pub(crate) fn resource_entry(
         &mut self,
         directory: &Directory,
         name: &str,
-    ) -> Result<Entry, BuildErrors> {
-        if is_remote(name) {
-            let error = BuildError::from(Problem::Unsupported(format!(
-                "remote resource `{name}` is not supported yet"
-            )));
-            return Err(error.hint("copy the base into the repository").into());
+    ) -> Result<Option<Entry>, BuildErrors> {
+        if is_http(name) {
+            return self.http_entry(name);
         }
-        let path = Self::path_of(directory, name)?;
+        let path = self.path_of(directory, name)?;
         match self.tree.resolve(&path)? {
-            Some((_, FileEntry::Directory)) => Self::directory_entry(directory, name)
-                .map(Entry::Directory)
-                .map_err(Into::into),
-            _ => Ok(Entry::Resources(self.resource_file(directory, name)?)),
+            Some((_, FileEntry::File(_))) => {
+                let (real, entry) = self.locate(directory, name)?;
+                let resources = self.resource_file(&real, &entry)?;
+                Ok(Some(Entry::Resources(resources)))
+            }
+            Some(_) => Ok(self
+                .directory_entry(directory, name)?
+                .map(Entry::Directory)),
+            None if RemoteDirectory::parse(name).is_some() => Ok(self
+                .directory_entry(directory, name)?
+                .map(Entry::Directory)),
+            None => Err(self.missing(&path).into()),
         }
     }
 
-    /// An entry that must be a directory.
+    /// An HTTP URL is a file if it can be had and read as one, and else, perhaps, a git repository.
+    fn http_entry(&mut self, name: &str) -> Result<Option<Entry>, BuildErrors> {
+        let repository = RemoteDirectory::parse(name);
+        let marked = [".git", "_git/", "?ref=", "&ref=", "?version="]
+            .iter()
+            .any(|mark| name.contains(mark))
+            || name.splitn(2, "://").nth(1).is_some_and(|rest| rest.contains("//"));
+        if let Some(repository) = repository.as_ref().filter(|_| marked) {
+            return Ok(self.remote_directory(repository)?.map(Entry::Directory));
+        }
+        let remote = Remote::File(name.to_owned());
+        let file = match self.tree.provided(&remote) {
+            None => {
+                self.needs.insert(remote);
+                return Ok(None);
+            }
+            Some(Ok(path)) => {
+                let path = path.clone();
+                self.resource_file(&path, &FileEntry::File(None))
+            }
+            Some(Err(reason)) => {
+                Err(Problem::NotFound(format!("cannot load `{remote}`: {reason}")).into())
+            }
+        };
+        match (file, repository) {
+            (Ok(resources), _) => Ok(Some(Entry::Resources(resources))),
+            (Err(_), Some(repository)) => {
+                Ok(self.remote_directory(&repository)?.map(Entry::Directory))
+            }
+            (Err(error), None) => Err(error),
+        }
+    }
+
+    fn remote_directory(
+        &mut self,
+        wanted: &RemoteDirectory,
+    ) -> Result<Option<RepoPath>, BuildError> {
+        let remote = Remote::Repository(wanted.repository.clone());
+        if self.tree.provided(&remote).is_none() {
+            self.needs.insert(remote);
+            return Ok(None);
+        }
+        self.tree.remote_directory(wanted).map(Some)
+    }
+
+    /// An entry that must be a directory, here or in a git repository elsewhere.
     pub(crate) fn directory_entry(
+        &mut self,
         directory: &Directory,
         name: &str,
-    ) -> Result<RepoPath, BuildError> {
+    ) -> Result<Option<RepoPath>, BuildError> {
+        if let Some(remote) = RemoteDirectory::parse(name) {
+            return self.remote_directory(&remote);
+        }
         if name.starts_with('/') {
             return Err(
                 Problem::Restricted(format!("new root `{name}` cannot be absolute")).into(),
@@ -266,34 +367,58 @@ impl<'t> Loader<'t> {
             ))
             .into());
         }
-        Ok(directory.path.join(name)?)
+        Ok(Some(self.join(&directory.path, name)?))
+    }
+
+    /// The documents of a file, parsed once per content where its content has a name.
+    fn documents(
+        &mut self,
+        real: &RepoPath,
+        entry: &FileEntry,
+    ) -> Result<Arc<Documents>, BuildErrors> {
+        if let Some(documents) = self.documents.get(real) {
+            return Ok(documents.clone());
+        }
+        let content = match entry {
+            FileEntry::File(Some(id)) => self.tree.cache().map(|cache| (cache, id)),
+            _ => None,
+        };
+        let documents = match content.and_then(|(cache, id)| cache.get(id)) {
+            Some(documents) => documents,
+            None => {
+                let bytes = self.bytes(real)?;
+                let shown = self.show(real);
+                let text = utf8(&bytes, &shown)?;
+                let documents = Arc::new(Documents {
+                    nodes: read_text(text, &shown)?,
+                    comments: SchemaComments::read(text),
+                });
+                if let Some((cache, id)) = content {
+                    cache.put(id.clone(), documents.clone(), bytes.len());
+                }
+                documents
+            }
+        };
+        self.documents.insert(real.clone(), documents.clone());
+        Ok(documents)
     }
 
     fn resource_file(
         &mut self,
-        directory: &Directory,
-        name: &str,
+        real: &RepoPath,
+        entry: &FileEntry,
     ) -> Result<Vec<Resource>, BuildErrors> {
-        let (path, bytes) = self.file(directory, name)?;
-        let shown = self.show(&path);
-        let documents = match self.documents.get(&path) {
-            Some(documents) => documents.clone(),
-            None => {
-                let documents = Arc::new(read_documents(&bytes, &shown)?);
-                self.documents.insert(path, documents.clone());
-                documents
-            }
-        };
-        let origin = Arc::new(Origin {
-            file: shown.clone(),
-            configured_by: None,
-        });
+        let documents = self.documents(real, entry)?;
+        let shown = self.show(real);
+        let origin = Arc::new(Origin::file(shown.clone(), real.clone()));
+        let comments = (!documents.comments.is_empty()).then(|| Arc::new(documents.comments.clone()));
         let mut errors = crate::error::Errors::default();
-        let mut resources = Vec::new();
-        for node in documents.iter() {
+        let mut resources = Vec::with_capacity(documents.nodes.len());
+        for node in &documents.nodes {
             let resource = Resource::new(node.clone()).map_err(|error| relocate(error, &shown));
             if let Some(mut resource) = errors.take(resource) {
                 resource.origin = Some(origin.clone());
+                resource.comments.clone_from(&comments);
                 resources.push(resource);
             }
         }
@@ -350,22 +475,6 @@ fn relocate(mut error: BuildError, file: &str) -> BuildError {
     error
 }
 
-fn is_remote(name: &str) -> bool {
-    let lower = name.to_ascii_lowercase();
-    [
-        "http://",
-        "https://",
-        "ssh://",
-        "file://",
-        "git::",
-        "git@",
-        "github.com/",
-        "github.com:",
-    ]
-    .iter()
-    .any(|prefix| lower.starts_with(prefix))
-}
-
 /// The text of a file, or where it is not UTF-8.
 pub(crate) fn utf8<'b>(bytes: &'b [u8], shown: &str) -> Result<&'b str, BuildError> {
     std::str::from_utf8(bytes).map_err(|error| {
@@ -377,14 +486,18 @@ pub(crate) fn utf8<'b>(bytes: &'b [u8], shown: &str) -> Result<&'b str, BuildErr
     })
 }
 
-/// The objects of a file: its documents, lists taken apart.
-pub(crate) fn read_documents(bytes: &[u8], shown: &str) -> Result<Vec<Node>, BuildError> {
-    read_text(utf8(bytes, shown)?, shown)
-}
-
 /// The objects of a text: its documents, lists taken apart.
 pub(crate) fn read_text(text: &str, shown: &str) -> Result<Vec<Node>, BuildError> {
-    let documents = goyaml::read(text, &ReadOptions::default()).map_err(|error| {
+    read_text_as(text, shown, &ReadOptions::default())
+}
+
+/// The same, read in another way.
+pub(crate) fn read_text_as(
+    text: &str,
+    shown: &str,
+    options: &ReadOptions,
+) -> Result<Vec<Node>, BuildError> {
+    let documents = goyaml::read(text, options).map_err(|error| {
         BuildError::from(Problem::Malformed(format!(
             "MalformedYAMLError: yaml: {error}"
         )))

@@ -30,8 +30,12 @@ pub(crate) struct SelectorRegex {
     annotations: LabelSelector,
 }
 
-/// An anchored regular expression; an empty one matches anything.
-struct Pattern(Option<Regex>);
+/// An anchored regular expression. Most are plain words, which need none.
+enum Pattern {
+    Any,
+    Word(String),
+    Regex(Regex),
+}
 
 /// A Kubernetes label selector: all requirements must hold.
 #[derive(Debug, Default)]
@@ -103,6 +107,16 @@ impl SelectorRegex {
             && self.kind.matches(&gvk.kind)
     }
 
+    /// The name, where only one can match.
+    pub(crate) fn literal_name(&self) -> Option<&str> {
+        self.name.word()
+    }
+
+    /// The kind, where only one can match.
+    pub(crate) fn literal_kind(&self) -> Option<&str> {
+        self.kind.word()
+    }
+
     /// Name and namespace of one id. The namespace is compared as it is written.
     pub(crate) fn matches_id(&self, id: &ResId) -> bool {
         self.matches_gvk(&id.gvk)
@@ -115,8 +129,8 @@ impl SelectorRegex {
         let (original, current) = (resource.original_id(), resource.id());
         self.matches_gvk(&current.gvk)
             && (self.name.matches(&original.name) || self.name.matches(&current.name))
-            && (self.namespace.matches(&effective_namespace(&original))
-                || self.namespace.matches(&effective_namespace(current)))
+            && (self.namespace.matches(effective_namespace(&original))
+                || self.namespace.matches(effective_namespace(current)))
             && self.matches_metadata(resource.node())
     }
 
@@ -131,14 +145,29 @@ impl SelectorRegex {
 
 impl Pattern {
     fn new(text: &str) -> Result<Self, Problem> {
+        let is_word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '/' | ':');
         if text.is_empty() {
-            return Ok(Self(None));
+            Ok(Self::Any)
+        } else if text.chars().all(is_word) {
+            Ok(Self::Word(text.to_owned()))
+        } else {
+            compile_regex(&format!("^(?:{text})$")).map(Self::Regex)
         }
-        compile_regex(&format!("^(?:{text})$")).map(|regex| Self(Some(regex)))
     }
 
     fn matches(&self, text: &str) -> bool {
-        self.0.as_ref().is_none_or(|regex| regex.is_match(text))
+        match self {
+            Self::Any => true,
+            Self::Word(word) => word == text,
+            Self::Regex(regex) => regex.is_match(text),
+        }
+    }
+
+    fn word(&self) -> Option<&str> {
+        match self {
+            Self::Word(word) => Some(word),
+            _ => None,
+        }
     }
 }
 

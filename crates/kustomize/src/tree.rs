@@ -1,13 +1,18 @@
 //! Pure: the files a build may read. A [`FileTree`] is an immutable snapshot, read as it is needed.
 //!
 //! Where the bytes come from (a git object store, a disk) is the shell's business, behind [`Files`].
-//! Links are followed here, and none leads out of the tree.
+//! Links are followed here, and none leads out of the tree. Remote bases are mounted beside the tree
+//! (see [`crate::remote`]), and none leads out of its mount.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use goyaml::Text;
+
+use crate::cache::DocumentCache;
 use crate::error::Problem;
+use crate::remote::{ProvidedAt, Remote};
 
 /// A path below the root of a tree: segments joined by `/`, none of them empty, `.` or `..`.
 /// The root itself is the empty path.
@@ -17,13 +22,18 @@ pub struct RepoPath(String);
 /// What stands at a path of the tree.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FileEntry {
-    /// A file's bytes.
-    File(Arc<[u8]>),
+    /// A file. Its content has a name where the source of files knows one (a git blob's id):
+    /// equal names mean equal bytes.
+    File(Option<ContentId>),
     /// A directory.
     Directory,
     /// A symbolic link and where it points, as written.
     Link(String),
 }
+
+/// Names the bytes of a file.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ContentId(Text);
 
 /// A source of files. Implementations answer for one immutable state.
 pub trait Files: Send + Sync {
@@ -32,14 +42,35 @@ pub trait Files: Send + Sync {
     /// # Errors
     /// A message for the user if the entry exists but cannot be read.
     fn entry(&self, path: &RepoPath) -> Result<Option<FileEntry>, String>;
+
+    /// The bytes of a file.
+    ///
+    /// # Errors
+    /// A message for the user if they cannot be read, or are too many.
+    fn read(&self, path: &RepoPath) -> Result<Arc<[u8]>, String>;
 }
 
-/// An immutable snapshot of files, cheap to clone, which remembers what was read from it.
+/// Everything a build looked at, and what stood there. Where all of it is the same, so is the result.
+pub type Inputs = BTreeMap<RepoPath, Option<FileEntry>>;
+
+/// An immutable snapshot of files, cheap to clone, which remembers what was looked at.
 #[derive(Clone)]
 pub struct FileTree {
     files: Arc<dyn Files>,
     display: Display,
-    read: Arc<Mutex<BTreeSet<RepoPath>>>,
+    seen: Arc<Mutex<Inputs>>,
+    mounts: Vec<Mount>,
+    remotes: BTreeMap<Remote, ProvidedAt>,
+    cache: Option<Arc<DocumentCache>>,
+}
+
+/// A tree fetched from elsewhere, below a path that no repository can have.
+#[derive(Clone)]
+struct Mount {
+    root: RepoPath,
+    /// What stands for the root in messages.
+    shown: String,
+    files: Arc<dyn Files>,
 }
 
 #[derive(Debug, Clone)]
@@ -63,7 +94,7 @@ impl RepoPath {
     }
 
     /// The path of one more segment.
-    fn child(&self, name: &str) -> Self {
+    pub(crate) fn child(&self, name: &str) -> Self {
         if self.0.is_empty() {
             Self(name.to_owned())
         } else {
@@ -93,6 +124,11 @@ impl RepoPath {
     /// # Errors
     /// If `..` leads above the root.
     pub fn join(&self, relative: &str) -> Result<Self, Problem> {
+        if relative.contains('\0') {
+            return Err(Problem::NotFound(
+                "a path contains the character NUL".to_owned(),
+            ));
+        }
         let mut path = self.clone();
         for segment in relative.split('/') {
             match segment {
@@ -145,41 +181,86 @@ impl fmt::Debug for FileTree {
 }
 
 impl FileTree {
-    /// The tree of a repository; its paths are shown as they are.
-    pub fn repository(files: Arc<dyn Files>) -> Self {
+    fn new(files: Arc<dyn Files>, display: Display) -> Self {
         Self {
             files,
-            display: Display::Repository,
-            read: Arc::default(),
+            display,
+            seen: Arc::default(),
+            mounts: Vec::new(),
+            remotes: BTreeMap::new(),
+            cache: None,
         }
+    }
+
+    /// The tree of a repository; its paths are shown as they are.
+    pub fn repository(files: Arc<dyn Files>) -> Self {
+        Self::new(files, Display::Repository)
     }
 
     /// A tree whose root is the root of a disk; paths below `current` are shown relative to it.
     pub fn disk(files: Arc<dyn Files>, current: RepoPath) -> Self {
-        Self {
-            files,
-            display: Display::Disk(current),
-            read: Arc::default(),
-        }
+        Self::new(files, Display::Disk(current))
     }
 
     /// A tree made of texts, for tests.
     pub fn of(files: impl IntoIterator<Item = (impl Into<String>, impl Into<Vec<u8>>)>) -> Self {
-        let mut entries = BTreeMap::new();
-        for (path, bytes) in files {
-            let path = RepoPath(path.into());
-            let mut directory = path.parent();
-            while let Some(above) = directory {
-                directory = above.parent();
-                entries.insert(above, FileEntry::Directory);
-            }
-            entries.insert(path, FileEntry::File(bytes.into().into()));
+        Self::repository(Arc::new(InMemory::of(files)))
+    }
+
+    /// The same tree, whose files are parsed once per content, by all builds that share the cache.
+    #[must_use]
+    pub fn with_cache(mut self, cache: Arc<DocumentCache>) -> Self {
+        self.cache = Some(cache);
+        self
+    }
+
+    /// The parsed documents of contents that were read before, by this build or another.
+    pub(crate) fn cache(&self) -> Option<&DocumentCache> {
+        self.cache.as_deref()
+    }
+
+    /// Puts files fetched from elsewhere beside the tree. Gives the path of their root.
+    pub(crate) fn mount(&mut self, shown: &str, files: Arc<dyn Files>) -> RepoPath {
+        // A name with NUL stands in no repository and on no disk.
+        let root = RepoPath(format!("\0{}", self.mounts.len()));
+        self.mounts.push(Mount {
+            root: root.clone(),
+            shown: shown.to_owned(),
+            files,
+        });
+        root
+    }
+
+    pub(crate) fn remember_remote(&mut self, remote: Remote, provided: ProvidedAt) {
+        self.remotes.insert(remote, provided);
+    }
+
+    /// Where a remote stands, if it was provided.
+    pub(crate) fn provided(&self, remote: &Remote) -> Option<&ProvidedAt> {
+        self.remotes.get(remote)
+    }
+
+    /// The mount that a path lies in.
+    fn mount_of(&self, path: &RepoPath) -> Option<&Mount> {
+        if !path.0.starts_with('\0') {
+            return None;
         }
-        Self::repository(Arc::new(InMemory(entries)))
+        self.mounts.iter().find(|mount| path.is_within(&mount.root))
+    }
+
+    /// The root that no path from here may leave: that of the mount, if the path lies in one.
+    pub(crate) fn mount_root(&self, path: &RepoPath) -> Option<&RepoPath> {
+        self.mount_of(path).map(|mount| &mount.root)
     }
 
     /// A path as a person would name it.
     pub fn show(&self, path: &RepoPath) -> String {
+        if let Some(mount) = self.mount_of(path) {
+            return match path.below(&mount.root) {
+                None | Some("") => mount.shown.clone(),
+                Some(below) => format!("{}//{below}", mount.shown),
+            };
+        }
         match &self.display {
             Display::Repository => path.to_string(),
             Display::Disk(current) => match path.below(current) {
@@ -190,12 +271,86 @@ impl FileTree {
         }
     }
 
-    /// What was read so far, links followed: files, and directories that were looked for.
-    pub fn inputs(&self) -> BTreeSet<RepoPath> {
-        self.read
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+    /// A path as it is seen from a directory: `../base/app.yaml`. Within a mount, from the mount's root.
+    pub(crate) fn relative(&self, path: &RepoPath, from: &RepoPath) -> String {
+        if let Some(root) = self.mount_root(path) {
+            return path.below(root).unwrap_or_default().to_owned();
+        }
+        let (mine, theirs) = (segments(&path.0), segments(&from.0));
+        let common = mine
+            .iter()
+            .rev()
+            .zip(theirs.iter().rev())
+            .take_while(|(mine, theirs)| mine == theirs)
+            .count();
+        let up = std::iter::repeat_n("..", theirs.len() - common);
+        let down = mine.iter().rev().skip(common).map(String::as_str);
+        up.chain(down).collect::<Vec<_>>().join("/")
+    }
+
+    /// The address and ref of the repository that a path was fetched from.
+    pub(crate) fn remote_of(&self, path: &RepoPath) -> Option<(&str, Option<&str>)> {
+        let root = self.mount_root(path)?;
+        self.remotes.iter().find_map(|(remote, at)| match remote {
+            Remote::Repository(repository) if at.as_ref() == Ok(root) => {
+                Some((repository.url.as_str(), repository.reference.as_deref()))
+            }
+            _ => None,
+        })
+    }
+
+    /// What was looked at so far, links followed, and what stood there. Mounted trees are not listed:
+    /// they are fetched anew when they are asked for anew.
+    pub fn inputs(&self) -> Inputs {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = seen.iter().filter(|(path, _)| !path.0.starts_with('\0'));
+        own.map(|(path, entry)| (path.clone(), entry.clone()))
+            .collect()
+    }
+
+    /// True if everything that an earlier build looked at still stands there unchanged.
+    pub fn still_has(&self, inputs: &Inputs) -> bool {
+        inputs.iter().all(|(path, then)| {
+            // A file without a name for its content may have any.
+            !matches!(then, Some(FileEntry::File(None)))
+                && self
+                    .files
+                    .entry(path)
+                    .is_ok_and(|now| now.as_ref() == then.as_ref())
+        })
+    }
+
+    fn entry(&self, path: &RepoPath) -> Result<Option<FileEntry>, Problem> {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(entry) = seen.get(path) {
+            return Ok(entry.clone());
+        }
+        let entry = match self.mount_of(path) {
+            Some(mount) if *path == mount.root => Ok(Some(FileEntry::Directory)),
+            Some(mount) => {
+                let below = path.below(&mount.root).unwrap_or_default();
+                mount.files.entry(&RepoPath(below.to_owned()))
+            }
+            None => self.files.entry(path),
+        };
+        let entry = entry.map_err(Problem::NotFound)?;
+        seen.insert(path.clone(), entry.clone());
+        Ok(entry)
+    }
+
+    /// The bytes of a file at its real path.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    pub fn read(&self, real: &RepoPath) -> Result<Arc<[u8]>, Problem> {
+        let bytes = match self.mount_of(real) {
+            Some(mount) => {
+                let below = real.below(&mount.root).unwrap_or_default();
+                mount.files.read(&RepoPath(below.to_owned()))
+            }
+            None => self.files.read(real),
+        };
+        bytes.map_err(Problem::NotFound)
     }
 
     /// Follows links to the real path and what stands there; `None` if nothing does.
@@ -204,12 +359,16 @@ impl FileTree {
     /// If a link leaves the tree, links go in a circle, or the entry cannot be read.
     pub fn resolve(&self, path: &RepoPath) -> Result<Option<(RepoPath, FileEntry)>, Problem> {
         let mut links = 0;
-        let mut real = RepoPath::root();
+        let root = self.mount_root(path).cloned().unwrap_or_default();
+        let mut real = root.clone();
         let mut entry = FileEntry::Directory;
-        let mut rest: Vec<String> = segments(path.as_str());
+        let mut rest: Vec<String> = segments(path.below(&root).unwrap_or_default());
         while let Some(segment) = rest.pop() {
             if segment == ".." {
-                real = real.parent().ok_or_else(|| self.link_escapes(path))?;
+                if real == root {
+                    return Err(self.link_escapes(path));
+                }
+                real = real.parent().unwrap_or_default();
                 entry = FileEntry::Directory;
                 continue;
             }
@@ -217,8 +376,7 @@ impl FileTree {
                 return Ok(None);
             }
             let next = real.child(&segment);
-            self.remember(&next);
-            match self.files.entry(&next).map_err(Problem::NotFound)? {
+            match self.entry(&next)? {
                 None => return Ok(None),
                 Some(FileEntry::Link(target)) => {
                     links += 1;
@@ -230,8 +388,8 @@ impl FileTree {
                     }
                     if target.starts_with('/') {
                         match self.display {
-                            Display::Repository => return Err(self.link_escapes(path)),
-                            Display::Disk(_) => real = RepoPath::root(),
+                            Display::Disk(_) if root == RepoPath::root() => real = root.clone(),
+                            _ => return Err(self.link_escapes(path)),
                         }
                     }
                     rest.extend(segments(&target));
@@ -248,12 +406,12 @@ impl FileTree {
             self.show(path)
         ))
     }
+}
 
-    fn remember(&self, path: &RepoPath) {
-        self.read
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(path.clone());
+impl ContentId {
+    /// A name that the source of files vouches for, such as a git blob's id.
+    pub fn new(name: &str) -> Self {
+        Self(name.into())
     }
 }
 
@@ -265,11 +423,64 @@ fn segments(path: &str) -> Vec<String> {
         .collect()
 }
 
-struct InMemory(BTreeMap<RepoPath, FileEntry>);
+/// Files that are held in memory.
+pub(crate) struct InMemory(BTreeMap<RepoPath, InMemoryEntry>);
+
+enum InMemoryEntry {
+    File(Arc<[u8]>),
+    Directory,
+    #[cfg(test)]
+    Link(String),
+}
+
+impl InMemory {
+    pub(crate) fn of(
+        files: impl IntoIterator<Item = (impl Into<String>, impl Into<Vec<u8>>)>,
+    ) -> Self {
+        let mut entries = BTreeMap::new();
+        for (path, bytes) in files {
+            let path = RepoPath(path.into());
+            let mut directory = path.parent();
+            while let Some(above) = directory {
+                directory = above.parent();
+                entries.insert(above, InMemoryEntry::Directory);
+            }
+            entries.insert(path, InMemoryEntry::File(bytes.into().into()));
+        }
+        Self(entries)
+    }
+}
 
 impl Files for InMemory {
     fn entry(&self, path: &RepoPath) -> Result<Option<FileEntry>, String> {
-        Ok(self.0.get(path).cloned())
+        Ok(self.0.get(path).map(|entry| match entry {
+            InMemoryEntry::File(bytes) => FileEntry::File(Some(ContentId::of(bytes))),
+            InMemoryEntry::Directory => FileEntry::Directory,
+            #[cfg(test)]
+            InMemoryEntry::Link(target) => FileEntry::Link(target.clone()),
+        }))
+    }
+
+    fn read(&self, path: &RepoPath) -> Result<Arc<[u8]>, String> {
+        match self.0.get(path) {
+            Some(InMemoryEntry::File(bytes)) => Ok(bytes.clone()),
+            _ => Err(format!("`{path}` is no file")),
+        }
+    }
+}
+
+impl ContentId {
+    /// The SHA-256 of the bytes.
+    fn of(bytes: &[u8]) -> Self {
+        use sha2::{Digest, Sha256};
+        let digest = Sha256::digest(bytes);
+        Self(
+            digest
+                .iter()
+                .map(|byte| format!("{byte:02x}"))
+                .collect::<String>()
+                .into(),
+        )
     }
 }
 
@@ -290,15 +501,21 @@ mod tests {
     #[test]
     fn links_stay_inside() {
         let files = BTreeMap::from([
-            (RepoPath("a".into()), FileEntry::Directory),
-            (RepoPath("a/up".into()), FileEntry::Link("../b".into())),
-            (RepoPath("a/out".into()), FileEntry::Link("../../b".into())),
+            (RepoPath("a".into()), InMemoryEntry::Directory),
+            (RepoPath("a/up".into()), InMemoryEntry::Link("../b".into())),
+            (
+                RepoPath("a/out".into()),
+                InMemoryEntry::Link("../../b".into()),
+            ),
             (
                 RepoPath("a/absolute".into()),
-                FileEntry::Link("/etc/passwd".into()),
+                InMemoryEntry::Link("/etc/passwd".into()),
             ),
-            (RepoPath("a/loop".into()), FileEntry::Link("loop".into())),
-            (RepoPath("b".into()), FileEntry::File(Arc::from(*b"x"))),
+            (
+                RepoPath("a/loop".into()),
+                InMemoryEntry::Link("loop".into()),
+            ),
+            (RepoPath("b".into()), InMemoryEntry::File(Arc::from(*b"x"))),
         ]);
         let tree = FileTree::repository(Arc::new(InMemory(files)));
         let resolve = |path: &str| tree.resolve(&RepoPath(path.into()));
@@ -307,5 +524,41 @@ mod tests {
         assert!(matches!(resolve("a/absolute"), Err(Problem::Restricted(_))));
         assert!(matches!(resolve("a/loop"), Err(Problem::NotFound(_))));
         assert_eq!(resolve("a/missing").unwrap(), None);
+    }
+
+    #[test]
+    fn a_tree_still_has_what_did_not_change() {
+        let then = FileTree::of([("a/x", "1"), ("a/y", "1")]);
+        for path in ["a/x", "a/missing"] {
+            then.resolve(&RepoPath(path.into())).unwrap();
+        }
+        let inputs = then.inputs();
+        let has = |files: &[(&'static str, &'static str)]| {
+            FileTree::of(files.iter().copied()).still_has(&inputs)
+        };
+        assert!(has(&[("a/x", "1"), ("a/y", "2"), ("b", "new")]));
+        assert!(!has(&[("a/x", "2")]));
+        assert!(!has(&[("a/x", "1"), ("a/missing", "")]));
+        assert!(!has(&[("a", "1")]));
+    }
+
+    #[test]
+    fn nothing_leads_out_of_a_mount() {
+        let mut tree = FileTree::of([("secret", "x")]);
+        let root = tree.mount(
+            "https://git.example/r",
+            Arc::new(InMemory(BTreeMap::from([
+                (
+                    RepoPath("out".into()),
+                    InMemoryEntry::Link("../secret".into()),
+                ),
+                (RepoPath("in".into()), InMemoryEntry::File(Arc::from(*b"y"))),
+            ]))),
+        );
+        let resolve = |name: &str| tree.resolve(&root.child(name));
+        assert!(matches!(resolve("out"), Err(Problem::Restricted(_))));
+        let (real, _) = resolve("in").unwrap().unwrap();
+        assert_eq!(&*tree.read(&real).unwrap(), b"y");
+        assert_eq!(tree.show(&real), "https://git.example/r//in");
     }
 }

@@ -24,23 +24,28 @@ pub(crate) fn walk_mut(
     visit: &mut dyn FnMut(&mut Node) -> Result<(), Problem>,
 ) -> Result<(), Problem> {
     // Looking first keeps shared nodes shared where there is nothing to visit.
-    if missing == Missing::Skip && !leads_somewhere(node, &path.segments) {
+    if missing == Missing::Skip && !leads_somewhere(node, path) {
         return Ok(());
     }
     step(node, path, &path.segments, missing, visit)
 }
 
-fn leads_somewhere(node: &Node, segments: &[Segment]) -> bool {
+/// True if there is something at the end of the path, or in its way.
+pub(crate) fn leads_somewhere(node: &Node, path: &FieldPath) -> bool {
+    leads(node, &path.segments)
+}
+
+fn leads(node: &Node, segments: &[Segment]) -> bool {
     let Some((first, rest)) = segments.split_first() else {
         return true;
     };
     match &node.kind {
         NodeKind::Sequence(elements) => elements
             .iter()
-            .any(|element| leads_somewhere(element, segments)),
+            .any(|element| leads(element, segments)),
         NodeKind::Mapping(mapping) => mapping
             .get(&first.key)
-            .is_some_and(|value| leads_somewhere(value, rest)),
+            .is_some_and(|value| leads(value, rest)),
         // A scalar in the way is an error, found by the walk itself.
         NodeKind::Scalar(_) => !node.is_null(),
     }

@@ -3,7 +3,7 @@
 use goyaml::{Mapping, Node};
 
 use crate::error::{BuildError, Problem};
-use crate::resource::{NameIndex, ResMap, Resource};
+use crate::resource::{ResMap, Resource};
 
 /// What a generator wants to do with an object that is there already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,7 +30,7 @@ pub(crate) fn absorb(
     new: Resource,
     behavior: Behavior,
 ) -> Result<(), BuildError> {
-    let found = NameIndex::of(resources).with_any_id(resources, new.id());
+    let found = resources.with_any_id(new.id());
     let id = new.id().show_long();
     let problem = |message: String| Err(Problem::Identity(message).into());
     match (&found[..], behavior) {
@@ -40,9 +40,7 @@ pub(crate) fn absorb(
             "id {id} exists; can not use behavior: 'create', behavior must be merge or replace"
         )),
         (&[position], _) => {
-            let old = resources.get_mut(position);
-            let combined = combine(old, new, behavior);
-            *old = combined;
+            resources.change_at(position, |old| *old = combine(old, new, behavior));
             Ok(())
         }
         _ => problem(format!("found multiple objects with the id {id}")),

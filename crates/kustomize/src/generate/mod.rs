@@ -49,7 +49,8 @@ pub(crate) fn run(
             .and_then(|mut resource| {
                 resource.origin = Some(Arc::new(Origin {
                     file,
-                    configured_by: Some(builtin_generator(generated)),
+                    path: loaded.file.clone(),
+                    configured_by: Some(ConfiguredBy::builtin(generated.kind())),
                 }));
                 context.loader.count(1)?;
                 absorb(
@@ -70,18 +71,12 @@ impl Generated {
             Self::Secret => "secretGenerator",
         }
     }
-}
 
-fn builtin_generator(generated: Generated) -> ConfiguredBy {
-    let kind = match generated {
-        Generated::ConfigMap => "ConfigMapGenerator",
-        Generated::Secret => "SecretGenerator",
-    };
-    ConfiguredBy {
-        api_version: "builtin".to_owned(),
-        kind: kind.to_owned(),
-        name: String::new(),
-        namespace: String::new(),
+    fn kind(self) -> &'static str {
+        match self {
+            Self::ConfigMap => "ConfigMapGenerator",
+            Self::Secret => "SecretGenerator",
+        }
     }
 }
 

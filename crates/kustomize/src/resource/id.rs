@@ -1,5 +1,7 @@
 //! Pure: what an object is called, and when two names mean the same object.
 
+use std::sync::LazyLock;
+
 use goyaml::{Node, Text};
 
 use crate::schema;
@@ -8,7 +10,7 @@ use crate::schema;
 pub(crate) const NON_NAMESPACEABLE: &str = "_non_namespaceable_";
 
 /// Group, version and kind. An empty group is the core group, or an absent `apiVersion`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Gvk {
     pub(crate) group: Text,
     pub(crate) version: Text,
@@ -23,12 +25,27 @@ pub(crate) struct ResId {
     pub(crate) namespace: Text,
 }
 
+/// Shared texts that most ids have.
+static EMPTY: LazyLock<Text> = LazyLock::new(|| "".into());
+static DEFAULT: LazyLock<Text> = LazyLock::new(|| "default".into());
+static NO_NAMESPACE: LazyLock<Text> = LazyLock::new(|| NON_NAMESPACEABLE.into());
+
+impl Default for Gvk {
+    fn default() -> Self {
+        Self {
+            group: EMPTY.clone(),
+            version: EMPTY.clone(),
+            kind: EMPTY.clone(),
+        }
+    }
+}
+
 impl Gvk {
     pub(crate) fn new(api_version: &str, kind: impl Into<Text>) -> Self {
         let (group, version) = split_api_version(api_version);
         Self {
-            group: group.into(),
-            version: version.into(),
+            group: shared(group),
+            version: shared(version),
             kind: kind.into(),
         }
     }
@@ -41,6 +58,12 @@ impl Gvk {
         }
     }
 
+    /// True if this is what an `apiVersion` and a kind say.
+    fn is(&self, api_version: &str, kind: &str) -> bool {
+        let (group, version) = split_api_version(api_version);
+        *self.group == *group && *self.version == *version && *self.kind == *kind
+    }
+
     /// True if each part that `self` gives is equal in `other`.
     pub(crate) fn selects(&self, other: &Self) -> bool {
         (self.group.is_empty() || self.group == other.group)
@@ -50,13 +73,6 @@ impl Gvk {
 
     /// Kind first, with words for what is missing, as kustomize prints an id.
     pub(crate) fn show_long(&self) -> String {
-        let or = |text: &Text, other: &str| {
-            if text.is_empty() {
-                other.to_owned()
-            } else {
-                text.to_string()
-            }
-        };
         format!(
             "{}.{}.{}",
             or(&self.kind, "[noKind]"),
@@ -67,13 +83,6 @@ impl Gvk {
 
     /// The text by which kinds of equal rank are sorted.
     pub(crate) fn sort_text(&self) -> String {
-        let or = |text: &Text, other: &str| {
-            if text.is_empty() {
-                other.to_owned()
-            } else {
-                text.to_string()
-            }
-        };
         format!(
             "{}_{}_{}",
             or(&self.group, "~G"),
@@ -83,26 +92,76 @@ impl Gvk {
     }
 }
 
+fn or<'t>(text: &'t str, other: &'t str) -> &'t str {
+    if text.is_empty() { other } else { text }
+}
+
+fn shared(text: &str) -> Text {
+    if text.is_empty() {
+        EMPTY.clone()
+    } else {
+        text.into()
+    }
+}
+
 pub(crate) fn split_api_version(api_version: &str) -> (&str, &str) {
     api_version.split_once('/').unwrap_or(("", api_version))
 }
 
+/// The texts that an id is made of, where they stand in a tree.
+struct Parts<'n> {
+    api_version: &'n str,
+    kind: &'n str,
+    name: Option<&'n Text>,
+    namespace: Option<&'n Text>,
+}
+
+impl<'n> Parts<'n> {
+    fn of(node: &'n Node) -> Self {
+        let text = |node: Option<&'n Node>| {
+            node.and_then(Node::as_scalar)
+                .map_or("", |scalar| &*scalar.text)
+        };
+        let metadata = node.get("metadata");
+        let of_metadata = |key: &str| {
+            metadata
+                .and_then(|metadata| metadata.get(key))
+                .and_then(|node| node.as_scalar().filter(|_| key == "name" || !node.is_null()))
+                .map(|scalar| &scalar.text)
+        };
+        Self {
+            api_version: text(node.get("apiVersion")),
+            kind: text(node.get("kind")),
+            name: of_metadata("name"),
+            namespace: of_metadata("namespace"),
+        }
+    }
+}
+
 impl ResId {
     pub(crate) fn of(node: &Node) -> Self {
-        let text = |path: &[&str]| {
-            node.at(path)
-                .and_then(Node::as_scalar)
-                .map(|scalar| scalar.text.clone())
-        };
-        let api_version = text(&["apiVersion"]).unwrap_or_default();
+        let parts = Parts::of(node);
         Self {
-            gvk: Gvk::new(&api_version, text(&["kind"]).unwrap_or_default()),
-            name: text(&["metadata", "name"]).unwrap_or_default(),
-            namespace: node
-                .at(&["metadata", "namespace"])
-                .and_then(Node::as_text)
-                .unwrap_or_default()
-                .into(),
+            gvk: Gvk::new(parts.api_version, parts.kind),
+            name: parts.name.unwrap_or(&EMPTY).clone(),
+            namespace: parts.namespace.unwrap_or(&EMPTY).clone(),
+        }
+    }
+
+    /// Reads the id of a tree that may have changed. Keeps the texts that are equal.
+    pub(super) fn update(&mut self, node: &Node) {
+        let parts = Parts::of(node);
+        if !self.gvk.is(parts.api_version, parts.kind) {
+            self.gvk = Gvk::new(parts.api_version, parts.kind);
+        }
+        for (mine, now) in [
+            (&mut self.name, parts.name),
+            (&mut self.namespace, parts.namespace),
+        ] {
+            let now = now.unwrap_or(&EMPTY);
+            if mine != now {
+                mine.clone_from(now);
+            }
         }
     }
 
@@ -111,15 +170,6 @@ impl ResId {
         self.name == other.name
             && self.gvk == other.gvk
             && effective_namespace(self) == effective_namespace(other)
-    }
-
-    /// The id with its effective namespace, to be compared and indexed.
-    pub(crate) fn canonical(&self) -> (Gvk, Text, Text) {
-        (
-            self.gvk.clone(),
-            self.name.clone(),
-            effective_namespace(self),
-        )
     }
 
     pub(crate) fn show(&self) -> String {
@@ -132,23 +182,18 @@ impl ResId {
 
     /// As kustomize prints it: `Deployment.v1.apps/web.[noNs]`.
     pub(crate) fn show_long(&self) -> String {
-        let namespace = if self.namespace.is_empty() {
-            "[noNs]"
-        } else {
-            &self.namespace
-        };
+        let namespace = or(&self.namespace, "[noNs]");
         format!("{}/{}.{namespace}", self.gvk.show_long(), self.name)
     }
 }
 
 /// The namespace that counts: a token for cluster-scoped kinds, `default` for none.
-pub(crate) fn effective_namespace(id: &ResId) -> Text {
+pub(crate) fn effective_namespace(id: &ResId) -> &Text {
     if schema::is_cluster_scoped(&id.gvk) {
-        return NON_NAMESPACEABLE.into();
-    }
-    if id.namespace.is_empty() {
-        "default".into()
+        &NO_NAMESPACE
+    } else if id.namespace.is_empty() {
+        &DEFAULT
     } else {
-        id.namespace.clone()
+        &id.namespace
     }
 }

@@ -1,6 +1,7 @@
 //! Pure: objects on their way through a build, with what they were called before.
 
 mod id;
+mod index;
 mod set;
 
 use std::sync::Arc;
@@ -8,9 +9,12 @@ use std::sync::Arc;
 use goyaml::{Mapping, Node, Text};
 
 pub(crate) use id::{Gvk, NON_NAMESPACEABLE, ResId, effective_namespace, split_api_version};
-pub(crate) use set::{NameIndex, ResMap};
+pub(crate) use index::Key;
+pub(crate) use set::ResMap;
 
 use crate::error::{BuildError, Problem};
+use crate::transform::SchemaComments;
+use crate::tree::RepoPath;
 
 /// One object of the set: its tree, its id, and its history.
 #[derive(Debug, Clone)]
@@ -27,12 +31,18 @@ pub(crate) struct Resource {
     pub(crate) needs_hash: bool,
     /// Where it was read, for messages.
     pub(crate) origin: Option<Arc<Origin>>,
+    /// The schemas that comments of its file give to fields.
+    pub(crate) comments: Option<Arc<SchemaComments>>,
+    /// The transformers that ran over it, where the build is asked to say so.
+    pub(crate) transformations: Vec<Arc<Origin>>,
 }
 
 /// The file a resource was read from, or the generator that made it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Origin {
+    /// The file as messages name it.
     pub(crate) file: String,
+    pub(crate) path: RepoPath,
     pub(crate) configured_by: Option<ConfiguredBy>,
 }
 
@@ -51,6 +61,29 @@ pub(crate) struct PreviousId {
     pub(crate) name: Text,
     pub(crate) namespace: Text,
     pub(crate) kind: Text,
+}
+
+impl ConfiguredBy {
+    /// A generator or transformer that a field of a kustomization stands for.
+    pub(crate) fn builtin(kind: &str) -> Self {
+        Self {
+            api_version: "builtin".to_owned(),
+            kind: kind.to_owned(),
+            name: String::new(),
+            namespace: String::new(),
+        }
+    }
+}
+
+impl Origin {
+    /// A file of resources.
+    pub(crate) fn file(shown: String, path: RepoPath) -> Self {
+        Self {
+            file: shown,
+            path,
+            configured_by: None,
+        }
+    }
 }
 
 impl Resource {
@@ -89,6 +122,8 @@ impl Resource {
             vars: Vec::new(),
             needs_hash: false,
             origin: None,
+            comments: None,
+            transformations: Vec::new(),
         })
     }
 
@@ -107,7 +142,7 @@ impl Resource {
     /// Changes the tree, and reads the id anew.
     pub(crate) fn change<T>(&mut self, change: impl FnOnce(&mut Node) -> T) -> T {
         let result = change(&mut self.node);
-        self.id = ResId::of(&self.node);
+        self.id.update(&self.node);
         result
     }
 
@@ -120,7 +155,7 @@ impl Resource {
     pub(crate) fn remember_id(&mut self) {
         self.previous.push(PreviousId {
             name: self.id.name.clone(),
-            namespace: effective_namespace(&self.id),
+            namespace: effective_namespace(&self.id).clone(),
             kind: self.id.gvk.kind.clone(),
         });
     }
@@ -164,6 +199,10 @@ impl Resource {
         self.previous_ids()
             .next()
             .unwrap_or_else(|| self.id.clone())
+    }
+
+    pub(crate) fn schema_comments(&self) -> &SchemaComments {
+        self.comments.as_deref().unwrap_or(SchemaComments::NONE)
     }
 
     /// What to call the object in a message: `Deployment apps/web`.

@@ -1,16 +1,20 @@
-//! Pure: the ordered set of a build's objects, and an index over all names they ever had.
+//! Pure: the ordered set of a build's objects, with an index over all that they are and were called.
 
-use std::collections::{BTreeMap, BTreeSet};
-
-use goyaml::Text;
-
+use super::index::{Index, Key};
 use super::{ResId, Resource};
 use crate::error::{BuildError, Problem};
+use crate::selector::SelectorRegex;
 
 /// An ordered list of resources with distinct ids.
+///
+/// The index is made when it is first asked, follows appends and single changes, and is dropped when all
+/// resources may change at once.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct ResMap {
     resources: Vec<Resource>,
+    index: Option<Index>,
+    /// Positions of resources that a patch deleted, until the next [`Self::compact`].
+    gone: Vec<bool>,
 }
 
 impl ResMap {
@@ -18,7 +22,9 @@ impl ResMap {
         self.resources.iter()
     }
 
+    /// All resources, to be changed in any way.
     pub(crate) fn iter_mut(&mut self) -> std::slice::IterMut<'_, Resource> {
+        self.index = None;
         self.resources.iter_mut()
     }
 
@@ -26,12 +32,8 @@ impl ResMap {
         self.resources.len()
     }
 
-    pub(crate) fn get(&self, index: usize) -> &Resource {
-        &self.resources[index]
-    }
-
-    pub(crate) fn get_mut(&mut self, index: usize) -> &mut Resource {
-        &mut self.resources[index]
+    pub(crate) fn get(&self, position: usize) -> &Resource {
+        &self.resources[position]
     }
 
     pub(crate) fn into_inner(self) -> Vec<Resource> {
@@ -39,50 +41,150 @@ impl ResMap {
     }
 
     pub(crate) fn retain(&mut self, keep: impl FnMut(&Resource) -> bool) {
+        self.index = None;
         self.resources.retain(keep);
     }
 
-    /// Removes the resources at the given indexes.
-    pub(crate) fn remove_all(&mut self, indexes: &BTreeSet<usize>) {
-        let mut index = 0;
-        self.resources.retain(|_| {
-            index += 1;
-            !indexes.contains(&(index - 1))
+    /// Changes one resource; what it is called then can be found, too.
+    pub(crate) fn change_at<T>(
+        &mut self,
+        position: usize,
+        change: impl FnOnce(&mut Resource) -> T,
+    ) -> T {
+        let resource = &mut self.resources[position];
+        let before = (resource.id().clone(), resource.previous.len());
+        let result = change(resource);
+        if let Some(index) = &mut self.index
+            && (before.0 != *resource.id() || before.1 != resource.previous.len())
+        {
+            index.add(position, resource);
+        }
+        result
+    }
+
+    /// Takes a resource out. Positions stay what they are until [`Self::compact`].
+    pub(crate) fn remove(&mut self, position: usize) {
+        self.gone.resize(self.resources.len(), false);
+        self.gone[position] = true;
+    }
+
+    /// Closes the gaps of removed resources.
+    pub(crate) fn compact(&mut self) {
+        if self.gone.is_empty() {
+            return;
+        }
+        let gone = std::mem::take(&mut self.gone);
+        let mut position = 0;
+        self.retain(|_| {
+            position += 1;
+            !gone[position - 1]
         });
+    }
+
+    fn is_there(&self, position: usize) -> bool {
+        !self.gone.get(position).copied().unwrap_or_default()
+    }
+
+    fn index(&mut self) -> &Index {
+        self.index
+            .get_or_insert_with(|| Index::of(&self.resources))
+    }
+
+    /// Makes the index, so that [`Self::found`] can be asked while resources are borrowed.
+    pub(crate) fn ensure_index(&mut self) {
+        self.index();
+    }
+
+    /// The positions that may answer to a key; more than those that do. Needs the index.
+    pub(crate) fn found(&self, key: Key<'_>) -> &[u32] {
+        self.index
+            .as_ref()
+            .expect("the index was made before it is asked")
+            .get(key)
+    }
+
+    /// The positions of all that have or had an id equal to the given one, in order.
+    pub(crate) fn with_any_id(&mut self, id: &ResId) -> Vec<usize> {
+        self.index();
+        let found = self.found(Key::Id(id)).iter().map(|&at| at as usize);
+        found
+            .filter(|&at| self.is_there(at))
+            .filter(|&at| self.resources[at].any_ids().any(|any| any.means(id)))
+            .collect()
+    }
+
+    /// The positions that a selector may match, in order: by its name or kind where those are no patterns.
+    pub(crate) fn candidates(&mut self, selector: &SelectorRegex) -> Vec<usize> {
+        self.by_name_or_kind(selector.literal_name(), selector.literal_kind())
+    }
+
+    /// The positions of all that have or had the name, or else the kind, or else all.
+    pub(crate) fn by_name_or_kind(
+        &mut self,
+        name: Option<&str>,
+        kind: Option<&str>,
+    ) -> Vec<usize> {
+        let key = match (name, kind) {
+            (Some(name), _) => Key::Name(name),
+            (None, Some(kind)) => Key::Kind(kind),
+            (None, None) => {
+                let all = 0..self.resources.len();
+                return all.filter(|&at| self.is_there(at)).collect();
+            }
+        };
+        self.index();
+        let found = self.found(key).iter().map(|&at| at as usize);
+        found.filter(|&at| self.is_there(at)).collect()
     }
 
     /// Appends resources, none of which may have an id that is there already.
     pub(crate) fn append_all(&mut self, more: Vec<Resource>) -> Result<(), BuildError> {
-        let mut ids: BTreeSet<_> = self
-            .resources
-            .iter()
-            .map(|resource| resource.id().canonical())
-            .collect();
+        self.resources.reserve(more.len());
         for resource in more {
-            if !ids.insert(resource.id().canonical()) {
-                let id = resource.id().show_long();
-                let message = format!("may not add resource with an already registered id: {id}");
-                let mut error = BuildError::from(Problem::Identity(message));
-                if let Some(origin) = &resource.origin {
-                    error = error.at(origin.file.clone(), resource.node().line as usize);
-                }
-                return Err(
-                    error.hint("two files or bases bring the same object; keep one, or patch it")
-                );
-            }
-            self.resources.push(resource);
+            self.append(resource)?;
         }
         Ok(())
     }
 
+    fn append(&mut self, resource: Resource) -> Result<(), BuildError> {
+        let position = self.resources.len();
+        self.index();
+        let same = self.found(Key::Id(resource.id())).iter();
+        let taken = same
+            .map(|&at| self.get(at as usize))
+            .any(|other| other.id().means(resource.id()));
+        if taken {
+            let id = resource.id().show_long();
+            let message = format!("may not add resource with an already registered id: {id}");
+            let mut error = BuildError::from(Problem::Identity(message));
+            if let Some(origin) = &resource.origin {
+                error = error.at(origin.file.clone(), resource.node().line as usize);
+            }
+            return Err(
+                error.hint("two files or bases bring the same object; keep one, or patch it")
+            );
+        }
+        if let Some(index) = &mut self.index {
+            index.add(position, &resource);
+        }
+        self.resources.push(resource);
+        Ok(())
+    }
+
     /// Checks that the ids are still distinct after a transformer changed them.
-    pub(crate) fn check_distinct(&self) -> Result<(), Vec<ResId>> {
-        let mut ids = BTreeSet::new();
-        let repeated = self
-            .resources
-            .iter()
-            .filter(|resource| !ids.insert(resource.id().canonical()));
-        let repeated: Vec<ResId> = repeated.map(|resource| resource.id().clone()).collect();
+    pub(crate) fn check_distinct(&mut self) -> Result<(), Vec<ResId>> {
+        self.index();
+        let mut repeated = Vec::new();
+        for (position, resource) in self.resources.iter().enumerate() {
+            let earlier = self.found(Key::Id(resource.id())).iter();
+            let is_taken = earlier
+                .map(|&at| at as usize)
+                .take_while(|&at| at < position)
+                .any(|at| self.resources[at].id().means(resource.id()));
+            if is_taken {
+                repeated.push(resource.id().clone());
+            }
+        }
         if repeated.is_empty() {
             Ok(())
         } else {
@@ -93,46 +195,9 @@ impl ResMap {
 
 impl From<Vec<Resource>> for ResMap {
     fn from(resources: Vec<Resource>) -> Self {
-        Self { resources }
-    }
-}
-
-/// Where each name that a resource has or had can be found.
-#[derive(Debug, Default)]
-pub(crate) struct NameIndex {
-    by_name: BTreeMap<Text, Vec<usize>>,
-}
-
-impl NameIndex {
-    pub(crate) fn of(resources: &ResMap) -> Self {
-        let mut index = Self::default();
-        for (position, resource) in resources.iter().enumerate() {
-            let current = std::iter::once(&resource.id().name);
-            for name in resource
-                .previous
-                .iter()
-                .map(|previous| &previous.name)
-                .chain(current)
-            {
-                let positions = index.by_name.entry(name.clone()).or_default();
-                if positions.last() != Some(&position) {
-                    positions.push(position);
-                }
-            }
+        Self {
+            resources,
+            ..Self::default()
         }
-        index
-    }
-
-    /// The positions of all that have or had the name, in order.
-    pub(crate) fn named(&self, name: &str) -> &[usize] {
-        self.by_name.get(name).map_or(&[], Vec::as_slice)
-    }
-
-    /// The positions of all that have or had an id equal to the given one.
-    pub(crate) fn with_any_id(&self, resources: &ResMap, id: &ResId) -> Vec<usize> {
-        let named = self.named(&id.name).iter().copied();
-        named
-            .filter(|&position| resources.get(position).any_ids().any(|any| any.means(id)))
-            .collect()
     }
 }

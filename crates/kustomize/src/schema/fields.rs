@@ -9,13 +9,13 @@ use crate::error::{Errors, Problem};
 use crate::resource::Gvk;
 
 /// A path of keys; on its way every list is entered.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub(crate) struct FieldPath {
     pub(crate) segments: Vec<Segment>,
 }
 
 /// One key of a path. With `list`, the key is never created.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Segment {
     pub(crate) key: Text,
     pub(crate) list: bool,
@@ -41,6 +41,7 @@ pub(crate) struct NameReference {
 pub(crate) struct Rows {
     rows: Vec<FieldSpec>,
     by_kind: BTreeMap<Text, Vec<usize>>,
+    by_path: BTreeMap<FieldPath, Vec<usize>>,
 }
 
 /// All tables, as they stand for one kustomization.
@@ -99,6 +100,18 @@ impl FieldPath {
         }
     }
 
+    /// True if the path has exactly these keys.
+    pub(crate) fn is(&self, keys: &[&str]) -> bool {
+        let mine = self.segments.iter().map(|segment| &*segment.key);
+        mine.eq(keys.iter().copied())
+    }
+
+    /// True if the path ends with these keys.
+    pub(crate) fn ends_with(&self, keys: &[&str]) -> bool {
+        let mine = self.segments.iter().rev().map(|segment| &*segment.key);
+        mine.take(keys.len()).eq(keys.iter().rev().copied())
+    }
+
     pub(crate) fn show(&self) -> String {
         let keys: Vec<&str> = self.segments.iter().map(|segment| &*segment.key).collect();
         keys.join("/")
@@ -140,6 +153,10 @@ impl Rows {
             .entry(row.gvk.kind.clone())
             .or_default()
             .push(self.rows.len());
+        self.by_path
+            .entry(row.path.clone())
+            .or_default()
+            .push(self.rows.len());
         self.rows.push(row);
     }
 
@@ -163,8 +180,9 @@ impl Rows {
 
     /// Adds a row, unless one of the same path covers its kinds.
     pub(crate) fn merge_one(&mut self, row: FieldSpec) -> Result<(), Problem> {
-        for old in &self.rows {
-            if old.path == row.path && row.gvk.selects(&old.gvk) {
+        let same_path = self.by_path.get(&row.path);
+        for old in same_path.into_iter().flatten().map(|&at| &self.rows[at]) {
+            if row.gvk.selects(&old.gvk) {
                 if old.create != row.create {
                     return Err(Problem::Transform(format!(
                         "conflicting fieldspecs for `{}`",
@@ -281,6 +299,9 @@ impl FieldTables {
             self.name_references.push(reference.clone());
             return Ok(());
         };
+        if mine.referrers == reference.referrers {
+            return Ok(());
+        }
         let mut rows = Rows::of(std::mem::take(&mut mine.referrers));
         rows.merge_all(reference.referrers.iter().cloned())?;
         mine.referrers = rows.into_iter().collect();

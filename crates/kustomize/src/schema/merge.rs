@@ -2,12 +2,12 @@
 //!
 //! The data is flat (kind → path of a list → merge keys); a [`Position`] is a kind and a path in it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
 use serde::Deserialize;
 
-use crate::resource::Gvk;
+use crate::resource::{Gvk, split_api_version};
 
 /// How a list merges: by these keys of its elements, or, without keys, as a set of scalars.
 pub(crate) type ListMerge = Vec<String>;
@@ -17,8 +17,31 @@ pub(crate) type ListMerge = Vec<String>;
 pub(crate) struct MergeSchema {
     /// `apiVersion Kind` → its lists. A kind with a schema but no merging list has an empty map.
     kinds: BTreeMap<String, Arc<BTreeMap<String, ListMerge>>>,
-    cluster_scoped: BTreeSet<Gvk>,
+    /// Kind → the groups and versions of that kind whose scope is known, and whether it is the cluster.
+    scopes: BTreeMap<String, Vec<(String, String, Scope)>>,
 }
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Scope {
+    Cluster,
+    Namespaced,
+}
+
+/// Where the definitions stand that other schemas refer to most.
+const DEFINITIONS: [(&str, &str, &str); 12] = [
+    ("apimachinery.pkg.apis.meta.v1.ObjectMeta", "v1 Pod", "metadata"),
+    ("api.core.v1.Container", "v1 Pod", "spec.containers[]"),
+    ("api.core.v1.EphemeralContainer", "v1 Pod", "spec.ephemeralContainers[]"),
+    ("api.core.v1.PodSpec", "v1 Pod", "spec"),
+    ("api.core.v1.PodTemplateSpec", "v1 PodTemplate", "template"),
+    ("api.core.v1.ServiceSpec", "v1 Service", "spec"),
+    ("api.core.v1.Volume", "v1 Pod", "spec.volumes[]"),
+    ("api.apps.v1.DaemonSetSpec", "apps/v1 DaemonSet", "spec"),
+    ("api.apps.v1.DeploymentSpec", "apps/v1 Deployment", "spec"),
+    ("api.apps.v1.StatefulSetSpec", "apps/v1 StatefulSet", "spec"),
+    ("api.batch.v1.JobSpec", "batch/v1 Job", "spec"),
+    ("api.batch.v1.JobTemplateSpec", "batch/v1 CronJob", "spec.jobTemplate"),
+];
 
 /// A place in the schema of a kind.
 #[derive(Debug, Clone)]
@@ -64,10 +87,16 @@ impl MergeSchema {
             .collect();
         let mut schema = Self::default();
         for kind in data.kinds {
-            if kind.scope.as_deref() == Some("Cluster")
-                && let Some((api_version, name)) = kind.k.split_once(' ')
+            if let Some((api_version, name)) = kind.k.split_once(' ')
+                && let Some(scope) = &kind.scope
             {
-                schema.cluster_scoped.insert(Gvk::new(api_version, name));
+                let (group, version) = split_api_version(api_version);
+                let scope = match scope.as_str() {
+                    "Cluster" => Scope::Cluster,
+                    _ => Scope::Namespaced,
+                };
+                let of_kind = schema.scopes.entry(name.to_owned()).or_default();
+                of_kind.push((group.to_owned(), version.to_owned(), scope));
             }
             if kind.schema {
                 let set = kind
@@ -88,12 +117,45 @@ impl MergeSchema {
             .collect();
         Self {
             kinds,
-            cluster_scoped: BTreeSet::new(),
+            ..Self::default()
         }
     }
 
+    /// Adds the kinds of another schema that are not there.
+    pub(crate) fn add(&mut self, other: &Self) {
+        for (kind, lists) in &other.kinds {
+            self.kinds
+                .entry(kind.clone())
+                .or_insert_with(|| lists.clone());
+        }
+    }
+
+    fn scope(&self, gvk: &Gvk) -> Option<Scope> {
+        let of_kind = self.scopes.get(&*gvk.kind)?;
+        of_kind
+            .iter()
+            .find(|(group, version, _)| **group == *gvk.group && **version == *gvk.version)
+            .map(|(_, _, scope)| *scope)
+    }
+
     pub(crate) fn is_cluster_scoped(&self, gvk: &Gvk) -> bool {
-        self.cluster_scoped.contains(gvk)
+        self.scope(gvk) == Some(Scope::Cluster)
+    }
+
+    /// True if the scope of the kind is known.
+    pub(crate) fn is_known(&self, gvk: &Gvk) -> bool {
+        self.scope(gvk).is_some()
+    }
+
+    /// A definition of Kubernetes' own that schemas of others refer to: the place where a kind has it.
+    pub(crate) fn definition(&self, name: &str) -> Option<Position> {
+        let name = name.strip_prefix("io.k8s.")?;
+        let (_, kind, path) = DEFINITIONS.iter().find(|(known, ..)| *known == name)?;
+        let lists = self.kinds.get(*kind)?;
+        Some(Position {
+            lists: lists.clone(),
+            path: (*path).to_owned(),
+        })
     }
 
     /// The root of a kind's schema, if the kind is known.
@@ -107,6 +169,29 @@ impl MergeSchema {
 }
 
 impl Position {
+    /// A place whose list merges so, and whose elements are those of another place.
+    pub(crate) fn of_list(keys: ListMerge, element: Option<&Self>) -> Self {
+        let mut lists = BTreeMap::from([(String::new(), keys)]);
+        if let Some(element) = element {
+            lists.extend(element.below().map(|(path, keys)| (format!("[]{path}"), keys)));
+        }
+        Self {
+            lists: Arc::new(lists),
+            path: String::new(),
+        }
+    }
+
+    /// The lists below this place, by the rest of their paths.
+    pub(crate) fn below(&self) -> impl Iterator<Item = (String, ListMerge)> + '_ {
+        let rests = self
+            .lists
+            .iter()
+            .filter_map(|(path, keys)| Some((path.strip_prefix(&self.path)?, keys)));
+        rests
+            .filter(|(rest, _)| rest.is_empty() || rest.starts_with(['.', '[']))
+            .map(|(rest, keys)| (rest.to_owned(), keys.clone()))
+    }
+
     /// The field of a map. A path that only `*` (any key) covers is written with it.
     pub(crate) fn field(&self, key: &str) -> Self {
         let joined = if self.path.is_empty() {

@@ -3,7 +3,7 @@
 mod fields;
 mod merge;
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 pub(crate) use fields::{FieldPath, FieldSpec, FieldTables, NameReference, Rows, Segment};
 pub(crate) use merge::{ListMerge, MergeSchema, Position};
@@ -16,12 +16,19 @@ pub(crate) fn is_cluster_scoped(gvk: &Gvk) -> bool {
     MergeSchema::builtin().is_cluster_scoped(gvk)
 }
 
+/// True for the kinds whose scope is known beforehand.
+pub(crate) fn is_known_kind(gvk: &Gvk) -> bool {
+    MergeSchema::builtin().is_known(gvk)
+}
+
 /// The field tables that kustomize begins with.
-pub(crate) fn builtin_tables() -> &'static FieldTables {
-    static TABLES: OnceLock<FieldTables> = OnceLock::new();
+pub(crate) fn builtin_tables() -> &'static Arc<FieldTables> {
+    static TABLES: OnceLock<Arc<FieldTables>> = OnceLock::new();
     TABLES.get_or_init(|| {
         let text = include_str!("fieldspecs.yaml");
-        FieldTables::parse_builtin(text).expect("the embedded table is valid; a test reads it")
+        Arc::new(
+            FieldTables::parse_builtin(text).expect("the embedded table is valid; a test reads it"),
+        )
     })
 }
 

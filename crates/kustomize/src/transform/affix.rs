@@ -15,6 +15,16 @@ pub(crate) enum Affix {
     Suffix,
 }
 
+impl Affix {
+    /// The transformer that adds it.
+    pub(super) fn transformer(self) -> &'static str {
+        match self {
+            Self::Prefix => "PrefixTransformer",
+            Self::Suffix => "SuffixTransformer",
+        }
+    }
+}
+
 /// Definitions, namespaces and API services are called what they are called.
 fn keeps_its_name(id: &ResId) -> bool {
     matches!(&*id.gvk.kind, "CustomResourceDefinition" | "Namespace")
@@ -37,7 +47,7 @@ pub(crate) fn transform(
             continue;
         }
         for row in rows.matching(&original.gvk) {
-            let is_name = row.path.show() == "metadata/name";
+            let is_name = row.path.is(&["metadata", "name"]);
             if is_name {
                 resource.remember_id();
                 match affix {

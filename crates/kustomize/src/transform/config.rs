@@ -2,8 +2,9 @@
 //! `generators`, `transformers` and `validators`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use goyaml::{Booleans, Node, ReadOptions};
+use goyaml::{Booleans, Mapping, Node, ReadOptions};
 use serde_json::Value;
 
 use super::{affix, image, metadata, namespace, patch, replacement, replica};
@@ -12,9 +13,10 @@ use crate::decode::{Decoder, Fields};
 use crate::error::{BuildError, BuildErrors, Errors, Problem};
 use crate::generate::{self, Behavior, Generated, absorb};
 use crate::kustomization::{GeneratorArgs, Image, Patch, Replacement, ReplacementEntry, Replica};
-use crate::load::{Loaded, Loader, did_you_mean, read_text};
-use crate::resource::ResMap;
+use crate::load::{Entry, Loaded, Loader, did_you_mean, read_text};
+use crate::resource::{ConfiguredBy, Origin, ResMap, Resource};
 use crate::schema::{FieldSpec, FieldTables, ListMerge, MergeSchema, NameReference, Rows};
+use crate::tree::RepoPath;
 
 /// Reads the files of `configurations`.
 pub(crate) fn configurations(
@@ -162,11 +164,12 @@ impl CrdWalk<'_> {
     }
 }
 
-/// Reads a swagger document into a merge schema that replaces the built-in one.
+/// Reads a swagger document into a merge schema. Definitions that it lacks may be those of the built-in one.
 pub(crate) fn openapi(
     loader: &Loader<'_>,
     loaded: &Loaded,
     name: &str,
+    built_in: Option<&MergeSchema>,
 ) -> Result<MergeSchema, BuildErrors> {
     let json = json_file(loader, loaded, name).map_err(|error| error.field("openapi"))?;
     let definitions = json["definitions"].as_object().cloned().unwrap_or_default();
@@ -185,66 +188,84 @@ pub(crate) fn openapi(
                 format!("{group}/{}", text("version"))
             };
             let mut lists = BTreeMap::new();
-            swagger_lists(
-                &definitions,
-                definition,
-                String::new(),
-                &mut BTreeSet::new(),
-                &mut lists,
-            );
+            let mut swagger = Swagger {
+                definitions: &definitions,
+                built_in,
+                visited: BTreeSet::new(),
+                lists: &mut lists,
+            };
+            swagger.walk(definition, String::new());
             kinds.insert(format!("{api_version} {}", text("kind")), lists);
         }
     }
     Ok(MergeSchema::of(kinds))
 }
 
-fn swagger_lists(
-    definitions: &serde_json::Map<String, Value>,
-    schema: &Value,
-    path: String,
-    visited: &mut BTreeSet<String>,
-    lists: &mut BTreeMap<String, ListMerge>,
-) {
-    if let Some(target) = schema.get("$ref").and_then(Value::as_str) {
-        let name = target.rsplit('/').next().unwrap_or_default();
-        if let Some(definition) = definitions.get(name)
-            && visited.insert(name.to_owned())
-        {
-            swagger_lists(definitions, definition, path, visited, lists);
-            visited.remove(name);
+/// Collects the lists of one kind that merge.
+struct Swagger<'s> {
+    definitions: &'s serde_json::Map<String, Value>,
+    built_in: Option<&'s MergeSchema>,
+    visited: BTreeSet<String>,
+    lists: &'s mut BTreeMap<String, ListMerge>,
+}
+
+impl Swagger<'_> {
+    fn walk(&mut self, schema: &Value, path: String) {
+        if let Some(target) = schema.get("$ref").and_then(Value::as_str) {
+            return self.refer(target.rsplit('/').next().unwrap_or_default(), path);
         }
-        return;
-    }
-    for (name, property) in schema["properties"].as_object().into_iter().flatten() {
-        let path = if path.is_empty() {
-            name.clone()
-        } else {
-            format!("{path}.{name}")
-        };
-        if let Some(items) = property.get("items") {
-            let strategy = property["x-kubernetes-patch-strategy"]
-                .as_str()
-                .unwrap_or_default();
-            if strategy.contains("merge") {
-                let map_keys = property["x-kubernetes-list-map-keys"].as_array();
-                let keys = map_keys.map(|keys| {
-                    keys.iter()
-                        .filter_map(Value::as_str)
-                        .map(str::to_owned)
-                        .collect()
-                });
-                let merge_key = property["x-kubernetes-patch-merge-key"].as_str();
-                lists.insert(
-                    path.clone(),
-                    keys.unwrap_or_else(|| merge_key.map(str::to_owned).into_iter().collect()),
-                );
+        for (name, property) in schema["properties"].as_object().into_iter().flatten() {
+            let path = if path.is_empty() {
+                name.clone()
+            } else {
+                format!("{path}.{name}")
+            };
+            if let Some(items) = property.get("items") {
+                self.list(property, &path);
+                self.walk(items, format!("{path}[]"));
+            } else if let Some(values) = property.get("additionalProperties") {
+                self.walk(values, format!("{path}.*"));
+            } else {
+                self.walk(property, path);
             }
-            swagger_lists(definitions, items, format!("{path}[]"), visited, lists);
-        } else if let Some(values) = property.get("additionalProperties") {
-            swagger_lists(definitions, values, format!("{path}.*"), visited, lists);
-        } else {
-            swagger_lists(definitions, property, path, visited, lists);
         }
+    }
+
+    fn refer(&mut self, name: &str, path: String) {
+        let definitions = self.definitions;
+        match definitions.get(name) {
+            Some(definition) => {
+                if self.visited.insert(name.to_owned()) {
+                    self.walk(definition, path);
+                    self.visited.remove(name);
+                }
+            }
+            None => {
+                let position = self.built_in.and_then(|schema| schema.definition(name));
+                let below = position.iter().flat_map(crate::schema::Position::below);
+                self.lists
+                    .extend(below.map(|(rest, keys)| (format!("{path}{rest}"), keys)));
+            }
+        }
+    }
+
+    fn list(&mut self, property: &Value, path: &str) {
+        let strategy = property["x-kubernetes-patch-strategy"].as_str();
+        if !strategy.is_some_and(|strategy| strategy.contains("merge")) {
+            return;
+        }
+        let map_keys = property["x-kubernetes-list-map-keys"].as_array();
+        let keys = map_keys.map(|keys| {
+            keys.iter()
+                .filter_map(Value::as_str)
+                .map(str::to_owned)
+                .collect()
+        });
+        let merge_key = property["x-kubernetes-patch-merge-key"].as_str();
+        self.lists.insert(
+            path.to_owned(),
+            keys.unwrap_or_else(|| merge_key.map(str::to_owned).into_iter().collect()),
+        );
     }
 }
 
@@ -252,7 +273,9 @@ fn swagger_lists(
 struct Plugin {
     node: Node,
     kind: String,
-    shown: String,
+    /// Where it is configured.
+    file: String,
+    path: RepoPath,
 }
 
 /// Reads the entries of a plugin field: in place, a file, or a kustomization whose output it is.
@@ -263,58 +286,69 @@ fn plugins(
 ) -> Result<Vec<Plugin>, BuildErrors> {
     let mut plugins = Vec::new();
     for entry in entries {
-        let (shown, nodes) = plugin_nodes(context, loaded, entry)?;
-        for node in nodes {
-            let text = |name: &str| {
-                node.get(name)
-                    .and_then(Node::as_text)
-                    .unwrap_or_default()
-                    .to_owned()
-            };
-            let (api_version, kind) = (text("apiVersion"), text("kind"));
+        for plugin in plugin_entry(context, loaded, entry)? {
+            let api_version = plugin.text(&["apiVersion"]);
             if api_version != "builtin" {
-                let message =
-                    format!("external plugins disabled; unable to load external plugin '{kind}'");
-                let error =
-                    BuildError::from(Problem::Unsupported(message)).at(shown, node.line as usize);
+                let message = format!(
+                    "external plugins disabled; unable to load external plugin '{}'",
+                    plugin.kind
+                );
+                let error = BuildError::from(Problem::Unsupported(message))
+                    .at(plugin.file.clone(), plugin.node.line as usize);
                 return Err(error
                     .hint("only plugins with `apiVersion: builtin` run here")
                     .into());
             }
-            plugins.push(Plugin {
-                kind,
-                shown: shown.clone(),
-                node,
-            });
+            plugins.push(plugin);
         }
     }
     Ok(plugins)
 }
 
-fn plugin_nodes(
+fn plugin_entry(
     context: &mut Context<'_, '_>,
     loaded: &Loaded,
     entry: &str,
-) -> Result<(String, Vec<Node>), BuildErrors> {
+) -> Result<Vec<Plugin>, BuildErrors> {
+    let in_file = |file: &str, path: &RepoPath, node: Node| Plugin {
+        kind: node
+            .get("kind")
+            .and_then(Node::as_text)
+            .unwrap_or_default()
+            .to_owned(),
+        node,
+        file: file.to_owned(),
+        path: path.clone(),
+    };
+    let of_resources = |resources: Vec<Resource>| {
+        let plugins = resources.into_iter().map(|resource| {
+            let origin = resource.origin.clone();
+            let node = resource.into_node();
+            origin.map_or_else(
+                || in_file(entry, &loaded.file, node.clone()),
+                |origin| in_file(&origin.file, &origin.path, node.clone()),
+            )
+        });
+        plugins.collect()
+    };
     if entry.contains('\n') || entry.trim_start().starts_with('{') {
         let shown = context.loader.show(&loaded.file);
         let nodes = read_text(entry, &shown)?;
-        return Ok((shown, nodes));
+        let plugins = nodes
+            .into_iter()
+            .map(|node| in_file(&shown, &loaded.file, node));
+        return Ok(plugins.collect());
     }
     match context.loader.resource_entry(&loaded.directory, entry)? {
-        crate::load::Entry::Resources(resources) => Ok((
-            entry.to_owned(),
-            resources
-                .into_iter()
-                .map(crate::resource::Resource::into_node)
-                .collect(),
-        )),
-        crate::load::Entry::Directory(path) => {
-            let nodes = context.configuration_directory(loaded, &path)?;
-            Ok((entry.to_owned(), nodes))
-        }
+        None => Ok(Vec::new()),
+        Some(Entry::Resources(resources)) => Ok(of_resources(resources)),
+        Some(Entry::Directory(path)) => context
+            .configuration_directory(loaded, &path)
+            .map(of_resources),
     }
 }
+
+const GENERATORS: [&str; 3] = ["ConfigMapGenerator", "SecretGenerator", "IAMPolicyGenerator"];
 
 /// Runs the entries of `generators`.
 pub(crate) fn generators(
@@ -323,17 +357,61 @@ pub(crate) fn generators(
     level: &mut Level,
 ) -> Result<(), BuildErrors> {
     for plugin in plugins(context, loaded, &loaded.kustomization.generators)? {
-        let generated = match plugin.kind.as_str() {
-            "ConfigMapGenerator" => Generated::ConfigMap,
-            "SecretGenerator" => Generated::Secret,
-            _ => return Err(unknown(&plugin, &["ConfigMapGenerator", "SecretGenerator"]).into()),
+        let (mut resource, behavior) = match plugin.kind.as_str() {
+            "ConfigMapGenerator" => generated(context, loaded, &plugin, Generated::ConfigMap)?,
+            "SecretGenerator" => generated(context, loaded, &plugin, Generated::Secret)?,
+            "IAMPolicyGenerator" => (service_account(&plugin)?, Behavior::Create),
+            _ => return Err(unknown(&plugin, &GENERATORS).into()),
         };
-        let args = plugin.decode(generator_args)?;
-        let behavior = Behavior::parse(&args.behavior);
-        let resource = generate::generate(context.loader, &loaded.directory, generated, &args)?;
+        resource.origin = Some(Arc::new(plugin.origin()));
+        context.loader.count(1)?;
         absorb(&mut level.resources, resource, behavior)?;
     }
     Ok(())
+}
+
+fn generated(
+    context: &Context<'_, '_>,
+    loaded: &Loaded,
+    plugin: &Plugin,
+    generated: Generated,
+) -> Result<(Resource, Behavior), BuildErrors> {
+    let args = plugin.decode(generator_args)?;
+    let behavior = Behavior::parse(&args.behavior);
+    let resource = generate::generate(context.loader, &loaded.directory, generated, &args)?;
+    Ok((resource, behavior))
+}
+
+/// `IAMPolicyGenerator`: a service account that stands for one of Google's.
+fn service_account(plugin: &Plugin) -> Result<Resource, BuildErrors> {
+    if plugin.text(&["cloud"]) != "gke" {
+        let message = "cloud provider must be `gke`".to_owned();
+        return Err(Problem::Kustomization(message).into());
+    }
+    let name = plugin.text(&["kubernetesService", "name"]);
+    let namespace = plugin.text(&["kubernetesService", "namespace"]);
+    let account = format!(
+        "{}@{}.iam.gserviceaccount.com",
+        plugin.text(&["serviceAccount", "name"]),
+        plugin.text(&["serviceAccount", "projectId"])
+    );
+    let annotations = Mapping::from_iter([(
+        "iam.gke.io/gcp-service-account",
+        Node::string(account.as_str()),
+    )]);
+    let mut metadata = Mapping::from_iter([
+        ("annotations", annotations.into()),
+        ("name", Node::string(name)),
+    ]);
+    if !namespace.is_empty() {
+        metadata.insert("namespace", Node::string(namespace));
+    }
+    let object = Mapping::from_iter([
+        ("apiVersion", Node::string("v1")),
+        ("kind", Node::string("ServiceAccount")),
+        ("metadata", metadata.into()),
+    ]);
+    Ok(Resource::new(object.into())?)
 }
 
 /// Name and namespace may also stand in `metadata`.
@@ -377,9 +455,10 @@ pub(crate) fn transformers(
     level: &mut Level,
 ) -> Result<(), BuildErrors> {
     for plugin in plugins(context, loaded, &loaded.kustomization.transformers)? {
-        let shown = plugin.shown.clone();
         transformer(context, loaded, &mut level.resources, &plugin)
-            .map_err(|errors| errors.map(|error| error.at(shown.clone(), 0)))?;
+            .map_err(|errors| errors.map(|error| error.at(plugin.file.clone(), 0)))?;
+        level.resources.compact();
+        context.ran(level, || plugin.origin());
     }
     Ok(())
 }
@@ -393,6 +472,7 @@ pub(crate) fn validators(
     for plugin in plugins(context, loaded, &loaded.kustomization.validators)? {
         let mut copy = level.resources.clone();
         transformer(context, loaded, &mut copy, &plugin)?;
+        copy.compact();
         let same = copy.len() == level.resources.len()
             && copy
                 .iter()
@@ -456,7 +536,7 @@ fn transformer(
                     field_specs(decoder, fields),
                 )
             })?;
-            image::transform(resources, &image.unwrap_or_default(), &rows)?;
+            image::transform(resources, &[image.unwrap_or_default()], &rows)?;
         }
         "ReplicaCountTransformer" => {
             let (replica, rows) = plugin.fields(|decoder, fields| {
@@ -469,7 +549,7 @@ fn transformer(
         }
         "PatchTransformer" => {
             let patch = plugin.decode(|decoder, node| Patch::decode(decoder, node, ""))?;
-            patch::entry(context, loaded, resources, &patch, &mut None)?;
+            patch::entry(context, loaded, resources, &patch)?;
         }
         "PatchStrategicMergeTransformer" => {
             let (mut entries, inline) = plugin.fields(|decoder, fields| {
@@ -556,7 +636,7 @@ fn namespace_plugin(resources: &mut ResMap, plugin: &Plugin) -> Result<(), Build
 fn unknown(plugin: &Plugin, known: &[&str]) -> BuildError {
     let message = format!("unable to load builtin {}.builtin.[noGrp]", plugin.kind);
     let error = BuildError::from(Problem::Unsupported(message))
-        .at(plugin.shown.clone(), plugin.node.line as usize);
+        .at(plugin.file.clone(), plugin.node.line as usize);
     match did_you_mean(&plugin.kind, known.iter().copied()) {
         Some(hint) => error.hint(hint),
         None => error,
@@ -564,13 +644,35 @@ fn unknown(plugin: &Plugin, known: &[&str]) -> BuildError {
 }
 
 impl Plugin {
+    fn text(&self, path: &[&str]) -> &str {
+        self.node
+            .at(path)
+            .and_then(Node::as_text)
+            .unwrap_or_default()
+    }
+
+    /// What annotations say of it.
+    fn origin(&self) -> Origin {
+        let own = |path: &[&str]| self.text(path).to_owned();
+        Origin {
+            file: self.file.clone(),
+            path: self.path.clone(),
+            configured_by: Some(ConfiguredBy {
+                api_version: own(&["apiVersion"]),
+                kind: self.kind.clone(),
+                name: own(&["metadata", "name"]),
+                namespace: own(&["metadata", "namespace"]),
+            }),
+        }
+    }
+
     /// Decodes leniently: unknown fields are ignored, as kustomize does for plugins.
     fn decode<T>(
         &self,
         decode: impl FnOnce(&mut Decoder<'_>, &Node) -> Option<T>,
     ) -> Result<T, BuildErrors> {
         let mut errors = Errors::default();
-        let mut decoder = Decoder::new(&mut errors, &self.shown, false);
+        let mut decoder = Decoder::new(&mut errors, &self.file, false);
         let value = decode(&mut decoder, &self.node);
         errors.finish()?;
         value.ok_or_else(|| {

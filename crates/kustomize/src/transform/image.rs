@@ -11,36 +11,34 @@ use crate::schema::Rows;
 use crate::selector::compile_regex;
 use crate::walk::{Missing, walk_mut};
 
-/// Two passes, as kustomize has them: every list of containers at any depth, then the rows of the table.
-/// So a tag suffix comes twice on ordinary pod containers.
+/// Two passes for each entry, as kustomize has them: every list of containers at any depth, then the rows of the
+/// table. So a tag suffix comes twice on ordinary pod containers.
 pub(crate) fn transform(
     resources: &mut ResMap,
-    image: &Image,
+    images: &[Image],
     rows: &Rows,
 ) -> Result<(), BuildError> {
-    let pattern = format!(
-        "^{}(:[a-zA-Z0-9_.{{}}-]*)?(@[A-Za-z][A-Za-z0-9]*(?:[-_+.][A-Za-z][A-Za-z0-9]*)*:[a-zA-Z0-9_.{{}}-]*)?$",
-        image.name
-    );
-    // The name is a regular expression; one that is none matches nothing.
-    let Ok(regex) = compile_regex(&pattern) else {
+    let changes: Vec<Change<'_>> = images.iter().filter_map(Change::new).collect();
+    if changes.is_empty() {
         return Ok(());
-    };
-    let change = Change { image, regex };
+    }
     for resource in resources
         .iter_mut()
         .filter(|resource| &*resource.id().gvk.kind != "CustomResourceDefinition")
     {
         let gvk = resource.id().gvk.clone();
+        let has_containers = mentions_containers(resource.node());
         let result = resource.change_body(|node| {
-            if mentions_containers(node) {
-                change.containers(node)?;
-            }
-            for row in rows.matching(&gvk) {
-                walk_mut(node, &row.path, Missing::Skip, &mut |field| {
-                    change.field(field);
-                    Ok(())
-                })?;
+            for change in &changes {
+                if has_containers {
+                    change.containers(node)?;
+                }
+                for row in rows.matching(&gvk) {
+                    walk_mut(node, &row.path, Missing::Skip, &mut |field| {
+                        change.field(field);
+                        Ok(())
+                    })?;
+                }
             }
             Ok(())
         });
@@ -68,6 +66,18 @@ fn mentions_containers(node: &Node) -> bool {
 
 fn is_container_list(key: &str) -> bool {
     matches!(key, "containers" | "initContainers")
+}
+
+impl<'i> Change<'i> {
+    /// The name is a regular expression; one that is none matches nothing.
+    fn new(image: &'i Image) -> Option<Self> {
+        let pattern = format!(
+            "^{}(:[a-zA-Z0-9_.{{}}-]*)?(@[A-Za-z][A-Za-z0-9]*(?:[-_+.][A-Za-z][A-Za-z0-9]*)*:[a-zA-Z0-9_.{{}}-]*)?$",
+            image.name
+        );
+        let regex = compile_regex(&pattern).ok()?;
+        Some(Self { image, regex })
+    }
 }
 
 impl Change<'_> {

@@ -5,18 +5,21 @@
 
 use std::collections::BTreeMap;
 
-use goyaml::{Mapping, Node, NodeKind, Sequence, Text};
+use goyaml::{Mapping, NOT_A_STRING, Node, NodeKind, Sequence, Text};
 
 use crate::error::Problem;
 use crate::schema::{ListMerge, MergeSchema, Position};
+use crate::transform::SchemaComments;
 
 /// Merges a patch into a tree. `None` means that the patch deletes it.
+/// The comments are those of the tree's file and of the patch's.
 pub(crate) fn merge(
     dest: Node,
     patch: &Node,
     schema: &MergeSchema,
+    comments: [&SchemaComments; 2],
 ) -> Result<Option<Node>, Problem> {
-    let mut merged = Merge { schema }.node(Some(dest), Some(patch), None)?;
+    let mut merged = Merge { schema, comments }.node(Some(dest), Some(patch), None)?;
     if let Some(node) = &mut merged {
         drop_empty_values(node);
     }
@@ -25,6 +28,7 @@ pub(crate) fn merge(
 
 struct Merge<'s> {
     schema: &'s MergeSchema,
+    comments: [&'s SchemaComments; 2],
 }
 
 /// What a map of the patch says about the map it is for.
@@ -100,26 +104,40 @@ impl Merge<'_> {
         let own = at.cloned().or_else(|| self.kind_of(&dest, patch));
         if let NodeKind::Mapping(fields) = &mut dest.kind {
             for entry in patch {
-                let position = own.as_ref().map(|own| own.field(&entry.key));
+                // A key that is no string in the patch may be one here.
+                let key = match entry.key.strip_prefix(NOT_A_STRING) {
+                    Some(text) if fields.contains_key(text) => text.into(),
+                    _ => entry.key.clone(),
+                };
                 // An empty map in the patch changes nothing that is there.
-                let old = fields.get(&entry.key).cloned();
+                let old = fields.get(&key).cloned();
+                let position = self
+                    .commented(old.as_ref(), &entry.value)
+                    .or_else(|| own.as_ref().map(|own| own.field(&key)));
                 match self.node(old, Some(&entry.value), position.as_ref())? {
-                    Some(value) => drop(fields.insert(entry.key.clone(), value)),
-                    None => drop(fields.remove(&entry.key)),
+                    Some(value) => drop(fields.insert(key, value)),
+                    None => drop(fields.remove(&key)),
                 }
             }
         }
         Ok(Some(dest))
     }
 
+    /// The schema that a comment beside the field gives, in the tree or in the patch.
+    fn commented(&self, dest: Option<&Node>, patch: &Node) -> Option<Position> {
+        let [of_dest, of_patch] = self.comments;
+        dest.and_then(|dest| of_dest.position(dest, self.schema))
+            .or_else(|| of_patch.position(patch, self.schema))
+    }
+
     /// A map with both `apiVersion` and `kind` takes that kind's schema.
     fn kind_of(&self, dest: &Node, patch: &Mapping) -> Option<Position> {
-        let text = |name: &str| {
-            dest.get(name)
-                .or_else(|| patch.get(name))
-                .and_then(Node::as_text)
+        let of = |api_version: Option<&Node>, kind: Option<&Node>| {
+            let (api_version, kind) = (api_version?.as_text()?, kind?.as_text()?);
+            self.schema.kind(api_version, kind)
         };
-        self.schema.kind(text("apiVersion")?, text("kind")?)
+        of(dest.get("apiVersion"), dest.get("kind"))
+            .or_else(|| of(patch.get("apiVersion"), patch.get("kind")))
     }
 
     fn list(

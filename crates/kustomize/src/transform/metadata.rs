@@ -73,7 +73,7 @@ fn set_pairs(field: &mut Node, pairs: &[&(String, String)], create: bool) -> Res
     Ok(())
 }
 
-/// Adds the label that says who rendered.
+/// Adds the label that says who rendered, as kustomize itself does.
 pub(crate) fn managed_by(resources: &mut ResMap) -> Result<(), BuildError> {
     let pair = (
         "app.kubernetes.io/managed-by".to_owned(),

@@ -11,6 +11,7 @@ mod namespace;
 mod patch;
 mod replacement;
 mod replica;
+mod schema_comment;
 pub(crate) mod vars;
 
 use crate::accumulate::{Context, Level};
@@ -19,6 +20,7 @@ use crate::load::Loaded;
 
 pub(crate) use affix::Affix;
 pub(crate) use metadata::managed_by;
+pub(crate) use schema_comment::SchemaComments;
 
 /// Runs the transformers of one kustomization over the whole set of its level.
 pub(crate) fn run(
@@ -26,17 +28,29 @@ pub(crate) fn run(
     loaded: &Loaded,
     level: &mut Level,
 ) -> Result<(), BuildErrors> {
-    let kustomization = &loaded.kustomization;
-    let tables = level.tables.clone();
     patch::strategic_merge_list(context, loaded, level)?;
     patch::patches(context, loaded, level)?;
-    let resources = &mut level.resources;
+    names(context, loaded, level)?;
+    labels(context, loaded, level)?;
+    patch::json_patches(context, loaded, level)?;
+    workloads(context, loaded, level)?;
+    replacement::transform_all(context, loaded, level)?;
+    config::transformers(context, loaded, level)
+}
+
+/// `namespace`, `namePrefix` and `nameSuffix`.
+fn names(
+    context: &Context<'_, '_>,
+    loaded: &Loaded,
+    level: &mut Level,
+) -> Result<(), BuildErrors> {
+    let kustomization = &loaded.kustomization;
+    let tables = level.tables.clone();
     if !kustomization.namespace.is_empty() {
-        namespace::transform(
-            resources,
-            &namespace::Options::of(&kustomization.namespace, &tables.namespace),
-        )
-        .map_err(|error| error.field("namespace"))?;
+        let options = namespace::Options::of(&kustomization.namespace, &tables.namespace);
+        namespace::transform(&mut level.resources, &options)
+            .map_err(|error| error.field("namespace"))?;
+        context.ran_builtin(loaded, level, "NamespaceTransformer");
     }
     let prefix = (
         Affix::Prefix,
@@ -51,37 +65,69 @@ pub(crate) fn run(
         &tables.name_suffix,
     );
     for (affix, field, text, rows) in [prefix, suffix] {
-        affix::transform(resources, affix, text, rows).map_err(|error| error.field(field))?;
+        if text.is_empty() {
+            continue;
+        }
+        affix::transform(&mut level.resources, affix, text, rows)
+            .map_err(|error| error.field(field))?;
+        context.ran_builtin(loaded, level, affix.transformer());
     }
+    Ok(())
+}
+
+/// `labels`, `commonLabels` and `commonAnnotations`.
+fn labels(
+    context: &Context<'_, '_>,
+    loaded: &Loaded,
+    level: &mut Level,
+) -> Result<(), BuildErrors> {
+    let kustomization = &loaded.kustomization;
+    let tables = level.tables.clone();
     for (index, label) in kustomization.labels.iter().enumerate() {
         let rows = metadata::label_rows(label, &tables);
-        rows.and_then(|rows| metadata::transform(resources, &label.pairs, &rows))
+        rows.and_then(|rows| metadata::transform(&mut level.resources, &label.pairs, &rows))
             .map_err(|error| error.field(format!("labels[{index}]")))?;
+        context.ran_builtin(loaded, level, "LabelTransformer");
     }
-    metadata::transform(
-        resources,
-        &kustomization.common_labels,
-        &tables.common_labels,
-    )
-    .map_err(|error| error.field("commonLabels"))?;
-    metadata::transform(
-        resources,
-        &kustomization.common_annotations,
-        &tables.common_annotations,
-    )
-    .map_err(|error| error.field("commonAnnotations"))?;
-    patch::json_patches(context, loaded, level)?;
-    let resources = &mut level.resources;
+    let common = &kustomization.common_labels;
+    metadata::transform(&mut level.resources, common, &tables.common_labels)
+        .map_err(|error| error.field("commonLabels"))?;
+    // kustomize runs commonLabels wherever it runs labels, with or without pairs.
+    if !(common.is_empty() && kustomization.labels.is_empty()) {
+        context.ran_builtin(loaded, level, "LabelTransformer");
+    }
+    let annotations = &kustomization.common_annotations;
+    if !annotations.is_empty() {
+        metadata::transform(
+            &mut level.resources,
+            annotations,
+            &tables.common_annotations,
+        )
+        .map_err(|error| error.field("commonAnnotations"))?;
+        context.ran_builtin(loaded, level, "AnnotationsTransformer");
+    }
+    Ok(())
+}
+
+/// `replicas` and `images`.
+fn workloads(
+    context: &Context<'_, '_>,
+    loaded: &Loaded,
+    level: &mut Level,
+) -> Result<(), BuildErrors> {
+    let kustomization = &loaded.kustomization;
+    let tables = level.tables.clone();
     for (index, replica) in kustomization.replicas.iter().enumerate() {
-        replica::transform(resources, replica, &tables.replicas)
+        replica::transform(&mut level.resources, replica, &tables.replicas)
             .map_err(|error| error.field(format!("replicas[{index}]")))?;
+        context.ran_builtin(loaded, level, "ReplicaCountTransformer");
     }
-    for (index, image) in kustomization.images.iter().enumerate() {
-        image::transform(resources, image, &tables.images)
-            .map_err(|error| error.field(format!("images[{index}]")))?;
+    image::transform(&mut level.resources, &kustomization.images, &tables.images)
+        .map_err(|error| error.field("images"))?;
+    for _ in &kustomization.images {
+        context.ran_builtin(loaded, level, "ImageTagTransformer");
     }
-    replacement::transform_all(context.loader, loaded, resources)?;
-    config::transformers(context, loaded, level)
+    Ok(())
 }
 
 /// Runs the validators, which may look but not change.

@@ -6,41 +6,58 @@ use goyaml::{Node, NodeKind, Text};
 
 use crate::error::{BuildError, Problem};
 use crate::resource::{
-    Gvk, NON_NAMESPACEABLE, NameIndex, ResId, ResMap, Resource, effective_namespace,
-    split_api_version,
+    Gvk, Key, NON_NAMESPACEABLE, ResId, ResMap, Resource, effective_namespace,
 };
 use crate::schema::{FieldSpec, FieldTables, is_cluster_scoped};
-use crate::walk::{Missing, walk_mut};
+use crate::walk::{Missing, leads_somewhere, walk_mut};
 
 /// Mends every reference in the set.
 pub(crate) fn transform(resources: &mut ResMap, tables: &FieldTables) -> Result<(), BuildError> {
-    let index = NameIndex::of(resources);
-    let renamed = Renamed::of(resources);
     let rows = RowsByReferrer::of(tables);
+    resources.ensure_index();
     for position in 0..resources.len() {
-        let original = resources.get(position).original_id();
-        for (target, row) in rows.matching(&original.gvk) {
-            let referrer = Referrer::of(resources.get(position), target, row);
-            let mut node = resources.get(position).node().clone();
-            let search = Search {
-                resources,
-                index: &index,
-                renamed: &renamed,
-                referrer: &referrer,
-            };
-            let mut changed = false;
-            let mut visit = |field: &mut Node| {
-                changed |= search.field(field)?;
-                Ok(())
-            };
-            walk_mut(&mut node, &row.path, Missing::Skip, &mut visit)
-                .map_err(|problem| super::about(problem, resources.get(position)))?;
-            if changed {
-                resources.get_mut(position).change(|old| *old = node);
-            }
-        }
+        let resource = resources.get(position);
+        let original = resource.original_id();
+        let Some(mended) = mend(resources, resource, &rows.matching(&original.gvk))? else {
+            continue;
+        };
+        resources.change_at(position, |resource| resource.change(|node| *node = mended));
     }
     Ok(())
+}
+
+/// The tree of one object with its references mended; nothing if none had to be.
+fn mend(
+    resources: &ResMap,
+    resource: &Resource,
+    rows: &[(&Gvk, &FieldSpec)],
+) -> Result<Option<Node>, BuildError> {
+    let mut referrer = None;
+    let mut node = resource.node().clone();
+    let mut changed = false;
+    for (target, row) in rows {
+        // Most fields are not there: nothing is made for them.
+        if !leads_somewhere(&node, &row.path) {
+            continue;
+        }
+        let referrer = match &referrer {
+            Some(referrer) => referrer,
+            None => referrer.insert(Referrer::of(resource)?),
+        };
+        let search = Search {
+            resources,
+            referrer,
+            target,
+            of_role: row.path.ends_with(&["roleRef", "name"]),
+        };
+        let mut visit = |field: &mut Node| {
+            changed |= search.field(field)?;
+            Ok(())
+        };
+        walk_mut(&mut node, &row.path, Missing::Skip, &mut visit)
+            .map_err(|problem| super::about(problem, resource))?;
+    }
+    Ok(changed.then_some(node))
 }
 
 /// The rows of all targets, found by the kind of the object that refers.
@@ -61,7 +78,7 @@ impl<'t> RowsByReferrer<'t> {
         Self { rows }
     }
 
-    fn matching<'r>(&'r self, gvk: &'r Gvk) -> impl Iterator<Item = (&'t Gvk, &'t FieldSpec)> + 'r {
+    fn matching(&self, gvk: &Gvk) -> Vec<(&'t Gvk, &'t FieldSpec)> {
         let for_kind = |kind: &str| self.rows.get(kind).map_or(&[][..], Vec::as_slice);
         let any_kind = if gvk.kind.is_empty() {
             &[][..]
@@ -72,76 +89,71 @@ impl<'t> RowsByReferrer<'t> {
             .iter()
             .chain(any_kind)
             .copied()
-            .filter(move |(_, row)| row.gvk.selects(gvk))
+            .filter(|(_, row)| row.gvk.selects(gvk))
+            .collect()
     }
 }
 
-/// Which resources were ever renamed: others cannot be meant by a reference that must change.
-struct Renamed(BTreeSet<usize>);
-
-impl Renamed {
-    fn of(resources: &ResMap) -> Self {
-        let renamed = resources
-            .iter()
-            .enumerate()
-            .filter(|(_, resource)| !resource.previous.is_empty());
-        Self(renamed.map(|(position, _)| position).collect())
-    }
-}
-
-/// The object that refers, and how.
+/// The object that refers.
 struct Referrer<'r> {
     resource: &'r Resource,
-    namespace: Text,
+    namespace: &'r Text,
     cluster_scoped: bool,
-    target: &'r Gvk,
     /// The group and kind that a `roleRef` asks for.
-    role: Option<(String, String)>,
+    role: (&'r str, &'r str),
     /// The namespaces that the subjects of a role binding name.
-    subject_namespaces: BTreeSet<String>,
+    subject_namespaces: BTreeSet<&'r str>,
 }
 
 impl<'r> Referrer<'r> {
-    fn of(resource: &'r Resource, target: &'r Gvk, row: &FieldSpec) -> Self {
-        let node = resource.node();
+    fn of(resource: &'r Resource) -> Result<Self, BuildError> {
         let text = |path: &[&str]| {
-            node.at(path)
+            resource
+                .node()
+                .at(path)
                 .and_then(Node::as_text)
                 .unwrap_or_default()
-                .to_owned()
         };
-        let path = row.path.show();
-        let role = path.ends_with("roleRef/name").then(|| {
-            let group = text(&["roleRef", "apiGroup"]);
-            (
-                split_api_version(&group).0.to_owned().max(group),
-                text(&["roleRef", "kind"]),
-            )
-        });
-        let subjects = (&*resource.id().gvk.kind == "RoleBinding")
-            .then(|| node.get("subjects").and_then(Node::as_sequence))
-            .flatten();
-        let service_accounts = subjects.into_iter().flatten().filter(|subject| {
-            subject.get("kind").and_then(Node::as_text) == Some("ServiceAccount")
-        });
-        let namespaces =
-            service_accounts.filter_map(|subject| subject.get("namespace").and_then(Node::as_text));
-        Self {
+        Ok(Self {
             resource,
             namespace: effective_namespace(resource.id()),
             cluster_scoped: is_cluster_scoped(&resource.id().gvk),
-            target,
-            role,
-            subject_namespaces: namespaces.map(str::to_owned).collect(),
-        }
+            role: (text(&["roleRef", "apiGroup"]), text(&["roleRef", "kind"])),
+            subject_namespaces: subject_namespaces(resource)?,
+        })
     }
+}
+
+/// The namespaces of a role binding's service accounts, each of which must be named if the field is there.
+fn subject_namespaces(resource: &Resource) -> Result<BTreeSet<&str>, BuildError> {
+    let mut namespaces = BTreeSet::new();
+    if &*resource.id().gvk.kind != "RoleBinding" {
+        return Ok(namespaces);
+    }
+    let subjects = resource.node().get("subjects").and_then(Node::as_sequence);
+    for subject in subjects.into_iter().flatten() {
+        let is_account = subject.get("kind").and_then(Node::as_text) == Some("ServiceAccount");
+        let Some(namespace) = subject.get("namespace").filter(|_| is_account) else {
+            continue;
+        };
+        let Some(namespace) = namespace.as_str() else {
+            let message = format!(
+                "namespace is blank for resource `{}`",
+                resource.id().show_long()
+            );
+            return Err(super::about(Problem::Malformed(message), resource));
+        };
+        namespaces.insert(namespace);
+    }
+    Ok(namespaces)
 }
 
 struct Search<'s> {
     resources: &'s ResMap,
-    index: &'s NameIndex,
-    renamed: &'s Renamed,
     referrer: &'s Referrer<'s>,
+    target: &'s Gvk,
+    /// The field is the name of a role, whose group and kind stand beside it.
+    of_role: bool,
 }
 
 impl Search<'_> {
@@ -150,7 +162,7 @@ impl Search<'_> {
         match &mut field.kind {
             NodeKind::Scalar(scalar) => {
                 let name = scalar.text.clone();
-                if name.is_empty() || self.index.named(&name).is_empty() {
+                if name.is_empty() {
                     return Ok(false);
                 }
                 let Some(found) = self.find(&name, None)? else {
@@ -206,16 +218,35 @@ impl Search<'_> {
         Ok(true)
     }
 
+    /// The positions of what may be meant: in the namespaces that count, or anywhere for a cluster-scoped referrer.
+    fn positions(&self, name: &str) -> Vec<usize> {
+        let mut positions: Vec<u32> = if self.referrer.cluster_scoped {
+            self.resources.found(Key::Name(name)).to_vec()
+        } else {
+            let own = [&**self.referrer.namespace, NON_NAMESPACEABLE];
+            let namespaces = own
+                .iter()
+                .chain(&self.referrer.subject_namespaces)
+                .collect::<BTreeSet<_>>();
+            namespaces
+                .into_iter()
+                .flat_map(|namespace| self.resources.found(Key::NameIn(name, namespace)))
+                .copied()
+                .collect()
+        };
+        positions.sort_unstable();
+        positions.dedup();
+        positions.into_iter().map(|at| at as usize).collect()
+    }
+
     /// The one resource that the name means, if any.
     fn find(&self, name: &str, namespace: Option<&str>) -> Result<Option<&Resource>, Problem> {
-        let named = self
-            .index
-            .named(name)
-            .iter()
-            .filter(|position| self.renamed.0.contains(position));
-        let candidates: Vec<&Resource> = named
-            .map(|&position| self.resources.get(position))
+        let candidates: Vec<&Resource> = self
+            .positions(name)
+            .into_iter()
+            .map(|position| self.resources.get(position))
             .filter(|candidate| {
+                // One that was never renamed needs no change.
                 candidate
                     .previous
                     .iter()
@@ -226,7 +257,7 @@ impl Search<'_> {
             .filter(|candidate| {
                 candidate
                     .previous_ids()
-                    .any(|id| self.referrer.target.selects(&id.gvk))
+                    .any(|id| self.target.selects(&id.gvk))
             })
             .filter(|candidate| self.role_fits(candidate))
             .filter(|candidate| self.same_namespace(candidate))
@@ -237,18 +268,17 @@ impl Search<'_> {
     fn can_be_meant(&self, candidate: &Resource) -> bool {
         let namespace = effective_namespace(candidate.id());
         self.referrer.cluster_scoped
-            || &*namespace == NON_NAMESPACEABLE
+            || &**namespace == NON_NAMESPACEABLE
             || namespace == self.referrer.namespace
-            || self.referrer.subject_namespaces.contains(&*namespace)
+            || self.referrer.subject_namespaces.contains(&**namespace)
     }
 
     fn role_fits(&self, candidate: &Resource) -> bool {
-        let Some((group, kind)) = &self.referrer.role else {
-            return true;
-        };
-        candidate
-            .previous_ids()
-            .any(|id| *id.gvk.group == **group && *id.gvk.kind == **kind)
+        let (group, kind) = self.referrer.role;
+        !self.of_role
+            || candidate
+                .previous_ids()
+                .any(|id| *id.gvk.group == *group && *id.gvk.kind == *kind)
     }
 
     fn same_namespace(&self, candidate: &Resource) -> bool {
@@ -311,5 +341,5 @@ impl Search<'_> {
 fn is_in_namespace(candidate: &Resource, wanted: &str) -> bool {
     let wanted = if wanted.is_empty() { "default" } else { wanted };
     let original = candidate.original_id();
-    *effective_namespace(&original) == *wanted || *effective_namespace(candidate.id()) == *wanted
+    **effective_namespace(&original) == *wanted || **effective_namespace(candidate.id()) == *wanted
 }

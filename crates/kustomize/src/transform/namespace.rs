@@ -67,9 +67,8 @@ fn one(resource: &mut Resource, options: &Options<'_>) -> Result<(), Problem> {
         resource.change_body(|node| set_subjects(node, options));
     }
     for row in options.rows.matching(&gvk) {
-        let path = row.path.show();
-        let skipped =
-            path == "metadata/namespace" || (path == "metadata/name" && gvk.api_version() != "v1");
+        let skipped = row.path.is(&["metadata", "namespace"])
+            || (row.path.is(&["metadata", "name"]) && gvk.api_version() != "v1");
         if skipped {
             continue;
         }

@@ -1,21 +1,20 @@
 //! Pure: `patches`, `patchesStrategicMerge` and `patchesJson6902`: reading them, and finding what they are for.
 
-use std::collections::BTreeSet;
+use goyaml::{Keys, Node, ReadOptions};
 
-use goyaml::{Node, ReadOptions};
-
+use super::schema_comment::SchemaComments;
 use super::{json_patch, merge};
 use crate::accumulate::{Context, Level};
 use crate::error::{BuildError, BuildErrors, Problem};
 use crate::kustomization::Patch;
-use crate::load::{Loaded, did_you_mean, read_text};
-use crate::resource::{NameIndex, ResId, ResMap, Resource};
+use crate::load::{Loaded, did_you_mean, read_text_as};
+use crate::resource::{ResId, ResMap, Resource};
 use crate::schema::MergeSchema;
 use crate::selector::SelectorRegex;
 
 /// A patch, read.
 enum Parsed {
-    Strategic(Vec<Node>),
+    Strategic(Vec<Node>, SchemaComments),
     Json(::json_patch::Patch),
     Empty,
 }
@@ -26,21 +25,21 @@ pub(crate) fn patches(
     loaded: &Loaded,
     level: &mut Level,
 ) -> Result<(), BuildErrors> {
-    let mut index = None;
     for (position, patch) in loaded.kustomization.patches.iter().enumerate() {
-        entry(context, loaded, &mut level.resources, patch, &mut index)
+        entry(context, loaded, &mut level.resources, patch)
             .map_err(|error| error.field(format!("patches[{position}]")))?;
+        context.ran_builtin(loaded, level, "PatchTransformer");
     }
+    level.resources.compact();
     Ok(())
 }
 
-/// Runs one entry of `patches`, or a `PatchTransformer`. The index lives as long as no name changes.
+/// Runs one entry of `patches`, or a `PatchTransformer`. What it deletes is gone after [`ResMap::compact`].
 pub(crate) fn entry(
-    context: &mut Context<'_, '_>,
+    context: &Context<'_, '_>,
     loaded: &Loaded,
     resources: &mut ResMap,
     patch: &Patch,
-    index: &mut Option<NameIndex>,
 ) -> Result<(), BuildError> {
     let (shown, text) = text_of(context, loaded, patch)?;
     let selector = patch
@@ -48,24 +47,30 @@ pub(crate) fn entry(
         .as_ref()
         .map(crate::selector::Selector::compile)
         .transpose()?;
-    let parsed = parse(&text, &shown)?;
-    match (parsed, selector) {
+    let apply = |nodes, comments| Apply {
+        schema: context.schema(),
+        nodes,
+        comments,
+        patch,
+    };
+    match (parse(&text, &shown)?, selector) {
         (Parsed::Empty, _) => Ok(()),
-        (Parsed::Strategic(nodes), None) => nodes
-            .iter()
-            .try_for_each(|node| by_id(context.schema(), resources, node, patch, index, &shown)),
-        (Parsed::Strategic(nodes), Some(selector)) => {
-            let [node] = &nodes[..] else {
+        (Parsed::Strategic(nodes, comments), None) => {
+            let apply = apply(&nodes, &comments);
+            nodes
+                .iter()
+                .try_for_each(|node| apply.by_id(resources, node, &shown))
+        }
+        (Parsed::Strategic(nodes, comments), Some(selector)) => {
+            if nodes.len() != 1 {
                 let message =
                     "multiple strategic-merge patches in one entry are not allowed with a target"
                         .to_owned();
                 return Err(Problem::Transform(message).into());
-            };
-            *index = None;
-            by_target(context.schema(), resources, node, patch, &selector)
+            }
+            apply(&nodes, &comments).by_target(resources, &selector)
         }
         (Parsed::Json(operations), Some(selector)) => {
-            *index = None;
             json_by_target(resources, &operations, &selector, History::Kept)
                 .map_err(|error| error.at(shown, 0))
         }
@@ -80,9 +85,9 @@ fn text_of(
     loaded: &Loaded,
     patch: &Patch,
 ) -> Result<(String, String), BuildError> {
-    match (patch.path.as_str(), patch.patch.as_str()) {
+    match (patch.path.as_str(), patch.patch.trim()) {
         ("", "") => Err(Problem::Transform("must specify one of patch and path".to_owned()).into()),
-        ("", inline) => Ok((context.loader.show(&loaded.file), inline.to_owned())),
+        ("", _) => Ok((context.loader.show(&loaded.file), patch.patch.clone())),
         (path, "") => {
             let (path, text) = context.loader.text(&loaded.directory, path)?;
             Ok((context.loader.show(&path), text))
@@ -101,7 +106,12 @@ fn parse(text: &str, shown: &str) -> Result<Parsed, BuildError> {
         )))
         .at(shown, 0)
     };
-    let nodes = goyaml::read(text, &ReadOptions::default())
+    // A key `6443:` of a patch meets the key "6443" of an object.
+    let options = ReadOptions {
+        keys: Keys::Marked,
+        ..ReadOptions::default()
+    };
+    let nodes = goyaml::read(text, &options)
         .map_err(|error| unreadable(&error).at(shown, error.line()))?;
     match &nodes[..] {
         [] => Ok(Parsed::Empty),
@@ -109,47 +119,107 @@ fn parse(text: &str, shown: &str) -> Result<Parsed, BuildError> {
             .map(Parsed::Json)
             .map_err(|problem| unreadable(&problem)),
         _ => {
-            let nodes = read_text(text, shown)?;
+            let nodes = read_text_as(text, shown, &options)?;
             for node in &nodes {
                 Resource::new(node.clone()).map_err(|error| unreadable(&error.problem))?;
             }
-            Ok(Parsed::Strategic(nodes))
+            Ok(Parsed::Strategic(nodes, SchemaComments::read(text)))
         }
     }
 }
 
-/// Patches the one resource that has, or had, the patch's id.
-fn by_id(
-    schema: &MergeSchema,
-    resources: &mut ResMap,
-    node: &Node,
-    patch: &Patch,
-    index: &mut Option<NameIndex>,
-    shown: &str,
-) -> Result<(), BuildError> {
-    let id = ResId::of(node);
-    let names = index.get_or_insert_with(|| NameIndex::of(resources));
-    let found = names.with_any_id(resources, &id);
-    let position = match found[..] {
-        [position] => position,
-        [] => return Err(no_match(resources, &id).at(shown, node.line as usize)),
-        _ => {
-            let message = format!(
-                "multiple matches for Id {}; failed to find unique target for patch",
-                id.show_long()
-            );
-            return Err(BuildError::from(Problem::Identity(message)).at(shown, node.line as usize));
+/// A strategic merge patch, ready to be applied.
+struct Apply<'a> {
+    schema: &'a MergeSchema,
+    nodes: &'a [Node],
+    comments: &'a SchemaComments,
+    patch: &'a Patch,
+}
+
+impl Apply<'_> {
+    /// Patches the one resource that has, or had, the patch's id.
+    fn by_id(&self, resources: &mut ResMap, node: &Node, shown: &str) -> Result<(), BuildError> {
+        let id = ResId::of(node);
+        let line = node.line as usize;
+        let position = match resources.with_any_id(&id)[..] {
+            [position] => position,
+            [] => return Err(no_match(resources, &id).at(shown, line)),
+            _ => {
+                let message = format!(
+                    "multiple matches for Id {}; failed to find unique target for patch",
+                    id.show_long()
+                );
+                return Err(BuildError::from(Problem::Identity(message)).at(shown, line));
+            }
+        };
+        let removed = resources
+            .change_at(position, |resource| self.strategic(resource, node))
+            .map_err(|problem| {
+                super::about(BuildError::from(problem).at(shown, line), resources.get(position))
+            })?;
+        if removed {
+            resources.remove(position);
         }
-    };
-    let removed = strategic(schema, resources.get_mut(position), node, patch)
-        .map_err(|problem| BuildError::from(problem).at(shown, node.line as usize))?;
-    if removed {
-        resources.remove_all(&BTreeSet::from([position]));
+        Ok(())
     }
-    if removed || patch.allow_name_change || patch.allow_kind_change {
-        *index = None;
+
+    fn by_target(
+        &self,
+        resources: &mut ResMap,
+        selector: &SelectorRegex,
+    ) -> Result<(), BuildError> {
+        for position in resources.candidates(selector) {
+            if !selector.matches_target(resources.get(position)) {
+                continue;
+            }
+            let removed = resources
+                .change_at(position, |resource| self.strategic(resource, &self.nodes[0]))
+                .map_err(|problem| super::about(problem, resources.get(position)))?;
+            if removed {
+                resources.remove(position);
+            }
+        }
+        Ok(())
     }
-    Ok(())
+
+    /// Merges; true if the patch deletes the resource. Name, kind and namespace stay unless allowed to change.
+    fn strategic(&self, resource: &mut Resource, node: &Node) -> Result<bool, Problem> {
+        let before = resource.id().clone();
+        let mut adapted = node.clone();
+        // The target's own version, with the patch's kind, decides which schema merges it where the target's
+        // kind has none (PatchTransformer.go).
+        if self.patch.target.is_some()
+            && let Some(map) = adapted.as_mapping_mut()
+        {
+            match resource.node().get("apiVersion") {
+                Some(version) => drop(map.insert("apiVersion", version.clone())),
+                None => drop(map.remove("apiVersion")),
+            }
+        }
+        let merged = merge::merge(
+            resource.node().clone(),
+            &adapted,
+            self.schema,
+            [resource.schema_comments(), self.comments],
+        )?;
+        let Some(mut merged) = merged.filter(|merged| !merged.is_empty_collection()) else {
+            return Ok(true);
+        };
+        if !self.patch.allow_name_change {
+            crate::resource::set_metadata(&mut merged, "name", &before.name);
+        }
+        if !self.patch.allow_kind_change
+            && let Some(map) = merged.as_mapping_mut()
+        {
+            map.insert("kind", Node::string(before.gvk.kind.clone()));
+        }
+        if self.patch.allow_name_change || self.patch.allow_kind_change {
+            resource.remember_id();
+        }
+        resource.change(|node| *node = merged);
+        resource.set_namespace(&before.namespace);
+        Ok(false)
+    }
 }
 
 /// Says which object the patch names, and what there is instead.
@@ -189,64 +259,6 @@ fn no_match(resources: &ResMap, id: &ResId) -> BuildError {
     }
 }
 
-fn by_target(
-    schema: &MergeSchema,
-    resources: &mut ResMap,
-    node: &Node,
-    patch: &Patch,
-    selector: &SelectorRegex,
-) -> Result<(), BuildError> {
-    let mut removed = BTreeSet::new();
-    for (position, resource) in resources.iter_mut().enumerate() {
-        if selector.matches_target(resource)
-            && strategic(schema, resource, node, patch)
-                .map_err(|problem| super::about(problem, resource))?
-        {
-            removed.insert(position);
-        }
-    }
-    resources.remove_all(&removed);
-    Ok(())
-}
-
-/// Merges; true if the patch deletes the resource. Name, kind and namespace stay unless allowed to change.
-fn strategic(
-    schema: &MergeSchema,
-    resource: &mut Resource,
-    patch: &Node,
-    options: &Patch,
-) -> Result<bool, Problem> {
-    let before = resource.id().clone();
-    let mut adapted = patch.clone();
-    if let Some(map) = adapted.as_mapping_mut() {
-        // The target's own version decides which schema merges it.
-        if options.target.is_some() {
-            match resource.node().get("apiVersion") {
-                Some(version) => drop(map.insert("apiVersion", version.clone())),
-                None => drop(map.remove("apiVersion")),
-            }
-        }
-        if !options.allow_kind_change {
-            map.insert("kind", Node::string(before.gvk.kind.clone()));
-        }
-    }
-    let Some(mut merged) = merge::merge(resource.node().clone(), &adapted, schema)? else {
-        return Ok(true);
-    };
-    if merged.is_empty_collection() {
-        return Ok(true);
-    }
-    if !options.allow_name_change {
-        crate::resource::set_metadata(&mut merged, "name", &before.name);
-    }
-    if options.allow_name_change || options.allow_kind_change {
-        resource.remember_id();
-    }
-    resource.change(|node| *node = merged);
-    resource.set_namespace(&before.namespace);
-    Ok(false)
-}
-
 /// Whether a patched resource remembers its former id.
 #[derive(Clone, Copy, PartialEq)]
 enum History {
@@ -260,16 +272,19 @@ fn json_by_target(
     selector: &SelectorRegex,
     history: History,
 ) -> Result<(), BuildError> {
-    for resource in resources
-        .iter_mut()
-        .filter(|resource| selector.matches_target(resource))
-    {
+    for position in resources.candidates(selector) {
+        let resource = resources.get(position);
+        if !selector.matches_target(resource) {
+            continue;
+        }
         let patched = json_patch::apply(resource.node(), operations)
             .map_err(|problem| super::about(problem, resource))?;
-        if history == History::Kept {
-            resource.remember_id();
-        }
-        resource.change(|node| *node = patched);
+        resources.change_at(position, |resource| {
+            if history == History::Kept {
+                resource.remember_id();
+            }
+            resource.change(|node| *node = patched);
+        });
     }
     Ok(())
 }
@@ -280,22 +295,23 @@ pub(crate) fn strategic_merge_list(
     loaded: &Loaded,
     level: &mut Level,
 ) -> Result<(), BuildErrors> {
-    strategic_merge_entries(
-        context,
-        loaded,
-        &mut level.resources,
-        &loaded.kustomization.patches_strategic_merge,
-    )
+    let entries = &loaded.kustomization.patches_strategic_merge;
+    if entries.is_empty() {
+        return Ok(());
+    }
+    strategic_merge_entries(context, loaded, &mut level.resources, entries)?;
+    context.ran_builtin(loaded, level, "PatchStrategicMergeTransformer");
+    Ok(())
 }
 
 /// Runs a list of patches in place or in files.
 pub(crate) fn strategic_merge_entries(
-    context: &mut Context<'_, '_>,
+    context: &Context<'_, '_>,
     loaded: &Loaded,
     resources: &mut ResMap,
     entries: &[String],
 ) -> Result<(), BuildErrors> {
-    let mut index = None;
+    let mut patches = 0;
     for (position, text) in entries.iter().enumerate() {
         let patch = if is_inline(text) {
             Patch {
@@ -308,10 +324,51 @@ pub(crate) fn strategic_merge_entries(
                 ..Patch::default()
             }
         };
-        entry(context, loaded, resources, &patch, &mut index)
-            .map_err(|error| error.field(format!("patchesStrategicMerge[{position}]")))?;
+        let field = format!("patchesStrategicMerge[{position}]");
+        patches += strategic_merge_entry(context, loaded, resources, &patch)
+            .map_err(|error| error.field(field))?;
+    }
+    resources.compact();
+    if patches == 0 {
+        let problem = Problem::Transform(format!(
+            "patch appears to be empty; files: {}",
+            entries.join(", ")
+        ));
+        return Err(BuildError::from(problem)
+            .field("patchesStrategicMerge")
+            .into());
     }
     Ok(())
+}
+
+/// Runs one entry and gives the number of patches in it.
+fn strategic_merge_entry(
+    context: &Context<'_, '_>,
+    loaded: &Loaded,
+    resources: &mut ResMap,
+    patch: &Patch,
+) -> Result<usize, BuildError> {
+    let (shown, text) = text_of(context, loaded, patch)?;
+    match parse(&text, &shown)? {
+        Parsed::Empty => Ok(0),
+        Parsed::Strategic(nodes, comments) => {
+            let apply = Apply {
+                schema: context.schema(),
+                nodes: &nodes,
+                comments: &comments,
+                patch,
+            };
+            nodes
+                .iter()
+                .try_for_each(|node| apply.by_id(resources, node, &shown))?;
+            Ok(nodes.len())
+        }
+        Parsed::Json(_) => Err(BuildError::from(Problem::Malformed(
+            "a list of JSON patch operations is no strategic merge patch".to_owned(),
+        ))
+        .at(shown, 0)
+        .hint("put it under `patches`, with a target")),
+    }
 }
 
 /// A map, or several documents, is a patch; anything else is a path.
@@ -330,6 +387,7 @@ pub(crate) fn json_patches(
     for (position, patch) in loaded.kustomization.patches_json6902.iter().enumerate() {
         json_entry(context, loaded, &mut level.resources, patch)
             .map_err(|error| error.field(format!("patchesJson6902[{position}]")))?;
+        context.ran_builtin(loaded, level, "PatchJson6902Transformer");
     }
     Ok(())
 }

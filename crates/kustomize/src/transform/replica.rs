@@ -15,7 +15,8 @@ pub(crate) fn transform(
     rows: &Rows,
 ) -> Result<(), BuildError> {
     let mut found = false;
-    for resource in resources.iter_mut() {
+    for position in resources.by_name_or_kind(Some(&replica.name), None) {
+        let resource = resources.get(position);
         let named = resource.any_ids().any(|id| *id.name == *replica.name);
         if !named {
             continue;
@@ -32,8 +33,10 @@ pub(crate) fn transform(
                 *field = Node::int(replica.count);
                 Ok(())
             };
-            let result = resource.change_body(|node| walk_mut(node, &row.path, missing, set));
-            result.map_err(|problem| about(problem, resource))?;
+            let result = resources.change_at(position, |resource| {
+                resource.change_body(|node| walk_mut(node, &row.path, missing, set))
+            });
+            result.map_err(|problem| about(problem, resources.get(position)))?;
         }
     }
     if found {

@@ -8,7 +8,7 @@ use crate::accumulate::Level;
 use crate::error::{BuildError, BuildErrors, Problem};
 use crate::kustomization::Var;
 use crate::load::Loaded;
-use crate::resource::{ResMap, Resource};
+use crate::resource::{ResMap, Resource, effective_namespace};
 use crate::schema::FieldTables;
 use crate::transform::replacement::path::{self, FieldPathSegments};
 use crate::walk::{Missing, walk_mut};
@@ -17,12 +17,11 @@ use crate::walk::{Missing, walk_mut};
 pub(crate) fn register(loaded: &Loaded, level: &mut Level) -> Result<(), BuildErrors> {
     for var in &loaded.kustomization.vars {
         // Bound here, where the name is not ambiguous yet: other bases may bring objects of the same name.
-        if let Some(position) = find(&level.resources, var)? {
+        if let Some(position) = find(&mut level.resources, var)? {
+            let name = var.name.as_str().into();
             level
                 .resources
-                .get_mut(position)
-                .vars
-                .push(var.name.as_str().into());
+                .change_at(position, |resource| resource.vars.push(name));
         }
     }
     extend(&mut level.vars, loaded.kustomization.vars.clone())
@@ -45,7 +44,7 @@ pub(crate) fn extend(vars: &mut Vec<Var>, more: Vec<Var>) -> Result<(), BuildErr
 }
 
 /// The position of the one object that a var names, or none yet.
-fn find(resources: &ResMap, var: &Var) -> Result<Option<usize>, BuildError> {
+fn find(resources: &mut ResMap, var: &Var) -> Result<Option<usize>, BuildError> {
     let wanted = &var.object;
     let empty_or = |wanted: &str, actual: &str| wanted.is_empty() || wanted == actual;
     let matches = |resource: &Resource| {
@@ -54,17 +53,12 @@ fn find(resources: &ResMap, var: &Var) -> Result<Option<usize>, BuildError> {
                 && empty_or(&wanted.group, &id.gvk.group)
                 && empty_or(&wanted.version, &id.gvk.version)
                 && *wanted.name == *id.name
-                && empty_or(
-                    &wanted.namespace,
-                    &crate::resource::effective_namespace(&id),
-                )
+                && empty_or(&wanted.namespace, effective_namespace(&id))
         })
     };
-    let all = resources.iter().enumerate();
-    let found: Vec<usize> = all
-        .filter(|(_, resource)| matches(resource))
-        .map(|(position, _)| position)
-        .collect();
+    let name = Some(wanted.name.as_str()).filter(|name| !name.is_empty());
+    let mut found = resources.by_name_or_kind(name, None);
+    found.retain(|&position| matches(resources.get(position)));
     if found.len() > 1 {
         let message = format!(
             "found {} resId matches for var {} ({})",
@@ -105,7 +99,7 @@ pub(crate) fn substitute(
     Ok(())
 }
 
-fn value(resources: &ResMap, var: &Var) -> Result<Node, BuildError> {
+fn value(resources: &mut ResMap, var: &Var) -> Result<Node, BuildError> {
     let missing = || {
         let message = format!(
             "var '{}' cannot be mapped to a field in the set of known resources",
@@ -115,11 +109,12 @@ fn value(resources: &ResMap, var: &Var) -> Result<Node, BuildError> {
     };
     let bound = resources
         .iter()
-        .find(|resource| resource.vars.iter().any(|name| **name == *var.name));
-    let resource = match bound {
-        Some(resource) => resource,
-        None => resources.get(find(resources, var)?.ok_or_else(missing)?),
+        .position(|resource| resource.vars.iter().any(|name| **name == *var.name));
+    let position = match bound {
+        Some(position) => position,
+        None => find(resources, var)?.ok_or_else(missing)?,
     };
+    let resource = resources.get(position);
     // Vars write an index as `ports[0]`, replacements as `ports.0`.
     let segments = FieldPathSegments::parse(&var.field_path.replace('[', ".["));
     let node = path::lookup(resource.node(), &segments).ok_or_else(missing)?;

@@ -5,6 +5,7 @@ mod structured;
 
 use goyaml::{Node, NodeKind, ReadOptions, Scalar};
 
+use crate::accumulate::{Context, Level};
 use crate::decode::Decoder;
 use crate::error::{BuildError, BuildErrors, Errors, Problem};
 use crate::kustomization::{
@@ -17,16 +18,17 @@ use path::FieldPathSegments;
 
 /// Runs the entries in order; each sees what those before it did.
 pub(crate) fn transform_all(
-    loader: &Loader<'_>,
+    context: &Context<'_, '_>,
     loaded: &Loaded,
-    resources: &mut ResMap,
+    level: &mut Level,
 ) -> Result<(), BuildErrors> {
-    entries(
-        loader,
-        loaded,
-        &loaded.kustomization.replacements,
-        resources,
-    )
+    let replacements = &loaded.kustomization.replacements;
+    if replacements.is_empty() {
+        return Ok(());
+    }
+    entries(context.loader, loaded, replacements, &mut level.resources)?;
+    context.ran_builtin(loaded, level, "ReplacementTransformer");
+    Ok(())
 }
 
 pub(crate) fn entries(
@@ -93,9 +95,12 @@ fn apply(replacement: &Replacement, resources: &mut ResMap) -> Result<(), BuildE
         .try_for_each(|target| apply_target(target, &value, resources))
 }
 
-fn source_value(source: &ReplacementSource, resources: &ResMap) -> Result<Node, BuildError> {
-    let found: Vec<&Resource> = resources
-        .iter()
+fn source_value(source: &ReplacementSource, resources: &mut ResMap) -> Result<Node, BuildError> {
+    let given = |text: &'_ str| (!text.is_empty()).then(|| text.to_owned());
+    let (name, kind) = (given(&source.id.name), given(&source.id.kind));
+    let positions = resources.by_name_or_kind(name.as_deref(), kind.as_deref());
+    let candidates = positions.iter().map(|&position| resources.get(position));
+    let found: Vec<&Resource> = candidates
         .filter(|resource| is_source(&source.id, resource))
         .collect();
     let resource = match found[..] {
@@ -140,7 +145,7 @@ fn is_source(wanted: &Selector, resource: &Resource) -> bool {
             && empty_or(&wanted.version, &id.gvk.version)
             && empty_or(&wanted.kind, &id.gvk.kind)
             && empty_or(&wanted.name, &id.name)
-            && empty_or(&wanted.namespace, &effective_namespace(&id))
+            && empty_or(&wanted.namespace, effective_namespace(&id))
     })
 }
 
@@ -200,8 +205,8 @@ fn apply_target(
         .iter()
         .map(|path| FieldPathSegments::parse(path))
         .collect();
-    for resource in resources.iter_mut() {
-        if !is_target(resource, &select_regex, &rejects) {
+    for position in resources.candidates(&select_regex) {
+        if !is_target(resources.get(position), &select_regex, &rejects) {
             continue;
         }
         for path in &paths {
@@ -209,11 +214,14 @@ fn apply_target(
                 value,
                 options: &target.options,
             };
-            let result = resource.change(|node| {
-                path::update(node, path, target.options.create, value, &mut |field| {
-                    write.field(field)
+            let result = resources.change_at(position, |resource| {
+                resource.change(|node| {
+                    path::update(node, path, target.options.create, value, &mut |field| {
+                        write.field(field)
+                    })
                 })
             });
+            let resource = resources.get(position);
             let found = result.map_err(|problem| super::about(problem, resource))?;
             if !found && !target.options.create {
                 let problem = Problem::Transform(format!(
@@ -275,8 +283,10 @@ struct Write<'w> {
 impl Write<'_> {
     /// A scalar changes its text and keeps its type; anything else is replaced by a copy.
     fn field(&self, field: &mut Node) -> Result<(), Problem> {
-        let Some(target) = field.as_scalar().filter(|_| !field.is_null()).cloned() else {
-            if !self.options.delimiter.is_empty() && !field.is_null() {
+        let has_delimiter = !self.options.delimiter.is_empty();
+        let is_text = |field: &Node| has_delimiter || !field.is_null();
+        let Some(target) = field.as_scalar().filter(|_| is_text(field)).cloned() else {
+            if has_delimiter {
                 return Err(Problem::Transform(
                     "delimiter option can only be used with scalar nodes".to_owned(),
                 ));
@@ -287,10 +297,10 @@ impl Write<'_> {
             return Ok(());
         };
         let text = self.value.as_scalar().map_or("", |scalar| &*scalar.text);
-        let text = if self.options.delimiter.is_empty() {
-            text.to_owned()
-        } else {
+        let text = if has_delimiter {
             self.with_part(&target.text, text)
+        } else {
+            text.to_owned()
         };
         let tag = if text == *target.text {
             target.tag

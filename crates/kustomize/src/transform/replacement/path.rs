@@ -268,7 +268,7 @@ fn elements(
 /// A new field, of the kind of what is to be written.
 fn blank(value: &Node) -> Node {
     match &value.kind {
-        NodeKind::Scalar(_) => Node::null(),
+        NodeKind::Scalar(_) => Node::plain(""),
         NodeKind::Sequence(_) => Node::empty_sequence(),
         NodeKind::Mapping(_) => Node::empty_mapping(),
     }

@@ -1,0 +1,108 @@
+//! Fetches what a build needs from elsewhere: git repositories by way of the mirrors, files over HTTP.
+
+use std::sync::Arc;
+
+use futures::future::join_all;
+use kustomize::{
+    BuildErrors, BuildOptions, FileTree, Outcome, Problem, Provided, Remote, RemoteDirectory, Rendered,
+    RepoPath,
+};
+use tokio::runtime::Handle;
+
+use super::mirror::Mirrors;
+use super::source::{GitSource, LocalRepositories};
+use super::{snapshot, submodules, transport};
+
+/// A base may need another, so often.
+const MAX_ROUNDS: usize = 16;
+/// Remotes of one build.
+const MAX_REMOTES: usize = 100;
+
+/// Builds trees that may name remote resources.
+#[derive(Debug, Clone)]
+pub(crate) struct Remotes {
+    mirrors: Arc<Mirrors>,
+    local: LocalRepositories,
+}
+
+impl Remotes {
+    pub(crate) fn new(mirrors: Arc<Mirrors>, local: LocalRepositories) -> Self {
+        Self { mirrors, local }
+    }
+
+    /// Builds, fetches what is needed, and builds again, until nothing more is needed.
+    ///
+    /// # Errors
+    /// What is wrong with the tree; a remote that cannot be had is named where it is used.
+    pub(crate) async fn build(
+        &self,
+        mut tree: FileTree,
+        directory: &RepoPath,
+        options: &BuildOptions,
+    ) -> Result<Rendered, BuildErrors> {
+        let mut fetched = 0;
+        for _ in 0..MAX_ROUNDS {
+            let needs = match kustomize::build_or_need(&tree, directory, options)? {
+                Outcome::Done(rendered) => return Ok(rendered),
+                Outcome::Needs(needs) => needs,
+            };
+            fetched += needs.len();
+            if fetched > MAX_REMOTES {
+                let message = format!("the build needs more than {MAX_REMOTES} remote resources");
+                return Err(Problem::Limit(message).into());
+            }
+            let outcomes = join_all(needs.iter().map(|remote| self.fetch(remote))).await;
+            for (remote, outcome) in needs.into_iter().zip(outcomes) {
+                tree.provide(remote, outcome);
+            }
+        }
+        let message = format!("remote bases name each other more than {MAX_ROUNDS} times");
+        Err(Problem::Limit(message).into())
+    }
+
+    /// Builds a directory of a remote repository, as if a kustomization named it.
+    ///
+    /// # Errors
+    /// As [`Self::build`].
+    pub(crate) async fn build_remote(
+        &self,
+        mut tree: FileTree,
+        root: &RemoteDirectory,
+        options: &BuildOptions,
+    ) -> Result<Rendered, BuildErrors> {
+        let remote = Remote::Repository(root.repository.clone());
+        let outcome = self.fetch(&remote).await;
+        tree.provide(remote, outcome);
+        let directory = tree.remote_directory(root)?;
+        self.build(tree, &directory, options).await
+    }
+
+    /// Fetches one remote.
+    ///
+    /// # Errors
+    /// Why it cannot be had, for a person.
+    pub(crate) async fn fetch(&self, remote: &Remote) -> Result<Provided, String> {
+        match remote {
+            Remote::File(url) => {
+                let (url, runtime) = (url.clone(), Handle::current());
+                let task =
+                    tokio::task::spawn_blocking(move || transport::get_file(&url, runtime));
+                let bytes = task.await.unwrap_or_else(|error| Err(error.to_string()))?;
+                Ok(Provided::Bytes(bytes))
+            }
+            Remote::Repository(repository) => {
+                let source = GitSource::remote(repository, self.local)
+                    .map_err(|error| error.to_string())?;
+                let fetched = if repository.submodules {
+                    submodules::fetch(&self.mirrors, source).await
+                } else {
+                    self.mirrors.clone().fetch(source).await
+                };
+                let fetched = fetched.map_err(|error| error.to_string())?;
+                let files =
+                    snapshot::files(&fetched).map_err(|error| error.message().to_owned())?;
+                Ok(Provided::Files(files))
+            }
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! Talks to git servers: a fetched commit with its submodules, and theirs.
+
+use std::sync::Arc;
+
+use kustomize::RepoPath;
+
+use super::mirror::{FetchError, Fetched, Mirrors};
+use super::snapshot;
+use super::source::GitSource;
+
+/// Submodules of submodules, so deep; and so many in all.
+const MAX_DEPTH: usize = 8;
+const MAX_SUBMODULES: usize = 100;
+
+/// Fetches a commit and, with it, all submodules that its tree has.
+///
+/// # Errors
+/// The first that cannot be fetched.
+pub(crate) async fn fetch(
+    mirrors: &Arc<Mirrors>,
+    source: GitSource,
+) -> Result<Fetched, FetchError> {
+    let mut left = MAX_SUBMODULES;
+    fetch_below(mirrors, source, 0, &mut left).await
+}
+
+async fn fetch_below(
+    mirrors: &Arc<Mirrors>,
+    source: GitSource,
+    depth: usize,
+    left: &mut usize,
+) -> Result<Fetched, FetchError> {
+    let mut fetched = mirrors.clone().fetch(source.clone()).await?;
+    let failed = |reason: String| FetchError::Remote {
+        url: source.url.clone(),
+        reason,
+    };
+    let unreadable = |error: git2::Error| failed(error.message().to_owned());
+    let Some(text) = snapshot::gitmodules(&fetched).map_err(unreadable)? else {
+        return Ok(fetched);
+    };
+    for (path, url) in parse(&text) {
+        let path = RepoPath::root()
+            .join(&path)
+            .map_err(|problem| failed(problem.to_string()))?;
+        let Some(submodule) = snapshot::submodule_at(&fetched, &path).map_err(unreadable)? else {
+            continue;
+        };
+        *left = left.checked_sub(1).ok_or_else(|| {
+            failed(format!("the repository has more than {MAX_SUBMODULES} submodules"))
+        })?;
+        if depth >= MAX_DEPTH {
+            return Err(failed(format!("submodules are nested deeper than {MAX_DEPTH}")));
+        }
+        let source = source
+            .submodule(&url, &submodule.commit.to_string())
+            .map_err(|error| failed(error.to_string()))?;
+        let below = Box::pin(fetch_below(mirrors, source, depth + 1, left)).await?;
+        fetched.submodules.push((submodule.path, Arc::new(below)));
+    }
+    Ok(fetched)
+}
+
+/// The paths and URLs of a `.gitmodules` file.
+fn parse(text: &str) -> Vec<(String, String)> {
+    let mut modules = Vec::new();
+    let (mut path, mut url) = (None, None);
+    for line in text.lines().map(str::trim).chain(["[end]"]) {
+        if line.starts_with('[') {
+            if let (Some(path), Some(url)) = (path.take(), url.take()) {
+                modules.push((path, url));
+            }
+            continue;
+        }
+        let Some((key, value)) = line.split_once('=') else {
+            continue;
+        };
+        let value = value.trim().trim_matches('"').to_owned();
+        match key.trim() {
+            "path" => path = Some(value),
+            "url" => url = Some(value),
+            _ => {}
+        }
+    }
+    modules
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gitmodules_are_read() {
+        let text = "[submodule \"a\"]\n\tpath = libs/a\n\turl = ../a.git\n[submodule \"b\"]\n\turl=https://h/b\n\tpath=b\n[submodule \"broken\"]\n\tpath = c\n";
+        let pair = |path: &str, url: &str| (path.to_owned(), url.to_owned());
+        assert_eq!(
+            parse(text),
+            [pair("libs/a", "../a.git"), pair("b", "https://h/b")]
+        );
+    }
+}
