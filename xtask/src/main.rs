@@ -4,6 +4,8 @@ mod bench;
 mod crds;
 mod demo;
 mod eks;
+#[path = "../../crates/kustomize/tests/generator.rs"]
+mod generator;
 mod oracle;
 mod test;
 

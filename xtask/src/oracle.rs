@@ -12,11 +12,23 @@ pub(crate) struct OracleArgs {
     /// Write the answers into the golden cases.
     #[arg(long)]
     record: bool,
+    /// Compare this many generated trees instead.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    generated: u64,
+    /// The seed of the first generated tree; each next one has the next number.
+    #[arg(long, value_name = "SEED", default_value_t = 1)]
+    seed: u64,
+    /// Where trees that differ are kept.
+    #[arg(long, value_name = "DIR")]
+    keep: Option<PathBuf>,
 }
 
 pub(crate) fn oracle(args: &OracleArgs) -> Result<()> {
     let kustomize = Tools::open()?.kustomize()?;
     let overlayd = crate::build_overlayd()?;
+    if args.generated > 0 {
+        return generated(args, &kustomize, &overlayd);
+    }
     let root = crate::root();
     let mut different = 0;
     for overlay in [
@@ -47,6 +59,71 @@ pub(crate) fn oracle(args: &OracleArgs) -> Result<()> {
     ensure!(different == 0, "{different} builds differ from kustomize");
     say("✓ every build equals that of kustomize");
     Ok(())
+}
+
+/// Compares random trees. A seed names its tree, so a difference can be had again.
+fn generated(args: &OracleArgs, kustomize: &Path, overlayd: &Path) -> Result<()> {
+    let (mut different, mut failing, mut answers) = (0, 0, String::new());
+    for seed in args.seed..args.seed + args.generated {
+        let directory = tempfile::tempdir()?;
+        let root = directory.path().join(write_tree(seed, directory.path())?);
+        let theirs = build(kustomize, &root)?;
+        failing += usize::from(theirs.is_none());
+        let ours = build(overlayd, &root)?;
+        let same = theirs == ours;
+        answers.push_str(&answer(seed, theirs.as_deref(), same));
+        if same {
+            continue;
+        }
+        different += 1;
+        say(&format!("DIFFERENT seed {seed}"));
+        if let Some(keep) = &args.keep {
+            let kept = keep.join(seed.to_string());
+            write_tree(seed, &kept)?;
+            std::fs::write(kept.join("theirs"), theirs.unwrap_or_default())?;
+            std::fs::write(kept.join("ours"), ours.unwrap_or_default())?;
+        }
+    }
+    say(&format!(
+        "{} generated trees, {failing} of which kustomize refuses",
+        args.generated
+    ));
+    if args.record {
+        let path = crate::root().join("crates/kustomize/tests/generated.txt");
+        return Ok(std::fs::write(path, answers)?);
+    }
+    ensure!(
+        different == 0,
+        "{different} of {} generated builds differ from kustomize",
+        args.generated
+    );
+    say("✓ every build equals that of kustomize");
+    Ok(())
+}
+
+/// One line of the file of answers: the seed, the hash of the output (`-` where the build fails), and a mark where
+/// ours is known to be another.
+fn answer(seed: u64, output: Option<&str>, same: bool) -> String {
+    use sha2::{Digest, Sha256};
+    let hash = output.map_or_else(
+        || "-".to_owned(),
+        |output| {
+            let digest = Sha256::digest(output.as_bytes());
+            digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+        },
+    );
+    let mark = if same { "" } else { " differs" };
+    format!("{seed} {hash}{mark}\n")
+}
+
+fn write_tree(seed: u64, directory: &Path) -> Result<String> {
+    let (root, files) = crate::generator::tree(seed);
+    for (name, text) in files {
+        let path = directory.join(name);
+        path.parent().map(std::fs::create_dir_all).transpose()?;
+        std::fs::write(path, text)?;
+    }
+    Ok(root)
 }
 
 /// The output of a build, or nothing if it fails.

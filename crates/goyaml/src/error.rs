@@ -1,5 +1,7 @@
 //! Pure: what can be wrong with a text that is read or a tree that is printed.
 
+use crate::node::Scalar;
+
 /// Why a text could not be read. Lines count from 1, over the whole text.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReadError {
@@ -100,6 +102,16 @@ pub enum PrintError {
         /// The line the scalar was read from; 0 for a made one.
         line: u32,
     },
+    /// A scalar's text is none of its type.
+    #[error("line {line}: cannot read `{text}` as {wanted}")]
+    Mismatch {
+        /// The line the scalar was read from; 0 for a made one.
+        line: u32,
+        /// The scalar's text.
+        text: String,
+        /// The type.
+        wanted: &'static str,
+    },
     /// JSON knows no keys but strings.
     #[error("line {line}: key `{key}` is not a string")]
     Key {
@@ -114,4 +126,14 @@ pub enum PrintError {
         /// The line the scalar was read from; 0 for a made one.
         line: u32,
     },
+}
+
+impl PrintError {
+    pub(crate) fn mismatch(scalar: &Scalar, line: u32) -> Self {
+        Self::Mismatch {
+            line,
+            text: scalar.text.to_string(),
+            wanted: scalar.tag.name(),
+        }
+    }
 }

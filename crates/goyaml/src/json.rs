@@ -4,6 +4,7 @@ use serde_json::{Map, Number, Value};
 
 use crate::error::PrintError;
 use crate::node::{Mapping, Node, NodeKind, Scalar, Sequence};
+use crate::print::check_key;
 use crate::scalar::Meaning;
 
 /// The JSON value of a tree. Dates become text, and numbers lose their spelling.
@@ -16,9 +17,10 @@ pub fn to_json(node: &Node) -> Result<Value, PrintError> {
             .collect::<Result<_, _>>()
             .map(Value::Array),
         NodeKind::Mapping(mapping) => {
-            let fields = mapping
-                .iter()
-                .map(|entry| Ok((entry.key.to_string(), to_json(&entry.value)?)));
+            let fields = mapping.iter().map(|entry| {
+                check_key(entry)?;
+                Ok((entry.key.to_string(), to_json(&entry.value)?))
+            });
             fields.collect::<Result<Map<_, _>, _>>().map(Value::Object)
         }
     }
@@ -38,6 +40,7 @@ fn scalar_to_json(scalar: &Scalar, line: u32) -> Result<Value, PrintError> {
         }
         Meaning::Str(text) => Value::String(text),
         Meaning::BadBinary => return Err(PrintError::Binary { line }),
+        Meaning::Mismatch => return Err(PrintError::mismatch(scalar, line)),
     })
 }
 

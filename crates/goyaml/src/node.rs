@@ -32,12 +32,34 @@ pub enum NodeKind {
 /// A leaf: its text, and the type that was settled when it was read.
 ///
 /// Both are kept, since writing another text into a field keeps the field's type.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Scalar {
     /// The text, escapes and folding undone.
     pub text: Text,
     /// The type.
     pub tag: Tag,
+    /// Scalars of one tree with the same number (but 0) are one scalar that stands in several places, for those
+    /// who care: whoever writes one writes all. Reading and printing do not look at it.
+    pub link: u32,
+}
+
+impl PartialEq for Scalar {
+    fn eq(&self, other: &Self) -> bool {
+        self.tag == other.tag && self.text == other.text
+    }
+}
+
+impl Eq for Scalar {}
+
+impl Scalar {
+    /// A scalar that stands in one place.
+    pub fn new(text: impl Into<Text>, tag: Tag) -> Self {
+        Self {
+            text: text.into(),
+            tag,
+            link: 0,
+        }
+    }
 }
 
 /// A list of nodes, shared until changed.
@@ -89,8 +111,7 @@ impl From<Sequence> for Node {
 
 impl Node {
     fn scalar(text: impl Into<Text>, tag: Tag) -> Self {
-        let text = text.into();
-        NodeKind::Scalar(Scalar { text, tag }).into()
+        NodeKind::Scalar(Scalar::new(text, tag)).into()
     }
 
     /// A string, whatever it looks like.
@@ -102,7 +123,12 @@ impl Node {
     pub fn plain(text: impl Into<Text>) -> Self {
         let text = text.into();
         let tag = resolve(&text);
-        NodeKind::Scalar(Scalar { text, tag }).into()
+        NodeKind::Scalar(Scalar::new(text, tag)).into()
+    }
+
+    /// A scalar typed by its look when it is printed.
+    pub fn untyped(text: impl Into<Text>) -> Self {
+        Self::scalar(text, Tag::Untyped)
     }
 
     /// `null`.

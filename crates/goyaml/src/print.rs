@@ -30,12 +30,7 @@ pub fn print(node: &Node) -> Result<String, PrintError> {
 pub fn check(node: &Node) -> Result<(), PrintError> {
     match &node.kind {
         NodeKind::Mapping(mapping) => mapping.iter().try_for_each(|entry| {
-            if let Some(key) = entry.key.strip_prefix(NOT_A_STRING) {
-                return Err(PrintError::Key {
-                    line: entry.value.line,
-                    key: key.to_owned(),
-                });
-            }
+            check_key(entry)?;
             check_text(&entry.key, entry.value.line)?;
             check(&entry.value)
         }),
@@ -49,6 +44,17 @@ pub fn check(node: &Node) -> Result<(), PrintError> {
             };
             printer.scalar(scalar, node.line, 0)
         }
+    }
+}
+
+/// A key that was marked as no string when it was read has no JSON form.
+pub(crate) fn check_key(entry: &Entry) -> Result<(), PrintError> {
+    match entry.key.strip_prefix(NOT_A_STRING) {
+        None => Ok(()),
+        Some(key) => Err(PrintError::Key {
+            line: entry.value.line,
+            key: key.to_owned(),
+        }),
     }
 }
 
@@ -232,6 +238,7 @@ impl Printer<'_> {
                 });
             }
             Meaning::BadBinary => return Err(PrintError::Binary { line }),
+            Meaning::Mismatch => return Err(PrintError::mismatch(scalar, line)),
             Meaning::Str(text) => {
                 let form = StringForm::of(&text, line)?;
                 self.string(&text, &form, indent);

@@ -10,7 +10,8 @@ use granit_parser::{Event, Options, Parser, ScalarStyle, Span};
 
 use crate::error::ReadError;
 use crate::node::{Entry, Mapping, Node, NodeKind, Scalar, Sequence, Text};
-use crate::scalar::{Tag, resolve, yaml11_bool};
+use crate::number::format_float;
+use crate::scalar::{Meaning, Tag, resolve, yaml11_bool};
 
 /// How to read. The default is how kustomize reads resources.
 #[derive(Debug, Clone, Copy, Default)]
@@ -51,8 +52,8 @@ pub enum Keys {
     /// An error.
     #[default]
     StringsOnly,
-    /// Its text is the key.
-    AsText,
+    /// It becomes the text that sigs.k8s.io/yaml makes of it on the way to JSON: `on:` is `true`, `0x1F:` is `31`.
+    AsJson,
     /// Its text is the key, after [`NOT_A_STRING`]: who merges the map into another may find it there as a string;
     /// printing it is an error.
     Marked,
@@ -370,10 +371,7 @@ impl<'o> Composer<'o> {
             None if style != ScalarStyle::Plain => Tag::Str,
             None => self.plain_tag(&text),
         };
-        Scalar {
-            text: text.into(),
-            tag,
-        }
+        Scalar::new(text, tag)
     }
 
     fn plain_tag(&self, text: &str) -> Tag {
@@ -410,9 +408,26 @@ fn key_text(node: &Node, line: usize, options: &ReadOptions) -> Result<Text, Rea
     };
     match scalar.tag {
         Tag::Str | Tag::Binary => Ok(scalar.text.clone()),
-        _ if options.keys == Keys::AsText => Ok(scalar.text.clone()),
+        _ if options.keys == Keys::AsJson => json_key(scalar, line),
         _ if options.keys == Keys::Marked => Ok(format!("{NOT_A_STRING}{}", scalar.text).into()),
         _ => Err(ReadError::KeyType {
+            line,
+            key: scalar.text.to_string(),
+        }),
+    }
+}
+
+fn json_key(scalar: &Scalar, line: usize) -> Result<Text, ReadError> {
+    match scalar.meaning() {
+        Meaning::Bool(value) => Ok(value.to_string().into()),
+        Meaning::Int(value) => Ok(value.to_string().into()),
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "sigs.k8s.io/yaml formats keys as 32-bit floats"
+        )]
+        Meaning::Float(value) => Ok(format_float(f64::from(value as f32)).into()),
+        Meaning::Str(text) => Ok(text.into()),
+        Meaning::Null | Meaning::BadBinary | Meaning::Mismatch => Err(ReadError::KeyType {
             line,
             key: scalar.text.to_string(),
         }),

@@ -24,6 +24,8 @@ pub enum Tag {
     Timestamp,
     /// Base64, by the explicit tag `!!binary` alone.
     Binary,
+    /// Not settled: whatever the text looks like once it is printed. Made, never read.
+    Untyped,
 }
 
 /// The value of a scalar, as JSON knows values.
@@ -41,6 +43,8 @@ pub enum Meaning {
     Str(String),
     /// `!!binary` text that is not base64.
     BadBinary,
+    /// A text that its type cannot have: `!!int x`, or what a replacement wrote into a field of that type.
+    Mismatch,
 }
 
 impl Tag {
@@ -54,6 +58,7 @@ impl Tag {
             Self::Str => "string",
             Self::Timestamp => "timestamp",
             Self::Binary => "binary",
+            Self::Untyped => "untyped",
         }
     }
 }
@@ -99,26 +104,30 @@ pub(crate) fn yaml11_bool(text: &str) -> Option<bool> {
 }
 
 impl Scalar {
-    /// The value. A text that its type cannot have (written by a replacement) counts as text.
+    /// The value, or that the text has another type than it should (go-yaml's `resolve`).
     pub fn meaning(&self) -> Meaning {
+        let text = &*self.text;
         match self.tag {
-            Tag::Str => Meaning::Str(self.text.to_string()),
-            Tag::Null => Meaning::Null,
-            Tag::Bool => match &*self.text {
+            Tag::Str => Meaning::Str(text.to_owned()),
+            Tag::Null if resolve(text) == Tag::Null => Meaning::Null,
+            Tag::Bool => match text {
                 "true" | "True" | "TRUE" => Meaning::Bool(true),
                 "false" | "False" | "FALSE" => Meaning::Bool(false),
-                text => yaml11_bool(text)
-                    .map_or_else(|| Meaning::Str(self.text.to_string()), Meaning::Bool),
+                _ => yaml11_bool(text).map_or(Meaning::Mismatch, Meaning::Bool),
             },
-            Tag::Int | Tag::Float => match parse_number(&self.text) {
+            Tag::Int => match parse_number(text) {
+                Some(Number::Int(value)) => Meaning::Int(value),
+                _ => Meaning::Mismatch,
+            },
+            Tag::Float => match parse_number(text) {
                 Some(Number::Int(value)) => Meaning::Int(value),
                 Some(Number::Float(value)) => float_meaning(value),
-                None => Meaning::Str(self.text.to_string()),
+                None => Meaning::Mismatch,
             },
-            Tag::Timestamp => {
-                Meaning::Str(parse_timestamp(&self.text).unwrap_or_else(|| self.text.to_string()))
-            }
-            Tag::Binary => binary_meaning(&self.text),
+            Tag::Timestamp => parse_timestamp(text).map_or(Meaning::Mismatch, Meaning::Str),
+            Tag::Binary => binary_meaning(text),
+            Tag::Null => Meaning::Mismatch,
+            Tag::Untyped => Self::new(self.text.clone(), resolve(text)).meaning(),
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::error::{BuildError, BuildErrors, Errors, Problem};
 use crate::generate;
 use crate::kustomization::{Kind, SortOptions, Var};
 use crate::load::{Entry, Loaded, Loader};
-use crate::resource::{ConfiguredBy, Origin, ResMap, Resource};
+use crate::resource::{ConfiguredBy, Origin, ResId, ResMap, Resource};
 use crate::schema::{FieldTables, MergeSchema, builtin_tables, is_known_kind};
 use crate::transform;
 use crate::tree::RepoPath;
@@ -163,11 +163,19 @@ impl Context<'_, '_> {
 
     /// Says of every object that a transformer ran, where the root asks for it.
     pub(crate) fn ran(&self, level: &mut Level, by: impl FnOnce() -> Origin) {
-        if self.metadata.transformations {
-            let by = Arc::new(by());
-            for resource in level.resources.iter_mut() {
-                resource.transformations.push(by.clone());
+        if !(self.metadata.transformations || self.metadata.origins) {
+            return;
+        }
+        let by = Arc::new(by());
+        for resource in level.resources.iter_mut() {
+            match &resource.origin {
+                None => resource.origin = Some(by.clone()),
+                Some(_) if self.metadata.transformations => {
+                    resource.transformations.push(by.clone());
+                }
+                Some(_) => {}
             }
+            resource.rewrite_annotations();
         }
     }
 
@@ -216,7 +224,15 @@ impl Context<'_, '_> {
             .open_kind(&loaded.directory, &path, Kind::Component)?;
         self.nested_openapi(&component)?;
         *level = self.kustomization(&component, std::mem::take(level))?;
-        Ok(())
+        // kustomize appends the whole set anew after a component, which finds names that patches made equal.
+        level.resources.check_distinct().map_err(|ids| {
+            let ids: Vec<String> = ids.iter().map(ResId::show_long).collect();
+            let message = format!(
+                "may not add resource with an already registered id: {}",
+                ids.join(", ")
+            );
+            Problem::Identity(message).into()
+        })
     }
 
     fn tables(&mut self, loaded: &Loaded, level: &mut Level) -> Result<(), BuildErrors> {

@@ -221,11 +221,10 @@ fn clean_annotations(node: &mut Node) {
     };
     annotations.retain(|key, _| !is_internal(key));
     for (_, value) in annotations.iter_mut() {
-        if let NodeKind::Scalar(scalar) = &mut value.kind {
-            if scalar.tag == Tag::Null {
-                scalar.text = "null".into();
-            }
-            scalar.tag = Tag::Str;
+        match &mut value.kind {
+            NodeKind::Scalar(scalar) => scalar.tag = Tag::Str,
+            // What is no scalar has no text.
+            NodeKind::Sequence(_) | NodeKind::Mapping(_) => *value = Node::string(""),
         }
     }
     if annotations.is_empty() {

@@ -165,7 +165,7 @@ fn read(text: &str, file: &str) -> Result<Node, BuildErrors> {
     let options = ReadOptions {
         booleans: Booleans::Yaml11,
         duplicate_keys: DuplicateKeys::LastWins,
-        keys: Keys::AsText,
+        keys: Keys::AsJson,
         ..ReadOptions::default()
     };
     let mut documents = goyaml::read(text, &options).map_err(|error| {

@@ -23,6 +23,7 @@ mod error;
 mod finish;
 mod generate;
 mod kustomization;
+mod link;
 mod load;
 mod remote;
 mod resource;

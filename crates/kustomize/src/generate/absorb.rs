@@ -51,27 +51,14 @@ pub(crate) fn absorb(
 fn combine(old: &Resource, new: Resource, behavior: Behavior) -> Resource {
     let mut result = old.clone();
     result.needs_hash = old.needs_hash && new.needs_hash;
-    result.origin.clone_from(&new.origin);
+    if behavior == Behavior::Replace {
+        result.origin.clone_from(&new.origin);
+    }
     let mut node = new.into_node();
-    let merge_field = |into: &mut Mapping, from: Option<&Node>, name: &str| {
-        let Some(old) = from
-            .and_then(|from| from.get(name))
-            .and_then(Node::as_mapping)
-        else {
-            return;
-        };
-        let mut merged = old.clone();
-        if let Some(new) = into.get(name).and_then(Node::as_mapping) {
-            for entry in new {
-                merged.insert(entry.key.clone(), entry.value.clone());
-            }
-        }
-        into.insert(name, merged.into());
-    };
     if let Some(metadata) = node.get_mut("metadata").and_then(Node::as_mapping_mut) {
         let old = old.node().get("metadata");
         for name in ["labels", "annotations"] {
-            merge_field(metadata, old, name);
+            merge_field(metadata, old.and_then(|old| old.get(name)), name, Clone::clone);
         }
         for name in ["name", "namespace"] {
             match old.and_then(|old| old.get(name)) {
@@ -83,10 +70,41 @@ fn combine(old: &Resource, new: Resource, behavior: Behavior) -> Resource {
     if behavior == Behavior::Merge
         && let Some(mapping) = node.as_mapping_mut()
     {
+        // A Secret's text becomes data, as the API server would make it.
+        if let Some(texts) = old.node().get("stringData") {
+            merge_field(mapping, Some(texts), "data", encoded);
+        }
         for name in ["data", "binaryData"] {
-            merge_field(mapping, Some(old.node()), name);
+            merge_field(mapping, old.node().get(name), name, as_string);
         }
     }
     result.change(|tree| *tree = node);
     result
+}
+
+/// Puts the old entries below the new ones.
+fn merge_field(into: &mut Mapping, old: Option<&Node>, name: &str, adapt: fn(&Node) -> Node) {
+    let Some(old) = old.and_then(Node::as_mapping) else {
+        return;
+    };
+    let old = old
+        .iter()
+        .map(|entry| (entry.key.clone(), adapt(&entry.value)));
+    let mut merged: Mapping = old.collect();
+    if let Some(new) = into.get(name).and_then(Node::as_mapping) {
+        for entry in new {
+            merged.insert(entry.key.clone(), entry.value.clone());
+        }
+    }
+    into.insert(name, merged.into());
+}
+
+/// Data is a map of strings for kustomize, whatever the texts look like.
+fn as_string(node: &Node) -> Node {
+    Node::string(node.as_text().unwrap_or_default())
+}
+
+fn encoded(node: &Node) -> Node {
+    let text = node.as_text().unwrap_or_default();
+    Node::string(super::base64_lines(text.as_bytes()))
 }

@@ -6,13 +6,14 @@ mod set;
 
 use std::sync::Arc;
 
-use goyaml::{Mapping, Node, Text};
+use goyaml::{Mapping, Node, Tag, Text};
 
 pub(crate) use id::{Gvk, NON_NAMESPACEABLE, ResId, effective_namespace, split_api_version};
 pub(crate) use index::Key;
 pub(crate) use set::ResMap;
 
 use crate::error::{BuildError, Problem};
+use crate::link::Writes;
 use crate::transform::SchemaComments;
 use crate::tree::RepoPath;
 
@@ -33,6 +34,8 @@ pub(crate) struct Resource {
     pub(crate) origin: Option<Arc<Origin>>,
     /// The schemas that comments of its file give to fields.
     pub(crate) comments: Option<Arc<SchemaComments>>,
+    /// The links given out so far (see [`crate::link`]).
+    links: u32,
     /// The transformers that ran over it, where the build is asked to say so.
     pub(crate) transformations: Vec<Arc<Origin>>,
 }
@@ -123,6 +126,7 @@ impl Resource {
             needs_hash: false,
             origin: None,
             comments: None,
+            links: 0,
             transformations: Vec::new(),
         })
     }
@@ -151,6 +155,23 @@ impl Resource {
         change(&mut self.node)
     }
 
+    /// A number for values that will stand in several places.
+    pub(crate) fn next_link(&mut self) -> u32 {
+        self.links += 1;
+        self.links
+    }
+
+    /// Changes the tree where the id does not stand, and everything that is linked to what was written.
+    pub(crate) fn change_linked<T>(
+        &mut self,
+        change: impl FnOnce(&mut Node, &mut Writes) -> T,
+    ) -> T {
+        let mut writes = Writes::default();
+        let result = change(&mut self.node, &mut writes);
+        writes.settle(&mut self.node);
+        result
+    }
+
     /// Remembers what the object is called now, before it is called something else.
     pub(crate) fn remember_id(&mut self) {
         self.previous.push(PreviousId {
@@ -158,6 +179,39 @@ impl Resource {
             namespace: effective_namespace(&self.id).clone(),
             kind: self.id.gvk.kind.clone(),
         });
+        self.rewrite_annotations();
+    }
+
+    /// kustomize keeps what it remembers in annotations, and writes all of them anew each time: from then on they are
+    /// strings, and no longer one value with others.
+    pub(crate) fn rewrite_annotations(&mut self) {
+        let is_plain = |node: &Node| {
+            node.as_scalar()
+                .is_some_and(|scalar| scalar.tag == Tag::Str && scalar.link == 0)
+        };
+        let path = ["metadata", "annotations"];
+        let annotations = self.node.at(&path).and_then(Node::as_mapping);
+        if annotations.is_none_or(|map| map.iter().all(|entry| is_plain(&entry.value))) {
+            return;
+        }
+        let metadata = self.node.get_mut("metadata");
+        if let Some(map) = metadata
+            .and_then(|metadata| metadata.get_mut("annotations"))
+            .and_then(Node::as_mapping_mut)
+        {
+            for (_, value) in map.iter_mut() {
+                let text = value.as_scalar().map(|scalar| scalar.text.clone());
+                let line = value.line;
+                *value = Node::string(text.unwrap_or_default());
+                value.line = line;
+            }
+        }
+    }
+
+    /// Forgets where the object came from, as kustomize does when a patch replaces all annotations.
+    pub(crate) fn forget_origin(&mut self) {
+        self.origin = None;
+        self.transformations.clear();
     }
 
     pub(crate) fn set_name(&mut self, name: &str) {

@@ -165,7 +165,7 @@ impl Rows {
     }
 
     /// The rows for a kind, in the table's order.
-    pub(crate) fn matching<'r>(&'r self, gvk: &'r Gvk) -> impl Iterator<Item = &'r FieldSpec> {
+    pub(crate) fn matching(&self, gvk: &Gvk) -> Vec<&FieldSpec> {
         let for_kind = |kind: &str| self.by_kind.get(kind).map_or(&[][..], Vec::as_slice);
         let mut positions: Vec<usize> = for_kind(&gvk.kind).to_vec();
         if !gvk.kind.is_empty() {
@@ -175,7 +175,8 @@ impl Rows {
         positions
             .into_iter()
             .map(|position| &self.rows[position])
-            .filter(move |row| row.gvk.selects(gvk))
+            .filter(|row| row.gvk.selects(gvk))
+            .collect()
     }
 
     /// Adds a row, unless one of the same path covers its kinds.

@@ -1,14 +1,27 @@
 //! Pure: JSON patches (RFC 6902), by way of the `json-patch` crate, with what kustomize does beyond the RFC.
 
-use goyaml::Node;
+use goyaml::{Booleans, DuplicateKeys, Keys, Node, ReadOptions};
 use json_patch::{AddOperation, Patch, PatchOperation, RemoveOperation};
 use serde_json::{Number, Value};
 
 use crate::error::Problem;
 
-/// Reads a list of operations, or says why it is none.
-pub(crate) fn parse(node: &Node) -> Result<Patch, Problem> {
-    let json = goyaml::to_json(node).map_err(|error| Problem::Malformed(error.to_string()))?;
+/// Reads a list of operations, or says why it is none. YAML is read as sigs.k8s.io/yaml does: `yes` is true.
+pub(crate) fn read(text: &str) -> Result<Patch, Problem> {
+    let malformed = |error: &dyn std::fmt::Display| Problem::Malformed(error.to_string());
+    let json = if text.starts_with('[') {
+        serde_json::from_str(text).map_err(|error| malformed(&error))?
+    } else {
+        let options = ReadOptions {
+            booleans: Booleans::Yaml11,
+            duplicate_keys: DuplicateKeys::LastWins,
+            keys: Keys::AsJson,
+            ..ReadOptions::default()
+        };
+        let nodes = goyaml::read(text, &options).map_err(|error| malformed(&error))?;
+        let node = nodes.first().cloned().unwrap_or_default();
+        goyaml::to_json(&node).map_err(|error| malformed(&error))?
+    };
     serde_json::from_value(json)
         .map_err(|error| Problem::Malformed(format!("not a JSON patch: {error}")))
 }

@@ -3,11 +3,13 @@
 //! The procedure is that of kyaml's `merge2` walker: maps field by field, lists by merge keys where the
 //! schema has some, whole otherwise. Lists of the patch come first.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 
-use goyaml::{Mapping, NOT_A_STRING, Node, NodeKind, Sequence, Text};
+use goyaml::{Mapping, NOT_A_STRING, Node, NodeKind, Sequence, Tag, Text};
 
 use crate::error::Problem;
+use crate::link::Writes;
 use crate::schema::{ListMerge, MergeSchema, Position};
 use crate::transform::SchemaComments;
 
@@ -19,8 +21,14 @@ pub(crate) fn merge(
     schema: &MergeSchema,
     comments: [&SchemaComments; 2],
 ) -> Result<Option<Node>, Problem> {
-    let mut merged = Merge { schema, comments }.node(Some(dest), Some(patch), None)?;
+    let merge = Merge {
+        schema,
+        comments,
+        writes: RefCell::default(),
+    };
+    let mut merged = merge.node(Some(dest), Some(patch), None)?;
     if let Some(node) = &mut merged {
+        merge.writes.into_inner().settle(node);
         drop_empty_values(node);
     }
     Ok(merged)
@@ -29,6 +37,7 @@ pub(crate) fn merge(
 struct Merge<'s> {
     schema: &'s MergeSchema,
     comments: [&'s SchemaComments; 2],
+    writes: RefCell<Writes>,
 }
 
 /// What a map of the patch says about the map it is for.
@@ -76,7 +85,13 @@ impl Merge<'_> {
             check_same_kind(dest, patch)?;
         }
         match &patch.kind {
-            NodeKind::Scalar(_) => Ok(Some(patch.clone())),
+            NodeKind::Scalar(scalar) => {
+                let mut merged = dest.unwrap_or_else(|| patch.clone());
+                merged.line = patch.line;
+                let mut writes = self.writes.borrow_mut();
+                writes.scalar(&mut merged, scalar.text.clone(), scalar.tag);
+                Ok(Some(merged))
+            }
             NodeKind::Mapping(map) => self.map(dest, map, patch.line, at),
             NodeKind::Sequence(list) => self.list(dest, list, patch, at),
         }
@@ -91,7 +106,11 @@ impl Merge<'_> {
     ) -> Result<Option<Node>, Problem> {
         match directive(patch)? {
             Some(Directive::Delete) => return Ok(None),
-            Some(Directive::Replace) => return Ok(Some(without_directive(patch).into())),
+            Some(Directive::Replace) => {
+                let mut taken = without_directive(patch).into();
+                take(&mut taken)?;
+                return Ok(Some(taken));
+            }
             Some(Directive::Merge) => return self.map(dest, &without_directive(patch), line, at),
             None => {}
         }
@@ -103,7 +122,10 @@ impl Merge<'_> {
         };
         let own = at.cloned().or_else(|| self.kind_of(&dest, patch));
         if let NodeKind::Mapping(fields) = &mut dest.kind {
-            for entry in patch {
+            // kyaml goes through the fields by name, which shows where two of them are one value.
+            let mut entries: Vec<_> = patch.iter().collect();
+            entries.sort_by(|a, b| a.key.cmp(&b.key));
+            for entry in entries {
                 // A key that is no string in the patch may be one here.
                 let key = match entry.key.strip_prefix(NOT_A_STRING) {
                     Some(text) if fields.contains_key(text) => text.into(),
@@ -470,13 +492,14 @@ impl<'k> Output<'k> {
     }
 }
 
-/// What an SMP leaves behind in the whole object: fields with nothing after the colon go.
+/// What an SMP leaves behind in the whole object: fields with nothing after the colon go, and what a replacement
+/// created becomes a string.
 fn drop_empty_values(node: &mut Node) {
     if !has_empty_value(node) {
         return;
     }
     match &mut node.kind {
-        NodeKind::Scalar(_) => {}
+        NodeKind::Scalar(scalar) => scalar.tag = Tag::Str,
         NodeKind::Sequence(list) => list.iter_mut().for_each(drop_empty_values),
         NodeKind::Mapping(map) => {
             map.retain(|_, value| !is_empty_value(value));
@@ -488,7 +511,7 @@ fn drop_empty_values(node: &mut Node) {
 
 fn has_empty_value(node: &Node) -> bool {
     match &node.kind {
-        NodeKind::Scalar(_) => false,
+        NodeKind::Scalar(scalar) => scalar.tag == Tag::Untyped,
         NodeKind::Sequence(list) => list.iter().any(has_empty_value),
         NodeKind::Mapping(map) => map
             .iter()

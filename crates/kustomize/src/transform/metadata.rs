@@ -1,10 +1,11 @@
 //! Pure: labels and annotations: `labels`, `commonLabels`, `commonAnnotations`, and the managed-by label.
 
-use goyaml::Node;
+use goyaml::{Node, NodeKind, Scalar, Tag};
 
 use super::about;
 use crate::error::{BuildError, Problem};
 use crate::kustomization::Label;
+use crate::link::Writes;
 use crate::resource::ResMap;
 use crate::schema::{FieldSpec, FieldTables, Rows};
 use crate::walk::{Missing, walk_mut};
@@ -40,37 +41,61 @@ pub(crate) fn transform(
     pairs.sort();
     for resource in resources.iter_mut() {
         let gvk = resource.id().gvk.clone();
-        for row in rows.matching(&gvk) {
-            let missing = if row.create {
-                Missing::Mapping
-            } else {
-                Missing::Skip
+        for (key, value) in &pairs {
+            let pair = Pair {
+                key,
+                value,
+                link: resource.next_link(),
             };
-            let set = &mut |field: &mut Node| set_pairs(field, &pairs, row.create);
-            let result = resource.change_body(|node| walk_mut(node, &row.path, missing, set));
+            let rows = rows.matching(&gvk);
+            let result = resource.change_linked(|node, writes| {
+                rows.into_iter().try_for_each(|row| {
+                    let missing = if row.create {
+                        Missing::Mapping
+                    } else {
+                        Missing::Skip
+                    };
+                    walk_mut(node, &row.path, missing, &mut |field| {
+                        pair.set(field, row.create, writes)
+                    })
+                })
+            });
             result.map_err(|problem| about(problem, resource))?;
         }
     }
     Ok(())
 }
 
-fn set_pairs(field: &mut Node, pairs: &[&(String, String)], create: bool) -> Result<(), Problem> {
-    if field.is_null() {
-        if !create {
+/// One label or annotation, which is one value wherever it is put (see [`crate::link`]).
+struct Pair<'p> {
+    key: &'p str,
+    value: &'p str,
+    link: u32,
+}
+
+impl Pair<'_> {
+    fn set(&self, field: &mut Node, create: bool, writes: &mut Writes) -> Result<(), Problem> {
+        if field.is_null() {
+            if !create {
+                return Ok(());
+            }
+            *field = Node::empty_mapping();
+        }
+        let kind = field.kind_name();
+        let Some(map) = field.as_mapping_mut() else {
+            return Err(Problem::Transform(format!(
+                "labels and annotations must be a map, not a {kind}"
+            )));
+        };
+        if let Some(old) = map.get_mut(self.key) {
+            writes.scalar(old, self.value, Tag::Str);
             return Ok(());
         }
-        *field = Node::empty_mapping();
+        let mut scalar = Scalar::new(self.value, Tag::Str);
+        scalar.link = self.link;
+        map.insert(self.key, NodeKind::Scalar(scalar).into());
+        Ok(())
     }
-    let kind = field.kind_name();
-    let Some(map) = field.as_mapping_mut() else {
-        return Err(Problem::Transform(format!(
-            "labels and annotations must be a map, not a {kind}"
-        )));
-    };
-    for (key, value) in pairs {
-        map.insert(key.as_str(), Node::string(value.as_str()));
-    }
-    Ok(())
 }
 
 /// Adds the label that says who rendered, as kustomize itself does.

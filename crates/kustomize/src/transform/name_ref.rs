@@ -1,6 +1,6 @@
 //! Pure: after objects were renamed, the fields of others that hold their names follow.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use goyaml::{Node, NodeKind, Text};
 
@@ -15,10 +15,12 @@ use crate::walk::{Missing, leads_somewhere, walk_mut};
 pub(crate) fn transform(resources: &mut ResMap, tables: &FieldTables) -> Result<(), BuildError> {
     let rows = RowsByReferrer::of(tables);
     resources.ensure_index();
+    let origins = Origins::of(resources);
     for position in 0..resources.len() {
         let resource = resources.get(position);
         let original = resource.original_id();
-        let Some(mended) = mend(resources, resource, &rows.matching(&original.gvk))? else {
+        let rows = rows.matching(&original.gvk);
+        let Some(mended) = mend(resources, &origins, resource, &rows)? else {
             continue;
         };
         resources.change_at(position, |resource| resource.change(|node| *node = mended));
@@ -29,6 +31,7 @@ pub(crate) fn transform(resources: &mut ResMap, tables: &FieldTables) -> Result<
 /// The tree of one object with its references mended; nothing if none had to be.
 fn mend(
     resources: &ResMap,
+    origins: &Origins,
     resource: &Resource,
     rows: &[(&Gvk, &FieldSpec)],
 ) -> Result<Option<Node>, BuildError> {
@@ -46,6 +49,7 @@ fn mend(
         };
         let search = Search {
             resources,
+            origins,
             referrer,
             target,
             of_role: row.path.ends_with(&["roleRef", "name"]),
@@ -62,12 +66,12 @@ fn mend(
 
 /// The rows of all targets, found by the kind of the object that refers.
 struct RowsByReferrer<'t> {
-    rows: std::collections::BTreeMap<&'t str, Vec<(&'t Gvk, &'t FieldSpec)>>,
+    rows: BTreeMap<&'t str, Vec<(&'t Gvk, &'t FieldSpec)>>,
 }
 
 impl<'t> RowsByReferrer<'t> {
     fn of(tables: &'t FieldTables) -> Self {
-        let mut rows: std::collections::BTreeMap<&str, Vec<_>> = std::collections::BTreeMap::new();
+        let mut rows: BTreeMap<&str, Vec<_>> = BTreeMap::new();
         for reference in &tables.name_references {
             for row in &reference.referrers {
                 rows.entry(&row.gvk.kind)
@@ -150,6 +154,7 @@ fn subject_namespaces(resource: &Resource) -> Result<BTreeSet<&str>, BuildError>
 
 struct Search<'s> {
     resources: &'s ResMap,
+    origins: &'s Origins,
     referrer: &'s Referrer<'s>,
     target: &'s Gvk,
     /// The field is the name of a role, whose group and kind stand beside it.
@@ -252,7 +257,7 @@ impl Search<'_> {
                     .iter()
                     .any(|previous| *previous.name == *name)
             })
-            .filter(|candidate| namespace.is_none_or(|wanted| is_in_namespace(candidate, wanted)))
+            .filter(|candidate| namespace.is_none_or(|wanted| self.is_in(candidate, wanted)))
             .filter(|candidate| self.can_be_meant(candidate))
             .filter(|candidate| {
                 candidate
@@ -265,8 +270,26 @@ impl Search<'_> {
         self.choose(&candidates, name, namespace.is_some())
     }
 
+    /// kustomize looks for the namespace among the original ones, and among those of today only if nothing that
+    /// can be meant comes from it (nameref.go).
+    fn is_in(&self, candidate: &Resource, wanted: &str) -> bool {
+        let originals = self.origins.0.get(wanted);
+        let is_original = originals
+            .into_iter()
+            .flatten()
+            .any(|namespace| self.namespace_can_be_meant(namespace));
+        if is_original {
+            **effective_namespace(&candidate.original_id()) == *wanted
+        } else {
+            **effective_namespace(candidate.id()) == *wanted
+        }
+    }
+
     fn can_be_meant(&self, candidate: &Resource) -> bool {
-        let namespace = effective_namespace(candidate.id());
+        self.namespace_can_be_meant(effective_namespace(candidate.id()))
+    }
+
+    fn namespace_can_be_meant(&self, namespace: &Text) -> bool {
         self.referrer.cluster_scoped
             || &**namespace == NON_NAMESPACEABLE
             || namespace == self.referrer.namespace
@@ -337,9 +360,19 @@ impl Search<'_> {
     }
 }
 
-/// The original namespace, or today's if there is none, compared as effective ones are.
-fn is_in_namespace(candidate: &Resource, wanted: &str) -> bool {
-    let wanted = if wanted.is_empty() { "default" } else { wanted };
-    let original = candidate.original_id();
-    **effective_namespace(&original) == *wanted || **effective_namespace(candidate.id()) == *wanted
+/// Which namespaces of today the objects of each original namespace are in.
+struct Origins(BTreeMap<Text, BTreeSet<Text>>);
+
+impl Origins {
+    fn of(resources: &ResMap) -> Self {
+        let mut origins: BTreeMap<Text, BTreeSet<Text>> = BTreeMap::new();
+        for resource in resources.iter() {
+            let original = resource.original_id();
+            origins
+                .entry(effective_namespace(&original).clone())
+                .or_default()
+                .insert(effective_namespace(resource.id()).clone());
+        }
+        Self(origins)
+    }
 }

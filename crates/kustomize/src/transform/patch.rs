@@ -115,7 +115,7 @@ fn parse(text: &str, shown: &str) -> Result<Parsed, BuildError> {
         .map_err(|error| unreadable(&error).at(shown, error.line()))?;
     match &nodes[..] {
         [] => Ok(Parsed::Empty),
-        [single] if single.as_sequence().is_some() => json_patch::parse(single)
+        [single] if single.as_sequence().is_some() => json_patch::read(text)
             .map(Parsed::Json)
             .map_err(|problem| unreadable(&problem)),
         _ => {
@@ -272,6 +272,9 @@ fn json_by_target(
     selector: &SelectorRegex,
     history: History,
 ) -> Result<(), BuildError> {
+    let replaces_annotations = operations
+        .iter()
+        .any(|operation| matches!(operation.path().as_str(), "" | "/metadata" | "/metadata/annotations"));
     for position in resources.candidates(selector) {
         let resource = resources.get(position);
         if !selector.matches_target(resource) {
@@ -284,6 +287,10 @@ fn json_by_target(
                 resource.remember_id();
             }
             resource.change(|node| *node = patched);
+            resource.rewrite_annotations();
+            if replaces_annotations {
+                resource.forget_origin();
+            }
         });
     }
     Ok(())

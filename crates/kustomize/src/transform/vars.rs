@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use goyaml::{Mapping, Node, NodeKind};
+use goyaml::{Node, NodeKind, Tag};
 
 use crate::accumulate::Level;
 use crate::error::{BuildError, BuildErrors, Problem};
 use crate::kustomization::Var;
+use crate::link::Writes;
 use crate::load::Loaded;
 use crate::resource::{ResMap, Resource, effective_namespace};
 use crate::schema::FieldTables;
@@ -87,11 +88,14 @@ pub(crate) fn substitute(
     for resource in resources.iter_mut() {
         let gvk = resource.id().gvk.clone();
         for row in tables.var_references.matching(&gvk) {
+            let mut writes = Writes::default();
             let result = resource.change(|node| {
-                walk_mut(node, &row.path, Missing::Skip, &mut |field| {
-                    substitute_field(field, &values);
+                let result = walk_mut(node, &row.path, Missing::Skip, &mut |field| {
+                    substitute_field(field, &values, &mut writes);
                     Ok(())
-                })
+                });
+                writes.settle(node);
+                result
             });
             result.map_err(|problem| super::about(problem, resource))?;
         }
@@ -99,7 +103,7 @@ pub(crate) fn substitute(
     Ok(())
 }
 
-fn value(resources: &mut ResMap, var: &Var) -> Result<Node, BuildError> {
+fn value(resources: &ResMap, var: &Var) -> Result<Node, BuildError> {
     let missing = || {
         let message = format!(
             "var '{}' cannot be mapped to a field in the set of known resources",
@@ -107,14 +111,10 @@ fn value(resources: &mut ResMap, var: &Var) -> Result<Node, BuildError> {
         );
         BuildError::from(Problem::Transform(message)).field("vars")
     };
-    let bound = resources
+    let resource = resources
         .iter()
-        .position(|resource| resource.vars.iter().any(|name| **name == *var.name));
-    let position = match bound {
-        Some(position) => position,
-        None => find(resources, var)?.ok_or_else(missing)?,
-    };
-    let resource = resources.get(position);
+        .find(|resource| resource.vars.iter().any(|name| **name == *var.name))
+        .ok_or_else(missing)?;
     // Vars write an index as `ports[0]`, replacements as `ports.0`.
     let segments = FieldPathSegments::parse(&var.field_path.replace('[', ".["));
     let node = path::lookup(resource.node(), &segments).ok_or_else(missing)?;
@@ -124,17 +124,21 @@ fn value(resources: &mut ResMap, var: &Var) -> Result<Node, BuildError> {
     Ok(node.clone())
 }
 
-fn substitute_field(field: &mut Node, values: &BTreeMap<&str, Node>) {
+fn substitute_field(field: &mut Node, values: &BTreeMap<&str, Node>, writes: &mut Writes) {
     match &mut field.kind {
         NodeKind::Sequence(list) => {
             for element in list
                 .iter_mut()
                 .filter(|element| element.as_scalar().is_some())
             {
-                substitute_field(element, values);
+                substitute_field(element, values, writes);
             }
         }
-        NodeKind::Mapping(map) => substitute_map(map, values),
+        NodeKind::Mapping(map) => {
+            for (_, value) in map.iter_mut().filter(|(_, value)| value.as_str().is_some()) {
+                substitute_field(value, values, writes);
+            }
+        }
         NodeKind::Scalar(scalar) => {
             if !scalar.text.contains('$') {
                 return;
@@ -143,20 +147,19 @@ fn substitute_field(field: &mut Node, values: &BTreeMap<&str, Node>) {
                 .text
                 .strip_prefix("$(")
                 .and_then(|rest| rest.strip_suffix(')'));
-            let line = field.line;
-            *field = match whole.and_then(|name| values.get(name)) {
-                Some(value) => value.clone(),
-                None => Node::string(expand(&scalar.text, values)),
-            };
-            field.line = line;
-        }
-    }
-}
-
-fn substitute_map(map: &mut Mapping, values: &BTreeMap<&str, Node>) {
-    for (_, value) in map.iter_mut() {
-        if value.as_str().is_some() {
-            substitute_field(value, values);
+            match whole
+                .and_then(|name| values.get(name))
+                .and_then(Node::as_scalar)
+            {
+                Some(value) => {
+                    let (text, tag) = (value.text.clone(), value.tag);
+                    writes.scalar(field, text, tag);
+                }
+                None => {
+                    let text = expand(&scalar.text, values);
+                    writes.scalar(field, text, Tag::Str);
+                }
+            }
         }
     }
 }

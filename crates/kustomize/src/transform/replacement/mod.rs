@@ -11,6 +11,7 @@ use crate::error::{BuildError, BuildErrors, Errors, Problem};
 use crate::kustomization::{
     Replacement, ReplacementEntry, ReplacementOptions, ReplacementSource, ReplacementTarget,
 };
+use crate::link::Writes;
 use crate::load::{Loaded, Loader};
 use crate::resource::{ResId, ResMap, Resource, effective_namespace};
 use crate::selector::{Selector, SelectorRegex};
@@ -132,7 +133,7 @@ fn source_value(source: &ReplacementSource, resources: &mut ResMap) -> Result<No
     };
     let segments = FieldPathSegments::parse(field_path);
     let node = path::lookup(resource.node(), &segments)
-        .filter(|node| !node.is_null())
+        .filter(|node| !node.is_null() && !node.is_empty_collection())
         .ok_or_else(missing)?;
     part_of(node, &source.options)
 }
@@ -172,10 +173,7 @@ fn part_of(node: &Node, options: &ReplacementOptions) -> Result<Node, BuildError
             ))
         })?;
     let mut result = node.clone();
-    result.kind = NodeKind::Scalar(Scalar {
-        text: (*part).into(),
-        tag: scalar.tag,
-    });
+    result.kind = NodeKind::Scalar(Scalar::new(*part, scalar.tag));
     Ok(result)
 }
 
@@ -214,11 +212,15 @@ fn apply_target(
                 value,
                 options: &target.options,
             };
+            let mut writes = Writes::default();
             let result = resources.change_at(position, |resource| {
                 resource.change(|node| {
-                    path::update(node, path, target.options.create, value, &mut |field| {
-                        write.field(field)
-                    })
+                    let create = target.options.create;
+                    let found = path::update(node, path, create, value, &mut |field| {
+                        write.field(field, &mut writes)
+                    });
+                    writes.settle(node);
+                    found
                 })
             });
             let resource = resources.get(position);
@@ -281,11 +283,11 @@ struct Write<'w> {
 }
 
 impl Write<'_> {
-    /// A scalar changes its text and keeps its type; anything else is replaced by a copy.
-    fn field(&self, field: &mut Node) -> Result<(), Problem> {
+    /// A scalar changes its text and keeps its type, which is an error once it is printed if the text cannot have it.
+    /// Anything else is replaced by a copy.
+    fn field(&self, field: &mut Node, writes: &mut Writes) -> Result<(), Problem> {
         let has_delimiter = !self.options.delimiter.is_empty();
-        let is_text = |field: &Node| has_delimiter || !field.is_null();
-        let Some(target) = field.as_scalar().filter(|_| is_text(field)).cloned() else {
+        let Some(target) = field.as_scalar() else {
             if has_delimiter {
                 return Err(Problem::Transform(
                     "delimiter option can only be used with scalar nodes".to_owned(),
@@ -302,15 +304,8 @@ impl Write<'_> {
         } else {
             text.to_owned()
         };
-        let tag = if text == *target.text {
-            target.tag
-        } else {
-            kept_type(&target, &text, self.value)
-        };
-        field.kind = NodeKind::Scalar(Scalar {
-            text: text.into(),
-            tag,
-        });
+        let tag = target.tag;
+        writes.scalar(field, text, tag);
         Ok(())
     }
 
@@ -322,16 +317,5 @@ impl Write<'_> {
             Ok(index) => parts[index] = part,
         }
         parts.join(&self.options.delimiter)
-    }
-}
-
-/// The field's type stays, unless the new text cannot have it.
-fn kept_type(target: &Scalar, text: &str, value: &Node) -> goyaml::Tag {
-    use goyaml::Tag;
-    match (target.tag, goyaml::resolve(text)) {
-        (Tag::Str, _) => Tag::Str,
-        (kept, resolved) if kept == resolved => kept,
-        (Tag::Int | Tag::Float, resolved @ (Tag::Int | Tag::Float)) => resolved,
-        _ => value.as_scalar().map_or(Tag::Str, |scalar| scalar.tag),
     }
 }

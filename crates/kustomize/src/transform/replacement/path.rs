@@ -184,7 +184,7 @@ fn step(
         }
         NodeKind::Mapping(map) => match first {
             Segment::Key(key) => {
-                if create && map.get(key).is_none_or(Node::is_null) {
+                if create && !map.contains_key(key) {
                     let made = if rest.is_empty() {
                         blank(value)
                     } else {
@@ -268,7 +268,7 @@ fn elements(
 /// A new field, of the kind of what is to be written.
 fn blank(value: &Node) -> Node {
     match &value.kind {
-        NodeKind::Scalar(_) => Node::plain(""),
+        NodeKind::Scalar(_) => Node::untyped(""),
         NodeKind::Sequence(_) => Node::empty_sequence(),
         NodeKind::Mapping(_) => Node::empty_mapping(),
     }
