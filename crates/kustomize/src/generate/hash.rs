@@ -108,14 +108,13 @@ fn sorted(value: &Value) -> Value {
 }
 
 /// Go's JSON encoder escapes what HTML would mind, and two line separators.
-fn go_escape(json: &str) -> String {
+pub(crate) fn go_escape(json: &str) -> String {
     let mut escaped = String::with_capacity(json.len());
     for character in json.chars() {
         match character {
             '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => {
                 let _ = write!(escaped, "\\u{:04x}", u32::from(character));
             }
-            '\u{7f}' => escaped.push(character),
             _ => escaped.push(character),
         }
     }

@@ -116,6 +116,9 @@ pub(crate) fn generate(
         return Err(Problem::Transform(format!("a {what} must have a name")).into());
     }
     let pairs = sources::read(loader, directory, args)?;
+    for pair in &pairs {
+        crate::transform::check_key(&pair.key)?;
+    }
     let mut object = Mapping::default();
     object.insert("apiVersion", Node::string("v1"));
     object.insert(

@@ -61,7 +61,9 @@ fn name(operation: &PatchOperation) -> &'static str {
 /// `test` of a missing key against null holds.
 fn adapted(document: &Value, operation: &PatchOperation) -> PatchOperation {
     let mut operation = operation.clone();
-    let path = absolute(document, operation.path().as_str());
+    // What is added at -1 comes last; what is changed at -1 was last.
+    let beyond = usize::from(matches!(operation, PatchOperation::Add(_)));
+    let path = absolute(document, operation.path().as_str(), beyond);
     match &mut operation {
         PatchOperation::Replace(replace) => {
             numbers_to_floats(&mut replace.value);
@@ -104,20 +106,26 @@ fn adapted(document: &Value, operation: &PatchOperation) -> PatchOperation {
 }
 
 /// The path with negative indexes counted out.
-fn absolute(document: &Value, path: &str) -> Option<json_patch::jsonptr::PointerBuf> {
+fn absolute(
+    document: &Value,
+    path: &str,
+    beyond: usize,
+) -> Option<json_patch::jsonptr::PointerBuf> {
     if !path.contains("/-") {
         return None;
     }
     let mut resolved = String::new();
-    for token in path.split('/').skip(1) {
+    let tokens = path.matches('/').count();
+    for (index, token) in path.split('/').skip(1).enumerate() {
+        let beyond = if index + 1 == tokens { beyond } else { 0 };
         let list = document.pointer(&resolved).and_then(Value::as_array);
         let negative = token
             .strip_prefix('-')
             .and_then(|digits| digits.parse::<usize>().ok());
         resolved.push('/');
         match (list, negative) {
-            (Some(list), Some(back)) if (1..=list.len()).contains(&back) => {
-                resolved.push_str(&(list.len() - back).to_string());
+            (Some(list), Some(back)) if (1..=list.len() + beyond).contains(&back) => {
+                resolved.push_str(&(list.len() + beyond - back).to_string());
             }
             _ => resolved.push_str(token),
         }
@@ -138,14 +146,11 @@ fn numbers_to_floats(value: &mut Value) {
     }
 }
 
-/// The float as Go prints it in JSON: without a fraction below 1e21.
+/// The float as Go prints it in JSON: without a fraction below 1e21, and no more digits than tell it from others.
 fn exact_or_float(number: &Number, float: f64) -> Number {
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "integral and within 64 bits, just checked"
-    )]
-    let integral = (float.fract() == 0.0 && float.abs() < 1.8e19).then_some(float as i128);
+    let integral = (float.fract() == 0.0 && float.abs() < 1.8e19).then(|| float.to_string());
     integral
+        .and_then(|digits| digits.parse().ok())
         .and_then(Number::from_i128)
         .or_else(|| Number::from_f64(float))
         .unwrap_or_else(|| number.clone())

@@ -91,10 +91,22 @@ impl Pair<'_> {
             writes.scalar(old, self.value, Tag::Str);
             return Ok(());
         }
+        check_key(self.key)?;
         let mut scalar = Scalar::new(self.value, Tag::Str);
         scalar.link = self.link;
         map.insert(self.key, NodeKind::Scalar(scalar).into());
         Ok(())
+    }
+}
+
+/// kustomize makes keys without a type, and fails to print those that read as something else than text.
+pub(crate) fn check_key(key: &str) -> Result<(), Problem> {
+    match goyaml::resolve(key) {
+        Tag::Str => Ok(()),
+        tag => Err(Problem::Transform(format!(
+            "key `{key}` reads as a {}, and keys must be strings",
+            tag.name()
+        ))),
     }
 }
 

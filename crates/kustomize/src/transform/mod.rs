@@ -19,7 +19,7 @@ use crate::error::{BuildError, BuildErrors};
 use crate::load::Loaded;
 
 pub(crate) use affix::Affix;
-pub(crate) use metadata::managed_by;
+pub(crate) use metadata::{check_key, managed_by};
 pub(crate) use schema_comment::SchemaComments;
 
 /// Runs the transformers of one kustomization over the whole set of its level.

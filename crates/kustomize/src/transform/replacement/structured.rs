@@ -3,6 +3,7 @@
 use goyaml::{Node, ReadOptions};
 
 use crate::error::Problem;
+use crate::generate::hash::go_escape;
 
 /// Changes the structure inside a text and gives the new text.
 pub(super) fn rewrite(
@@ -29,7 +30,9 @@ pub(super) fn rewrite(
         } else {
             serde_json::to_string(&json)
         };
-        return printed.map_err(|error| Problem::Transform(error.to_string()));
+        return printed
+            .map(|json| go_escape(&json))
+            .map_err(|error| Problem::Transform(error.to_string()));
     }
     let printed = goyaml::print(node).map_err(print_error)?;
     Ok(printed.trim().to_owned())
