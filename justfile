@@ -38,7 +38,7 @@ crds:
 deny:
     cargo deny --workspace check
 
-# `overlayd build` beside `kustomize build` on generated trees, in one run.
+# Measurements beside peers and floors, in one run: `just bench build`.
 bench *args:
     cargo xtask bench {{args}}
 

@@ -30,8 +30,9 @@ enum Task {
     Test,
     /// Asks the real kustomize about our own overlays and the golden cases; `--record` keeps its answers.
     Oracle(oracle::OracleArgs),
-    /// Times `overlayd build` beside `kustomize build`.
-    Bench(bench::BenchArgs),
+    /// Measures overlayd beside its peers, in one run.
+    #[command(subcommand)]
+    Bench(bench::BenchTask),
     /// Writes the custom resource definitions into `base/`.
     Crds,
     /// Makes the AWS side for EKS: Pod Identity add-on, role, policy, association.
@@ -45,7 +46,7 @@ fn main() -> ExitCode {
         Task::Demo(args) => demo::demo(&args),
         Task::Test => test::test(),
         Task::Oracle(args) => oracle::oracle(&args),
-        Task::Bench(args) => bench::bench(&args),
+        Task::Bench(task) => bench::bench(&task),
         Task::Crds => crds::crds(),
         Task::SetupEks(args) => eks::setup(&args),
         Task::TestSecret(args) => eks::test_secret(&args),

@@ -1,0 +1,19 @@
+//! `cargo xtask bench`: overlayd beside its peers and beside the floor, in one run.
+
+mod build;
+mod process;
+
+use anyhow::Result;
+
+/// What to measure.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum BenchTask {
+    /// `overlayd build` beside `kustomize build` on generated trees, and beside reading and printing alone.
+    Build(build::BuildArgs),
+}
+
+pub(crate) fn bench(task: &BenchTask) -> Result<()> {
+    match task {
+        BenchTask::Build(args) => build::build(args),
+    }
+}
