@@ -4,8 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use kustomize::{
-    BuildOptions, LoadRestriction, Object, Outcome, RemoteDirectory, Rendered,
-    Reorder,
+    BuildOptions, LoadRestriction, Object, Outcome, RemoteDirectory, Rendered, Reorder,
 };
 
 use super::args::{BuildArgs, LoadRestrictor, ReorderArg};

@@ -200,10 +200,21 @@ async fn sync(
     let providers = providers(context, &desired, &namespace).await?;
     let fetched = fetch(&desired, &providers).await?;
     let data = compose(&desired, &fetched)?;
-    let rendered = render(object.spec.target.template.as_ref(), data)?;
+    let template = object.spec.target.template.as_ref();
+    let rendered = render(template, data, &environment())?;
     let decision = decide(&desired, &owner(object), &rendered, live.as_ref())?;
     let written = write(secrets, &object.name_any(), decision).await;
     written.map_err(|error| SyncError::Write(describe_write(&error)))
+}
+
+/// The time and the chance of this moment, for a template that asks for them.
+fn environment() -> gotemplate::Environment<'static> {
+    let random = rustls::crypto::aws_lc_rs::default_provider().secure_random;
+    gotemplate::Environment::new(jiff::Timestamp::now(), move |bytes| {
+        random
+            .fill(bytes)
+            .expect("the system's random source works");
+    })
 }
 
 /// The API server's text may quote a value; its reason and the fields it minds may not.

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use futures::future::join_all;
 use kustomize::{
-    BuildErrors, BuildOptions, FileTree, Outcome, Problem, Provided, Remote, RemoteDirectory, Rendered,
-    RepoPath,
+    BuildErrors, BuildOptions, FileTree, Outcome, Problem, Provided, Remote, RemoteDirectory,
+    Rendered, RepoPath,
 };
 use tokio::runtime::Handle;
 
@@ -85,14 +85,13 @@ impl Remotes {
         match remote {
             Remote::File(url) => {
                 let (url, runtime) = (url.clone(), Handle::current());
-                let task =
-                    tokio::task::spawn_blocking(move || transport::get_file(&url, runtime));
+                let task = tokio::task::spawn_blocking(move || transport::get_file(&url, runtime));
                 let bytes = task.await.unwrap_or_else(|error| Err(error.to_string()))?;
                 Ok(Provided::Bytes(bytes))
             }
             Remote::Repository(repository) => {
-                let source = GitSource::remote(repository, self.local)
-                    .map_err(|error| error.to_string())?;
+                let source =
+                    GitSource::remote(repository, self.local).map_err(|error| error.to_string())?;
                 let fetched = if repository.submodules {
                     submodules::fetch(&self.mirrors, source).await
                 } else {

@@ -82,10 +82,12 @@ pub(crate) fn submodule_at(
     let Ok(entry) = tree.get_path(Path::new(path.as_str())) else {
         return Ok(None);
     };
-    Ok((entry.kind() == Some(ObjectType::Commit)).then(|| Submodule {
-        path: path.clone(),
-        commit: entry.id(),
-    }))
+    Ok(
+        (entry.kind() == Some(ObjectType::Commit)).then(|| Submodule {
+            path: path.clone(),
+            commit: entry.id(),
+        }),
+    )
 }
 
 /// A commit's files with those of its submodules in their places.

@@ -139,7 +139,9 @@ impl GitSource {
             .clone()
             .map_or(RefTarget::Head, RefTarget::Any);
         let refused = |scheme: &str| {
-            SourceError::Url(format!("URLs of scheme `{scheme}` are not supported here; use https"))
+            SourceError::Url(format!(
+                "URLs of scheme `{scheme}` are not supported here; use https"
+            ))
         };
         let url = url::Url::parse(&remote.url).map_err(|_| refused("ssh"))?;
         let credentials = match (url.scheme(), local) {
@@ -157,7 +159,8 @@ impl GitSource {
 
     /// A submodule of a fetched commit. The credentials go along to the same host only.
     pub(crate) fn submodule(&self, url: &str, commit: &str) -> Result<Self, SourceError> {
-        let invalid = |error| SourceError::Url(format!("the URL of a submodule is invalid: {error}"));
+        let invalid =
+            |error| SourceError::Url(format!("the URL of a submodule is invalid: {error}"));
         let own = url::Url::parse(&self.url).map_err(invalid)?;
         // A relative URL is one beside this repository, as git resolves it.
         let url = if url.starts_with("./") || url.starts_with("../") {
@@ -170,7 +173,10 @@ impl GitSource {
         let url = url.map_err(invalid)?;
         let is_same = url.scheme() == own.scheme() && url.host_str() == own.host_str();
         if !(matches!(url.scheme(), "http" | "https") || (url.scheme() == "file" && is_same)) {
-            let message = format!("a submodule's URL of scheme `{}` is not supported", url.scheme());
+            let message = format!(
+                "a submodule's URL of scheme `{}` is not supported",
+                url.scheme()
+            );
             return Err(SourceError::Url(message));
         }
         Ok(Self {

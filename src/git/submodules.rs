@@ -47,10 +47,14 @@ async fn fetch_below(
             continue;
         };
         *left = left.checked_sub(1).ok_or_else(|| {
-            failed(format!("the repository has more than {MAX_SUBMODULES} submodules"))
+            failed(format!(
+                "the repository has more than {MAX_SUBMODULES} submodules"
+            ))
         })?;
         if depth >= MAX_DEPTH {
-            return Err(failed(format!("submodules are nested deeper than {MAX_DEPTH}")));
+            return Err(failed(format!(
+                "submodules are nested deeper than {MAX_DEPTH}"
+            )));
         }
         let source = source
             .submodule(&url, &submodule.commit.to_string())

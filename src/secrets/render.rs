@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use gotemplate::Environment;
+
 use super::{SecretData, SecretValue};
 use crate::api::external_secret::{MergePolicy, Template};
 
@@ -24,21 +26,19 @@ pub(crate) struct Metadata {
 
 /// Why a template cannot be rendered. Names fields and keys, never values.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum RenderError {
-    #[error("`target.template.{field}`: {source}")]
-    Template {
-        field: String,
-        #[source]
-        source: gotemplate::TemplateError,
-    },
-    #[error("the value of `{0}` is not text, so a template cannot use it")]
-    NotText(String),
+#[error("`target.template.{field}`: {source}")]
+pub(crate) struct RenderError {
+    pub(crate) field: String,
+    #[source]
+    pub(crate) source: gotemplate::TemplateError,
 }
 
 /// Renders the template on the data. Without a template, the data is what the Secret holds.
+/// The environment gives a template's `now` and `randAlpha` their time and their chance.
 pub(crate) fn render(
     template: Option<&Template>,
     data: SecretData,
+    environment: &Environment<'_>,
 ) -> Result<RenderedSecret, RenderError> {
     let Some(template) = template else {
         return Ok(RenderedSecret {
@@ -46,11 +46,21 @@ pub(crate) fn render(
             ..RenderedSecret::default()
         });
     };
-    let texts = texts(&data)?;
-    let one = |field: String, text: &str| {
-        let name = field.rsplit('.').next().unwrap_or_default().to_owned();
-        gotemplate::render(&name, text, &texts)
-            .map_err(|source| RenderError::Template { field, source })
+    let one = |field: String, text: &str| -> Result<Vec<u8>, RenderError> {
+        let name = field.rsplit('.').next().unwrap_or_default();
+        let values = data
+            .iter()
+            .map(|(key, value)| (key.as_str(), value.expose()));
+        gotemplate::Template::parse(name, text)
+            .and_then(|template| template.render(values, environment))
+            .map_err(|source| RenderError { field, source })
+    };
+    let texts = |kind: &str, templates: &BTreeMap<String, String>| {
+        let text = |(key, text): (&String, &String)| {
+            let value = one(format!("metadata.{kind}.{key}"), text)?;
+            Ok((key.clone(), String::from_utf8_lossy(&value).into_owned()))
+        };
+        templates.iter().map(text).collect::<Result<_, _>>()
     };
     let mut rendered = RenderedSecret {
         type_: template.type_.clone(),
@@ -61,41 +71,16 @@ pub(crate) fn render(
     }
     for (key, text) in &template.data {
         let value = one(format!("data.{key}"), text)?;
-        rendered
-            .data
-            .insert(key.clone(), SecretValue::from(value.into_bytes()));
+        rendered.data.insert(key.clone(), SecretValue::from(value));
     }
-    let mut metadata = Metadata::default();
-    for (key, text) in template
-        .metadata
-        .iter()
-        .flat_map(|metadata| &metadata.labels)
-    {
-        metadata
-            .labels
-            .insert(key.clone(), one(format!("metadata.labels.{key}"), text)?);
-    }
-    for (key, text) in template
-        .metadata
-        .iter()
-        .flat_map(|metadata| &metadata.annotations)
-    {
-        metadata.annotations.insert(
-            key.clone(),
-            one(format!("metadata.annotations.{key}"), text)?,
-        );
-    }
-    rendered.metadata = Some(metadata);
+    rendered.metadata = Some(match &template.metadata {
+        None => Metadata::default(),
+        Some(metadata) => Metadata {
+            labels: texts("labels", &metadata.labels)?,
+            annotations: texts("annotations", &metadata.annotations)?,
+        },
+    });
     Ok(rendered)
-}
-
-fn texts(data: &SecretData) -> Result<BTreeMap<String, String>, RenderError> {
-    let text = |(key, value): (&String, &SecretValue)| {
-        let text =
-            std::str::from_utf8(value.expose()).map_err(|_| RenderError::NotText(key.clone()))?;
-        Ok((key.clone(), text.to_owned()))
-    };
-    data.iter().map(text).collect()
 }
 
 #[cfg(test)]
@@ -109,7 +94,7 @@ mod tests {
         let data = [("user", "u"), ("pass", "p")];
         let data =
             data.map(|(key, value)| (key.to_owned(), SecretValue::from(value.as_bytes().to_vec())));
-        let text = match render(Some(&template), data.into()) {
+        let text = match render(Some(&template), data.into(), &Environment::fixed()) {
             Ok(rendered) => {
                 let data = rendered.data.iter();
                 let data = data.map(|(key, value)| {
@@ -142,7 +127,7 @@ mod tests {
         );
         check(
             json!({"data": {"x": "{{ .nobody }}"}}),
-            "error: `target.template.data.x`: template: x:1: map has no entry for key \"nobody\"",
+            r#"error: `target.template.data.x`: template: x:1:3: executing "x" at <.nobody>: map has no entry for key "nobody""#,
         );
     }
 }

@@ -109,7 +109,11 @@ fn answer(seed: u64, output: Option<&str>, same: bool) -> String {
         || "-".to_owned(),
         |output| {
             let digest = Sha256::digest(output.as_bytes());
-            digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+            digest
+                .iter()
+                .take(8)
+                .map(|byte| format!("{byte:02x}"))
+                .collect()
         },
     );
     let mark = if same { "" } else { " differs" };

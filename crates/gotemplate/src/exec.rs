@@ -1,241 +1,706 @@
-//! Pure: executes nodes on a map.
+//! Pure: executing nodes on a value, with the rules of Go's `text/template`.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
-use crate::parse::{Branch, Node, Operand, Pipeline};
-use crate::value::Value;
-use crate::{Failure, MAX_OUTPUT, failure, functions};
+use jiff::Timestamp;
 
-/// Renders nodes with the data as dot.
-pub(crate) fn execute(nodes: &[Node], data: &BTreeMap<String, String>) -> Result<String, Failure> {
-    let map = data
-        .iter()
-        .map(|(key, value)| (key.clone(), Value::Text(value.clone())));
-    let dot = Value::Map(map.collect());
-    let mut state = State {
-        variables: vec![(String::new(), dot.clone())],
-        output: String::new(),
-    };
-    state.list(nodes, &dot)?;
-    Ok(state.output)
+use crate::Environment;
+use crate::error::{Fault, Outcome, fault};
+use crate::functions::{self, Function, Parameter};
+use crate::node::{Argument, Branch, Command, List, Node, Operand, Pipe};
+use crate::parse::Parsed;
+use crate::printf::format_value;
+use crate::value::{Element, Value};
+
+/// What a field of a map is that has no such key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum MissingKey {
+    /// An error.
+    #[default]
+    Error,
+    /// Nothing, which prints as `<no value>`.
+    Invalid,
 }
 
-/// What a branch does to the dot.
+/// How much a template may do, so that no tenant's template can hold up the process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of output.
+    pub output: usize,
+    /// Steps: nodes, calls, and a step for each 64 bytes that a function makes.
+    pub steps: usize,
+    /// Templates within templates.
+    pub depth: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            output: 8 << 20,
+            steps: 2_000_000,
+            depth: 100,
+        }
+    }
+}
+
+/// Where execution failed, and why.
+pub(crate) struct Failure {
+    pub(crate) at: usize,
+    /// The definition that was executed; none for the template itself.
+    pub(crate) definition: Option<String>,
+    pub(crate) part: String,
+    pub(crate) fault: Fault,
+}
+
+type Run<T> = Result<T, Box<Failure>>;
+
+/// How a list of nodes ended.
 #[derive(Clone, Copy, PartialEq)]
-enum Dot {
-    Stays,
-    Moves,
+enum Flow {
+    On,
+    Break,
+    Continue,
 }
 
-struct State {
-    /// Declared variables, innermost last. The one without a name is `$`.
+/// What functions may use, and what they have used up.
+pub(crate) struct Machine<'m> {
+    pub(crate) now: Timestamp,
+    random: &'m dyn Random,
+    steps: usize,
+}
+
+/// A source of random bytes.
+trait Random {
+    fn fill(&self, bytes: &mut [u8]);
+}
+
+impl Random for RandomBytes<'_> {
+    fn fill(&self, bytes: &mut [u8]) {
+        (self.borrow_mut())(bytes);
+    }
+}
+
+impl Machine<'_> {
+    /// Counts work against the limit.
+    pub(crate) fn spend(&mut self, steps: usize) -> Outcome<()> {
+        match self.steps.checked_sub(steps) {
+            Some(left) => {
+                self.steps = left;
+                Ok(())
+            }
+            None => {
+                self.steps = 0;
+                fault("the template does more than is allowed: its steps are used up")
+            }
+        }
+    }
+
+    /// Random bytes.
+    pub(crate) fn random(&self, bytes: &mut [u8]) {
+        self.random.fill(bytes);
+    }
+}
+
+/// Executes a template.
+pub(crate) fn execute(parsed: &Parsed, data: Value, environment: &Environment<'_>) -> Run<Vec<u8>> {
+    let mut state = State {
+        definitions: &parsed.definitions,
+        missing_key: environment.missing_key,
+        limits: environment.limits,
+        machine: Machine {
+            now: environment.now,
+            random: &environment.random,
+            steps: environment.limits.steps,
+        },
+        variables: vec![("$".to_owned(), data.clone())],
+        out: Vec::new(),
+        definition: None,
+        depth: 0,
+        values: 0,
+        current: Part::Start,
+    };
+    state.list(&data, &parsed.root)?;
+    Ok(state.out)
+}
+
+struct State<'s> {
+    definitions: &'s BTreeMap<String, List>,
+    missing_key: MissingKey,
+    limits: Limits,
+    machine: Machine<'s>,
     variables: Vec<(String, Value)>,
-    output: String,
+    out: Vec<u8>,
+    definition: Option<String>,
+    depth: usize,
+    /// Values within values, on the call stack.
+    values: usize,
+    current: Part<'s>,
 }
 
-impl State {
-    fn list(&mut self, nodes: &[Node], dot: &Value) -> Result<(), Failure> {
-        for node in nodes {
-            match node {
-                Node::Text(text) => self.print(text, 0)?,
-                Node::Action(pipeline) => {
-                    let value = self.pipeline(pipeline, dot)?;
-                    if pipeline.variables.is_empty() {
-                        self.print(&value.print(), pipeline.line)?;
-                    }
-                }
-                Node::If(branch) => self.scoped(|state| state.branch(branch, dot, Dot::Stays))?,
-                Node::With(branch) => self.scoped(|state| state.branch(branch, dot, Dot::Moves))?,
-                Node::Range(branch) => self.scoped(|state| state.range(branch, dot))?,
+/// A part of the template, to be named in an error.
+#[derive(Clone, Copy)]
+enum Part<'s> {
+    Start,
+    Action(&'s Pipe),
+    Pipe(&'s Pipe),
+    Command(&'s Command),
+    Argument(&'s Argument),
+    Template(usize, &'s str),
+}
+
+impl Part<'_> {
+    fn show(self) -> (usize, String) {
+        match self {
+            Self::Start => (0, String::new()),
+            Self::Action(pipe) => (pipe.at, format!("{{{{{pipe}}}}}")),
+            Self::Pipe(pipe) => (pipe.at, pipe.to_string()),
+            Self::Command(command) => (command.arguments[0].at, command.to_string()),
+            Self::Argument(argument) => (argument.at, argument.operand.to_string()),
+            Self::Template(at, name) => (at, format!("{{{{template {name:?}}}}}")),
+        }
+    }
+}
+
+impl<'s> State<'s> {
+    /// Says what is being evaluated, which an error shows. As in Go, an outer part is not named again after an inner.
+    fn at(&mut self, part: Part<'s>) {
+        self.current = part;
+    }
+
+    fn fail<T>(&self, fault: Fault) -> Run<T> {
+        let (at, part) = self.current.show();
+        Err(Box::new(Failure {
+            at,
+            definition: self.definition.clone(),
+            part,
+            fault,
+        }))
+    }
+
+    fn error<T>(&self, message: impl Into<String>) -> Run<T> {
+        self.fail(Fault::new(message))
+    }
+
+    fn step(&mut self) -> Run<()> {
+        match self.machine.spend(1) {
+            Ok(()) => Ok(()),
+            Err(fault) => self.fail(fault),
+        }
+    }
+
+    fn list(&mut self, dot: &Value, list: &'s List) -> Run<Flow> {
+        for node in list {
+            let flow = self.node(dot, node)?;
+            if flow != Flow::On {
+                return Ok(flow);
             }
         }
+        Ok(Flow::On)
+    }
+
+    fn node(&mut self, dot: &Value, node: &'s Node) -> Run<Flow> {
+        match node {
+            Node::Text(text) => self.write(text.as_bytes())?,
+            Node::Action(pipe) => {
+                self.at(Part::Action(pipe));
+                let value = self.pipeline(dot, pipe)?;
+                if pipe.variables.is_empty() {
+                    self.at(Part::Action(pipe));
+                    self.print(&value)?;
+                }
+            }
+            Node::If(branch) => return self.if_or_with(dot, branch, false),
+            Node::With(branch) => return self.if_or_with(dot, branch, true),
+            Node::Range(branch) => return self.range(dot, branch),
+            Node::Template { at, name, pipe } => {
+                self.at(Part::Template(*at, name));
+                self.template(dot, name, pipe.as_ref())?;
+            }
+            Node::Break => return Ok(Flow::Break),
+            Node::Continue => return Ok(Flow::Continue),
+        }
+        Ok(Flow::On)
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Run<()> {
+        if self.out.len() + bytes.len() > self.limits.output {
+            let message = format!("the output is larger than {} bytes", self.limits.output);
+            return self.error(message);
+        }
+        self.out.extend_from_slice(bytes);
         Ok(())
     }
 
-    fn print(&mut self, text: &str, line: usize) -> Result<(), Failure> {
-        if self.output.len() + text.len() > MAX_OUTPUT {
-            return failure(
-                line,
-                format!("the template prints more than {MAX_OUTPUT} bytes"),
-            );
+    fn print(&mut self, value: &Value) -> Run<()> {
+        let mut text = Vec::new();
+        match value {
+            Value::Nil => text.extend_from_slice(b"<no value>"),
+            value => format_value(&mut text, value),
         }
-        self.output.push_str(text);
-        Ok(())
-    }
-
-    /// Variables that are declared inside end with it.
-    fn scoped(
-        &mut self,
-        run: impl FnOnce(&mut Self) -> Result<(), Failure>,
-    ) -> Result<(), Failure> {
-        let depth = self.variables.len();
-        let result = run(self);
-        self.variables.truncate(depth);
-        result
-    }
-
-    /// `with` moves the dot, `if` does not.
-    fn branch(&mut self, branch: &Branch, dot: &Value, dot_moves: Dot) -> Result<(), Failure> {
-        let value = self.pipeline(&branch.pipeline, dot)?;
-        if value.is_true() {
-            let inner = if dot_moves == Dot::Moves { &value } else { dot };
-            return self.list(&branch.then, inner);
+        if let Err(fault) = self.machine.spend(text.len() / 64) {
+            return self.fail(fault);
         }
-        self.list(&branch.otherwise, dot)
+        self.write(&text)
     }
 
-    fn range(&mut self, branch: &Branch, dot: &Value) -> Result<(), Failure> {
-        let names = branch.pipeline.variables.clone();
-        let pipeline = Pipeline {
-            variables: Vec::new(),
-            ..branch.pipeline.clone()
+    fn if_or_with(&mut self, dot: &Value, branch: &'s Branch, changes_dot: bool) -> Run<Flow> {
+        let scope = self.variables.len();
+        let value = self.pipeline(dot, &branch.pipe)?;
+        let flow = if value.is_true() {
+            let dot = if changes_dot { &value } else { dot };
+            self.list(dot, &branch.list)
+        } else {
+            self.list(dot, &branch.otherwise)
         };
-        let value = self.pipeline(&pipeline, dot)?;
-        let entries = match value {
-            Value::Map(map) => map
-                .into_iter()
-                .map(|(key, value)| (Value::Text(key), value))
-                .collect(),
-            Value::Nil => Vec::new(),
-            Value::Int(count) => (0..count.clamp(0, 100_000))
-                .map(|index| (Value::Int(index), Value::Int(index)))
-                .collect(),
+        self.variables.truncate(scope);
+        flow
+    }
+
+    fn range(&mut self, dot: &Value, branch: &'s Branch) -> Run<Flow> {
+        let scope = self.variables.len();
+        let value = self.pipeline(dot, &branch.pipe)?;
+        let names = branch.pipe.variables.len();
+        let pairs: Box<dyn Iterator<Item = (Value, Value)>> = match &value {
+            Value::Nil => Box::new(std::iter::empty()),
+            Value::List(values, _) => {
+                let values = values.clone();
+                let indexed = (0_i64..).zip(0..values.len());
+                Box::new(indexed.map(move |(index, at)| (Value::Int(index), values[at].clone())))
+            }
+            Value::Dict(_) | Value::Strings(_) => {
+                let entries = value.entries().unwrap_or_default().into_iter();
+                Box::new(entries.map(|(key, value)| (Value::Str(key), value)))
+            }
+            Value::Int(count) | Value::Int64(count) => {
+                if names > 1 {
+                    let message =
+                        format!("can't use {count} to iterate over more than one variable");
+                    return self.error(message);
+                }
+                let is_int = matches!(value, Value::Int(_));
+                let number = move |n| {
+                    if is_int {
+                        Value::Int(n)
+                    } else {
+                        Value::Int64(n)
+                    }
+                };
+                Box::new((0..*count).map(move |n| (number(n), number(n))))
+            }
             other => {
-                return failure(
-                    pipeline.line,
-                    format!("range can't iterate over a {}", other.kind()),
-                );
+                let message = format!("range can't iterate over a {}", other.type_name());
+                return self.error(message);
             }
         };
-        if entries.is_empty() {
-            return self.list(&branch.otherwise, dot);
+        let mut flow = Flow::On;
+        let mut empty = true;
+        for (index, element) in pairs {
+            empty = false;
+            self.step()?;
+            let mark = self.variables.len();
+            self.bind(&branch.pipe, scope, &index, &element)?;
+            let ended = self.list(&element, &branch.list)?;
+            self.variables.truncate(mark);
+            if ended == Flow::Break {
+                break;
+            }
         }
-        for (key, value) in entries {
-            self.scoped(|state| {
-                match &names[..] {
-                    [only] => state.variables.push((only.clone(), value.clone())),
-                    [first, second] => {
-                        state.variables.push((first.clone(), key));
-                        state.variables.push((second.clone(), value.clone()));
-                    }
-                    _ => {}
-                }
-                state.list(&branch.then, &value)
-            })?;
+        if empty {
+            flow = self.list(dot, &branch.otherwise)?;
+        }
+        self.variables.truncate(scope);
+        Ok(flow)
+    }
+
+    /// One variable gets the element, two get the index and the element.
+    fn bind(&mut self, pipe: &'s Pipe, scope: usize, index: &Value, element: &Value) -> Run<()> {
+        let values: &[&Value] = match pipe.variables.len() {
+            0 => &[],
+            1 => &[element],
+            _ => &[index, element],
+        };
+        for (offset, (name, value)) in pipe.variables.iter().zip(values).enumerate() {
+            if pipe.assigns {
+                self.assign(name, value)?;
+            } else {
+                self.variables[scope + offset].1 = (*value).clone();
+            }
         }
         Ok(())
     }
 
-    fn pipeline(&mut self, pipeline: &Pipeline, dot: &Value) -> Result<Value, Failure> {
+    fn assign(&mut self, name: &str, value: &Value) -> Run<()> {
+        let found = self
+            .variables
+            .iter_mut()
+            .rev()
+            .find(|(known, _)| known == name);
+        match found {
+            Some((_, old)) => {
+                *old = value.clone();
+                Ok(())
+            }
+            None => self.error(format!("undefined variable: {name}")),
+        }
+    }
+
+    fn template(&mut self, dot: &Value, name: &str, pipe: Option<&'s Pipe>) -> Run<()> {
+        let definitions = self.definitions;
+        let Some(list) = definitions.get(name) else {
+            return self.error(format!("template {name:?} not defined"));
+        };
+        if self.depth >= self.limits.depth {
+            let message = format!("exceeded maximum template depth ({})", self.limits.depth);
+            return self.error(message);
+        }
+        let dot = match pipe {
+            Some(pipe) => self.pipeline(dot, pipe)?,
+            None => Value::Nil,
+        };
+        let variables = std::mem::replace(&mut self.variables, vec![("$".to_owned(), dot.clone())]);
+        let definition = self.definition.replace(name.to_owned());
+        self.depth += 1;
+        let done = self.list(&dot, list);
+        self.depth -= 1;
+        if done.is_ok() {
+            self.definition = definition;
+        }
+        self.variables = variables;
+        done.map(drop)
+    }
+
+    fn pipeline(&mut self, dot: &Value, pipe: &'s Pipe) -> Run<Value> {
+        self.at(Part::Pipe(pipe));
+        self.step()?;
         let mut value = None;
-        for command in &pipeline.commands {
-            value = Some(self.command(command, value, dot, pipeline.line)?);
+        for command in &pipe.commands {
+            value = Some(self.command(dot, command, value)?);
         }
         let value = value.unwrap_or(Value::Nil);
-        if let Some(name) = pipeline.variables.last() {
-            self.set(name, value.clone(), pipeline)?;
+        for name in &pipe.variables {
+            if pipe.assigns {
+                self.assign(name, &value)?;
+            } else {
+                self.variables.push((name.clone(), value.clone()));
+            }
         }
         Ok(value)
     }
 
-    fn set(&mut self, name: &str, value: Value, pipeline: &Pipeline) -> Result<(), Failure> {
-        if !pipeline.assigns {
-            self.variables.push((name.to_owned(), value));
-            return Ok(());
-        }
-        match self
-            .variables
-            .iter_mut()
-            .rev()
-            .find(|(known, _)| known == name)
-        {
-            Some((_, slot)) => {
-                *slot = value;
-                Ok(())
+    fn command(&mut self, dot: &Value, command: &'s Command, last: Option<Value>) -> Run<Value> {
+        let first = &command.arguments[0];
+        match &first.operand {
+            Operand::Identifier(name) => {
+                self.at(Part::Argument(first));
+                let arguments = &command.arguments[1..];
+                self.function(dot, name, arguments, last, Part::Command(command))
             }
-            None => failure(pipeline.line, format!("undefined variable \"${name}\"")),
+            Operand::Field(names) => {
+                self.at(Part::Argument(first));
+                self.with_methods(dot.clone(), names, command, last, dot)
+            }
+            Operand::Variable(names) if names.len() > 1 => {
+                self.at(Part::Argument(first));
+                let value = self.variable(&names[0])?;
+                self.with_methods(value, &names[1..], command, last, dot)
+            }
+            Operand::Chain(inner, names) => {
+                self.at(Part::Argument(first));
+                let value = self.value(dot, inner)?;
+                self.with_methods(value, names, command, last, dot)
+            }
+            Operand::Pipe(pipe) => {
+                self.not_a_function(command, last.as_ref())?;
+                self.pipeline(dot, pipe)
+            }
+            operand => {
+                self.at(Part::Argument(first));
+                self.not_a_function(command, last.as_ref())?;
+                if matches!(operand, Operand::Nil) {
+                    return self.error("nil is not a command");
+                }
+                self.value(dot, first)
+            }
         }
     }
 
-    fn command(
+    fn not_a_function(&self, command: &Command, last: Option<&Value>) -> Run<()> {
+        if command.arguments.len() > 1 || last.is_some() {
+            let operand = &command.arguments[0].operand;
+            return self.error(format!("can't give argument to non-function {operand}"));
+        }
+        Ok(())
+    }
+
+    /// Fields, of which the last may be a method with arguments, such as `.Format` of a time.
+    fn with_methods(
         &mut self,
-        command: &[Operand],
+        value: Value,
+        names: &[String],
+        command: &'s Command,
         last: Option<Value>,
         dot: &Value,
-        line: usize,
-    ) -> Result<Value, Failure> {
-        let Operand::Function(name) = &command[0] else {
-            if command.len() > 1 || last.is_some() {
-                return failure(line, "can't give argument to non-function");
-            }
-            return self.operand(&command[0], dot, line);
+    ) -> Run<Value> {
+        let arguments = &command.arguments[1..];
+        if arguments.is_empty() && last.is_none() {
+            return self.fields(value, names);
+        }
+        let Some((method, path)) = names.split_last() else {
+            return Ok(value);
         };
-        // `and` and `or` stop at the first value that decides.
-        if matches!(name.as_str(), "and" | "or") {
-            return self.logic(name, &command[1..], last, dot, line);
+        let receiver = self.fields(value, path)?;
+        let mut values = Vec::new();
+        if !matches!(receiver, Value::Dict(_) | Value::Strings(_)) {
+            for argument in arguments {
+                values.push(self.value(dot, argument)?);
+            }
+            values.extend(last);
         }
-        let mut arguments = Vec::with_capacity(command.len());
-        for operand in &command[1..] {
-            arguments.push(self.operand(operand, dot, line)?);
+        match crate::methods::call(&receiver, method, &values) {
+            Some(Ok(value)) => Ok(value),
+            Some(Err(fault)) => self.fail(fault),
+            None if receiver.entries().is_some() => {
+                self.error(format!("{method} is not a method but has arguments"))
+            }
+            None => self.field(&receiver, method),
         }
-        arguments.extend(last);
-        functions::call(name, &arguments).or_else(|message| failure(line, message))
     }
 
-    fn logic(
+    /// The value of an operand where any type will do.
+    fn value(&mut self, dot: &Value, argument: &'s Argument) -> Run<Value> {
+        self.values += 1;
+        if self.values > 400 {
+            return self.error("values are nested too deeply");
+        }
+        let value = self.value_of(dot, argument);
+        self.values -= 1;
+        value
+    }
+
+    fn value_of(&mut self, dot: &Value, argument: &'s Argument) -> Run<Value> {
+        self.at(Part::Argument(argument));
+        match &argument.operand {
+            Operand::Dot => Ok(dot.clone()),
+            Operand::Nil => Ok(Value::Nil),
+            Operand::Bool(value) => Ok(Value::Bool(*value)),
+            Operand::String(text, _) => Ok(Value::Str(text.clone())),
+            Operand::Number(number, text) => {
+                if number.looks_like_float
+                    && let Some(float) = number.float
+                {
+                    return Ok(Value::Float64(float));
+                }
+                match number.int {
+                    Some(int) => Ok(Value::Int(int)),
+                    None => self.error(format!("{text} overflows int")),
+                }
+            }
+            Operand::Field(names) => self.fields(dot.clone(), names),
+            Operand::Variable(names) => {
+                let value = self.variable(&names[0])?;
+                self.fields(value, &names[1..])
+            }
+            Operand::Identifier(name) => {
+                self.function(dot, name, &[], None, Part::Argument(argument))
+            }
+            Operand::Pipe(pipe) => self.pipeline(dot, pipe),
+            Operand::Chain(inner, names) => {
+                let value = self.value(dot, inner)?;
+                self.fields(value, names)
+            }
+        }
+    }
+
+    fn variable(&self, name: &str) -> Run<Value> {
+        let found = self.variables.iter().rev().find(|(known, _)| known == name);
+        match found {
+            Some((_, value)) => Ok(value.clone()),
+            None => self.error(format!("undefined variable: {name}")),
+        }
+    }
+
+    fn fields(&self, mut value: Value, names: &[String]) -> Run<Value> {
+        for name in names {
+            value = self.field(&value, name)?;
+        }
+        Ok(value)
+    }
+
+    fn field(&self, value: &Value, name: &str) -> Run<Value> {
+        match value {
+            Value::Nil if self.missing_key == MissingKey::Error => {
+                self.error(format!("nil pointer evaluating interface {{}}.{name}"))
+            }
+            Value::Nil => Ok(Value::Nil),
+            Value::Dict(_) | Value::Strings(_) => match value.entry(name.as_bytes()) {
+                Some(value) => Ok(value),
+                None if self.missing_key == MissingKey::Error => {
+                    self.error(format!("map has no entry for key {name:?}"))
+                }
+                None => Ok(Value::Nil),
+            },
+            value => match crate::methods::call(value, name, &[]) {
+                Some(Ok(value)) => Ok(value),
+                Some(Err(fault)) => self.fail(fault),
+                None => self.error(format!(
+                    "can't evaluate field {name} in type {}",
+                    value.type_name()
+                )),
+            },
+        }
+    }
+
+    fn function(
         &mut self,
-        name: &str,
-        operands: &[Operand],
-        last: Option<Value>,
         dot: &Value,
-        line: usize,
-    ) -> Result<Value, Failure> {
+        name: &str,
+        arguments: &'s [Argument],
+        last: Option<Value>,
+        whole: Part<'s>,
+    ) -> Run<Value> {
+        if matches!(name, "and" | "or") {
+            return self.and_or_or(dot, name, arguments, last);
+        }
+        let Some(function) = functions::find(name) else {
+            return self.error(format!("{name:?} is not a defined function"));
+        };
+        let given = arguments.len() + usize::from(last.is_some());
+        if let Some(message) = function.wrong_count(given) {
+            return self.error(message);
+        }
+        let mut values = Vec::with_capacity(given);
+        for (index, argument) in arguments.iter().enumerate() {
+            values.push(self.argument(dot, argument, function.parameter(index))?);
+        }
+        if let Some(last) = last {
+            match function.parameter(given - 1).accept(last) {
+                Ok(value) => values.push(value),
+                Err(message) => return self.error(message),
+            }
+        }
+        self.call(function, &values, whole)
+    }
+
+    fn call(&mut self, function: &Function, values: &[Value], whole: Part<'s>) -> Run<Value> {
+        // Work is in proportion to what goes in and what comes out.
+        let cost = values.iter().map(size).sum::<usize>() / 64;
+        let result = self
+            .machine
+            .spend(1 + cost)
+            .and_then(|()| (function.call)(&mut self.machine, values))
+            .and_then(|value| {
+                self.machine.spend(size(&value) / 64)?;
+                Ok(value)
+            });
+        result.or_else(|fault| {
+            self.at(whole);
+            let name = function.name;
+            self.fail(Fault {
+                message: format!("error calling {name}: {}", fault.message),
+                detail: fault
+                    .detail
+                    .map(|detail| format!("error calling {name}: {detail}")),
+            })
+        })
+    }
+
+    /// `and` and `or` evaluate only as far as they must, and give one of their arguments.
+    fn and_or_or(
+        &mut self,
+        dot: &Value,
+        name: &str,
+        arguments: &'s [Argument],
+        last: Option<Value>,
+    ) -> Run<Value> {
+        if arguments.is_empty() && last.is_none() {
+            return self.error(format!(
+                "wrong number of args for {name}: want at least 1 got 0"
+            ));
+        }
+        let stops_at = name == "or";
         let mut value = Value::Nil;
-        for operand in operands {
-            value = self.operand(operand, dot, line)?;
-            if value.is_true() == (name == "or") {
+        for argument in arguments {
+            value = self.value(dot, argument)?;
+            if value.is_true() == stops_at {
                 return Ok(value);
             }
         }
         Ok(last.unwrap_or(value))
     }
 
-    fn operand(&mut self, operand: &Operand, dot: &Value, line: usize) -> Result<Value, Failure> {
-        match operand {
-            Operand::Field(fields) => take(dot.clone(), fields, line),
-            Operand::Variable(name, fields) => {
-                let found = self.variables.iter().rev().find(|(known, _)| known == name);
-                let Some((_, value)) = found else {
-                    return failure(line, format!("undefined variable \"${name}\""));
-                };
-                take(value.clone(), fields, line)
+    /// An argument for a parameter of a type: literals adapt, other values must fit.
+    fn argument(
+        &mut self,
+        dot: &Value,
+        argument: &'s Argument,
+        parameter: Parameter,
+    ) -> Run<Value> {
+        self.at(Part::Argument(argument));
+        let wrong = |found: &str| format!("expected {}; found {found}", parameter.short_name());
+        match (&argument.operand, parameter) {
+            (Operand::Nil, parameter) if !parameter.can_be_nil() => {
+                self.error(format!("cannot assign nil to {}", parameter.type_name()))
             }
-            Operand::Function(name) => {
-                functions::call(name, &[]).or_else(|message| failure(line, message))
+            (Operand::Number(number, text), Parameter::Int | Parameter::Uint32) => {
+                match number.int {
+                    Some(int) => Ok(Value::Int(int)),
+                    None => self.error(wrong(text)),
+                }
             }
-            Operand::Bool(value) => Ok(Value::Bool(*value)),
-            Operand::Nil => Ok(Value::Nil),
-            Operand::Int(value) => Ok(Value::Int(*value)),
-            Operand::Float(value) => Ok(Value::Float(*value)),
-            Operand::Text(text) => Ok(Value::Text(text.clone())),
-            Operand::Pipeline(pipeline, fields) => {
-                let value = self.pipeline(pipeline, dot)?;
-                take(value, fields, line)
+            (Operand::Number(number, text), Parameter::Float64) => match number.float {
+                Some(float) => Ok(Value::Float64(float)),
+                None => self.error(wrong(text)),
+            },
+            (
+                literal @ (Operand::Number(..) | Operand::Bool(_) | Operand::String(..)),
+                parameter,
+            ) if parameter != Parameter::Any => {
+                let value = self.value(dot, argument)?;
+                match parameter.accept(value) {
+                    Ok(value) => Ok(value),
+                    Err(_) => self.error(wrong(&literal.to_string())),
+                }
+            }
+            _ => {
+                let value = self.value(dot, argument)?;
+                match parameter.accept(value) {
+                    Ok(value) => Ok(value),
+                    Err(message) => self.error(message),
+                }
             }
         }
     }
 }
 
-/// Follows fields. A key that a map lacks is an error, as External Secrets has it.
-fn take(value: Value, fields: &[String], line: usize) -> Result<Value, Failure> {
-    fields.iter().try_fold(value, |value, field| match value {
-        Value::Map(mut map) => map.remove(field).map_or_else(
-            || failure(line, format!("map has no entry for key \"{field}\"")),
-            Ok,
-        ),
-        other => failure(
-            line,
-            format!("can't evaluate field {field} in type {}", other.kind()),
-        ),
-    })
+/// About how many bytes a value has, not looking far into it.
+fn size(value: &Value) -> usize {
+    match value {
+        Value::Str(text) => text.len(),
+        Value::List(values, element) => match element {
+            Element::Any | Element::Str => values.iter().map(shallow_size).sum(),
+            Element::Int | Element::Uint8 => values.len() * 16,
+        },
+        Value::Dict(map) => map.borrow().values().map(shallow_size).sum(),
+        _ => 16,
+    }
 }
+
+fn shallow_size(value: &Value) -> usize {
+    match value {
+        Value::Str(text) => 16 + text.len(),
+        _ => 32,
+    }
+}
+
+/// The value of the data of a template: a map of strings.
+pub(crate) fn data_of<'d>(data: impl IntoIterator<Item = (&'d str, &'d [u8])>) -> Value {
+    let entries = data
+        .into_iter()
+        .map(|(key, value)| (key.as_bytes().into(), value.into()));
+    Value::Strings(Rc::new(entries.collect()))
+}
+
+/// Random bytes that a caller gives out.
+pub(crate) type RandomBytes<'r> = RefCell<Box<dyn FnMut(&mut [u8]) + 'r>>;

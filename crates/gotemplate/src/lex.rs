@@ -1,212 +1,353 @@
-//! Pure: text to tokens: what stands outside of `{{ }}` as it is, what stands inside word by word.
+//! Pure: template text to tokens, with trim markers, comments and Go's literals.
 
-use crate::{Failure, failure};
+use crate::error::ParseError;
 
-/// A token and its line.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// One token and where it stands (byte offset in the template).
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Token {
     pub(crate) kind: Kind,
-    pub(crate) line: usize,
+    /// As it was written.
+    pub(crate) text: String,
+    pub(crate) at: usize,
 }
 
-/// What a token is.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What a token is. Keywords are identifiers with a meaning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// Text outside of actions.
-    Text(String),
-    /// The start of an action.
-    Open,
-    /// The end of an action.
-    Close,
-    /// A keyword, function, `true`, `false` or `nil`.
-    Word(String),
-    /// `.a.b`, without the first dot; empty for the dot alone.
-    Field(Vec<String>),
-    /// `$x`, with the fields after it; `$` alone has an empty name.
-    Variable(String, Vec<String>),
-    /// A number, as written.
-    Number(String),
-    /// A string, escapes undone.
-    Quoted(String),
-    /// `|`
+    Text,
+    LeftDelimiter,
+    RightDelimiter,
+    /// White space within an action, which separates arguments.
+    Space,
+    /// `name`
+    Identifier,
+    /// `.name`
+    Field,
+    /// `$` or `$name`
+    Variable,
+    Dot,
+    Nil,
+    Bool,
+    /// A number, or `'c'`.
+    Number,
+    /// `"text"`, escapes still in it.
+    String,
+    /// `` `text` ``
+    RawString,
+    Character,
     Pipe,
-    /// `(`
-    Left,
-    /// `)`, and the fields that are taken of what stands before it.
-    Right(Vec<String>),
-    /// `:=`
-    Declare,
-    /// `=`
-    Assign,
-    /// `,`
     Comma,
+    Assign,
+    Declare,
+    LeftParenthesis,
+    RightParenthesis,
+    Keyword,
+    End,
 }
 
-/// Cuts a template into tokens.
-pub(crate) fn lex(template: &str) -> Result<Vec<Token>, Failure> {
-    let mut tokens = Vec::new();
-    let (mut rest, mut line, mut trim) = (template, 1, false);
-    while let Some(start) = rest.find("{{") {
-        let (text, after) = rest.split_at(start);
-        let after = &after[2..];
-        let trims_left = after
-            .strip_prefix('-')
-            .is_some_and(|inner| inner.starts_with(char::is_whitespace));
-        push_text(&mut tokens, text, line, trim, trims_left);
-        line += text.matches('\n').count();
-        let body = if trims_left {
-            after[1..].trim_start_matches(' ')
-        } else {
-            after
-        };
-        let (end, trims_right) = action(&mut tokens, body, &mut line)?;
-        trim = trims_right;
-        rest = end;
-    }
-    push_text(&mut tokens, rest, line, trim, false);
-    Ok(tokens)
-}
+const KEYWORDS: [&str; 10] = [
+    "block", "break", "continue", "define", "else", "end", "if", "range", "template", "with",
+];
+const COMMENT: (&str, &str) = ("/*", "*/");
+/// White space as Go's lexer trims it.
+const SPACES: [char; 4] = [' ', '\t', '\r', '\n'];
 
-fn push_text(tokens: &mut Vec<Token>, text: &str, line: usize, trim_start: bool, trim_end: bool) {
-    let text = if trim_start { text.trim_start() } else { text };
-    let text = if trim_end { text.trim_end() } else { text };
-    if !text.is_empty() {
-        tokens.push(Token {
-            kind: Kind::Text(text.to_owned()),
-            line,
-        });
-    }
-}
-
-/// One action up to its end; what stands after it, and whether space after it goes.
-fn action<'t>(
-    tokens: &mut Vec<Token>,
-    body: &'t str,
-    line: &mut usize,
-) -> Result<(&'t str, bool), Failure> {
-    if let Some(comment) = body.trim_start().strip_prefix("/*") {
-        let Some((inside, after)) = comment.split_once("*/") else {
-            return failure(*line, "unclosed comment");
-        };
-        *line += inside.matches('\n').count();
-        return close(after.trim_start()).ok_or_else(|| Failure {
-            line: *line,
-            message: "comment ends before closing delimiter".to_owned(),
-        });
-    }
-    tokens.push(Token {
-        kind: Kind::Open,
-        line: *line,
-    });
-    let mut rest = body;
-    loop {
-        let trimmed = rest.trim_start();
-        *line += rest[..rest.len() - trimmed.len()].matches('\n').count();
-        let spaced = trimmed.len() < rest.len();
-        rest = trimmed;
-        let ends = close(rest).filter(|(_, trims)| !trims || spaced);
-        if let Some(end) = ends {
-            tokens.push(Token {
-                kind: Kind::Close,
-                line: *line,
-            });
-            return Ok(end);
-        }
-        let (kind, length) = token(rest, *line)?;
-        *line += rest[..length].matches('\n').count();
-        tokens.push(Token { kind, line: *line });
-        rest = &rest[length..];
-    }
-}
-
-fn close(rest: &str) -> Option<(&str, bool)> {
-    match rest.strip_prefix("-}}") {
-        Some(after) => Some((after, true)),
-        None => rest.strip_prefix("}}").map(|after| (after, false)),
-    }
-}
-
-fn token(rest: &str, line: usize) -> Result<(Kind, usize), Failure> {
-    let Some(first) = rest.chars().next() else {
-        return failure(line, "unclosed action");
+pub(crate) fn lex(text: &str, delimiters: (&str, &str)) -> Result<Vec<Token>, ParseError> {
+    let (left, right) = delimiters;
+    let mut lexer = Lexer {
+        text,
+        at: 0,
+        left,
+        right,
+        tokens: Vec::new(),
+        parentheses: 0,
     };
-    match first {
-        '|' => Ok((Kind::Pipe, 1)),
-        '(' => Ok((Kind::Left, 1)),
-        ')' => {
-            let (fields, length) = fields(&rest[1..]);
-            Ok((Kind::Right(fields), 1 + length))
-        }
-        ',' => Ok((Kind::Comma, 1)),
-        ':' if rest.starts_with(":=") => Ok((Kind::Declare, 2)),
-        '=' => Ok((Kind::Assign, 1)),
-        '.' => {
-            let (fields, length) = fields(rest);
-            Ok((Kind::Field(fields), length.max(1)))
-        }
-        '$' => {
-            let name = word(&rest[1..]);
-            let (fields, length) = fields(&rest[1 + name.len()..]);
-            Ok((
-                Kind::Variable(name.to_owned(), fields),
-                1 + name.len() + length,
-            ))
-        }
-        '"' => quoted(rest, line),
-        '`' => match rest[1..].find('`') {
-            Some(end) => Ok((Kind::Quoted(rest[1..=end].to_owned()), end + 2)),
-            None => failure(line, "unterminated raw quoted string"),
-        },
-        '0'..='9' | '-' | '+' => {
-            let digits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_');
-            let length = 1 + rest[1..].find(|c| !digits(c)).unwrap_or(rest.len() - 1);
-            Ok((Kind::Number(rest[..length].to_owned()), length))
-        }
-        _ if first.is_alphabetic() || first == '_' => {
-            let word = word(rest);
-            Ok((Kind::Word(word.to_owned()), word.len()))
-        }
-        _ => failure(line, format!("unexpected character `{first}` in an action")),
+    while lexer.text_then_action()? {}
+    lexer.push(Kind::End, lexer.at, lexer.at);
+    Ok(lexer.tokens)
+}
+
+struct Lexer<'t> {
+    text: &'t str,
+    at: usize,
+    left: &'t str,
+    right: &'t str,
+    tokens: Vec<Token>,
+    parentheses: usize,
+}
+
+fn is_alphanumeric(character: char) -> bool {
+    character == '_' || character.is_alphanumeric()
+}
+
+impl Lexer<'_> {
+    fn rest(&self) -> &str {
+        &self.text[self.at..]
     }
-}
 
-fn word(rest: &str) -> &str {
-    let end = rest
-        .find(|c: char| !(c.is_alphanumeric() || c == '_'))
-        .unwrap_or(rest.len());
-    &rest[..end]
-}
-
-/// `.a.b`, and how long it is.
-fn fields(rest: &str) -> (Vec<String>, usize) {
-    let (mut fields, mut length) = (Vec::new(), 0);
-    while let Some(after) = rest[length..].strip_prefix('.') {
-        let name = word(after);
-        if name.is_empty() {
-            break;
-        }
-        fields.push(name.to_owned());
-        length += 1 + name.len();
+    fn peek(&self) -> Option<char> {
+        self.rest().chars().next()
     }
-    (fields, length)
-}
 
-fn quoted(rest: &str, line: usize) -> Result<(Kind, usize), Failure> {
-    let mut text = String::new();
-    let mut characters = rest.char_indices().skip(1);
-    while let Some((at, character)) = characters.next() {
+    fn push(&mut self, kind: Kind, from: usize, to: usize) {
+        self.tokens.push(Token {
+            kind,
+            text: self.text[from..to].to_owned(),
+            at: from,
+        });
+    }
+
+    fn error<T>(&self, at: usize, message: impl Into<String>) -> Result<T, ParseError> {
+        Err(ParseError {
+            at,
+            message: message.into(),
+        })
+    }
+
+    /// Text up to the next action, and the action. False at the end.
+    fn text_then_action(&mut self) -> Result<bool, ParseError> {
+        let Some(offset) = self.rest().find(self.left) else {
+            if !self.rest().is_empty() {
+                self.push(Kind::Text, self.at, self.text.len());
+            }
+            self.at = self.text.len();
+            return Ok(false);
+        };
+        let open = self.at + offset;
+        let inside = open + self.left.len();
+        let trims = has_left_trim(&self.text[inside..]);
+        let text = &self.text[self.at..open];
+        let kept = if trims {
+            text.trim_end_matches(SPACES)
+        } else {
+            text
+        };
+        if !kept.is_empty() {
+            self.push(Kind::Text, self.at, self.at + kept.len());
+        }
+        self.at = inside + if trims { 2 } else { 0 };
+        if self.rest().starts_with(COMMENT.0) {
+            self.comment(open)?;
+        } else {
+            self.push(Kind::LeftDelimiter, open, self.at);
+            self.parentheses = 0;
+            while self.inside_action()? {}
+        }
+        Ok(true)
+    }
+
+    fn comment(&mut self, open: usize) -> Result<(), ParseError> {
+        let Some(end) = self.rest().find(COMMENT.1) else {
+            return self.error(open, "unclosed comment");
+        };
+        self.at += end + COMMENT.1.len();
+        match self.right_delimiter() {
+            None => self.error(self.at, "comment ends before closing delimiter"),
+            Some(trims) => {
+                self.close(trims);
+                Ok(())
+            }
+        }
+    }
+
+    /// Whether the right delimiter stands here, and whether it trims.
+    fn right_delimiter(&self) -> Option<bool> {
+        let rest = self.rest();
+        let trimmed = rest
+            .strip_prefix(SPACES)
+            .and_then(|rest| rest.strip_prefix('-'));
+        if trimmed.is_some_and(|rest| rest.starts_with(self.right)) {
+            return Some(true);
+        }
+        rest.starts_with(self.right).then_some(false)
+    }
+
+    fn close(&mut self, trims: bool) {
+        self.at += self.right.len() + if trims { 2 } else { 0 };
+        if trims {
+            let rest = self.rest();
+            self.at += rest.len() - rest.trim_start_matches(SPACES).len();
+        }
+    }
+
+    /// One token of an action. False after the right delimiter.
+    fn inside_action(&mut self) -> Result<bool, ParseError> {
+        if let Some(trims) = self.right_delimiter() {
+            if self.parentheses > 0 {
+                return self.error(self.at, "unclosed left paren");
+            }
+            let from = self.at + if trims { 2 } else { 0 };
+            self.push(Kind::RightDelimiter, from, from + self.right.len());
+            self.close(trims);
+            return Ok(false);
+        }
+        let Some(character) = self.peek() else {
+            return self.error(self.at, "unclosed action");
+        };
+        let from = self.at;
         match character {
-            '"' => return Ok((Kind::Quoted(text), at + 1)),
-            '\n' => break,
-            '\\' => match characters.next().map(|(_, escaped)| escaped) {
-                Some('n') => text.push('\n'),
-                Some('t') => text.push('\t'),
-                Some('r') => text.push('\r'),
-                Some(escaped @ ('"' | '\\')) => text.push(escaped),
-                _ => return failure(line, "this escape in a quoted string is not supported yet"),
-            },
-            _ => text.push(character),
+            ' ' | '\t' | '\r' | '\n' => self.space(),
+            '=' => self.symbol(Kind::Assign, 1),
+            ':' if self.rest().starts_with(":=") => self.symbol(Kind::Declare, 2),
+            ':' => return self.error(from, "expected :="),
+            '|' => self.symbol(Kind::Pipe, 1),
+            ',' => self.symbol(Kind::Comma, 1),
+            '"' => self.quoted('"', Kind::String)?,
+            '\'' => self.quoted('\'', Kind::Character)?,
+            '`' => self.raw()?,
+            '$' => {
+                self.at += 1;
+                self.word(from, Kind::Variable)?;
+            }
+            '.' if self.rest()[1..].starts_with(|c: char| c.is_ascii_digit()) => self.number()?,
+            '.' => {
+                self.at += 1;
+                self.word(from, Kind::Field)?;
+            }
+            '+' | '-' | '0'..='9' => self.number()?,
+            '(' => {
+                self.parentheses += 1;
+                self.symbol(Kind::LeftParenthesis, 1);
+            }
+            ')' => {
+                if self.parentheses == 0 {
+                    return self.error(from, "unexpected right paren");
+                }
+                self.parentheses -= 1;
+                self.symbol(Kind::RightParenthesis, 1);
+            }
+            _ if is_alphanumeric(character) => self.word(from, Kind::Identifier)?,
+            _ => {
+                return self.error(from, format!("unexpected {character:?} in action"));
+            }
+        }
+        Ok(true)
+    }
+
+    fn symbol(&mut self, kind: Kind, length: usize) {
+        self.push(kind, self.at, self.at + length);
+        self.at += length;
+    }
+
+    /// White space; a trim marker that follows keeps one of its own.
+    fn space(&mut self) {
+        let from = self.at;
+        while self.peek().is_some_and(|c| SPACES.contains(&c)) && self.right_delimiter().is_none() {
+            self.at += 1;
+        }
+        self.push(Kind::Space, from, self.at);
+    }
+
+    fn quoted(&mut self, quote: char, kind: Kind) -> Result<(), ParseError> {
+        let from = self.at;
+        let mut characters = self.rest().char_indices().skip(1);
+        while let Some((offset, character)) = characters.next() {
+            match character {
+                '\\' if characters.next().is_some_and(|(_, next)| next != '\n') => {}
+                '\\' | '\n' => break,
+                _ if character == quote => {
+                    self.at = from + offset + 1;
+                    self.push(kind, from, self.at);
+                    return Ok(());
+                }
+                _ => {}
+            }
+        }
+        let what = if kind == Kind::String {
+            "unterminated quoted string"
+        } else {
+            "unterminated character constant"
+        };
+        self.error(from, what)
+    }
+
+    fn raw(&mut self) -> Result<(), ParseError> {
+        let from = self.at;
+        let Some(end) = self.text[from + 1..].find('`') else {
+            return self.error(from, "unterminated raw quoted string");
+        };
+        self.at = from + 1 + end + 1;
+        self.push(Kind::RawString, from, self.at);
+        Ok(())
+    }
+
+    /// The rest of an identifier, a field or a variable.
+    fn word(&mut self, from: usize, kind: Kind) -> Result<(), ParseError> {
+        let rest = self.rest();
+        let length = rest
+            .find(|c: char| !is_alphanumeric(c))
+            .unwrap_or(rest.len());
+        self.at += length;
+        if !self.at_terminator() {
+            let bad = self.peek().unwrap_or_default();
+            return self.error(self.at, format!("bad character {}", unicode(bad)));
+        }
+        let word = &self.text[from..self.at];
+        let kind = match kind {
+            Kind::Identifier if KEYWORDS.contains(&word) => Kind::Keyword,
+            Kind::Identifier if matches!(word, "true" | "false") => Kind::Bool,
+            Kind::Identifier if word == "nil" => Kind::Nil,
+            Kind::Field if word == "." => Kind::Dot,
+            kind => kind,
+        };
+        self.push(kind, from, self.at);
+        Ok(())
+    }
+
+    /// What may follow a word.
+    fn at_terminator(&self) -> bool {
+        match self.peek() {
+            None => true,
+            Some(c) => {
+                SPACES.contains(&c)
+                    || matches!(c, '.' | ',' | '|' | ':' | ')' | '(')
+                    || self.rest().starts_with(self.right)
+            }
         }
     }
-    failure(line, "unterminated quoted string")
+
+    fn number(&mut self) -> Result<(), ParseError> {
+        let from = self.at;
+        let rest = self.rest();
+        let mut length = usize::from(rest.starts_with(['+', '-']));
+        let bytes = rest.as_bytes();
+        let is_hex = rest[length..].starts_with("0x") || rest[length..].starts_with("0X");
+        while let Some(&byte) = bytes.get(length) {
+            let after_exponent = length > 0
+                && (matches!(bytes[length - 1], b'p' | b'P')
+                    || (!is_hex && matches!(bytes[length - 1], b'e' | b'E')));
+            let fits = byte.is_ascii_alphanumeric()
+                || matches!(byte, b'_' | b'.')
+                || (after_exponent && matches!(byte, b'+' | b'-'));
+            if !fits {
+                break;
+            }
+            length += 1;
+        }
+        self.at += length;
+        if !is_number(&self.text[from..self.at]) || self.peek().is_some_and(is_alphanumeric) {
+            return self.error(
+                from,
+                format!("bad number syntax: {:?}", &self.text[from..self.at]),
+            );
+        }
+        self.push(Kind::Number, from, self.at);
+        Ok(())
+    }
+}
+
+fn has_left_trim(inside: &str) -> bool {
+    inside
+        .strip_prefix('-')
+        .is_some_and(|rest| rest.starts_with(SPACES))
+}
+
+/// `U+002D '-'`, as Go names a character.
+fn unicode(character: char) -> String {
+    format!("U+{:04X} {character:?}", u32::from(character))
+}
+
+fn is_number(text: &str) -> bool {
+    crate::number::parse(text).is_some()
 }

@@ -1,285 +1,627 @@
-//! Pure: tokens to nodes.
+//! Pure: tokens to nodes, as Go's parser has it: variables must be declared, functions must exist.
 
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use crate::error::ParseError;
 use crate::lex::{Kind, Token};
-use crate::{Failure, failure};
+use crate::node::{Argument, Branch, Command, List, Node, Operand, Pipe};
+use crate::number::{self, Number};
 
-/// A piece of a template.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Node {
-    Text(String),
-    /// Prints the value of a pipeline, unless that declares or assigns.
-    Action(Pipeline),
-    If(Branch),
-    With(Branch),
-    Range(Branch),
+/// A parsed template with its definitions.
+#[derive(Debug)]
+pub(crate) struct Parsed {
+    pub(crate) root: List,
+    pub(crate) definitions: BTreeMap<String, List>,
 }
 
-/// A pipeline that decides, and what follows.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Branch {
-    pub(crate) pipeline: Pipeline,
-    pub(crate) then: Vec<Node>,
-    pub(crate) otherwise: Vec<Node>,
-}
+/// Nesting of actions and parentheses.
+const MAX_DEPTH: usize = 200;
 
-/// Commands, each of which gets the value of the one before as its last argument.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Pipeline {
-    pub(crate) line: usize,
-    /// `$x :=`, `$i, $x :=`
-    pub(crate) variables: Vec<String>,
-    /// `=` in place of `:=`
-    pub(crate) assigns: bool,
-    pub(crate) commands: Vec<Vec<Operand>>,
-}
-
-/// One word of a command.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Operand {
-    Field(Vec<String>),
-    Variable(String, Vec<String>),
-    Function(String),
-    Bool(bool),
-    Nil,
-    Int(i64),
-    Float(f64),
-    Text(String),
-    Pipeline(Box<Pipeline>, Vec<String>),
-}
-
-/// Levels of nesting, of branches and parentheses together.
-const MAX_DEPTH: usize = 100;
-
-/// Reads a whole template.
-pub(crate) fn parse(tokens: Vec<Token>) -> Result<Vec<Node>, Failure> {
+pub(crate) fn parse(
+    tokens: Vec<Token>,
+    is_function: &dyn Fn(&str) -> bool,
+) -> Result<Parsed, ParseError> {
     let mut parser = Parser {
         tokens,
-        at: 0,
+        next: 0,
+        is_function,
+        variables: vec!["$".to_owned()],
+        definitions: BTreeMap::new(),
+        ranges: 0,
         depth: 0,
     };
-    let (nodes, end) = parser.list()?;
-    match end {
-        Stop::Template => Ok(nodes),
-        Stop::Else | Stop::End => failure(parser.line(), "unexpected {{end}} or {{else}}"),
+    let mut root = List::new();
+    loop {
+        match parser.peek().kind {
+            Kind::End => break,
+            Kind::LeftDelimiter if parser.is_definition() => parser.definition()?,
+            _ => match parser.text_or_action()? {
+                Item::Node(node) => root.push(node),
+                Item::End => return parser.error("unexpected {{end}}"),
+                Item::Else => return parser.error("unexpected {{else}}"),
+            },
+        }
     }
+    Ok(Parsed {
+        root,
+        definitions: parser.definitions,
+    })
 }
 
-#[derive(Clone, Copy, PartialEq)]
-enum Stop {
-    Template,
-    Else,
-    End,
-}
-
-struct Parser {
+struct Parser<'p> {
     tokens: Vec<Token>,
-    at: usize,
+    next: usize,
+    is_function: &'p dyn Fn(&str) -> bool,
+    variables: Vec<String>,
+    definitions: BTreeMap<String, List>,
+    ranges: usize,
     depth: usize,
 }
 
-impl Parser {
-    fn line(&self) -> usize {
-        let token = self.tokens.get(self.at).or_else(|| self.tokens.last());
-        token.map_or(1, |token| token.line)
+enum Item {
+    Node(Node),
+    End,
+    Else,
+}
+
+type Parse<T> = Result<T, ParseError>;
+
+impl Parser<'_> {
+    /// The next token; the last one is the end, again and again.
+    fn peek(&self) -> &Token {
+        &self.tokens[self.next.min(self.tokens.len() - 1)]
     }
 
-    fn next(&mut self) -> Option<Kind> {
-        let token = self.tokens.get(self.at)?;
-        self.at += 1;
-        Some(token.kind.clone())
+    fn take(&mut self) -> Token {
+        let token = self.peek().clone();
+        self.next += 1;
+        token
     }
 
-    fn peek(&self) -> Option<&Kind> {
-        self.tokens.get(self.at).map(|token| &token.kind)
-    }
-
-    fn word_is(&self, word: &str) -> bool {
-        matches!(self.peek(), Some(Kind::Word(found)) if found == word)
-    }
-
-    fn expect_close(&mut self) -> Result<(), Failure> {
-        match self.next() {
-            Some(Kind::Close) => Ok(()),
-            _ => failure(self.line(), "unexpected token before the end of the action"),
+    fn skip_space(&mut self) {
+        while self.peek().kind == Kind::Space {
+            self.next += 1;
         }
     }
 
-    fn deeper(&mut self) -> Result<(), Failure> {
+    fn peek_word(&mut self) -> &Token {
+        self.skip_space();
+        self.peek()
+    }
+
+    fn take_word(&mut self) -> Token {
+        self.skip_space();
+        self.take()
+    }
+
+    fn error<T>(&self, message: impl Into<String>) -> Parse<T> {
+        let last = self.next.saturating_sub(1).min(self.tokens.len() - 1);
+        Err(ParseError {
+            at: self.tokens[last].at,
+            message: message.into(),
+        })
+    }
+
+    fn unexpected<T>(&self, token: &Token, context: &str) -> Parse<T> {
+        Err(ParseError {
+            at: token.at,
+            message: format!("unexpected {} in {context}", show(token)),
+        })
+    }
+
+    fn expect(&mut self, kind: Kind, context: &str) -> Parse<Token> {
+        let token = self.take_word();
+        if token.kind == kind {
+            Ok(token)
+        } else {
+            self.unexpected(&token, context)
+        }
+    }
+
+    fn deeper(&mut self) -> Parse<()> {
         self.depth += 1;
         if self.depth > MAX_DEPTH {
-            failure(self.line(), "the template is nested too deeply")
-        } else {
-            Ok(())
+            return self.error(format!("nested deeper than {MAX_DEPTH} levels"));
         }
+        Ok(())
     }
 
-    fn list(&mut self) -> Result<(Vec<Node>, Stop), Failure> {
-        let mut nodes = Vec::new();
-        loop {
-            match self.next() {
-                None => return Ok((nodes, Stop::Template)),
-                Some(Kind::Text(text)) => nodes.push(Node::Text(text)),
-                Some(Kind::Open) => {
-                    if self.word_is("end") {
-                        self.at += 1;
-                        self.expect_close()?;
-                        return Ok((nodes, Stop::End));
-                    }
-                    if self.word_is("else") {
-                        self.at += 1;
-                        return Ok((nodes, Stop::Else));
-                    }
-                    nodes.push(self.action()?);
-                }
-                Some(_) => return failure(self.line(), "unexpected token outside of an action"),
-            }
-        }
+    fn is_definition(&self) -> bool {
+        let mut after = self.tokens[self.next + 1..]
+            .iter()
+            .skip_while(|token| token.kind == Kind::Space);
+        after
+            .next()
+            .is_some_and(|token| token.kind == Kind::Keyword && token.text == "define")
     }
 
-    fn action(&mut self) -> Result<Node, Failure> {
-        let keyword = match self.peek() {
-            Some(Kind::Word(word)) => word.clone(),
-            _ => String::new(),
+    fn definition(&mut self) -> Parse<()> {
+        const CONTEXT: &str = "define clause";
+        self.take();
+        self.take_word();
+        let token = self.take_word();
+        let name = self.name(&token, CONTEXT)?;
+        self.expect(Kind::RightDelimiter, CONTEXT)?;
+        let variables = std::mem::replace(&mut self.variables, vec!["$".to_owned()]);
+        let (list, end) = self.list()?;
+        if !matches!(end, Item::End) {
+            return self.error(format!("unexpected {{{{else}}}} in {CONTEXT}"));
+        }
+        self.variables = variables;
+        self.define(name, list)
+    }
+
+    /// A definition replaces an empty one, and may not be made twice.
+    fn define(&mut self, name: String, list: List) -> Parse<()> {
+        let is_empty = |list: &List| {
+            list.iter()
+                .all(|node| matches!(node, Node::Text(text) if text.trim().is_empty()))
         };
-        let wrap = match keyword.as_str() {
-            "if" => Node::If,
-            "with" => Node::With,
-            "range" => Node::Range,
-            "define" | "template" | "block" | "break" | "continue" => {
-                return failure(self.line(), format!("`{keyword}` is not supported yet"));
-            }
+        match self.definitions.get(&name) {
+            Some(old) if !is_empty(old) && !is_empty(&list) => self.error(format!(
+                "template: multiple definition of template {name:?}"
+            )),
+            Some(old) if !is_empty(old) => Ok(()),
             _ => {
-                let pipeline = self.pipeline()?;
-                self.expect_close()?;
-                return Ok(Node::Action(pipeline));
+                self.definitions.insert(name, list);
+                Ok(())
             }
-        };
-        self.at += 1;
-        Ok(wrap(self.branch()?))
+        }
     }
 
-    fn branch(&mut self) -> Result<Branch, Failure> {
+    fn name(&mut self, token: &Token, context: &str) -> Parse<String> {
+        match token.kind {
+            Kind::String | Kind::RawString => {
+                let bytes = self.string(token)?;
+                Ok(String::from_utf8_lossy(&bytes).into_owned())
+            }
+            _ => self.unexpected(token, context),
+        }
+    }
+
+    /// Everything up to `end` or `else`.
+    fn list(&mut self) -> Parse<(List, Item)> {
         self.deeper()?;
-        let pipeline = self.pipeline()?;
-        self.expect_close()?;
-        let (then, end) = self.list()?;
-        let otherwise = match end {
-            Stop::End => Vec::new(),
-            Stop::Template => return failure(self.line(), "unexpected EOF: an {{end}} is missing"),
-            Stop::Else => self.otherwise()?,
+        let mut list = List::new();
+        loop {
+            if self.peek().kind == Kind::End {
+                return self.error("unexpected EOF");
+            }
+            match self.text_or_action()? {
+                Item::Node(node) => list.push(node),
+                end => {
+                    self.depth -= 1;
+                    return Ok((list, end));
+                }
+            }
+        }
+    }
+
+    fn text_or_action(&mut self) -> Parse<Item> {
+        let token = self.take_word();
+        match token.kind {
+            Kind::Text => Ok(Item::Node(Node::Text(token.text.into()))),
+            Kind::LeftDelimiter => self.action(),
+            _ => self.unexpected(&token, "input"),
+        }
+    }
+
+    fn action(&mut self) -> Parse<Item> {
+        let token = self.peek_word().clone();
+        if token.kind != Kind::Keyword {
+            let pipe = self.pipeline("command", Kind::RightDelimiter)?;
+            return Ok(Item::Node(Node::Action(pipe)));
+        }
+        self.take();
+        let node = match token.text.as_str() {
+            "if" => Node::If(self.branch("if")?),
+            "with" => Node::With(self.branch("with")?),
+            "range" => Node::Range(self.branch("range")?),
+            "template" => self.template()?,
+            "block" => self.block()?,
+            "break" => self.jump(&token, Node::Break)?,
+            "continue" => self.jump(&token, Node::Continue)?,
+            "end" => {
+                self.expect(Kind::RightDelimiter, "end")?;
+                return Ok(Item::End);
+            }
+            "else" => {
+                let next = self.peek_word();
+                let chained = next.kind == Kind::Keyword && matches!(&*next.text, "if" | "with");
+                if !chained {
+                    self.expect(Kind::RightDelimiter, "else")?;
+                }
+                return Ok(Item::Else);
+            }
+            _ => return self.unexpected(&token, "command"),
         };
+        Ok(Item::Node(node))
+    }
+
+    fn jump(&mut self, token: &Token, node: Node) -> Parse<Node> {
+        let next = self.take_word();
+        if next.kind != Kind::RightDelimiter {
+            return self.unexpected(&next, &format!("{{{{{}}}}}", token.text));
+        }
+        if self.ranges == 0 {
+            return self.error(format!("{{{{{}}}}} outside {{{{range}}}}", token.text));
+        }
+        Ok(node)
+    }
+
+    fn branch(&mut self, context: &'static str) -> Parse<Branch> {
+        self.deeper()?;
+        let scope = self.variables.len();
+        let pipe = self.pipeline(context, Kind::RightDelimiter)?;
+        self.ranges += usize::from(context == "range");
+        let (list, end) = self.list()?;
+        self.ranges -= usize::from(context == "range");
+        let mut otherwise = List::new();
+        if matches!(end, Item::Else) {
+            let next = self.peek_word().clone();
+            if next.kind == Kind::Keyword && next.text == context {
+                self.take();
+                let inner = self.branch(context)?;
+                otherwise.push(if context == "if" {
+                    Node::If(inner)
+                } else {
+                    Node::With(inner)
+                });
+            } else if next.kind == Kind::Keyword && matches!(&*next.text, "if" | "with") {
+                return self.unexpected(&next, "else");
+            } else {
+                let (list, end) = self.list()?;
+                if !matches!(end, Item::End) {
+                    return self.error("expected end; found {{else}}");
+                }
+                otherwise = list;
+            }
+        }
+        self.variables.truncate(scope);
         self.depth -= 1;
         Ok(Branch {
-            pipeline,
-            then,
+            pipe,
+            list,
             otherwise,
         })
     }
 
-    /// After `else`: another condition, or the rest.
-    fn otherwise(&mut self) -> Result<Vec<Node>, Failure> {
-        if self.word_is("if") {
-            self.at += 1;
-            return Ok(vec![Node::If(self.branch()?)]);
-        }
-        if self.word_is("with") {
-            self.at += 1;
-            return Ok(vec![Node::With(self.branch()?)]);
-        }
-        self.expect_close()?;
-        match self.list()? {
-            (nodes, Stop::End) => Ok(nodes),
-            _ => failure(self.line(), "expected {{end}} after {{else}}"),
-        }
+    fn template(&mut self) -> Parse<Node> {
+        const CONTEXT: &str = "template clause";
+        let token = self.take_word();
+        let at = token.at;
+        let name = self.name(&token, CONTEXT)?;
+        let pipe = if self.peek_word().kind == Kind::RightDelimiter {
+            self.take();
+            None
+        } else {
+            Some(self.pipeline(CONTEXT, Kind::RightDelimiter)?)
+        };
+        Ok(Node::Template { at, name, pipe })
     }
 
-    fn pipeline(&mut self) -> Result<Pipeline, Failure> {
-        let line = self.line();
-        let (variables, assigns) = self.declaration();
-        let mut commands = vec![Vec::new()];
-        loop {
-            match self.peek() {
-                Some(Kind::Close | Kind::Right(_)) | None => break,
-                Some(Kind::Pipe) => {
-                    self.at += 1;
-                    commands.push(Vec::new());
-                }
-                Some(_) => {
-                    let operand = self.operand()?;
-                    commands
-                        .iter_mut()
-                        .last()
-                        .into_iter()
-                        .for_each(|command| command.push(operand.clone()));
-                }
-            }
+    /// `block` defines a template and executes it in place.
+    fn block(&mut self) -> Parse<Node> {
+        const CONTEXT: &str = "block clause";
+        let token = self.take_word();
+        let at = token.at;
+        let name = self.name(&token, CONTEXT)?;
+        let pipe = self.pipeline(CONTEXT, Kind::RightDelimiter)?;
+        let variables = std::mem::replace(&mut self.variables, vec!["$".to_owned()]);
+        let (list, end) = self.list()?;
+        if !matches!(end, Item::End) {
+            return self.error(format!("unexpected {{{{else}}}} in {CONTEXT}"));
         }
-        if commands.iter().any(Vec::is_empty) {
-            return failure(line, "missing value for command");
-        }
-        Ok(Pipeline {
-            line,
-            variables,
-            assigns,
-            commands,
+        self.variables = variables;
+        self.define(name.clone(), list)?;
+        Ok(Node::Template {
+            at,
+            name,
+            pipe: Some(pipe),
         })
     }
 
-    /// `$x :=`, `$x =` or `$i, $x :=`; nothing is taken if none is there.
-    fn declaration(&mut self) -> (Vec<String>, bool) {
-        let start = self.at;
-        let mut variables = Vec::new();
+    fn pipeline(&mut self, context: &str, end: Kind) -> Parse<Pipe> {
+        self.deeper()?;
+        let mut pipe = Pipe {
+            at: self.peek_word().at,
+            ..Pipe::default()
+        };
+        self.declarations(&mut pipe, context)?;
         loop {
-            match self.next() {
-                Some(Kind::Variable(name, fields)) if fields.is_empty() && !name.is_empty() => {
-                    variables.push(name);
-                }
-                _ => break,
-            }
-            match self.next() {
-                Some(Kind::Comma) => {}
-                Some(Kind::Declare) => return (variables, false),
-                Some(Kind::Assign) => return (variables, true),
-                _ => break,
-            }
-        }
-        self.at = start;
-        (Vec::new(), false)
-    }
-
-    fn operand(&mut self) -> Result<Operand, Failure> {
-        let line = self.line();
-        Ok(match self.next() {
-            Some(Kind::Field(fields)) => Operand::Field(fields),
-            Some(Kind::Variable(name, fields)) => Operand::Variable(name, fields),
-            Some(Kind::Quoted(text)) => Operand::Text(text),
-            Some(Kind::Number(text)) => number(&text, line)?,
-            Some(Kind::Word(word)) => match word.as_str() {
-                "true" => Operand::Bool(true),
-                "false" => Operand::Bool(false),
-                "nil" => Operand::Nil,
-                _ => Operand::Function(word),
-            },
-            Some(Kind::Left) => {
-                self.deeper()?;
-                let pipeline = self.pipeline()?;
+            let token = self.peek_word().clone();
+            if token.kind == end {
+                self.take();
+                check_stages(&pipe, context, &token)?;
                 self.depth -= 1;
-                match self.next() {
-                    Some(Kind::Right(fields)) => Operand::Pipeline(Box::new(pipeline), fields),
-                    _ => return failure(line, "unclosed left paren"),
+                return Ok(pipe);
+            }
+            match token.kind {
+                Kind::Bool
+                | Kind::Character
+                | Kind::Dot
+                | Kind::Field
+                | Kind::Identifier
+                | Kind::Number
+                | Kind::Nil
+                | Kind::RawString
+                | Kind::String
+                | Kind::Variable
+                | Kind::LeftParenthesis => {
+                    let command = self.command()?;
+                    pipe.commands.push(command);
+                }
+                _ => return self.unexpected(&token, context),
+            }
+        }
+    }
+
+    /// `$x :=`, `$x =`, and `$i, $x :=` of a range.
+    fn declarations(&mut self, pipe: &mut Pipe, context: &str) -> Parse<()> {
+        loop {
+            let start = self.next;
+            let variable = self.peek_word().clone();
+            if variable.kind != Kind::Variable {
+                return Ok(());
+            }
+            self.take();
+            let operator = self.peek_word().clone();
+            match operator.kind {
+                Kind::Assign | Kind::Declare => {
+                    self.take();
+                    pipe.assigns = operator.kind == Kind::Assign;
+                    self.declare(pipe, variable.text);
+                    return Ok(());
+                }
+                Kind::Comma => {
+                    self.take();
+                    self.declare(pipe, variable.text);
+                    if context != "range" || pipe.variables.len() > 1 {
+                        return self.error(format!("too many declarations in {context}"));
+                    }
+                    let next = self.peek_word().kind;
+                    if !matches!(
+                        next,
+                        Kind::Variable | Kind::RightDelimiter | Kind::RightParenthesis
+                    ) {
+                        return self.error("range can only initialize variables");
+                    }
+                }
+                _ => {
+                    // It was an argument.
+                    self.next = start;
+                    return Ok(());
                 }
             }
-            _ => return failure(line, "unexpected token in an action"),
-        })
+        }
+    }
+
+    fn declare(&mut self, pipe: &mut Pipe, name: String) {
+        self.variables.push(name.clone());
+        pipe.variables.push(name);
+    }
+
+    fn command(&mut self) -> Parse<Command> {
+        let mut arguments = Vec::new();
+        loop {
+            self.skip_space();
+            arguments.extend(self.argument()?);
+            let token = self.peek().clone();
+            match token.kind {
+                Kind::Space => {}
+                Kind::RightDelimiter | Kind::RightParenthesis => break,
+                Kind::Pipe => {
+                    self.take();
+                    break;
+                }
+                _ => return self.unexpected(&token, "operand"),
+            }
+        }
+        if arguments.is_empty() {
+            return self.error("empty command");
+        }
+        Ok(Command { arguments })
+    }
+
+    /// An operand with the fields that follow it.
+    fn argument(&mut self) -> Parse<Option<Argument>> {
+        let Some(term) = self.term()? else {
+            return Ok(None);
+        };
+        if self.peek().kind != Kind::Field {
+            return Ok(Some(term));
+        }
+        let at = self.peek().at;
+        let mut fields = Vec::new();
+        while self.peek().kind == Kind::Field {
+            fields.push(self.take().text[1..].to_owned());
+        }
+        let operand = match term.operand {
+            Operand::Field(mut names) => {
+                names.extend(fields);
+                Operand::Field(names)
+            }
+            Operand::Variable(mut names) => {
+                names.extend(fields);
+                Operand::Variable(names)
+            }
+            Operand::Bool(_)
+            | Operand::String(..)
+            | Operand::Number(..)
+            | Operand::Nil
+            | Operand::Dot => {
+                return self.error(format!(
+                    "unexpected . after term {:?}",
+                    term.operand.to_string()
+                ));
+            }
+            Operand::Identifier(_) | Operand::Pipe(_) | Operand::Chain(..) => {
+                Operand::Chain(Box::new(term), fields)
+            }
+        };
+        Ok(Some(Argument { at, operand }))
+    }
+
+    fn term(&mut self) -> Parse<Option<Argument>> {
+        let token = self.peek_word().clone();
+        let operand = match token.kind {
+            Kind::Identifier => {
+                if !(self.is_function)(&token.text) {
+                    self.take();
+                    return self.error(format!("function {:?} not defined", token.text));
+                }
+                Operand::Identifier(token.text.clone())
+            }
+            Kind::Dot => Operand::Dot,
+            Kind::Nil => Operand::Nil,
+            Kind::Bool => Operand::Bool(token.text == "true"),
+            Kind::Field => Operand::Field(vec![token.text[1..].to_owned()]),
+            Kind::Variable => {
+                if !self.variables.contains(&token.text) {
+                    self.take();
+                    return self.error(format!("undefined variable {:?}", token.text));
+                }
+                Operand::Variable(vec![token.text.clone()])
+            }
+            Kind::Number => match number::parse(&token.text) {
+                Some(number) => Operand::Number(number, token.text.clone()),
+                None => return self.error(format!("bad number syntax: {:?}", token.text)),
+            },
+            Kind::Character => Operand::Number(self.character(&token)?, token.text.clone()),
+            Kind::String | Kind::RawString => {
+                Operand::String(self.string(&token)?, token.text.clone())
+            }
+            Kind::LeftParenthesis => {
+                self.take();
+                let pipe = self.pipeline("parenthesized pipeline", Kind::RightParenthesis)?;
+                return Ok(Some(Argument {
+                    at: pipe.at,
+                    operand: Operand::Pipe(Box::new(pipe)),
+                }));
+            }
+            _ => return Ok(None),
+        };
+        self.take();
+        Ok(Some(Argument {
+            at: token.at,
+            operand,
+        }))
+    }
+
+    fn character(&self, token: &Token) -> Parse<Number> {
+        let inner = &token.text[1..token.text.len() - 1];
+        let bytes = unquote(inner, '\'');
+        let text = bytes
+            .as_deref()
+            .and_then(|bytes| std::str::from_utf8(bytes).ok());
+        let mut characters = text.unwrap_or_default().chars();
+        match (characters.next(), characters.next()) {
+            (Some(character), None) => Ok(number::of_character(character)),
+            _ => self.error(format!("malformed character constant: {}", token.text)),
+        }
+    }
+
+    fn string(&self, token: &Token) -> Parse<Rc<[u8]>> {
+        let inner = &token.text[1..token.text.len() - 1];
+        if token.kind == Kind::RawString {
+            return Ok(inner.replace('\r', "").into_bytes().into());
+        }
+        match unquote(inner, '"') {
+            Some(bytes) => Ok(bytes.into()),
+            None => Err(ParseError {
+                at: token.at,
+                message: "invalid syntax".to_owned(),
+            }),
+        }
     }
 }
 
-fn number(text: &str, line: usize) -> Result<Operand, Failure> {
-    if let Ok(value) = text.parse() {
-        return Ok(Operand::Int(value));
+/// Only the first command of a pipeline can be a plain value.
+fn check_stages(pipe: &Pipe, context: &str, end: &Token) -> Parse<()> {
+    let fail = |message: String| {
+        Err(ParseError {
+            at: end.at,
+            message,
+        })
+    };
+    if pipe.commands.is_empty() {
+        return fail(format!("missing value for {context}"));
     }
-    match text.parse() {
-        Ok(value) if !text.contains("inf") && !text.contains("nan") => Ok(Operand::Float(value)),
-        _ => failure(line, format!("bad number syntax: `{text}`")),
+    for (index, command) in pipe.commands.iter().enumerate().skip(1) {
+        let first = &command.arguments[0].operand;
+        let is_value = matches!(
+            first,
+            Operand::Bool(_)
+                | Operand::Dot
+                | Operand::Nil
+                | Operand::Number(..)
+                | Operand::String(..)
+        );
+        if is_value {
+            return fail(format!(
+                "non executable command in pipeline stage {}",
+                index + 1
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// The bytes of a quoted text, or nothing if an escape is none of Go's.
+fn unquote(inner: &str, quote: char) -> Option<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(inner.len());
+    let mut rest = inner;
+    while let Some(character) = rest.chars().next() {
+        rest = &rest[character.len_utf8()..];
+        if character != '\\' {
+            bytes.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
+            continue;
+        }
+        let escape = rest.chars().next()?;
+        rest = &rest[escape.len_utf8()..];
+        match escape {
+            'a' => bytes.push(7),
+            'b' => bytes.push(8),
+            'f' => bytes.push(12),
+            'n' => bytes.push(b'\n'),
+            'r' => bytes.push(b'\r'),
+            't' => bytes.push(b'\t'),
+            'v' => bytes.push(11),
+            '\\' => bytes.push(b'\\'),
+            _ if escape == quote => bytes.push(u8::try_from(quote).ok()?),
+            'x' => bytes.push(u8::try_from(code(&mut rest, 2, 16)?).ok()?),
+            'u' | 'U' => {
+                let digits = if escape == 'u' { 4 } else { 8 };
+                let character = char::from_u32(code(&mut rest, digits, 16)?)?;
+                bytes.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
+            }
+            '0'..='7' => {
+                let first = escape.to_digit(8)?;
+                let value = first * 64 + code(&mut rest, 2, 8)?;
+                bytes.push(u8::try_from(value).ok()?);
+            }
+            _ => return None,
+        }
+    }
+    Some(bytes)
+}
+
+fn code(rest: &mut &str, digits: usize, base: u32) -> Option<u32> {
+    let text = rest.get(..digits)?;
+    *rest = &rest[digits..];
+    text.chars().all(|c| c.is_digit(base)).then_some(())?;
+    u32::from_str_radix(text, base).ok()
+}
+
+/// A token in a message.
+fn show(token: &Token) -> String {
+    match token.kind {
+        Kind::End => "EOF".to_owned(),
+        Kind::Keyword => format!("<{}>", token.text),
+        _ if token.text.len() > 10 => {
+            format!("{:?}...", token.text.chars().take(10).collect::<String>())
+        }
+        _ => format!("{:?}", token.text),
     }
 }

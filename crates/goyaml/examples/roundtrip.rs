@@ -5,7 +5,10 @@ use std::io::Write as _;
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut text = String::new();
     for file in std::env::args().skip(1) {
-        for document in goyaml::read(&std::fs::read_to_string(file)?, &goyaml::ReadOptions::default())? {
+        for document in goyaml::read(
+            &std::fs::read_to_string(file)?,
+            &goyaml::ReadOptions::default(),
+        )? {
             if !text.is_empty() {
                 text.push_str("---\n");
             }

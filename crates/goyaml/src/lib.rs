@@ -29,5 +29,7 @@ pub use natural::natural_order;
 pub use node::{Entry, Mapping, Node, NodeKind, Scalar, Sequence, Text};
 pub use number::format_float;
 pub use print::{check, print, print_all, print_into};
-pub use read::{Booleans, DuplicateKeys, Keys, Limits, NOT_A_STRING, ReadOptions, read, split_documents};
+pub use read::{
+    Booleans, DuplicateKeys, Keys, Limits, NOT_A_STRING, ReadOptions, read, split_documents,
+};
 pub use scalar::{Meaning, Tag, resolve};

@@ -403,7 +403,7 @@ impl StringForm {
             }
         } else if shape.special || reads_as_other_type(text) {
             Style::Double
-        } else if shape.indicators || shape.outer_space {
+        } else if shape.indicators || shape.outer_space || shape.other_breaks {
             Style::Single
         } else {
             Style::Plain
@@ -423,6 +423,8 @@ impl StringForm {
 )]
 struct Shape {
     breaks: bool,
+    /// U+2028 or U+2029, which break lines for libyaml.
+    other_breaks: bool,
     special: bool,
     control: bool,
     indicators: bool,
@@ -471,8 +473,9 @@ impl Shape {
             for character in text.chars().filter(|c| !c.is_ascii()) {
                 shape.control |=
                     ('\u{80}'..='\u{9f}').contains(&character) && character != '\u{85}';
-                shape.special |=
-                    needs_escape(character) && !matches!(character, '\u{2028}' | '\u{2029}');
+                let breaks = matches!(character, '\u{2028}' | '\u{2029}');
+                shape.other_breaks |= breaks;
+                shape.special |= needs_escape(character) && !breaks;
             }
         }
         shape

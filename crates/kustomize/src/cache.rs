@@ -54,8 +54,7 @@ impl DocumentCache {
     pub(crate) fn put(&self, id: ContentId, documents: Arc<Documents>, bytes: usize) {
         // What would fill a generation alone is not worth the others.
         if bytes <= self.limit {
-            self.lock()
-                .put(id, Parsed { documents, bytes }, self.limit);
+            self.lock().put(id, Parsed { documents, bytes }, self.limit);
         }
     }
 

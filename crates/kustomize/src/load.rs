@@ -289,12 +289,10 @@ impl<'t> Loader<'t> {
                 let resources = self.resource_file(&real, &entry)?;
                 Ok(Some(Entry::Resources(resources)))
             }
-            Some(_) => Ok(self
-                .directory_entry(directory, name)?
-                .map(Entry::Directory)),
-            None if RemoteDirectory::parse(name).is_some() => Ok(self
-                .directory_entry(directory, name)?
-                .map(Entry::Directory)),
+            Some(_) => Ok(self.directory_entry(directory, name)?.map(Entry::Directory)),
+            None if RemoteDirectory::parse(name).is_some() => {
+                Ok(self.directory_entry(directory, name)?.map(Entry::Directory))
+            }
             None => Err(self.missing(&path).into()),
         }
     }
@@ -305,7 +303,10 @@ impl<'t> Loader<'t> {
         let marked = [".git", "_git/", "?ref=", "&ref=", "?version="]
             .iter()
             .any(|mark| name.contains(mark))
-            || name.splitn(2, "://").nth(1).is_some_and(|rest| rest.contains("//"));
+            || name
+                .splitn(2, "://")
+                .nth(1)
+                .is_some_and(|rest| rest.contains("//"));
         if let Some(repository) = repository.as_ref().filter(|_| marked) {
             return Ok(self.remote_directory(repository)?.map(Entry::Directory));
         }
@@ -411,7 +412,8 @@ impl<'t> Loader<'t> {
         let documents = self.documents(real, entry)?;
         let shown = self.show(real);
         let origin = Arc::new(Origin::file(shown.clone(), real.clone()));
-        let comments = (!documents.comments.is_empty()).then(|| Arc::new(documents.comments.clone()));
+        let comments =
+            (!documents.comments.is_empty()).then(|| Arc::new(documents.comments.clone()));
         let mut errors = crate::error::Errors::default();
         let mut resources = Vec::with_capacity(documents.nodes.len());
         for node in &documents.nodes {

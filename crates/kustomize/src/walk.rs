@@ -40,9 +40,7 @@ fn leads(node: &Node, segments: &[Segment]) -> bool {
         return true;
     };
     match &node.kind {
-        NodeKind::Sequence(elements) => elements
-            .iter()
-            .any(|element| leads(element, segments)),
+        NodeKind::Sequence(elements) => elements.iter().any(|element| leads(element, segments)),
         NodeKind::Mapping(mapping) => mapping
             .get(&first.key)
             .is_some_and(|value| leads(value, rest)),

@@ -25,7 +25,11 @@ fn generated_trees_build_as_kustomize_builds_them() {
             Err(_) => "-".to_owned(),
             Ok(rendered) => {
                 let digest = Sha256::digest(rendered.to_yaml().as_bytes());
-                digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+                digest
+                    .iter()
+                    .take(8)
+                    .map(|byte| format!("{byte:02x}"))
+                    .collect()
             }
         };
         checked += 1;
@@ -35,7 +39,10 @@ fn generated_trees_build_as_kustomize_builds_them() {
         }
     }
     assert!(checked >= 1000, "only {checked} trees are recorded");
-    assert!(known * 50 < checked, "{known} known differences of {checked}");
+    assert!(
+        known * 50 < checked,
+        "{known} known differences of {checked}"
+    );
     assert!(
         failed.is_empty(),
         "{} of {checked} trees: seeds {failed:?}",

@@ -31,20 +31,59 @@ impl Random {
     }
 }
 
-const NAMES: [&str; 8] = [
-    "web", "api", "db", "web-2", "cache", "queue", "a1", "job",
-];
+const NAMES: [&str; 8] = ["web", "api", "db", "web-2", "cache", "queue", "a1", "job"];
 const KEYS: [&str; 5] = ["app", "tier", "a.b/c", "on", "x9"];
 const SCALARS: [&str; 26] = [
-    "plain", "'on'", "\"1\"", "'null'", "\"a: b\"", "'- x'", "\"\"", "\"tab\\tx\"", "'it''s'", "\"1e3\"",
-    "'0644'", "'12:30:45'", "\"2020-01-01\"", "' lead'", "\"trail \"", "\"two\\nlines\\n\"", "\"two\\nlines\"",
-    "'<>&'", "\"é\"", "'#no'", "'a #b'", "'~'", "'true'", "'y'", "\"\\U0001F600\"",
+    "plain",
+    "'on'",
+    "\"1\"",
+    "'null'",
+    "\"a: b\"",
+    "'- x'",
+    "\"\"",
+    "\"tab\\tx\"",
+    "'it''s'",
+    "\"1e3\"",
+    "'0644'",
+    "'12:30:45'",
+    "\"2020-01-01\"",
+    "' lead'",
+    "\"trail \"",
+    "\"two\\nlines\\n\"",
+    "\"two\\nlines\"",
+    "'<>&'",
+    "\"é\"",
+    "'#no'",
+    "'a #b'",
+    "'~'",
+    "'true'",
+    "'y'",
+    "\"\\U0001F600\"",
     "'a rather long line of words that goes on and on until it is folded somewhere past column eighty'",
 ];
 const VALUES: [&str; 14] = [
-    "1", "0755", "1.50", "true", "yes", "null", "~", "1_000", "0x1F", "1e3", "2020-01-01", ".5", "-3", "12345678901",
+    "1",
+    "0755",
+    "1.50",
+    "true",
+    "yes",
+    "null",
+    "~",
+    "1_000",
+    "0x1F",
+    "1e3",
+    "2020-01-01",
+    ".5",
+    "-3",
+    "12345678901",
 ];
-const IMAGES: [&str; 5] = ["nginx", "nginx:1.2", "r.io:5000/team/app:v1", "app@sha256:abc", "busybox:latest"];
+const IMAGES: [&str; 5] = [
+    "nginx",
+    "nginx:1.2",
+    "r.io:5000/team/app:v1",
+    "app@sha256:abc",
+    "busybox:latest",
+];
 
 /// The tree of a seed: the directory to build, and the files.
 pub(crate) fn tree(seed: u64) -> (String, Vec<(String, String)>) {
@@ -240,7 +279,9 @@ impl Tree {
     fn images(&mut self, _: &str) -> String {
         let mut text = "images:\n".to_owned();
         for _ in 0..=self.random.below(2) {
-            let name = self.random.pick(&["nginx", "r.io:5000/team/app", "app", "busybox", "ng.*"]);
+            let name = self
+                .random
+                .pick(&["nginx", "r.io:5000/team/app", "app", "busybox", "ng.*"]);
             let _ = writeln!(text, "- name: '{name}'");
             for (field, values) in [
                 ("newName", ["mirror/x", "host:80/y"]),
@@ -271,19 +312,28 @@ impl Tree {
             match self.random.below(3) {
                 0 => {
                     let (target, operation) = self.operation();
-                    let _ = write!(entries, "- target: {target}\n  patch: |-\n    - {operation}\n");
+                    let _ = write!(
+                        entries,
+                        "- target: {target}\n  patch: |-\n    - {operation}\n"
+                    );
                 }
                 1 => {
-                    let Some(patch) = self.merge_patch() else { continue };
+                    let Some(patch) = self.merge_patch() else {
+                        continue;
+                    };
                     let target = self.target();
                     let patch = indented(&patch, 4);
                     let _ = write!(entries, "- target: {target}\n  patch: |-\n{patch}");
                     if self.random.one_in(6) {
-                        entries.push_str("  options: {allowNameChange: true, allowKindChange: true}\n");
+                        entries.push_str(
+                            "  options: {allowNameChange: true, allowKindChange: true}\n",
+                        );
                     }
                 }
                 _ => {
-                    let Some(patch) = self.merge_patch() else { continue };
+                    let Some(patch) = self.merge_patch() else {
+                        continue;
+                    };
                     let patch = indented(&patch, 4);
                     let _ = write!(entries, "- patch: |-\n{patch}");
                 }
@@ -356,7 +406,10 @@ impl Tree {
             "Foo" => "example.com/v1",
             _ => "v1",
         };
-        Some(format!("apiVersion: {api_version}\nkind: {kind}\n{}{body}", known.metadata()))
+        Some(format!(
+            "apiVersion: {api_version}\nkind: {kind}\n{}{body}",
+            known.metadata()
+        ))
     }
 
     fn config_maps(&mut self, directory: &str) -> String {
@@ -372,8 +425,16 @@ impl Tree {
     }
 
     fn generator(&mut self, field: &str, directory: &str) -> String {
-        let kind = if field == "secretGenerator" { "Secret" } else { "ConfigMap" };
-        let existing = if self.random.one_in(2) { self.one_of(kind) } else { None };
+        let kind = if field == "secretGenerator" {
+            "Secret"
+        } else {
+            "ConfigMap"
+        };
+        let existing = if self.random.one_in(2) {
+            self.one_of(kind)
+        } else {
+            None
+        };
         let behavior = match &existing {
             Some(_) => self.random.pick(&["merge", "replace"]),
             None => self.random.pick(&["create", ""]),
@@ -392,7 +453,11 @@ impl Tree {
         match self.random.below(3) {
             0 => {
                 let value = self.scalar();
-                let _ = writeln!(text, "  literals: ['k=v', 'quoted=\"x\"', {value:?}]", value = format!("odd={}", value.trim_matches(['\'', '"'])));
+                let _ = writeln!(
+                    text,
+                    "  literals: ['k=v', 'quoted=\"x\"', {value:?}]",
+                    value = format!("odd={}", value.trim_matches(['\'', '"']))
+                );
             }
             1 => {
                 let file = format!("{field}.txt");
@@ -402,13 +467,20 @@ impl Tree {
             }
             _ => {
                 let file = format!("{field}.env");
-                self.files.push((format!("{directory}/{file}"), "# comment\nA=1\n B=two words \n\nC\n".to_owned()));
+                self.files.push((
+                    format!("{directory}/{file}"),
+                    "# comment\nA=1\n B=two words \n\nC\n".to_owned(),
+                ));
                 let _ = writeln!(text, "  envs: [{file}]");
             }
         }
         if self.random.one_in(3) {
             let (key, value) = (self.random.pick(&KEYS), self.scalar());
-            let _ = writeln!(text, "  options: {{labels: {{'{key}': {value}}}, disableNameSuffixHash: {}}}", self.random.one_in(2));
+            let _ = writeln!(
+                text,
+                "  options: {{labels: {{'{key}': {value}}}, disableNameSuffixHash: {}}}",
+                self.random.one_in(2)
+            );
         }
         text
     }
@@ -417,7 +489,10 @@ impl Tree {
         let (kind, field) = match self.random.below(4) {
             0 => ("ConfigMap", "data.b"),
             1 => ("Service", "metadata.name"),
-            2 => ("Deployment", "spec.template.spec.containers.[name=main].image"),
+            2 => (
+                "Deployment",
+                "spec.template.spec.containers.[name=main].image",
+            ),
             _ => ("Foo", "spec.map"),
         };
         let Some(known) = self.one_of(kind) else {
@@ -428,21 +503,39 @@ impl Tree {
             let _ = write!(source, ", namespace: {}", known.namespace);
         }
         let target = match self.random.below(5) {
-            0 => "select: {kind: Deployment}\n    fieldPaths: [spec.template.spec.containers.*.image]",
-            1 => "select: {kind: ConfigMap}\n    fieldPaths: [data.copied]\n    options: {create: true}",
+            0 => {
+                "select: {kind: Deployment}\n    fieldPaths: [spec.template.spec.containers.*.image]"
+            }
+            1 => {
+                "select: {kind: ConfigMap}\n    fieldPaths: [data.copied]\n    options: {create: true}"
+            }
             2 => "select: {kind: Foo}\n    fieldPaths: [spec.list.0]",
-            3 => "select: {kind: Ingress}\n    fieldPaths: ['spec.rules.0.host']\n    options: {delimiter: '.', index: 0}",
-            _ => "select: {name: '.*'}\n    reject: [{kind: ConfigMap}]\n    fieldPaths: ['metadata.annotations.[a.b/c]']\n    options: {create: true}",
+            3 => {
+                "select: {kind: Ingress}\n    fieldPaths: ['spec.rules.0.host']\n    options: {delimiter: '.', index: 0}"
+            }
+            _ => {
+                "select: {name: '.*'}\n    reject: [{kind: ConfigMap}]\n    fieldPaths: ['metadata.annotations.[a.b/c]']\n    options: {create: true}"
+            }
         };
-        format!("replacements:\n- source: {{{source}, fieldPath: '{field}'}}\n  targets:\n  - {target}\n")
+        format!(
+            "replacements:\n- source: {{{source}, fieldPath: '{field}'}}\n  targets:\n  - {target}\n"
+        )
     }
 
     fn transformers(&mut self, _: &str) -> String {
         let body = match self.random.below(4) {
-            0 => "kind: LabelTransformer\n  metadata: {name: t}\n  labels: {from: plugin}\n  fieldSpecs: [{path: metadata/labels, create: true}, {path: spec/custom/labels, kind: Foo, create: true}]",
-            1 => "kind: NamespaceTransformer\n  metadata: {name: t, namespace: plug}\n  unsetOnly: true\n  setRoleBindingSubjects: allServiceAccounts\n  fieldSpecs: [{path: metadata/namespace, create: true}]",
-            2 => "kind: PrefixTransformer\n  metadata: {name: t}\n  prefix: plug-\n  fieldSpecs: [{path: metadata/name}]",
-            _ => "kind: AnnotationsTransformer\n  metadata: {name: t}\n  annotations: {from: plugin}\n  fieldSpecs: [{path: metadata/annotations, create: true}]",
+            0 => {
+                "kind: LabelTransformer\n  metadata: {name: t}\n  labels: {from: plugin}\n  fieldSpecs: [{path: metadata/labels, create: true}, {path: spec/custom/labels, kind: Foo, create: true}]"
+            }
+            1 => {
+                "kind: NamespaceTransformer\n  metadata: {name: t, namespace: plug}\n  unsetOnly: true\n  setRoleBindingSubjects: allServiceAccounts\n  fieldSpecs: [{path: metadata/namespace, create: true}]"
+            }
+            2 => {
+                "kind: PrefixTransformer\n  metadata: {name: t}\n  prefix: plug-\n  fieldSpecs: [{path: metadata/name}]"
+            }
+            _ => {
+                "kind: AnnotationsTransformer\n  metadata: {name: t}\n  annotations: {from: plugin}\n  fieldSpecs: [{path: metadata/annotations, create: true}]"
+            }
         };
         format!("transformers:\n- |-\n  apiVersion: builtin\n  {body}\n")
     }
@@ -519,16 +612,29 @@ impl Tree {
     fn pod(&mut self, indent: usize) -> String {
         let mut text = format!(
             "containers:\n- name: main\n  image: {}\n  env:\n  - name: A\n    value: {}\n  - name: FROM\n    valueFrom: {{configMapKeyRef: {{name: {}, key: a}}}}\n  args: [\"$(SVC_3)\", \"x $(SVC_2) $$(SVC_4)\"]\n",
-            self.random.pick(&IMAGES), self.scalar(), self.name()
+            self.random.pick(&IMAGES),
+            self.scalar(),
+            self.name()
         );
         if self.random.one_in(3) {
-            text.push_str("  ports:\n  - containerPort: 80\n  - containerPort: 53\n    protocol: UDP\n");
+            text.push_str(
+                "  ports:\n  - containerPort: 80\n  - containerPort: 53\n    protocol: UDP\n",
+            );
         }
         if self.random.one_in(3) {
-            let _ = writeln!(text, "initContainers: [{{name: init, image: '{}'}}]", self.random.pick(&IMAGES));
+            let _ = writeln!(
+                text,
+                "initContainers: [{{name: init, image: '{}'}}]",
+                self.random.pick(&IMAGES)
+            );
         }
         if self.random.one_in(2) {
-            let _ = write!(text, "volumes:\n- name: conf\n  configMap: {{name: {}}}\n- name: sec\n  secret: {{secretName: {}}}\n", self.name(), self.name());
+            let _ = write!(
+                text,
+                "volumes:\n- name: conf\n  configMap: {{name: {}}}\n- name: sec\n  secret: {{secretName: {}}}\n",
+                self.name(),
+                self.name()
+            );
         }
         if self.random.one_in(3) {
             let _ = writeln!(text, "serviceAccountName: {}", self.name());
@@ -538,28 +644,85 @@ impl Tree {
 
     fn object(&mut self) -> String {
         const KINDS: [&str; 17] = [
-            "Deployment", "Deployment", "StatefulSet", "CronJob", "Service", "Service", "ConfigMap", "ConfigMap",
-            "Secret", "ServiceAccount", "RoleBinding", "Role", "Ingress", "Foo", "HorizontalPodAutoscaler",
-            "ClusterRoleBinding", "NetworkPolicy",
+            "Deployment",
+            "Deployment",
+            "StatefulSet",
+            "CronJob",
+            "Service",
+            "Service",
+            "ConfigMap",
+            "ConfigMap",
+            "Secret",
+            "ServiceAccount",
+            "RoleBinding",
+            "Role",
+            "Ingress",
+            "Foo",
+            "HorizontalPodAutoscaler",
+            "ClusterRoleBinding",
+            "NetworkPolicy",
         ];
         let kind = self.random.below(KINDS.len());
         let metadata = self.metadata(KINDS[kind]);
         let name = self.name();
         match kind {
-            0 | 1 => format!("apiVersion: apps/v1\nkind: Deployment\n{metadata}spec:\n  replicas: {}\n  selector: {{matchLabels: {{app: {name}}}}}\n  template:\n    metadata: {{labels: {{app: {name}}}}}\n    spec:\n{}", self.random.below(4), self.pod(6)),
-            2 => format!("apiVersion: apps/v1\nkind: StatefulSet\n{metadata}spec:\n  serviceName: {name}\n  template:\n    spec:\n{}  volumeClaimTemplates:\n  - metadata: {{name: data}}\n", self.pod(6)),
-            3 => format!("apiVersion: batch/v1\nkind: CronJob\n{metadata}spec:\n  schedule: '* * * * *'\n  jobTemplate:\n    spec:\n      template:\n        spec:\n{}", self.pod(10)),
-            4 | 5 => format!("apiVersion: v1\nkind: Service\n{metadata}spec:\n  selector: {{app: {name}}}\n  ports:\n  - port: 80\n    targetPort: http\n"),
-            6 | 7 => format!("apiVersion: v1\nkind: ConfigMap\n{metadata}data:\n  a: {}\n  'b': {}\n", self.scalar(), self.any()),
-            8 => format!("apiVersion: v1\nkind: Secret\n{metadata}stringData: {{k: {}}}\n", self.scalar()),
-            9 => format!("apiVersion: v1\nkind: ServiceAccount\n{metadata}imagePullSecrets: [{{name: {name}}}]\n"),
-            10 => format!("apiVersion: rbac.authorization.k8s.io/v1\nkind: RoleBinding\n{metadata}roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: Role, name: {name}}}\nsubjects:\n- {{kind: ServiceAccount, name: {}, namespace: team}}\n- {{kind: ServiceAccount, name: default}}\n", self.name()),
-            11 => format!("apiVersion: rbac.authorization.k8s.io/v1\nkind: Role\n{metadata}rules:\n- apiGroups: ['']\n  resources: [secrets]\n  resourceNames: [{name}, {}]\n  verbs: [get]\n", self.name()),
-            12 => format!("apiVersion: networking.k8s.io/v1\nkind: Ingress\n{metadata}spec:\n  rules:\n  - host: a.example.com\n    http: {{paths: [{{path: /, pathType: Prefix, backend: {{service: {{name: {name}, port: {{number: 80}}}}}}}}]}}\n  tls: [{{secretName: {}}}]\n", self.name()),
-            13 => format!("apiVersion: example.com/v1\nkind: Foo\n{metadata}spec:\n  list: [x, {}, {}]\n  gone:\n  configRef: {{name: {name}}}\n  prefixed: {name}\n  image: nginx:1\n  map: {{x: {}}}\n", self.any(), self.any(), self.any()),
-            14 => format!("apiVersion: autoscaling/v1\nkind: HorizontalPodAutoscaler\n{metadata}spec:\n  scaleTargetRef: {{apiVersion: apps/v1, kind: Deployment, name: {name}}}\n"),
-            15 => format!("apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRoleBinding\n{metadata}roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: {name}}}\nsubjects: [{{kind: ServiceAccount, name: {}, namespace: default}}]\n", self.name()),
-            _ => format!("apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\n{metadata}spec:\n  podSelector: {{matchLabels: {{app: {name}}}}}\n  ingress: [{{from: [{{podSelector: {{matchLabels: {{app: {}}}}}}}]}}]\n", self.name()),
+            0 | 1 => format!(
+                "apiVersion: apps/v1\nkind: Deployment\n{metadata}spec:\n  replicas: {}\n  selector: {{matchLabels: {{app: {name}}}}}\n  template:\n    metadata: {{labels: {{app: {name}}}}}\n    spec:\n{}",
+                self.random.below(4),
+                self.pod(6)
+            ),
+            2 => format!(
+                "apiVersion: apps/v1\nkind: StatefulSet\n{metadata}spec:\n  serviceName: {name}\n  template:\n    spec:\n{}  volumeClaimTemplates:\n  - metadata: {{name: data}}\n",
+                self.pod(6)
+            ),
+            3 => format!(
+                "apiVersion: batch/v1\nkind: CronJob\n{metadata}spec:\n  schedule: '* * * * *'\n  jobTemplate:\n    spec:\n      template:\n        spec:\n{}",
+                self.pod(10)
+            ),
+            4 | 5 => format!(
+                "apiVersion: v1\nkind: Service\n{metadata}spec:\n  selector: {{app: {name}}}\n  ports:\n  - port: 80\n    targetPort: http\n"
+            ),
+            6 | 7 => format!(
+                "apiVersion: v1\nkind: ConfigMap\n{metadata}data:\n  a: {}\n  'b': {}\n",
+                self.scalar(),
+                self.any()
+            ),
+            8 => format!(
+                "apiVersion: v1\nkind: Secret\n{metadata}stringData: {{k: {}}}\n",
+                self.scalar()
+            ),
+            9 => format!(
+                "apiVersion: v1\nkind: ServiceAccount\n{metadata}imagePullSecrets: [{{name: {name}}}]\n"
+            ),
+            10 => format!(
+                "apiVersion: rbac.authorization.k8s.io/v1\nkind: RoleBinding\n{metadata}roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: Role, name: {name}}}\nsubjects:\n- {{kind: ServiceAccount, name: {}, namespace: team}}\n- {{kind: ServiceAccount, name: default}}\n",
+                self.name()
+            ),
+            11 => format!(
+                "apiVersion: rbac.authorization.k8s.io/v1\nkind: Role\n{metadata}rules:\n- apiGroups: ['']\n  resources: [secrets]\n  resourceNames: [{name}, {}]\n  verbs: [get]\n",
+                self.name()
+            ),
+            12 => format!(
+                "apiVersion: networking.k8s.io/v1\nkind: Ingress\n{metadata}spec:\n  rules:\n  - host: a.example.com\n    http: {{paths: [{{path: /, pathType: Prefix, backend: {{service: {{name: {name}, port: {{number: 80}}}}}}}}]}}\n  tls: [{{secretName: {}}}]\n",
+                self.name()
+            ),
+            13 => format!(
+                "apiVersion: example.com/v1\nkind: Foo\n{metadata}spec:\n  list: [x, {}, {}]\n  gone:\n  configRef: {{name: {name}}}\n  prefixed: {name}\n  image: nginx:1\n  map: {{x: {}}}\n",
+                self.any(),
+                self.any(),
+                self.any()
+            ),
+            14 => format!(
+                "apiVersion: autoscaling/v1\nkind: HorizontalPodAutoscaler\n{metadata}spec:\n  scaleTargetRef: {{apiVersion: apps/v1, kind: Deployment, name: {name}}}\n"
+            ),
+            15 => format!(
+                "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRoleBinding\n{metadata}roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: {name}}}\nsubjects: [{{kind: ServiceAccount, name: {}, namespace: default}}]\n",
+                self.name()
+            ),
+            _ => format!(
+                "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\n{metadata}spec:\n  podSelector: {{matchLabels: {{app: {name}}}}}\n  ingress: [{{from: [{{podSelector: {{matchLabels: {{app: {}}}}}}}]}}]\n",
+                self.name()
+            ),
         }
     }
 }

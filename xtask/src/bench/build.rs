@@ -25,7 +25,14 @@ pub(super) fn build(args: &BuildArgs) -> Result<()> {
     let kustomize = Tools::open()?.kustomize()?;
     for build in [
         &["build", "--release", "--bin", "overlayd"][..],
-        &["build", "--release", "--package", "goyaml", "--example", "roundtrip"],
+        &[
+            "build",
+            "--release",
+            "--package",
+            "goyaml",
+            "--example",
+            "roundtrip",
+        ],
     ] {
         crate::run(&mut crate::cargo(build))?;
     }

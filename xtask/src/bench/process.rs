@@ -50,7 +50,11 @@ fn run(command: &mut Command) -> Result<Run> {
             });
         }
         peak = peak.max(high_water_mark(&status_file));
-        std::thread::sleep(Duration::from_micros(if peak > 100_000 { 5000 } else { 300 }));
+        std::thread::sleep(Duration::from_micros(if peak > 100_000 {
+            5000
+        } else {
+            300
+        }));
     }
 }
 

@@ -58,7 +58,12 @@ fn combine(old: &Resource, new: Resource, behavior: Behavior) -> Resource {
     if let Some(metadata) = node.get_mut("metadata").and_then(Node::as_mapping_mut) {
         let old = old.node().get("metadata");
         for name in ["labels", "annotations"] {
-            merge_field(metadata, old.and_then(|old| old.get(name)), name, Clone::clone);
+            merge_field(
+                metadata,
+                old.and_then(|old| old.get(name)),
+                name,
+                Clone::clone,
+            );
         }
         for name in ["name", "namespace"] {
             match old.and_then(|old| old.get(name)) {

@@ -126,7 +126,10 @@ impl<'n> Parts<'n> {
         let of_metadata = |key: &str| {
             metadata
                 .and_then(|metadata| metadata.get(key))
-                .and_then(|node| node.as_scalar().filter(|_| key == "name" || !node.is_null()))
+                .and_then(|node| {
+                    node.as_scalar()
+                        .filter(|_| key == "name" || !node.is_null())
+                })
                 .map(|scalar| &scalar.text)
         };
         Self {

@@ -86,8 +86,7 @@ impl ResMap {
     }
 
     fn index(&mut self) -> &Index {
-        self.index
-            .get_or_insert_with(|| Index::of(&self.resources))
+        self.index.get_or_insert_with(|| Index::of(&self.resources))
     }
 
     /// Makes the index, so that [`Self::found`] can be asked while resources are borrowed.
@@ -119,11 +118,7 @@ impl ResMap {
     }
 
     /// The positions of all that have or had the name, or else the kind, or else all.
-    pub(crate) fn by_name_or_kind(
-        &mut self,
-        name: Option<&str>,
-        kind: Option<&str>,
-    ) -> Vec<usize> {
+    pub(crate) fn by_name_or_kind(&mut self, name: Option<&str>, kind: Option<&str>) -> Vec<usize> {
         let key = match (name, kind) {
             (Some(name), _) => Key::Name(name),
             (None, Some(kind)) => Key::Kind(kind),

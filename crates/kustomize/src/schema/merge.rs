@@ -29,9 +29,17 @@ enum Scope {
 
 /// Where the definitions stand that other schemas refer to most.
 const DEFINITIONS: [(&str, &str, &str); 12] = [
-    ("apimachinery.pkg.apis.meta.v1.ObjectMeta", "v1 Pod", "metadata"),
+    (
+        "apimachinery.pkg.apis.meta.v1.ObjectMeta",
+        "v1 Pod",
+        "metadata",
+    ),
     ("api.core.v1.Container", "v1 Pod", "spec.containers[]"),
-    ("api.core.v1.EphemeralContainer", "v1 Pod", "spec.ephemeralContainers[]"),
+    (
+        "api.core.v1.EphemeralContainer",
+        "v1 Pod",
+        "spec.ephemeralContainers[]",
+    ),
     ("api.core.v1.PodSpec", "v1 Pod", "spec"),
     ("api.core.v1.PodTemplateSpec", "v1 PodTemplate", "template"),
     ("api.core.v1.ServiceSpec", "v1 Service", "spec"),
@@ -40,7 +48,11 @@ const DEFINITIONS: [(&str, &str, &str); 12] = [
     ("api.apps.v1.DeploymentSpec", "apps/v1 Deployment", "spec"),
     ("api.apps.v1.StatefulSetSpec", "apps/v1 StatefulSet", "spec"),
     ("api.batch.v1.JobSpec", "batch/v1 Job", "spec"),
-    ("api.batch.v1.JobTemplateSpec", "batch/v1 CronJob", "spec.jobTemplate"),
+    (
+        "api.batch.v1.JobTemplateSpec",
+        "batch/v1 CronJob",
+        "spec.jobTemplate",
+    ),
 ];
 
 /// A place in the schema of a kind.
@@ -173,7 +185,11 @@ impl Position {
     pub(crate) fn of_list(keys: ListMerge, element: Option<&Self>) -> Self {
         let mut lists = BTreeMap::from([(String::new(), keys)]);
         if let Some(element) = element {
-            lists.extend(element.below().map(|(path, keys)| (format!("[]{path}"), keys)));
+            lists.extend(
+                element
+                    .below()
+                    .map(|(path, keys)| (format!("[]{path}"), keys)),
+            );
         }
         Self {
             lists: Arc::new(lists),

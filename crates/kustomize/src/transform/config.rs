@@ -348,7 +348,11 @@ fn plugin_entry(
     }
 }
 
-const GENERATORS: [&str; 3] = ["ConfigMapGenerator", "SecretGenerator", "IAMPolicyGenerator"];
+const GENERATORS: [&str; 3] = [
+    "ConfigMapGenerator",
+    "SecretGenerator",
+    "IAMPolicyGenerator",
+];
 
 /// Runs the entries of `generators`.
 pub(crate) fn generators(

@@ -39,11 +39,7 @@ pub(crate) fn run(
 }
 
 /// `namespace`, `namePrefix` and `nameSuffix`.
-fn names(
-    context: &Context<'_, '_>,
-    loaded: &Loaded,
-    level: &mut Level,
-) -> Result<(), BuildErrors> {
+fn names(context: &Context<'_, '_>, loaded: &Loaded, level: &mut Level) -> Result<(), BuildErrors> {
     let kustomization = &loaded.kustomization;
     let tables = level.tables.clone();
     if !kustomization.namespace.is_empty() {

@@ -5,9 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use goyaml::{Node, NodeKind, Text};
 
 use crate::error::{BuildError, Problem};
-use crate::resource::{
-    Gvk, Key, NON_NAMESPACEABLE, ResId, ResMap, Resource, effective_namespace,
-};
+use crate::resource::{Gvk, Key, NON_NAMESPACEABLE, ResId, ResMap, Resource, effective_namespace};
 use crate::schema::{FieldSpec, FieldTables, is_cluster_scoped};
 use crate::walk::{Missing, leads_somewhere, walk_mut};
 

@@ -111,8 +111,8 @@ fn parse(text: &str, shown: &str) -> Result<Parsed, BuildError> {
         keys: Keys::Marked,
         ..ReadOptions::default()
     };
-    let nodes = goyaml::read(text, &options)
-        .map_err(|error| unreadable(&error).at(shown, error.line()))?;
+    let nodes =
+        goyaml::read(text, &options).map_err(|error| unreadable(&error).at(shown, error.line()))?;
     match &nodes[..] {
         [] => Ok(Parsed::Empty),
         [single] if single.as_sequence().is_some() => json_patch::read(text)
@@ -155,7 +155,10 @@ impl Apply<'_> {
         let removed = resources
             .change_at(position, |resource| self.strategic(resource, node))
             .map_err(|problem| {
-                super::about(BuildError::from(problem).at(shown, line), resources.get(position))
+                super::about(
+                    BuildError::from(problem).at(shown, line),
+                    resources.get(position),
+                )
             })?;
         if removed {
             resources.remove(position);
@@ -173,7 +176,9 @@ impl Apply<'_> {
                 continue;
             }
             let removed = resources
-                .change_at(position, |resource| self.strategic(resource, &self.nodes[0]))
+                .change_at(position, |resource| {
+                    self.strategic(resource, &self.nodes[0])
+                })
                 .map_err(|problem| super::about(problem, resources.get(position)))?;
             if removed {
                 resources.remove(position);
@@ -272,9 +277,12 @@ fn json_by_target(
     selector: &SelectorRegex,
     history: History,
 ) -> Result<(), BuildError> {
-    let replaces_annotations = operations
-        .iter()
-        .any(|operation| matches!(operation.path().as_str(), "" | "/metadata" | "/metadata/annotations"));
+    let replaces_annotations = operations.iter().any(|operation| {
+        matches!(
+            operation.path().as_str(),
+            "" | "/metadata" | "/metadata/annotations"
+        )
+    });
     for position in resources.candidates(selector) {
         let resource = resources.get(position);
         if !selector.matches_target(resource) {

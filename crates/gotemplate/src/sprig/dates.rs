@@ -1,0 +1,151 @@
+//! Pure: functions on times. The clock is an argument of the render.
+
+use std::rc::Rc;
+
+use crate::error::{Fault, Outcome};
+use crate::exec::Machine;
+use crate::functions::{Row, any, text};
+use crate::time::{Time, duration_text, parse_duration, zero};
+use crate::value::Value;
+
+pub(crate) const ROWS: &[Row] = &[
+    ("now", "", |machine, _| {
+        Ok(time(Time {
+            monotonic: true,
+            ..now(machine)
+        }))
+    }),
+    ("date", "sa", |machine, v| {
+        Ok(Value::str(moment(machine, &v[1]).format(&text(v, 0))))
+    }),
+    ("dateInZone", "sas", date_in_zone),
+    ("date_in_zone", "sas", date_in_zone),
+    ("htmlDate", "a", |machine, v| {
+        Ok(Value::str(moment(machine, any(v, 0)).format("2006-01-02")))
+    }),
+    ("htmlDateInZone", "as", |machine, v| {
+        let moment = moment(machine, any(v, 0)).in_zone(&text(v, 1));
+        Ok(Value::str(moment.format("2006-01-02")))
+    }),
+    ("dateModify", "st", modify),
+    ("date_modify", "st", modify),
+    ("mustDateModify", "st", must_modify),
+    ("must_date_modify", "st", must_modify),
+    ("toDate", "ss", |_, v| {
+        Ok(time(
+            Time::parse(&text(v, 0), &text(v, 1)).unwrap_or_else(zero),
+        ))
+    }),
+    ("mustToDate", "ss", |_, v| {
+        let parsed = Time::parse(&text(v, 0), &text(v, 1));
+        parsed.map(time).ok_or_else(|| {
+            Fault::hiding(
+                format!("parsing time as `{}`: cannot parse", text(v, 0)),
+                format!(
+                    "parsing time {:?} as {:?}: cannot parse",
+                    text(v, 1),
+                    text(v, 0)
+                ),
+            )
+        })
+    }),
+    ("unixEpoch", "t", |machine, v| {
+        Ok(Value::str(
+            moment(machine, any(v, 0)).moment.as_second().to_string(),
+        ))
+    }),
+    ("ago", "a", |machine, v| {
+        let difference =
+            now(machine).moment.as_second() - moment(machine, any(v, 0)).moment.as_second();
+        Ok(Value::str(duration_text(
+            difference.saturating_mul(1_000_000_000),
+        )))
+    }),
+    ("duration", "a", |_, v| {
+        let seconds = match any(v, 0) {
+            Value::Str(text) => String::from_utf8_lossy(text).parse().unwrap_or(0),
+            Value::Int64(seconds) => *seconds,
+            // sprig takes an int64 or a text, and nothing else.
+            _ => 0,
+        };
+        Ok(Value::str(duration_text(i64::saturating_mul(
+            seconds,
+            1_000_000_000,
+        ))))
+    }),
+    ("durationRound", "a", |machine, v| {
+        Ok(Value::str(rounded(machine, any(v, 0))))
+    }),
+];
+
+fn time(time: Time) -> Value {
+    Value::Time(Rc::new(time))
+}
+
+fn now(machine: &Machine<'_>) -> Time {
+    Time::utc(machine.now)
+}
+
+/// A time, or seconds since 1970; anything else means now.
+fn moment(machine: &Machine<'_>, value: &Value) -> Time {
+    match value {
+        Value::Time(time) => (**time).clone(),
+        Value::Int(second) | Value::Int64(second) => Time::of_unix(*second),
+        Value::Int32(second) => Time::of_unix(i64::from(*second)),
+        _ => now(machine),
+    }
+}
+
+fn date_in_zone(machine: &mut Machine<'_>, values: &[Value]) -> Outcome<Value> {
+    let moment = moment(machine, &values[1]).in_zone(&text(values, 2));
+    Ok(Value::str(moment.format(&text(values, 0))))
+}
+
+fn modify(machine: &mut Machine<'_>, values: &[Value]) -> Outcome<Value> {
+    match parse_duration(&text(values, 0)) {
+        Some(nanoseconds) => Ok(time(moment(machine, &values[1]).plus(nanoseconds))),
+        None => Ok(values[1].clone()),
+    }
+}
+
+fn must_modify(machine: &mut Machine<'_>, values: &[Value]) -> Outcome<Value> {
+    let shift = text(values, 0);
+    match parse_duration(&shift) {
+        Some(nanoseconds) => Ok(time(moment(machine, &values[1]).plus(nanoseconds))),
+        None => Err(Fault::hiding(
+            "time: invalid duration",
+            format!("time: invalid duration {shift:?}"),
+        )),
+    }
+}
+
+/// The largest unit that the duration exceeds.
+fn rounded(machine: &Machine<'_>, value: &Value) -> String {
+    let nanoseconds = match value {
+        Value::Str(text) => parse_duration(&String::from_utf8_lossy(text)).unwrap_or(0),
+        Value::Int64(nanoseconds) => *nanoseconds,
+        Value::Time(then) => {
+            let difference = now(machine).moment.as_nanosecond() - then.moment.as_nanosecond();
+            i64::try_from(difference).unwrap_or(i64::MAX)
+        }
+        _ => 0,
+    };
+    let sign = if nanoseconds < 0 { "-" } else { "" };
+    let seconds = nanoseconds.unsigned_abs() / 1_000_000_000;
+    const HOUR: u64 = 3600;
+    const DAY: u64 = 24 * HOUR;
+    let units = [
+        (DAY * 365, "y"),
+        (DAY * 30, "mo"),
+        (DAY, "d"),
+        (HOUR, "h"),
+        (60, "m"),
+        (1, "s"),
+    ];
+    let exceeds = |unit: u64| nanoseconds.unsigned_abs() > unit * 1_000_000_000;
+    let unit = units.iter().find(|(unit, _)| exceeds(*unit));
+    unit.map_or_else(
+        || "0s".to_owned(),
+        |(unit, name)| format!("{sign}{}{name}", seconds / unit),
+    )
+}

@@ -1,0 +1,216 @@
+//! Pure: JSON as Go's `encoding/json` reads and prints it.
+
+use std::fmt::Write as _;
+
+use crate::error::{Fault, Outcome, fault};
+use crate::exec::Machine;
+use crate::functions::{Row, any, bytes};
+use crate::value::{MAX_DEPTH, Value};
+
+pub(crate) const ROWS: &[Row] = &[
+    ("fromJson", "s", |_, v| {
+        Ok(parse(bytes(v, 0)).unwrap_or(Value::Nil))
+    }),
+    ("mustFromJson", "s", |_, v| {
+        parse(bytes(v, 0)).map_err(|position| Fault::new(format!("invalid JSON at {position}")))
+    }),
+    ("toJson", "a", |machine, v| {
+        lenient(machine, any(v, 0), Style::COMPACT)
+    }),
+    ("toPrettyJson", "a", |machine, v| {
+        lenient(machine, any(v, 0), Style::PRETTY)
+    }),
+    ("toRawJson", "a", |machine, v| {
+        lenient(machine, any(v, 0), Style::RAW)
+    }),
+    ("mustToJson", "a", |machine, v| {
+        strict(machine, any(v, 0), Style::COMPACT)
+    }),
+    ("mustToPrettyJson", "a", |machine, v| {
+        strict(machine, any(v, 0), Style::PRETTY)
+    }),
+    ("mustToRawJson", "a", |machine, v| {
+        strict(machine, any(v, 0), Style::RAW)
+    }),
+];
+
+/// How to print.
+#[derive(Clone, Copy)]
+pub(crate) struct Style {
+    pretty: bool,
+    /// `<`, `>` and `&` are escaped.
+    html: bool,
+}
+
+impl Style {
+    pub(crate) const COMPACT: Self = Self {
+        pretty: false,
+        html: true,
+    };
+    const PRETTY: Self = Self {
+        pretty: true,
+        html: true,
+    };
+    const RAW: Self = Self {
+        pretty: false,
+        html: false,
+    };
+}
+
+fn lenient(machine: &mut Machine<'_>, value: &Value, style: Style) -> Outcome<Value> {
+    Ok(strict(machine, value, style).unwrap_or_else(|_| Value::str("")))
+}
+
+fn strict(machine: &mut Machine<'_>, value: &Value, style: Style) -> Outcome<Value> {
+    let text = print(value, style)?;
+    machine.spend(text.len() / 64)?;
+    Ok(Value::str(text))
+}
+
+/// Reads one JSON value; numbers are floats. The error is a position alone.
+pub(crate) fn parse(text: &[u8]) -> Result<Value, String> {
+    let text = String::from_utf8_lossy(text);
+    let json: serde_json::Value = serde_json::from_str(&text)
+        .map_err(|error| format!("line {} column {}", error.line(), error.column()))?;
+    Ok(of_json(json))
+}
+
+pub(crate) fn of_json(json: serde_json::Value) -> Value {
+    match json {
+        serde_json::Value::Null => Value::Nil,
+        serde_json::Value::Bool(value) => Value::Bool(value),
+        serde_json::Value::Number(number) => Value::Float64(number.as_f64().unwrap_or(0.0)),
+        serde_json::Value::String(text) => Value::str(text),
+        serde_json::Value::Array(values) => Value::list(values.into_iter().map(of_json).collect()),
+        serde_json::Value::Object(fields) => Value::dict(
+            fields
+                .into_iter()
+                .map(|(key, value)| (key.into_bytes().into(), of_json(value))),
+        ),
+    }
+}
+
+/// Prints a value, keys sorted.
+pub(crate) fn print(value: &Value, style: Style) -> Outcome<String> {
+    let mut out = String::new();
+    write(&mut out, value, style, 0)?;
+    Ok(out)
+}
+
+fn write(out: &mut String, value: &Value, style: Style, depth: usize) -> Outcome<()> {
+    if depth > MAX_DEPTH {
+        return fault("json: the value is nested too deeply");
+    }
+    match value {
+        Value::Nil => out.push_str("null"),
+        Value::Bool(value) => {
+            let _ = write!(out, "{value}");
+        }
+        Value::Int(_)
+        | Value::Int64(_)
+        | Value::Int32(_)
+        | Value::Uint8(_)
+        | Value::Duration(_) => {
+            let _ = write!(out, "{}", value.as_int().unwrap_or(0));
+        }
+        Value::Float64(float) if float.is_finite() => out.push_str(&number(*float)),
+        Value::Float64(_) => return fault("json: unsupported value"),
+        Value::Str(text) => string(out, text, style),
+        Value::List(values, _) => {
+            let items = values.iter().map(|value| (None, value.clone()));
+            collection(out, ('[', ']'), items.collect(), style, depth)?;
+        }
+        Value::Dict(_) | Value::Strings(_) => {
+            let entries = value.entries().unwrap_or_default().into_iter();
+            let entries = entries.map(|(key, value)| (Some(key), value));
+            collection(out, ('{', '}'), entries.collect(), style, depth)?;
+        }
+        Value::Time(time) => {
+            let text = time.format("2006-01-02T15:04:05.999999999Z07:00");
+            string(out, text.as_bytes(), style);
+        }
+        Value::Semver(version) => string(out, version.to_string().as_bytes(), style),
+        Value::Certificate(certificate) => {
+            let fields = [("Cert", &certificate.cert), ("Key", &certificate.key)];
+            let entries = fields.map(|(key, text)| (Some(key.as_bytes().into()), Value::str(text)));
+            collection(out, ('{', '}'), entries.into(), style, depth)?;
+        }
+    }
+    Ok(())
+}
+
+fn collection(
+    out: &mut String,
+    (open, close): (char, char),
+    items: Vec<(Option<crate::value::Bytes>, Value)>,
+    style: Style,
+    depth: usize,
+) -> Outcome<()> {
+    out.push(open);
+    let is_empty = items.is_empty();
+    let line = |out: &mut String, depth: usize| {
+        if style.pretty && !is_empty {
+            out.push('\n');
+            out.push_str(&"  ".repeat(depth));
+        }
+    };
+    for (index, (key, value)) in items.into_iter().enumerate() {
+        if index > 0 {
+            out.push(',');
+        }
+        line(out, depth + 1);
+        if let Some(key) = key {
+            string(out, &key, style);
+            out.push_str(if style.pretty { ": " } else { ":" });
+        }
+        write(out, &value, style, depth + 1)?;
+    }
+    line(out, depth);
+    out.push(close);
+    Ok(())
+}
+
+/// A float: plain digits between 1e-6 and 1e21, else with an exponent.
+pub(crate) fn number(float: f64) -> String {
+    let magnitude = float.abs();
+    if magnitude != 0.0 && !(1e-6..1e21).contains(&magnitude) {
+        let text = format!("{float:e}");
+        return match text.split_once('e') {
+            Some((mantissa, exponent)) if !exponent.starts_with('-') => {
+                format!("{mantissa}e+{exponent}")
+            }
+            _ => text,
+        };
+    }
+    // Negative zero keeps its sign in Go, too.
+    format!("{float}")
+}
+
+fn string(out: &mut String, text: &[u8], style: Style) {
+    out.push('"');
+    for chunk in text.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            match c {
+                '"' => out.push_str("\\\""),
+                '\\' => out.push_str("\\\\"),
+                '\n' => out.push_str("\\n"),
+                '\r' => out.push_str("\\r"),
+                '\t' => out.push_str("\\t"),
+                '\u{8}' => out.push_str("\\b"),
+                '\u{c}' => out.push_str("\\f"),
+                '<' | '>' | '&' if style.html => {
+                    let _ = write!(out, "\\u{:04x}", u32::from(c));
+                }
+                '\0'..='\u{1f}' | '\u{2028}' | '\u{2029}' => {
+                    let _ = write!(out, "\\u{:04x}", u32::from(c));
+                }
+                c => out.push(c),
+            }
+        }
+        if !chunk.invalid().is_empty() {
+            // One mark per byte, as Go decodes.
+            chunk.invalid().iter().for_each(|_| out.push_str("\\ufffd"));
+        }
+    }
+    out.push('"');
+}
