@@ -16,6 +16,8 @@ pub(crate) struct Config {
     pub(crate) install_crds: bool,
     pub(crate) mirrors: PathBuf,
     pub(crate) max_fetch_bytes: usize,
+    pub(crate) allow_remote_bases: bool,
+    pub(crate) document_cache_bytes: usize,
     pub(crate) listen: SocketAddr,
     pub(crate) concurrent: u16,
 }
@@ -58,6 +60,8 @@ impl Config {
             install_crds: args.install_crds,
             mirrors: args.data_dir.join("mirrors"),
             max_fetch_bytes: args.max_fetch_mib.saturating_mul(1 << 20),
+            allow_remote_bases: args.allow_remote_bases,
+            document_cache_bytes: args.document_cache_mib.saturating_mul(1 << 20),
             listen: args.listen,
             concurrent: args.concurrent,
         })

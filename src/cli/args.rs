@@ -109,6 +109,17 @@ pub(crate) struct RunArgs {
         default_value_t = 1024
     )]
     pub(crate) max_fetch_mib: usize,
+    /// Let kustomizations name bases and files of other servers. They are fetched without credentials.
+    #[arg(long, env = "OVERLAYD_ALLOW_REMOTE_BASES")]
+    pub(crate) allow_remote_bases: bool,
+    /// How much text of manifests is kept parsed, in MiB; it takes about four times as much memory.
+    #[arg(
+        long,
+        env = "OVERLAYD_DOCUMENT_CACHE_MIB",
+        value_name = "MIB",
+        default_value_t = 32
+    )]
+    pub(crate) document_cache_mib: usize,
     /// Where probes and metrics are served.
     #[arg(
         long,

@@ -28,9 +28,10 @@ use crate::api::{GIT_REPOSITORY_API, KUSTOMIZATION_API, crds};
 use crate::apply::plan::{ApplyPlan, Desired};
 use crate::apply::{Applier, BOOTSTRAP_MANAGER, FIELD_MANAGER, ObjectRef as ClusterObject};
 use crate::config::{Config, Pair};
+use crate::controllers::builds::Builds;
 use crate::controllers::events::Events;
 use crate::controllers::{self, Context, error_policy, observe};
-use crate::git::Mirrors;
+use crate::git::{LocalRepositories, Mirrors, Remotes};
 use crate::metrics::Metrics;
 use crate::secrets::decide::MANAGED;
 use crate::secrets::provider::{AwsEnvironment, Providers};
@@ -73,11 +74,16 @@ fn context(client: Client, config: &Config) -> Arc<Context> {
     let environment = AwsEnvironment {
         secrets_manager_endpoint: std::env::var("AWS_SECRETSMANAGER_ENDPOINT").ok(),
     };
+    let mirrors = Arc::new(Mirrors::new(config.mirrors.clone(), config.max_fetch_bytes));
+    let remotes = config
+        .allow_remote_bases
+        .then(|| Remotes::new(mirrors.clone(), LocalRepositories::Refused));
     Arc::new(Context {
+        builds: Arc::new(Builds::new(config.document_cache_bytes, remotes)),
         events: Events::new(&client, &instance),
         memory: controllers::memory::Memory::default(),
         sources: controllers::sources::Sources::default(),
-        mirrors: Arc::new(Mirrors::new(config.mirrors.clone(), config.max_fetch_bytes)),
+        mirrors,
         applier: Applier::new(client.clone(), FIELD_MANAGER),
         providers: Providers::new(environment, metrics.clone()),
         metrics,

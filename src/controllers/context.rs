@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
+use super::builds::Builds;
 use super::events::Events;
 use super::memory::Memory;
 use super::sources::Sources;
@@ -28,6 +29,7 @@ pub(crate) struct Context {
     pub(crate) memory: Memory,
     pub(crate) sources: Sources,
     pub(crate) mirrors: Arc<Mirrors>,
+    pub(crate) builds: Arc<Builds>,
     pub(crate) applier: Applier,
     pub(crate) providers: Providers,
     pub(crate) metrics: Arc<Metrics>,

@@ -14,8 +14,9 @@ use kube::api::Api;
 use kube::runtime::controller::Action;
 use kube::runtime::events::EventType;
 use kube::{Resource as _, ResourceExt as _};
-use kustomize::{BuildErrors, BuildOptions, LoadRestriction, Rendered, Reorder, RepoPath};
+use kustomize::{BuildErrors, BuildOptions, Inputs, LoadRestriction, Rendered, Reorder};
 
+use super::builds::NotBuilt;
 use super::context::{memory_key, seed};
 use super::events::Component;
 use super::status::{Progress, flux_conditions};
@@ -26,7 +27,7 @@ use crate::api::kustomization::{
 };
 use crate::apply::plan::{Desired, Protected};
 use crate::apply::{ApplyError, ApplyPlan, ObjectRef, Owner, PlanError, inventory, plan};
-use crate::git::{Fetched, snapshot};
+use crate::git::Fetched;
 use crate::schedule::{jittered, parse_duration};
 
 /// Flux's finalizer, by which a deletion waits for us to prune.
@@ -39,7 +40,7 @@ enum SyncError {
     Source(String),
     #[error("`spec.{0}` is not supported yet; remove it or wait for a later version")]
     Unsupported(&'static str),
-    #[error("kustomization path not found: `{0}` is not in the source")]
+    #[error("kustomization path not found: {0}")]
     Path(String),
     #[error("{0}")]
     Build(String),
@@ -76,16 +77,19 @@ pub(crate) async fn reconcile(
     let api = context.api_of(&*object);
     if object.meta().deletion_timestamp.is_some() {
         context.memory.forget(&key);
+        context.builds.forget(&key);
         return finalize(&object, &api, &context).await;
     }
     let requested = object.annotations().get(REQUESTED_AT).cloned();
     let source = context.sources.get(&source_key(&object));
     let revision = source.as_ref().map(|source| source.revision.to_string());
-    let fingerprint = format!(
-        "{:?} {requested:?} {revision:?} {}",
+    // All that decides besides the source.
+    let wanted = format!(
+        "{:?} {requested:?} {}",
         object.meta().generation,
         object.spec.suspend
     );
+    let fingerprint = format!("{wanted} {revision:?}");
     let started = Timestamp::now();
     if let Some(rest) = context.memory.rest(&key, &fingerprint, started) {
         return Ok(Action::requeue(rest));
@@ -100,7 +104,18 @@ pub(crate) async fn reconcile(
         return Ok(Action::await_change());
     }
     let timer = context.metrics.start("Kustomization");
-    let result = sync(&object, &api, &context, source, &mut status).await?;
+    let due = still_applied(&context, &key, &wanted, source.as_ref(), started).await;
+    let result = match due {
+        Some(_) => {
+            let namespace = object.namespace().unwrap_or_default();
+            tracing::info!(namespace, kustomization = %object.name_any(), revision, "the revision changes nothing that was built");
+            Ok(Applied::default())
+        }
+        None => {
+            context.builds.forget(&key);
+            sync(&object, &api, &context, source, &mut status).await?
+        }
+    };
     let now = Timestamp::now();
     let interval = parse_duration(&object.spec.interval).unwrap_or(Duration::from_secs(300));
     let retry = object
@@ -109,16 +124,20 @@ pub(crate) async fn reconcile(
         .as_deref()
         .and_then(parse_duration)
         .unwrap_or(interval);
-    let wait = match &result {
-        Ok(_) => jittered(interval, seed(&*object)),
-        Err(error) if error.is_stalled() => Duration::from_secs(3600),
-        Err(_) => retry,
+    let wait = match (&result, due) {
+        (Ok(_), Some(due)) => due.duration_since(now).try_into().unwrap_or_default(),
+        (Ok(_), None) => jittered(interval, seed(&*object)),
+        (Err(error), _) if error.is_stalled() => Duration::from_secs(3600),
+        (Err(_), _) => retry,
     };
     announce(&context, &object, &result, revision.as_deref()).await;
     conclude(&object, &mut status, &result, revision, now);
     status.last_handled_reconcile_at = requested;
     write(&context, &api, &object, &status).await?;
     context.memory.succeeded(&key, &fingerprint, now, wait);
+    if let (Ok(applied), None, Ok(due)) = (result, due, now.checked_add(wait)) {
+        context.builds.applied(&key, &wanted, applied.inputs, due);
+    }
     timer.finish(&object.name_any(), &object.namespace().unwrap_or_default());
     Ok(Action::requeue(wait))
 }
@@ -140,8 +159,29 @@ fn owner(object: &Kustomization) -> Owner {
     }
 }
 
-/// What an apply changed, in the words of an event; empty if nothing.
-type Changes = String;
+/// What came of a revision.
+#[derive(Debug, Default)]
+struct Applied {
+    /// What changed in the cluster, in the words of an event; empty if nothing.
+    changes: String,
+    /// What the build looked at, if that is all that decides its result.
+    inputs: Option<Inputs>,
+}
+
+/// When the object is due again, if the revision can change nothing.
+async fn still_applied(
+    context: &Context,
+    key: &str,
+    wanted: &str,
+    source: Option<&Arc<Fetched>>,
+    now: Timestamp,
+) -> Option<Timestamp> {
+    let (builds, source) = (context.builds.clone(), source?.clone());
+    let (key, wanted) = (key.to_owned(), wanted.to_owned());
+    let task =
+        tokio::task::spawn_blocking(move || builds.still_applied(&key, &wanted, &source, now));
+    task.await.ok().flatten()
+}
 
 async fn sync(
     object: &Kustomization,
@@ -149,15 +189,15 @@ async fn sync(
     context: &Context,
     source: Option<Arc<Fetched>>,
     status: &mut KustomizationStatus,
-) -> Result<Result<Changes, SyncError>, kube::Error> {
+) -> Result<Result<Applied, SyncError>, kube::Error> {
     let source =
         match check(&object.spec).and_then(|()| source.ok_or_else(|| missing_source(object))) {
             Ok(source) => source,
             Err(error) => return Ok(Err(error)),
         };
     let revision = source.revision.to_string();
-    let desired = match build(object, &source).await {
-        Ok(desired) => desired,
+    let Built { desired, inputs } = match build(object, context, &source).await {
+        Ok(built) => built,
         Err(error) => return Ok(Err(error)),
     };
     let held = inventory::objects(status.inventory.as_ref());
@@ -181,7 +221,8 @@ async fn sync(
     status.last_attempted_revision = Some(revision);
     status.inventory = Some(inventory::of(rendered.iter().chain(&held)));
     write(context, api, object, status).await?;
-    Ok(execute(object, context, &plan, &rendered, status).await)
+    let changes = execute(object, context, &plan, &rendered, status).await;
+    Ok(changes.map(|changes| Applied { changes, inputs }))
 }
 
 async fn execute(
@@ -190,7 +231,7 @@ async fn execute(
     plan: &ApplyPlan,
     rendered: &[ObjectRef],
     status: &mut KustomizationStatus,
-) -> Result<Changes, SyncError> {
+) -> Result<String, SyncError> {
     let applied = context.applier.apply(plan).await?;
     let (pruned, result) = context.applier.prune(&plan.prune, &owner(object)).await;
     let failed: Vec<ObjectRef> = match &result {
@@ -255,36 +296,47 @@ fn missing_source(object: &Kustomization) -> SyncError {
     ))
 }
 
-/// Builds on a blocking thread: a large tree takes milliseconds of pure work and reads of the mirror.
-async fn build(object: &Kustomization, source: &Arc<Fetched>) -> Result<Vec<Desired>, SyncError> {
-    let path = object.spec.path.clone().unwrap_or_default();
-    let source = source.clone();
-    let task = tokio::task::spawn_blocking(move || build_blocking(&path, &source));
-    task.await
-        .unwrap_or_else(|_| Err(SyncError::Build("the build task ended early".to_owned())))
+/// What is to be applied, and what that was made of.
+struct Built {
+    desired: Vec<Desired>,
+    inputs: Option<Inputs>,
 }
 
-fn build_blocking(path: &str, source: &Fetched) -> Result<Vec<Desired>, SyncError> {
-    let tree = snapshot::open(source).map_err(|error| {
-        SyncError::Source(format!("cannot read the mirror: {}", error.message()))
-    })?;
-    let directory = RepoPath::root()
-        .join(path)
-        .map_err(|problem| SyncError::Path(problem.to_string()))?;
-    let exists = tree
-        .resolve(&directory)
-        .map_err(|problem| SyncError::Build(problem.to_string()))?;
-    if exists.is_none() {
-        return Err(SyncError::Path(path.to_owned()));
+/// Builds as Flux does: files may be named from anywhere in the source, and their order is kept.
+async fn build(
+    object: &Kustomization,
+    context: &Context,
+    source: &Arc<Fetched>,
+) -> Result<Built, SyncError> {
+    let path = object.spec.path.clone().unwrap_or_default();
+    let (builds, source) = (context.builds.clone(), source.clone());
+    let runtime = tokio::runtime::Handle::current();
+    let task = tokio::task::spawn_blocking(move || {
+        let options = BuildOptions {
+            load_restriction: LoadRestriction::None,
+            reorder: Reorder::None,
+            ..BuildOptions::default()
+        };
+        let built = builds.build_blocking(&source, &path, &options, &runtime)?;
+        Ok(Built {
+            desired: desired(&built.rendered),
+            inputs: built.inputs,
+        })
+    });
+    let ended = |_| Err(SyncError::Build("the build task ended early".to_owned()));
+    task.await.unwrap_or_else(ended)
+}
+
+impl From<NotBuilt> for SyncError {
+    fn from(reason: NotBuilt) -> Self {
+        match reason {
+            NotBuilt::Mirror(error) => {
+                Self::Source(format!("cannot read the mirror: {}", error.message()))
+            }
+            NotBuilt::Path(text) => Self::Path(text),
+            NotBuilt::Errors(errors) => Self::Build(explain(&errors)),
+        }
     }
-    let options = BuildOptions {
-        load_restriction: LoadRestriction::None,
-        reorder: Reorder::None,
-        ..BuildOptions::default()
-    };
-    let rendered = kustomize::build(&tree, &directory, &options)
-        .map_err(|errors| SyncError::Build(explain(&errors)))?;
-    Ok(desired(&rendered))
 }
 
 /// All errors of a build, each with its place and hint.
@@ -324,7 +376,7 @@ pub(crate) fn desired(rendered: &Rendered) -> Vec<Desired> {
 fn conclude(
     object: &Kustomization,
     status: &mut KustomizationStatus,
-    result: &Result<Changes, SyncError>,
+    result: &Result<Applied, SyncError>,
     revision: Option<String>,
     now: Timestamp,
 ) {
@@ -332,6 +384,7 @@ fn conclude(
     let (progress, reason, message) = match result {
         Ok(_) => {
             status.observed_generation = generation;
+            status.last_attempted_revision.clone_from(&revision);
             status.last_applied_revision.clone_from(&revision);
             (
                 Progress::Ready,
@@ -358,13 +411,13 @@ fn conclude(
 async fn announce(
     context: &Context,
     object: &Kustomization,
-    result: &Result<Changes, SyncError>,
+    result: &Result<Applied, SyncError>,
     revision: Option<&str>,
 ) {
     let revision = revision.unwrap_or_default();
     match result {
-        Ok(changes) if changes.is_empty() => {}
-        Ok(changes) => {
+        Ok(Applied { changes, .. }) if changes.is_empty() => {}
+        Ok(Applied { changes, .. }) => {
             tracing::info!(kustomization = %object.name_any(), revision, changes, "applied");
             context
                 .events

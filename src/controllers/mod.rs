@@ -1,6 +1,7 @@
 //! The reconcile functions, one file per kind. They read as the flow and hold no rule; rules live in
 //! `apply::plan`, `secrets::decide` and [`status`]. Only this folder writes conditions and events.
 
+pub(crate) mod builds;
 pub(crate) mod context;
 pub(crate) mod events;
 pub(crate) mod external_secret;

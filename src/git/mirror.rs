@@ -34,7 +34,7 @@ pub(crate) struct Fetched {
     /// The first line of the commit's message.
     pub(crate) subject: String,
     /// The submodules that were fetched with it, by their paths.
-    pub(crate) submodules: Vec<(RepoPath, Arc<Fetched>)>,
+    pub(crate) submodules: Vec<(RepoPath, Arc<Self>)>,
 }
 
 /// Why a fetch failed.

@@ -1,6 +1,7 @@
 //! The program as a person runs it: whole output and exit code.
 
 mod build;
+mod remote;
 mod run;
 
 use std::path::Path;

@@ -199,3 +199,22 @@ fn bombs_end_in_an_error() {
     case.ready("kustomizations", "app", "False", "app/deep.yaml");
     still_applied(&case);
 }
+
+#[test]
+fn a_base_of_another_server_needs_the_operators_word() {
+    let case = applied("bad-remote");
+    let url = format!("{}//app?ref=main", case.bed.git.url("bad-remote"));
+    let text = format!("namespace: bad-remote\nresources: [a.yaml, '{url}']\n");
+    case.work.write("app/kustomization.yaml", &text).unwrap();
+    case.work.push("a remote base", "main").unwrap();
+    assert_eq!(
+        case.ready(
+            "kustomizations",
+            "app",
+            "False",
+            "may not be fetched here (hint: copy the base into the repository, or allow remote bases)"
+        ),
+        "BuildFailed"
+    );
+    still_applied(&case);
+}

@@ -43,6 +43,7 @@ fn it_ends_in_order_and_a_crash_loses_nothing() {
         );
         aws_environment(&mut command, &agent, &aws);
         command.args(["--repo", &git.url("own"), "--path", ".", "--interval", "1s"]);
+        command.arg("--allow-remote-bases");
         Background::start(
             "overlayd",
             &mut command,
@@ -69,6 +70,20 @@ fn it_ends_in_order_and_a_crash_loses_nothing() {
     work.push("two", "main").unwrap();
     let mut daemon = start(2);
     applied(&mut daemon, "two");
+
+    let base = git.create("base").unwrap();
+    base.write("maps/kustomization.yaml", "resources: [a.yaml]\n")
+        .unwrap();
+    base.write("maps/a.yaml", &manifest("three")).unwrap();
+    base.push("three", "main").unwrap();
+    let remote = format!("resources: ['{}//maps?ref=main']\n", git.url("base"));
+    work.write("kustomization.yaml", &remote).unwrap();
+    work.push("from elsewhere", "main").unwrap();
+    applied(&mut daemon, "three");
+    // What stands elsewhere is asked for at every interval, though the own repository does not move.
+    base.write("maps/a.yaml", &manifest("four")).unwrap();
+    base.push("four", "main").unwrap();
+    applied(&mut daemon, "four");
     let code = daemon.terminate(Duration::from_secs(15)).unwrap();
     assert_eq!(code, Some(0), "SIGTERM ends it in order");
 

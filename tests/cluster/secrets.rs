@@ -255,7 +255,7 @@ fn a_template_makes_a_url_of_two_values() {
     assert_eq!(secret["metadata"]["labels"]["user"], "u");
     assert_eq!(secret["data"].as_object().unwrap().len(), 1);
     case.apply("externalsecrets", "db", spec("{{ .nobody }}"));
-    let message = "`target.template.data.url`: template: url:1: map has no entry for key";
+    let message = "`target.template.data.url`: template: url:1:3: executing \"url\" at <.nobody>: map has no entry for key";
     case.ready("externalsecrets", "db", "False", message);
     case.secret_is("db", "url", "db://u:p@host");
 }

@@ -86,6 +86,42 @@ fn a_hand_edit_is_repaired_and_nothing_is_written_without_need() {
 }
 
 #[test]
+fn a_commit_that_touches_nothing_of_a_build_is_not_built() {
+    let case = Case::new("sync-inputs");
+    kustomization(&case, "[a.yaml]");
+    case.work
+        .write("app/a.yaml", &config_map("a", "one"))
+        .unwrap();
+    case.work.push("a", "main").unwrap();
+    case.follow("app");
+    let source = json!({"kind": "GitRepository", "name": "app"});
+    let rarely = json!({"interval": "1h", "path": "app", "prune": true, "sourceRef": source});
+    case.apply("kustomizations", "app", rarely);
+    case.wait("kustomizations", "app", "the new interval", |object| {
+        object["status"]["observedGeneration"] == object["metadata"]["generation"]
+    });
+    let skipped = || {
+        let log = case.bed.daemon.log();
+        let of_this_case = log.lines().filter(|line| {
+            line.contains("the revision changes nothing that was built")
+                && line.contains("sync-inputs")
+        });
+        of_this_case.count()
+    };
+    case.work.write("elsewhere/file.txt", "text").unwrap();
+    let commit = case.work.push("elsewhere", "main").unwrap();
+    case.ready("kustomizations", "app", "True", &commit);
+    assert_eq!(skipped(), 1);
+    case.work
+        .write("app/a.yaml", &config_map("a", "two"))
+        .unwrap();
+    let commit = case.work.push("a file of the build", "main").unwrap();
+    case.ready("kustomizations", "app", "True", &commit);
+    assert_eq!(case.get("configmaps", "a").unwrap()["data"]["key"], "two");
+    assert_eq!(skipped(), 1);
+}
+
+#[test]
 fn a_forced_push_to_another_history_is_followed() {
     let case = Case::new("sync-force");
     kustomization(&case, "[a.yaml]");

@@ -4,7 +4,7 @@ mod bench;
 mod crds;
 mod demo;
 mod eks;
-#[path = "../../crates/kustomize/tests/generator.rs"]
+#[path = "../../crates/kustomize/tests/generator/mod.rs"]
 mod generator;
 mod oracle;
 mod test;

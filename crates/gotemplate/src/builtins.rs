@@ -3,8 +3,8 @@
 use std::cmp::Ordering;
 
 use crate::error::{Outcome, fault};
-use crate::exec::Machine;
 use crate::functions::{Row, any, bytes};
+use crate::machine::Machine;
 use crate::printf::{print, printf, println, to_text};
 use crate::value::Value;
 
@@ -75,7 +75,7 @@ enum Basic {
 fn basic(value: &Value) -> Option<Basic> {
     match value {
         Value::Bool(_) => Some(Basic::Bool),
-        Value::Int(_) | Value::Int64(_) | Value::Int32(_) | Value::Duration(_) => Some(Basic::Int),
+        Value::Int(_) | Value::Int64(_) | Value::Duration(_) => Some(Basic::Int),
         Value::Uint8(_) => Some(Basic::Uint),
         Value::Float64(_) => Some(Basic::Float),
         Value::Str(_) => Some(Basic::Str),

@@ -8,8 +8,8 @@ use goyaml::{
 };
 
 use crate::error::{Outcome, fault};
-use crate::exec::Machine;
 use crate::functions::{Row, any, text};
+use crate::machine::Machine;
 use crate::sprig::crypto::decode_base64;
 use crate::sprig::json;
 use crate::value::{MAX_DEPTH, Value};

@@ -1,49 +1,16 @@
 //! Pure: executing nodes on a value, with the rules of Go's `text/template`.
 
-use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use jiff::Timestamp;
-
 use crate::Environment;
-use crate::error::{Fault, Outcome, fault};
+use crate::error::Fault;
 use crate::functions::{self, Function, Parameter};
+use crate::machine::{Limits, Machine, MissingKey};
 use crate::node::{Argument, Branch, Command, List, Node, Operand, Pipe};
 use crate::parse::Parsed;
 use crate::printf::format_value;
 use crate::value::{Element, Value};
-
-/// What a field of a map is that has no such key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum MissingKey {
-    /// An error.
-    #[default]
-    Error,
-    /// Nothing, which prints as `<no value>`.
-    Invalid,
-}
-
-/// How much a template may do, so that no tenant's template can hold up the process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// Bytes of output.
-    pub output: usize,
-    /// Steps: nodes, calls, and a step for each 64 bytes that a function makes.
-    pub steps: usize,
-    /// Templates within templates.
-    pub depth: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            output: 8 << 20,
-            steps: 2_000_000,
-            depth: 100,
-        }
-    }
-}
 
 /// Where execution failed, and why.
 pub(crate) struct Failure {
@@ -64,56 +31,17 @@ enum Flow {
     Continue,
 }
 
-/// What functions may use, and what they have used up.
-pub(crate) struct Machine<'m> {
-    pub(crate) now: Timestamp,
-    random: &'m dyn Random,
-    steps: usize,
-}
-
-/// A source of random bytes.
-trait Random {
-    fn fill(&self, bytes: &mut [u8]);
-}
-
-impl Random for RandomBytes<'_> {
-    fn fill(&self, bytes: &mut [u8]) {
-        (self.borrow_mut())(bytes);
-    }
-}
-
-impl Machine<'_> {
-    /// Counts work against the limit.
-    pub(crate) fn spend(&mut self, steps: usize) -> Outcome<()> {
-        match self.steps.checked_sub(steps) {
-            Some(left) => {
-                self.steps = left;
-                Ok(())
-            }
-            None => {
-                self.steps = 0;
-                fault("the template does more than is allowed: its steps are used up")
-            }
-        }
-    }
-
-    /// Random bytes.
-    pub(crate) fn random(&self, bytes: &mut [u8]) {
-        self.random.fill(bytes);
-    }
-}
-
 /// Executes a template.
-pub(crate) fn execute(parsed: &Parsed, data: Value, environment: &Environment<'_>) -> Run<Vec<u8>> {
+pub(crate) fn execute(
+    parsed: &Parsed,
+    data: &Value,
+    environment: &Environment<'_>,
+) -> Run<Vec<u8>> {
     let mut state = State {
         definitions: &parsed.definitions,
         missing_key: environment.missing_key,
         limits: environment.limits,
-        machine: Machine {
-            now: environment.now,
-            random: &environment.random,
-            steps: environment.limits.steps,
-        },
+        machine: Machine::new(environment),
         variables: vec![("$".to_owned(), data.clone())],
         out: Vec::new(),
         definition: None,
@@ -121,7 +49,7 @@ pub(crate) fn execute(parsed: &Parsed, data: Value, environment: &Environment<'_
         values: 0,
         current: Part::Start,
     };
-    state.list(&data, &parsed.root)?;
+    state.list(data, &parsed.root)?;
     Ok(state.out)
 }
 
@@ -701,6 +629,3 @@ pub(crate) fn data_of<'d>(data: impl IntoIterator<Item = (&'d str, &'d [u8])>) -
         .map(|(key, value)| (key.as_bytes().into(), value.into()));
     Value::Strings(Rc::new(entries.collect()))
 }
-
-/// Random bytes that a caller gives out.
-pub(crate) type RandomBytes<'r> = RefCell<Box<dyn FnMut(&mut [u8]) + 'r>>;

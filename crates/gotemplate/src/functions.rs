@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use crate::error::Outcome;
-use crate::exec::Machine;
+use crate::machine::Machine;
 use crate::value::{Element, Value};
 use crate::{builtins, eso, sprig};
 

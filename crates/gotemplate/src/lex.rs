@@ -98,13 +98,6 @@ impl Lexer<'_> {
         });
     }
 
-    fn error<T>(&self, at: usize, message: impl Into<String>) -> Result<T, ParseError> {
-        Err(ParseError {
-            at,
-            message: message.into(),
-        })
-    }
-
     /// Text up to the next action, and the action. False at the end.
     fn text_then_action(&mut self) -> Result<bool, ParseError> {
         let Some(offset) = self.rest().find(self.left) else {
@@ -139,11 +132,11 @@ impl Lexer<'_> {
 
     fn comment(&mut self, open: usize) -> Result<(), ParseError> {
         let Some(end) = self.rest().find(COMMENT.1) else {
-            return self.error(open, "unclosed comment");
+            return error(open, "unclosed comment");
         };
         self.at += end + COMMENT.1.len();
         match self.right_delimiter() {
-            None => self.error(self.at, "comment ends before closing delimiter"),
+            None => error(self.at, "comment ends before closing delimiter"),
             Some(trims) => {
                 self.close(trims);
                 Ok(())
@@ -175,7 +168,7 @@ impl Lexer<'_> {
     fn inside_action(&mut self) -> Result<bool, ParseError> {
         if let Some(trims) = self.right_delimiter() {
             if self.parentheses > 0 {
-                return self.error(self.at, "unclosed left paren");
+                return error(self.at, "unclosed left paren");
             }
             let from = self.at + if trims { 2 } else { 0 };
             self.push(Kind::RightDelimiter, from, from + self.right.len());
@@ -183,14 +176,14 @@ impl Lexer<'_> {
             return Ok(false);
         }
         let Some(character) = self.peek() else {
-            return self.error(self.at, "unclosed action");
+            return error(self.at, "unclosed action");
         };
         let from = self.at;
         match character {
             ' ' | '\t' | '\r' | '\n' => self.space(),
             '=' => self.symbol(Kind::Assign, 1),
             ':' if self.rest().starts_with(":=") => self.symbol(Kind::Declare, 2),
-            ':' => return self.error(from, "expected :="),
+            ':' => return error(from, "expected :="),
             '|' => self.symbol(Kind::Pipe, 1),
             ',' => self.symbol(Kind::Comma, 1),
             '"' => self.quoted('"', Kind::String)?,
@@ -212,14 +205,14 @@ impl Lexer<'_> {
             }
             ')' => {
                 if self.parentheses == 0 {
-                    return self.error(from, "unexpected right paren");
+                    return error(from, "unexpected right paren");
                 }
                 self.parentheses -= 1;
                 self.symbol(Kind::RightParenthesis, 1);
             }
             _ if is_alphanumeric(character) => self.word(from, Kind::Identifier)?,
             _ => {
-                return self.error(from, format!("unexpected {character:?} in action"));
+                return error(from, format!("unexpected {character:?} in action"));
             }
         }
         Ok(true)
@@ -259,13 +252,13 @@ impl Lexer<'_> {
         } else {
             "unterminated character constant"
         };
-        self.error(from, what)
+        error(from, what)
     }
 
     fn raw(&mut self) -> Result<(), ParseError> {
         let from = self.at;
         let Some(end) = self.text[from + 1..].find('`') else {
-            return self.error(from, "unterminated raw quoted string");
+            return error(from, "unterminated raw quoted string");
         };
         self.at = from + 1 + end + 1;
         self.push(Kind::RawString, from, self.at);
@@ -281,7 +274,7 @@ impl Lexer<'_> {
         self.at += length;
         if !self.at_terminator() {
             let bad = self.peek().unwrap_or_default();
-            return self.error(self.at, format!("bad character {}", unicode(bad)));
+            return error(self.at, format!("bad character {}", unicode(bad)));
         }
         let word = &self.text[from..self.at];
         let kind = match kind {
@@ -327,7 +320,7 @@ impl Lexer<'_> {
         }
         self.at += length;
         if !is_number(&self.text[from..self.at]) || self.peek().is_some_and(is_alphanumeric) {
-            return self.error(
+            return error(
                 from,
                 format!("bad number syntax: {:?}", &self.text[from..self.at]),
             );
@@ -350,4 +343,11 @@ fn unicode(character: char) -> String {
 
 fn is_number(text: &str) -> bool {
     crate::number::parse(text).is_some()
+}
+
+fn error<T>(at: usize, message: impl Into<String>) -> Result<T, ParseError> {
+    Err(ParseError {
+        at,
+        message: message.into(),
+    })
 }

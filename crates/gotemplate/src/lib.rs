@@ -16,11 +16,13 @@
 //! recursion are bounded, and an error never holds a value.
 
 mod builtins;
+mod digits;
 mod error;
 mod eso;
 mod exec;
 mod functions;
 mod lex;
+mod machine;
 mod methods;
 mod node;
 mod number;
@@ -34,12 +36,13 @@ mod value;
 use std::cell::RefCell;
 
 pub use error::TemplateError;
-pub use exec::{Limits, MissingKey};
 use jiff::Timestamp;
+pub use machine::{Limits, MissingKey};
 pub use sprig::crypto::decode_base64;
 
 use error::ParseError;
-use exec::{Failure, RandomBytes};
+use exec::Failure;
+use machine::RandomBytes;
 use parse::Parsed;
 
 /// What stands around the actions of a template.
@@ -154,7 +157,7 @@ impl Template {
         data: impl IntoIterator<Item = (&'d str, &'d [u8])>,
         environment: &Environment<'_>,
     ) -> Result<Vec<u8>, TemplateError> {
-        exec::execute(&self.parsed, exec::data_of(data), environment)
+        exec::execute(&self.parsed, &exec::data_of(data), environment)
             .map_err(|failure| self.error(*failure))
     }
 
@@ -175,7 +178,7 @@ impl Template {
 /// The line, from 1, and the byte in it, from 0.
 fn place(text: &str, at: usize) -> (usize, usize) {
     let before = &text.as_bytes()[..at.min(text.len())];
-    let line = before.iter().filter(|&&byte| byte == b'\n').count() + 1;
+    let line = String::from_utf8_lossy(before).matches('\n').count() + 1;
     let column = before
         .iter()
         .rposition(|&byte| byte == b'\n')

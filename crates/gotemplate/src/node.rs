@@ -124,7 +124,7 @@ impl fmt::Display for Operand {
             Self::Pipe(pipe) => pipe.fmt(formatter),
             Self::Chain(argument, names) => {
                 match &argument.operand {
-                    Operand::Pipe(pipe) => write!(formatter, "({pipe})")?,
+                    Self::Pipe(pipe) => write!(formatter, "({pipe})")?,
                     operand => operand.fmt(formatter)?,
                 }
                 names

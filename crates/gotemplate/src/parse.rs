@@ -103,19 +103,12 @@ impl Parser<'_> {
         })
     }
 
-    fn unexpected<T>(&self, token: &Token, context: &str) -> Parse<T> {
-        Err(ParseError {
-            at: token.at,
-            message: format!("unexpected {} in {context}", show(token)),
-        })
-    }
-
     fn expect(&mut self, kind: Kind, context: &str) -> Parse<Token> {
         let token = self.take_word();
         if token.kind == kind {
             Ok(token)
         } else {
-            self.unexpected(&token, context)
+            unexpected(&token, context)
         }
     }
 
@@ -141,7 +134,7 @@ impl Parser<'_> {
         self.take();
         self.take_word();
         let token = self.take_word();
-        let name = self.name(&token, CONTEXT)?;
+        let name = name(&token, CONTEXT)?;
         self.expect(Kind::RightDelimiter, CONTEXT)?;
         let variables = std::mem::replace(&mut self.variables, vec!["$".to_owned()]);
         let (list, end) = self.list()?;
@@ -170,16 +163,6 @@ impl Parser<'_> {
         }
     }
 
-    fn name(&mut self, token: &Token, context: &str) -> Parse<String> {
-        match token.kind {
-            Kind::String | Kind::RawString => {
-                let bytes = self.string(token)?;
-                Ok(String::from_utf8_lossy(&bytes).into_owned())
-            }
-            _ => self.unexpected(token, context),
-        }
-    }
-
     /// Everything up to `end` or `else`.
     fn list(&mut self) -> Parse<(List, Item)> {
         self.deeper()?;
@@ -203,7 +186,7 @@ impl Parser<'_> {
         match token.kind {
             Kind::Text => Ok(Item::Node(Node::Text(token.text.into()))),
             Kind::LeftDelimiter => self.action(),
-            _ => self.unexpected(&token, "input"),
+            _ => unexpected(&token, "input"),
         }
     }
 
@@ -234,7 +217,7 @@ impl Parser<'_> {
                 }
                 return Ok(Item::Else);
             }
-            _ => return self.unexpected(&token, "command"),
+            _ => return unexpected(&token, "command"),
         };
         Ok(Item::Node(node))
     }
@@ -242,7 +225,7 @@ impl Parser<'_> {
     fn jump(&mut self, token: &Token, node: Node) -> Parse<Node> {
         let next = self.take_word();
         if next.kind != Kind::RightDelimiter {
-            return self.unexpected(&next, &format!("{{{{{}}}}}", token.text));
+            return unexpected(&next, &format!("{{{{{}}}}}", token.text));
         }
         if self.ranges == 0 {
             return self.error(format!("{{{{{}}}}} outside {{{{range}}}}", token.text));
@@ -269,7 +252,7 @@ impl Parser<'_> {
                     Node::With(inner)
                 });
             } else if next.kind == Kind::Keyword && matches!(&*next.text, "if" | "with") {
-                return self.unexpected(&next, "else");
+                return unexpected(&next, "else");
             } else {
                 let (list, end) = self.list()?;
                 if !matches!(end, Item::End) {
@@ -291,7 +274,7 @@ impl Parser<'_> {
         const CONTEXT: &str = "template clause";
         let token = self.take_word();
         let at = token.at;
-        let name = self.name(&token, CONTEXT)?;
+        let name = name(&token, CONTEXT)?;
         let pipe = if self.peek_word().kind == Kind::RightDelimiter {
             self.take();
             None
@@ -306,7 +289,7 @@ impl Parser<'_> {
         const CONTEXT: &str = "block clause";
         let token = self.take_word();
         let at = token.at;
-        let name = self.name(&token, CONTEXT)?;
+        let name = name(&token, CONTEXT)?;
         let pipe = self.pipeline(CONTEXT, Kind::RightDelimiter)?;
         let variables = std::mem::replace(&mut self.variables, vec!["$".to_owned()]);
         let (list, end) = self.list()?;
@@ -352,7 +335,7 @@ impl Parser<'_> {
                     let command = self.command()?;
                     pipe.commands.push(command);
                 }
-                _ => return self.unexpected(&token, context),
+                _ => return unexpected(&token, context),
             }
         }
     }
@@ -415,7 +398,7 @@ impl Parser<'_> {
                     self.take();
                     break;
                 }
-                _ => return self.unexpected(&token, "operand"),
+                _ => return unexpected(&token, "operand"),
             }
         }
         if arguments.is_empty() {
@@ -489,9 +472,7 @@ impl Parser<'_> {
                 None => return self.error(format!("bad number syntax: {:?}", token.text)),
             },
             Kind::Character => Operand::Number(self.character(&token)?, token.text.clone()),
-            Kind::String | Kind::RawString => {
-                Operand::String(self.string(&token)?, token.text.clone())
-            }
+            Kind::String | Kind::RawString => Operand::String(string(&token)?, token.text.clone()),
             Kind::LeftParenthesis => {
                 self.take();
                 let pipe = self.pipeline("parenthesized pipeline", Kind::RightParenthesis)?;
@@ -521,19 +502,36 @@ impl Parser<'_> {
             _ => self.error(format!("malformed character constant: {}", token.text)),
         }
     }
+}
 
-    fn string(&self, token: &Token) -> Parse<Rc<[u8]>> {
-        let inner = &token.text[1..token.text.len() - 1];
-        if token.kind == Kind::RawString {
-            return Ok(inner.replace('\r', "").into_bytes().into());
+fn name(token: &Token, context: &str) -> Parse<String> {
+    match token.kind {
+        Kind::String | Kind::RawString => {
+            let bytes = string(token)?;
+            Ok(String::from_utf8_lossy(&bytes).into_owned())
         }
-        match unquote(inner, '"') {
-            Some(bytes) => Ok(bytes.into()),
-            None => Err(ParseError {
-                at: token.at,
-                message: "invalid syntax".to_owned(),
-            }),
-        }
+        _ => unexpected(token, context),
+    }
+}
+
+fn unexpected<T>(token: &Token, context: &str) -> Parse<T> {
+    Err(ParseError {
+        at: token.at,
+        message: format!("unexpected {} in {context}", show(token)),
+    })
+}
+
+fn string(token: &Token) -> Parse<Rc<[u8]>> {
+    let inner = &token.text[1..token.text.len() - 1];
+    if token.kind == Kind::RawString {
+        return Ok(inner.replace('\r', "").into_bytes().into());
+    }
+    match unquote(inner, '"') {
+        Some(bytes) => Ok(bytes.into()),
+        None => Err(ParseError {
+            at: token.at,
+            message: "invalid syntax".to_owned(),
+        }),
     }
 }
 

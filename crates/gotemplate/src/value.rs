@@ -24,12 +24,11 @@ pub(crate) enum Value {
     Int(i64),
     Int64(i64),
     /// A character, as `range` gives it.
-    Int32(i32),
     /// A byte, as `index` of a string gives it.
     Uint8(u8),
     Float64(f64),
     Str(Bytes),
-    List(Rc<Vec<Value>>, Element),
+    List(Rc<Vec<Self>>, Element),
     Dict(Dict),
     /// `map[string]string`, which the data of a template is.
     Strings(Rc<BTreeMap<Bytes, Bytes>>),
@@ -87,7 +86,6 @@ impl Value {
             Self::Bool(_) => "bool",
             Self::Int(_) => "int",
             Self::Int64(_) => "int64",
-            Self::Int32(_) => "int32",
             Self::Uint8(_) => "uint8",
             Self::Float64(_) => "float64",
             Self::Str(_) => "string",
@@ -123,7 +121,6 @@ impl Value {
             Self::Nil => false,
             Self::Bool(value) => *value,
             Self::Int(value) | Self::Int64(value) | Self::Duration(value) => *value != 0,
-            Self::Int32(value) => *value != 0,
             Self::Uint8(value) => *value != 0,
             Self::Float64(value) => *value != 0.0,
             Self::Str(text) => !text.is_empty(),
@@ -138,7 +135,6 @@ impl Value {
     pub(crate) fn as_int(&self) -> Option<i64> {
         match self {
             Self::Int(value) | Self::Int64(value) | Self::Duration(value) => Some(*value),
-            Self::Int32(value) => Some(i64::from(*value)),
             Self::Uint8(value) => Some(i64::from(*value)),
             _ => None,
         }
@@ -205,7 +201,6 @@ pub(crate) fn deep_equal(a: &Value, b: &Value) -> bool {
         (Value::Int(a), Value::Int(b))
         | (Value::Int64(a), Value::Int64(b))
         | (Value::Duration(a), Value::Duration(b)) => a == b,
-        (Value::Int32(a), Value::Int32(b)) => a == b,
         (Value::Uint8(a), Value::Uint8(b)) => a == b,
         #[expect(clippy::float_cmp, reason = "Go compares floats exactly, too")]
         (Value::Float64(a), Value::Float64(b)) => a == b,

@@ -100,7 +100,9 @@ impl Context<'_, '_> {
             let directory = self.loader.show(&loaded.directory.path);
             let file = self.loader.show(&loaded.file);
             errors.map(|mut error| {
-                error = error.at(file.clone(), 0);
+                let field = error.field.as_deref().unwrap_or_default();
+                let line = loaded.kustomization.line_of(field);
+                error = error.at(file.clone(), line);
                 error.trail.insert(0, directory.clone());
                 error
             })

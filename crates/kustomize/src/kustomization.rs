@@ -12,6 +12,8 @@ use crate::selector::Selector;
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Kustomization {
     pub(crate) kind: Kind,
+    /// What it was read from, for the lines of errors.
+    source: Node,
     pub(crate) resources: Vec<String>,
     pub(crate) components: Vec<String>,
     pub(crate) crds: Vec<String>,
@@ -197,7 +199,28 @@ impl Kustomization {
         let mut decoder = Decoder::new(&mut errors, file, true);
         let kustomization = Self::decode(&mut decoder, &node);
         errors.finish()?;
-        kustomization.ok_or_else(|| Problem::Kustomization("not a map".to_owned()).into())
+        let mut kustomization =
+            kustomization.ok_or_else(|| Problem::Kustomization("not a map".to_owned()))?;
+        kustomization.source = node;
+        Ok(kustomization)
+    }
+
+    /// The line of a field that an error names, such as `resources[3]`; 0 if it does not stand in the file so.
+    pub(crate) fn line_of(&self, field: &str) -> usize {
+        let end = field.find(['[', ' ', '.']).unwrap_or(field.len());
+        let (name, rest) = field.split_at(end);
+        let Some(node) = self.source.get(name) else {
+            return 0;
+        };
+        let index = rest
+            .strip_prefix('[')
+            .and_then(|rest| rest.split_once(']'))
+            .and_then(|(index, _)| index.parse::<usize>().ok());
+        let node = match (index, node.as_sequence()) {
+            (Some(index), Some(items)) => items.get(index).unwrap_or(node),
+            _ => node,
+        };
+        usize::try_from(node.line).unwrap_or_default()
     }
 
     fn decode(decoder: &mut Decoder<'_>, node: &Node) -> Option<Self> {

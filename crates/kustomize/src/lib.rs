@@ -106,6 +106,8 @@ pub struct Rendered {
     pub warnings: Vec<String>,
     /// Everything the build looked at. A change elsewhere cannot change its result.
     pub inputs: Inputs,
+    /// What the build took from elsewhere. Whether that changed is not to be seen in the tree.
+    pub remotes: Vec<Remote>,
 }
 
 /// How far a build came.
@@ -221,5 +223,6 @@ pub fn build_or_need(
         objects,
         warnings: loader.warnings,
         inputs: tree.inputs(),
+        remotes: tree.remotes(),
     }))
 }

@@ -304,8 +304,8 @@ impl<'t> Loader<'t> {
             .iter()
             .any(|mark| name.contains(mark))
             || name
-                .splitn(2, "://")
-                .nth(1)
+                .split_once("://")
+                .map(|(_, rest)| rest)
                 .is_some_and(|rest| rest.contains("//"));
         if let Some(repository) = repository.as_ref().filter(|_| marked) {
             return Ok(self.remote_directory(repository)?.map(Entry::Directory));

@@ -308,6 +308,11 @@ impl FileTree {
             .collect()
     }
 
+    /// What was provided from elsewhere.
+    pub(crate) fn remotes(&self) -> Vec<Remote> {
+        self.remotes.keys().cloned().collect()
+    }
+
     /// True if everything that an earlier build looked at still stands there unchanged.
     pub fn still_has(&self, inputs: &Inputs) -> bool {
         inputs.iter().all(|(path, then)| {

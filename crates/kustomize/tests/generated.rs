@@ -3,8 +3,6 @@
 //!
 //! A line that ends in `differs` is a known difference (docs/compat/kustomize.md says which there are).
 
-#![expect(clippy::unwrap_used, reason = "a test: what fails here fails the test")]
-
 mod generator;
 
 use kustomize::{BuildOptions, FileTree, RepoPath, build};

@@ -1,5 +1,10 @@
 //! Pure: encodings, hashes, passwords and symmetric encryption. Random bytes are an argument of the render.
 
+#![expect(
+    clippy::unnecessary_wraps,
+    reason = "the table of functions gives the signature"
+)]
+
 use aes::Aes256;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -9,8 +14,8 @@ use sha1::Sha1;
 use sha2::{Digest, Sha256, Sha512};
 
 use crate::error::{Outcome, fault};
-use crate::exec::Machine;
 use crate::functions::{Row, bytes, int, text};
+use crate::machine::Machine;
 use crate::value::Value;
 
 pub(crate) const ROWS: &[Row] = &[

@@ -1,10 +1,15 @@
 //! Pure: functions on times. The clock is an argument of the render.
 
+#![expect(
+    clippy::unnecessary_wraps,
+    reason = "the table of functions gives the signature"
+)]
+
 use std::rc::Rc;
 
 use crate::error::{Fault, Outcome};
-use crate::exec::Machine;
 use crate::functions::{Row, any, text};
+use crate::machine::Machine;
 use crate::time::{Time, duration_text, parse_duration, zero};
 use crate::value::Value;
 
@@ -91,7 +96,6 @@ fn moment(machine: &Machine<'_>, value: &Value) -> Time {
     match value {
         Value::Time(time) => (**time).clone(),
         Value::Int(second) | Value::Int64(second) => Time::of_unix(*second),
-        Value::Int32(second) => Time::of_unix(i64::from(*second)),
         _ => now(machine),
     }
 }

@@ -1,10 +1,15 @@
 //! Pure: JSON as Go's `encoding/json` reads and prints it.
 
+#![expect(
+    clippy::unnecessary_wraps,
+    reason = "the table of functions gives the signature"
+)]
+
 use std::fmt::Write as _;
 
 use crate::error::{Fault, Outcome, fault};
-use crate::exec::Machine;
 use crate::functions::{Row, any, bytes};
+use crate::machine::Machine;
 use crate::value::{MAX_DEPTH, Value};
 
 pub(crate) const ROWS: &[Row] = &[
@@ -106,11 +111,7 @@ fn write(out: &mut String, value: &Value, style: Style, depth: usize) -> Outcome
         Value::Bool(value) => {
             let _ = write!(out, "{value}");
         }
-        Value::Int(_)
-        | Value::Int64(_)
-        | Value::Int32(_)
-        | Value::Uint8(_)
-        | Value::Duration(_) => {
+        Value::Int(_) | Value::Int64(_) | Value::Uint8(_) | Value::Duration(_) => {
             let _ = write!(out, "{}", value.as_int().unwrap_or(0));
         }
         Value::Float64(float) if float.is_finite() => out.push_str(&number(*float)),

@@ -3,8 +3,8 @@
 use super::decimal::Decimal;
 use super::strings::below;
 use crate::error::{Outcome, fault};
-use crate::exec::Machine;
 use crate::functions::{Row, any, int, text};
+use crate::machine::Machine;
 use crate::number;
 use crate::value::Value;
 

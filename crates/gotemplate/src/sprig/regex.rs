@@ -1,8 +1,8 @@
 //! Pure: functions on regular expressions, in RE2's syntax.
 
 use crate::error::{Fault, Outcome};
-use crate::exec::Machine;
 use crate::functions::{Row, int, text};
+use crate::machine::Machine;
 use crate::re2;
 use crate::value::Value;
 

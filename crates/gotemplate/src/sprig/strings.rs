@@ -1,12 +1,17 @@
 //! Pure: functions on text.
 
+#![expect(
+    clippy::unnecessary_wraps,
+    reason = "the table of functions gives the signature"
+)]
+
 use std::rc::Rc;
 
 use super::words;
 use crate::builtins::string_of;
 use crate::error::{Outcome, fault};
-use crate::exec::Machine;
 use crate::functions::{Row, any, bytes, int, text};
+use crate::machine::Machine;
 use crate::printf::{quote, to_text};
 use crate::value::{Bytes, Element, Value};
 
@@ -331,7 +336,7 @@ fn indent(machine: &mut Machine<'_>, spaces: i64, text: &[u8], before: &str) -> 
     let Ok(spaces) = usize::try_from(spaces) else {
         return fault("strings: negative Repeat count");
     };
-    let lines = text.iter().filter(|&&byte| byte == b'\n').count() + 1;
+    let lines = text.split(|&byte| byte == b'\n').count();
     machine.spend(lines.saturating_mul(spaces) / 64)?;
     let padding = " ".repeat(spaces);
     let mut out = before.as_bytes().to_vec();

@@ -2,88 +2,11 @@
 //!
 //! A tree is made from a seed alone, so a number names a case. Values are drawn from small sets, so that names meet.
 
+mod random;
+
 use std::fmt::Write as _;
 
-/// A small generator of numbers: the same seed gives the same tree on every machine.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        // SplitMix64.
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        usize::try_from(self.next() % u64::try_from(bound.max(1)).unwrap_or(1)).unwrap_or(0)
-    }
-
-    fn pick<'a, T: ?Sized>(&mut self, from: &[&'a T]) -> &'a T {
-        from[self.below(from.len())]
-    }
-
-    /// True once in so many times.
-    fn one_in(&mut self, times: usize) -> bool {
-        self.below(times) == 0
-    }
-}
-
-const NAMES: [&str; 8] = ["web", "api", "db", "web-2", "cache", "queue", "a1", "job"];
-const KEYS: [&str; 5] = ["app", "tier", "a.b/c", "on", "x9"];
-const SCALARS: [&str; 26] = [
-    "plain",
-    "'on'",
-    "\"1\"",
-    "'null'",
-    "\"a: b\"",
-    "'- x'",
-    "\"\"",
-    "\"tab\\tx\"",
-    "'it''s'",
-    "\"1e3\"",
-    "'0644'",
-    "'12:30:45'",
-    "\"2020-01-01\"",
-    "' lead'",
-    "\"trail \"",
-    "\"two\\nlines\\n\"",
-    "\"two\\nlines\"",
-    "'<>&'",
-    "\"é\"",
-    "'#no'",
-    "'a #b'",
-    "'~'",
-    "'true'",
-    "'y'",
-    "\"\\U0001F600\"",
-    "'a rather long line of words that goes on and on until it is folded somewhere past column eighty'",
-];
-const VALUES: [&str; 14] = [
-    "1",
-    "0755",
-    "1.50",
-    "true",
-    "yes",
-    "null",
-    "~",
-    "1_000",
-    "0x1F",
-    "1e3",
-    "2020-01-01",
-    ".5",
-    "-3",
-    "12345678901",
-];
-const IMAGES: [&str; 5] = [
-    "nginx",
-    "nginx:1.2",
-    "r.io:5000/team/app:v1",
-    "app@sha256:abc",
-    "busybox:latest",
-];
+use random::{IMAGES, KEYS, NAMES, Random, SCALARS, VALUES};
 
 /// The tree of a seed: the directory to build, and the files.
 pub(crate) fn tree(seed: u64) -> (String, Vec<(String, String)>) {
