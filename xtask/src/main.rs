@@ -8,6 +8,8 @@ mod eks;
 mod generator;
 mod oracle;
 mod test;
+#[path = "../../crates/goyaml/tests/values/mod.rs"]
+mod values;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -28,7 +30,7 @@ enum Task {
     Demo(demo::DemoArgs),
     /// Every test: units, golden cases, cluster tests, AWS, the demo.
     Test,
-    /// Asks the real kustomize about our own overlays and the golden cases; `--record` keeps its answers.
+    /// Asks the originals (kustomize, Go's templates, Go's YAML) and compares; `--record` keeps their answers.
     Oracle(oracle::OracleArgs),
     /// Measures overlayd beside its peers, in one run.
     #[command(subcommand)]

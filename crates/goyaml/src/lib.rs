@@ -27,7 +27,7 @@ pub use error::{PrintError, ReadError};
 pub use json::{from_json, to_json};
 pub use natural::natural_order;
 pub use node::{Entry, Mapping, Node, NodeKind, Scalar, Sequence, Text};
-pub use number::format_float;
+pub use number::{format_float, shortest};
 pub use print::{check, print, print_all, print_into};
 pub use read::{
     Booleans, DuplicateKeys, Keys, Limits, NOT_A_STRING, ReadOptions, read, split_documents,

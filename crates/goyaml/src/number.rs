@@ -84,10 +84,34 @@ fn is_float(text: &str) -> bool {
     !exponent.is_empty() && digits(exponent) == exponent.len()
 }
 
+/// The shortest digits that read back as the float, as `1.5e3`. Of two that are as near, Go takes the even one.
+pub fn shortest(value: f64) -> String {
+    let text = format!("{value:e}");
+    let Some((mantissa, exponent)) = text.split_once('e') else {
+        return text;
+    };
+    // A tie takes as many digits as a float can tell apart.
+    if mantissa.len() < 16 {
+        return text;
+    }
+    let exact = format!("{value:.40e}");
+    let (down, rest) = exact.split_at(mantissa.len());
+    let is_tie = rest
+        .split('e')
+        .next()
+        .is_some_and(|rest| rest.trim_end_matches('0') == "5");
+    let down = format!("{down}e{exponent}");
+    let is_even = mantissa.bytes().last().is_some_and(|digit| digit % 2 == 0);
+    if is_tie && !is_even && down.parse() == Ok(value) {
+        return down;
+    }
+    text
+}
+
 /// A finite float as Go's `strconv.FormatFloat(value, 'g', -1, 64)` prints it: the shortest digits
 /// that read back, with an exponent if that is below -4 or at least 6.
 pub fn format_float(value: f64) -> String {
-    let scientific = format!("{value:e}");
+    let scientific = shortest(value);
     let Some((mantissa, exponent)) = scientific.split_once('e') else {
         return scientific;
     };
@@ -115,6 +139,7 @@ mod tests {
             (1e20, "1e+20"),
             (0.5, "0.5"),
             (-2.25, "-2.25"),
+            (199_863_559_207_703.13, "1.9986355920770312e+14"),
         ] {
             assert_eq!(format_float(value), text);
         }

@@ -59,7 +59,12 @@ func respond(q question) (string, error) {
 	if q.Template != nil {
 		return render(q)
 	}
-	text, err := yaml.JSONToYAML(q.Value)
+	// A manifest is YAML before it is JSON: a float without a fraction becomes an integer on the way.
+	value, err := yaml.YAMLToJSON(q.Value)
+	if err != nil {
+		return "", err
+	}
+	text, err := yaml.JSONToYAML(value)
 	return string(text), err
 }
 

@@ -14,6 +14,12 @@ use crate::cache::cache_dir;
 const MAIN_GO: &str = include_str!("../controlplane/main.go");
 const GO_MOD: &str = include_str!("../controlplane/go.mod");
 const GO_SUM: &str = include_str!("../controlplane/go.sum");
+/// The oracle of templates and YAML.
+const ORACLE: [(&str, &str); 3] = [
+    ("main.go", include_str!("../oracle/main.go")),
+    ("go.mod", include_str!("../oracle/go.mod")),
+    ("go.sum", include_str!("../oracle/go.sum")),
+];
 /// The version that the control plane says it is, as in its `go.mod`.
 const KUBERNETES: &str = "v1.36.3";
 const KUSTOMIZE: &str = "v5.8.2";
@@ -120,16 +126,7 @@ impl Tools {
 
     /// The control plane's binary: from Go modules, cached by the content of its sources.
     pub fn control_plane(&self) -> Result<PathBuf> {
-        let mut hasher = Sha256::new();
-        for text in [MAIN_GO, GO_MOD, GO_SUM, KUBERNETES] {
-            hasher.update(text);
-        }
-        let key: String = hasher
-            .finalize()
-            .iter()
-            .take(6)
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
+        let key = key_of([MAIN_GO, GO_MOD, GO_SUM, KUBERNETES]);
         let binary = self
             .directory
             .join(format!("controlplane-{KUBERNETES}-{key}"));
@@ -194,18 +191,35 @@ impl Tools {
         })
     }
 
+    /// The program that says what Go's packages make of templates and values.
+    pub fn go_oracle(&self) -> Result<PathBuf> {
+        let key = key_of(ORACLE.map(|(_, text)| text));
+        let binary = self.directory.join(format!("oracle-{key}"));
+        self.locked("oracle", || {
+            if !binary.exists() {
+                let progress = Progress::start("building the oracle of templates with Go, once");
+                let sources = self.directory.join("oracle-src");
+                std::fs::create_dir_all(&sources)?;
+                for (name, text) in ORACLE {
+                    std::fs::write(sources.join(name), text)?;
+                }
+                let unfinished = binary.with_extension("part");
+                let mut go = Command::new("go");
+                go.current_dir(&sources)
+                    .args(["build", "-trimpath", "-o"])
+                    .arg(&unfinished)
+                    .arg(".");
+                progress.run(&mut go, &self.directory.join("oracle.log"))?;
+                std::fs::rename(&unfinished, &binary)?;
+                progress.done();
+            }
+            Ok(binary.clone())
+        })
+    }
+
     /// A Python program of ours: `moto_server`, `aws` or `just`.
     pub fn python(&self, program: &str) -> Result<PathBuf> {
-        let mut hasher = Sha256::new();
-        for package in PYTHON_PACKAGES {
-            hasher.update(package);
-        }
-        let key: String = hasher
-            .finalize()
-            .iter()
-            .take(4)
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
+        let key = key_of(PYTHON_PACKAGES);
         let environment = self.directory.join(format!("python-{key}"));
         let complete = environment.join("complete");
         self.locked("python", || {
@@ -229,4 +243,18 @@ impl Tools {
             Ok(environment.join("bin").join(program))
         })
     }
+}
+
+/// A short name for what something is made of.
+fn key_of(texts: impl IntoIterator<Item = &'static str>) -> String {
+    let mut hasher = Sha256::new();
+    for text in texts {
+        hasher.update(text);
+    }
+    let digest = hasher.finalize();
+    digest
+        .iter()
+        .take(6)
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }

@@ -175,7 +175,7 @@ fn collection(
 pub(crate) fn number(float: f64) -> String {
     let magnitude = float.abs();
     if magnitude != 0.0 && !(1e-6..1e21).contains(&magnitude) {
-        let text = format!("{float:e}");
+        let text = goyaml::shortest(float);
         return match text.split_once('e') {
             Some((mantissa, exponent)) if !exponent.starts_with('-') => {
                 format!("{mantissa}e+{exponent}")
@@ -183,8 +183,20 @@ pub(crate) fn number(float: f64) -> String {
             _ => text,
         };
     }
-    // Negative zero keeps its sign in Go, too.
-    format!("{float}")
+    // Negative zero keeps its sign in Go, too. The digits are those of the shortest form, whose ties are Go's.
+    let shortest = goyaml::shortest(float);
+    let mantissa = shortest.split('e').next().unwrap_or_default();
+    let mut digits = mantissa.chars().filter(char::is_ascii_digit);
+    let mut leading = true;
+    let positional = format!("{float}");
+    let characters = positional.chars().map(|c| {
+        leading &= !matches!(c, '1'..='9');
+        match c {
+            '0'..='9' if !leading => digits.next().unwrap_or(c),
+            _ => c,
+        }
+    });
+    characters.collect()
 }
 
 fn string(out: &mut String, text: &[u8], style: Style) {

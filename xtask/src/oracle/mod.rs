@@ -1,4 +1,6 @@
-//! `cargo xtask oracle`: asks the real kustomize, compares, and keeps its answers as golden files.
+//! `cargo xtask oracle`: asks the original, compares, and keeps its answers as golden files.
+
+mod go;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -9,13 +11,16 @@ use testbed::{Tools, say};
 /// What to do with the answers.
 #[derive(Debug, clap::Args)]
 pub(crate) struct OracleArgs {
+    /// What to ask about.
+    #[arg(value_enum, default_value = "builds")]
+    subject: Subject,
     /// Write the answers into the golden cases.
     #[arg(long)]
     record: bool,
-    /// Compare this many generated trees instead.
+    /// Compare this many generated trees or values instead.
     #[arg(long, value_name = "N", default_value_t = 0)]
     generated: u64,
-    /// The seed of the first generated tree; each next one has the next number.
+    /// The seed of the first; each next one has the next number.
     #[arg(long, value_name = "SEED", default_value_t = 1)]
     seed: u64,
     /// Where trees that differ are kept.
@@ -23,7 +28,26 @@ pub(crate) struct OracleArgs {
     keep: Option<PathBuf>,
 }
 
+/// What there is an original of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Subject {
+    /// kustomize: our own overlays and the golden cases, or generated trees.
+    Builds,
+    /// Go's text/template with sprig: the corpus of templates.
+    Templates,
+    /// Go's YAML printer: generated values.
+    Values,
+}
+
 pub(crate) fn oracle(args: &OracleArgs) -> Result<()> {
+    match args.subject {
+        Subject::Builds => builds(args),
+        Subject::Templates => go::templates(args.record),
+        Subject::Values => go::values(args),
+    }
+}
+
+fn builds(args: &OracleArgs) -> Result<()> {
     let kustomize = Tools::open()?.kustomize()?;
     let overlayd = crate::build_overlayd()?;
     if args.generated > 0 {
@@ -104,20 +128,17 @@ fn generated(args: &OracleArgs, kustomize: &Path, overlayd: &Path) -> Result<()>
 /// One line of the file of answers: the seed, the hash of the output (`-` where the build fails), and a mark where
 /// ours is known to be another.
 fn answer(seed: u64, output: Option<&str>, same: bool) -> String {
-    use sha2::{Digest, Sha256};
-    let hash = output.map_or_else(
-        || "-".to_owned(),
-        |output| {
-            let digest = Sha256::digest(output.as_bytes());
-            digest
-                .iter()
-                .take(8)
-                .map(|byte| format!("{byte:02x}"))
-                .collect()
-        },
-    );
+    let hash = output.map_or_else(|| "-".to_owned(), short_hash);
     let mark = if same { "" } else { " differs" };
     format!("{seed} {hash}{mark}\n")
+}
+
+/// What stands for a text in a file of answers.
+fn short_hash(text: &str) -> String {
+    use sha2::{Digest, Sha256};
+    let digest = Sha256::digest(text.as_bytes());
+    let bytes = digest.iter().take(8);
+    bytes.map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn write_tree(seed: u64, directory: &Path) -> Result<String> {

@@ -1,0 +1,104 @@
+//! What Go's own packages make of templates and of values.
+
+use std::fmt::Write as _;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::{Value, json};
+use testbed::{Tools, say};
+
+use super::{OracleArgs, short_hash};
+
+/// The answers to questions, in their order.
+fn ask(questions: impl IntoIterator<Item = Value>) -> Result<Vec<String>> {
+    let mut child = Command::new(Tools::open()?.go_oracle()?)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("cannot run the oracle")?;
+    let mut text = String::new();
+    for question in questions {
+        writeln!(text, "{question}")?;
+    }
+    let mut input = child.stdin.take().context("a pipe")?;
+    // The oracle answers while it is asked, so somebody has to listen meanwhile.
+    let asking = std::thread::spawn(move || input.write_all(text.as_bytes()));
+    let output = BufReader::new(child.stdout.take().context("a pipe")?);
+    let answers = output.lines().collect::<Result<Vec<_>, _>>()?;
+    asking
+        .join()
+        .map_err(|_| anyhow::anyhow!("the questions could not be asked"))??;
+    ensure!(child.wait()?.success(), "the oracle failed");
+    Ok(answers)
+}
+
+/// Asks for every template of the corpus again.
+pub(super) fn templates(record: bool) -> Result<()> {
+    let folder = crate::root().join("crates/gotemplate/tests");
+    let data: Value = serde_json::from_str(&std::fs::read_to_string(folder.join("data.json"))?)?;
+    let corpus = std::fs::read_to_string(folder.join("corpus.txt"))?;
+    let questions = corpus
+        .lines()
+        .map(|line| Ok(json!({"template": serde_json::from_str::<String>(line)?, "data": data})));
+    let answers = ask(questions.collect::<Result<Vec<_>>>()?)?;
+    ensure!(
+        answers.len() == corpus.lines().count(),
+        "{} answers",
+        answers.len()
+    );
+    let path = folder.join("answers.jsonl");
+    let recorded = std::fs::read_to_string(&path)?;
+    let changed = answers
+        .iter()
+        .zip(recorded.lines())
+        .filter(|(now, then)| now != then)
+        .count();
+    say(&format!(
+        "{} templates; {changed} recorded answers are others now",
+        answers.len()
+    ));
+    if record {
+        return Ok(std::fs::write(path, answers.join("\n") + "\n")?);
+    }
+    ensure!(
+        changed == 0,
+        "{changed} answers changed; --record keeps them"
+    );
+    Ok(())
+}
+
+/// Compares how generated values are printed.
+pub(super) fn values(args: &OracleArgs) -> Result<()> {
+    let seeds = args.seed..args.seed + args.generated.max(1);
+    let values: Vec<(u64, Value)> = seeds
+        .map(|seed| (seed, crate::values::value(seed)))
+        .collect();
+    let answers = ask(values.iter().map(|(_, value)| json!({"value": value})))?;
+    let (mut lines, mut different) = (String::new(), 0);
+    for ((seed, value), answer) in values.iter().zip(answers) {
+        let answer: Value = serde_json::from_str(&answer)?;
+        let theirs = answer["out"]
+            .as_str()
+            .with_context(|| format!("seed {seed}: Go does not print {value}: {answer}"))?;
+        let ours = goyaml::print(&goyaml::from_json(value))?;
+        writeln!(lines, "{seed} {}", short_hash(theirs))?;
+        if ours != theirs {
+            different += 1;
+            say(&format!(
+                "DIFFERENT seed {seed}\n--- value\n{value}\n--- Go\n{theirs}--- ours\n{ours}"
+            ));
+        }
+    }
+    if args.record {
+        let path = crate::root().join("crates/goyaml/tests/printed.txt");
+        std::fs::write(path, lines)?;
+    }
+    ensure!(
+        different == 0,
+        "{different} of {} values are printed otherwise",
+        values.len()
+    );
+    say(&format!("✓ {} values are printed as Go does", values.len()));
+    Ok(())
+}
