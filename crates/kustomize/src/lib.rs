@@ -80,6 +80,8 @@ pub struct Limits {
     pub objects: usize,
     /// Bytes of one file.
     pub file_bytes: usize,
+    /// Bytes of all files that one build reads, each as often as it is read.
+    pub total_bytes: usize,
     /// Kustomizations visited by one build, each as often as it is named.
     pub kustomizations: usize,
     /// Levels of bases.
@@ -91,6 +93,7 @@ impl Default for Limits {
         Self {
             objects: 200_000,
             file_bytes: 32 << 20,
+            total_bytes: 512 << 20,
             kustomizations: 20_000,
             depth: 64,
         }

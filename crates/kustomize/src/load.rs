@@ -1,5 +1,6 @@
 //! Pure: finding and reading what a kustomization names, within its restrictions.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -26,6 +27,7 @@ pub(crate) struct Loader<'t> {
     pub(crate) needs: BTreeSet<Remote>,
     documents: BTreeMap<RepoPath, Arc<Documents>>,
     visited: usize,
+    read_bytes: Cell<usize>,
     objects: usize,
 }
 
@@ -65,6 +67,7 @@ impl<'t> Loader<'t> {
             needs: BTreeSet::new(),
             documents: BTreeMap::new(),
             visited: 0,
+            read_bytes: Cell::new(0),
             objects: 0,
         }
     }
@@ -196,6 +199,14 @@ impl<'t> Loader<'t> {
             let shown = self.show(real);
             return Err(Problem::Limit(format!(
                 "file `{shown}` is larger than {limit} bytes"
+            )));
+        }
+        let total = self.read_bytes.get().saturating_add(bytes.len());
+        self.read_bytes.set(total);
+        let limit = self.options.limits.total_bytes;
+        if total > limit {
+            return Err(Problem::Limit(format!(
+                "the build reads more than {limit} bytes of files"
             )));
         }
         Ok(bytes)
