@@ -137,7 +137,15 @@ pub(crate) struct Block {
 }
 
 impl Block {
-    fn encode(&self) -> String {
+    pub(crate) fn new(label: &str, bytes: Vec<u8>) -> Self {
+        Self {
+            label: label.to_owned(),
+            headers: Vec::new(),
+            bytes,
+        }
+    }
+
+    pub(crate) fn encode(&self) -> String {
         let mut out = format!("-----BEGIN {}-----\n", self.label);
         for header in &self.headers {
             out.push_str(header);
