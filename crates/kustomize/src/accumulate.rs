@@ -128,6 +128,8 @@ impl Context<'_, '_> {
     /// Appends each entry in order. Entries that fail do not hide each other.
     fn resources(&mut self, loaded: &Loaded, level: &mut Level) -> Result<(), BuildErrors> {
         let mut errors = Errors::default();
+        self.loader
+            .parse_ahead(&loaded.directory, &loaded.kustomization.resources);
         for (index, name) in loaded.kustomization.resources.iter().enumerate() {
             let entry = self.resource(loaded, name, level);
             errors.take(entry.map_err(|errors| {

@@ -25,6 +25,7 @@ mod generate;
 mod kustomization;
 mod link;
 mod load;
+mod parallel;
 mod remote;
 mod resource;
 mod schema;
@@ -178,10 +179,16 @@ impl Object {
 impl Rendered {
     /// The objects as `kustomize build` prints them.
     pub fn to_yaml(&self) -> String {
-        goyaml::print_all(self.objects.iter().map(Object::node))
-            .expect("a built object was checked to print")
+        let texts = parallel::map_chunks(&self.objects, PRINTED_AT_ONCE, |objects| {
+            goyaml::print_all(objects.iter().map(Object::node))
+                .expect("a built object was checked to print")
+        });
+        texts.join("---\n")
     }
 }
+
+/// Fewer objects are not worth a thread.
+const PRINTED_AT_ONCE: usize = 100;
 
 /// Builds the kustomization at a directory of a tree that needs nothing from elsewhere.
 ///

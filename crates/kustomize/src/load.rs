@@ -3,12 +3,14 @@
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use goyaml::{Node, ReadOptions};
 
 use crate::decode::nearest;
 use crate::error::{BuildError, BuildErrors, Problem};
 use crate::kustomization::{Kind, Kustomization};
+use crate::parallel;
 use crate::remote::{Remote, RemoteDirectory, is_http};
 use crate::resource::{Origin, Resource};
 use crate::transform::SchemaComments;
@@ -30,6 +32,9 @@ pub(crate) struct Loader<'t> {
     read_bytes: Cell<usize>,
     objects: usize,
 }
+
+/// Fewer files are not worth a thread.
+const PARSED_AT_ONCE: usize = 16;
 
 /// A directory that is being built, and those that led to it.
 #[derive(Debug, Clone)]
@@ -382,6 +387,54 @@ impl<'t> Loader<'t> {
         Ok(Some(self.join(&directory.path, name)?))
     }
 
+    /// Reads and parses on several threads what a list names. What cannot be had is left to be reported in its turn.
+    pub(crate) fn parse_ahead(&mut self, directory: &Directory, names: &[String]) {
+        let mut wanted = Vec::new();
+        for name in names.iter().filter(|name| !is_http(name)) {
+            let located = self.path_of(directory, name).ok().and_then(|path| {
+                match self.tree.resolve(&path) {
+                    Ok(Some((_, FileEntry::File(_)))) => self.locate(directory, name).ok(),
+                    _ => None,
+                }
+            });
+            match located {
+                Some((real, entry)) if !self.documents.contains_key(&real) => {
+                    wanted.push((real, entry));
+                }
+                _ => {}
+            }
+        }
+        wanted.sort_by(|(one, _), (other, _)| one.cmp(other));
+        wanted.dedup_by(|(one, _), (other, _)| one == other);
+        let (tree, limits) = (self.tree, self.options.limits);
+        let total = AtomicUsize::new(self.read_bytes.get());
+        let parsed = parallel::map_chunks(&wanted, PARSED_AT_ONCE, |files| {
+            let parse = |(real, entry): &(RepoPath, FileEntry)| {
+                if cached(tree, entry).is_some() {
+                    return None;
+                }
+                let bytes = tree.read(real).ok()?;
+                let total = total.fetch_add(bytes.len(), Ordering::Relaxed) + bytes.len();
+                if bytes.len() > limits.file_bytes || total > limits.total_bytes {
+                    return None;
+                }
+                Some((parse(&bytes, &tree.show(real)).ok()?, bytes.len()))
+            };
+            files.iter().map(parse).collect::<Vec<_>>()
+        });
+        for ((real, entry), parsed) in wanted.into_iter().zip(parsed.into_iter().flatten()) {
+            let Some((documents, bytes)) = parsed else {
+                continue;
+            };
+            self.read_bytes.set(self.read_bytes.get() + bytes);
+            let documents = Arc::new(documents);
+            if let (Some(cache), FileEntry::File(Some(id))) = (self.tree.cache(), entry) {
+                cache.put(id, documents.clone(), bytes);
+            }
+            self.documents.insert(real, documents);
+        }
+    }
+
     /// The documents of a file, parsed once per content where its content has a name.
     fn documents(
         &mut self,
@@ -391,21 +444,12 @@ impl<'t> Loader<'t> {
         if let Some(documents) = self.documents.get(real) {
             return Ok(documents.clone());
         }
-        let content = match entry {
-            FileEntry::File(Some(id)) => self.tree.cache().map(|cache| (cache, id)),
-            _ => None,
-        };
-        let documents = match content.and_then(|(cache, id)| cache.get(id)) {
+        let documents = match cached(self.tree, entry) {
             Some(documents) => documents,
             None => {
                 let bytes = self.bytes(real)?;
-                let shown = self.show(real);
-                let text = utf8(&bytes, &shown)?;
-                let documents = Arc::new(Documents {
-                    nodes: read_text(text, &shown)?,
-                    comments: SchemaComments::read(text),
-                });
-                if let Some((cache, id)) = content {
+                let documents = Arc::new(parse(&bytes, &self.show(real))?);
+                if let (Some(cache), FileEntry::File(Some(id))) = (self.tree.cache(), entry) {
                     cache.put(id.clone(), documents.clone(), bytes.len());
                 }
                 documents
@@ -479,6 +523,22 @@ impl<'t> Loader<'t> {
         };
         Err(error.into())
     }
+}
+
+/// What another build parsed of the same content.
+fn cached(tree: &FileTree, entry: &FileEntry) -> Option<Arc<Documents>> {
+    match entry {
+        FileEntry::File(Some(id)) => tree.cache()?.get(id),
+        _ => None,
+    }
+}
+
+fn parse(bytes: &[u8], shown: &str) -> Result<Documents, BuildErrors> {
+    let text = utf8(bytes, shown)?;
+    Ok(Documents {
+        nodes: read_text(text, shown)?,
+        comments: SchemaComments::read(text),
+    })
 }
 
 fn relocate(mut error: BuildError, file: &str) -> BuildError {
