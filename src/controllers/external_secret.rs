@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use gotemplate::MissingKey;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -25,7 +26,7 @@ use super::{Context, ReconcileError};
 use crate::api::external_secret::{Binding, ExternalSecret, ExternalSecretStatus};
 use crate::schedule::jittered;
 use crate::secrets::compose::{ComposeError, Fetched, compose, read_key};
-use crate::secrets::decide::{DecideError, SecretOwner, decide, is_valid};
+use crate::secrets::decide::{DecideError, SecretOwner, SecretWrite, decide, is_valid};
 use crate::secrets::desired::{DesiredSecret, Entry, SpecError, StoreRef, resolve};
 use crate::secrets::hash::synced_resource_version;
 use crate::secrets::provider::{Provider, ProviderError};
@@ -199,12 +200,22 @@ async fn sync(
     let namespace = object.namespace().unwrap_or_default();
     let providers = providers(context, &desired, &namespace).await?;
     let fetched = fetch(&desired, &providers).await?;
-    let data = compose(&desired, &fetched)?;
-    let template = object.spec.target.template.as_ref();
-    let rendered = render(template, data, &environment())?;
-    let decision = decide(&desired, &owner(object), &rendered, live.as_ref())?;
+    let decision = make(object, &desired, &fetched, live.as_ref())?;
     let written = write(secrets, &object.name_any(), decision).await;
     written.map_err(|error| SyncError::Write(describe_write(&error)))
+}
+
+/// What becomes of what was read.
+fn make(
+    object: &ExternalSecret,
+    desired: &DesiredSecret,
+    fetched: &Fetched,
+    live: Option<&Secret>,
+) -> Result<SecretWrite, SyncError> {
+    let rewriting = environment().with_missing_key(MissingKey::Invalid);
+    let data = compose(desired, fetched, &rewriting)?;
+    let rendered = render(object.spec.target.template.as_ref(), data, &environment())?;
+    Ok(decide(desired, &owner(object), &rendered, live)?)
 }
 
 /// The time and the chance of this moment, for a template that asks for them.

@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use gotemplate::Environment;
+
 use super::desired::{DesiredSecret, Entry};
 use super::property::{self, PropertyError};
+use super::rewrite::{RewriteError, rewrite};
 use super::{SecretData, SecretValue};
-use crate::api::external_secret::{ConversionStrategy, NullBytePolicy};
+use crate::api::external_secret::{ConversionStrategy, DecodingStrategy, NullBytePolicy};
 
 /// What a provider gave for an entry's key and version, by store, key and version.
 pub(crate) type Fetched = BTreeMap<ReadKey, SecretValue>;
@@ -54,21 +57,38 @@ pub(crate) enum ComposeError {
         key: String,
         name: String,
     },
+    #[error("{field} of `{key}`: {source}")]
+    Rewrite {
+        field: String,
+        key: String,
+        #[source]
+        source: RewriteError,
+    },
+    #[error(
+        "{field} of `{key}`: the value of `{name}` is not {encoding}, as `decodingStrategy` says"
+    )]
+    Encoding {
+        field: String,
+        key: String,
+        name: String,
+        encoding: &'static str,
+    },
     #[error("{field} of `{key}` was not read")]
     NotRead { field: String, key: String },
 }
 
-/// Puts the data together.
+/// Puts the data together. The environment is that of templates that rewrite keys.
 pub(crate) fn compose(
     desired: &DesiredSecret,
     fetched: &Fetched,
+    environment: &Environment<'_>,
 ) -> Result<SecretData, ComposeError> {
     let mut data = SecretData::new();
     for entry in &desired.extracts {
-        data.extend(extract(entry, &payload(entry, fetched)?)?);
+        data.extend(extract(entry, &payload(entry, fetched)?, environment)?);
     }
     for (name, entry) in &desired.data {
-        let value = payload(entry, fetched)?;
+        let value = decode(entry, name, payload(entry, fetched)?)?;
         check_null_bytes(entry, name, &value)?;
         data.insert(name.clone(), value);
     }
@@ -96,18 +116,29 @@ fn payload(entry: &Entry, fetched: &Fetched) -> Result<SecretValue, ComposeError
     }
 }
 
-fn extract(entry: &Entry, payload: &SecretValue) -> Result<SecretData, ComposeError> {
+fn extract(
+    entry: &Entry,
+    payload: &SecretValue,
+    environment: &Environment<'_>,
+) -> Result<SecretData, ComposeError> {
     let (field, key) = (|| entry.field.clone(), || entry.remote.key.clone());
     let members = property::members(payload).map_err(|_| ComposeError::NotAnObject {
         field: field(),
         key: key(),
     })?;
+    // Keys are converted only where no rewrite says what becomes of them.
+    let renamed = if entry.rewrite.is_empty() {
+        converted(entry, members)?
+    } else {
+        let members = members.into_iter().collect();
+        rewrite(&entry.rewrite, members, environment).map_err(|source| ComposeError::Rewrite {
+            field: field(),
+            key: key(),
+            source,
+        })?
+    };
     let mut data = SecretData::new();
-    for (member, value) in members {
-        let name = convert(
-            &member,
-            entry.remote.conversion_strategy.unwrap_or_default(),
-        );
+    for (name, value) in renamed {
         if name.is_empty() {
             continue;
         }
@@ -118,17 +149,55 @@ fn extract(entry: &Entry, payload: &SecretValue) -> Result<SecretData, ComposeEr
                 name,
             });
         }
+        let value = decode(entry, &name, value)?;
         check_null_bytes(entry, &name, &value)?;
-        if data.contains_key(&name) {
+        data.insert(name, value);
+    }
+    Ok(data)
+}
+
+/// The members by what their keys become. Two that become the same are an error.
+fn converted(
+    entry: &Entry,
+    members: Vec<(String, SecretValue)>,
+) -> Result<SecretData, ComposeError> {
+    let strategy = entry.remote.conversion_strategy.unwrap_or_default();
+    let mut data = SecretData::new();
+    for (member, value) in members {
+        let name = convert(&member, strategy);
+        if !name.is_empty() && data.contains_key(&name) {
             return Err(ComposeError::Collision {
-                field: field(),
-                key: key(),
+                field: entry.field.clone(),
+                key: entry.remote.key.clone(),
                 name,
             });
         }
         data.insert(name, value);
     }
     Ok(data)
+}
+
+/// Decodes a value as its strategy says. `Auto` takes what is no base64 for what it is.
+fn decode(entry: &Entry, name: &str, value: SecretValue) -> Result<SecretValue, ComposeError> {
+    let standard = || gotemplate::decode_base64(value.expose(), b'+', b'/');
+    let for_urls = || gotemplate::decode_base64(value.expose(), b'-', b'_');
+    let (decoded, encoding) = match entry.remote.decoding_strategy.unwrap_or_default() {
+        DecodingStrategy::None => return Ok(value),
+        DecodingStrategy::Auto => {
+            let decoded = standard().or_else(|_| for_urls());
+            return Ok(decoded.map_or_else(|_| value.clone(), SecretValue::from));
+        }
+        DecodingStrategy::Base64 => (standard(), "base64"),
+        DecodingStrategy::Base64Url => (for_urls(), "base64 for URLs"),
+    };
+    decoded
+        .map(SecretValue::from)
+        .map_err(|_| ComposeError::Encoding {
+            field: entry.field.clone(),
+            key: entry.remote.key.clone(),
+            name: name.to_owned(),
+            encoding,
+        })
 }
 
 fn is_key_character(character: char) -> bool {
@@ -179,6 +248,8 @@ mod tests {
             for (key, value) in [
                 ("a", r#"{"user":"u","pass word":"p"}"#),
                 ("b", "te\0xt"),
+                ("d", "aGk/Pg=="),
+                ("e", "aGk_Pg=="),
                 ("c", r#"{"x y":1,"x-y":2,"x_y":3}"#),
             ] {
                 fetched.insert(
@@ -187,7 +258,7 @@ mod tests {
                 );
             }
         }
-        let text = match compose(&desired, &fetched) {
+        let text = match compose(&desired, &fetched, &Environment::fixed()) {
             Ok(data) => {
                 let pairs = data.iter().map(|(key, value)| {
                     format!("{key}={}", String::from_utf8_lossy(value.expose()))
@@ -208,6 +279,30 @@ mod tests {
                 "data": [{"secretKey": "user", "remoteRef": {"key": "a", "property": "pass word"}}],
             }),
             "pass_word=p user=p",
+        );
+    }
+
+    #[test]
+    fn values_are_decoded_and_keys_rewritten() {
+        let store = json!({"name": "s"});
+        let entry = |key: &str, strategy: &str| json!({"secretStoreRef": store, "data": [{"secretKey": "k", "remoteRef": {"key": key, "decodingStrategy": strategy}}]});
+        check(entry("d", "Base64"), "k=hi?>");
+        check(entry("d", "Auto"), "k=hi?>");
+        check(entry("e", "Base64URL"), "k=hi?>");
+        check(entry("e", "Auto"), "k=hi?>");
+        check(entry("b", "Auto"), "k=te\0xt");
+        check(
+            entry("b", "Base64"),
+            "error: data[0] of `b`: the value of `k` is not base64, as `decodingStrategy` says",
+        );
+        let rewrite = json!([{"regexp": {"source": "^(u|p).* ?", "target": "$1-"}}]);
+        check(
+            json!({"secretStoreRef": store, "dataFrom": [{"extract": {"key": "a"}, "rewrite": rewrite}]}),
+            "p-=p u-=u",
+        );
+        check(
+            json!({"secretStoreRef": store, "dataFrom": [{"extract": {"key": "a"}, "rewrite": [{"regexp": {"source": "x", "target": ""}}]}]}),
+            "error: dataFrom[0].extract of `a`: `pass word` is no valid key of a Secret",
         );
     }
 

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use crate::api::external_secret::{
-    CreationPolicy, DecodingStrategy, DeletionPolicy, ExternalSecretSpec, MetadataPolicy,
-    RemoteReference, SourceReference, StoreKind, StoreReference,
+    CreationPolicy, DeletionPolicy, ExternalSecretSpec, MetadataPolicy, RemoteReference, Rewrite,
+    SourceReference, StoreKind, StoreReference,
 };
 
 /// What is to be read and what is to become of it.
@@ -23,6 +23,8 @@ pub(crate) struct DesiredSecret {
 pub(crate) struct Entry {
     pub(crate) store: StoreRef,
     pub(crate) remote: RemoteReference,
+    /// What becomes of the keys of an extract.
+    pub(crate) rewrite: Vec<Rewrite>,
     /// Where it stands in the spec, for messages.
     pub(crate) field: String,
 }
@@ -86,6 +88,7 @@ pub(crate) fn resolve(name: &str, spec: &ExternalSecretSpec) -> Result<DesiredSe
             supported(Entry {
                 store,
                 remote: entry.remote_ref.clone(),
+                rewrite: Vec::new(),
                 field,
             })?,
         ))
@@ -98,14 +101,12 @@ pub(crate) fn resolve(name: &str, spec: &ExternalSecretSpec) -> Result<DesiredSe
             .as_ref()
             .is_some_and(|source| source.generator_ref.is_some());
         match (&entry.extract, &entry.find, generator) {
-            (Some(_), None, false) if !entry.rewrite.is_empty() => {
-                Err(SpecError::Unsupported(format!("{field}.rewrite")))
-            }
             (Some(remote), None, false) => {
                 let store = store(spec, entry.source_ref.as_ref(), &field)?;
                 supported(Entry {
                     store,
                     remote: remote.clone(),
+                    rewrite: entry.rewrite.clone(),
                     field: format!("{field}.extract"),
                 })
             }
@@ -205,9 +206,6 @@ fn supported(entry: Entry) -> Result<Entry, SpecError> {
     let unsupported = |name: &str| SpecError::Unsupported(format!("{}.{name}", entry.field));
     if entry.remote.metadata_policy.unwrap_or_default() != MetadataPolicy::None {
         return Err(unsupported("remoteRef.metadataPolicy: Fetch"));
-    }
-    if entry.remote.decoding_strategy.unwrap_or_default() != DecodingStrategy::None {
-        return Err(unsupported("remoteRef.decodingStrategy"));
     }
     Ok(entry)
 }

@@ -39,6 +39,7 @@ pub use error::TemplateError;
 use jiff::Timestamp;
 pub use machine::{Limits, MissingKey};
 pub use sprig::crypto::decode_base64;
+pub use sprig::json::print_json;
 
 use error::ParseError;
 use exec::Failure;

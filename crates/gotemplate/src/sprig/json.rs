@@ -95,6 +95,12 @@ pub(crate) fn of_json(json: serde_json::Value) -> Value {
     }
 }
 
+/// JSON as Go writes what it read: keys sorted, numbers as floats, `<`, `>` and `&` escaped.
+pub fn print_json(json: serde_json::Value) -> String {
+    // What was read as JSON is no deeper than that allows, and holds nothing that has no form.
+    print(&of_json(json), Style::COMPACT).unwrap_or_default()
+}
+
 /// Prints a value, keys sorted.
 pub(crate) fn print(value: &Value, style: Style) -> Outcome<String> {
     let mut out = String::new();
