@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use gotemplate::MissingKey;
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::api::Api;
 use kube::runtime::controller::Action;
@@ -23,7 +24,7 @@ use super::events::Component;
 use super::secret_store::{StoreObject, resolve_store};
 use super::status::{Says, secrets_condition};
 use super::{Context, ReconcileError};
-use crate::api::external_secret::{Binding, ExternalSecret, ExternalSecretStatus};
+use crate::api::external_secret::{Binding, CreationPolicy, ExternalSecret, ExternalSecretStatus};
 use crate::schedule::jittered;
 use crate::secrets::compose::{ComposeError, Fetched, compose, read_key};
 use crate::secrets::decide::{DecideError, SecretOwner, SecretWrite, decide, is_valid};
@@ -32,6 +33,7 @@ use crate::secrets::hash::synced_resource_version;
 use crate::secrets::provider::{Provider, ProviderError};
 use crate::secrets::refresh::{Due, due};
 use crate::secrets::render::{RenderError, render};
+use crate::secrets::template_from::{self, SourceKind, TemplateSources};
 use crate::secrets::write::{Written, write};
 
 /// The finalizer of External Secrets, which we never add but take away.
@@ -72,7 +74,12 @@ impl SyncError {
 
     /// True if trying again soon cannot help.
     fn is_permanent(&self) -> bool {
-        matches!(self, Self::Spec(_) | Self::Decide(_) | Self::Render(_))
+        match self {
+            // What a template refers to may come to be.
+            Self::Render(RenderError::Missing { .. }) => false,
+            Self::Spec(_) | Self::Decide(_) | Self::Render(_) => true,
+            _ => false,
+        }
     }
 }
 
@@ -108,7 +115,10 @@ pub(crate) async fn reconcile(
         .unwrap_or_else(|| object.name_any());
     let live = secrets.get_opt(&target).await?;
     let due = due(&object.spec, &status, &version, now);
-    if due != Due::Now && is_valid(live.as_ref()) && is_ready(&status) {
+    if due != Due::Now
+        && is_valid(object.spec.target.creation_policy, live.as_ref())
+        && is_ready(&status)
+    {
         return Ok(rest(due));
     }
     // A failure is tried again when its wait is over, or when something that decides has changed.
@@ -142,7 +152,10 @@ pub(crate) async fn reconcile(
         }
     };
     announce(&context, &object, &result).await;
-    let new = next_status(status, &result, &target, version, now);
+    // Where nothing is written, nothing is bound.
+    let bound = object.spec.target.creation_policy != CreationPolicy::None
+        && !matches!(result, Ok(Written::Absent));
+    let new = next_status(status, &result, bound.then_some(&*target), version, now);
     context.metrics.external_secret(
         &object.namespace().unwrap_or_default(),
         &object.name_any(),
@@ -200,9 +213,51 @@ async fn sync(
     let namespace = object.namespace().unwrap_or_default();
     let providers = providers(context, &desired, &namespace).await?;
     let fetched = fetch(&desired, &providers).await?;
-    let decision = make(object, &desired, &fetched, live.as_ref())?;
+    let sources = templates(object, context, secrets).await?;
+    let decision = make(object, &desired, &fetched, &sources, live.as_ref())?;
     let written = write(secrets, &object.name_any(), decision).await;
     written.map_err(|error| SyncError::Write(describe_write(&error)))
+}
+
+/// The templates that the spec refers to, read live in its own namespace.
+async fn templates(
+    object: &ExternalSecret,
+    context: &Context,
+    secrets: &Api<Secret>,
+) -> Result<TemplateSources, SyncError> {
+    let mut sources = TemplateSources::new();
+    let Some(template) = &object.spec.target.template else {
+        return Ok(sources);
+    };
+    let maps: Api<ConfigMap> = Api::namespaced(
+        context.client.clone(),
+        &object.namespace().unwrap_or_default(),
+    );
+    for (kind, name) in template_from::references(template) {
+        let failed = |error: kube::Error| {
+            let reason = crate::apply::execute::describe(&error);
+            SyncError::Write(format!("cannot read {kind:?} `{name}`: {reason}"))
+        };
+        let templates: Option<BTreeMap<String, String>> = match kind {
+            SourceKind::ConfigMap => {
+                let map = maps.get_opt(&name).await.map_err(failed)?;
+                map.map(|map| map.data.unwrap_or_default())
+            }
+            SourceKind::Secret => {
+                let secret = secrets.get_opt(&name).await.map_err(failed)?;
+                let text =
+                    |(key, ByteString(bytes))| (key, String::from_utf8_lossy(&bytes).into_owned());
+                secret.map(|secret| {
+                    let data = secret.data.unwrap_or_default().into_iter();
+                    data.map(text).collect()
+                })
+            }
+        };
+        if let Some(templates) = templates {
+            sources.insert((kind, name), templates);
+        }
+    }
+    Ok(sources)
 }
 
 /// What becomes of what was read.
@@ -210,11 +265,17 @@ fn make(
     object: &ExternalSecret,
     desired: &DesiredSecret,
     fetched: &Fetched,
+    sources: &TemplateSources,
     live: Option<&Secret>,
 ) -> Result<SecretWrite, SyncError> {
     let rewriting = environment().with_missing_key(MissingKey::Invalid);
     let data = compose(desired, fetched, &rewriting)?;
-    let rendered = render(object.spec.target.template.as_ref(), data, &environment())?;
+    let rendered = render(
+        object.spec.target.template.as_ref(),
+        data,
+        sources,
+        &environment(),
+    )?;
     Ok(decide(desired, &owner(object), &rendered, live)?)
 }
 
@@ -318,7 +379,7 @@ fn owner(object: &ExternalSecret) -> SecretOwner {
 fn next_status(
     old: ExternalSecretStatus,
     result: &Result<Written, SyncError>,
-    target: &str,
+    target: Option<&str>,
     version: String,
     now: Timestamp,
 ) -> ExternalSecretStatus {
@@ -327,6 +388,12 @@ fn next_status(
         .err()
         .map(|error| format!("{}: {error}", error.summary()));
     let says = match &message {
+        None if matches!(result, Ok(Written::Absent)) => Says {
+            type_: "Ready",
+            status: "True",
+            reason: "SecretMissing",
+            message: "secret will not be created due to CreationPolicy=Merge",
+        },
         None => Says {
             type_: "Ready",
             status: "True",
@@ -346,9 +413,11 @@ fn next_status(
         ..old
     };
     if result.is_ok() {
-        new.binding = Binding {
-            name: target.to_owned(),
-        };
+        if let Some(target) = target {
+            new.binding = Binding {
+                name: target.to_owned(),
+            };
+        }
         new.refresh_time = Some(Time(now.round(jiff::Unit::Second).unwrap_or(now)));
         new.synced_resource_version = Some(version);
     }
@@ -357,7 +426,7 @@ fn next_status(
 
 async fn announce(context: &Context, object: &ExternalSecret, result: &Result<Written, SyncError>) {
     let (type_, reason, note) = match result {
-        Ok(Written::Nothing) => return,
+        Ok(Written::Nothing | Written::Absent) => return,
         Ok(Written::Created) => (EventType::Normal, "Created", "secret created".to_owned()),
         Ok(Written::Updated) => (EventType::Normal, "Updated", "secret updated".to_owned()),
         Err(error) => (EventType::Warning, "UpdateFailed", error.to_string()),

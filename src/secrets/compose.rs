@@ -177,11 +177,25 @@ fn converted(
     Ok(data)
 }
 
-/// Decodes a value as its strategy says. `Auto` takes what is no base64 for what it is.
 fn decode(entry: &Entry, name: &str, value: SecretValue) -> Result<SecretValue, ComposeError> {
+    let strategy = entry.remote.decoding_strategy.unwrap_or_default();
+    decoded(strategy, value).map_err(|encoding| ComposeError::Encoding {
+        field: entry.field.clone(),
+        key: entry.remote.key.clone(),
+        name: name.to_owned(),
+        encoding,
+    })
+}
+
+/// Decodes a value as a strategy says, or names the encoding that it is not in. `Auto` takes what is no base64 for what
+/// it is.
+pub(super) fn decoded(
+    strategy: DecodingStrategy,
+    value: SecretValue,
+) -> Result<SecretValue, &'static str> {
     let standard = || gotemplate::decode_base64(value.expose(), b'+', b'/');
     let for_urls = || gotemplate::decode_base64(value.expose(), b'-', b'_');
-    let (decoded, encoding) = match entry.remote.decoding_strategy.unwrap_or_default() {
+    let (decoded, encoding) = match strategy {
         DecodingStrategy::None => return Ok(value),
         DecodingStrategy::Auto => {
             let decoded = standard().or_else(|_| for_urls());
@@ -190,14 +204,7 @@ fn decode(entry: &Entry, name: &str, value: SecretValue) -> Result<SecretValue, 
         DecodingStrategy::Base64 => (standard(), "base64"),
         DecodingStrategy::Base64Url => (for_urls(), "base64 for URLs"),
     };
-    decoded
-        .map(SecretValue::from)
-        .map_err(|_| ComposeError::Encoding {
-            field: entry.field.clone(),
-            key: entry.remote.key.clone(),
-            name: name.to_owned(),
-            encoding,
-        })
+    decoded.map(SecretValue::from).map_err(|_| encoding)
 }
 
 fn is_key_character(character: char) -> bool {

@@ -10,6 +10,7 @@ use super::desired::DesiredSecret;
 use super::hash::{created_by, data_hash, field_manager};
 use super::render::{Metadata, RenderedSecret};
 use super::{SecretData, SecretValue};
+use crate::api::external_secret::CreationPolicy;
 
 /// Says that a controller of ExternalSecrets manages the Secret.
 pub(crate) const MANAGED: &str = "reconcile.external-secrets.io/managed";
@@ -35,6 +36,8 @@ pub(crate) enum SecretWrite {
     /// The whole Secret as it is to be; its resource version guards against others' changes.
     Update(Box<Secret>),
     Leave,
+    /// The Secret is not there, and is not ours to create.
+    Absent,
 }
 
 /// Why nothing may be written.
@@ -65,9 +68,16 @@ impl DecideError {
     }
 }
 
-/// True if the Secret is there, managed, and its data has the hash that was written with it.
-pub(crate) fn is_valid(live: Option<&Secret>) -> bool {
-    let Some(live) = live else { return false };
+/// True if the Secret is there, managed, and its data has the hash that was written with it; or if the policy does not
+/// ask for that.
+pub(crate) fn is_valid(policy: CreationPolicy, live: Option<&Secret>) -> bool {
+    let live = match (policy, live) {
+        (CreationPolicy::Orphan | CreationPolicy::None, _) | (CreationPolicy::Merge, None) => {
+            return true;
+        }
+        (_, None) => return false,
+        (_, Some(live)) => live,
+    };
     let label = |key: &str| {
         live.metadata
             .labels
@@ -90,14 +100,20 @@ pub(crate) fn secret_data(live: &Secret) -> SecretData {
         .collect()
 }
 
-/// Decides what to write under `creationPolicy: Owner`.
+/// Decides what to write, as the creation policy says.
 pub(crate) fn decide(
     desired: &DesiredSecret,
     owner: &SecretOwner,
     rendered: &RenderedSecret,
     live: Option<&Secret>,
 ) -> Result<SecretWrite, DecideError> {
+    if desired.creation == CreationPolicy::None {
+        return Ok(SecretWrite::Leave);
+    }
     let Some(live) = live else {
+        if desired.creation == CreationPolicy::Merge {
+            return Ok(SecretWrite::Absent);
+        }
         let mut secret = Secret {
             type_: Some("Opaque".to_owned()),
             ..Secret::default()
@@ -110,15 +126,18 @@ pub(crate) fn decide(
     check_ownership(desired, owner, live)?;
     let mut secret = live.clone();
     // With `immutable` asked for, what a live Secret holds is frozen as it is.
-    if desired.immutable {
-        let frozen = RenderedSecret {
-            data: secret_data(live),
-            ..rendered.clone()
-        };
-        fill(&mut secret, desired, owner, &frozen);
+    let data = if desired.immutable {
+        secret_data(live)
+    } else if merges(desired.creation) {
+        merged(live, owner, rendered)
     } else {
-        fill(&mut secret, desired, owner, rendered);
-    }
+        rendered.data.clone()
+    };
+    let rendered = RenderedSecret {
+        data,
+        ..rendered.clone()
+    };
+    fill(&mut secret, desired, owner, &rendered);
     if live.immutable == Some(true) && secret.data != live.data {
         return Err(DecideError::Immutable(desired.target.clone()));
     }
@@ -130,6 +149,22 @@ pub(crate) fn decide(
     } else {
         Ok(SecretWrite::Update(Box::new(secret)))
     }
+}
+
+fn merges(policy: CreationPolicy) -> bool {
+    matches!(
+        policy,
+        CreationPolicy::Merge | CreationPolicy::CreateOrMerge
+    )
+}
+
+/// What others put into the Secret, with ours; what was ours before and is no longer goes.
+fn merged(live: &Secret, owner: &SecretOwner, rendered: &RenderedSecret) -> SecretData {
+    let managed = managed_keys(&live.metadata, &field_manager(&owner.name));
+    let mut data = secret_data(live);
+    data.retain(|key, _| !managed.data.contains(key));
+    data.extend(rendered.data.clone());
+    data
 }
 
 fn check_ownership(
@@ -155,6 +190,10 @@ fn check_ownership(
                 owner: controller.name.clone(),
             })
         };
+    }
+    // Only an owner must be the only one.
+    if desired.creation != CreationPolicy::Owner {
+        return Ok(());
     }
     Err(DecideError::Controlled {
         target,
@@ -185,10 +224,13 @@ fn fill(
     labels.retain(|key, _| !managed.labels.contains(key));
     labels.extend(metadata.labels);
     labels.insert(MANAGED.to_owned(), "true".to_owned());
-    labels.insert(
-        CREATED_BY.to_owned(),
-        created_by(&owner.namespace, &owner.name),
-    );
+    let created_by = created_by(&owner.namespace, &owner.name);
+    let owns = desired.creation == CreationPolicy::Owner;
+    if owns {
+        labels.insert(CREATED_BY.to_owned(), created_by);
+    } else if labels.get(CREATED_BY) == Some(&created_by) {
+        labels.remove(CREATED_BY);
+    }
     let annotations = secret.metadata.annotations.get_or_insert_default();
     annotations.retain(|key, _| !managed.annotations.contains(key));
     annotations.extend(metadata.annotations);
@@ -199,6 +241,12 @@ fn fill(
     secret.data = Some(bytes.collect()).filter(|data: &BTreeMap<_, _>| !data.is_empty());
     if desired.immutable {
         secret.immutable = Some(true);
+    }
+    if !owns {
+        if let Some(references) = &mut secret.metadata.owner_references {
+            references.retain(|reference| reference.uid != owner.uid);
+        }
+        return;
     }
     let references = secret.metadata.owner_references.get_or_insert_default();
     if !references
@@ -220,9 +268,10 @@ fn fill(
 struct ManagedKeys {
     labels: Vec<String>,
     annotations: Vec<String>,
+    data: Vec<String>,
 }
 
-/// The labels and annotations that a manager wrote, by any operation.
+/// The labels, annotations and keys of data that a manager wrote, by any operation.
 fn managed_keys(metadata: &ObjectMeta, manager: &str) -> ManagedKeys {
     let mut keys = ManagedKeys::default();
     let entries = metadata.managed_fields.iter().flatten();
@@ -230,15 +279,17 @@ fn managed_keys(metadata: &ObjectMeta, manager: &str) -> ManagedKeys {
         let Some(fields) = &entry.fields_v1 else {
             continue;
         };
-        let names = |field: &str| {
-            let map = fields.0["f:metadata"][field].as_object();
+        let names = |fields: &serde_json::Value| {
+            let map = fields.as_object();
             map.into_iter()
                 .flatten()
                 .filter_map(|(key, _)| key.strip_prefix("f:").map(str::to_owned))
                 .collect::<Vec<_>>()
         };
-        keys.labels.extend(names("f:labels"));
-        keys.annotations.extend(names("f:annotations"));
+        let metadata = &fields.0["f:metadata"];
+        keys.labels.extend(names(&metadata["f:labels"]));
+        keys.annotations.extend(names(&metadata["f:annotations"]));
+        keys.data.extend(names(&fields.0["f:data"]));
     }
     keys
 }
@@ -262,6 +313,7 @@ mod tests {
         DesiredSecret {
             target: "db-creds".into(),
             immutable: false,
+            creation: CreationPolicy::Owner,
             extracts: vec![],
             data: vec![],
         }
@@ -285,7 +337,7 @@ mod tests {
     #[test]
     fn what_was_written_is_valid_and_left_alone() {
         let secret = created("v");
-        assert!(is_valid(Some(&secret)));
+        assert!(is_valid(CreationPolicy::Owner, Some(&secret)));
         assert_eq!(secret.metadata.labels.as_ref().unwrap()["team"], "a");
         assert_eq!(
             decide(&desired(), &owner("u1"), &data("v"), Some(&secret)),
@@ -306,12 +358,12 @@ mod tests {
             .as_mut()
             .unwrap()
             .insert("k".into(), ByteString(b"edited".to_vec()));
-        assert!(!is_valid(Some(&edited)));
+        assert!(!is_valid(CreationPolicy::Owner, Some(&edited)));
         assert!(matches!(
             decide(&desired(), &owner("u1"), &data("v"), Some(&edited)),
             Ok(SecretWrite::Update(_))
         ));
-        assert!(!is_valid(None));
+        assert!(!is_valid(CreationPolicy::Owner, None));
     }
 
     #[test]
@@ -323,6 +375,78 @@ mod tests {
         controlled.metadata.owner_references.as_mut().unwrap()[0].kind = "Certificate".into();
         let error = decide(&desired(), &owner("u2"), &data("w"), Some(&controlled)).unwrap_err();
         assert_eq!(error.summary(), "failed to take ownership of target secret");
+    }
+
+    #[test]
+    fn policies_decide_what_becomes_of_a_secret_and_of_none() {
+        use CreationPolicy::{CreateOrMerge, Merge, Orphan};
+        let foreign = || {
+            let mut secret = Secret::default();
+            let data = [("k", "theirs"), ("other", "theirs"), ("old", "ours")];
+            let data = data.map(|(key, value)| (key.to_owned(), ByteString(value.into())));
+            secret.data = Some(data.into());
+            let managed = serde_json::json!([{
+                "manager": field_manager("db"), "operation": "Update", "fieldsType": "FieldsV1",
+                "fieldsV1": {"f:data": {"f:old": {}}},
+            }]);
+            secret.metadata.managed_fields = serde_json::from_value(managed).unwrap();
+            secret
+        };
+        let check = |policy: CreationPolicy, live: Option<Secret>, expected: &str| {
+            let desired = DesiredSecret {
+                creation: policy,
+                ..desired()
+            };
+            let shown = |secret: &Secret| {
+                let keys = secret.data.iter().flatten();
+                let keys = keys.map(|(key, ByteString(value))| {
+                    format!("{key}={}", String::from_utf8_lossy(value))
+                });
+                let owned = secret.metadata.owner_references.iter().flatten().count();
+                let marked = secret
+                    .metadata
+                    .labels
+                    .as_ref()
+                    .unwrap()
+                    .contains_key(CREATED_BY);
+                format!(
+                    "{} owners {owned} marked {marked}",
+                    keys.collect::<Vec<_>>().join(" ")
+                )
+            };
+            let text = match decide(&desired, &owner("u1"), &data("v"), live.as_ref()).unwrap() {
+                SecretWrite::Create(secret) => format!("create {}", shown(&secret)),
+                SecretWrite::Update(secret) => format!("update {}", shown(&secret)),
+                SecretWrite::Leave => "leave".to_owned(),
+                SecretWrite::Absent => "absent".to_owned(),
+            };
+            assert_eq!(text, expected, "{policy:?}");
+        };
+        check(
+            CreationPolicy::Owner,
+            None,
+            "create k=v owners 1 marked true",
+        );
+        check(
+            CreationPolicy::Owner,
+            Some(foreign()),
+            "update k=v owners 1 marked true",
+        );
+        check(Orphan, None, "create k=v owners 0 marked false");
+        check(Orphan, Some(foreign()), "update k=v owners 0 marked false");
+        let merged = "update k=v other=theirs owners 0 marked false";
+        check(CreateOrMerge, None, "create k=v owners 0 marked false");
+        check(CreateOrMerge, Some(foreign()), merged);
+        check(Merge, None, "absent");
+        check(Merge, Some(foreign()), merged);
+        // What was owned is let go.
+        check(
+            Orphan,
+            Some(created("v")),
+            "update k=v owners 0 marked false",
+        );
+        check(CreationPolicy::None, None, "leave");
+        check(CreationPolicy::None, Some(foreign()), "leave");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::template_from::Target;
 use crate::api::external_secret::{
     CreationPolicy, DeletionPolicy, ExternalSecretSpec, MetadataPolicy, RemoteReference, Rewrite,
     SourceReference, StoreKind, StoreReference,
@@ -13,6 +14,8 @@ pub(crate) struct DesiredSecret {
     /// The name of the Secret.
     pub(crate) target: String,
     pub(crate) immutable: bool,
+    /// What becomes of a Secret that is there, or is not.
+    pub(crate) creation: CreationPolicy,
     /// In order; later ones win, and all of them lose to `data`.
     pub(crate) extracts: Vec<Entry>,
     pub(crate) data: Vec<(String, Entry)>,
@@ -55,6 +58,10 @@ pub(crate) enum SpecError {
     Ambiguous(String),
     #[error("key `{0}` stands twice in `data`")]
     RepeatedKey(String),
+    #[error(
+        "`target.template.templateFrom[{0}].target: {1}` is none of Data, Labels and Annotations, which a Secret has"
+    )]
+    Target(usize, String),
     #[error("`{0}` is not supported yet")]
     Unsupported(String),
     #[error(
@@ -127,6 +134,7 @@ pub(crate) fn resolve(name: &str, spec: &ExternalSecretSpec) -> Result<DesiredSe
     Ok(DesiredSecret {
         target,
         immutable: spec.target.immutable == Some(true),
+        creation: spec.target.creation_policy,
         extracts,
         data,
     })
@@ -142,9 +150,6 @@ fn check_target(spec: &ExternalSecretSpec) -> Result<(), SpecError> {
     );
     if deletion == DeletionPolicy::Delete && shared {
         return Err(SpecError::Policies { creation, deletion });
-    }
-    if creation != CreationPolicy::Owner {
-        return unsupported(&format!("target.creationPolicy: {creation:?}"));
     }
     if deletion != DeletionPolicy::Retain {
         return unsupported(&format!("target.deletionPolicy: {deletion:?}"));
@@ -166,10 +171,10 @@ fn check_template(spec: &ExternalSecretSpec) -> Result<(), SpecError> {
     let Some(template) = &spec.target.template else {
         return Ok(());
     };
-    if !template.template_from.is_empty() {
-        return Err(SpecError::Unsupported(
-            "target.template.templateFrom".to_owned(),
-        ));
+    for (index, entry) in template.template_from.iter().enumerate() {
+        if Target::of(&entry.target).is_none() {
+            return Err(SpecError::Target(index, entry.target.clone()));
+        }
     }
     let metadata = template.metadata.clone().unwrap_or_default();
     if !metadata.finalizers.is_empty() {
@@ -270,8 +275,8 @@ mod tests {
             "error: `dataFrom[0]` must have exactly one of `extract`, `find` and `sourceRef.generatorRef`",
         );
         check(
-            json!({"secretStoreRef": store, "data": [data("x")], "target": {"template": {"templateFrom": [{"literal": "a"}]}}}),
-            "error: `target.template.templateFrom` is not supported yet",
+            json!({"secretStoreRef": store, "data": [data("x")], "target": {"template": {"templateFrom": [{"literal": "a", "target": "spec"}]}}}),
+            "error: `target.template.templateFrom[0].target: spec` is none of Data, Labels and Annotations, which a Secret has",
         );
         check(
             json!({"secretStoreRef": store, "data": [data("x")], "target": {"creationPolicy": "None", "deletionPolicy": "Delete"}}),

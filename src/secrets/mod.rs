@@ -4,7 +4,8 @@
 //! ExternalSecret ─resolve→ DesiredSecret ─fetch→ Fetched ─compose→ SecretData
 //! SecretData ─render→ RenderedSecret ─decide→ SecretWrite ─write→ SyncOutcome ⇒ status
 //! ```
-//! [`desired`], [`refresh`], [`compose`], [`property`], [`rewrite`], [`render`], [`hash`] and [`decide`] are pure. [`provider`] reads
+//! [`desired`], [`refresh`], [`compose`], [`property`], [`rewrite`], [`template_from`],
+//! [`render`], [`hash`] and [`decide`] are pure. [`provider`] reads
 //! from the outside, [`write`](mod@write) is the only code of this half that changes objects.
 
 pub(crate) mod compose;
@@ -16,6 +17,7 @@ pub(crate) mod provider;
 pub(crate) mod refresh;
 pub(crate) mod render;
 pub(crate) mod rewrite;
+pub(crate) mod template_from;
 mod value;
 pub(crate) mod write;
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use gotemplate::Environment;
 
+use super::template_from::{Target, TemplateSources, render_entry};
 use super::{SecretData, SecretValue};
 use crate::api::external_secret::{MergePolicy, Template};
 
@@ -26,11 +27,23 @@ pub(crate) struct Metadata {
 
 /// Why a template cannot be rendered. Names fields and keys, never values.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`target.template.{field}`: {source}")]
-pub(crate) struct RenderError {
-    pub(crate) field: String,
-    #[source]
-    pub(crate) source: gotemplate::TemplateError,
+pub(crate) enum RenderError {
+    #[error("`target.template.{field}`: {source}")]
+    Template {
+        field: String,
+        #[source]
+        source: gotemplate::TemplateError,
+    },
+    #[error("`target.template.{field}`: {what}")]
+    Missing { field: String, what: String },
+    #[error("`target.template.{field}` renders to what is no YAML map of texts: {reason}")]
+    NoMap { field: String, reason: &'static str },
+    #[error("`target.template.{field}`: the value of `{key}` is not {encoding}")]
+    Encoding {
+        field: String,
+        key: String,
+        encoding: &'static str,
+    },
 }
 
 /// Renders the template on the data. Without a template, the data is what the Secret holds.
@@ -38,6 +51,7 @@ pub(crate) struct RenderError {
 pub(crate) fn render(
     template: Option<&Template>,
     data: SecretData,
+    sources: &TemplateSources,
     environment: &Environment<'_>,
 ) -> Result<RenderedSecret, RenderError> {
     let Some(template) = template else {
@@ -53,33 +67,50 @@ pub(crate) fn render(
             .map(|(key, value)| (key.as_str(), value.expose()));
         gotemplate::Template::parse(name, text)
             .and_then(|template| template.render(values, environment))
-            .map_err(|source| RenderError { field, source })
+            .map_err(|source| RenderError::Template { field, source })
     };
     let texts = |kind: &str, templates: &BTreeMap<String, String>| {
         let text = |(key, text): (&String, &String)| {
             let value = one(format!("metadata.{kind}.{key}"), text)?;
             Ok((key.clone(), String::from_utf8_lossy(&value).into_owned()))
         };
-        templates.iter().map(text).collect::<Result<_, _>>()
+        templates
+            .iter()
+            .map(text)
+            .collect::<Result<BTreeMap<_, _>, RenderError>>()
     };
     let mut rendered = RenderedSecret {
         type_: template.type_.clone(),
         ..RenderedSecret::default()
     };
-    if template.merge_policy == MergePolicy::Merge || template.data.is_empty() {
+    let own = template.data.is_empty() && template.template_from.is_empty();
+    if template.merge_policy == MergePolicy::Merge || own {
         rendered.data.clone_from(&data);
+    }
+    let mut metadata = Metadata::default();
+    for (index, entry) in template.template_from.iter().enumerate() {
+        let values = render_entry(index, entry, sources, &one)?;
+        let texts = values.iter().map(|(key, value)| {
+            let text = String::from_utf8_lossy(value.expose()).into_owned();
+            (key.clone(), text)
+        });
+        match Target::of(&entry.target) {
+            Some(Target::Labels) => metadata.labels.extend(texts),
+            Some(Target::Annotations) => metadata.annotations.extend(texts),
+            Some(Target::Data) | None => rendered.data.extend(values),
+        }
     }
     for (key, text) in &template.data {
         let value = one(format!("data.{key}"), text)?;
         rendered.data.insert(key.clone(), SecretValue::from(value));
     }
-    rendered.metadata = Some(match &template.metadata {
-        None => Metadata::default(),
-        Some(metadata) => Metadata {
-            labels: texts("labels", &metadata.labels)?,
-            annotations: texts("annotations", &metadata.annotations)?,
-        },
-    });
+    if let Some(own) = &template.metadata {
+        metadata.labels.extend(texts("labels", &own.labels)?);
+        metadata
+            .annotations
+            .extend(texts("annotations", &own.annotations)?);
+    }
+    rendered.metadata = Some(metadata);
     Ok(rendered)
 }
 
@@ -88,13 +119,25 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::secrets::template_from::SourceKind;
 
     fn check(template: Value, expected: &str) {
         let template: Template = serde_json::from_value(template).unwrap();
         let data = [("user", "u"), ("pass", "p")];
         let data =
             data.map(|(key, value)| (key.to_owned(), SecretValue::from(value.as_bytes().to_vec())));
-        let text = match render(Some(&template), data.into(), &Environment::fixed()) {
+        let templates = [
+            ("v", "{{ .user }}!"),
+            ("kv", "{{ .user }}: no\nb: {{ .pass }}\n"),
+        ];
+        let templates = templates.map(|(key, text)| (key.to_owned(), text.to_owned()));
+        let sources = [((SourceKind::ConfigMap, "c".to_owned()), templates.into())];
+        let text = match render(
+            Some(&template),
+            data.into(),
+            &sources.into(),
+            &Environment::fixed(),
+        ) {
             Ok(rendered) => {
                 let data = rendered.data.iter();
                 let data = data.map(|(key, value)| {
@@ -109,6 +152,39 @@ mod tests {
             Err(error) => format!("error: {error}"),
         };
         assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn templates_come_from_elsewhere() {
+        let from = |items: Value| json!({"configMap": {"name": "c", "items": items}});
+        check(
+            json!({"templateFrom": [from(json!([{"key": "v"}]))]}),
+            "v=u! {}",
+        );
+        check(
+            json!({"templateFrom": [from(json!([{"key": "kv", "templateAs": "KeysAndValues"}]))], "data": {"b": "own"}}),
+            "b=own u=false {}",
+        );
+        check(
+            json!({"templateFrom": [{"literal": "who: {{ .user }}", "target": "labels"}], "mergePolicy": "Merge"}),
+            r#"pass=p user=u {"who": "u"}"#,
+        );
+        check(
+            json!({"templateFrom": [{"literal": "a: aGk=", "valuesDecodingStrategy": "Base64"}]}),
+            "a=hi {}",
+        );
+        check(
+            json!({"templateFrom": [{"literal": "a: x", "valuesDecodingStrategy": "Base64"}]}),
+            "error: `target.template.templateFrom[0].valuesDecodingStrategy`: the value of `a` is not base64",
+        );
+        check(
+            json!({"templateFrom": [from(json!([{"key": "no"}]))]}),
+            "error: `target.template.templateFrom[0].configMap`: ConfigMap `c` has no key `no`",
+        );
+        check(
+            json!({"templateFrom": [{"secret": {"name": "s", "items": [{"key": "v"}]}}]}),
+            "error: `target.template.templateFrom[0].secret`: Secret `s` does not exist",
+        );
     }
 
     #[test]

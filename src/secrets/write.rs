@@ -12,6 +12,8 @@ pub(crate) enum Written {
     Created,
     Updated,
     Nothing,
+    /// The Secret is not there, and is not ours to create.
+    Absent,
 }
 
 /// Writes, under the field manager of the ExternalSecret, with plain create and update as External Secrets does.
@@ -26,6 +28,7 @@ pub(crate) async fn write(
     };
     match write {
         SecretWrite::Leave => Ok(Written::Nothing),
+        SecretWrite::Absent => Ok(Written::Absent),
         SecretWrite::Create(secret) => api.create(&params, &secret).await.map(|_| Written::Created),
         SecretWrite::Update(secret) => {
             let name = secret.metadata.name.clone().unwrap_or_default();

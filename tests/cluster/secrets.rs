@@ -259,3 +259,77 @@ fn a_template_makes_a_url_of_two_values() {
     case.ready("externalsecrets", "db", "False", message);
     case.secret_is("db", "url", "db://u:p@host");
 }
+
+#[test]
+fn templates_of_a_config_map_and_rewritten_keys() {
+    let _turn = FAULTS.lock().unwrap_or_else(PoisonError::into_inner);
+    let case = Case::new("secret-template-from");
+    case.bed
+        .aws
+        .put("template/from", r#"{"user name":"u","token":"dA=="}"#);
+    let spec = json!({
+        "refreshInterval": "1s",
+        "secretStoreRef": {"kind": "ClusterSecretStore", "name": "aws"},
+        "data": [{"secretKey": "token", "remoteRef": {"key": "template/from", "property": "token", "decodingStrategy": "Base64"}}],
+        "dataFrom": [{
+            "extract": {"key": "template/from"},
+            "rewrite": [{"regexp": {"source": "^(\\w+) ", "target": "${1}_"}}],
+        }],
+        "target": {"template": {"mergePolicy": "Merge", "templateFrom": [
+            {"configMap": {"name": "templates", "items": [{"key": "app.ini"}]}},
+            {"literal": "team: of-{{ .user_name }}", "target": "Labels"},
+        ]}},
+    });
+    case.apply("externalsecrets", "db", spec);
+    let message =
+        "`target.template.templateFrom[0].configMap`: ConfigMap `templates` does not exist";
+    case.ready("externalsecrets", "db", "False", message);
+    assert!(case.get("secrets", "db").is_none());
+    let templates = json!({
+        "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "templates"},
+        "data": {"app.ini": "[db]\nuser = {{ .user_name | upper }}\n"},
+    });
+    case.bed
+        .cluster
+        .apply(&case.path("configmaps", "templates"), &templates)
+        .unwrap();
+    case.secret_is("db", "app.ini", "[db]\nuser = U\n");
+    case.secret_is("db", "token", "t");
+    case.secret_is("db", "user_name", "u");
+    let secret = case.get("secrets", "db").unwrap();
+    assert_eq!(secret["metadata"]["labels"]["team"], "of-u");
+}
+
+#[test]
+fn a_merge_adds_its_keys_and_takes_back_only_those() {
+    let _turn = FAULTS.lock().unwrap_or_else(PoisonError::into_inner);
+    let case = Case::new("secret-merge");
+    case.bed.aws.put("merge/a", r#"{"one":"1","two":"2"}"#);
+    let spec = |keys: &[&str]| {
+        let entry = |key: &&str| json!({"secretKey": key, "remoteRef": {"key": "merge/a", "property": key}});
+        json!({
+            "refreshInterval": "1s",
+            "secretStoreRef": {"kind": "ClusterSecretStore", "name": "aws"},
+            "data": keys.iter().map(entry).collect::<Vec<_>>(),
+            "target": {"creationPolicy": "Merge"},
+        })
+    };
+    case.apply("externalsecrets", "db", spec(&["one", "two"]));
+    let reason = case.ready("externalsecrets", "db", "True", "will not be created");
+    assert_eq!(reason, "SecretMissing");
+    let theirs = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "db"}, "stringData": {"theirs": "t"}});
+    case.bed
+        .cluster
+        .apply(&case.path("secrets", "db"), &theirs)
+        .unwrap();
+    case.secret_is("db", "two", "2");
+    case.secret_is("db", "theirs", "t");
+    case.apply("externalsecrets", "db", spec(&["one"]));
+    case.wait("secrets", "db", "the key to go", |secret| {
+        secret["data"]["two"].is_null()
+    });
+    case.secret_is("db", "one", "1");
+    case.secret_is("db", "theirs", "t");
+    let secret = case.get("secrets", "db").unwrap();
+    assert!(secret["metadata"]["ownerReferences"].is_null());
+}

@@ -284,7 +284,7 @@ impl Level {
 fn refuse_unsupported(loaded: &Loaded) -> Result<(), BuildError> {
     if loaded.kustomization.has_helm_charts {
         let problem = Problem::Unsupported(
-            "`helmCharts` is not supported: must specify --enable-helm".to_owned(),
+            "`helmCharts` is not supported: charts are not rendered here".to_owned(),
         );
         return Err(BuildError::from(problem)
             .field("helmCharts")
