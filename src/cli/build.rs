@@ -34,10 +34,13 @@ pub(super) fn build(args: &BuildArgs) -> Result<(), Failure> {
     };
     let rendered = render(&args.directory, &options)?;
     let text = rendered.to_yaml();
-    match &args.output {
+    let written = match &args.output {
         Some(path) => write_to(path, &rendered, &text),
-        None => Ok(output::write(&text)?),
-    }
+        None => output::write(&text).map_err(Failure::from),
+    };
+    // The process ends here; taking a large tree apart would only take time.
+    std::mem::forget(rendered);
+    written
 }
 
 /// Into one file, or, where a directory is named, a file per object.
