@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
-use kustomize::{BuildErrors, BuildOptions, DocumentCache, FileTree, Inputs, RepoPath};
+use kustomize::{BuildErrors, BuildOptions, DocumentCache, FileTree, Inputs, Rendered, RepoPath};
 use tokio::runtime::Handle;
 
 use crate::git::{Fetched, Remotes, snapshot};
@@ -28,14 +28,6 @@ struct Applied {
     inputs: Arc<Inputs>,
     /// When it is to be applied again in any case, to repair drift.
     due: Timestamp,
-}
-
-/// What a build made, and what it looked at.
-#[derive(Debug)]
-pub(crate) struct Built {
-    pub(crate) rendered: kustomize::Rendered,
-    /// Nothing, if the build used remote bases: what stands there now is not known.
-    pub(crate) inputs: Option<Inputs>,
 }
 
 /// Why nothing was built.
@@ -64,7 +56,7 @@ impl Builds {
         path: &str,
         options: &BuildOptions,
         runtime: &Handle,
-    ) -> Result<Built, NotBuilt> {
+    ) -> Result<Rendered, NotBuilt> {
         let tree = self.open(source).map_err(NotBuilt::Mirror)?;
         let directory = RepoPath::root()
             .join(path)
@@ -80,9 +72,7 @@ impl Builds {
             None => kustomize::build(&tree, &directory, options),
             Some(remotes) => runtime.block_on(remotes.build(tree, &directory, options)),
         };
-        let rendered = rendered.map_err(NotBuilt::Errors)?;
-        let inputs = rendered.remotes.is_empty().then(|| rendered.inputs.clone());
-        Ok(Built { rendered, inputs })
+        rendered.map_err(NotBuilt::Errors)
     }
 
     fn open(&self, source: &Fetched) -> Result<FileTree, git2::Error> {
@@ -110,25 +100,13 @@ impl Builds {
     }
 
     /// Remembers what was applied to its end, and when it is due again.
-    pub(crate) fn applied(
-        &self,
-        key: &str,
-        fingerprint: &str,
-        inputs: Option<Inputs>,
-        due: Timestamp,
-    ) {
-        let mut applied = self.lock();
-        let Some(inputs) = inputs else {
-            applied.remove(key);
-            return;
-        };
-        let fingerprint = fingerprint.to_owned();
+    pub(crate) fn applied(&self, key: &str, fingerprint: &str, inputs: Inputs, due: Timestamp) {
         let last = Applied {
-            fingerprint,
+            fingerprint: fingerprint.to_owned(),
             inputs: Arc::new(inputs),
             due,
         };
-        applied.insert(key.to_owned(), last);
+        self.lock().insert(key.to_owned(), last);
     }
 
     /// Forgets an object: it is gone, or is no longer known to be as it was built.

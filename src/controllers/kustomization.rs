@@ -135,8 +135,16 @@ pub(crate) async fn reconcile(
     status.last_handled_reconcile_at = requested;
     write(&context, &api, &object, &status).await?;
     context.memory.succeeded(&key, &fingerprint, now, wait);
-    if let (Ok(applied), None, Ok(due)) = (result, due, now.checked_add(wait)) {
-        context.builds.applied(&key, &wanted, applied.inputs, due);
+    // Of a build that was skipped there are no inputs, and what is remembered stays.
+    if let (
+        Ok(Applied {
+            inputs: Some(inputs),
+            ..
+        }),
+        Ok(due),
+    ) = (result, now.checked_add(wait))
+    {
+        context.builds.applied(&key, &wanted, inputs, due);
     }
     timer.finish(&object.name_any(), &object.namespace().unwrap_or_default());
     Ok(Action::requeue(wait))
@@ -317,10 +325,11 @@ async fn build(
             reorder: Reorder::None,
             ..BuildOptions::default()
         };
-        let built = builds.build_blocking(&source, &path, &options, &runtime)?;
+        let rendered = builds.build_blocking(&source, &path, &options, &runtime)?;
         Ok(Built {
-            desired: desired(&built.rendered),
-            inputs: built.inputs,
+            desired: desired(&rendered),
+            // What stands elsewhere now is not known.
+            inputs: rendered.remotes.is_empty().then_some(rendered.inputs),
         })
     });
     let ended = |_| Err(SyncError::Build("the build task ended early".to_owned()));

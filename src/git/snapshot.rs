@@ -45,13 +45,7 @@ pub(crate) fn files(fetched: &Fetched) -> Result<Arc<dyn Files>, git2::Error> {
     }))
 }
 
-/// What a tree says of the submodules in it.
-pub(crate) struct Submodule {
-    pub(crate) path: RepoPath,
-    pub(crate) commit: Oid,
-}
-
-/// The text of `.gitmodules`, and the commits that the tree has at the paths that it names.
+/// The text of `.gitmodules`, if there is one.
 ///
 /// # Errors
 /// If the mirror cannot be read.
@@ -73,21 +67,13 @@ pub(crate) fn gitmodules(fetched: &Fetched) -> Result<Option<String>, git2::Erro
 ///
 /// # Errors
 /// If the mirror cannot be read.
-pub(crate) fn submodule_at(
-    fetched: &Fetched,
-    path: &RepoPath,
-) -> Result<Option<Submodule>, git2::Error> {
+pub(crate) fn submodule_at(fetched: &Fetched, path: &RepoPath) -> Result<Option<Oid>, git2::Error> {
     let repository = Repository::open_bare(&fetched.mirror)?;
     let tree = repository.find_tree(Oid::from_str(&fetched.tree)?)?;
     let Ok(entry) = tree.get_path(Path::new(path.as_str())) else {
         return Ok(None);
     };
-    Ok(
-        (entry.kind() == Some(ObjectType::Commit)).then(|| Submodule {
-            path: path.clone(),
-            commit: entry.id(),
-        }),
-    )
+    Ok((entry.kind() == Some(ObjectType::Commit)).then(|| entry.id()))
 }
 
 /// A commit's files with those of its submodules in their places.

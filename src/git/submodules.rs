@@ -43,7 +43,7 @@ async fn fetch_below(
         let path = RepoPath::root()
             .join(&path)
             .map_err(|problem| failed(problem.to_string()))?;
-        let Some(submodule) = snapshot::submodule_at(&fetched, &path).map_err(unreadable)? else {
+        let Some(commit) = snapshot::submodule_at(&fetched, &path).map_err(unreadable)? else {
             continue;
         };
         *left = left.checked_sub(1).ok_or_else(|| {
@@ -57,10 +57,10 @@ async fn fetch_below(
             )));
         }
         let source = source
-            .submodule(&url, &submodule.commit.to_string())
+            .submodule(&url, &commit.to_string())
             .map_err(|error| failed(error.to_string()))?;
         let below = Box::pin(fetch_below(mirrors, source, depth + 1, left)).await?;
-        fetched.submodules.push((submodule.path, Arc::new(below)));
+        fetched.submodules.push((path, Arc::new(below)));
     }
     Ok(fetched)
 }

@@ -245,6 +245,7 @@ mod tests {
 
     use super::*;
     use crate::secrets::desired::resolve;
+    use crate::secrets::shown;
 
     /// Reads `a` = `{"user":"u","pass word":"p"}` and `b` = `text`.
     fn check(spec: Value, expected: &str) {
@@ -266,12 +267,7 @@ mod tests {
             }
         }
         let text = match compose(&desired, &fetched, &Environment::fixed()) {
-            Ok(data) => {
-                let pairs = data.iter().map(|(key, value)| {
-                    format!("{key}={}", String::from_utf8_lossy(value.expose()))
-                });
-                pairs.collect::<Vec<_>>().join(" ")
-            }
+            Ok(data) => shown(&data),
             Err(error) => format!("error: {error}"),
         };
         assert_eq!(text, expected);

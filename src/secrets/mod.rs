@@ -27,3 +27,12 @@ pub(crate) use value::SecretValue;
 
 /// The data of a Secret: key to value.
 pub(crate) type SecretData = BTreeMap<String, SecretValue>;
+
+/// The data as `key=value key=value`.
+#[cfg(test)]
+pub(crate) fn shown(data: &SecretData) -> String {
+    let pair = |(key, value): (&String, &SecretValue)| {
+        format!("{key}={}", String::from_utf8_lossy(value.expose()))
+    };
+    data.iter().map(pair).collect::<Vec<_>>().join(" ")
+}

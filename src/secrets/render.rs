@@ -119,6 +119,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::secrets::shown;
     use crate::secrets::template_from::SourceKind;
 
     fn check(template: Value, expected: &str) {
@@ -139,13 +140,9 @@ mod tests {
             &Environment::fixed(),
         ) {
             Ok(rendered) => {
-                let data = rendered.data.iter();
-                let data = data.map(|(key, value)| {
-                    format!("{key}={}", String::from_utf8_lossy(value.expose()))
-                });
                 format!(
                     "{} {:?}",
-                    data.collect::<Vec<_>>().join(" "),
+                    shown(&rendered.data),
                     rendered.metadata.unwrap_or_default().labels
                 )
             }

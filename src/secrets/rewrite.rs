@@ -138,6 +138,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::secrets::shown;
 
     fn check(operations: Value, expected: &str) {
         let operations: Vec<Rewrite> = serde_json::from_value(operations).unwrap();
@@ -152,12 +153,7 @@ mod tests {
             data.map(|(key, value)| (key.to_owned(), SecretValue::from(value.as_bytes().to_vec())));
         let environment = Environment::fixed().with_missing_key(MissingKey::Invalid);
         let text = match rewrite(&operations, data.into(), &environment) {
-            Ok(data) => {
-                let pairs = data.iter().map(|(key, value)| {
-                    format!("{key}={}", String::from_utf8_lossy(value.expose()))
-                });
-                pairs.collect::<Vec<_>>().join(" ")
-            }
+            Ok(data) => shown(&data),
             Err(error) => format!("error: {error}"),
         };
         assert_eq!(text, expected);

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use goyaml::{Booleans, DuplicateKeys, Keys, Limits, Meaning, Node, ReadOptions, Tag};
+use goyaml::{Meaning, Node, ReadOptions, Tag};
 
 use super::compose::decoded;
 use super::render::RenderError;
@@ -130,19 +130,10 @@ fn map_of(field: &str, rendered: &[u8]) -> Result<SecretData, RenderError> {
         field: field.to_owned(),
         reason,
     };
-    let options = ReadOptions {
-        booleans: Booleans::Yaml11,
-        duplicate_keys: DuplicateKeys::LastWins,
-        keys: Keys::AsJson,
-        limits: Limits {
-            nodes: 200_000,
-            depth: 100,
-            ..Limits::default()
-        },
-    };
     let text = std::str::from_utf8(rendered).map_err(|_| no_map("it is not UTF-8"))?;
     // The reader's message may quote what it read.
-    let documents = goyaml::read(text, &options).map_err(|_| no_map("it is not YAML"))?;
+    let documents =
+        goyaml::read(text, &ReadOptions::sigs()).map_err(|_| no_map("it is not YAML"))?;
     let Some(node) = documents.first().filter(|node| !node.is_null()) else {
         return Ok(SecretData::new());
     };
@@ -195,15 +186,11 @@ fn single(value: f64) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::secrets::shown;
 
     fn check(yaml: &str, expected: &str) {
         let text = match map_of("f", yaml.as_bytes()) {
-            Ok(data) => {
-                let pairs = data.iter().map(|(key, value)| {
-                    format!("{key}={}", String::from_utf8_lossy(value.expose()))
-                });
-                pairs.collect::<Vec<_>>().join(" ")
-            }
+            Ok(data) => shown(&data),
             Err(error) => format!("error: {error}"),
         };
         assert_eq!(text, expected, "{yaml}");

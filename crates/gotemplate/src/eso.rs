@@ -2,10 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use goyaml::{
-    Booleans, DuplicateKeys, Keys, Limits, Mapping, Meaning, Node, NodeKind, ReadOptions, Sequence,
-    Tag,
-};
+use goyaml::{Mapping, Meaning, Node, NodeKind, ReadOptions, Sequence, Tag};
 
 use crate::error::{Outcome, fault};
 use crate::functions::{Row, any, text};
@@ -62,17 +59,7 @@ fn node_of(value: &Value, depth: usize) -> Option<Node> {
 /// YAML as sigs.k8s.io/yaml reads it into a map; an error is a map with the one key `Error`.
 fn from_yaml(text: &str) -> Value {
     let failed = |message: String| Value::dict([(b"Error"[..].into(), Value::str(message))]);
-    let options = ReadOptions {
-        booleans: Booleans::Yaml11,
-        duplicate_keys: DuplicateKeys::LastWins,
-        keys: Keys::AsJson,
-        limits: Limits {
-            nodes: 200_000,
-            depth: 100,
-            ..Limits::default()
-        },
-    };
-    let nodes = match goyaml::read(text, &options) {
+    let nodes = match goyaml::read(text, &ReadOptions::sigs()) {
         Ok(nodes) => nodes,
         Err(error) => {
             return failed(format!("error converting YAML to JSON: yaml: {error}"));

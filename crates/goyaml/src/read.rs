@@ -26,6 +26,22 @@ pub struct ReadOptions {
     pub limits: Limits,
 }
 
+impl ReadOptions {
+    /// As sigs.k8s.io/yaml reads, within limits for a text that a template made.
+    pub fn sigs() -> Self {
+        Self {
+            booleans: Booleans::Yaml11,
+            duplicate_keys: DuplicateKeys::LastWins,
+            keys: Keys::AsJson,
+            limits: Limits {
+                nodes: 200_000,
+                depth: 100,
+                ..Limits::default()
+            },
+        }
+    }
+}
+
 /// Which words are booleans.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Booleans {
