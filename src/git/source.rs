@@ -157,7 +157,7 @@ impl GitSource {
         })
     }
 
-    /// A submodule of a fetched commit. The credentials go along to the same host only.
+    /// A submodule of a fetched commit. The credentials go along to the same server only.
     pub(crate) fn submodule(&self, url: &str, commit: &str) -> Result<Self, SourceError> {
         let invalid =
             |error| SourceError::Url(format!("the URL of a submodule is invalid: {error}"));
@@ -171,7 +171,10 @@ impl GitSource {
             url::Url::parse(url)
         };
         let url = url.map_err(invalid)?;
-        let is_same = url.scheme() == own.scheme() && url.host_str() == own.host_str();
+        // Another port is another server.
+        let is_same = url.scheme() == own.scheme()
+            && url.host_str() == own.host_str()
+            && url.port_or_known_default() == own.port_or_known_default();
         if !(matches!(url.scheme(), "http" | "https") || (url.scheme() == "file" && is_same)) {
             let message = format!(
                 "a submodule's URL of scheme `{}` is not supported",
@@ -361,6 +364,27 @@ mod tests {
                 )
             })
             .collect()
+    }
+
+    #[test]
+    fn a_submodule_gets_the_credentials_of_its_own_server_alone() {
+        let pairs = secret(&[("username", "robot"), ("password", "p")]);
+        let source = GitSource::new(&spec("https://host/team/own.git"), Some(&pairs)).unwrap();
+        let id = "0123456789abcdef0123456789abcdef01234567";
+        for (url, keeps) in [
+            ("../other.git", true),
+            ("https://host:443/other.git", true),
+            ("https://host:8443/other.git", false),
+            ("http://host/other.git", false),
+            ("https://elsewhere/other.git", false),
+        ] {
+            let submodule = source.submodule(url, id).unwrap();
+            let anonymous = matches!(
+                submodule.credentials.authorization,
+                Authorization::Anonymous
+            );
+            assert_eq!(!anonymous, keeps, "{url}");
+        }
     }
 
     #[test]
