@@ -16,6 +16,7 @@
 //! recursion are bounded, and an error never holds a value.
 
 mod builtins;
+mod der;
 mod digits;
 mod error;
 mod eso;

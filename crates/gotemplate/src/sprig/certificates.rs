@@ -10,6 +10,7 @@ use rcgen::{
 };
 use time::{Duration, OffsetDateTime};
 
+use crate::der::element;
 use crate::error::{Outcome, fault};
 use crate::eso::{Block, next_block};
 use crate::functions::{Row, any, int, text};
@@ -220,27 +221,6 @@ fn key_pem(key: &KeyPair) -> Outcome<String> {
     sec1.extend_from_slice(&[0xa1, 0x44, 0x03, 0x42, 0x00]);
     sec1.extend_from_slice(key.public_key_raw());
     Ok(Block::new("EC PRIVATE KEY", sec1).encode())
-}
-
-/// The content of a DER element with a tag, and what follows it.
-fn element(der: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
-    let [found, first, rest @ ..] = der else {
-        return None;
-    };
-    if *found != tag {
-        return None;
-    }
-    let (length, rest) = match *first {
-        short @ 0..0x80 => (usize::from(short), rest),
-        long => {
-            let (bytes, rest) = rest.split_at_checked(usize::from(long & 0x7f).min(4))?;
-            let length = bytes
-                .iter()
-                .fold(0, |length, byte| length << 8 | usize::from(*byte));
-            (length, rest)
-        }
-    };
-    rest.split_at_checked(length)
 }
 
 fn made<T, E: std::fmt::Display>(result: Result<T, E>) -> Outcome<T> {

@@ -1,4 +1,10 @@
-//! Pure: the functions that External Secrets adds: YAML and PEM.
+//! Pure: the functions that External Secrets adds: YAML and PEM here, keys and certificates below.
+
+pub(crate) mod chains;
+pub(crate) mod keys;
+pub(crate) mod keystores;
+#[cfg(test)]
+mod tests;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
