@@ -1,14 +1,16 @@
-// The oracle of templates and YAML: answers, a line of JSON each, what Go's own packages make of the lines it is given.
+// The oracle of templates, paths and YAML: answers, a line of JSON each, what Go's own packages make of the lines it is given.
 package main
 
 import (
 	"bufio"
 	"bytes"
 	"encoding/json"
+	"errors"
 	"os"
 	"text/template"
 
 	"github.com/Masterminds/sprig/v3"
+	"github.com/tidwall/gjson"
 	"sigs.k8s.io/yaml"
 )
 
@@ -16,6 +18,8 @@ type question struct {
 	Template *string           `json:"template"`
 	Data     map[string]string `json:"data"`
 	Value    json.RawMessage   `json:"value"`
+	Text     string            `json:"text"`
+	Path     *string           `json:"path"`
 }
 
 type answer struct {
@@ -58,6 +62,13 @@ func render(q question) (string, error) {
 func respond(q question) (string, error) {
 	if q.Template != nil {
 		return render(q)
+	}
+	if q.Path != nil {
+		found := gjson.Get(q.Text, *q.Path)
+		if !found.Exists() {
+			return "", errors.New("missing")
+		}
+		return found.String(), nil
 	}
 	// A manifest is YAML before it is JSON: a float without a fraction becomes an integer on the way.
 	value, err := yaml.YAMLToJSON(q.Value)

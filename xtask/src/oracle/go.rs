@@ -1,7 +1,8 @@
-//! What Go's own packages make of templates and of values.
+//! What Go's own packages make of templates, of paths and of values.
 
 use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
@@ -42,25 +43,37 @@ pub(super) fn templates(record: bool) -> Result<()> {
         .lines()
         .map(|line| Ok(json!({"template": serde_json::from_str::<String>(line)?, "data": data})));
     let answers = ask(questions.collect::<Result<Vec<_>>>()?)?;
-    ensure!(
-        answers.len() == corpus.lines().count(),
-        "{} answers",
-        answers.len()
-    );
+    keep(&answers, corpus.lines().count(), &folder, record)
+}
+
+/// Asks for every path of the corpus again.
+pub(super) fn paths(record: bool) -> Result<()> {
+    let folder = crate::root().join("crates/gjson/tests");
+    let texts: Vec<String> =
+        serde_json::from_str(&std::fs::read_to_string(folder.join("texts.json"))?)?;
+    let corpus = std::fs::read_to_string(folder.join("paths.txt"))?;
+    let questions = corpus.lines().map(|line| {
+        let (number, path) = line.split_once(' ').context("a number and a path")?;
+        let text = texts.get(number.parse::<usize>()?).context("a text")?;
+        Ok(json!({"text": text, "path": path}))
+    });
+    let answers = ask(questions.collect::<Result<Vec<_>>>()?)?;
+    keep(&answers, corpus.lines().count(), &folder, record)
+}
+
+/// Compares answers with those that are recorded, or records them.
+fn keep(answers: &[String], questions: usize, folder: &Path, record: bool) -> Result<()> {
+    ensure!(answers.len() == questions, "{} answers", answers.len());
     let path = folder.join("answers.jsonl");
-    let recorded = std::fs::read_to_string(&path)?;
-    let changed = answers
-        .iter()
-        .zip(recorded.lines())
-        .filter(|(now, then)| now != then)
-        .count();
-    say(&format!(
-        "{} templates; {changed} recorded answers are others now",
-        answers.len()
-    ));
     if record {
         return Ok(std::fs::write(path, answers.join("\n") + "\n")?);
     }
+    let recorded = std::fs::read_to_string(&path)?;
+    let pairs = answers.iter().zip(recorded.lines());
+    let changed = pairs.filter(|(now, then)| now != then).count();
+    say(&format!(
+        "{questions} questions; {changed} recorded answers are others now"
+    ));
     ensure!(
         changed == 0,
         "{changed} answers changed; --record keeps them"

@@ -35,6 +35,8 @@ enum Subject {
     Builds,
     /// Go's text/template with sprig: the corpus of templates.
     Templates,
+    /// The Go package gjson: the corpus of paths.
+    Paths,
     /// Go's YAML printer: generated values.
     Values,
 }
@@ -43,6 +45,7 @@ pub(crate) fn oracle(args: &OracleArgs) -> Result<()> {
     match args.subject {
         Subject::Builds => builds(args),
         Subject::Templates => go::templates(args.record),
+        Subject::Paths => go::paths(args.record),
         Subject::Values => go::values(args),
     }
 }
