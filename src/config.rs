@@ -20,6 +20,7 @@ pub(crate) struct Config {
     pub(crate) document_cache_bytes: usize,
     pub(crate) listen: SocketAddr,
     pub(crate) concurrent: u16,
+    pub(crate) concurrent_secrets: u16,
 }
 
 /// The one-line way in: a repository and a directory of it.
@@ -52,6 +53,13 @@ impl Config {
             own_namespace: args.namespace.clone(),
             store_interval: duration("store-requeue-interval", &args.store_requeue_interval)?,
             controller_class: args.controller_class.clone(),
+            status_heartbeat: duration("status-heartbeat", &args.status_heartbeat)?,
+            template_delimiters: (
+                args.template_left_delimiter.clone(),
+                args.template_right_delimiter.clone(),
+            ),
+            flood_gate: args.enable_flood_gate,
+            cluster_stores: args.enable_cluster_store_reconciler,
             ..Settings::default()
         };
         Ok(Self {
@@ -64,6 +72,7 @@ impl Config {
             document_cache_bytes: args.document_cache_mib.saturating_mul(1 << 20),
             listen: args.listen,
             concurrent: args.concurrent,
+            concurrent_secrets: args.concurrent_secrets,
         })
     }
 }

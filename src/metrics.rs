@@ -12,7 +12,8 @@ use prometheus_client::registry::Registry;
 
 type Labels = Vec<(&'static str, String)>;
 
-/// The metrics of this process, under the names that dashboards of Flux and External Secrets use.
+/// The metrics of this process, under the names that dashboards of Flux and External Secrets use. Two counts of External
+/// Secrets do not end in `_total`, which the library puts after counters, so they are gauges that only grow.
 #[derive(Debug)]
 pub(crate) struct Metrics {
     registry: Registry,
@@ -20,9 +21,12 @@ pub(crate) struct Metrics {
     reconcile_total: Family<Labels, Counter>,
     reconcile_errors: Family<Labels, Counter>,
     sync_calls: Family<Labels, Counter>,
-    sync_errors: Family<Labels, Counter>,
+    sync_errors: Family<Labels, Gauge>,
     external_secret_condition: Family<Labels, Gauge<f64, AtomicU64>>,
-    provider_calls: Family<Labels, Counter>,
+    external_secret_duration: Family<Labels, Gauge<f64, AtomicU64>>,
+    store_condition: Family<Labels, Gauge<f64, AtomicU64>>,
+    cluster_store_condition: Family<Labels, Gauge<f64, AtomicU64>>,
+    provider_calls: Family<Labels, Gauge>,
 }
 
 /// One reconcile under way.
@@ -47,6 +51,9 @@ impl Default for Metrics {
             sync_calls: Family::default(),
             sync_errors: Family::default(),
             external_secret_condition: Family::default(),
+            external_secret_duration: Family::default(),
+            store_condition: Family::default(),
+            cluster_store_condition: Family::default(),
             provider_calls: Family::default(),
         };
         metrics.register();
@@ -86,6 +93,21 @@ impl Metrics {
             "externalsecret_status_condition",
             "1 where the condition has the status",
             self.external_secret_condition.clone(),
+        );
+        registry.register(
+            "externalsecret_reconcile_duration",
+            "Nanoseconds of the last sync",
+            self.external_secret_duration.clone(),
+        );
+        registry.register(
+            "secretstore_status_condition",
+            "1 where the condition has the status",
+            self.store_condition.clone(),
+        );
+        registry.register(
+            "clustersecretstore_status_condition",
+            "1 where the condition has the status",
+            self.cluster_store_condition.clone(),
         );
         registry.register(
             "externalsecret_provider_api_calls_count",
@@ -132,6 +154,19 @@ impl Metrics {
         }
     }
 
+    /// Sets the condition gauges of a store.
+    pub(crate) fn store(&self, kind: &str, namespace: &str, name: &str, ok: bool) {
+        let family = if kind == "ClusterSecretStore" {
+            &self.cluster_store_condition
+        } else {
+            &self.store_condition
+        };
+        for (status, holds) in [("True", ok), ("False", !ok)] {
+            let gauge = family.get_or_create(&condition(namespace, name, status));
+            gauge.set(if holds { 1.0 } else { 0.0 });
+        }
+    }
+
     /// Drops the series of an object that is gone.
     pub(crate) fn forget_external_secret(&self, namespace: &str, name: &str) {
         let labels = vec![
@@ -140,6 +175,7 @@ impl Metrics {
         ];
         self.sync_calls.remove(&labels);
         self.sync_errors.remove(&labels);
+        self.external_secret_duration.remove(&labels);
         for status in ["True", "False"] {
             self.external_secret_condition
                 .remove(&condition(namespace, name, status));
@@ -183,6 +219,13 @@ impl Timer<'_> {
             .get_or_create(&controller)
             .inc();
         if self.kind == "ExternalSecret" {
+            let labels = vec![
+                ("name", name.to_owned()),
+                ("namespace", namespace.to_owned()),
+            ];
+            let nanoseconds = self.started.elapsed().as_secs_f64() * 1e9;
+            let gauge = self.metrics.external_secret_duration.get_or_create(&labels);
+            gauge.set(nanoseconds);
             return;
         }
         let labels = vec![
@@ -211,7 +254,7 @@ mod tests {
         for line in [
             r#"externalsecret_sync_calls_total{name="db",namespace="default"} 1"#,
             r#"externalsecret_status_condition{name="db",namespace="default",condition="Ready",status="False"} 1.0"#,
-            r#"externalsecret_provider_api_calls_count_total{provider="AWS/SecretsManager",call="GetSecretValue",status="success"} 1"#,
+            r#"externalsecret_provider_api_calls_count{provider="AWS/SecretsManager",call="GetSecretValue",status="success"} 1"#,
             r#"gotk_reconcile_duration_seconds_count{kind="Kustomization",name="app",namespace="team"} 1"#,
         ] {
             assert!(text.contains(line), "{line} not in:\n{text}");

@@ -5,12 +5,13 @@ use kube::CustomResourceExt;
 use serde_json::{Value, json};
 
 use super::external_secret::ExternalSecret;
+use super::generators::{ClusterGenerator, Fake, Password, UUID};
 use super::git_repository::GitRepository;
 use super::kustomization::Kustomization;
 use super::secret_store::{ClusterSecretStore, SecretStore};
 
 /// The providers that External Secrets knows. A store that uses one we do not build is valid, and says so.
-const PROVIDERS: [&str; 42] = [
+const PROVIDERS: [&str; 41] = [
     "akeyless",
     "azurekv",
     "barbican",
@@ -24,7 +25,6 @@ const PROVIDERS: [&str; 42] = [
     "delinea",
     "doppler",
     "dvls",
-    "fake",
     "fortanix",
     "gcpsm",
     "github",
@@ -55,6 +55,26 @@ const PROVIDERS: [&str; 42] = [
     "yandexlockbox",
 ];
 
+/// The generators that External Secrets knows, as a `ClusterGenerator` names them. One that is not built in is valid
+/// there, and whoever uses it is told.
+const GENERATORS: [&str; 15] = [
+    "acrAccessTokenSpec",
+    "beyondtrustWorkloadCredentialsDynamicSecretSpec",
+    "cloudsmithAccessTokenSpec",
+    "ecrAuthorizationTokenSpec",
+    "gcrAccessTokenSpec",
+    "githubAccessTokenSpec",
+    "gitlabDeployTokenSpec",
+    "grafanaSpec",
+    "mfaSpec",
+    "quayAccessTokenSpec",
+    "sshKeySpec",
+    "stsSessionTokenSpec",
+    "vaultDynamicSecretSpec",
+    "webhookSpec",
+    "openBaoDynamicSecretSpec",
+];
+
 /// All definitions, in the order in which they are installed.
 pub(crate) fn all() -> Vec<CustomResourceDefinition> {
     let flux = [GitRepository::crd(), Kustomization::crd()];
@@ -63,7 +83,14 @@ pub(crate) fn all() -> Vec<CustomResourceDefinition> {
         with_old_version(with_providers(SecretStore::crd())),
         with_old_version(with_providers(ClusterSecretStore::crd())),
     ];
-    flux.into_iter().chain(secrets).map(labelled).collect()
+    let generators = [
+        Password::crd(),
+        UUID::crd(),
+        Fake::crd(),
+        with_generators(ClusterGenerator::crd()),
+    ];
+    let all = flux.into_iter().chain(secrets).chain(generators);
+    all.map(labelled).collect()
 }
 
 /// The definitions as one YAML text, for `base/`.
@@ -90,7 +117,7 @@ fn without_nulls(value: &Value) -> Value {
 }
 
 fn labelled(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
-    let component = if crd.spec.group == "external-secrets.io" {
+    let component = if crd.spec.group.ends_with("external-secrets.io") {
         "external-secrets.io/component"
     } else {
         "app.kubernetes.io/component"
@@ -119,13 +146,23 @@ fn with_old_version(mut crd: CustomResourceDefinition) -> CustomResourceDefiniti
 
 /// Exactly one provider; those that are not built in may hold anything.
 fn with_providers(crd: CustomResourceDefinition) -> CustomResourceDefinition {
+    one_of(crd, "provider", &PROVIDERS)
+}
+
+/// Exactly one generator; those that are not built in may hold anything.
+fn with_generators(crd: CustomResourceDefinition) -> CustomResourceDefinition {
+    one_of(crd, "generator", &GENERATORS)
+}
+
+/// Exactly one member of a field of the spec; the others by these names may hold anything.
+fn one_of(crd: CustomResourceDefinition, field: &str, names: &[&str]) -> CustomResourceDefinition {
     let mut value = json!(crd);
-    let provider = &mut value["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
-        ["properties"]["provider"];
-    provider["minProperties"] = json!(1);
-    provider["maxProperties"] = json!(1);
-    for name in PROVIDERS {
-        provider["properties"][name] =
+    let schema = &mut value["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
+    let choice = &mut schema["properties"]["spec"]["properties"][field];
+    choice["minProperties"] = json!(1);
+    choice["maxProperties"] = json!(1);
+    for name in names {
+        choice["properties"][name] =
             json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
     }
     serde_json::from_value(value).unwrap_or(crd)

@@ -5,6 +5,7 @@
 
 pub(crate) mod crds;
 pub(crate) mod external_secret;
+pub(crate) mod generators;
 pub(crate) mod git_repository;
 pub(crate) mod kustomization;
 pub(crate) mod secret_store;

@@ -104,9 +104,29 @@ pub(crate) struct ClusterSecretStoreSpec {
 pub(crate) struct SecretStoreProvider {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) aws: Option<AwsProvider>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) fake: Option<FakeProvider>,
     #[serde(flatten)]
     #[schemars(skip)]
     pub(crate) others: BTreeMap<String, Value>,
+}
+
+/// Values that stand in the store, for tests.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct FakeProvider {
+    pub(crate) data: Vec<FakeData>,
+    /// 0 for ready, 1 for unknown, 2 for an error.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) validation_result: Option<i32>,
+}
+
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+pub(crate) struct FakeData {
+    pub(crate) key: String,
+    pub(crate) value: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) version: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

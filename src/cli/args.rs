@@ -40,6 +40,7 @@ pub(super) struct ClusterArgs {
 }
 
 /// Arguments of `run`.
+#[expect(clippy::struct_excessive_bools, reason = "flags are")]
 #[derive(Debug, clap::Args)]
 pub(crate) struct RunArgs {
     #[command(flatten)]
@@ -131,6 +132,39 @@ pub(crate) struct RunArgs {
     /// Reconciles of each kind at once.
     #[arg(long, env = "OVERLAYD_CONCURRENT", value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub(crate) concurrent: u16,
+    /// ExternalSecrets that are synced at once.
+    #[arg(long, env = "OVERLAYD_CONCURRENT_SECRETS", value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) concurrent_secrets: u16,
+    /// How often `status.refreshTime` is written for ExternalSecrets whose values stay the same.
+    #[arg(
+        long,
+        env = "OVERLAYD_STATUS_HEARTBEAT",
+        value_name = "DURATION",
+        default_value = "1h"
+    )]
+    pub(crate) status_heartbeat: String,
+    /// What begins an action in the templates of ExternalSecrets.
+    #[arg(
+        long,
+        env = "OVERLAYD_TEMPLATE_LEFT_DELIMITER",
+        value_name = "TEXT",
+        default_value = "{{"
+    )]
+    pub(crate) template_left_delimiter: String,
+    /// What ends it.
+    #[arg(
+        long,
+        env = "OVERLAYD_TEMPLATE_RIGHT_DELIMITER",
+        value_name = "TEXT",
+        default_value = "}}"
+    )]
+    pub(crate) template_right_delimiter: String,
+    /// Read only from stores that are ready.
+    #[arg(long, env = "OVERLAYD_ENABLE_FLOOD_GATE", value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
+    pub(crate) enable_flood_gate: bool,
+    /// Serve stores for all namespaces, and what uses them.
+    #[arg(long, env = "OVERLAYD_ENABLE_CLUSTER_STORE_RECONCILER", value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
+    pub(crate) enable_cluster_store_reconciler: bool,
     /// error, warn, info, debug or trace.
     #[arg(
         long,

@@ -4,13 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use futures::{FutureExt as _, Stream, StreamExt as _};
-use k8s_openapi::api::core::v1::Secret;
+use futures::{FutureExt as _, StreamExt as _};
 use kube::api::Api;
-use kube::core::PartialObjectMeta;
 use kube::runtime::controller::{Config as ControllerConfig, Controller};
 use kube::runtime::reflector::ObjectRef;
-use kube::runtime::{WatchStreamExt as _, watcher};
+use kube::runtime::watcher;
 use kube::{Client, ResourceExt as _};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -20,7 +18,7 @@ use tokio::task::JoinSet;
 use super::args::RunArgs;
 use super::report::Failure;
 use super::{cluster, output};
-use crate::api::external_secret::{ExternalSecret, StoreKind};
+use crate::api::external_secret::ExternalSecret;
 use crate::api::git_repository::GitRepository;
 use crate::api::kustomization::Kustomization;
 use crate::api::secret_store::{ClusterSecretStore, SecretStore};
@@ -29,11 +27,13 @@ use crate::apply::plan::{ApplyPlan, Desired};
 use crate::apply::{Applier, BOOTSTRAP_MANAGER, FIELD_MANAGER, ObjectRef as ClusterObject};
 use crate::config::{Config, Pair};
 use crate::controllers::builds::Builds;
+use crate::controllers::caches::{self, Writers};
 use crate::controllers::events::Events;
+use crate::controllers::gate::Gate;
+use crate::controllers::synced::Syncs;
 use crate::controllers::{self, Context, error_policy, observe};
 use crate::git::{LocalRepositories, Mirrors, Remotes};
 use crate::metrics::Metrics;
-use crate::secrets::decide::MANAGED;
 use crate::secrets::provider::{AwsEnvironment, Providers};
 use crate::web::{self, Readiness};
 use crate::{git, telemetry};
@@ -64,21 +64,27 @@ pub(super) async fn run(args: RunArgs) -> Result<(), Failure> {
     })?;
     let client = cluster::connect(&args.cluster).await?;
     prepare(&client, &config).await?;
-    let context = context(client, &config);
-    serve(context, &config, listener).await
+    let (context, writers) = context(client, &config);
+    serve(context, writers, &config, listener).await
 }
 
-fn context(client: Client, config: &Config) -> Arc<Context> {
+fn context(client: Client, config: &Config) -> (Arc<Context>, Writers) {
+    let (caches, writers) = caches::caches();
     let metrics = Arc::new(Metrics::default());
     let instance = std::env::var("HOSTNAME").unwrap_or_else(|_| "overlayd".to_owned());
     let environment = AwsEnvironment {
         secrets_manager_endpoint: std::env::var("AWS_SECRETSMANAGER_ENDPOINT").ok(),
+        parameter_store_endpoint: std::env::var("AWS_SSM_ENDPOINT").ok(),
     };
     let mirrors = Arc::new(Mirrors::new(config.mirrors.clone(), config.max_fetch_bytes));
     let remotes = config
         .allow_remote_bases
         .then(|| Remotes::new(mirrors.clone(), LocalRepositories::Refused));
-    Arc::new(Context {
+    let context = Arc::new(Context {
+        caches,
+        uses: Arc::default(),
+        syncs: Syncs::default(),
+        gate: Gate::new(usize::from(config.concurrent_secrets)),
         builds: Arc::new(Builds::new(config.document_cache_bytes, remotes)),
         events: Events::new(&client, &instance),
         memory: controllers::memory::Memory::default(),
@@ -89,7 +95,8 @@ fn context(client: Client, config: &Config) -> Arc<Context> {
         metrics,
         settings: config.settings.clone(),
         client,
-    })
+    });
+    (context, writers)
 }
 
 /// Installs the definitions, and the pair of the one-line way in.
@@ -169,6 +176,7 @@ fn pair_objects(pair: &Pair, namespace: &str) -> [Value; 2] {
 /// Runs everything until a signal comes or something ends unasked.
 async fn serve(
     context: Arc<Context>,
+    writers: Writers,
     config: &Config,
     listener: TcpListener,
 ) -> Result<(), Failure> {
@@ -183,7 +191,7 @@ async fn serve(
         stopped(stopping.clone()),
     );
     tasks.spawn(web.map(|_| "the HTTP server"));
-    for (name, controller) in wire(&context, config.concurrent, &stopping) {
+    for (name, controller) in wire(&context, writers, config.concurrent, &stopping) {
         tasks.spawn(controller.map(move |()| name));
     }
     readiness.set(true);
@@ -229,6 +237,7 @@ async fn stopped(mut stopping: watch::Receiver<bool>) {
 /// The controllers, each with its name.
 fn wire(
     context: &Arc<Context>,
+    writers: Writers,
     concurrent: u16,
     stopping: &watch::Receiver<bool>,
 ) -> Vec<(&'static str, BoxFuture<'static, ()>)> {
@@ -251,7 +260,7 @@ fn wire(
         ),
         (
             "the ExternalSecret controller",
-            external_secrets(context, concurrent, stopping).boxed(),
+            external_secrets(context, writers, stopping).boxed(),
         ),
     ]
 }
@@ -332,91 +341,34 @@ where
     .for_each(async |result| observe(result))
 }
 
-/// Wakes an ExternalSecret when its store or its Secret changes.
+/// Wakes an ExternalSecret when something that it uses changes. How many are synced at once is the gate's affair.
 fn external_secrets(
     context: &Arc<Context>,
-    concurrent: u16,
+    writers: Writers,
     stopping: &watch::Receiver<bool>,
 ) -> impl Future<Output = ()> + use<> {
-    let client = context.client.clone();
-    let controller = Controller::new(
-        Api::<ExternalSecret>::all(client.clone()),
+    let wakes = caches::wakes(&context.client, writers, &context.uses);
+    let observing = context.clone();
+    Controller::new(
+        Api::<ExternalSecret>::all(context.client.clone()),
         watcher::Config::default(),
-    );
-    let (by_store, by_cluster_store) = (controller.store(), controller.store());
-    let users = move |store: &kube::runtime::reflector::Store<ExternalSecret>,
-                      kind: StoreKind,
-                      name: &str,
-                      namespace: Option<String>| {
-        let users = store.state_filter(|user: &ExternalSecret| {
-            (namespace.is_none() || user.namespace() == namespace) && uses(user, kind, name)
-        });
-        users
-            .into_iter()
-            .map(|user| ObjectRef::from_obj(&*user))
-            .collect::<Vec<_>>()
-    };
-    controller
-        .with_config(ControllerConfig::default().concurrency(concurrent))
-        .watches(
-            Api::<SecretStore>::all(client.clone()),
-            watcher::Config::default(),
-            move |store: SecretStore| {
-                users(
-                    &by_store,
-                    StoreKind::SecretStore,
-                    &store.name_any(),
-                    store.namespace(),
-                )
-            },
-        )
-        .watches(
-            Api::<ClusterSecretStore>::all(client.clone()),
-            watcher::Config::default(),
-            move |store: ClusterSecretStore| {
-                users(
-                    &by_cluster_store,
-                    StoreKind::ClusterSecretStore,
-                    &store.name_any(),
-                    None,
-                )
-            },
-        )
-        .reconcile_on(changed_secrets(client))
-        .graceful_shutdown_on(stopped(stopping.clone()))
-        .run(
-            controllers::external_secret::reconcile,
-            error_policy,
-            context.clone(),
-        )
-        .for_each(async |result| observe(result))
-}
-
-fn uses(user: &ExternalSecret, kind: StoreKind, name: &str) -> bool {
-    let spec = &user.spec;
-    let data = spec.data.iter().map(|entry| entry.source_ref.as_ref());
-    let data_from = spec.data_from.iter().map(|entry| entry.source_ref.as_ref());
-    let own = data
-        .chain(data_from)
-        .flatten()
-        .filter_map(|source| source.store_ref.as_ref());
-    own.chain(&spec.secret_store_ref).any(|reference| {
-        reference.name.as_deref() == Some(name) && reference.kind.unwrap_or_default() == kind
+    )
+    .reconcile_on(wakes)
+    .graceful_shutdown_on(stopped(stopping.clone()))
+    .run(
+        controllers::external_secret::reconcile,
+        error_policy,
+        context.clone(),
+    )
+    .for_each(move |result| {
+        if let Err(kube::runtime::controller::Error::ObjectNotFound(object)) = &result {
+            let user = (
+                object.namespace.clone().unwrap_or_default(),
+                object.name.clone(),
+            );
+            controllers::external_secret::forget(&observing, &user);
+        }
+        observe(result);
+        futures::future::ready(())
     })
-}
-
-/// The owners of managed Secrets that change or go, by their metadata alone.
-fn changed_secrets(client: Client) -> impl Stream<Item = ObjectRef<ExternalSecret>> + Send {
-    let config = watcher::Config::default().labels(&format!("{MANAGED}=true"));
-    watcher(Api::<PartialObjectMeta<Secret>>::all(client), config)
-        .default_backoff()
-        .touched_objects()
-        .filter_map(async |secret| {
-            let secret: PartialObjectMeta<Secret> = secret.ok()?;
-            let owner = secret
-                .owner_references()
-                .iter()
-                .find(|owner| owner.kind == "ExternalSecret")?;
-            Some(ObjectRef::new(&owner.name).within(&secret.namespace()?))
-        })
 }

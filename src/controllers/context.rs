@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Api, Patch, PatchParams};
 use kube::core::NamespaceResourceScope;
 use kube::{Client, Resource, ResourceExt as _};
@@ -11,9 +12,13 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use super::builds::Builds;
+use super::caches::Caches;
 use super::events::Events;
+use super::gate::Gate;
 use super::memory::Memory;
 use super::sources::Sources;
+use super::synced::Syncs;
+use super::uses::Uses;
 use crate::apply::Applier;
 use crate::git::Mirrors;
 use crate::metrics::Metrics;
@@ -27,6 +32,11 @@ pub(crate) struct Context {
     pub(crate) client: Client,
     pub(crate) events: Events,
     pub(crate) memory: Memory,
+    pub(crate) caches: Caches,
+    pub(crate) uses: Arc<Uses>,
+    pub(crate) syncs: Syncs,
+    /// How many ExternalSecrets are synced at once.
+    pub(crate) gate: Gate,
     pub(crate) sources: Sources,
     pub(crate) mirrors: Arc<Mirrors>,
     pub(crate) builds: Arc<Builds>,
@@ -47,6 +57,21 @@ pub(crate) struct Settings {
     pub(crate) store_interval: Duration,
     /// The class of stores that this process serves.
     pub(crate) controller_class: String,
+    /// How often the time of the last refresh is written where nothing else has changed.
+    pub(crate) status_heartbeat: Duration,
+    /// What stands around the actions of templates.
+    pub(crate) template_delimiters: (String, String),
+    /// Only stores that are ready are asked.
+    pub(crate) flood_gate: bool,
+    /// Stores for all namespaces are served.
+    pub(crate) cluster_stores: bool,
+}
+
+impl Settings {
+    /// True for a class of stores and generators that this process serves.
+    pub(crate) fn serves_class(&self, class: &str) -> bool {
+        class.is_empty() || class == self.controller_class
+    }
 }
 
 impl Default for Settings {
@@ -56,6 +81,10 @@ impl Default for Settings {
             source_backoff: (Duration::from_millis(750), Duration::from_secs(15 * 60)),
             store_interval: Duration::from_secs(300),
             controller_class: "default".to_owned(),
+            status_heartbeat: Duration::from_secs(3600),
+            template_delimiters: ("{{".to_owned(), "}}".to_owned()),
+            flood_gate: true,
+            cluster_stores: true,
         }
     }
 }
@@ -66,6 +95,11 @@ impl Context {
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
     {
+        Api::namespaced(self.client.clone(), &object.namespace().unwrap_or_default())
+    }
+
+    /// The Secrets of an object's namespace.
+    pub(crate) fn secrets_of<K: Resource>(&self, object: &K) -> Api<Secret> {
         Api::namespaced(self.client.clone(), &object.namespace().unwrap_or_default())
     }
 

@@ -2,15 +2,19 @@
 //! `apply::plan`, `secrets::decide` and [`status`]. Only this folder writes conditions and events.
 
 pub(crate) mod builds;
+pub(crate) mod caches;
 pub(crate) mod context;
 pub(crate) mod events;
 pub(crate) mod external_secret;
+pub(crate) mod gate;
 pub(crate) mod git_repository;
 pub(crate) mod kustomization;
 pub(crate) mod memory;
 pub(crate) mod secret_store;
 pub(crate) mod sources;
 pub(crate) mod status;
+pub(crate) mod synced;
+pub(crate) mod uses;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,11 +1,14 @@
 //! `SecretStore` and `ClusterSecretStore`: says whether a store can be used.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::api::Api;
 use kube::runtime::controller::Action;
 use kube::runtime::events::EventType;
+use kube::runtime::reflector::ObjectRef;
 use kube::{Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 
@@ -17,7 +20,13 @@ use crate::api::external_secret::StoreKind;
 use crate::api::secret_store::{
     Capabilities, ClusterSecretStore, SecretStore, SecretStoreSpec, SecretStoreStatus,
 };
+use crate::schedule::parse_duration;
+use crate::secrets::admission::admits;
 use crate::secrets::desired::StoreRef;
+use crate::secrets::provider::Validation;
+
+/// The finalizer of External Secrets, which we take away.
+const FINALIZER: &str = "secretstore.externalsecrets.io/finalizer";
 
 /// A store as its users see it.
 #[derive(Debug, Clone)]
@@ -25,79 +34,51 @@ pub(crate) struct StoreObject {
     /// Kind, namespace and name.
     pub(crate) id: String,
     pub(crate) spec: SecretStoreSpec,
+    pub(crate) is_cluster: bool,
     pub(crate) generation: i64,
     pub(crate) ready: bool,
     /// The message of the Ready condition.
     pub(crate) message: String,
 }
 
-/// Reads the store that a reference names. The error says what to do.
-pub(crate) async fn resolve_store(
+/// The store that a reference names, as it was seen last. The error says what to do.
+pub(crate) fn resolve_store(
     context: &Context,
     reference: &StoreRef,
     namespace: &str,
 ) -> Result<StoreObject, String> {
-    let missing = || {
-        format!(
-            "{reference} does not exist{}",
-            match reference.kind {
-                StoreKind::SecretStore =>
-                    format!(" in namespace `{namespace}`; is a ClusterSecretStore meant?"),
-                StoreKind::ClusterSecretStore => String::new(),
-            }
-        )
-    };
-    let unreadable = |error: kube::Error| {
-        format!(
-            "{reference} cannot be read: {}",
-            crate::apply::execute::describe(&error)
-        )
-    };
+    let name = &reference.name;
     match reference.kind {
         StoreKind::SecretStore => {
-            let api: Api<SecretStore> = Api::namespaced(context.client.clone(), namespace);
-            let store = api
-                .get_opt(&reference.name)
-                .await
-                .map_err(unreadable)?
-                .ok_or_else(missing)?;
-            Ok(StoreObject::new(
-                &store,
-                store.spec.clone(),
-                store.status.as_ref(),
-            ))
+            let store = context
+                .caches
+                .stores
+                .get(&ObjectRef::new(name).within(namespace));
+            let missing = || {
+                format!(
+                    "{reference} does not exist in namespace `{namespace}`; is a ClusterSecretStore meant?"
+                )
+            };
+            store.as_deref().map(StoreObject::new).ok_or_else(missing)
         }
         StoreKind::ClusterSecretStore => {
-            let api: Api<ClusterSecretStore> = Api::all(context.client.clone());
-            let store = api
-                .get_opt(&reference.name)
-                .await
-                .map_err(unreadable)?
-                .ok_or_else(missing)?;
-            Ok(StoreObject::new(
-                &store,
-                store.spec.store.clone(),
-                store.status.as_ref(),
-            ))
+            let store = context.caches.cluster_stores.get(&ObjectRef::new(name));
+            let missing = || format!("{reference} does not exist");
+            store.as_deref().map(StoreObject::new).ok_or_else(missing)
         }
     }
 }
 
 impl StoreObject {
-    fn new<K: Resource<DynamicType = ()>>(
-        object: &K,
-        spec: SecretStoreSpec,
-        status: Option<&SecretStoreStatus>,
-    ) -> Self {
-        let ready = status.and_then(|status| {
-            status
-                .conditions
-                .iter()
-                .find(|condition| condition.type_ == "Ready")
-        });
+    fn new<S: Store>(object: &S) -> Self {
+        let status = object.store_status();
+        let conditions = status.iter().flat_map(|status| &status.conditions);
+        let mut conditions = conditions.filter(|condition| condition.type_ == "Ready");
+        let ready = conditions.next();
         Self {
             id: memory_key(object),
-            spec,
+            spec: object.store_spec().clone(),
+            is_cluster: object.meta().namespace.is_none(),
             generation: object.meta().generation.unwrap_or_default(),
             ready: ready.is_some_and(|condition| condition.status == "True"),
             message: ready
@@ -107,8 +88,29 @@ impl StoreObject {
     }
 
     /// The gate: a store that is not ready is not asked, and one with conditions only by those it admits.
-    pub(crate) fn check_usable(&self, reference: &StoreRef, namespace: &str) -> Result<(), String> {
-        if !self.ready {
+    pub(crate) fn check_usable(
+        &self,
+        context: &Context,
+        reference: &StoreRef,
+        namespace: &str,
+    ) -> Result<(), String> {
+        if self.is_cluster {
+            let known = context.caches.namespaces.get(&ObjectRef::new(namespace));
+            let labels = known
+                .as_ref()
+                .and_then(|known| known.metadata.labels.clone());
+            let admitted = admits(
+                &self.spec.conditions,
+                namespace,
+                &labels.unwrap_or_default(),
+            );
+            if !admitted.map_err(|error| format!("{reference}: {error}"))? {
+                return Err(format!(
+                    "using {reference} is not allowed from namespace `{namespace}`: denied by spec.condition"
+                ));
+            }
+        }
+        if !self.ready && context.settings.flood_gate {
             let why = if self.message.is_empty() {
                 "it was not validated yet"
             } else {
@@ -116,25 +118,7 @@ impl StoreObject {
             };
             return Err(format!("{reference} is not ready: {why}"));
         }
-        let named = self
-            .spec
-            .conditions
-            .iter()
-            .any(|condition| condition.namespaces.iter().any(|name| name == namespace));
-        if self.spec.conditions.is_empty() || named {
-            return Ok(());
-        }
-        let others = self.spec.conditions.iter().any(|condition| {
-            condition.namespace_selector.is_some() || !condition.namespace_regexes.is_empty()
-        });
-        if others {
-            return Err(format!(
-                "{reference}: `spec.conditions` with selectors or regexes is not supported yet, so its use is denied"
-            ));
-        }
-        Err(format!(
-            "using {reference} is not allowed from namespace `{namespace}`: denied by spec.condition"
-        ))
+        Ok(())
     }
 }
 
@@ -183,14 +167,15 @@ pub(crate) async fn reconcile<S: Store>(
     object: Arc<S>,
     context: Arc<Context>,
 ) -> Result<Action, ReconcileError> {
-    let class = object
-        .store_spec()
-        .controller
-        .as_deref()
-        .unwrap_or_default();
-    if object.meta().deletion_timestamp.is_some()
-        || !(class.is_empty() || class == context.settings.controller_class)
-    {
+    let class = object.store_spec().controller.clone().unwrap_or_default();
+    if !context.settings.serves_class(&class) {
+        return Ok(Action::await_change());
+    }
+    if object.meta().deletion_timestamp.is_some() {
+        // External Secrets holds a store back for PushSecrets, which are not served here.
+        context
+            .set_finalizer(&object.api(&context), &object, FINALIZER, false)
+            .await?;
         return Ok(Action::await_change());
     }
     let key = memory_key(&*object);
@@ -199,10 +184,20 @@ pub(crate) async fn reconcile<S: Store>(
     if let Some(rest) = context.memory.rest(&key, &fingerprint, now) {
         return Ok(Action::requeue(rest));
     }
-    let validated = validate(&*object, &context).await;
+    let interval = interval(object.store_spec(), context.settings.store_interval);
+    let validated = match &interval {
+        Ok(_) => validate(&*object, &context).await,
+        Err(error) => Err(("unable to validate store", error.clone())),
+    };
+    let interval = interval.unwrap_or(context.settings.store_interval);
     let old = object.store_status().cloned().unwrap_or_default();
-    let (says_status, reason, message) = match &validated {
-        Ok(_) => ("True", "Valid", "store validated".to_owned()),
+    let (status, reason, message) = match &validated {
+        Ok((Validation::Ready, _)) => ("True", "Valid", "store validated".to_owned()),
+        Ok((Validation::Unknown, _)) => (
+            "True",
+            "ValidationUnknown",
+            "could not determine validation status".to_owned(),
+        ),
         Err((summary, detail)) => (
             "False",
             "InvalidProviderConfig",
@@ -211,36 +206,30 @@ pub(crate) async fn reconcile<S: Store>(
     };
     let says = Says {
         type_: "Ready",
-        status: says_status,
+        status,
         reason,
         message: &message,
     };
     let changed = !old.conditions.iter().any(|condition| {
-        condition.status == says_status && condition.message.as_deref() == Some(&message)
+        condition.status == status && condition.message.as_deref() == Some(&message)
     });
+    let capabilities = validated
+        .as_ref()
+        .ok()
+        .map(|(_, capabilities)| *capabilities);
     let new = SecretStoreStatus {
         conditions: vec![secrets_condition(&old.conditions, &says, now)],
-        capabilities: validated.as_ref().ok().copied().or(old.capabilities),
+        capabilities: capabilities.or(old.capabilities),
     };
-    let wait = match &validated {
-        Ok(_) => {
-            context
-                .memory
-                .succeeded(&key, &fingerprint, now, context.settings.store_interval);
-            context.settings.store_interval
-        }
-        Err(_) => context.memory.failed(
-            &key,
-            &fingerprint,
-            now,
-            (
-                std::time::Duration::from_secs(1),
-                context.settings.store_interval,
-            ),
-        ),
+    let wait = if validated.is_ok() {
+        context.memory.succeeded(&key, &fingerprint, now, interval);
+        interval
+    } else {
+        let bounds = (Duration::from_secs(1), interval);
+        context.memory.failed(&key, &fingerprint, now, bounds)
     };
     if changed {
-        let type_ = if validated.is_ok() {
+        let type_ = if reason == "Valid" {
             EventType::Normal
         } else {
             EventType::Warning
@@ -249,7 +238,14 @@ pub(crate) async fn reconcile<S: Store>(
             .events
             .publish(S::COMPONENT, &*object, type_, reason, &message)
             .await;
+        warn_unmaintained(&*object, &context).await;
     }
+    context.metrics.store(
+        &S::kind(&()),
+        &object.meta().namespace.clone().unwrap_or_default(),
+        &object.name_any(),
+        validated.is_ok(),
+    );
     if object.store_status() != Some(&new) {
         context
             .write_status(&object.api(&context), &object, &new)
@@ -258,20 +254,62 @@ pub(crate) async fn reconcile<S: Store>(
     Ok(Action::requeue(wait))
 }
 
+/// How often the store is validated, or what is wrong with what it says.
+fn interval(spec: &SecretStoreSpec, default: Duration) -> Result<Duration, String> {
+    let bad = |text: &str| {
+        format!("`spec.refreshInterval: {text}` is neither seconds nor a duration such as 5m")
+    };
+    let interval = match &spec.refresh_interval {
+        None => return Ok(default),
+        Some(IntOrString::Int(seconds)) => {
+            let seconds = u64::try_from(*seconds).map_err(|_| bad(&seconds.to_string()))?;
+            Duration::from_secs(seconds)
+        }
+        Some(IntOrString::String(text)) if text.is_empty() => return Ok(default),
+        Some(IntOrString::String(text)) => parse_duration(text).ok_or_else(|| bad(text))?,
+    };
+    Ok(if interval.is_zero() {
+        default
+    } else {
+        interval
+    })
+}
+
+/// Says of a provider that nobody keeps that it is so, as External Secrets does.
+async fn warn_unmaintained<S: Store>(object: &S, context: &Context) {
+    const QUIET: &str = "external-secrets.io/ignore-maintenance-checks";
+    let id = memory_key(object);
+    let provider = context.providers.of(&id, object.store_spec()).await;
+    let kept = provider.is_ok_and(|provider| !provider.is_maintained());
+    if kept && !object.annotations().contains_key(QUIET) {
+        let note = "the provider of this store is not maintained: it is for tests";
+        context
+            .events
+            .publish(
+                S::COMPONENT,
+                object,
+                EventType::Warning,
+                "StoreUnmaintained",
+                note,
+            )
+            .await;
+    }
+}
+
 /// What the store can do, or what is wrong: a summary in the words of External Secrets, and the detail.
 async fn validate<S: Store>(
     object: &S,
     context: &Context,
-) -> Result<Capabilities, (&'static str, String)> {
+) -> Result<(Validation, Capabilities), (&'static str, String)> {
     let provider = context
         .providers
         .of(&memory_key(object), object.store_spec())
         .await;
     let provider = provider.map_err(|error| ("unable to create client", error.to_string()))?;
-    provider
+    let validation = provider
         .validate()
         .await
         .map_err(|error| ("unable to validate store", error.to_string()))?;
     tracing::debug!(store = %object.name_any(), "validated");
-    Ok(provider.capabilities())
+    Ok((validation, provider.capabilities()))
 }

@@ -1,190 +1,278 @@
-//! Pure: what was read becomes the data of a Secret: extracts in order, then `data`, which wins.
+//! Pure: what was read becomes the data of a Secret: the entries of `dataFrom` in order, then `data`, which wins.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use gotemplate::Environment;
 
-use super::desired::{DesiredSecret, Entry};
+use super::desired::{
+    Ask, DesiredSecret, Entry, FindEntry, GeneratorEntry, Read, Source, StoreRef,
+};
 use super::property::{self, PropertyError};
 use super::rewrite::{RewriteError, rewrite};
 use super::{SecretData, SecretValue};
-use crate::api::external_secret::{ConversionStrategy, DecodingStrategy, NullBytePolicy};
+use crate::api::external_secret::{
+    ConversionStrategy, DecodingStrategy, DeletionPolicy, NullBytePolicy, Rewrite,
+};
 
-/// What a provider gave for an entry's key and version, by store, key and version.
-pub(crate) type Fetched = BTreeMap<ReadKey, SecretValue>;
+/// What was read and made for an ExternalSecret.
+#[derive(Debug, Default)]
+pub(crate) struct Fetched {
+    pub(crate) answers: BTreeMap<Read, Answer>,
+    /// What generators made, by the field that names them.
+    pub(crate) generated: BTreeMap<String, SecretData>,
+    /// Stores in which a secret that lacks a property counts as missing.
+    pub(crate) lenient: BTreeSet<StoreRef>,
+}
 
-/// One reading from one store.
-pub(crate) type ReadKey = (super::desired::StoreRef, String, String);
+/// What a store answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Answer {
+    Value(SecretValue),
+    /// The values that a search found, by name.
+    Found(SecretData),
+    /// There is no such secret.
+    Missing,
+}
 
-/// The reading that an entry needs.
-pub(crate) fn read_key(entry: &Entry) -> ReadKey {
-    (
-        entry.store.clone(),
-        entry.remote.key.clone(),
-        entry.remote.version.clone().unwrap_or_default(),
-    )
+/// The data, and the keys of the stores that were not there and may be missing.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Composed {
+    pub(crate) data: SecretData,
+    pub(crate) missing: Vec<String>,
+}
+
+/// Where a problem is, and how keys and values are treated there.
+struct At<'e> {
+    field: &'e str,
+    /// The key in the store; empty for a search.
+    key: &'e str,
+    conversion: ConversionStrategy,
+    decoding: DecodingStrategy,
+    null_bytes: NullBytePolicy,
+}
+
+impl<'e> At<'e> {
+    fn entry(entry: &'e Entry) -> Self {
+        Self {
+            field: &entry.field,
+            key: &entry.remote.key,
+            conversion: entry.remote.conversion_strategy.unwrap_or_default(),
+            decoding: entry.remote.decoding_strategy.unwrap_or_default(),
+            null_bytes: entry.remote.null_byte_policy.unwrap_or_default(),
+        }
+    }
+
+    fn find(entry: &'e FindEntry) -> Self {
+        Self {
+            field: &entry.field,
+            key: "",
+            conversion: entry.find.conversion_strategy.unwrap_or_default(),
+            decoding: entry.find.decoding_strategy.unwrap_or_default(),
+            null_bytes: entry.find.null_byte_policy.unwrap_or_default(),
+        }
+    }
+
+    fn error(&self, problem: Problem) -> ComposeError {
+        let place = if self.key.is_empty() {
+            self.field.to_owned()
+        } else {
+            format!("{} of `{}`", self.field, self.key)
+        };
+        ComposeError { place, problem }
+    }
 }
 
 /// Why the data cannot be made. Names keys and fields, never values.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum ComposeError {
-    #[error("{field} of `{key}`: {source}")]
-    Property {
-        field: String,
-        key: String,
-        #[source]
-        source: PropertyError,
-    },
-    #[error("{field} of `{key}`: the secret is not a JSON object")]
-    NotAnObject { field: String, key: String },
-    #[error("{field} of `{key}`: two keys become `{name}`; use `conversionStrategy: Unicode`")]
-    Collision {
-        field: String,
-        key: String,
-        name: String,
-    },
-    #[error("{field} of `{key}`: `{name}` is no valid key of a Secret")]
-    InvalidKey {
-        field: String,
-        key: String,
-        name: String,
-    },
-    #[error(
-        "{field} of `{key}`: the value of `{name}` has a null byte, and `nullBytePolicy` is Fail"
-    )]
-    NullByte {
-        field: String,
-        key: String,
-        name: String,
-    },
-    #[error("{field} of `{key}`: {source}")]
-    Rewrite {
-        field: String,
-        key: String,
-        #[source]
-        source: RewriteError,
-    },
-    #[error(
-        "{field} of `{key}`: the value of `{name}` is not {encoding}, as `decodingStrategy` says"
-    )]
+#[error("{place}: {problem}")]
+pub(crate) struct ComposeError {
+    /// The field of the spec, and the key in the store.
+    place: String,
+    #[source]
+    problem: Problem,
+}
+
+/// What is wrong there.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+enum Problem {
+    #[error("secret `{0}` does not exist")]
+    Missing(String),
+    #[error(transparent)]
+    Property(#[from] PropertyError),
+    #[error("the secret is not a JSON object")]
+    NotAnObject,
+    #[error("two keys become `{0}`; use `conversionStrategy: Unicode`")]
+    Collision(String),
+    #[error("`{0}` is no valid key of a Secret")]
+    InvalidKey(String),
+    #[error("the value of `{0}` has a null byte, and `nullBytePolicy` is Fail")]
+    NullByte(String),
+    #[error(transparent)]
+    Rewrite(#[from] RewriteError),
+    #[error("the value of `{name}` is not {encoding}, as `decodingStrategy` says")]
     Encoding {
-        field: String,
-        key: String,
         name: String,
         encoding: &'static str,
     },
-    #[error("{field} of `{key}` was not read")]
-    NotRead { field: String, key: String },
+    #[error("it was not read")]
+    NotRead,
 }
 
 /// Puts the data together. The environment is that of templates that rewrite keys.
+///
+/// A secret that is not there is an error under `deletionPolicy: Retain`; under the others its keys are left out.
 pub(crate) fn compose(
     desired: &DesiredSecret,
     fetched: &Fetched,
     environment: &Environment<'_>,
-) -> Result<SecretData, ComposeError> {
+) -> Result<Composed, ComposeError> {
+    let mut composed = Composed::default();
+    let mut miss = |at: &At<'_>| match desired.deletion {
+        DeletionPolicy::Retain => Err(at.error(Problem::Missing(at.key.to_owned()))),
+        DeletionPolicy::Delete | DeletionPolicy::Merge => {
+            composed.missing.push(at.key.to_owned());
+            Ok(())
+        }
+    };
     let mut data = SecretData::new();
-    for entry in &desired.extracts {
-        data.extend(extract(entry, &payload(entry, fetched)?, environment)?);
+    for source in &desired.sources {
+        match source {
+            Source::Extract(entry) => {
+                let at = At::entry(entry);
+                match payload(entry, fetched)? {
+                    None => miss(&at)?,
+                    Some(payload) => {
+                        let members = property::members(&payload)
+                            .map_err(|_| at.error(Problem::NotAnObject))?;
+                        let members = members.into_iter().collect();
+                        data.extend(several(&at, members, &entry.rewrite, environment)?);
+                    }
+                }
+            }
+            Source::Find(entry) => {
+                let at = At::find(entry);
+                let Some(Answer::Found(found)) = fetched.answers.get(&entry.read()) else {
+                    return Err(at.error(Problem::NotRead));
+                };
+                data.extend(several(&at, found.clone(), &entry.rewrite, environment)?);
+            }
+            Source::Generate(entry) => data.extend(generated(entry, fetched, environment)?),
+        }
     }
     for (name, entry) in &desired.data {
-        let value = decode(entry, name, payload(entry, fetched)?)?;
-        check_null_bytes(entry, name, &value)?;
-        data.insert(name.clone(), value);
+        let at = At::entry(entry);
+        match payload(entry, fetched)? {
+            None => miss(&at)?,
+            Some(value) => {
+                data.insert(name.clone(), treated(&at, name, value)?);
+            }
+        }
     }
-    Ok(data)
+    composed.data = data;
+    Ok(composed)
 }
 
-/// The value of an entry, its property taken out.
-fn payload(entry: &Entry, fetched: &Fetched) -> Result<SecretValue, ComposeError> {
-    let (field, key) = (entry.field.clone(), entry.remote.key.clone());
-    let Some(value) = fetched.get(&read_key(entry)) else {
-        return Err(ComposeError::NotRead { field, key });
+/// The value of an entry, its property taken out; nothing if the secret does not exist.
+fn payload(entry: &Entry, fetched: &Fetched) -> Result<Option<SecretValue>, ComposeError> {
+    let at = At::entry(entry);
+    let read = entry.read();
+    let value = match fetched.answers.get(&read) {
+        Some(Answer::Value(value)) => value,
+        Some(Answer::Missing) => return Ok(None),
+        Some(Answer::Found(_)) | None => return Err(at.error(Problem::NotRead)),
     };
-    match entry
-        .remote
-        .property
-        .as_deref()
-        .filter(|property| !property.is_empty())
-    {
-        None => Ok(value.clone()),
-        Some(path) => property::get(value, path).map_err(|source| ComposeError::Property {
-            field,
-            key,
-            source,
-        }),
+    let property = entry.remote.property.as_deref();
+    let Some(path) = property.filter(|property| !property.is_empty()) else {
+        return Ok(Some(value.clone()));
+    };
+    let found = match read.1 {
+        // A tag is named, not searched for.
+        Ask::Tags { .. } => property::member(value, path),
+        _ => property::get(value, path),
+    };
+    match found {
+        Err(PropertyError::Missing(_)) if fetched.lenient.contains(&entry.store) => Ok(None),
+        found => found.map(Some).map_err(|error| at.error(error.into())),
     }
 }
 
-fn extract(
-    entry: &Entry,
-    payload: &SecretValue,
+/// What becomes of several keys: they are rewritten, or else made fit, and their values decoded.
+fn several(
+    at: &At<'_>,
+    members: SecretData,
+    operations: &[Rewrite],
     environment: &Environment<'_>,
 ) -> Result<SecretData, ComposeError> {
-    let (field, key) = (|| entry.field.clone(), || entry.remote.key.clone());
-    let members = property::members(payload).map_err(|_| ComposeError::NotAnObject {
-        field: field(),
-        key: key(),
-    })?;
     // Keys are converted only where no rewrite says what becomes of them.
-    let renamed = if entry.rewrite.is_empty() {
-        converted(entry, members)?
+    let renamed = if operations.is_empty() {
+        converted(at, members)?
     } else {
-        let members = members.into_iter().collect();
-        rewrite(&entry.rewrite, members, environment).map_err(|source| ComposeError::Rewrite {
-            field: field(),
-            key: key(),
-            source,
-        })?
+        rewrite(operations, members, environment).map_err(|error| at.error(error.into()))?
     };
     let mut data = SecretData::new();
-    for (name, value) in renamed {
-        if name.is_empty() {
-            continue;
-        }
-        if name.len() > 253 || !name.chars().all(is_key_character) {
-            return Err(ComposeError::InvalidKey {
-                field: field(),
-                key: key(),
-                name,
-            });
-        }
-        let value = decode(entry, &name, value)?;
-        check_null_bytes(entry, &name, &value)?;
+    for (name, value) in valid_keys(at, renamed)? {
+        let value = treated(at, &name, value)?;
         data.insert(name, value);
     }
     Ok(data)
+}
+
+/// What a generator made, its keys rewritten.
+fn generated(
+    entry: &GeneratorEntry,
+    fetched: &Fetched,
+    environment: &Environment<'_>,
+) -> Result<SecretData, ComposeError> {
+    let at = At {
+        field: &entry.field,
+        key: "",
+        conversion: ConversionStrategy::Default,
+        decoding: DecodingStrategy::None,
+        null_bytes: NullBytePolicy::Ignore,
+    };
+    let Some(made) = fetched.generated.get(&entry.field) else {
+        return Err(at.error(Problem::NotRead));
+    };
+    let renamed = rewrite(&entry.rewrite, made.clone(), environment)
+        .map_err(|error| at.error(error.into()))?;
+    valid_keys(&at, renamed)
+}
+
+/// Checks keys; empty ones are left out.
+fn valid_keys(at: &At<'_>, mut data: SecretData) -> Result<SecretData, ComposeError> {
+    data.remove("");
+    let invalid = |name: &&String| name.len() > 253 || !name.chars().all(is_key_character);
+    match data.keys().find(invalid) {
+        Some(name) => Err(at.error(Problem::InvalidKey(name.clone()))),
+        None => Ok(data),
+    }
 }
 
 /// The members by what their keys become. Two that become the same are an error.
-fn converted(
-    entry: &Entry,
-    members: Vec<(String, SecretValue)>,
-) -> Result<SecretData, ComposeError> {
-    let strategy = entry.remote.conversion_strategy.unwrap_or_default();
+fn converted(at: &At<'_>, members: SecretData) -> Result<SecretData, ComposeError> {
     let mut data = SecretData::new();
     for (member, value) in members {
-        let name = convert(&member, strategy);
+        let name = convert(&member, at.conversion);
         if !name.is_empty() && data.contains_key(&name) {
-            return Err(ComposeError::Collision {
-                field: entry.field.clone(),
-                key: entry.remote.key.clone(),
-                name,
-            });
+            return Err(at.error(Problem::Collision(name)));
         }
         data.insert(name, value);
     }
     Ok(data)
 }
 
-fn decode(entry: &Entry, name: &str, value: SecretValue) -> Result<SecretValue, ComposeError> {
-    let strategy = entry.remote.decoding_strategy.unwrap_or_default();
-    decoded(strategy, value).map_err(|encoding| ComposeError::Encoding {
-        field: entry.field.clone(),
-        key: entry.remote.key.clone(),
-        name: name.to_owned(),
-        encoding,
-    })
+/// The value decoded, and checked for null bytes if they are not wanted.
+fn treated(at: &At<'_>, name: &str, value: SecretValue) -> Result<SecretValue, ComposeError> {
+    let value = decoded(at.decoding, value).map_err(|encoding| {
+        at.error(Problem::Encoding {
+            name: name.to_owned(),
+            encoding,
+        })
+    })?;
+    if at.null_bytes == NullBytePolicy::Fail && value.expose().contains(&0) {
+        return Err(at.error(Problem::NullByte(name.to_owned())));
+    }
+    Ok(value)
 }
 
 /// Decodes a value as a strategy says, or names the encoding that it is not in. `Auto` takes what is no base64 for what
@@ -226,19 +314,6 @@ fn convert(member: &str, strategy: ConversionStrategy) -> String {
     name
 }
 
-fn check_null_bytes(entry: &Entry, name: &str, value: &SecretValue) -> Result<(), ComposeError> {
-    let fails = entry.remote.null_byte_policy.unwrap_or_default() == NullBytePolicy::Fail;
-    if fails && value.expose().contains(&0) {
-        let (field, key) = (entry.field.clone(), entry.remote.key.clone());
-        return Err(ComposeError::NullByte {
-            field,
-            key,
-            name: name.to_owned(),
-        });
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
@@ -247,11 +322,11 @@ mod tests {
     use crate::secrets::desired::resolve;
     use crate::secrets::shown;
 
-    /// Reads `a` = `{"user":"u","pass word":"p"}` and `b` = `text`.
+    /// Reads `a` = `{"user":"u","pass word":"p"}`, `b` = `text`, and so on; finds `/x/y` and `/x/z`; generates `made`.
     fn check(spec: Value, expected: &str) {
         let spec = serde_json::from_value(spec).unwrap();
         let desired = resolve("es", &spec).unwrap();
-        let mut fetched = Fetched::new();
+        let mut fetched = Fetched::default();
         for store in desired.stores() {
             for (key, value) in [
                 ("a", r#"{"user":"u","pass word":"p"}"#),
@@ -260,17 +335,110 @@ mod tests {
                 ("e", "aGk_Pg=="),
                 ("c", r#"{"x y":1,"x-y":2,"x_y":3}"#),
             ] {
-                fetched.insert(
-                    (store.clone(), key.into(), String::new()),
-                    SecretValue::from(value.as_bytes().to_vec()),
-                );
+                let ask = Ask::Value {
+                    key: key.into(),
+                    version: String::new(),
+                };
+                fetched
+                    .answers
+                    .insert((store.clone(), ask), Answer::Value(secret(value)));
             }
+            let ask = Ask::Tags { key: "a".into() };
+            let tags = r#"{"team.name":"web","env":"prod"}"#;
+            fetched
+                .answers
+                .insert((store.clone(), ask), Answer::Value(secret(tags)));
+        }
+        for (store, ask) in desired.reads() {
+            let found = [("/x/y", "1"), ("/x/z", "Mg==")];
+            let found = found.map(|(key, value)| (key.to_owned(), secret(value)));
+            let answer = match ask {
+                Ask::Find(_) => Answer::Found(found.into()),
+                _ => Answer::Missing,
+            };
+            fetched.answers.entry((store, ask)).or_insert(answer);
+        }
+        for generator in desired.generators() {
+            let made = SecretData::from([("made".to_owned(), secret("new"))]);
+            fetched.generated.insert(generator.field.clone(), made);
         }
         let text = match compose(&desired, &fetched, &Environment::fixed()) {
-            Ok(data) => shown(&data),
+            Ok(Composed { data, missing }) if missing.is_empty() => shown(&data),
+            Ok(Composed { data, missing }) => format!("{} without {missing:?}", shown(&data)),
             Err(error) => format!("error: {error}"),
         };
         assert_eq!(text, expected);
+    }
+
+    fn secret(text: &str) -> SecretValue {
+        SecretValue::from(text.as_bytes().to_vec())
+    }
+
+    #[test]
+    fn tags_searches_and_generators() {
+        let store = json!({"name": "s"});
+        let from = |entry: Value| json!({"secretStoreRef": store, "dataFrom": [entry]});
+        let tag = |property: &str| json!({"secretStoreRef": store, "data": [{"secretKey": "k", "remoteRef": {"key": "a", "metadataPolicy": "Fetch", "property": property}}]});
+        check(tag("team.name"), "k=web");
+        check(tag(""), r#"k={"team.name":"web","env":"prod"}"#);
+        check(
+            tag("en*"),
+            "error: data[0] of `a`: property `en*` does not exist in the secret",
+        );
+        check(
+            from(json!({"extract": {"key": "a", "metadataPolicy": "Fetch"}})),
+            "env=prod team.name=web",
+        );
+        check(
+            from(json!({"find": {"name": {"regexp": "x"}}})),
+            "_x_y=1 _x_z=Mg==",
+        );
+        check(
+            from(
+                json!({"find": {"name": {"regexp": "x"}, "decodingStrategy": "Auto", "conversionStrategy": "Unicode"}}),
+            ),
+            "_U002f_x_U002f_y=1 _U002f_x_U002f_z=2",
+        );
+        check(
+            from(
+                json!({"find": {"tags": {"a": "b"}}, "rewrite": [{"regexp": {"source": "^/x/", "target": ""}}]}),
+            ),
+            "y=1 z=Mg==",
+        );
+        check(
+            from(
+                json!({"find": {"tags": {"a": "b"}}, "rewrite": [{"regexp": {"source": "q", "target": ""}}]}),
+            ),
+            "error: dataFrom[0].find: `/x/y` is no valid key of a Secret",
+        );
+        let generator = json!({"generatorRef": {"kind": "UUID", "name": "u"}});
+        check(from(json!({"sourceRef": generator})), "made=new");
+        check(
+            from(
+                json!({"sourceRef": generator, "rewrite": [{"regexp": {"source": "^", "target": "db-"}}]}),
+            ),
+            "db-made=new",
+        );
+    }
+
+    #[test]
+    fn a_missing_secret_fails_or_is_left_out() {
+        let entry = |policy: &str| {
+            json!({
+                "secretStoreRef": {"name": "s"},
+                "data": [
+                    {"secretKey": "k", "remoteRef": {"key": "nobody"}},
+                    {"secretKey": "l", "remoteRef": {"key": "d"}},
+                ],
+                "target": {"deletionPolicy": policy},
+            })
+        };
+        check(
+            entry("Retain"),
+            "error: data[0] of `nobody`: secret `nobody` does not exist",
+        );
+        check(entry("Delete"), r#"l=aGk/Pg== without ["nobody"]"#);
+        check(entry("Merge"), r#"l=aGk/Pg== without ["nobody"]"#);
     }
 
     #[test]

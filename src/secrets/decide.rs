@@ -10,7 +10,7 @@ use super::desired::DesiredSecret;
 use super::hash::{created_by, data_hash, field_manager};
 use super::render::{Metadata, RenderedSecret};
 use super::{SecretData, SecretValue};
-use crate::api::external_secret::CreationPolicy;
+use crate::api::external_secret::{CreationPolicy, DeletionPolicy};
 
 /// Says that a controller of ExternalSecrets manages the Secret.
 pub(crate) const MANAGED: &str = "reconcile.external-secrets.io/managed";
@@ -35,9 +35,32 @@ pub(crate) enum SecretWrite {
     Create(Box<Secret>),
     /// The whole Secret as it is to be; its resource version guards against others' changes.
     Update(Box<Secret>),
+    /// It is as it should be.
     Leave,
     /// The Secret is not there, and is not ours to create.
     Absent,
+    /// The stores have no values left: the Secret goes, if it is there and still this one.
+    Delete(Option<Precondition>),
+    /// The stores have no values, and the Secret stays as it is.
+    Retain,
+}
+
+/// Which Secret is meant: it must have this uid and version when it is deleted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Precondition {
+    pub(crate) name: String,
+    pub(crate) uid: String,
+    pub(crate) resource_version: String,
+}
+
+impl Precondition {
+    pub(crate) fn of(metadata: &ObjectMeta) -> Self {
+        Self {
+            name: metadata.name.clone().unwrap_or_default(),
+            uid: metadata.uid.clone().unwrap_or_default(),
+            resource_version: metadata.resource_version.clone().unwrap_or_default(),
+        }
+    }
 }
 
 /// Why nothing may be written.
@@ -55,6 +78,12 @@ pub(crate) enum DecideError {
         "target Secret `{0}` is immutable and its content would change; delete it to have it made anew"
     )]
     Immutable(String),
+    #[error(
+        "the stores have no values left, and `deletionPolicy: Delete` deletes only a Secret that is owned; `creationPolicy` is {0:?}"
+    )]
+    NotOwned(CreationPolicy),
+    #[error("the stores have no values left, and Secret `{0}` was not made by this ExternalSecret")]
+    NotMade(String),
 }
 
 impl DecideError {
@@ -64,6 +93,7 @@ impl DecideError {
             Self::OwnedByAnother { .. } => "target is owned by another ExternalSecret",
             Self::Controlled { .. } => "failed to take ownership of target secret",
             Self::Immutable(_) => "could not update secret, target is immutable",
+            Self::NotOwned(_) | Self::NotMade(_) => "could not delete secret",
         }
     }
 }
@@ -98,6 +128,46 @@ pub(crate) fn secret_data(live: &Secret) -> SecretData {
     let data = live.data.iter().flatten();
     data.map(|(key, ByteString(bytes))| (key.clone(), SecretValue::from(bytes.clone())))
         .collect()
+}
+
+/// Decides what to do where the stores have no values at all.
+pub(crate) fn decide_empty(
+    desired: &DesiredSecret,
+    owner: &SecretOwner,
+    live: Option<&Secret>,
+) -> Result<SecretWrite, DecideError> {
+    if desired.deletion != DeletionPolicy::Delete {
+        return Ok(SecretWrite::Retain);
+    }
+    if desired.creation != CreationPolicy::Owner {
+        return Err(DecideError::NotOwned(desired.creation));
+    }
+    let Some(live) = live else {
+        return Ok(SecretWrite::Delete(None));
+    };
+    check_ownership(desired, owner, live)?;
+    // One that is not controlled was there before, and is not ours to delete.
+    if !is_controlled_by(&live.metadata, &owner.uid) {
+        return Err(DecideError::NotMade(desired.target.clone()));
+    }
+    let which = Precondition::of(&live.metadata);
+    Ok(SecretWrite::Delete(Some(which)))
+}
+
+/// True if the object's controller has this uid.
+pub(crate) fn is_controlled_by(metadata: &ObjectMeta, uid: &str) -> bool {
+    let mut references = metadata.owner_references.iter().flatten();
+    references.any(|reference| reference.controller == Some(true) && reference.uid == uid)
+}
+
+/// True if the Secret was made for an owner: by its label, and by its controller. The label alone anybody may write.
+pub(crate) fn was_created_by(metadata: &ObjectMeta, owner: &SecretOwner) -> bool {
+    let label = metadata
+        .labels
+        .as_ref()
+        .and_then(|labels| labels.get(CREATED_BY));
+    label == Some(&created_by(&owner.namespace, &owner.name))
+        && is_controlled_by(metadata, &owner.uid)
 }
 
 /// Decides what to write, as the creation policy says.
@@ -213,6 +283,7 @@ fn fill(
     let own = Metadata {
         labels: owner.labels.clone(),
         annotations: owner.annotations.clone(),
+        finalizers: Vec::new(),
     };
     let metadata = rendered.metadata.clone().unwrap_or(own);
     let data = &rendered.data;
@@ -241,6 +312,14 @@ fn fill(
     secret.data = Some(bytes.collect()).filter(|data: &BTreeMap<_, _>| !data.is_empty());
     if desired.immutable {
         secret.immutable = Some(true);
+    }
+    if !metadata.finalizers.is_empty() && secret.metadata.deletion_timestamp.is_none() {
+        let finalizers = secret.metadata.finalizers.get_or_insert_default();
+        for finalizer in metadata.finalizers {
+            if !finalizers.contains(&finalizer) {
+                finalizers.push(finalizer);
+            }
+        }
     }
     if !owns {
         if let Some(references) = &mut secret.metadata.owner_references {
@@ -314,7 +393,8 @@ mod tests {
             target: "db-creds".into(),
             immutable: false,
             creation: CreationPolicy::Owner,
-            extracts: vec![],
+            deletion: DeletionPolicy::Retain,
+            sources: vec![],
             data: vec![],
         }
     }
@@ -418,7 +498,7 @@ mod tests {
                 SecretWrite::Create(secret) => format!("create {}", shown(&secret)),
                 SecretWrite::Update(secret) => format!("update {}", shown(&secret)),
                 SecretWrite::Leave => "leave".to_owned(),
-                SecretWrite::Absent => "absent".to_owned(),
+                other => format!("{other:?}").to_lowercase(),
             };
             assert_eq!(text, expected, "{policy:?}");
         };

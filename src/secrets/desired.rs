@@ -1,11 +1,12 @@
 //! Pure: a valid ExternalSecret: every entry with its store, nothing that is not supported, keys distinct.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::template_from::Target;
 use crate::api::external_secret::{
-    CreationPolicy, DeletionPolicy, ExternalSecretSpec, MetadataPolicy, RemoteReference, Rewrite,
-    SourceReference, StoreKind, StoreReference,
+    CreationPolicy, DataFromEntry, DeletionPolicy, ExternalSecretSpec, Find, GeneratorReference,
+    MetadataPolicy, RemoteReference, Rewrite, SourceReference, StoreKind, StoreReference,
+    TemplateFrom,
 };
 
 /// What is to be read and what is to become of it.
@@ -16,9 +17,22 @@ pub(crate) struct DesiredSecret {
     pub(crate) immutable: bool,
     /// What becomes of a Secret that is there, or is not.
     pub(crate) creation: CreationPolicy,
+    /// What becomes of it when the stores no longer have the values.
+    pub(crate) deletion: DeletionPolicy,
     /// In order; later ones win, and all of them lose to `data`.
-    pub(crate) extracts: Vec<Entry>,
+    pub(crate) sources: Vec<Source>,
     pub(crate) data: Vec<(String, Entry)>,
+}
+
+/// An entry of `dataFrom`: where several keys come from.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Source {
+    /// The members of one secret.
+    Extract(Entry),
+    /// All secrets that a search finds.
+    Find(FindEntry),
+    /// What a generator makes.
+    Generate(GeneratorEntry),
 }
 
 /// One reading: which store, and what of it.
@@ -30,6 +44,74 @@ pub(crate) struct Entry {
     pub(crate) rewrite: Vec<Rewrite>,
     /// Where it stands in the spec, for messages.
     pub(crate) field: String,
+}
+
+/// A search in a store.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct FindEntry {
+    pub(crate) store: StoreRef,
+    pub(crate) find: Find,
+    pub(crate) rewrite: Vec<Rewrite>,
+    pub(crate) field: String,
+}
+
+/// The use of a generator.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct GeneratorEntry {
+    pub(crate) generator: GeneratorReference,
+    pub(crate) rewrite: Vec<Rewrite>,
+    pub(crate) field: String,
+}
+
+/// What a store is asked.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Ask {
+    /// The value of a key; an empty version is the current one.
+    Value { key: String, version: String },
+    /// The tags of a key, as a JSON object.
+    Tags { key: String },
+    /// The values of all keys that fit.
+    Find(Search),
+}
+
+/// What keys fit: those below a path, whose name is as the expression says, with all of the tags.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub(crate) struct Search {
+    pub(crate) path: Option<String>,
+    /// In RE2's syntax, anywhere in the name.
+    pub(crate) name: Option<String>,
+    pub(crate) tags: BTreeMap<String, String>,
+}
+
+/// A question to a store.
+pub(crate) type Read = (StoreRef, Ask);
+
+impl Entry {
+    /// What must be asked for it.
+    pub(crate) fn read(&self) -> Read {
+        let key = self.remote.key.clone();
+        let ask = match self.remote.metadata_policy.unwrap_or_default() {
+            MetadataPolicy::Fetch => Ask::Tags { key },
+            MetadataPolicy::None => Ask::Value {
+                key,
+                version: self.remote.version.clone().unwrap_or_default(),
+            },
+        };
+        (self.store.clone(), ask)
+    }
+}
+
+impl FindEntry {
+    /// What must be asked for it.
+    pub(crate) fn read(&self) -> Read {
+        let name = self.find.name.as_ref().and_then(|name| name.regexp.clone());
+        let search = Search {
+            path: self.find.path.clone().filter(|path| !path.is_empty()),
+            name: name.filter(|name| !name.is_empty()),
+            tags: self.find.tags.clone(),
+        };
+        (self.store.clone(), Ask::Find(search))
+    }
 }
 
 /// A store by kind and name.
@@ -62,8 +144,18 @@ pub(crate) enum SpecError {
         "`target.template.templateFrom[{0}].target: {1}` is none of Data, Labels and Annotations, which a Secret has"
     )]
     Target(usize, String),
-    #[error("`{0}` is not supported yet")]
-    Unsupported(String),
+    #[error(
+        "`target.manifest` makes an object that is no Secret, which overlayd does not; take it out to make a Secret"
+    )]
+    Manifest,
+    #[error("`{0}.find` needs a `name` or `tags`")]
+    EmptyFind(String),
+    #[error("`{field}.find.name.regexp`: {reason}")]
+    Regexp { field: String, reason: &'static str },
+    #[error("`{0}.sourceRef` is empty: it needs a `storeRef` or a `generatorRef`")]
+    EmptySource(String),
+    #[error("`{0}.sourceRef.generatorRef` cannot give one key; use it in `dataFrom`")]
+    GeneratorForKey(String),
     #[error(
         "`target.deletionPolicy: {deletion:?}` cannot go with `target.creationPolicy: {creation:?}`"
     )]
@@ -80,51 +172,41 @@ pub(crate) fn resolve(name: &str, spec: &ExternalSecretSpec) -> Result<DesiredSe
     }
     check_target(spec)?;
     let mut keys = BTreeSet::new();
-    if let Some(repeated) = spec
+    let repeated = spec
         .data
         .iter()
-        .find(|entry| !keys.insert(&entry.secret_key))
+        .find(|entry| !keys.insert(&entry.secret_key));
+    // Under the other policies the later one wins, as it does in External Secrets.
+    if let Some(entry) = repeated
+        && spec.target.deletion_policy == DeletionPolicy::Retain
     {
-        return Err(SpecError::RepeatedKey(repeated.secret_key.clone()));
+        return Err(SpecError::RepeatedKey(entry.secret_key.clone()));
     }
     let data = spec.data.iter().enumerate().map(|(index, entry)| {
         let field = format!("data[{index}]");
-        let store = store(spec, entry.source_ref.as_ref(), &field)?;
-        Ok((
-            entry.secret_key.clone(),
-            supported(Entry {
-                store,
-                remote: entry.remote_ref.clone(),
-                rewrite: Vec::new(),
-                field,
-            })?,
-        ))
-    });
-    let data = data.collect::<Result<_, SpecError>>()?;
-    let extracts = spec.data_from.iter().enumerate().map(|(index, entry)| {
-        let field = format!("dataFrom[{index}]");
-        let generator = entry
+        if entry
             .source_ref
             .as_ref()
-            .is_some_and(|source| source.generator_ref.is_some());
-        match (&entry.extract, &entry.find, generator) {
-            (Some(remote), None, false) => {
-                let store = store(spec, entry.source_ref.as_ref(), &field)?;
-                supported(Entry {
-                    store,
-                    remote: remote.clone(),
-                    rewrite: entry.rewrite.clone(),
-                    field: format!("{field}.extract"),
-                })
-            }
-            (None, Some(_), false) => Err(SpecError::Unsupported(format!("{field}.find"))),
-            (None, None, true) => Err(SpecError::Unsupported(format!(
-                "{field}.sourceRef.generatorRef"
-            ))),
-            _ => Err(SpecError::Ambiguous(field)),
+            .is_some_and(|source| source.generator_ref.is_some())
+        {
+            return Err(SpecError::GeneratorForKey(field));
         }
+        let store = store(spec, entry.source_ref.as_ref(), &field)?;
+        let entry_ = Entry {
+            store,
+            remote: entry.remote_ref.clone(),
+            rewrite: Vec::new(),
+            field,
+        };
+        Ok((entry.secret_key.clone(), entry_))
     });
-    let extracts = extracts.collect::<Result<_, _>>()?;
+    let data = data.collect::<Result<_, SpecError>>()?;
+    let sources = spec
+        .data_from
+        .iter()
+        .enumerate()
+        .filter_map(|(index, entry)| source(spec, index, entry).transpose());
+    let sources = sources.collect::<Result<_, _>>()?;
     let target = spec
         .target
         .name
@@ -135,14 +217,65 @@ pub(crate) fn resolve(name: &str, spec: &ExternalSecretSpec) -> Result<DesiredSe
         target,
         immutable: spec.target.immutable == Some(true),
         creation: spec.target.creation_policy,
-        extracts,
+        deletion: spec.target.deletion_policy,
+        sources,
         data,
+    })
+}
+
+/// An entry of `dataFrom`; nothing for one that names a store and asks it nothing.
+fn source(
+    spec: &ExternalSecretSpec,
+    index: usize,
+    entry: &DataFromEntry,
+) -> Result<Option<Source>, SpecError> {
+    let field = format!("dataFrom[{index}]");
+    let source_ref = entry.source_ref.as_ref();
+    let generator = source_ref.and_then(|source| source.generator_ref.clone());
+    let rewrite = entry.rewrite.clone();
+    Ok(Some(match (&entry.extract, &entry.find, generator) {
+        (Some(remote), None, None) => Source::Extract(Entry {
+            store: store(spec, source_ref, &field)?,
+            remote: remote.clone(),
+            rewrite,
+            field: format!("{field}.extract"),
+        }),
+        (None, Some(find), None) => {
+            check_find(&field, find)?;
+            Source::Find(FindEntry {
+                store: store(spec, source_ref, &field)?,
+                find: find.clone(),
+                rewrite,
+                field: format!("{field}.find"),
+            })
+        }
+        (None, None, Some(generator)) => Source::Generate(GeneratorEntry {
+            generator,
+            rewrite,
+            field: format!("{field}.sourceRef.generatorRef"),
+        }),
+        (None, None, None) if source_ref.is_some() => {
+            store(spec, source_ref, &field)?;
+            return Ok(None);
+        }
+        _ => return Err(SpecError::Ambiguous(field)),
+    }))
+}
+
+fn check_find(field: &str, find: &Find) -> Result<(), SpecError> {
+    if find.name.is_none() && find.tags.is_empty() {
+        return Err(SpecError::EmptyFind(field.to_owned()));
+    }
+    let pattern = find.name.as_ref().and_then(|name| name.regexp.as_deref());
+    let compiled = gotemplate::re2::compile(pattern.unwrap_or_default());
+    compiled.map(drop).map_err(|reason| SpecError::Regexp {
+        field: field.to_owned(),
+        reason,
     })
 }
 
 fn check_target(spec: &ExternalSecretSpec) -> Result<(), SpecError> {
     let target = &spec.target;
-    let unsupported = |field: &str| Err(SpecError::Unsupported(field.to_owned()));
     let (creation, deletion) = (target.creation_policy, target.deletion_policy);
     let shared = matches!(
         creation,
@@ -151,17 +284,13 @@ fn check_target(spec: &ExternalSecretSpec) -> Result<(), SpecError> {
     if deletion == DeletionPolicy::Delete && shared {
         return Err(SpecError::Policies { creation, deletion });
     }
-    if deletion != DeletionPolicy::Retain {
-        return unsupported(&format!("target.deletionPolicy: {deletion:?}"));
+    if deletion == DeletionPolicy::Merge && creation == CreationPolicy::None {
+        return Err(SpecError::Policies { creation, deletion });
     }
     if target.manifest.is_some() {
-        return unsupported("target.manifest");
+        return Err(SpecError::Manifest);
     }
-    check_template(spec)?;
-    if spec.sync_windows.is_some() {
-        return unsupported("syncWindows");
-    }
-    Ok(())
+    check_template(spec)
 }
 
 /// The rules hold here, whether or not an admission webhook holds them too.
@@ -177,13 +306,11 @@ fn check_template(spec: &ExternalSecretSpec) -> Result<(), SpecError> {
         }
     }
     let metadata = template.metadata.clone().unwrap_or_default();
-    if !metadata.finalizers.is_empty() {
-        return Err(SpecError::Unsupported(
-            "target.template.metadata.finalizers".to_owned(),
-        ));
-    }
     let type_ = template.type_.as_deref().unwrap_or_default();
-    let mints = type_ == ACCOUNT_TOKEN && metadata.annotations.contains_key(ACCOUNT_NAME);
+    let annotates = |entry: &TemplateFrom| Target::of(&entry.target) == Some(Target::Annotations);
+    let mints = type_ == ACCOUNT_TOKEN
+        && (metadata.annotations.contains_key(ACCOUNT_NAME)
+            || template.template_from.iter().any(annotates));
     if mints || type_ == "bootstrap.kubernetes.io/token" {
         return Err(SpecError::ForbiddenType(type_.to_owned()));
     }
@@ -195,6 +322,12 @@ fn store(
     source: Option<&SourceReference>,
     field: &str,
 ) -> Result<StoreRef, SpecError> {
+    if let Some(source) = source
+        && source.store_ref.is_none()
+        && source.generator_ref.is_none()
+    {
+        return Err(SpecError::EmptySource(field.to_owned()));
+    }
     let own = source.and_then(|source| source.store_ref.as_ref());
     let reference: Option<&StoreReference> = own.or(spec.secret_store_ref.as_ref());
     let name = reference
@@ -207,22 +340,33 @@ fn store(
     Ok(StoreRef { kind, name })
 }
 
-fn supported(entry: Entry) -> Result<Entry, SpecError> {
-    let unsupported = |name: &str| SpecError::Unsupported(format!("{}.{name}", entry.field));
-    if entry.remote.metadata_policy.unwrap_or_default() != MetadataPolicy::None {
-        return Err(unsupported("remoteRef.metadataPolicy: Fetch"));
-    }
-    Ok(entry)
-}
-
 impl DesiredSecret {
+    /// Everything that must be asked, each once.
+    pub(crate) fn reads(&self) -> BTreeSet<Read> {
+        let of_source = |source: &Source| match source {
+            Source::Extract(entry) => Some(entry.read()),
+            Source::Find(entry) => Some(entry.read()),
+            Source::Generate(_) => None,
+        };
+        let data = self.data.iter().map(|(_, entry)| entry.read());
+        self.sources
+            .iter()
+            .filter_map(of_source)
+            .chain(data)
+            .collect()
+    }
+
     /// Every store that is read from, each once.
     pub(crate) fn stores(&self) -> BTreeSet<StoreRef> {
-        let entries = self
-            .extracts
-            .iter()
-            .chain(self.data.iter().map(|(_, entry)| entry));
-        entries.map(|entry| entry.store.clone()).collect()
+        self.reads().into_iter().map(|(store, _)| store).collect()
+    }
+
+    /// Every use of a generator.
+    pub(crate) fn generators(&self) -> impl Iterator<Item = &GeneratorEntry> {
+        self.sources.iter().filter_map(|source| match source {
+            Source::Generate(entry) => Some(entry),
+            _ => None,
+        })
     }
 }
 
@@ -236,9 +380,9 @@ mod tests {
         let spec: ExternalSecretSpec = serde_json::from_value(spec).unwrap();
         let text = match resolve("db", &spec) {
             Ok(desired) => format!(
-                "{} <- {} extracts, {} data",
+                "{} <- {} sources, {} data",
                 desired.target,
-                desired.extracts.len(),
+                desired.sources.len(),
                 desired.data.len()
             ),
             Err(error) => format!("error: {error}"),
@@ -252,11 +396,11 @@ mod tests {
         let data = |key: &str| json!({"secretKey": key, "remoteRef": {"key": "a"}});
         check(
             json!({"secretStoreRef": store, "data": [data("x")]}),
-            "db <- 0 extracts, 1 data",
+            "db <- 0 sources, 1 data",
         );
         check(
             json!({"secretStoreRef": store, "dataFrom": [{"extract": {"key": "a"}}], "target": {"name": "t"}}),
-            "t <- 1 extracts, 0 data",
+            "t <- 1 sources, 0 data",
         );
         check(
             json!({"secretStoreRef": store}),
@@ -281,6 +425,65 @@ mod tests {
         check(
             json!({"secretStoreRef": store, "data": [data("x")], "target": {"creationPolicy": "None", "deletionPolicy": "Delete"}}),
             "error: `target.deletionPolicy: Delete` cannot go with `target.creationPolicy: None`",
+        );
+        check(
+            json!({"secretStoreRef": store, "data": [data("x")], "target": {"creationPolicy": "None", "deletionPolicy": "Merge"}}),
+            "error: `target.deletionPolicy: Merge` cannot go with `target.creationPolicy: None`",
+        );
+        check(
+            json!({"secretStoreRef": store, "data": [data("x"), data("x")], "target": {"deletionPolicy": "Delete"}}),
+            "db <- 0 sources, 2 data",
+        );
+        check(
+            json!({"secretStoreRef": store, "data": [data("x")], "target": {"manifest": {"apiVersion": "v1", "kind": "ConfigMap"}}}),
+            "error: `target.manifest` makes an object that is no Secret, which overlayd does not; take it out to make a Secret",
+        );
+        let account = json!({"type": "kubernetes.io/service-account-token", "templateFrom": [{"literal": "a: b", "target": "annotations"}]});
+        check(
+            json!({"secretStoreRef": store, "data": [data("x")], "target": {"template": account}}),
+            "error: `target.template.type: kubernetes.io/service-account-token` would mint a credential of the cluster, and is refused",
+        );
+    }
+
+    #[test]
+    fn sources_of_several_keys() {
+        let from = |entry: Value| json!({"secretStoreRef": {"name": "aws"}, "dataFrom": [entry]});
+        check(
+            from(json!({"find": {"name": {"regexp": "^a"}}})),
+            "db <- 1 sources, 0 data",
+        );
+        check(
+            from(json!({"find": {"tags": {"a": "b"}}})),
+            "db <- 1 sources, 0 data",
+        );
+        check(
+            from(json!({"find": {"path": "/a"}})),
+            "error: `dataFrom[0].find` needs a `name` or `tags`",
+        );
+        check(
+            from(json!({"find": {"name": {"regexp": "("}}})),
+            "error: `dataFrom[0].find.name.regexp`: invalid syntax",
+        );
+        check(
+            from(json!({"find": {"tags": {"a": "b"}}, "extract": {"key": "a"}})),
+            "error: `dataFrom[0]` must have exactly one of `extract`, `find` and `sourceRef.generatorRef`",
+        );
+        check(
+            from(json!({"sourceRef": {"generatorRef": {"kind": "UUID", "name": "u"}}})),
+            "db <- 1 sources, 0 data",
+        );
+        // Asks nothing, and gives nothing, as in External Secrets.
+        check(
+            from(json!({"sourceRef": {"storeRef": {"name": "s"}}})),
+            "db <- 0 sources, 0 data",
+        );
+        check(
+            from(json!({"sourceRef": {}})),
+            "error: `dataFrom[0].sourceRef` is empty: it needs a `storeRef` or a `generatorRef`",
+        );
+        check(
+            json!({"data": [{"secretKey": "k", "remoteRef": {"key": "a"}, "sourceRef": {"generatorRef": {"kind": "UUID", "name": "u"}}}]}),
+            "error: `data[0].sourceRef.generatorRef` cannot give one key; use it in `dataFrom`",
         );
     }
 }

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use sha3::{Digest, Sha3_224};
 
 use super::SecretData;
+use super::render::RenderedSecret;
 
 fn sha3_224_hex(text: &str) -> String {
     Sha3_224::digest(text.as_bytes())
@@ -29,6 +30,22 @@ pub(crate) fn data_hash(data: &SecretData) -> String {
     }
     text.push(']');
     sha3_224_hex(&text)
+}
+
+/// The hash of everything that was rendered, to tell the next rendering from it. It never leaves the process.
+pub(crate) fn rendered_hash(rendered: &RenderedSecret) -> [u8; 32] {
+    let mut hash = sha2::Sha256::default();
+    let mut add = |bytes: &[u8]| {
+        hash.update(bytes.len().to_le_bytes());
+        hash.update(bytes);
+    };
+    for (key, value) in &rendered.data {
+        add(key.as_bytes());
+        add(value.expose());
+    }
+    let metadata = format!("{:?} {:?}", rendered.type_, rendered.metadata);
+    add(metadata.as_bytes());
+    hash.finalize().into()
 }
 
 /// The value of the `created-by` label of an owned Secret.

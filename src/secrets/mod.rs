@@ -8,9 +8,13 @@
 //! [`render`], [`hash`] and [`decide`] are pure. [`provider`] reads
 //! from the outside, [`write`](mod@write) is the only code of this half that changes objects.
 
+pub(crate) mod admission;
 pub(crate) mod compose;
 pub(crate) mod decide;
+#[cfg(test)]
+mod decide_matrix;
 pub(crate) mod desired;
+pub(crate) mod generate;
 pub(crate) mod hash;
 pub(crate) mod property;
 pub(crate) mod provider;
@@ -19,6 +23,7 @@ pub(crate) mod render;
 pub(crate) mod rewrite;
 pub(crate) mod template_from;
 mod value;
+pub(crate) mod windows;
 pub(crate) mod write;
 
 use std::collections::BTreeMap;

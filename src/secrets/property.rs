@@ -36,6 +36,15 @@ pub(crate) fn get(payload: &SecretValue, path: &str) -> Result<SecretValue, Prop
     }
 }
 
+/// The member of a JSON object that has exactly this name.
+pub(crate) fn member(payload: &SecretValue, name: &str) -> Result<SecretValue, PropertyError> {
+    let mut members = members(payload)?.into_iter();
+    let found = members.find(|(member, _)| member == name);
+    found
+        .map(|(_, value)| value)
+        .ok_or_else(|| PropertyError::Missing(name.to_owned()))
+}
+
 /// The members of a JSON object: strings as they are, null as nothing, anything else as it is written.
 pub(crate) fn members(payload: &SecretValue) -> Result<Vec<(String, SecretValue)>, PropertyError> {
     let not_json = |_| PropertyError::NotJson("*".to_owned());

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
+use super::decide::is_controlled_by;
+use super::windows::{Window, window};
 use crate::api::external_secret::{ExternalSecretSpec, ExternalSecretStatus, RefreshPolicy};
 use crate::schedule::parse_duration;
 
@@ -23,11 +26,13 @@ pub(crate) fn interval(spec: &ExternalSecretSpec) -> Option<Duration> {
     parse_duration(&spec.refresh_interval)
 }
 
-/// Decides by policy, interval, the version that was synced, and the time.
+/// Decides by policy, interval, the version that was synced, and the time. With `stale`, what a template comes from has
+/// changed, which counts as a change of the spec.
 pub(crate) fn due(
     spec: &ExternalSecretSpec,
     status: &ExternalSecretStatus,
     version: &str,
+    stale: bool,
     now: Timestamp,
 ) -> Due {
     let synced = status
@@ -40,21 +45,61 @@ pub(crate) fn due(
     };
     match spec.refresh_policy.unwrap_or(RefreshPolicy::Periodic) {
         RefreshPolicy::CreatedOnce => Due::Never,
-        RefreshPolicy::OnChange if synced == version => Due::Never,
+        RefreshPolicy::OnChange if synced == version && !stale => Due::Never,
         RefreshPolicy::OnChange => Due::Now,
         RefreshPolicy::Periodic => {
             let interval = interval(spec).unwrap_or_default();
             if interval.is_zero() {
                 return Due::Never;
             }
-            if synced != version || refreshed > now {
+            if synced != version || stale || refreshed > now {
                 return Due::Now;
             }
             let passed = Duration::try_from(now.duration_since(refreshed)).unwrap_or_default();
             match interval.checked_sub(passed) {
                 Some(rest) if !rest.is_zero() => Due::In(rest),
-                _ => Due::Now,
+                // The windows are for what the interval asks for, not for what people ask for.
+                _ => match spec
+                    .sync_windows
+                    .as_ref()
+                    .map(|windows| window(windows, now))
+                {
+                    Some(Window::Closed(wait)) => Due::In(wait),
+                    Some(Window::Open) | None => Due::Now,
+                },
             }
+        }
+    }
+}
+
+/// True if the Secret holds what was generated for the refresh that is due now, which the status does not know of: the
+/// process ended in between. Times are those of the API server, to a second.
+pub(crate) fn is_generated(
+    object: &ObjectMeta,
+    status: &ExternalSecretStatus,
+    secret: &ObjectMeta,
+    manager: &str,
+) -> bool {
+    /// A status is written within this time after its Secret.
+    const MARGIN: Duration = Duration::from_secs(2);
+    let entries = secret.managed_fields.iter().flatten();
+    let entries = entries.filter(|entry| entry.manager.as_deref() == Some(manager));
+    let written = entries
+        .filter_map(|entry| Some(entry.time.as_ref()?.0))
+        .max();
+    let fields = object.managed_fields.iter().flatten();
+    let fields = fields.filter(|entry| entry.subresource.is_none());
+    let changed = fields
+        .filter_map(|entry| Some(entry.time.as_ref()?.0))
+        .max();
+    let owner = object.uid.as_deref().unwrap_or_default();
+    let Some(written) = written.filter(|_| is_controlled_by(secret, owner)) else {
+        return false;
+    };
+    match &status.refresh_time {
+        None => changed.is_none_or(|changed| changed <= written),
+        Some(refreshed) => {
+            refreshed.0 + MARGIN < written && changed.is_none_or(|changed| changed < written)
         }
     }
 }
@@ -82,7 +127,7 @@ mod tests {
                     ..ExternalSecretStatus::default()
                 };
                 assert_eq!(
-                    due(&spec, &status, "1-a", now),
+                    due(&spec, &status, "1-a", false, now),
                     expected,
                     "{policy:?} {interval} {synced:?}"
                 );
@@ -97,5 +142,52 @@ mod tests {
         check(Some(CreatedOnce), "1m", Some("1-b"), Due::Never);
         check(Some(OnChange), "1m", Some("1-a"), Due::Never);
         check(Some(OnChange), "1m", Some("1-b"), Due::Now);
+        let stale = |policy, synced: &str| {
+            let spec = ExternalSecretSpec {
+                refresh_policy: Some(policy),
+                refresh_interval: "1h".into(),
+                ..ExternalSecretSpec::default()
+            };
+            let status = ExternalSecretStatus {
+                synced_resource_version: Some(synced.to_owned()),
+                refresh_time: Some(Time(refreshed)),
+                ..ExternalSecretStatus::default()
+            };
+            due(&spec, &status, "1-a", true, now)
+        };
+        assert_eq!(stale(Periodic, "1-a"), Due::Now);
+        assert_eq!(stale(OnChange, "1-a"), Due::Now);
+        assert_eq!(stale(CreatedOnce, "1-a"), Due::Never);
+    }
+
+    #[test]
+    fn what_was_generated_before_a_crash_is_known() {
+        let at = |time: &str| format!("2026-01-01T00:{time}Z");
+        let check = |refreshed: Option<&str>, changed: &str, written: &str, expected: bool| {
+            let object: ObjectMeta = serde_json::from_value(serde_json::json!({
+                "uid": "u", "managedFields": [
+                    {"manager": "kubectl", "time": at(changed)},
+                    {"manager": "overlayd-status", "subresource": "status", "time": at("59:59")},
+                ],
+            }))
+            .unwrap();
+            let secret: ObjectMeta = serde_json::from_value(serde_json::json!({
+                "managedFields": [{"manager": "m", "time": at(written)}],
+                "ownerReferences": [{"uid": "u", "controller": true, "apiVersion": "a", "kind": "k", "name": "n"}],
+            }))
+            .unwrap();
+            let status = ExternalSecretStatus {
+                refresh_time: refreshed.map(|time| Time(at(time).parse().unwrap())),
+                ..ExternalSecretStatus::default()
+            };
+            let known = is_generated(&object, &status, &secret, "m");
+            assert_eq!(known, expected, "{refreshed:?} {changed} {written}");
+            assert!(!is_generated(&object, &status, &secret, "another"));
+        };
+        check(None, "00:10", "00:10", true);
+        check(None, "00:11", "00:10", false);
+        check(Some("00:10"), "00:05", "00:11", false);
+        check(Some("00:10"), "00:05", "10:00", true);
+        check(Some("00:10"), "10:00", "10:00", false);
     }
 }

@@ -23,6 +23,8 @@ pub(crate) struct RenderedSecret {
 pub(crate) struct Metadata {
     pub(crate) labels: BTreeMap<String, String>,
     pub(crate) annotations: BTreeMap<String, String>,
+    /// Added, and never taken away again.
+    pub(crate) finalizers: Vec<String>,
 }
 
 /// Why a template cannot be rendered. Names fields and keys, never values.
@@ -44,6 +46,18 @@ pub(crate) enum RenderError {
         key: String,
         encoding: &'static str,
     },
+    #[error(
+        "key {0} of {1}, in the order of their names, is no valid key of a Secret: letters, digits, `-`, `_` and `.` are"
+    )]
+    InvalidKey(usize, usize),
+    #[error(
+        "the Secret would hold {size} bytes, and no more than 1 MiB fits; the largest value is that of `{key}` with {largest} bytes"
+    )]
+    TooLarge {
+        size: usize,
+        key: String,
+        largest: usize,
+    },
 }
 
 /// Renders the template on the data. Without a template, the data is what the Secret holds.
@@ -52,20 +66,57 @@ pub(crate) fn render(
     template: Option<&Template>,
     data: SecretData,
     sources: &TemplateSources,
+    delimiters: (&str, &str),
     environment: &Environment<'_>,
 ) -> Result<RenderedSecret, RenderError> {
-    let Some(template) = template else {
-        return Ok(RenderedSecret {
+    let rendered = match template {
+        Some(template) => render_template(template, &data, sources, delimiters, environment)?,
+        None => RenderedSecret {
             data,
             ..RenderedSecret::default()
-        });
+        },
     };
+    check(&rendered)?;
+    Ok(rendered)
+}
+
+/// What the API server would refuse with a text that may quote a value.
+fn check(rendered: &RenderedSecret) -> Result<(), RenderError> {
+    /// The most that a Secret may hold, in bytes.
+    const LIMIT: usize = 1 << 20;
+    let is_valid = |key: &str| {
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+        !key.is_empty() && key.len() <= 253 && key.bytes().all(allowed) && key != "." && key != ".."
+    };
+    if let Some(at) = rendered.data.keys().position(|key| !is_valid(key)) {
+        return Err(RenderError::InvalidKey(at + 1, rendered.data.len()));
+    }
+    let sizes = rendered.data.iter();
+    let sizes = sizes.map(|(key, value)| (key, value.expose().len()));
+    let size = sizes.clone().map(|(_, size)| size).sum();
+    match sizes.max_by_key(|(_, size)| *size) {
+        Some((key, largest)) if size > LIMIT => Err(RenderError::TooLarge {
+            size,
+            key: key.clone(),
+            largest,
+        }),
+        _ => Ok(()),
+    }
+}
+
+fn render_template(
+    template: &Template,
+    data: &SecretData,
+    sources: &TemplateSources,
+    delimiters: (&str, &str),
+    environment: &Environment<'_>,
+) -> Result<RenderedSecret, RenderError> {
     let one = |field: String, text: &str| -> Result<Vec<u8>, RenderError> {
         let name = field.rsplit('.').next().unwrap_or_default();
         let values = data
             .iter()
             .map(|(key, value)| (key.as_str(), value.expose()));
-        gotemplate::Template::parse(name, text)
+        gotemplate::Template::parse_with(name, text, delimiters)
             .and_then(|template| template.render(values, environment))
             .map_err(|source| RenderError::Template { field, source })
     };
@@ -85,7 +136,7 @@ pub(crate) fn render(
     };
     let own = template.data.is_empty() && template.template_from.is_empty();
     if template.merge_policy == MergePolicy::Merge || own {
-        rendered.data.clone_from(&data);
+        rendered.data.clone_from(data);
     }
     let mut metadata = Metadata::default();
     for (index, entry) in template.template_from.iter().enumerate() {
@@ -105,6 +156,7 @@ pub(crate) fn render(
         rendered.data.insert(key.clone(), SecretValue::from(value));
     }
     if let Some(own) = &template.metadata {
+        metadata.finalizers.clone_from(&own.finalizers);
         metadata.labels.extend(texts("labels", &own.labels)?);
         metadata
             .annotations
@@ -137,6 +189,7 @@ mod tests {
             Some(&template),
             data.into(),
             &sources.into(),
+            gotemplate::DELIMITERS,
             &Environment::fixed(),
         ) {
             Ok(rendered) => {
@@ -181,6 +234,18 @@ mod tests {
         check(
             json!({"templateFrom": [{"secret": {"name": "s", "items": [{"key": "v"}]}}]}),
             "error: `target.template.templateFrom[0].secret`: Secret `s` does not exist",
+        );
+    }
+
+    #[test]
+    fn what_no_secret_can_hold_is_refused_without_its_text() {
+        check(
+            json!({"templateFrom": [{"literal": "\"{{ .user }} {{ .pass }}\": x"}]}),
+            "error: key 1 of 1, in the order of their names, is no valid key of a Secret: letters, digits, `-`, `_` and `.` are",
+        );
+        check(
+            json!({"data": {"small": "x", "big": "{{ repeat 1050000 \"y\" }}"}}),
+            "error: the Secret would hold 1050001 bytes, and no more than 1 MiB fits; the largest value is that of `big` with 1050000 bytes",
         );
     }
 

@@ -172,13 +172,16 @@ fn a_store_that_appears_wakes_those_that_wait_for_it() {
     };
     case.bed
         .cluster
-        .apply(&case.path("secretstores", "late"), &store("ParameterStore"))
+        .apply(
+            &case.path("secretstores", "late"),
+            &store("CertificateManager"),
+        )
         .unwrap();
     case.ready(
         "secretstores",
         "late",
         "False",
-        "`provider.aws.service: ParameterStore` is not supported yet",
+        "`provider.aws.service: CertificateManager` is not supported yet",
     );
     case.bed
         .cluster

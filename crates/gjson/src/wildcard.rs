@@ -53,7 +53,7 @@ fn letter(text: &[u8], at: usize) -> Option<&[u8]> {
     };
     let whole = text.get(at..at + length);
     let whole = whole.filter(|bytes| std::str::from_utf8(bytes).is_ok());
-    Some(whole.unwrap_or(&text[at..=at]))
+    Some(whole.unwrap_or_else(|| &text[at..=at]))
 }
 
 #[cfg(test)]

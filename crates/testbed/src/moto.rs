@@ -61,9 +61,23 @@ impl Moto {
         action: &str,
         request: &serde_json::Value,
     ) -> Result<serde_json::Value> {
+        self.call("secretsmanager", action, request)
+    }
+
+    /// Calls an action of a service (`secretsmanager` or `ssm`) in us-east-1, as anybody.
+    pub fn call(
+        &self,
+        service: &str,
+        action: &str,
+        request: &serde_json::Value,
+    ) -> Result<serde_json::Value> {
+        let target = match service {
+            "ssm" => "AmazonSSM",
+            other => other,
+        };
         let headers = format!(
-            "X-Amz-Target: secretsmanager.{action}\r\nContent-Type: application/x-amz-json-1.1\r\n\
-             Authorization: AWS4-HMAC-SHA256 Credential=anybody/20260101/us-east-1/secretsmanager/aws4_request, \
+            "X-Amz-Target: {target}.{action}\r\nContent-Type: application/x-amz-json-1.1\r\n\
+             Authorization: AWS4-HMAC-SHA256 Credential=anybody/20260101/us-east-1/{service}/aws4_request, \
              SignedHeaders=host, Signature=0\r\n"
         );
         let (code, body) =

@@ -1,28 +1,22 @@
-//! Talks to AWS: Secrets Manager, with the credentials that the SDK's default chain finds.
+//! Talks to AWS: Secrets Manager.
 
 use std::sync::Arc;
 
-use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_config::SdkConfig;
 use aws_sdk_secretsmanager::Client;
-use aws_sdk_secretsmanager::config::ProvideCredentials as _;
-use aws_sdk_secretsmanager::error::{ProvideErrorMetadata, SdkError};
-use futures::FutureExt as _;
+use aws_sdk_secretsmanager::types::{ApiErrorType, Filter, FilterNameStringType};
 use futures::future::BoxFuture;
+use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _};
 
-use super::{Provider, ProviderError};
+use super::aws::{AwsEnvironment, classify, failed, has_credentials};
+use super::{Provider, ProviderError, Validation};
 use crate::api::secret_store::Capabilities;
-use crate::causes::causes;
 use crate::metrics::Metrics;
-use crate::secrets::SecretValue;
+use crate::secrets::compose::Answer;
+use crate::secrets::desired::{Ask, Search};
+use crate::secrets::{SecretData, SecretValue};
 
-/// What the process knows of AWS: addresses that replace the usual ones.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct AwsEnvironment {
-    /// `AWS_SECRETSMANAGER_ENDPOINT`, for people who come from External Secrets. The SDK reads its own variables.
-    pub(crate) secrets_manager_endpoint: Option<String>,
-}
-
-/// Secrets Manager in one region, as the identity of this process.
+/// Secrets Manager in one region, as one identity.
 #[derive(Debug)]
 pub(crate) struct SecretsManager {
     client: Client,
@@ -31,17 +25,16 @@ pub(crate) struct SecretsManager {
     metrics: Arc<Metrics>,
 }
 
+/// How many secrets are read at once for one search.
+const AT_ONCE: usize = 8;
+
 impl SecretsManager {
-    pub(crate) async fn new(
+    pub(crate) fn new(
         environment: &AwsEnvironment,
-        region: &str,
+        config: SdkConfig,
         prefix: String,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let config = aws_config::defaults(BehaviorVersion::latest())
-            .region(Region::new(region.to_owned()))
-            .load()
-            .await;
         let mut service = aws_sdk_secretsmanager::config::Builder::from(&config);
         if let Some(endpoint) = &environment.secrets_manager_endpoint {
             service = service.endpoint_url(endpoint);
@@ -54,110 +47,174 @@ impl SecretsManager {
         }
     }
 
-    async fn read(&self, key: &str, version: &str) -> Result<SecretValue, ProviderError> {
-        let id = format!("{}{key}", self.prefix);
-        let mut request = self.client.get_secret_value().secret_id(&id);
+    fn count<T, E>(&self, call: &'static str, answer: &Result<T, E>) {
+        self.metrics
+            .provider_call("AWS/SecretsManager", call, answer.is_ok());
+    }
+
+    /// The value of a secret by its whole name; nothing if there is none.
+    async fn value(&self, id: &str, version: &str) -> Result<Option<SecretValue>, ProviderError> {
+        let mut request = self.client.get_secret_value().secret_id(id);
         request = match version.strip_prefix("uuid/") {
             Some(version_id) => request.version_id(version_id),
             None if version.is_empty() => request.version_stage("AWSCURRENT"),
             None => request.version_stage(version),
         };
         let answer = request.send().await;
-        self.metrics
-            .provider_call("AWS/SecretsManager", "GetSecretValue", answer.is_ok());
-        let answer =
-            answer.map_err(|error| classify(&id, "secretsmanager:GetSecretValue", &error))?;
-        match (answer.secret_string, answer.secret_binary) {
-            (Some(text), _) => Ok(SecretValue::from(text.into_bytes())),
-            (None, Some(blob)) => Ok(SecretValue::from(blob.into_inner())),
-            (None, None) => Err(ProviderError::Other {
-                key: id,
-                reason: "the answer holds no value".to_owned(),
-            }),
+        self.count("GetSecretValue", &answer);
+        match answer {
+            Ok(answer) => held(id, answer.secret_string, answer.secret_binary).map(Some),
+            Err(error) => {
+                classify(id, "secretsmanager:GetSecretValue", &error).map_or(Ok(None), Err)
+            }
         }
     }
 
-    async fn credentials(&self) -> Result<(), ProviderError> {
-        let Some(provider) = self.config.credentials_provider() else {
-            return Err(ProviderError::Credentials(
-                "the default chain is empty".to_owned(),
-            ));
-        };
-        // Their values are not looked at; that there are some is the answer.
-        provider
-            .provide_credentials()
-            .await
-            .map(drop)
-            .map_err(|error| ProviderError::Credentials(causes(&error)))
+    /// The tags of a secret as a JSON object.
+    async fn tags(&self, id: &str) -> Result<Option<SecretValue>, ProviderError> {
+        let answer = self.client.describe_secret().secret_id(id).send().await;
+        self.count("DescribeSecret", &answer);
+        match answer {
+            Ok(answer) => {
+                let tags = answer.tags.unwrap_or_default().into_iter();
+                Ok(Some(super::tags(
+                    tags.filter_map(|tag| Some((tag.key?, tag.value?))),
+                )))
+            }
+            Err(error) => {
+                classify(id, "secretsmanager:DescribeSecret", &error).map_or(Ok(None), Err)
+            }
+        }
+    }
+
+    async fn find(&self, search: &Search) -> Result<SecretData, ProviderError> {
+        // A batch gives the values at once, but knows no expression; names alone are cheaper to list first.
+        if search.name.is_some() && search.path.is_none() {
+            self.find_names(search).await
+        } else {
+            self.find_batches(search).await
+        }
+    }
+
+    async fn find_names(&self, search: &Search) -> Result<SecretData, ProviderError> {
+        const ACTION: &str = "secretsmanager:ListSecrets";
+        let pattern = super::pattern(search)?;
+        let filters = filters(search);
+        let request = self.client.list_secrets().max_results(100);
+        let request = request.set_filters(Some(filters).filter(|filters| !filters.is_empty()));
+        let mut pages = request.into_paginator().send();
+        let mut names = Vec::new();
+        while let Some(page) = pages.next().await {
+            self.count("ListSecrets", &page);
+            let page = page.map_err(|error| failed("*", ACTION, &error))?;
+            let found = page.secret_list.unwrap_or_default().into_iter();
+            names.extend(found.filter_map(|secret| secret.name));
+        }
+        names.retain(|name| pattern.is_match(name));
+        let values = futures::stream::iter(names).map(async |name| {
+            let value = self.value(&name, "").await?;
+            // One that went between the list and the read was not found.
+            Ok(value.map(|value| (name, value)))
+        });
+        let found: Vec<_> = values.buffered(AT_ONCE).try_collect().await?;
+        Ok(found.into_iter().flatten().collect())
+    }
+
+    async fn find_batches(&self, search: &Search) -> Result<SecretData, ProviderError> {
+        const ACTION: &str = "secretsmanager:BatchGetSecretValue";
+        let pattern = super::pattern(search)?;
+        let request = self.client.batch_get_secret_value();
+        let request = request.set_filters(Some(filters(search))).max_results(20);
+        let mut pages = request.into_paginator().send();
+        let mut found = SecretData::new();
+        while let Some(page) = pages.next().await {
+            self.count("BatchGetSecretValue", &page);
+            let page = page.map_err(|error| failed("*", ACTION, &error))?;
+            // A secret that could not be read must not look as if it were gone.
+            if let Some(error) = page.errors.unwrap_or_default().into_iter().next() {
+                return Err(refused(&error));
+            }
+            for secret in page.secret_values.unwrap_or_default() {
+                let Some(name) = secret.name.filter(|name| pattern.is_match(name)) else {
+                    continue;
+                };
+                let value = held(&name, secret.secret_string, secret.secret_binary)?;
+                found.insert(name, value);
+            }
+        }
+        Ok(found)
     }
 }
 
-impl Provider for SecretsManager {
-    fn get<'a>(
-        &'a self,
-        key: &'a str,
-        version: &'a str,
-    ) -> BoxFuture<'a, Result<SecretValue, ProviderError>> {
-        self.read(key, version).boxed()
-    }
-
-    fn validate(&self) -> BoxFuture<'_, Result<(), ProviderError>> {
-        self.credentials().boxed()
-    }
-
-    fn capabilities(&self) -> Capabilities {
-        Capabilities::ReadWrite
+/// The text of a secret, or its bytes.
+fn held(
+    id: &str,
+    text: Option<String>,
+    bytes: Option<aws_sdk_secretsmanager::primitives::Blob>,
+) -> Result<SecretValue, ProviderError> {
+    match (text, bytes) {
+        (Some(text), _) => Ok(SecretValue::from(text.into_bytes())),
+        (None, Some(blob)) => Ok(SecretValue::from(blob.into_inner())),
+        (None, None) => Err(ProviderError::Other {
+            key: id.to_owned(),
+            reason: "the answer holds no value".to_owned(),
+        }),
     }
 }
 
-/// Sorts an error by its code. The message of the service is left out, but where the code says nothing.
-fn classify<E>(key: &str, action: &'static str, error: &SdkError<E>) -> ProviderError
-where
-    E: ProvideErrorMetadata + std::error::Error + 'static,
-{
-    let key = key.to_owned();
-    let code = error.code().unwrap_or_default().to_owned();
-    let message = error.message().unwrap_or_default();
+/// The error of one secret in a batch. Its code and name alone are used.
+fn refused(error: &ApiErrorType) -> ProviderError {
+    let key = error.secret_id().unwrap_or_default().to_owned();
+    let code = error.error_code().unwrap_or_default().to_owned();
     match code.as_str() {
-        "ResourceNotFoundException" => ProviderError::NotFound { key },
-        // A secret that is scheduled for deletion is answered with either of these.
-        "InvalidRequestException" | "InvalidParameterException"
-            if message.contains("marked for deletion") =>
-        {
-            ProviderError::NotFound { key }
-        }
-        "AccessDeniedException" | "AccessDenied" => {
-            ProviderError::AccessDenied { key, action, code }
-        }
-        "ThrottlingException"
-        | "Throttling"
-        | "TooManyRequestsException"
-        | "RequestLimitExceeded" => ProviderError::Throttled { key, code },
-        "" => ProviderError::Other {
+        "AccessDeniedException" | "AccessDenied" => ProviderError::AccessDenied {
             key,
-            reason: transport(error),
+            action: "secretsmanager:GetSecretValue",
+            code,
         },
         _ => ProviderError::Other { key, reason: code },
     }
 }
 
-/// What went wrong before there was an answer with a code.
-fn transport<E>(error: &SdkError<E>) -> String {
-    match error {
-        SdkError::TimeoutError(_) => "no answer in time".to_owned(),
-        SdkError::DispatchFailure(failure) => {
-            let cause = failure.as_connector_error().map(|error| causes(error));
-            format!(
-                "the request could not be sent: {}",
-                cause.unwrap_or_default()
-            )
+fn filters(search: &Search) -> Vec<Filter> {
+    let filter =
+        |key: FilterNameStringType, value: &str| Filter::builder().key(key).values(value).build();
+    let path = search.path.iter();
+    let mut filters: Vec<Filter> = path
+        .map(|path| filter(FilterNameStringType::Name, path))
+        .collect();
+    for (key, value) in &search.tags {
+        filters.push(filter(FilterNameStringType::TagKey, key));
+        filters.push(filter(FilterNameStringType::TagValue, value));
+    }
+    filters
+}
+
+impl Provider for SecretsManager {
+    fn read<'a>(&'a self, ask: &'a Ask) -> BoxFuture<'a, Result<Answer, ProviderError>> {
+        async move {
+            let value = match ask {
+                Ask::Value { key, version } => {
+                    self.value(&format!("{}{key}", self.prefix), version).await
+                }
+                Ask::Tags { key } => self.tags(&format!("{}{key}", self.prefix)).await,
+                Ask::Find(search) => return self.find(search).await.map(Answer::Found),
+            };
+            value.map(|value| value.map_or(Answer::Missing, Answer::Value))
         }
-        SdkError::ConstructionFailure(_) => "the request is invalid".to_owned(),
-        SdkError::ResponseError(_) => "the answer could not be read".to_owned(),
-        SdkError::ServiceError(answer) => format!(
-            "the service answered HTTP {}",
-            answer.raw().status().as_u16()
-        ),
-        _ => "unknown failure".to_owned(),
+        .boxed()
+    }
+
+    fn validate(&self) -> BoxFuture<'_, Result<Validation, ProviderError>> {
+        async {
+            has_credentials(&self.config)
+                .await
+                .map(|()| Validation::Ready)
+        }
+        .boxed()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::ReadWrite
     }
 }

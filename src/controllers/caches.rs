@@ -1,0 +1,221 @@
+//! Talks to the API server: what is watched and kept: stores whole, Secrets and namespaces by their metadata alone.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use futures::stream::BoxStream;
+use futures::{Stream, StreamExt as _};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
+use kube::api::Api;
+use kube::core::{ObjectMeta, PartialObjectMeta, PartialObjectMetaExt as _};
+use kube::runtime::reflector::store::Writer;
+use kube::runtime::reflector::{ObjectRef, Store};
+use kube::runtime::watcher::Event;
+use kube::runtime::{WatchStreamExt as _, reflector, watcher};
+use kube::{Client, Resource, ResourceExt as _};
+use serde::de::DeserializeOwned;
+
+use super::uses::{Used, User, Uses};
+use crate::api::external_secret::{ExternalSecret, StoreKind};
+use crate::api::generators::{ClusterGenerator, Fake, Password, UUID};
+use crate::api::secret_store::{ClusterSecretStore, SecretStore};
+use crate::secrets::decide::{CREATED_BY, MANAGED};
+
+/// What is known without asking.
+#[derive(Debug, Clone)]
+pub(crate) struct Caches {
+    pub(crate) stores: Store<SecretStore>,
+    pub(crate) cluster_stores: Store<ClusterSecretStore>,
+    /// Managed Secrets alone, with what tells whose they are.
+    pub(crate) secrets: Store<PartialObjectMeta<Secret>>,
+    pub(crate) namespaces: Store<PartialObjectMeta<Namespace>>,
+}
+
+/// The other ends of the caches.
+pub(crate) struct Writers {
+    stores: Writer<SecretStore>,
+    cluster_stores: Writer<ClusterSecretStore>,
+    secrets: Writer<PartialObjectMeta<Secret>>,
+    namespaces: Writer<PartialObjectMeta<Namespace>>,
+}
+
+/// Empty caches. They fill when [`wakes`] is polled.
+pub(crate) fn caches() -> (Caches, Writers) {
+    let (stores, stores_writer) = reflector::store();
+    let (cluster_stores, cluster_stores_writer) = reflector::store();
+    let (secrets, secrets_writer) = reflector::store();
+    let (namespaces, namespaces_writer) = reflector::store();
+    let caches = Caches {
+        stores,
+        cluster_stores,
+        secrets,
+        namespaces,
+    };
+    let writers = Writers {
+        stores: stores_writer,
+        cluster_stores: cluster_stores_writer,
+        secrets: secrets_writer,
+        namespaces: namespaces_writer,
+    };
+    (caches, writers)
+}
+
+impl Caches {
+    /// Waits until everything was listed once.
+    pub(crate) async fn ready(&self) {
+        // An error means that the process is stopping, and then nobody waits for long.
+        let _ = self.stores.wait_until_ready().await;
+        let _ = self.cluster_stores.wait_until_ready().await;
+        let _ = self.secrets.wait_until_ready().await;
+        let _ = self.namespaces.wait_until_ready().await;
+    }
+
+    /// The metadata of a managed Secret.
+    pub(crate) fn secret(&self, namespace: &str, name: &str) -> Option<ObjectMeta> {
+        let secret = self.secrets.get(&ObjectRef::new(name).within(namespace))?;
+        Some(secret.metadata.clone())
+    }
+}
+
+/// The ExternalSecrets that a change concerns, as changes come: of stores, generators, templates, namespaces, and of
+/// the Secrets that are made.
+pub(crate) fn wakes(
+    client: &Client,
+    writers: Writers,
+    uses: &Arc<Uses>,
+) -> impl Stream<Item = ObjectRef<ExternalSecret>> + Send + use<> {
+    let stores = watched::<SecretStore>(client, Some(writers.stores), |store| Some(store.clone()));
+    let cluster_stores =
+        watched::<ClusterSecretStore>(client, Some(writers.cluster_stores), |store| {
+            Some(store.clone())
+        });
+    let secrets = watched(client, Some(writers.secrets), managed);
+    let namespaces = watched(client, Some(writers.namespaces), labelled);
+    let maps = watched::<PartialObjectMeta<ConfigMap>>(client, None, |_| None);
+    let of_store = |kind: StoreKind, uses: &Arc<Uses>| {
+        let uses = uses.clone();
+        move |namespace: String, name: String| uses.users(&Used::Store(kind, namespace, name))
+    };
+    let (own, shared) = (
+        of_store(StoreKind::SecretStore, uses),
+        of_store(StoreKind::ClusterSecretStore, uses),
+    );
+    let [of_secrets, of_maps, of_namespaces] = [uses.clone(), uses.clone(), uses.clone()];
+    let all: [BoxStream<'static, Vec<User>>; 9] = [
+        stores
+            .map(move |store| own(store.namespace().unwrap_or_default(), store.name_any()))
+            .boxed(),
+        cluster_stores
+            .map(move |store| shared(String::new(), store.name_any()))
+            .boxed(),
+        secrets
+            .map(move |secret| users_of_secret(&of_secrets, &secret))
+            .boxed(),
+        maps.map(move |map| {
+            let used = Used::ConfigMap(map.namespace().unwrap_or_default(), map.name_any());
+            of_maps.changed(&used, &map.resource_version().unwrap_or_default())
+        })
+        .boxed(),
+        namespaces
+            .map(move |namespace| of_namespaces.in_namespace(&namespace.name_any()))
+            .boxed(),
+        generators::<Password>(client, uses),
+        generators::<UUID>(client, uses),
+        generators::<Fake>(client, uses),
+        generators::<ClusterGenerator>(client, uses),
+    ];
+    futures::stream::select_all(all).flat_map(|users| {
+        let users = users.into_iter();
+        let reference = |(namespace, name): User| ObjectRef::new(&name).within(&namespace);
+        futures::stream::iter(users.map(reference).collect::<Vec<_>>())
+    })
+}
+
+fn users_of_secret(uses: &Uses, secret: &PartialObjectMeta<Secret>) -> Vec<User> {
+    let (namespace, name) = (secret.namespace().unwrap_or_default(), secret.name_any());
+    let template = Used::Secret(namespace.clone(), name.clone());
+    let mut users = uses.changed(&template, &secret.resource_version().unwrap_or_default());
+    users.extend(uses.users(&Used::Target(namespace, name)));
+    users
+}
+
+fn generators<K>(client: &Client, uses: &Arc<Uses>) -> BoxStream<'static, Vec<User>>
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + Send + Sync + 'static,
+{
+    let uses = uses.clone();
+    watched::<PartialObjectMeta<K>>(client, None, |_| None)
+        .map(move |generator| {
+            uses.users(&Used::Generator(
+                K::kind(&()).into_owned(),
+                generator.namespace().unwrap_or_default(),
+                generator.name_any(),
+            ))
+        })
+        .boxed()
+}
+
+/// A Secret as the cache keeps it, if it is managed.
+fn managed(secret: &PartialObjectMeta<Secret>) -> Option<PartialObjectMeta<Secret>> {
+    let labels = secret.metadata.labels.as_ref()?;
+    let of_ours = |name: &str| Some((name.to_owned(), labels.get(name)?.clone()));
+    let kept = [of_ours(MANAGED)?].into_iter().chain(of_ours(CREATED_BY));
+    let slim = ObjectMeta {
+        name: secret.metadata.name.clone(),
+        namespace: secret.metadata.namespace.clone(),
+        uid: secret.metadata.uid.clone(),
+        resource_version: secret.metadata.resource_version.clone(),
+        owner_references: secret.metadata.owner_references.clone(),
+        labels: Some(kept.collect()),
+        ..ObjectMeta::default()
+    };
+    Some(slim.into_response_partial())
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "every namespace is kept")]
+fn labelled(namespace: &PartialObjectMeta<Namespace>) -> Option<PartialObjectMeta<Namespace>> {
+    let slim = ObjectMeta {
+        name: namespace.metadata.name.clone(),
+        labels: namespace.metadata.labels.clone(),
+        ..ObjectMeta::default()
+    };
+    Some(slim.into_response_partial())
+}
+
+/// Every object of a kind as it comes, changes or goes. What `keep` makes of it is in the cache before it is given out.
+fn watched<K>(
+    client: &Client,
+    mut cache: Option<Writer<K>>,
+    keep: fn(&K) -> Option<K>,
+) -> impl Stream<Item = K> + Send + use<K>
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+{
+    let events = watcher(Api::<K>::all(client.clone()), watcher::Config::default());
+    events.default_backoff().filter_map(move |event| {
+        let (kept, object) = match event {
+            Ok(Event::Apply(object)) => (Some(applied(&object, keep)), Some(object)),
+            Ok(Event::InitApply(object)) => (keep(&object).map(Event::InitApply), Some(object)),
+            Ok(Event::Delete(object)) => (Some(Event::Delete(object.clone())), Some(object)),
+            Ok(Event::Init) => (Some(Event::Init), None),
+            Ok(Event::InitDone) => (Some(Event::InitDone), None),
+            Err(error) => {
+                let error = error.to_string();
+                tracing::warn!(kind = %K::kind(&()), error, "a watch broke and is taken up again");
+                (None, None)
+            }
+        };
+        if let (Some(cache), Some(kept)) = (&mut cache, kept) {
+            cache.apply_watcher_event(&kept);
+        }
+        futures::future::ready(object)
+    })
+}
+
+/// An object that is no longer kept goes from the cache.
+fn applied<K: Clone>(object: &K, keep: fn(&K) -> Option<K>) -> Event<K> {
+    match keep(object) {
+        Some(kept) => Event::Apply(kept),
+        None => Event::Delete(object.clone()),
+    }
+}

@@ -1,0 +1,319 @@
+//! `ExternalSecret`: decides whether it is time, lets [`sync`] read and write, and says what came of it.
+
+mod status;
+mod sync;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::Api;
+use kube::runtime::controller::Action;
+use kube::{Resource as _, ResourceExt as _};
+
+use super::context::{memory_key, seed};
+use super::gate::Urgency;
+use super::synced::{Synced, effective};
+use super::uses::{Used, User};
+use super::{Context, ReconcileError};
+use crate::api::external_secret::{
+    CreationPolicy, DeletionPolicy, ExternalSecret, ExternalSecretStatus, StoreKind,
+};
+use crate::controllers::secret_store::{StoreObject, resolve_store};
+use crate::schedule::jittered;
+use crate::secrets::decide::{Precondition, is_controlled_by, is_valid};
+use crate::secrets::desired::{DesiredSecret, SpecError, StoreRef, resolve};
+use crate::secrets::hash::synced_resource_version;
+use crate::secrets::refresh::{Due, due, interval};
+use crate::secrets::template_from::{SourceKind, references};
+use crate::secrets::write::delete;
+
+/// The finalizer of External Secrets. We add it only where the Secret must go with its ExternalSecret, and always take
+/// it away.
+const FINALIZER: &str = "externalsecrets.external-secrets.io/externalsecret-cleanup";
+/// First and longest wait between tries, as External Secrets has them.
+const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(420));
+
+/// The Secret as far as it is known.
+#[derive(Debug)]
+pub(super) enum Live {
+    /// It has the resource version that was written or checked last.
+    Unchanged,
+    Read(Option<Box<Secret>>),
+}
+
+/// Syncs if a refresh is due or the Secret is not what was written.
+pub(crate) async fn reconcile(
+    object: Arc<ExternalSecret>,
+    context: Arc<Context>,
+) -> Result<Action, ReconcileError> {
+    context.caches.ready().await;
+    let (key, user) = (memory_key(&*object), user_of(&object));
+    let api = context.api_of(&*object);
+    if object.meta().deletion_timestamp.is_some() {
+        return finish(&object, &context, &api).await;
+    }
+    let desired = resolve(&object.name_any(), &object.spec);
+    let stores = desired
+        .as_ref()
+        .map_or_else(|_| Vec::new(), |desired| stores(&context, desired, &user.0));
+    let uses = desired.as_ref().map(|desired| uses(&object, desired));
+    context.uses.set(&user, uses.unwrap_or_default());
+    if stores
+        .iter()
+        .any(|(_, store)| is_of_others(&context, store))
+    {
+        return Ok(Action::await_change());
+    }
+    if deletes(&object) {
+        context
+            .set_finalizer(&api, &object, FINALIZER, true)
+            .await?;
+    }
+    let now = Timestamp::now();
+    let version = version(&object);
+    let uid = object.uid().unwrap_or_default();
+    let synced = context.syncs.get(&user, &uid);
+    let status = effective(&object.status.clone().unwrap_or_default(), synced.as_ref());
+    let stale = context.uses.is_stale(&user) && follows_sources(desired.as_ref());
+    let due = due(&object.spec, &status, &version, stale, now);
+    let target = target_of(&object);
+    let live = look(&object, &context, &target, synced.as_ref()).await?;
+    let valid = is_valid_target(&object, &status, &live);
+    if due != Due::Now && valid && status::is_ready(&status) {
+        return Ok(rest(due));
+    }
+    // A failure is tried again when its wait is over, or when something that decides has changed.
+    let fingerprint = format!("{version} {} {}", seen(&live), fingerprint(&stores));
+    if !stale && let Some(rest) = context.memory.rest(&key, &fingerprint, now) {
+        return Ok(Action::requeue(rest));
+    }
+    let urgency = match &status.refresh_time {
+        None => Urgency::NeverSynced,
+        Some(_) if due == Due::Now && !stale && valid && is_version(&status, &version) => {
+            Urgency::Periodic
+        }
+        Some(_) => Urgency::Changed,
+    };
+    let pass = context.gate.enter(urgency).await;
+    let timer = context.metrics.start("ExternalSecret");
+    context.uses.fresh(&user);
+    let request = sync::Request {
+        object: &object,
+        context: &context,
+        stores,
+        synced: synced.filter(|synced| synced.version == version),
+        status: &status,
+    };
+    let result = match desired {
+        Ok(desired) => sync::sync(request, &desired, live).await,
+        Err(error) => Err(sync::SyncError::from(error)),
+    };
+    drop(pass);
+    timer.finish(&object.name_any(), &user.0);
+    let action = match &result {
+        Ok(outcome) => {
+            context.memory.forget(&key);
+            context.syncs.set(&user, outcome.synced(uid, &version));
+            let interval = interval(&object.spec).filter(|interval| !interval.is_zero());
+            interval.map_or_else(Action::await_change, |interval| {
+                Action::requeue(jittered(interval, seed(&*object)))
+            })
+        }
+        Err(error) => Action::requeue(context.memory.failed(
+            &key,
+            &fingerprint,
+            now,
+            bounds(error),
+        )),
+    };
+    status::announce(&context, &object, &result).await;
+    context
+        .metrics
+        .external_secret(&user.0, &user.1, result.is_ok());
+    let old = object.status.clone().unwrap_or_default();
+    let heartbeat = context.settings.status_heartbeat;
+    let new = status::next(&object, &old, &result, &target, &version, now, heartbeat);
+    if object.status.as_ref() != Some(&new) {
+        context.write_status(&api, &object, &new).await?;
+    }
+    Ok(action)
+}
+
+/// Lets go of an object that is being deleted.
+async fn finish(
+    object: &ExternalSecret,
+    context: &Context,
+    api: &Api<ExternalSecret>,
+) -> Result<Action, ReconcileError> {
+    if deletes(object) && object.finalizers().iter().any(|name| name == FINALIZER) {
+        let secrets: Api<Secret> = context.secrets_of(object);
+        let live = secrets.get_opt(&target_of(object)).await?;
+        let uid = object.uid().unwrap_or_default();
+        let live = live.filter(|live| is_controlled_by(&live.metadata, &uid));
+        if let Some(live) = live {
+            delete(&secrets, &Precondition::of(&live.metadata)).await?;
+        }
+    }
+    forget(context, &user_of(object));
+    context.set_finalizer(api, object, FINALIZER, false).await?;
+    Ok(Action::await_change())
+}
+
+/// Forgets an ExternalSecret that is gone.
+pub(crate) fn forget(context: &Context, user: &User) {
+    context.uses.forget(user);
+    context.syncs.forget(user);
+    context
+        .memory
+        .forget(&format!("ExternalSecret/{}/{}", user.0, user.1));
+    context.metrics.forget_external_secret(&user.0, &user.1);
+}
+
+fn user_of(object: &ExternalSecret) -> User {
+    (object.namespace().unwrap_or_default(), object.name_any())
+}
+
+/// True if the Secret is deleted with its ExternalSecret, whatever becomes of what it owns.
+fn deletes(object: &ExternalSecret) -> bool {
+    let target = &object.spec.target;
+    target.deletion_policy == DeletionPolicy::Delete
+        && target.creation_policy == CreationPolicy::Owner
+}
+
+fn target_of(object: &ExternalSecret) -> String {
+    let name = object.spec.target.name.clone();
+    name.filter(|name| !name.is_empty())
+        .unwrap_or_else(|| object.name_any())
+}
+
+/// The stores that are read from, or why they cannot be.
+fn stores(
+    context: &Context,
+    desired: &DesiredSecret,
+    namespace: &str,
+) -> Vec<(StoreRef, Result<StoreObject, String>)> {
+    let resolve = |store: StoreRef| {
+        let object = resolve_store(context, &store, namespace);
+        (store, object)
+    };
+    desired.stores().into_iter().map(resolve).collect()
+}
+
+/// True for a store that another controller serves. One that is not there may be anybody's, and is missed.
+fn is_of_others(context: &Context, store: &Result<StoreObject, String>) -> bool {
+    let class = |store: &StoreObject| store.spec.controller.clone().unwrap_or_default();
+    let settings = &context.settings;
+    store.as_ref().is_ok_and(|store| {
+        !settings.serves_class(&class(store)) || store.is_cluster && !settings.cluster_stores
+    })
+}
+
+/// What the stores are and how they stand, so that a store that recovers wakes those that wait for it.
+fn fingerprint(stores: &[(StoreRef, Result<StoreObject, String>)]) -> String {
+    let part = |(store, object): &(StoreRef, Result<StoreObject, String>)| match object {
+        Ok(object) => format!("{store} {}:{}", object.generation, object.ready),
+        Err(message) => format!("{store} {message}"),
+    };
+    stores.iter().map(part).collect::<Vec<_>>().join(";")
+}
+
+/// All that an ExternalSecret uses.
+fn uses(object: &ExternalSecret, desired: &DesiredSecret) -> BTreeSet<Used> {
+    let namespace = object.namespace().unwrap_or_default();
+    let mut uses = BTreeSet::from([Used::Target(namespace.clone(), desired.target.clone())]);
+    uses.extend(desired.stores().into_iter().map(|store| {
+        let namespace = match store.kind {
+            StoreKind::SecretStore => namespace.clone(),
+            StoreKind::ClusterSecretStore => String::new(),
+        };
+        Used::Store(store.kind, namespace, store.name)
+    }));
+    uses.extend(desired.generators().map(|entry| {
+        let generator = &entry.generator;
+        let namespace = if generator.kind == "ClusterGenerator" {
+            String::new()
+        } else {
+            namespace.clone()
+        };
+        Used::Generator(generator.kind.clone(), namespace, generator.name.clone())
+    }));
+    let template = object.spec.target.template.as_ref();
+    let templates = template.map(references).unwrap_or_default();
+    uses.extend(templates.into_iter().map(|(kind, name)| match kind {
+        SourceKind::ConfigMap => Used::ConfigMap(namespace.clone(), name),
+        SourceKind::Secret => Used::Secret(namespace.clone(), name),
+    }));
+    uses
+}
+
+/// True if a changed template is followed at once. What a generator makes must not change with a template.
+fn follows_sources(desired: Result<&DesiredSecret, &SpecError>) -> bool {
+    desired.is_ok_and(|desired| desired.generators().next().is_none())
+}
+
+/// Looks at the Secret, if its metadata does not say that it is as it was.
+async fn look(
+    object: &ExternalSecret,
+    context: &Context,
+    target: &str,
+    synced: Option<&Synced>,
+) -> Result<Live, kube::Error> {
+    let namespace = object.namespace().unwrap_or_default();
+    let known = context.caches.secret(&namespace, target);
+    let version = known.and_then(|known| known.resource_version);
+    if let (Some(version), Some(synced)) = (&version, synced)
+        && *version == synced.secret
+    {
+        return Ok(Live::Unchanged);
+    }
+    let secrets = context.secrets_of(object);
+    let live = secrets.get_opt(target).await?;
+    Ok(Live::Read(live.map(Box::new)))
+}
+
+/// The resource version of the Secret.
+fn seen(live: &Live) -> String {
+    match live {
+        Live::Unchanged => "unchanged".to_owned(),
+        Live::Read(None) => "none".to_owned(),
+        Live::Read(Some(live)) => live.resource_version().unwrap_or_default(),
+    }
+}
+
+fn is_valid_target(object: &ExternalSecret, status: &ExternalSecretStatus, live: &Live) -> bool {
+    match live {
+        Live::Unchanged => true,
+        // It was deleted because the stores have no values.
+        Live::Read(None) if status::has_reason(status, "SecretDeleted") => true,
+        Live::Read(None) if status::is_retained_without(status) => true,
+        Live::Read(live) => is_valid(object.spec.target.creation_policy, live.as_deref()),
+    }
+}
+
+/// The first and the longest wait before a failed sync is tried again.
+fn bounds(error: &sync::SyncError) -> (Duration, Duration) {
+    if error.is_permanent() {
+        (Duration::from_secs(300), Duration::from_secs(3600))
+    } else {
+        BACKOFF
+    }
+}
+
+fn is_version(status: &ExternalSecretStatus, version: &str) -> bool {
+    status.synced_resource_version.as_deref() == Some(version)
+}
+
+fn rest(due: Due) -> Action {
+    match due {
+        Due::In(wait) => Action::requeue(wait),
+        Due::Now | Due::Never => Action::await_change(),
+    }
+}
+
+fn version(object: &ExternalSecret) -> String {
+    let generation = object.meta().generation.unwrap_or_default();
+    synced_resource_version(generation, object.labels(), object.annotations())
+}

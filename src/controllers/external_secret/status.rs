@@ -1,0 +1,159 @@
+//! What is said of a sync: the condition, the events, and when the status is worth a write.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::ResourceExt as _;
+use kube::runtime::events::EventType;
+
+use super::sync::{Outcome, SyncError};
+use crate::api::external_secret::{Binding, CreationPolicy, ExternalSecret, ExternalSecretStatus};
+use crate::controllers::Context;
+use crate::controllers::events::Component;
+use crate::controllers::status::{Says, secrets_condition};
+use crate::secrets::write::Written;
+
+/// What a retained Secret is said with, in the words of External Secrets.
+const RETAINED: &str = "secret retained due to DeletionPolicy=Retain";
+
+/// True if the condition Ready holds.
+pub(super) fn is_ready(status: &ExternalSecretStatus) -> bool {
+    let mut conditions = status.conditions.iter();
+    conditions.any(|condition| condition.type_ == "Ready" && condition.status == "True")
+}
+
+/// True if the condition Ready has this reason.
+pub(super) fn has_reason(status: &ExternalSecretStatus, reason: &str) -> bool {
+    let mut conditions = status.conditions.iter();
+    conditions
+        .any(|condition| condition.type_ == "Ready" && condition.reason.as_deref() == Some(reason))
+}
+
+/// True if the stores had no values, and there was no Secret to retain.
+pub(super) fn is_retained_without(status: &ExternalSecretStatus) -> bool {
+    let mut conditions = status.conditions.iter();
+    let message = |message: &String| message.starts_with(RETAINED);
+    status.binding.name.is_empty()
+        && conditions.any(|condition| condition.message.as_ref().is_some_and(message))
+}
+
+/// The condition's reason and message.
+fn says(result: &Result<Outcome, SyncError>) -> (bool, &'static str, String) {
+    let outcome = match result {
+        Ok(outcome) => outcome,
+        Err(error) => {
+            let message = format!("{}: {error}", error.summary());
+            return (false, "SecretSyncedError", message);
+        }
+    };
+    let (reason, message) = match outcome.written {
+        Written::Created | Written::Updated | Written::Nothing => ("SecretSynced", "secret synced"),
+        Written::Absent => (
+            "SecretMissing",
+            "secret will not be created due to CreationPolicy=Merge",
+        ),
+        Written::Deleted => (
+            "SecretDeleted",
+            "secret deleted due to DeletionPolicy=Delete",
+        ),
+        Written::Retained => ("SecretSynced", RETAINED),
+    };
+    let hint = match outcome.written {
+        Written::Retained => ": the stores have no values for it",
+        _ if outcome.is_frozen => {
+            "; target.immutable keeps its old values until the Secret is deleted"
+        }
+        _ => "",
+    };
+    (true, reason, format!("{message}{hint}"))
+}
+
+/// The status after a sync. Where nothing but the time has changed, the time moves once per heartbeat.
+pub(super) fn next(
+    object: &ExternalSecret,
+    old: &ExternalSecretStatus,
+    result: &Result<Outcome, SyncError>,
+    target: &str,
+    version: &str,
+    now: Timestamp,
+    heartbeat: Duration,
+) -> ExternalSecretStatus {
+    let (ok, reason, message) = says(result);
+    let says = Says {
+        type_: "Ready",
+        status: if ok { "True" } else { "False" },
+        reason,
+        message: &message,
+    };
+    let condition = secrets_condition(&old.conditions, &says, now);
+    let mut new = ExternalSecretStatus {
+        conditions: vec![condition],
+        ..old.clone()
+    };
+    let Ok(outcome) = result else {
+        return new;
+    };
+    // Where nothing was written, nothing is bound.
+    let bound = object.spec.target.creation_policy != CreationPolicy::None;
+    match outcome.written {
+        Written::Created | Written::Updated | Written::Nothing if bound => {
+            target.clone_into(&mut new.binding.name);
+        }
+        Written::Deleted => new.binding = Binding::default(),
+        _ => {}
+    }
+    new.synced_resource_version = Some(version.to_owned());
+    let beat = old.refresh_time.as_ref().is_none_or(|time| {
+        let passed = Duration::try_from(outcome.finished.duration_since(time.0));
+        passed.is_ok_and(|passed| passed >= heartbeat)
+    });
+    let wrote = matches!(outcome.written, Written::Created | Written::Updated);
+    if beat || wrote || outcome.is_generated || new != *old {
+        let finished = outcome.finished;
+        new.refresh_time = Some(Time(finished.round(jiff::Unit::Second).unwrap_or(finished)));
+    }
+    new
+}
+
+/// Writes the events of a sync.
+pub(super) async fn announce(
+    context: &Context,
+    object: &ExternalSecret,
+    result: &Result<Outcome, SyncError>,
+) {
+    let publish = async |type_, reason: &str, note: &str| {
+        context
+            .events
+            .publish(Component::ExternalSecrets, object, type_, reason, note)
+            .await;
+    };
+    let (name, namespace) = (object.name_any(), object.namespace().unwrap_or_default());
+    let outcome = match result {
+        Ok(outcome) => outcome,
+        Err(error) => {
+            let note = error.to_string();
+            tracing::warn!(external_secret = %name, %namespace, error = note, "not synced");
+            return publish(EventType::Warning, "UpdateFailed", &note).await;
+        }
+    };
+    // Said when it is news: when the Secret changes with it.
+    let changed = !matches!(outcome.written, Written::Nothing);
+    for key in outcome.missing.iter().filter(|_| changed) {
+        let note = format!("secret `{key}` does not exist in its store and is left out");
+        publish(EventType::Normal, "MissingProviderSecret", &note).await;
+    }
+    for orphan in &outcome.orphans {
+        let note = format!("secret {orphan} deleted: the target has another name now");
+        publish(EventType::Normal, "Deleted", &note).await;
+    }
+    let (reason, note) = match outcome.written {
+        Written::Nothing | Written::Absent | Written::Retained => return,
+        Written::Deleted if !outcome.was_deleted => return,
+        Written::Created => ("Created", "secret created"),
+        Written::Updated => ("Updated", "secret updated"),
+        Written::Deleted => ("Deleted", "secret deleted due to DeletionPolicy=Delete"),
+    };
+    tracing::info!(external_secret = %name, %namespace, reason, "synced");
+    publish(EventType::Normal, reason, note).await;
+}

@@ -1,0 +1,483 @@
+//! One sync, from what the stores say to the Secret:
+//!
+//! ```text
+//! DesiredSecret ─fetch→ Fetched ─compose→ SecretData ─render→ RenderedSecret ─decide→ SecretWrite ─write→ Outcome
+//! ```
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use futures::{StreamExt as _, TryStreamExt as _};
+use gotemplate::MissingKey;
+use jiff::Timestamp;
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use kube::api::Api;
+use kube::core::ObjectMeta;
+use kube::{Resource as _, ResourceExt as _};
+
+use super::Live;
+use crate::api::external_secret::{
+    CreationPolicy, DeletionPolicy, ExternalSecret, ExternalSecretStatus, GeneratorReference,
+};
+use crate::api::generators::{ClusterGenerator, ClusterGeneratorSpec, Fake, Password, UUID};
+use crate::controllers::Context;
+use crate::controllers::secret_store::StoreObject;
+use crate::controllers::synced::Synced;
+use crate::controllers::uses::Used;
+use crate::secrets::SecretData;
+use crate::secrets::compose::{Answer, ComposeError, Composed, Fetched, compose};
+use crate::secrets::decide::{
+    DecideError, Precondition, SecretOwner, SecretWrite, decide, decide_empty, secret_data,
+    was_created_by,
+};
+use crate::secrets::desired::{DesiredSecret, Read, SpecError, StoreRef};
+use crate::secrets::generate::{GenerateError, Generator, generate};
+use crate::secrets::hash::{field_manager, rendered_hash};
+use crate::secrets::provider::{Provider, ProviderError};
+use crate::secrets::refresh::is_generated;
+use crate::secrets::render::{RenderError, RenderedSecret, render};
+use crate::secrets::template_from::{self, SourceKind, TemplateSources};
+use crate::secrets::write::{Written, delete, write};
+
+/// How many questions of one ExternalSecret are on their way at once.
+const AT_ONCE: usize = 8;
+
+/// Why a sync failed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum SyncError {
+    #[error(transparent)]
+    Spec(#[from] SpecError),
+    #[error("{0}")]
+    Store(String),
+    #[error(transparent)]
+    Provider(#[from] ProviderError),
+    #[error("`{field}`: {reason}")]
+    Generator { field: String, reason: String },
+    #[error(transparent)]
+    Compose(#[from] ComposeError),
+    #[error(transparent)]
+    Render(#[from] RenderError),
+    #[error(transparent)]
+    Decide(#[from] DecideError),
+    #[error("{0}")]
+    Write(String),
+    #[error("{0}")]
+    Orphans(String),
+}
+
+impl SyncError {
+    /// The fixed part of the condition's message, in the words of External Secrets.
+    pub(super) fn summary(&self) -> &'static str {
+        match self {
+            Self::Spec(_)
+            | Self::Store(_)
+            | Self::Provider(_)
+            | Self::Generator { .. }
+            | Self::Compose(_) => "could not get secret data from provider",
+            Self::Decide(error) => error.summary(),
+            Self::Render(_) | Self::Write(_) => "could not update secret",
+            Self::Orphans(_) => "could not delete orphaned secrets",
+        }
+    }
+
+    /// True if trying again soon cannot help.
+    pub(super) fn is_permanent(&self) -> bool {
+        match self {
+            // What a template refers to may come to be.
+            Self::Render(RenderError::Missing { .. }) => false,
+            Self::Spec(_) | Self::Decide(_) | Self::Render(_) => true,
+            _ => false,
+        }
+    }
+}
+
+/// What came of a sync.
+#[derive(Debug)]
+pub(super) struct Outcome {
+    pub(super) written: Written,
+    /// Keys that their stores do not have, and that may be missing.
+    pub(super) missing: Vec<String>,
+    /// Secrets of a former target that were deleted.
+    pub(super) orphans: Vec<String>,
+    /// The Secret is kept as it is, though the values are others.
+    pub(super) is_frozen: bool,
+    /// There was a Secret, and it was deleted.
+    pub(super) was_deleted: bool,
+    /// Values were made, not read.
+    pub(super) is_generated: bool,
+    pub(super) rendered: [u8; 32],
+    /// The resource version of the Secret; empty if there is none.
+    pub(super) secret_version: String,
+    pub(super) finished: Timestamp,
+}
+
+impl Outcome {
+    /// What is remembered of it.
+    pub(super) fn synced(&self, uid: String, version: &str) -> Synced {
+        Synced {
+            uid,
+            version: version.to_owned(),
+            refreshed: self.finished,
+            secret: self.secret_version.clone(),
+            rendered: self.rendered,
+        }
+    }
+}
+
+/// What a sync is about.
+pub(super) struct Request<'r> {
+    pub(super) object: &'r ExternalSecret,
+    pub(super) context: &'r Context,
+    pub(super) stores: Vec<(StoreRef, Result<StoreObject, String>)>,
+    /// The last sync of this version, if this process made it.
+    pub(super) synced: Option<Synced>,
+    pub(super) status: &'r ExternalSecretStatus,
+}
+
+/// Reads, composes, renders, decides and writes.
+pub(super) async fn sync(
+    request: Request<'_>,
+    desired: &DesiredSecret,
+    live: Live,
+) -> Result<Outcome, SyncError> {
+    let Request {
+        object, context, ..
+    } = request;
+    let secrets = context.secrets_of(object);
+    let generates = desired.generators().next().is_some();
+    let mut outcome = Outcome {
+        written: Written::Nothing,
+        missing: Vec::new(),
+        orphans: Vec::new(),
+        is_frozen: false,
+        was_deleted: false,
+        is_generated: generates,
+        rendered: [0; 32],
+        secret_version: String::new(),
+        finished: Timestamp::now(),
+    };
+    // What was generated and written for this refresh, before a crash, is not generated again.
+    if let Live::Read(Some(live)) = &live
+        && generates
+        && is_generated(
+            object.meta(),
+            request.status,
+            &live.metadata,
+            &field_manager(&object.name_any()),
+        )
+    {
+        outcome.secret_version = live.resource_version().unwrap_or_default();
+        return Ok(outcome);
+    }
+    let mut fetched = fetch(&request, desired).await?;
+    for entry in desired.generators() {
+        let failed = |reason: String| SyncError::Generator {
+            field: entry.field.clone(),
+            reason,
+        };
+        let generator = generator(object, context, &entry.generator).await;
+        let made = generator.and_then(|generator| {
+            let made = generate(&generator, &mut |bytes| random(bytes));
+            made.map_err(|error: GenerateError| error.to_string())
+        });
+        let made = made.map_err(failed)?;
+        fetched.generated.insert(entry.field.clone(), made);
+    }
+    let owner = owner(object);
+    let composed = composed(desired, &fetched)?;
+    outcome.missing = composed.missing;
+    let rendered = if composed.data.is_empty() && desired.deletion != DeletionPolicy::Merge {
+        None
+    } else {
+        Some(rendered(&request, composed.data).await?)
+    };
+    drop(fetched);
+    if let Some(rendered) = &rendered {
+        outcome.rendered = rendered_hash(rendered);
+    }
+    // The Secret is as it was written, and would be written the same again.
+    if let (Live::Unchanged, Some(synced), Some(_)) = (&live, &request.synced, &rendered)
+        && synced.rendered == outcome.rendered
+    {
+        outcome.secret_version.clone_from(&synced.secret);
+        outcome.finished = Timestamp::now();
+        return Ok(outcome);
+    }
+    let live = match live {
+        Live::Read(live) => live,
+        Live::Unchanged => {
+            let live = secrets.get_opt(&desired.target).await;
+            let live = live.map_err(|error| SyncError::Write(describe_write(&error)))?;
+            live.map(Box::new)
+        }
+    };
+    let live = live.as_deref();
+    let decision = match &rendered {
+        Some(rendered) => {
+            let differs = |live: &Secret| secret_data(live) != rendered.data;
+            outcome.is_frozen = desired.immutable && live.is_some_and(differs);
+            decide(desired, &owner, rendered, live)?
+        }
+        None => decide_empty(desired, &owner, live)?,
+    };
+    outcome.was_deleted = matches!(decision, SecretWrite::Delete(Some(_)));
+    if desired.creation == CreationPolicy::Owner {
+        outcome.orphans = delete_orphans(&request, desired, &owner, &secrets).await?;
+    }
+    let written = write(&secrets, &object.name_any(), decision).await;
+    let (written, version) = written.map_err(|error| SyncError::Write(describe_write(&error)))?;
+    outcome.written = written;
+    let known = live.and_then(|live| live.metadata.resource_version.clone());
+    outcome.secret_version = match written {
+        Written::Deleted => String::new(),
+        _ => version.or(known).unwrap_or_default(),
+    };
+    outcome.finished = Timestamp::now();
+    Ok(outcome)
+}
+
+/// Asks every store what is needed of it, each question once.
+async fn fetch(request: &Request<'_>, desired: &DesiredSecret) -> Result<Fetched, SyncError> {
+    let namespace = request.object.namespace().unwrap_or_default();
+    let mut providers: BTreeMap<&StoreRef, Arc<dyn Provider>> = BTreeMap::new();
+    let mut fetched = Fetched::default();
+    for (reference, store) in &request.stores {
+        let store = store
+            .as_ref()
+            .map_err(|error| SyncError::Store(error.clone()))?;
+        store
+            .check_usable(request.context, reference, &namespace)
+            .map_err(SyncError::Store)?;
+        let provider = request.context.providers.of(&store.id, &store.spec).await;
+        let provider =
+            provider.map_err(|error| SyncError::Store(format!("{reference}: {error}")))?;
+        if provider.is_lenient() {
+            fetched.lenient.insert(reference.clone());
+        }
+        providers.insert(reference, provider);
+    }
+    let reads: BTreeSet<Read> = desired.reads();
+    let answers = futures::stream::iter(reads).map(async |read| {
+        let Some(provider) = providers.get(&read.0) else {
+            return Err(SyncError::Store(format!("{} is not known", read.0)));
+        };
+        let answer: Answer = provider.read(&read.1).await?;
+        Ok((read, answer))
+    });
+    fetched.answers = answers.buffered(AT_ONCE).try_collect().await?;
+    Ok(fetched)
+}
+
+/// The generator that a reference names, or what is wrong with it.
+async fn generator(
+    object: &ExternalSecret,
+    context: &Context,
+    reference: &GeneratorReference,
+) -> Result<Generator, String> {
+    let namespace = object.namespace().unwrap_or_default();
+    let client = || context.client.clone();
+    let name = &reference.name;
+    let missing = || format!("{} `{name}` does not exist", reference.kind);
+    let unreadable = |error: kube::Error| {
+        let reason = crate::apply::execute::describe(&error);
+        format!("{} `{name}` cannot be read: {reason}", reference.kind)
+    };
+    let generator = match reference.kind.as_str() {
+        "Password" => {
+            let found = Api::<Password>::namespaced(client(), &namespace)
+                .get_opt(name)
+                .await;
+            Generator::Password(found.map_err(unreadable)?.ok_or_else(missing)?.spec)
+        }
+        "UUID" => {
+            let found = Api::<UUID>::namespaced(client(), &namespace)
+                .get_opt(name)
+                .await;
+            found.map_err(unreadable)?.ok_or_else(missing)?;
+            Generator::Uuid
+        }
+        "Fake" => {
+            let found = Api::<Fake>::namespaced(client(), &namespace)
+                .get_opt(name)
+                .await;
+            Generator::Fake(found.map_err(unreadable)?.ok_or_else(missing)?.spec)
+        }
+        "ClusterGenerator" => {
+            let found = Api::<ClusterGenerator>::all(client()).get_opt(name).await;
+            of_cluster(found.map_err(unreadable)?.ok_or_else(missing)?.spec)?
+        }
+        other => {
+            return Err(format!(
+                "generators of kind {other} are not supported by overlayd"
+            ));
+        }
+    };
+    if let Generator::Fake(spec) = &generator {
+        let class = spec.controller.as_deref().unwrap_or_default();
+        if !context.settings.serves_class(class) {
+            return Err(format!(
+                "Fake `{name}` is of the class `{class}`, which another controller serves"
+            ));
+        }
+    }
+    Ok(generator)
+}
+
+fn of_cluster(spec: ClusterGeneratorSpec) -> Result<Generator, String> {
+    let generator = spec.generator;
+    match (
+        generator.password_spec,
+        generator.uuid_spec,
+        generator.fake_spec,
+    ) {
+        (Some(password), ..) => Ok(Generator::Password(password)),
+        (_, Some(_), _) => Ok(Generator::Uuid),
+        (_, _, Some(fake)) => Ok(Generator::Fake(fake)),
+        _ => Err(format!(
+            "generators of kind {} are not supported by overlayd",
+            spec.kind
+        )),
+    }
+}
+
+/// The templates that the spec refers to, read live in its own namespace.
+async fn templates(
+    object: &ExternalSecret,
+    context: &Context,
+) -> Result<TemplateSources, SyncError> {
+    let mut sources = TemplateSources::new();
+    let Some(template) = &object.spec.target.template else {
+        return Ok(sources);
+    };
+    let namespace = object.namespace().unwrap_or_default();
+    let maps: Api<ConfigMap> = Api::namespaced(context.client.clone(), &namespace);
+    let secrets = context.secrets_of(object);
+    for (kind, name) in template_from::references(template) {
+        let failed = |error: kube::Error| {
+            let reason = crate::apply::execute::describe(&error);
+            SyncError::Write(format!("cannot read {kind:?} `{name}`: {reason}"))
+        };
+        let used = match kind {
+            SourceKind::ConfigMap => Used::ConfigMap(namespace.clone(), name.clone()),
+            SourceKind::Secret => Used::Secret(namespace.clone(), name.clone()),
+        };
+        let (version, templates): (_, Option<BTreeMap<String, String>>) = match kind {
+            SourceKind::ConfigMap => {
+                let map = maps.get_opt(&name).await.map_err(failed)?;
+                let version = map.as_ref().and_then(ConfigMap::resource_version);
+                (version, map.map(|map| map.data.unwrap_or_default()))
+            }
+            SourceKind::Secret => {
+                let secret = secrets.get_opt(&name).await.map_err(failed)?;
+                let version = secret.as_ref().and_then(Secret::resource_version);
+                let text =
+                    |(key, ByteString(bytes))| (key, String::from_utf8_lossy(&bytes).into_owned());
+                let templates = secret.map(|secret| {
+                    let data = secret.data.unwrap_or_default().into_iter();
+                    data.map(text).collect()
+                });
+                (version, templates)
+            }
+        };
+        context.uses.read(used, &version.unwrap_or_default());
+        if let Some(templates) = templates {
+            sources.insert((kind, name), templates);
+        }
+    }
+    Ok(sources)
+}
+
+fn composed(desired: &DesiredSecret, fetched: &Fetched) -> Result<Composed, ComposeError> {
+    let rewriting = environment().with_missing_key(MissingKey::Invalid);
+    compose(desired, fetched, &rewriting)
+}
+
+/// What the Secret will hold.
+async fn rendered(request: &Request<'_>, data: SecretData) -> Result<RenderedSecret, SyncError> {
+    let (object, context) = (request.object, request.context);
+    let sources = templates(object, context).await?;
+    let template = object.spec.target.template.as_ref();
+    let (left, right) = &context.settings.template_delimiters;
+    let work = || render(template, data, &sources, (left, right), &environment());
+    // A template may work for a while, which others need not wait for.
+    let rendered = if template.is_some() {
+        tokio::task::block_in_place(work)
+    } else {
+        work()
+    };
+    Ok(rendered?)
+}
+
+/// Deletes the Secrets that were made for this ExternalSecret under another name.
+async fn delete_orphans(
+    request: &Request<'_>,
+    desired: &DesiredSecret,
+    owner: &SecretOwner,
+    secrets: &Api<Secret>,
+) -> Result<Vec<String>, SyncError> {
+    let bound = &request.status.binding.name;
+    let first = request.object.meta().generation == Some(1) && bound.is_empty();
+    if first || *bound == desired.target {
+        return Ok(Vec::new());
+    }
+    let is_orphan = |secret: &&ObjectMeta| {
+        secret.namespace.as_deref() == Some(owner.namespace.as_str())
+            && secret.name.as_deref() != Some(desired.target.as_str())
+            && was_created_by(secret, owner)
+    };
+    let all = request.context.caches.secrets.state();
+    let orphans = all.iter().map(|secret| &secret.metadata);
+    let orphans: Vec<_> = orphans.filter(is_orphan).map(Precondition::of).collect();
+    let mut deleted = Vec::new();
+    for orphan in orphans {
+        let result = delete(secrets, &orphan).await;
+        let done = result.map_err(|error| SyncError::Orphans(describe_write(&error)))?;
+        if done {
+            deleted.push(orphan.name);
+        }
+    }
+    Ok(deleted)
+}
+
+/// The time and the chance of this moment, for a template that asks for them.
+fn environment() -> gotemplate::Environment<'static> {
+    gotemplate::Environment::new(Timestamp::now(), random)
+}
+
+fn random(bytes: &mut [u8]) {
+    let source = rustls::crypto::aws_lc_rs::default_provider().secure_random;
+    source
+        .fill(bytes)
+        .expect("the system's random source works");
+}
+
+/// The API server's text may quote a value; its reason and the fields it minds may not.
+fn describe_write(error: &kube::Error) -> String {
+    let kube::Error::Api(status) = error else {
+        return crate::apply::execute::describe(error);
+    };
+    let causes = status.details.iter().flat_map(|details| &details.causes);
+    let fields: Vec<String> = causes
+        .map(|cause| cause.field.split('[').next().unwrap_or_default().to_owned())
+        .collect();
+    let about = if fields.is_empty() {
+        String::new()
+    } else {
+        format!(" about {}", fields.join(", "))
+    };
+    format!(
+        "the API server refuses the Secret: {} ({}){about}",
+        status.reason, status.code
+    )
+}
+
+fn owner(object: &ExternalSecret) -> SecretOwner {
+    SecretOwner {
+        name: object.name_any(),
+        namespace: object.namespace().unwrap_or_default(),
+        uid: object.uid().unwrap_or_default(),
+        labels: object.labels().clone(),
+        annotations: object.annotations().clone(),
+    }
+}

@@ -1,0 +1,95 @@
+//! Pure: the provider `fake`: the values stand in the store. For tests.
+
+use futures::FutureExt as _;
+use futures::future::{BoxFuture, ready};
+
+use super::{Provider, ProviderError, Validation};
+use crate::api::secret_store::{Capabilities, FakeProvider};
+use crate::secrets::compose::Answer;
+use crate::secrets::desired::{Ask, Search};
+use crate::secrets::{SecretData, SecretValue};
+
+/// The values of one store.
+#[derive(Debug)]
+pub(crate) struct Fake {
+    spec: FakeProvider,
+}
+
+impl Fake {
+    pub(crate) fn new(spec: FakeProvider) -> Self {
+        Self { spec }
+    }
+
+    fn answer(&self, ask: &Ask) -> Result<Answer, ProviderError> {
+        match ask {
+            Ask::Value { key, version } => {
+                let mut entries = self.spec.data.iter();
+                let found = entries.find(|entry| {
+                    entry.key == *key && entry.version.as_deref().unwrap_or_default() == version
+                });
+                Ok(found.map_or(Answer::Missing, |entry| Answer::Value(value(&entry.value))))
+            }
+            Ask::Tags { key } => Err(ProviderError::Other {
+                key: key.clone(),
+                reason: "the fake provider has no tags".to_owned(),
+            }),
+            Ask::Find(search) => self.find(search).map(Answer::Found),
+        }
+    }
+
+    /// Of several versions, the one whose name is the greatest text.
+    fn find(&self, search: &Search) -> Result<SecretData, ProviderError> {
+        if search.name.is_none() {
+            return Err(ProviderError::Other {
+                key: "*".to_owned(),
+                reason: "the fake provider finds by name alone".to_owned(),
+            });
+        }
+        let pattern = super::pattern(search)?;
+        let mut entries: Vec<_> = self
+            .spec
+            .data
+            .iter()
+            .filter(|entry| pattern.is_match(&entry.key))
+            .collect();
+        entries.sort_by_key(|entry| entry.version.clone());
+        let found = entries.iter();
+        Ok(found
+            .map(|entry| (entry.key.clone(), value(&entry.value)))
+            .collect())
+    }
+}
+
+fn value(text: &str) -> SecretValue {
+    SecretValue::from(text.as_bytes().to_vec())
+}
+
+impl Provider for Fake {
+    fn read<'a>(&'a self, ask: &'a Ask) -> BoxFuture<'a, Result<Answer, ProviderError>> {
+        ready(self.answer(ask)).boxed()
+    }
+
+    fn validate(&self) -> BoxFuture<'_, Result<Validation, ProviderError>> {
+        let result = match self.spec.validation_result.unwrap_or_default() {
+            0 => Ok(Validation::Ready),
+            1 => Ok(Validation::Unknown),
+            _ => Err(ProviderError::Other {
+                key: "*".to_owned(),
+                reason: "`validationResult` says so".to_owned(),
+            }),
+        };
+        ready(result).boxed()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::ReadWrite
+    }
+
+    fn is_lenient(&self) -> bool {
+        true
+    }
+
+    fn is_maintained(&self) -> bool {
+        false
+    }
+}
