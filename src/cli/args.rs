@@ -24,6 +24,8 @@ pub(super) enum Command {
     Build(BuildArgs),
     /// Build a kustomization and apply it once to the current cluster, in stages.
     Apply(ApplyArgs),
+    /// Print the Secret that an ExternalSecret makes of given values, without a cluster and without AWS.
+    Template(TemplateArgs),
     /// Print the custom resource definitions.
     Crds,
 }
@@ -250,6 +252,26 @@ pub(super) struct ApplyArgs {
     /// How long to wait.
     #[arg(long, value_name = "DURATION", default_value = "3m")]
     pub(super) timeout: String,
+}
+
+/// Arguments of `template`.
+#[derive(Debug, clap::Args)]
+pub(super) struct TemplateArgs {
+    /// The manifest of the ExternalSecret; ConfigMaps and Secrets that it takes templates from may stand beside it.
+    #[arg(value_name = "FILE")]
+    pub(super) file: PathBuf,
+    /// A map from key to text, standing for what the stores give after `data` and `dataFrom`.
+    #[arg(long, value_name = "VALUES.yaml")]
+    pub(super) values: PathBuf,
+    /// Show the values of the Secret, in base64 as in a cluster, and what functions say of values that they refuse.
+    #[arg(long)]
+    pub(super) show: bool,
+    /// What begins an action in a template.
+    #[arg(long, value_name = "TEXT", default_value = "{{")]
+    pub(super) left_delimiter: String,
+    /// What ends it.
+    #[arg(long, value_name = "TEXT", default_value = "}}")]
+    pub(super) right_delimiter: String,
 }
 
 impl LogLevel {

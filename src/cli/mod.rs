@@ -8,6 +8,7 @@ mod disk;
 mod output;
 mod report;
 mod run;
+mod template;
 
 use std::process::ExitCode;
 
@@ -29,6 +30,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => block_on(run::run(*args)),
         Command::Build(args) => build::build(&args),
         Command::Apply(args) => block_on(apply::apply(args)),
+        Command::Template(args) => template::template(&args),
         Command::Crds => output::write(&crate::api::crds::to_yaml()).map_err(report::Failure::from),
     };
     match result {

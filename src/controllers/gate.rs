@@ -1,4 +1,4 @@
-//! Pure: so many at once, the urgent ones first.
+//! So many at once, the urgent ones first.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -3,6 +3,7 @@
 mod build;
 mod remote;
 mod run;
+mod template;
 
 use std::path::Path;
 use std::process::Command;

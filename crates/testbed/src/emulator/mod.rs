@@ -169,7 +169,8 @@ async fn handle(
     let (fault, answer) = {
         let mut account = state.lock().unwrap_or_else(PoisonError::into_inner);
         *account.calls.entry(action.to_owned()).or_default() += 1;
-        let fault = account.fault.or(account.faults.get(action).copied());
+        let own = account.faults.get(action).copied();
+        let fault = account.fault.or(own);
         (fault, account.act(service, action, &request))
     };
     if let Some(fault) = fault {
