@@ -106,7 +106,11 @@ fn bad_files_are_named() {
             "user: 1\n",
             "the value of `user` is a number or a boolean",
         ),
-        (MANIFEST, "user: [canary]\n", "the value of `user` is no text"),
+        (
+            MANIFEST,
+            "user: [canary]\n",
+            "the value of `user` is no text",
+        ),
         (MANIFEST, "user: \"canary\n", "it is not YAML at line"),
         (
             "kind: ExternalSecret\nspec: {target: {creationPolicy: Nobody}}\n",

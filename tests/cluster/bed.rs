@@ -155,6 +155,7 @@ impl Case {
             "kustomizations" => "apis/kustomize.toolkit.fluxcd.io/v1",
             "externalsecrets" | "secretstores" => "apis/external-secrets.io/v1",
             "events" => "apis/events.k8s.io/v1",
+            "passwords" | "uuids" | "fakes" => "apis/generators.external-secrets.io/v1alpha1",
             _ => "api/v1",
         };
         let path = format!("/{group}/namespaces/{}/{kind}", self.namespace);
@@ -184,6 +185,10 @@ impl Case {
         let (api_version, kind_name) = match kind {
             "gitrepositories" => ("source.toolkit.fluxcd.io/v1", "GitRepository"),
             "kustomizations" => ("kustomize.toolkit.fluxcd.io/v1", "Kustomization"),
+            "secretstores" => ("external-secrets.io/v1", "SecretStore"),
+            "passwords" => ("generators.external-secrets.io/v1alpha1", "Password"),
+            "uuids" => ("generators.external-secrets.io/v1alpha1", "UUID"),
+            "fakes" => ("generators.external-secrets.io/v1alpha1", "Fake"),
             _ => ("external-secrets.io/v1", "ExternalSecret"),
         };
         let object = json!({"apiVersion": api_version, "kind": kind_name, "metadata": {"name": name}, "spec": spec});
@@ -191,6 +196,72 @@ impl Case {
             .cluster
             .apply(&self.path(kind, name), &object)
             .expect("the object is valid");
+    }
+
+    /// A store of this namespace with fixed values, named `fake`.
+    pub(crate) fn fake_store(&self, data: &[(&str, &str)]) {
+        let data: Vec<_> = data
+            .iter()
+            .map(|(key, value)| json!({"key": key, "value": value}))
+            .collect();
+        self.apply(
+            "secretstores",
+            "fake",
+            json!({"provider": {"fake": {"data": data}}}),
+        );
+        self.ready("secretstores", "fake", "True", "store validated");
+    }
+
+    /// An ExternalSecret that reads `key` of the store `fake` into `k`, with more in its target and spec.
+    pub(crate) fn of_fake(&self, name: &str, key: &str, target: Value, more: Value) {
+        let mut spec = json!({
+            "refreshInterval": "1h",
+            "secretStoreRef": {"name": "fake"},
+            "data": [{"secretKey": "k", "remoteRef": {"key": key}}],
+            "target": target,
+        });
+        for (key, value) in more.as_object().into_iter().flatten() {
+            spec[key] = value.clone();
+        }
+        self.apply("externalsecrets", name, spec);
+    }
+
+    /// Changes labels, annotations or whatever else of an object.
+    pub(crate) fn patch(&self, kind: &str, name: &str, patch: Value) {
+        self.bed
+            .cluster
+            .patch(&self.path(kind, name), &patch)
+            .expect("the patch is valid");
+    }
+
+    /// Deletes an object.
+    pub(crate) fn delete(&self, kind: &str, name: &str) {
+        self.bed
+            .cluster
+            .delete(&self.path(kind, name))
+            .expect("the object is there");
+    }
+
+    /// The resource version of an object.
+    pub(crate) fn version(&self, kind: &str, name: &str) -> String {
+        let object = self.get(kind, name).expect("the object is there");
+        object["metadata"]["resourceVersion"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned()
+    }
+
+    /// True once an event of a reason was written.
+    pub(crate) fn has_event(&self, reason: &str, note: &str) {
+        self.wait("events", "", reason, |events| {
+            let events = events["items"].as_array().into_iter().flatten();
+            events.into_iter().any(|event| {
+                event["reason"] == reason
+                    && event["note"]
+                        .as_str()
+                        .is_some_and(|text| text.contains(note))
+            })
+        });
     }
 
     /// An ExternalSecret that reads one key of the shared store.

@@ -9,7 +9,11 @@
 
 mod bad_input;
 mod bed;
+mod dropin;
 mod hygiene;
 mod lifecycle;
+mod policies;
 mod secrets;
+mod sources;
+mod stores;
 mod sync;

@@ -118,12 +118,19 @@ fn no_fault_of_the_provider_empties_a_secret() {
     let _turn = FAULTS.lock().unwrap_or_else(PoisonError::into_inner);
     let case = Case::new("secret-faults");
     case.bed.aws.put("faults/db", r#"{"p":"kept"}"#);
-    case.external_secret(
-        "db",
-        json!([{"secretKey": "k", "remoteRef": {"key": "faults/db", "property": "p"}}]),
-    );
-    case.secret_is("db", "k", "kept");
-    let version = case.get("secrets", "db").unwrap()["metadata"]["resourceVersion"].clone();
+    let policies = ["Retain", "Delete", "Merge"];
+    for policy in policies {
+        let spec = json!({
+            "refreshInterval": "1s",
+            "secretStoreRef": {"kind": "ClusterSecretStore", "name": "aws"},
+            "data": [{"secretKey": "k", "remoteRef": {"key": "faults/db", "property": "p"}}],
+            "target": {"deletionPolicy": policy},
+        });
+        case.apply("externalsecrets", &policy.to_lowercase(), spec);
+        case.secret_is(&policy.to_lowercase(), "k", "kept");
+    }
+    let versions = || policies.map(|policy| case.version("secrets", &policy.to_lowercase()));
+    let before = versions();
     for (fault, message) in [
         (
             Fault::AccessDenied,
@@ -131,20 +138,39 @@ fn no_fault_of_the_provider_empties_a_secret() {
         ),
         (Fault::Throttling, "throttled while reading `faults/db`"),
         (Fault::InternalError, "reading `faults/db` failed"),
+        (
+            Fault::ExpiredToken,
+            "reading `faults/db` failed: ExpiredTokenException",
+        ),
+        (
+            Fault::DecryptionFailure,
+            "reading `faults/db` failed: DecryptionFailure",
+        ),
         (Fault::EmptyAnswer, "the answer holds no value"),
         (Fault::Truncated, "reading `faults/db` failed"),
     ] {
         case.bed.aws.set_fault(Some(fault));
-        case.ready("externalsecrets", "db", "False", message);
-        assert_eq!(
-            case.get("secrets", "db").unwrap()["metadata"]["resourceVersion"],
-            version,
-            "{fault:?}"
-        );
+        for policy in policies {
+            case.ready("externalsecrets", &policy.to_lowercase(), "False", message);
+        }
+        assert_eq!(versions(), before, "{fault:?}");
         case.bed.aws.set_fault(None);
-        case.ready("externalsecrets", "db", "True", "secret synced");
+        for policy in policies {
+            case.ready(
+                "externalsecrets",
+                &policy.to_lowercase(),
+                "True",
+                "secret synced",
+            );
+        }
     }
-    case.secret_is("db", "k", "kept");
+    // A secret that lacks a property is no secret that is missing.
+    case.bed.aws.put("faults/db", r#"{"q":"other"}"#);
+    for policy in policies {
+        let message = "property `p` does not exist in the secret";
+        case.ready("externalsecrets", &policy.to_lowercase(), "False", message);
+    }
+    assert_eq!(versions(), before);
 }
 
 #[test]

@@ -80,9 +80,25 @@ pub(crate) async fn reconcile(
     let stale = context.uses.is_stale(&user) && follows_sources(desired.as_ref());
     let due = due(&object.spec, &status, &version, stale, now);
     let target = target_of(&object);
-    let live = look(&object, &context, &target, synced.as_ref()).await?;
+    let unchanged = is_unchanged(&context, &user, &target, synced.as_ref());
+    if unchanged && due != Due::Now && status::is_ready(&status) {
+        return Ok(rest(due));
+    }
+    let urgency = match &status.refresh_time {
+        None => Urgency::NeverSynced,
+        Some(_) if stale || !is_version(&status, &version) => Urgency::Changed,
+        Some(_) => Urgency::Periodic,
+    };
+    let pass = context.gate.enter(urgency).await;
+    let live = if unchanged {
+        Live::Unchanged
+    } else {
+        let live = context.secrets_of(&*object).get_opt(&target).await?;
+        Live::Read(live.map(Box::new))
+    };
     let valid = is_valid_target(&object, &status, &live);
     if due != Due::Now && valid && status::is_ready(&status) {
+        remember(&context, &user, &uid, &status, &live);
         return Ok(rest(due));
     }
     // A failure is tried again when its wait is over, or when something that decides has changed.
@@ -90,14 +106,6 @@ pub(crate) async fn reconcile(
     if !stale && let Some(rest) = context.memory.rest(&key, &fingerprint, now) {
         return Ok(Action::requeue(rest));
     }
-    let urgency = match &status.refresh_time {
-        None => Urgency::NeverSynced,
-        Some(_) if due == Due::Now && !stale && valid && is_version(&status, &version) => {
-            Urgency::Periodic
-        }
-        Some(_) => Urgency::Changed,
-    };
-    let pass = context.gate.enter(urgency).await;
     let timer = context.metrics.start("ExternalSecret");
     context.uses.fresh(&user);
     let request = sync::Request {
@@ -254,24 +262,30 @@ fn follows_sources(desired: Result<&DesiredSecret, &SpecError>) -> bool {
     desired.is_ok_and(|desired| desired.generators().next().is_none())
 }
 
-/// Looks at the Secret, if its metadata does not say that it is as it was.
-async fn look(
-    object: &ExternalSecret,
-    context: &Context,
-    target: &str,
-    synced: Option<&Synced>,
-) -> Result<Live, kube::Error> {
-    let namespace = object.namespace().unwrap_or_default();
-    let known = context.caches.secret(&namespace, target);
+/// True if the metadata of the Secret says that it is as it was after the last sync or look.
+fn is_unchanged(context: &Context, user: &User, target: &str, synced: Option<&Synced>) -> bool {
+    let known = context.caches.secret(&user.0, target);
     let version = known.and_then(|known| known.resource_version);
-    if let (Some(version), Some(synced)) = (&version, synced)
-        && *version == synced.secret
-    {
-        return Ok(Live::Unchanged);
-    }
-    let secrets = context.secrets_of(object);
-    let live = secrets.get_opt(target).await?;
-    Ok(Live::Read(live.map(Box::new)))
+    let synced = synced.map(|synced| &synced.secret);
+    version.is_some() && version.as_ref() == synced
+}
+
+/// Remembers a Secret that was found as it should be, so that it is not read again before it changes.
+fn remember(context: &Context, user: &User, uid: &str, status: &ExternalSecretStatus, live: &Live) {
+    let (Live::Read(Some(live)), Some(version), Some(refreshed)) =
+        (live, &status.synced_resource_version, &status.refresh_time)
+    else {
+        return;
+    };
+    let synced = Synced {
+        uid: uid.to_owned(),
+        version: version.clone(),
+        refreshed: refreshed.0,
+        secret: live.resource_version().unwrap_or_default(),
+        // What was rendered is not known, so the next refresh compares with the Secret itself.
+        rendered: [0; 32],
+    };
+    context.syncs.set(user, synced);
 }
 
 /// The resource version of the Secret.

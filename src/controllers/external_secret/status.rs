@@ -110,8 +110,9 @@ pub(super) fn next(
     });
     let wrote = matches!(outcome.written, Written::Created | Written::Updated);
     if beat || wrote || outcome.is_generated || new != *old {
-        let finished = outcome.finished;
-        new.refresh_time = Some(Time(finished.round(jiff::Unit::Second).unwrap_or(finished)));
+        // Cut, not rounded: a time to come would be due at once.
+        let finished = Timestamp::from_second(outcome.finished.as_second());
+        new.refresh_time = Some(Time(finished.unwrap_or(outcome.finished)));
     }
     new
 }
@@ -156,4 +157,65 @@ pub(super) async fn announce(
     };
     tracing::info!(external_secret = %name, %namespace, reason, "synced");
     publish(EventType::Normal, reason, note).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outcome(written: Written, finished: &str) -> Outcome {
+        Outcome {
+            written,
+            missing: Vec::new(),
+            orphans: Vec::new(),
+            is_frozen: false,
+            was_deleted: false,
+            is_generated: false,
+            rendered: [0; 32],
+            secret_version: String::new(),
+            finished: finished.parse().unwrap(),
+        }
+    }
+
+    #[test]
+    fn the_time_moves_when_something_changes_or_once_per_heartbeat() {
+        let object = ExternalSecret::new(
+            "db",
+            crate::api::external_secret::ExternalSecretSpec::default(),
+        );
+        let next = |old: &ExternalSecretStatus, written, version: &str, finished: &str| {
+            let result = Ok(outcome(written, finished));
+            let now = finished.parse().unwrap();
+            super::next(
+                &object,
+                old,
+                &result,
+                "db",
+                version,
+                now,
+                Duration::from_secs(600),
+            )
+        };
+        let time =
+            |status: &ExternalSecretStatus| status.refresh_time.as_ref().unwrap().0.to_string();
+        let first = next(
+            &ExternalSecretStatus::default(),
+            Written::Created,
+            "1-a",
+            "2026-01-01T00:00:00.9Z",
+        );
+        assert_eq!(time(&first), "2026-01-01T00:00:00Z", "never in the future");
+        assert_eq!(first.binding.name, "db");
+        let same = next(&first, Written::Nothing, "1-a", "2026-01-01T00:05:00Z");
+        assert_eq!(same, first);
+        let beat = next(&first, Written::Nothing, "1-a", "2026-01-01T00:10:01Z");
+        assert_eq!(time(&beat), "2026-01-01T00:10:01Z");
+        let changed = next(&first, Written::Nothing, "2-a", "2026-01-01T00:05:00Z");
+        assert_eq!(time(&changed), "2026-01-01T00:05:00Z");
+        let written = next(&first, Written::Updated, "1-a", "2026-01-01T00:05:00Z");
+        assert_eq!(time(&written), "2026-01-01T00:05:00Z");
+        let deleted = next(&first, Written::Deleted, "1-a", "2026-01-01T00:05:00Z");
+        assert!(deleted.binding.name.is_empty());
+        assert!(has_reason(&deleted, "SecretDeleted"));
+    }
 }

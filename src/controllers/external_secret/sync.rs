@@ -196,9 +196,11 @@ pub(super) async fn sync(
     if let Some(rendered) = &rendered {
         outcome.rendered = rendered_hash(rendered);
     }
-    // The Secret is as it was written, and would be written the same again.
+    // The Secret is as it was written, and would be written the same again. One that is frozen is looked at, for what
+    // it holds is not what was rendered.
     if let (Live::Unchanged, Some(synced), Some(_)) = (&live, &request.synced, &rendered)
         && synced.rendered == outcome.rendered
+        && !desired.immutable
     {
         outcome.secret_version.clone_from(&synced.secret);
         outcome.finished = Timestamp::now();

@@ -1,6 +1,9 @@
 //! Talks to AWS: what its services have in common: configuration, credentials, and errors by their codes.
 
+use std::time::Duration;
+
 use aws_config::retry::RetryConfig;
+use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_secretsmanager::config::ProvideCredentials as _;
 use aws_sdk_secretsmanager::error::{ProvideErrorMetadata, SdkError};
@@ -21,8 +24,15 @@ pub(crate) struct AwsEnvironment {
 
 /// The default chain's configuration for a region.
 pub(super) async fn configuration(region: &str, retry: Option<&RetrySettings>) -> SdkConfig {
-    let mut loader =
-        aws_config::defaults(BehaviorVersion::latest()).region(Region::new(region.to_owned()));
+    // Without these an answer that never comes would be waited for.
+    let timeouts = TimeoutConfig::builder()
+        .connect_timeout(Duration::from_secs(5))
+        .operation_attempt_timeout(Duration::from_secs(15))
+        .operation_timeout(Duration::from_secs(60))
+        .build();
+    let mut loader = aws_config::defaults(BehaviorVersion::latest())
+        .region(Region::new(region.to_owned()))
+        .timeout_config(timeouts);
     if let Some(retry) = retry {
         loader = loader.retry_config(retry_config(retry));
     }

@@ -1,8 +1,10 @@
 //! The cases of the AWS providers, each against moto and against our own emulator.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Result;
+use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_secretsmanager::config::Credentials;
 use serde_json::{Value, json};
@@ -23,6 +25,11 @@ async fn config(url: &str) -> SdkConfig {
         .endpoint_url(url)
         .credentials_provider(Credentials::new("id", "key", None, None, "cases"))
         .retry_config(aws_config::retry::RetryConfig::disabled())
+        .timeout_config(
+            TimeoutConfig::builder()
+                .operation_timeout(Duration::from_secs(5))
+                .build(),
+        )
         .load()
         .await
 }
@@ -297,6 +304,18 @@ async fn no_fault_is_taken_for_a_missing_secret() {
             }
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_that_never_comes_is_not_waited_for() {
+    let emulator = Emulator::start().expect("the emulator starts");
+    emulator.put("app/db", "v");
+    emulator.set_fault(Some(Fault::Silence));
+    let config = config(&emulator.url()).await;
+    let metrics = Arc::new(Metrics::default());
+    let store = SecretsManager::new(&AwsEnvironment::default(), config, String::new(), metrics);
+    let expected = "error: reading `app/db` failed: no answer in time";
+    check("emulator", &store, &value("app/db", ""), expected).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
