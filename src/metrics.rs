@@ -19,6 +19,8 @@ pub(crate) struct Metrics {
     registry: Registry,
     reconcile_duration: Family<Labels, Histogram, fn() -> Histogram>,
     reconcile_total: Family<Labels, Counter>,
+    reconcile_time: Family<Labels, Histogram, fn() -> Histogram>,
+    active_workers: Family<Labels, Gauge>,
     reconcile_errors: Family<Labels, Counter>,
     sync_calls: Family<Labels, Counter>,
     sync_errors: Family<Labels, Gauge>,
@@ -47,6 +49,8 @@ impl Default for Metrics {
             registry: Registry::default(),
             reconcile_duration: Family::new_with_constructor(histogram),
             reconcile_total: Family::default(),
+            reconcile_time: Family::new_with_constructor(histogram),
+            active_workers: Family::default(),
             reconcile_errors: Family::default(),
             sync_calls: Family::default(),
             sync_errors: Family::default(),
@@ -73,6 +77,16 @@ impl Metrics {
             "controller_runtime_reconcile",
             "Reconciles that did work",
             self.reconcile_total.clone(),
+        );
+        registry.register(
+            "controller_runtime_reconcile_time_seconds",
+            "Duration of reconciles that did work",
+            self.reconcile_time.clone(),
+        );
+        registry.register(
+            "controller_runtime_active_workers",
+            "Reconciles under way",
+            self.active_workers.clone(),
         );
         registry.register(
             "controller_runtime_reconcile_errors",
@@ -118,6 +132,8 @@ impl Metrics {
 
     /// Begins to time a reconcile that does work.
     pub(crate) fn start(&self, kind: &'static str) -> Timer<'_> {
+        let labels = vec![("controller", kind.to_lowercase())];
+        self.active_workers.get_or_create(&labels).inc();
         Timer {
             metrics: self,
             kind,
@@ -210,6 +226,13 @@ fn condition(namespace: &str, name: &str, status: &str) -> Labels {
     ]
 }
 
+impl Drop for Timer<'_> {
+    fn drop(&mut self) {
+        let labels = vec![("controller", self.kind.to_lowercase())];
+        self.metrics.active_workers.get_or_create(&labels).dec();
+    }
+}
+
 impl Timer<'_> {
     /// Ends the reconcile of an object.
     pub(crate) fn finish(self, name: &str, namespace: &str) {
@@ -218,6 +241,11 @@ impl Timer<'_> {
             .reconcile_total
             .get_or_create(&controller)
             .inc();
+        let seconds = self.started.elapsed().as_secs_f64();
+        self.metrics
+            .reconcile_time
+            .get_or_create(&controller)
+            .observe(seconds);
         if self.kind == "ExternalSecret" {
             let labels = vec![
                 ("name", name.to_owned()),

@@ -316,6 +316,7 @@ fn convert(member: &str, strategy: ConversionStrategy) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use serde_json::{Value, json};
 
     use super::*;
@@ -500,5 +501,30 @@ mod tests {
             json!({"secretStoreRef": store, "dataFrom": [{"extract": {"key": "a", "conversionStrategy": "Unicode"}}]}),
             "pass_U0020_word=p user=u",
         );
+    }
+
+    proptest! {
+        /// Whatever a key is, what becomes of it is valid, and what was valid stays.
+        #[test]
+        fn converted_keys_are_valid(member in any::<String>()) {
+            for strategy in [ConversionStrategy::Default, ConversionStrategy::Unicode] {
+                let name = convert(&member, strategy);
+                prop_assert!(name.chars().all(is_key_character));
+                prop_assert_eq!(convert(&name, strategy), name.clone());
+                if member.chars().all(is_key_character) {
+                    prop_assert_eq!(name, member.clone());
+                }
+            }
+        }
+
+        /// Keys that differ do not become one in silence.
+        #[test]
+        fn conversion_loses_no_key(members in proptest::collection::btree_map("[a-c /.é_]{1,4}", any::<u8>(), 0..6)) {
+            let data = members.iter().map(|(key, value)| (key.clone(), SecretValue::from(vec![*value])));
+            let at = At { field: "f", key: "k", conversion: ConversionStrategy::Default, decoding: DecodingStrategy::None, null_bytes: NullBytePolicy::Ignore };
+            if let Ok(converted) = converted(&at, data.collect()) {
+                prop_assert_eq!(converted.len(), members.len());
+            }
+        }
     }
 }

@@ -135,6 +135,7 @@ fn merged(at: usize, merge: &RewriteMerge, data: SecretData) -> Result<SecretDat
 #[cfg(test)]
 mod tests {
     use gotemplate::MissingKey;
+    use proptest::prelude::*;
     use serde_json::json;
 
     use super::*;
@@ -214,5 +215,52 @@ mod tests {
             json!([{"merge": {"conflictPolicy": "Ignore"}}, {"merge": {}}]),
             "error: rewrite[1].merge: the value of `x` is not a JSON object",
         );
+    }
+
+    proptest! {
+        /// An expression that matches nothing changes nothing, and one that matches everything is applied to each key.
+        #[test]
+        fn keys_that_do_not_match_stay(keys in proptest::collection::btree_set("[a-z]{1,6}", 0..8)) {
+            let data: SecretData = keys.iter().map(|key| (key.clone(), SecretValue::from(key.clone().into_bytes()))).collect();
+            let rename = |source: &str, target: &str| {
+                let operation = serde_json::json!([{"regexp": {"source": source, "target": target}}]);
+                let operations: Vec<Rewrite> = serde_json::from_value(operation).unwrap();
+                rewrite(&operations, data.clone(), &Environment::fixed()).unwrap()
+            };
+            prop_assert_eq!(rename("[0-9]+", "x"), data.clone());
+            let renamed = rename("^(.*)$", "a-$1");
+            prop_assert_eq!(renamed.len(), data.len());
+            for (key, value) in &data {
+                prop_assert_eq!(renamed.get(&format!("a-{key}")), Some(value));
+            }
+        }
+
+        /// Objects that share no member are merged whole, whatever the order.
+        #[test]
+        fn a_merge_keeps_every_member(members in proptest::collection::btree_map("[a-z]{1,4}", "[a-z]{0,4}", 1..8)) {
+            let object = |(key, value): (&String, &String)| {
+                let text = serde_json::json!({key: value}).to_string();
+                (format!("of-{key}"), SecretValue::from(text.into_bytes()))
+            };
+            let data: SecretData = members.iter().map(object).collect();
+            let operations: Vec<Rewrite> = serde_json::from_value(serde_json::json!([{"merge": {}}])).unwrap();
+            let merged = rewrite(&operations, data, &Environment::fixed()).unwrap();
+            let expected: SecretData = members.iter().map(|(key, value)| (key.clone(), SecretValue::from(value.clone().into_bytes()))).collect();
+            prop_assert_eq!(merged, expected);
+        }
+
+        /// Any operation on any data ends in data or in an error.
+        #[test]
+        fn nothing_panics(source in "[a-c(|)*$^.\\\\]{0,6}", target in "[a$1{}]{0,5}", template in "[.{} a-z|]{0,12}", json in r#"[{}":a,0-9\[\]]{0,12}"#) {
+            let data: SecretData = [("a".to_owned(), SecretValue::from(json.into_bytes()))].into();
+            let operations: Vec<Rewrite> = serde_json::from_value(serde_json::json!([
+                {"merge": {"priority": ["a"]}},
+                {"regexp": {"source": source, "target": target}},
+                {"transform": {"template": template}},
+            ])).unwrap();
+            for operation in operations {
+                let _ = rewrite(&[operation], data.clone(), &Environment::fixed());
+            }
+        }
     }
 }

@@ -328,15 +328,14 @@ async fn one_secret_of_a_search_that_cannot_be_read_fails_the_search() {
     let config = config(&emulator.url()).await;
     let metrics = Arc::new(Metrics::default());
     let store = SecretsManager::new(&AwsEnvironment::default(), config, String::new(), metrics);
-    emulator.set_fault_of("GetSecretValue", Some(Fault::AccessDenied));
-    let names = find(None, Some("."), &[]);
-    check(
-        "emulator",
-        &store,
-        &names,
-        "error: access to `a` is denied: the identity lacks `secretsmanager:GetSecretValue` on it (AccessDeniedException)",
-    )
-    .await;
+    emulator.deny("b");
+    let expected = "error: access to `b` is denied: the identity lacks `secretsmanager:GetSecretValue` on it (AccessDeniedException)";
+    for ask in [
+        find(None, Some("."), &[]),
+        find(None, None, &[("team", "web")]),
+    ] {
+        check("emulator", &store, &ask, expected).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -107,6 +107,11 @@ impl Emulator {
         self.account(|account| account.parameters.put(name, value, &[]));
     }
 
+    /// Lets nobody read a secret.
+    pub fn deny(&self, name: &str) {
+        self.account(|account| account.secrets.deny(name));
+    }
+
     /// Removes a secret at once.
     pub fn remove(&self, name: &str) {
         self.account(|account| account.secrets.remove(name));

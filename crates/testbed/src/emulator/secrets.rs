@@ -16,6 +16,8 @@ struct Secret {
     versions: Vec<(String, Value)>,
     tags: BTreeMap<String, String>,
     is_deleted: bool,
+    /// Nobody may read it.
+    is_denied: bool,
 }
 
 impl Secret {
@@ -52,6 +54,10 @@ impl Secrets {
             .iter()
             .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
         self.0.entry(name.to_owned()).or_default().tags = tags.collect();
+    }
+
+    pub(super) fn deny(&mut self, name: &str) {
+        self.0.entry(name.to_owned()).or_default().is_denied = true;
     }
 
     pub(super) fn remove(&mut self, name: &str) {
@@ -127,6 +133,9 @@ impl Secrets {
                 "InvalidRequestException",
                 "You can't perform this operation on the secret because it was marked for deletion.",
             );
+        }
+        if secret.is_denied {
+            return refusal("AccessDeniedException", "not for you");
         }
         let stage = stage.unwrap_or("AWSCURRENT");
         let found = secret
