@@ -18,6 +18,8 @@ mod apply;
 mod causes;
 mod controllers;
 mod git;
+mod health;
+mod rendering;
 mod schedule;
 mod secrets;
 

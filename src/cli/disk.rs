@@ -53,6 +53,17 @@ impl Files for Disk {
             Err(error) => Err(format!("cannot read `{}`: {error}", path.display())),
         }
     }
+
+    fn list(&self, path: &RepoPath) -> Result<Vec<String>, String> {
+        let path = Path::new("/").join(path.as_str());
+        let unreadable = |error| format!("cannot list `{}`: {error}", path.display());
+        let entries = std::fs::read_dir(&path).map_err(unreadable)?;
+        let name = |entry: std::io::Result<std::fs::DirEntry>| {
+            let name = entry.map_err(unreadable)?.file_name();
+            Ok(name.to_string_lossy().into_owned())
+        };
+        entries.map(name).collect()
+    }
 }
 
 /// The tree of the disk, and a directory of it.

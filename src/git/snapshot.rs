@@ -108,6 +108,13 @@ impl Files for WithSubmodules {
             None => self.own.read(path),
         }
     }
+
+    fn list(&self, path: &RepoPath) -> Result<Vec<String>, String> {
+        match self.of(path) {
+            Some((files, rest)) => files.list(&rest),
+            None => self.own.list(path),
+        }
+    }
 }
 
 impl CommitFiles {
@@ -194,5 +201,21 @@ impl Files for CommitFiles {
         }
         let blob = repository.find_blob(id).map_err(unreadable)?;
         Ok(blob.content().into())
+    }
+
+    fn list(&self, path: &RepoPath) -> Result<Vec<String>, String> {
+        let repository = self.lock();
+        let unreadable = |error: git2::Error| Self::unreadable(path, &error);
+        let id = if *path == RepoPath::root() {
+            self.tree
+        } else {
+            let found = self.find(&repository, path).map_err(unreadable)?;
+            found.ok_or_else(|| format!("`{path}` is not there"))?.0
+        };
+        let tree = repository.find_tree(id).map_err(unreadable)?;
+        let names = tree
+            .iter()
+            .filter_map(|entry| entry.name().ok().map(str::to_owned));
+        Ok(names.collect())
     }
 }

@@ -48,6 +48,12 @@ pub trait Files: Send + Sync {
     /// # Errors
     /// A message for the user if they cannot be read, or are too many.
     fn read(&self, path: &RepoPath) -> Result<Arc<[u8]>, String>;
+
+    /// The names of what stands in a directory, in any order.
+    ///
+    /// # Errors
+    /// A message for the user if it is no directory or cannot be read.
+    fn list(&self, path: &RepoPath) -> Result<Vec<String>, String>;
 }
 
 /// Everything a build looked at, and what stood there. Where all of it is the same, so is the result.
@@ -62,6 +68,8 @@ pub struct FileTree {
     mounts: Vec<Mount>,
     remotes: BTreeMap<Remote, ProvidedAt>,
     cache: Option<Arc<DocumentCache>>,
+    /// A file whose bytes are given with the build.
+    replaced: Option<(RepoPath, Arc<[u8]>)>,
 }
 
 /// A tree fetched from elsewhere, below a path that no repository can have.
@@ -189,6 +197,7 @@ impl FileTree {
             mounts: Vec::new(),
             remotes: BTreeMap::new(),
             cache: None,
+            replaced: None,
         }
     }
 
@@ -212,6 +221,28 @@ impl FileTree {
     pub fn with_cache(mut self, cache: Arc<DocumentCache>) -> Self {
         self.cache = Some(cache);
         self
+    }
+
+    /// The same tree with other bytes in one file, which need not be there. What the build looked at names the file
+    /// as it really is, so the bytes given here are for whoever gives them to remember.
+    #[must_use]
+    pub fn replacing(mut self, path: RepoPath, bytes: impl Into<Arc<[u8]>>) -> Self {
+        // That nothing stands there may have been seen before.
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.remove(&path);
+        drop(seen);
+        self.replaced = Some((path, bytes.into()));
+        self
+    }
+
+    /// The names of what stands in a directory, sorted.
+    ///
+    /// # Errors
+    /// If it is no directory, or cannot be read.
+    pub fn list(&self, path: &RepoPath) -> Result<Vec<String>, Problem> {
+        let mut names = self.files.list(path).map_err(Problem::NotFound)?;
+        names.sort();
+        Ok(names)
     }
 
     /// The parsed documents of contents that were read before, by this build or another.
@@ -338,7 +369,10 @@ impl FileTree {
             }
             None => self.files.entry(path),
         };
-        let entry = entry.map_err(Problem::NotFound)?;
+        let entry = match (entry.map_err(Problem::NotFound)?, &self.replaced) {
+            (None, Some((replaced, _))) if replaced == path => Some(FileEntry::File(None)),
+            (entry, _) => entry,
+        };
         seen.insert(path.clone(), entry.clone());
         Ok(entry)
     }
@@ -348,6 +382,11 @@ impl FileTree {
     /// # Errors
     /// If they cannot be read.
     pub fn read(&self, real: &RepoPath) -> Result<Arc<[u8]>, Problem> {
+        if let Some((replaced, bytes)) = &self.replaced
+            && replaced == real
+        {
+            return Ok(bytes.clone());
+        }
         let bytes = match self.mount_of(real) {
             Some(mount) => {
                 let below = real.below(&mount.root).unwrap_or_default();
@@ -471,6 +510,14 @@ impl Files for InMemory {
             Some(InMemoryEntry::File(bytes)) => Ok(bytes.clone()),
             _ => Err(format!("`{path}` is no file")),
         }
+    }
+
+    fn list(&self, path: &RepoPath) -> Result<Vec<String>, String> {
+        let children = self
+            .0
+            .keys()
+            .filter(|child| child.parent().as_ref() == Some(path));
+        Ok(children.map(|child| child.name().to_owned()).collect())
     }
 }
 
