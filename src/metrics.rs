@@ -183,6 +183,18 @@ impl Metrics {
         }
     }
 
+    /// Drops the series of a store that is gone.
+    pub(crate) fn forget_store(&self, kind: &str, namespace: &str, name: &str) {
+        let family = if kind == "ClusterSecretStore" {
+            &self.cluster_store_condition
+        } else {
+            &self.store_condition
+        };
+        for status in ["True", "False"] {
+            family.remove(&condition(namespace, name, status));
+        }
+    }
+
     /// Drops the series of an object that is gone.
     pub(crate) fn forget_external_secret(&self, namespace: &str, name: &str) {
         let labels = vec![

@@ -155,8 +155,10 @@ pub(crate) struct ManifestReference {
 pub(crate) struct Template {
     #[serde(rename = "type", default, skip_serializing_if = "Option::is_none")]
     pub(crate) type_: Option<String>,
-    #[serde(default)]
-    pub(crate) engine_version: EngineVersion,
+    /// Not an enumeration: one object of an older version must not keep the others from being listed.
+    #[serde(default = "engine_v2")]
+    #[schemars(regex(pattern = r"^v2$"))]
+    pub(crate) engine_version: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) metadata: Option<TemplateMetadata>,
     #[serde(default)]
@@ -168,17 +170,14 @@ pub(crate) struct Template {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-pub(crate) enum EngineVersion {
-    #[default]
-    #[serde(rename = "v2")]
-    V2,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub(crate) enum MergePolicy {
     #[default]
     Replace,
     Merge,
+}
+
+fn engine_v2() -> String {
+    "v2".to_owned()
 }
 
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]

@@ -123,7 +123,9 @@ pub(crate) struct FakeProvider {
 
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct FakeData {
+    #[serde(default)]
     pub(crate) key: String,
+    #[serde(default)]
     pub(crate) value: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) version: Option<String>,

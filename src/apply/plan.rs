@@ -46,6 +46,15 @@ pub(crate) struct ApplyPlan {
 pub(crate) enum PlanError {
     #[error("the build is empty while {count} objects are applied; nothing was deleted{}", list(.objects))]
     EmptyRender { count: usize, objects: Vec<String> },
+    #[error(
+        "{why}; nothing was applied or deleted. These would go: {}. To approve exactly this, set the annotation `overlayd.dev/approve-deletions: {hash}`",
+        .objects.join(", ")
+    )]
+    Guarded {
+        why: String,
+        objects: Vec<String>,
+        hash: String,
+    },
     #[error("object `{object}` is rendered twice")]
     Repeated { object: String },
     #[error(
@@ -146,6 +155,63 @@ impl Protected {
     }
 }
 
+/// How much may be deleted without being asked.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Guard {
+    /// So many objects may go; without a limit, as many as there are.
+    pub(crate) limit: Option<usize>,
+    /// So many percent of the inventory may go.
+    pub(crate) share: usize,
+    /// The hash of a list of deletions that somebody has approved.
+    pub(crate) approved: Option<String>,
+}
+
+/// Kinds whose deletion takes more along than the object.
+const GRAVE: [(&str, &str); 4] = [
+    ("", "Namespace"),
+    ("apiextensions.k8s.io", "CustomResourceDefinition"),
+    ("", "PersistentVolume"),
+    ("", "PersistentVolumeClaim"),
+];
+
+impl Guard {
+    /// Refuses deletions that look like an accident: too many, or of kinds that take others along.
+    fn check(&self, prune: &[ObjectRef], inventory: usize) -> Result<(), PlanError> {
+        let grave =
+            |object: &&ObjectRef| GRAVE.contains(&(object.group.as_str(), object.kind.as_str()));
+        let too_many = self
+            .limit
+            .is_some_and(|limit| prune.len() > limit && prune.len() * 100 > inventory * self.share);
+        let why = if too_many {
+            format!("{} of {inventory} objects would be deleted", prune.len())
+        } else if let Some(object) = prune.iter().find(grave) {
+            format!("deleting {object} would take everything in it along")
+        } else {
+            return Ok(());
+        };
+        let hash = list_hash(prune);
+        if self.approved.as_ref() == Some(&hash) {
+            return Ok(());
+        }
+        let shown = prune.iter().take(30).map(ToString::to_string);
+        let mut objects: Vec<String> = shown.collect();
+        if prune.len() > objects.len() {
+            objects.push(format!("and {} more", prune.len() - objects.len()));
+        }
+        Err(PlanError::Guarded { why, objects, hash })
+    }
+}
+
+/// Names a list of objects, so that an approval is for this list and no other.
+fn list_hash(objects: &[ObjectRef]) -> String {
+    use sha2::Digest as _;
+    let ids: BTreeSet<String> = objects.iter().map(ObjectRef::id).collect();
+    let text = ids.into_iter().collect::<Vec<_>>().join("\n");
+    let digest = sha2::Sha256::digest(text.as_bytes());
+    let bytes = digest.iter().take(6);
+    bytes.map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// Decides what to apply and what to prune.
 pub(crate) fn plan(
     objects: Vec<Desired>,
@@ -153,6 +219,7 @@ pub(crate) fn plan(
     spec: &KustomizationSpec,
     owner: Option<&Owner>,
     protected: &Protected,
+    guard: &Guard,
 ) -> Result<ApplyPlan, PlanError> {
     if objects.is_empty() && !inventory.is_empty() && spec.prune {
         let objects = inventory.iter().take(10).map(ToString::to_string).collect();
@@ -195,6 +262,7 @@ pub(crate) fn plan(
         let deletion = deletion(&left, protected);
         plan.prune = deletion.prune;
         plan.skipped.extend(deletion.skipped);
+        guard.check(&plan.prune, inventory.len())?;
     }
     Ok(plan)
 }
@@ -332,7 +400,12 @@ mod tests {
         let protected = Protected {
             own_namespace: "overlayd".into(),
         };
-        let text = match plan(objects, inventory, &spec, Some(&owner), &protected) {
+        let guard = Guard {
+            limit: Some(2),
+            share: 50,
+            approved: None,
+        };
+        let text = match plan(objects, inventory, &spec, Some(&owner), &protected, &guard) {
             Ok(plan) => plan.to_string(),
             Err(error) => format!("error: {error}\n"),
         };
@@ -364,7 +437,6 @@ mod tests {
     #[test]
     fn what_left_the_set_is_pruned_in_reverse_order() {
         let inventory = [
-            ObjectRef::new("v1", "Namespace", "", "a"),
             ObjectRef::new("v1", "ConfigMap", "a", "old"),
             ObjectRef::new("apps/v1", "Deployment", "a", "web"),
             ObjectRef::new("v1", "ConfigMap", "a", "conf"),
@@ -372,7 +444,7 @@ mod tests {
         check(
             vec![desired("v1", "ConfigMap", "a", "conf")],
             &inventory,
-            "stage 1\n  apply ConfigMap/a/conf\nprune Deployment/a/web\nprune ConfigMap/a/old\nprune Namespace/a\n",
+            "stage 1\n  apply ConfigMap/a/conf\nprune Deployment/a/web\nprune ConfigMap/a/old\n",
         );
     }
 
@@ -388,7 +460,7 @@ mod tests {
 
     #[test]
     fn namespaces_of_the_cluster_and_our_own_are_never_deleted() {
-        let namespaces = ["overlayd", "default", "kube-system", "other"];
+        let namespaces = ["overlayd", "default", "kube-system"];
         let inventory: Vec<_> = namespaces
             .iter()
             .map(|name| ObjectRef::new("v1", "Namespace", "", name))
@@ -396,7 +468,7 @@ mod tests {
         check(
             vec![desired("v1", "ConfigMap", "a", "conf")],
             &inventory,
-            "stage 1\n  apply ConfigMap/a/conf\nprune Namespace/other\n\
+            "stage 1\n  apply ConfigMap/a/conf\n\
              skip Namespace/overlayd: overlayd runs in this namespace\n\
              skip Namespace/default: the namespace belongs to the cluster\n\
              skip Namespace/kube-system: the namespace belongs to the cluster\n",
@@ -428,6 +500,37 @@ mod tests {
             objects,
             &inventory,
             "stage 1\n  apply Namespace/a\nstage 2\n  apply ConfigMap/a/conf\n",
+        );
+    }
+
+    #[test]
+    fn what_looks_like_an_accident_is_asked_about() {
+        let many: Vec<ObjectRef> = (0..4)
+            .map(|number| ObjectRef::new("v1", "ConfigMap", "a", &format!("m{number}")))
+            .collect();
+        let kept = || vec![desired("v1", "ConfigMap", "a", "m0")];
+        check(
+            kept(),
+            &many,
+            "error: 3 of 4 objects would be deleted; nothing was applied or deleted. These would go: ConfigMap/a/m3, ConfigMap/a/m2, ConfigMap/a/m1. To approve exactly this, set the annotation `overlayd.dev/approve-deletions: 5213f4a0955b`\n",
+        );
+        let grave = [ObjectRef::new("v1", "Namespace", "", "shop")];
+        check(
+            kept(),
+            &grave,
+            "error: deleting Namespace/shop would take everything in it along; nothing was applied or deleted. These would go: Namespace/shop. To approve exactly this, set the annotation `overlayd.dev/approve-deletions: d75cfdd46dfc`\n",
+        );
+        let hash = list_hash(&grave);
+        let approved = Guard {
+            approved: Some(hash),
+            ..Guard::default()
+        };
+        assert_eq!(approved.check(&grave, 1), Ok(()));
+        assert!(approved.check(&many, 4).is_ok(), "no limit");
+        let other = [ObjectRef::new("v1", "Namespace", "", "other")];
+        assert!(
+            approved.check(&other, 1).is_err(),
+            "an approval is for one list"
         );
     }
 }

@@ -9,7 +9,7 @@ use super::args::ApplyArgs;
 use super::report::Failure;
 use super::{build, cluster, output};
 use crate::api::kustomization::KustomizationSpec;
-use crate::apply::plan::{Protected, plan};
+use crate::apply::plan::{Guard, Protected, plan};
 use crate::apply::{Applier, BOOTSTRAP_MANAGER, ObjectRef};
 use crate::controllers::kustomization::desired;
 use crate::schedule::parse_duration;
@@ -38,6 +38,7 @@ pub(super) async fn apply(args: ApplyArgs) -> Result<(), Failure> {
         &KustomizationSpec::default(),
         None,
         &Protected::default(),
+        &Guard::default(),
     )
     .map_err(|error| Failure::new(what()).because(error.to_string(), None))?;
     let applier = Applier::new(client, BOOTSTRAP_MANAGER);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use futures::{FutureExt as _, StreamExt as _};
 use kube::api::Api;
-use kube::runtime::controller::{Config as ControllerConfig, Controller};
+use kube::runtime::controller::{Action, Config as ControllerConfig, Controller};
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher;
 use kube::{Client, ResourceExt as _};
@@ -29,9 +29,10 @@ use crate::config::{Config, Pair};
 use crate::controllers::builds::Builds;
 use crate::controllers::caches::{self, Writers};
 use crate::controllers::events::Events;
-use crate::controllers::gate::Gate;
+use crate::controllers::gate::{Gate, Gates};
+use crate::controllers::kustomization::wait::Waits;
 use crate::controllers::synced::Syncs;
-use crate::controllers::{self, Context, error_policy, observe};
+use crate::controllers::{self, Context, ReconcileError, error_policy, observe};
 use crate::git::{LocalRepositories, Mirrors, Remotes};
 use crate::metrics::Metrics;
 use crate::secrets::provider::{AwsEnvironment, Providers};
@@ -85,6 +86,9 @@ fn context(client: Client, config: &Config) -> (Arc<Context>, Writers) {
         uses: Arc::default(),
         syncs: Syncs::default(),
         gate: Gate::new(usize::from(config.concurrent_secrets)),
+        store_gates: Gates::new(usize::from(config.concurrent_secrets).div_ceil(2)),
+        waits: Waits::default(),
+        dependencies: Arc::default(),
         builds: Arc::new(Builds::new(config.document_cache_bytes, remotes)),
         events: Events::new(&client, &instance),
         memory: controllers::memory::Memory::default(),
@@ -277,7 +281,7 @@ fn git_repositories(
     .with_config(ControllerConfig::default().concurrency(concurrent))
     .graceful_shutdown_on(stopped(stopping.clone()))
     .run(
-        controllers::git_repository::reconcile,
+        |object, context| own_task(controllers::git_repository::reconcile(object, context)),
         error_policy,
         context.clone(),
     )
@@ -293,7 +297,7 @@ fn kustomizations(
         Api::<Kustomization>::all(context.client.clone()),
         watcher::Config::default(),
     );
-    let store = controller.store();
+    let (store, dependencies) = (controller.store(), context.dependencies.clone());
     let moved = context.sources.moved().flat_map(move |(namespace, name)| {
         let users = store.state_filter(|user: &Kustomization| {
             let reference = &user.spec.source_ref;
@@ -310,9 +314,17 @@ fn kustomizations(
     controller
         .with_config(ControllerConfig::default().concurrency(concurrent))
         .reconcile_on(moved)
+        .watches(
+            Api::<Kustomization>::all(context.client.clone()),
+            watcher::Config::default(),
+            move |changed: Kustomization| {
+                let dependents = dependencies.changed(&changed).into_iter();
+                dependents.map(|(namespace, name)| ObjectRef::new(&name).within(&namespace))
+            },
+        )
         .graceful_shutdown_on(stopped(stopping.clone()))
         .run(
-            controllers::kustomization::reconcile,
+            |object, context| own_task(controllers::kustomization::reconcile(object, context)),
             error_policy,
             context.clone(),
         )
@@ -327,6 +339,7 @@ fn stores<S>(
 where
     S: controllers::secret_store::Store + Send + Sync + 'static,
 {
+    let observing = context.clone();
     Controller::new(
         Api::<S>::all(context.client.clone()),
         watcher::Config::default(),
@@ -334,11 +347,33 @@ where
     .with_config(ControllerConfig::default().concurrency(concurrent))
     .graceful_shutdown_on(stopped(stopping.clone()))
     .run(
-        controllers::secret_store::reconcile::<S>,
+        |object, context| own_task(controllers::secret_store::reconcile::<S>(object, context)),
         error_policy,
         context.clone(),
     )
-    .for_each(async |result| observe(result))
+    .for_each(move |result| {
+        if let Err(kube::runtime::controller::Error::ObjectNotFound(object)) = &result {
+            let namespace = object.namespace.clone().unwrap_or_default();
+            controllers::secret_store::forget(&observing, &S::kind(&()), &namespace, &object.name);
+        }
+        observe(result);
+        futures::future::ready(())
+    })
+}
+
+/// Runs a reconcile as a task of its own, so that the work of one does not hold up the others; ended with whoever
+/// waits for it.
+async fn own_task(
+    reconcile: impl Future<Output = Result<Action, ReconcileError>> + Send + 'static,
+) -> Result<Action, ReconcileError> {
+    let mut tasks = JoinSet::new();
+    tasks.spawn(reconcile);
+    match tasks.join_next().await {
+        Some(Ok(result)) => result,
+        Some(Err(error)) if error.is_panic() => Err(ReconcileError::Panicked),
+        // Aborted: the process is ending.
+        Some(Err(_)) | None => Ok(Action::await_change()),
+    }
 }
 
 /// Wakes an ExternalSecret when something that it uses changes. How many are synced at once is the gate's affair.
@@ -356,7 +391,7 @@ fn external_secrets(
     .reconcile_on(wakes)
     .graceful_shutdown_on(stopped(stopping.clone()))
     .run(
-        controllers::external_secret::reconcile,
+        |object, context| own_task(controllers::external_secret::reconcile(object, context)),
         error_policy,
         context.clone(),
     )

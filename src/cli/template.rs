@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::args::TemplateArgs;
 use super::output;
 use super::report::Failure;
-use crate::api::external_secret::{CreationPolicy, ExternalSecretSpec};
+use crate::api::external_secret::{CreationPolicy, ExternalSecretSpec, Template};
 use crate::secrets::decide::{DATA_HASH, SecretOwner, SecretWrite, decide};
 use crate::secrets::desired::resolve;
 use crate::secrets::render::{RenderError, render};
@@ -55,9 +55,13 @@ pub(super) fn template(args: &TemplateArgs) -> Result<(), Failure> {
     }
     let written = decide(&desired, &manifests.owner, &rendered, None);
     match written.map_err(|error| failed(&error))? {
-        SecretWrite::Create(secret) => {
-            output::write(&yaml(&secret, args.show)?).map_err(Failure::from)
-        }
+        SecretWrite::Create(secret) => output::write(&yaml(
+            &secret,
+            args.show,
+            manifests.spec.target.template.as_ref(),
+            &args.left_delimiter,
+        )?)
+        .map_err(Failure::from),
         other => Err(failed(&format!("there would be no Secret: {other:?}"))),
     }
 }
@@ -181,7 +185,12 @@ fn text(path: &Path) -> Result<String, Failure> {
 }
 
 /// The Secret as it would be in the cluster; its values are masked, or in base64.
-fn yaml(secret: &Secret, show: bool) -> Result<String, Failure> {
+fn yaml(
+    secret: &Secret,
+    show: bool,
+    template: Option<&Template>,
+    left_delimiter: &str,
+) -> Result<String, Failure> {
     let mut secret = secret.clone();
     secret.metadata.owner_references = None;
     if secret.metadata.namespace.as_deref() == Some("") {
@@ -195,6 +204,7 @@ fn yaml(secret: &Secret, show: bool) -> Result<String, Failure> {
     secret.metadata.annotations = annotations.filter(|annotations| !annotations.is_empty());
     let mut manifest = json!(secret);
     if !show {
+        mask_rendered(&mut manifest, template, left_delimiter);
         let data = secret.data.iter().flatten();
         let masked = data.map(|(key, ByteString(_))| (key.clone(), json!("***")));
         let masked: serde_json::Map<_, _> = masked.collect();
@@ -205,6 +215,31 @@ fn yaml(secret: &Secret, show: bool) -> Result<String, Failure> {
     goyaml::print(&goyaml::from_json(&manifest)).map_err(|error| {
         Failure::new("the Secret cannot be printed").because(error.to_string(), None)
     })
+}
+
+/// Labels and annotations that a template makes may hold values, too.
+fn mask_rendered(manifest: &mut Value, template: Option<&Template>, left_delimiter: &str) {
+    let Some(template) = template else {
+        return;
+    };
+    let written = template.metadata.clone().unwrap_or_default();
+    for (field, texts) in [
+        ("labels", written.labels),
+        ("annotations", written.annotations),
+    ] {
+        let pairs = manifest["metadata"].get_mut(field);
+        let Some(pairs) = pairs.and_then(Value::as_object_mut) else {
+            continue;
+        };
+        for (key, value) in pairs {
+            let plain = texts
+                .get(key)
+                .is_some_and(|text| !text.contains(left_delimiter));
+            if !plain && !key.starts_with("reconcile.external-secrets.io/") {
+                *value = json!("***");
+            }
+        }
+    }
 }
 
 fn environment() -> Environment<'static> {

@@ -9,7 +9,9 @@ use jiff::Timestamp;
 use kustomize::{BuildErrors, BuildOptions, DocumentCache, FileTree, Inputs, Rendered, RepoPath};
 use tokio::runtime::Handle;
 
+use crate::api::kustomization::KustomizationSpec;
 use crate::git::{Fetched, Remotes, snapshot};
+use crate::rendering::amend::{Amended, amend};
 
 /// What all builds share.
 #[derive(Debug)]
@@ -36,6 +38,8 @@ pub(crate) enum NotBuilt {
     Mirror(git2::Error),
     /// The path is not there, or leads out of the source.
     Path(String),
+    /// The kustomization file cannot be made.
+    Amend(String),
     Errors(BuildErrors),
 }
 
@@ -53,10 +57,11 @@ impl Builds {
     pub(crate) fn build_blocking(
         &self,
         source: &Fetched,
-        path: &str,
+        spec: &KustomizationSpec,
         options: &BuildOptions,
         runtime: &Handle,
     ) -> Result<Rendered, NotBuilt> {
+        let path = spec.path.as_deref().unwrap_or_default();
         let tree = self.open(source).map_err(NotBuilt::Mirror)?;
         let directory = RepoPath::root()
             .join(path)
@@ -68,11 +73,18 @@ impl Builds {
         {
             return Err(NotBuilt::Path(format!("`{path}` is not in the source")));
         }
+        let Amended { tree, is_generated } =
+            amend(tree, &directory, spec).map_err(NotBuilt::Amend)?;
         let rendered = match &self.remotes {
             None => kustomize::build(&tree, &directory, options),
             Some(remotes) => runtime.block_on(remotes.build(tree, &directory, options)),
         };
-        rendered.map_err(NotBuilt::Errors)
+        let mut rendered = rendered.map_err(NotBuilt::Errors)?;
+        if is_generated {
+            // What a folder holds has no name, so nothing can be compared with the next commit's.
+            rendered.inputs.clear();
+        }
+        Ok(rendered)
     }
 
     fn open(&self, source: &Fetched) -> Result<FileTree, git2::Error> {

@@ -1,5 +1,6 @@
 //! Talks to the API server: what is watched and kept: stores whole, Secrets and namespaces by their metadata alone.
 
+use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::sync::Arc;
 
@@ -117,7 +118,9 @@ pub(crate) fn wakes(
         })
         .boxed(),
         namespaces
-            .map(move |namespace| of_namespaces.in_namespace(&namespace.name_any()))
+            .map(move |namespace| {
+                of_namespaces.stir(of_namespaces.in_namespace(&namespace.name_any()))
+            })
             .boxed(),
         generators::<Password>(client, uses),
         generators::<UUID>(client, uses),
@@ -146,11 +149,12 @@ where
     let uses = uses.clone();
     watched::<PartialObjectMeta<K>>(client, None, |_| None)
         .map(move |generator| {
-            uses.users(&Used::Generator(
+            let users = uses.users(&Used::Generator(
                 K::kind(&()).into_owned(),
                 generator.namespace().unwrap_or_default(),
                 generator.name_any(),
-            ))
+            ));
+            uses.stir(users)
         })
         .boxed()
 }
@@ -192,24 +196,48 @@ where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
 {
     let events = watcher(Api::<K>::all(client.clone()), watcher::Config::default());
-    events.default_backoff().filter_map(move |event| {
-        let (kept, object) = match event {
-            Ok(Event::Apply(object)) => (Some(applied(&object, keep)), Some(object)),
-            Ok(Event::InitApply(object)) => (keep(&object).map(Event::InitApply), Some(object)),
-            Ok(Event::Delete(object)) => (Some(Event::Delete(object.clone())), Some(object)),
-            Ok(Event::Init) => (Some(Event::Init), None),
-            Ok(Event::InitDone) => (Some(Event::InitDone), None),
+    // What is listed is given out when the list is complete, for only then is it in the cache; and with it what was in
+    // the cache and is in the list no more.
+    let (mut listed, mut before) = (Vec::new(), Vec::new());
+    let changes = events.default_backoff().map(move |event| {
+        let (kept, changed) = match event {
+            Ok(Event::Apply(object)) => (Some(applied(&object, keep)), vec![object]),
+            Ok(Event::Delete(object)) => (Some(Event::Delete(object.clone())), vec![object]),
+            Ok(Event::Init) => {
+                listed.clear();
+                before = cache
+                    .as_ref()
+                    .map_or_else(Vec::new, |cache| cache.as_reader().state());
+                (Some(Event::Init), Vec::new())
+            }
+            Ok(Event::InitApply(mut object)) => {
+                let kept = keep(&object).map(Event::InitApply);
+                object.managed_fields_mut().clear();
+                object.annotations_mut().clear();
+                listed.push(object);
+                (kept, Vec::new())
+            }
+            Ok(Event::InitDone) => {
+                let mut changed = std::mem::take(&mut listed);
+                let name = |object: &K| (object.namespace(), object.name_any());
+                let there: BTreeSet<_> = changed.iter().map(name).collect();
+                let gone = std::mem::take(&mut before).into_iter();
+                let gone = gone.filter(|object| !there.contains(&name(object)));
+                changed.extend(gone.map(|object| (*object).clone()));
+                (Some(Event::InitDone), changed)
+            }
             Err(error) => {
                 let error = error.to_string();
                 tracing::warn!(kind = %K::kind(&()), error, "a watch broke and is taken up again");
-                (None, None)
+                (None, Vec::new())
             }
         };
         if let (Some(cache), Some(kept)) = (&mut cache, kept) {
             cache.apply_watcher_event(&kept);
         }
-        futures::future::ready(object)
-    })
+        futures::stream::iter(changed)
+    });
+    changes.flatten()
 }
 
 /// An object that is no longer kept goes from the cache.

@@ -14,7 +14,9 @@ use serde_json::json;
 use super::builds::Builds;
 use super::caches::Caches;
 use super::events::Events;
-use super::gate::Gate;
+use super::gate::{Gate, Gates};
+use super::kustomization::Dependencies;
+use super::kustomization::wait::Waits;
 use super::memory::Memory;
 use super::sources::Sources;
 use super::synced::Syncs;
@@ -37,9 +39,12 @@ pub(crate) struct Context {
     pub(crate) syncs: Syncs,
     /// How many ExternalSecrets are synced at once.
     pub(crate) gate: Gate,
+    pub(crate) store_gates: Gates,
     pub(crate) sources: Sources,
     pub(crate) mirrors: Arc<Mirrors>,
     pub(crate) builds: Arc<Builds>,
+    pub(crate) waits: Waits,
+    pub(crate) dependencies: Arc<Dependencies>,
     pub(crate) applier: Applier,
     pub(crate) providers: Providers,
     pub(crate) metrics: Arc<Metrics>,
@@ -57,6 +62,10 @@ pub(crate) struct Settings {
     pub(crate) store_interval: Duration,
     /// The class of stores that this process serves.
     pub(crate) controller_class: String,
+    /// More deletions than this, and than the share below, are not done unasked.
+    pub(crate) deletion_limit: Option<usize>,
+    /// Percent of the inventory.
+    pub(crate) deletion_share: usize,
     /// How often the time of the last refresh is written where nothing else has changed.
     pub(crate) status_heartbeat: Duration,
     /// What stands around the actions of templates.
@@ -81,6 +90,8 @@ impl Default for Settings {
             source_backoff: (Duration::from_millis(750), Duration::from_secs(15 * 60)),
             store_interval: Duration::from_secs(300),
             controller_class: "default".to_owned(),
+            deletion_limit: Some(20),
+            deletion_share: 30,
             status_heartbeat: Duration::from_secs(3600),
             template_delimiters: ("{{".to_owned(), "}}".to_owned()),
             flood_gate: true,

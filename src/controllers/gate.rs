@@ -1,6 +1,6 @@
 //! So many at once, the urgent ones first.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::channel::oneshot;
@@ -30,6 +30,37 @@ struct State {
 /// The right to be in. Dropped, the next one comes in.
 #[derive(Debug)]
 pub(crate) struct Pass(Option<Arc<Mutex<State>>>);
+
+/// A gate for each store, so that one that does not answer leaves places for the others.
+#[derive(Debug)]
+pub(crate) struct Gates {
+    places: usize,
+    gates: Mutex<BTreeMap<String, Gate>>,
+}
+
+impl Gates {
+    pub(crate) fn new(places: usize) -> Self {
+        Self {
+            places,
+            gates: Mutex::default(),
+        }
+    }
+
+    /// The gate of a store.
+    pub(crate) fn of(&self, id: &str) -> Gate {
+        let mut gates = self.gates.lock().unwrap_or_else(PoisonError::into_inner);
+        let gate = gates.entry(id.to_owned());
+        gate.or_insert_with(|| Gate::new(self.places)).clone()
+    }
+
+    /// Forgets a store that is gone.
+    pub(crate) fn forget(&self, id: &str) {
+        self.gates
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(id);
+    }
+}
 
 impl Gate {
     pub(crate) fn new(places: usize) -> Self {

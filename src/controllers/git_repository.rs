@@ -55,9 +55,10 @@ pub(crate) async fn reconcile(
     }
     let requested = object.annotations().get(REQUESTED_AT).cloned();
     let fingerprint = format!(
-        "{:?} {requested:?} {}",
+        "{:?} {requested:?} {} {:?}",
         object.meta().generation,
-        object.spec.suspend
+        object.spec.suspend,
+        object.meta().uid
     );
     let started = Timestamp::now();
     if let Some(rest) = context.memory.rest(&key, &fingerprint, started) {

@@ -30,6 +30,8 @@ pub(crate) use context::Context;
 pub(crate) enum ReconcileError {
     #[error("the API server did not take the status or metadata: {}", crate::apply::execute::describe(.0))]
     Api(#[from] kube::Error),
+    #[error("a reconcile ended in a defect of overlayd; please report what the log says")]
+    Panicked,
 }
 
 impl ReconcileError {
@@ -39,6 +41,7 @@ impl ReconcileError {
             Self::Api(kube::Error::Api(status)) if status.code == 409 => "conflict",
             Self::Api(kube::Error::Api(_)) => "api",
             Self::Api(_) => "connection",
+            Self::Panicked => "panic",
         }
     }
 }

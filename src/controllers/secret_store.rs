@@ -180,7 +180,7 @@ pub(crate) async fn reconcile<S: Store>(
     }
     let key = memory_key(&*object);
     let now = Timestamp::now();
-    let fingerprint = format!("{:?}", object.meta().generation);
+    let fingerprint = format!("{:?} {:?}", object.meta().uid, object.meta().generation);
     if let Some(rest) = context.memory.rest(&key, &fingerprint, now) {
         return Ok(Action::requeue(rest));
     }
@@ -252,6 +252,15 @@ pub(crate) async fn reconcile<S: Store>(
             .await?;
     }
     Ok(Action::requeue(wait))
+}
+
+/// Forgets a store that is gone.
+pub(crate) fn forget(context: &Context, kind: &str, namespace: &str, name: &str) {
+    let id = format!("{kind}/{namespace}/{name}");
+    context.memory.forget(&id);
+    context.store_gates.forget(&id);
+    context.providers.forget(&id);
+    context.metrics.forget_store(kind, namespace, name);
 }
 
 /// How often the store is validated, or what is wrong with what it says.

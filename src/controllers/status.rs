@@ -22,6 +22,8 @@ pub(crate) struct Says<'s> {
 pub(crate) enum Progress {
     /// Done, until something changes or the interval ends.
     Ready,
+    /// Applied; waits to be healthy.
+    Waiting,
     /// Failed; will be tried again.
     Retrying,
     /// Failed; only a change of the spec can help.
@@ -53,6 +55,7 @@ pub(crate) fn flux_conditions(
     };
     let says = match progress {
         Progress::Ready => vec![ready("True")],
+        Progress::Waiting => vec![reconciling("Progressing"), ready("Unknown")],
         Progress::Retrying => vec![reconciling("ProgressingWithRetry"), ready("False")],
         Progress::Stalled => vec![
             Says {

@@ -17,6 +17,8 @@ pub(crate) struct Synced {
     /// The version of the ExternalSecret.
     pub(crate) version: String,
     pub(crate) refreshed: Timestamp,
+    /// It ended well. The condition says so too, but what was written last may not have come back yet.
+    pub(crate) ready: bool,
     /// The resource version of the Secret; empty if there is none.
     pub(crate) secret: String,
     /// The hash of what was rendered.
@@ -40,6 +42,13 @@ impl Syncs {
 
     pub(crate) fn set(&self, user: &User, synced: Synced) {
         self.lock().insert(user.clone(), synced);
+    }
+
+    /// Takes note that a sync has failed since.
+    pub(crate) fn failed(&self, user: &User) {
+        if let Some(synced) = self.lock().get_mut(user) {
+            synced.ready = false;
+        }
     }
 
     /// Forgets an ExternalSecret that is gone.
@@ -75,6 +84,7 @@ mod tests {
             uid: "u".into(),
             version: "2-b".into(),
             refreshed: time("2026-01-01T00:05:00Z"),
+            ready: true,
             secret: "7".into(),
             rendered: [0; 32],
         };
@@ -94,5 +104,7 @@ mod tests {
         syncs.set(&user, synced);
         assert!(syncs.get(&user, "u").is_some());
         assert!(syncs.get(&user, "another").is_none());
+        syncs.failed(&user);
+        assert!(!syncs.get(&user, "u").unwrap().ready);
     }
 }

@@ -30,10 +30,12 @@ pub(crate) struct Uses(Mutex<State>);
 struct State {
     by_user: BTreeMap<User, BTreeSet<Used>>,
     users: BTreeMap<Used, BTreeSet<User>>,
-    /// The resource version that was read last; empty for what was not there.
-    seen: BTreeMap<Used, String>,
+    /// The resource version that each user has read last; empty for what was not there.
+    seen: BTreeMap<User, BTreeMap<Used, String>>,
     /// Those whose sources have changed since they were read.
     stale: BTreeSet<User>,
+    /// Those for whom something has moved that they may have waited for.
+    stirred: BTreeSet<User>,
 }
 
 impl Uses {
@@ -62,7 +64,9 @@ impl Uses {
     pub(crate) fn forget(&self, user: &User) {
         let mut state = self.state();
         state.remove(user);
+        state.seen.remove(user);
         state.stale.remove(user);
+        state.stirred.remove(user);
     }
 
     /// Those that use something.
@@ -85,12 +89,15 @@ impl Uses {
         users.take_while(|user| user.0 == namespace).collect()
     }
 
-    /// Remembers at which version something was read.
-    pub(crate) fn read(&self, used: Used, version: &str) {
-        self.state().seen.insert(used, version.to_owned());
+    /// Remembers at which version a user has read something.
+    pub(crate) fn read(&self, user: &User, used: Used, version: &str) {
+        let mut state = self.state();
+        let seen = state.seen.entry(user.clone()).or_default();
+        seen.insert(used, version.to_owned());
     }
 
     /// Those that have read something at another version than it has now. They are stale until [`Self::fresh`].
+    /// For one that has not read it in this process, what there is now is what it has read.
     pub(crate) fn changed(&self, used: &Used, version: &str) -> Vec<User> {
         let mut state = self.state();
         let users: Vec<User> = state
@@ -100,11 +107,27 @@ impl Uses {
             .flatten()
             .cloned()
             .collect();
-        if users.is_empty() || state.seen.get(used).is_some_and(|seen| seen == version) {
-            return Vec::new();
-        }
-        state.stale.extend(users.iter().cloned());
+        let changed = users.into_iter().filter(|user| {
+            let seen = state.seen.entry(user.clone()).or_default();
+            let known = seen
+                .entry(used.clone())
+                .or_insert_with(|| version.to_owned());
+            known != version
+        });
+        let changed: Vec<User> = changed.collect();
+        state.stale.extend(changed.iter().cloned());
+        changed
+    }
+
+    /// Tells users that something has moved that they may have waited for.
+    pub(crate) fn stir(&self, users: Vec<User>) -> Vec<User> {
+        self.state().stirred.extend(users.iter().cloned());
         users
+    }
+
+    /// True once for a user for whom something has moved.
+    pub(crate) fn take_stirred(&self, user: &User) -> bool {
+        self.state().stirred.remove(user)
     }
 
     /// True if a source has changed since it was read.
@@ -127,7 +150,6 @@ impl State {
             users.remove(user);
             if users.is_empty() {
                 self.users.remove(&used);
-                self.seen.remove(&used);
             }
         }
     }
@@ -150,13 +172,21 @@ mod tests {
         let uses = Uses::default();
         uses.set(&user("a"), [map("x"), map("y")].into());
         uses.set(&user("b"), [map("x")].into());
-        uses.read(map("x"), "1");
+        uses.read(&user("a"), map("x"), "1");
+        uses.read(&user("b"), map("x"), "1");
         assert!(uses.changed(&map("x"), "1").is_empty(), "an echo");
-        assert_eq!(uses.changed(&map("x"), "2"), [user("a"), user("b")]);
+        // One of them has read the new one already, the other has not.
+        uses.read(&user("a"), map("x"), "2");
+        assert_eq!(uses.changed(&map("x"), "2"), [user("b")]);
+        assert_eq!(uses.changed(&map("x"), "3"), [user("a"), user("b")]);
         assert!(uses.is_stale(&user("a")));
         uses.fresh(&user("a"));
         assert!(!uses.is_stale(&user("a")));
-        assert_eq!(uses.changed(&map("y"), "1"), [user("a")], "never read");
+        assert!(uses.changed(&map("y"), "1").is_empty(), "never read");
+        assert_eq!(uses.changed(&map("y"), "2"), [user("a")]);
+        uses.stir(uses.users(&map("y")));
+        assert!(uses.take_stirred(&user("a")));
+        assert!(!uses.take_stirred(&user("a")), "once");
         uses.set(&user("a"), [map("y")].into());
         assert_eq!(uses.users(&map("x")), [user("b")]);
         uses.forget(&user("b"));

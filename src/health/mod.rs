@@ -407,6 +407,10 @@ mod tests {
 
     use super::*;
 
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "objects are written where they are checked"
+    )]
     fn check(api_version: &str, kind: &str, rest: Value, expected: &str) {
         let mut object = json!({"apiVersion": api_version, "kind": kind, "metadata": {"name": "a", "generation": 2}});
         for (key, value) in rest.as_object().into_iter().flatten() {
@@ -523,7 +527,10 @@ mod tests {
             ),
             "InProgress Progressing: ReplicaSetUpdated",
         );
+    }
 
+    #[test]
+    fn sets() {
         let set = |spec: Value, status: Value| json!({"spec": spec, "status": status});
         let check_one =
             |rest: Value, expected: &str| check("apps/v1", "StatefulSet", rest, expected);
@@ -551,7 +558,7 @@ mod tests {
         );
 
         let check_one = |status: Value, expected: &str| {
-            check("apps/v1", "DaemonSet", json!({"status": status}), expected)
+            check("apps/v1", "DaemonSet", json!({"status": status}), expected);
         };
         check_one(
             json!({}),
@@ -660,7 +667,7 @@ mod tests {
                 "CustomResourceDefinition",
                 rest,
                 expected,
-            )
+            );
         };
         check_one(json!({}), "InProgress it is not established yet");
         check_one(definition(&[("Established", "True", "")]), "Current");

@@ -269,7 +269,7 @@ fn walk(
             FileEntry::Directory => {
                 walk(tree, &real, &format!("{prefix}{name}/"), resources, left)?;
             }
-            FileEntry::File(_) if name.ends_with(".yaml") || name.ends_with(".yml") => {
+            FileEntry::File(_) if is_yaml(&name) => {
                 check(tree, &real)?;
                 resources.push(format!("{prefix}{name}"));
             }
@@ -277,6 +277,11 @@ fn walk(
         }
     }
     Ok(())
+}
+
+fn is_yaml(name: &str) -> bool {
+    // As Flux has it, capitals make another file.
+    matches!(name.rsplit_once('.'), Some((_, "yaml" | "yml")))
 }
 
 /// A file of a plain folder must hold objects and nothing else.

@@ -251,7 +251,8 @@ fn check_ownership(
     };
     let target = desired.target.clone();
     if controller.kind == "ExternalSecret" {
-        let ours = controller.uid == owner.uid;
+        // By name, as External Secrets has it: an ExternalSecret that was made anew takes its Secret over.
+        let ours = is_ours(controller, owner);
         return if ours {
             Ok(())
         } else {
@@ -323,15 +324,19 @@ fn fill(
     }
     if !owns {
         if let Some(references) = &mut secret.metadata.owner_references {
-            references.retain(|reference| reference.uid != owner.uid);
+            references.retain(|reference| !is_ours(reference, owner));
         }
         return;
     }
     let references = secret.metadata.owner_references.get_or_insert_default();
-    if !references
-        .iter()
-        .any(|reference| reference.uid == owner.uid)
+    if let Some(own) = references
+        .iter_mut()
+        .find(|reference| is_ours(reference, owner))
     {
+        own.uid.clone_from(&owner.uid);
+        own.controller = Some(true);
+        own.block_owner_deletion = Some(true);
+    } else {
         references.push(OwnerReference {
             api_version: crate::api::EXTERNAL_SECRETS_API.to_owned(),
             kind: "ExternalSecret".to_owned(),
@@ -341,6 +346,15 @@ fn fill(
             block_owner_deletion: Some(true),
         });
     }
+}
+
+/// True for a reference to the ExternalSecret of this name.
+fn is_ours(reference: &OwnerReference, owner: &SecretOwner) -> bool {
+    let group = reference.api_version.split('/').next();
+    reference.uid == owner.uid
+        || reference.kind == "ExternalSecret"
+            && group == Some("external-secrets.io")
+            && reference.name == owner.name
 }
 
 #[derive(Default)]
@@ -449,8 +463,20 @@ mod tests {
     #[test]
     fn a_secret_of_another_owner_is_not_touched() {
         let secret = created("v");
-        let error = decide(&desired(), &owner("u2"), &data("w"), Some(&secret)).unwrap_err();
+        let another = SecretOwner {
+            name: "another".into(),
+            ..owner("u2")
+        };
+        let error = decide(&desired(), &another, &data("w"), Some(&secret)).unwrap_err();
         assert_eq!(error.summary(), "target is owned by another ExternalSecret");
+        // One of the same name that was made anew takes its Secret over.
+        let Ok(SecretWrite::Update(taken)) =
+            decide(&desired(), &owner("u2"), &data("w"), Some(&secret))
+        else {
+            panic!("expected an update");
+        };
+        let owners = taken.metadata.owner_references.unwrap();
+        assert_eq!((owners.len(), owners[0].uid.as_str()), (1, "u2"));
         let mut controlled = secret;
         controlled.metadata.owner_references.as_mut().unwrap()[0].kind = "Certificate".into();
         let error = decide(&desired(), &owner("u2"), &data("w"), Some(&controlled)).unwrap_err();

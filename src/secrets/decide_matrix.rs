@@ -14,7 +14,7 @@ use super::{SecretData, SecretValue};
 
 /// The states of a Secret, by name.
 fn states() -> Vec<(&'static str, Option<Secret>)> {
-    let owner = |kind: &str, uid: &str| json!([{"apiVersion": "v", "kind": kind, "name": "n", "uid": uid, "controller": true}]);
+    let owner = |kind: &str, uid: &str| json!([{"apiVersion": "external-secrets.io/v1", "kind": kind, "name": if uid == "us" { "db" } else { "n" }, "uid": uid, "controller": true}]);
     let secret = |owners: Value, more: Value| {
         let mut secret = json!({
             "metadata": {

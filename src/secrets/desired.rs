@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::refresh::interval;
 use super::template_from::Target;
 use crate::api::external_secret::{
     CreationPolicy, DataFromEntry, DeletionPolicy, ExternalSecretSpec, Find, GeneratorReference,
@@ -104,10 +105,12 @@ impl Entry {
 impl FindEntry {
     /// What must be asked for it.
     pub(crate) fn read(&self) -> Read {
-        let name = self.find.name.as_ref().and_then(|name| name.regexp.clone());
+        let name = self.find.name.as_ref();
+        // One without an expression fits every name.
+        let name = name.map(|name| name.regexp.clone().unwrap_or_default());
         let search = Search {
             path: self.find.path.clone().filter(|path| !path.is_empty()),
-            name: name.filter(|name| !name.is_empty()),
+            name,
             tags: self.find.tags.clone(),
         };
         (self.store.clone(), Ask::Find(search))
@@ -148,6 +151,10 @@ pub(crate) enum SpecError {
         "`target.manifest` makes an object that is no Secret, which overlayd does not; take it out to make a Secret"
     )]
     Manifest,
+    #[error("`target.template.engineVersion: {0}` is not known; v2 is")]
+    Engine(String),
+    #[error("`refreshInterval: {0}` is not a duration; write it as 30s, 5m or 1h30m")]
+    Interval(String),
     #[error("`{0}.find` needs a `name` or `tags`")]
     EmptyFind(String),
     #[error("`{field}.find.name.regexp`: {reason}")]
@@ -169,6 +176,9 @@ pub(crate) enum SpecError {
 pub(crate) fn resolve(name: &str, spec: &ExternalSecretSpec) -> Result<DesiredSecret, SpecError> {
     if spec.data.is_empty() && spec.data_from.is_empty() {
         return Err(SpecError::Empty);
+    }
+    if interval(spec).is_none() {
+        return Err(SpecError::Interval(spec.refresh_interval.clone()));
     }
     check_target(spec)?;
     let mut keys = BTreeSet::new();
@@ -300,6 +310,9 @@ fn check_template(spec: &ExternalSecretSpec) -> Result<(), SpecError> {
     let Some(template) = &spec.target.template else {
         return Ok(());
     };
+    if !matches!(template.engine_version.as_str(), "" | "v2") {
+        return Err(SpecError::Engine(template.engine_version.clone()));
+    }
     for (index, entry) in template.template_from.iter().enumerate() {
         if Target::of(&entry.target).is_none() {
             return Err(SpecError::Target(index, entry.target.clone()));
@@ -401,6 +414,18 @@ mod tests {
         check(
             json!({"secretStoreRef": store, "dataFrom": [{"extract": {"key": "a"}}], "target": {"name": "t"}}),
             "t <- 1 sources, 0 data",
+        );
+        check(
+            json!({"secretStoreRef": store, "data": [data("x")], "refreshInterval": "1d"}),
+            "error: `refreshInterval: 1d` is not a duration; write it as 30s, 5m or 1h30m",
+        );
+        check(
+            json!({"secretStoreRef": store, "data": [data("x")], "refreshInterval": "-1h"}),
+            "db <- 0 sources, 1 data",
+        );
+        check(
+            json!({"secretStoreRef": store, "data": [data("x")], "target": {"template": {"engineVersion": "v1"}}}),
+            "error: `target.template.engineVersion: v1` is not known; v2 is",
         );
         check(
             json!({"secretStoreRef": store}),

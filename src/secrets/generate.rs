@@ -116,7 +116,10 @@ fn password(spec: &PasswordSpec, random: &mut Random<'_>) -> Result<String, Gene
         ("symbols", symbols, symbol_characters),
     ] {
         let from: Vec<char> = from.chars().collect();
-        let there = from.iter().collect::<BTreeSet<_>>().len();
+        // Without repeats, what another class has taken is no longer there.
+        let taken = |letter: &&char| !spec.allow_repeat && password.contains(*letter);
+        let left: BTreeSet<&char> = from.iter().filter(|letter| !taken(letter)).collect();
+        let there = left.len();
         if wanted > there && !(spec.allow_repeat && there > 0) {
             return Err(GenerateError::TooFew {
                 what,
@@ -251,6 +254,10 @@ mod tests {
             (
                 json!({"symbolCharacters": "", "allowRepeat": true}),
                 "6 symbols are wanted and there are 0 different ones; `allowRepeat` lets one come twice",
+            ),
+            (
+                json!({"length": 40, "digits": 10, "symbols": 5, "symbolCharacters": "0123456789"}),
+                "5 symbols are wanted and there are 0 different ones; `allowRepeat` lets one come twice",
             ),
             (
                 json!({"secretKeys": ["a", "a"]}),

@@ -21,9 +21,12 @@ pub(crate) enum Due {
     Never,
 }
 
-/// The interval between refreshes; zero means once.
+/// The interval between refreshes; zero, and less, mean once. Nothing if it is no duration.
 pub(crate) fn interval(spec: &ExternalSecretSpec) -> Option<Duration> {
-    parse_duration(&spec.refresh_interval)
+    match spec.refresh_interval.strip_prefix('-') {
+        Some(text) => parse_duration(text).map(|_| Duration::ZERO),
+        None => parse_duration(&spec.refresh_interval),
+    }
 }
 
 /// Decides by policy, interval, the version that was synced, and the time. With `stale`, what a template comes from has

@@ -40,10 +40,13 @@ pub(crate) enum RenderError {
     Missing { field: String, what: String },
     #[error("`target.template.{field}` renders to what is no YAML map of texts: {reason}")]
     NoMap { field: String, reason: &'static str },
-    #[error("`target.template.{field}`: the value of `{key}` is not {encoding}")]
+    #[error(
+        "`target.template.{field}`: value {position} of {count}, in the order of their keys, is not {encoding}"
+    )]
     Encoding {
         field: String,
-        key: String,
+        position: usize,
+        count: usize,
         encoding: &'static str,
     },
     #[error(
@@ -51,11 +54,13 @@ pub(crate) enum RenderError {
     )]
     InvalidKey(usize, usize),
     #[error(
-        "the Secret would hold {size} bytes, and no more than 1 MiB fits; the largest value is that of `{key}` with {largest} bytes"
+        "the Secret would hold {size} bytes, and no more than 1 MiB fits; the largest value has {largest} bytes{}",
+        .key.as_ref().map(|key| format!(" under `{key}`")).unwrap_or_default()
     )]
     TooLarge {
         size: usize,
-        key: String,
+        /// Only a key that stands in the spec; one that was rendered may be a value.
+        key: Option<String>,
         largest: usize,
     },
 }
@@ -76,12 +81,12 @@ pub(crate) fn render(
             ..RenderedSecret::default()
         },
     };
-    check(&rendered)?;
+    check(&rendered, template)?;
     Ok(rendered)
 }
 
 /// What the API server would refuse with a text that may quote a value.
-fn check(rendered: &RenderedSecret) -> Result<(), RenderError> {
+fn check(rendered: &RenderedSecret, template: Option<&Template>) -> Result<(), RenderError> {
     /// The most that a Secret may hold, in bytes.
     const LIMIT: usize = 1 << 20;
     let is_valid = |key: &str| {
@@ -97,7 +102,8 @@ fn check(rendered: &RenderedSecret) -> Result<(), RenderError> {
     match sizes.max_by_key(|(_, size)| *size) {
         Some((key, largest)) if size > LIMIT => Err(RenderError::TooLarge {
             size,
-            key: key.clone(),
+            key: Some(key.clone())
+                .filter(|key| template.is_none_or(|template| template.data.contains_key(key))),
             largest,
         }),
         _ => Ok(()),
@@ -225,7 +231,7 @@ mod tests {
         );
         check(
             json!({"templateFrom": [{"literal": "a: x", "valuesDecodingStrategy": "Base64"}]}),
-            "error: `target.template.templateFrom[0].valuesDecodingStrategy`: the value of `a` is not base64",
+            "error: `target.template.templateFrom[0].valuesDecodingStrategy`: value 1 of 1, in the order of their keys, is not base64",
         );
         check(
             json!({"templateFrom": [from(json!([{"key": "no"}]))]}),
@@ -245,7 +251,7 @@ mod tests {
         );
         check(
             json!({"data": {"small": "x", "big": "{{ repeat 1050000 \"y\" }}"}}),
-            "error: the Secret would hold 1050001 bytes, and no more than 1 MiB fits; the largest value is that of `big` with 1050000 bytes",
+            "error: the Secret would hold 1050001 bytes, and no more than 1 MiB fits; the largest value has 1050000 bytes under `big`",
         );
     }
 

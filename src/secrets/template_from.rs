@@ -45,7 +45,7 @@ impl Target {
     /// The target that a Secret has by that name, in any case.
     pub(crate) fn of(name: &str) -> Option<Self> {
         match name.to_ascii_lowercase().as_str() {
-            "data" => Some(Self::Data),
+            "" | "data" => Some(Self::Data),
             "labels" => Some(Self::Labels),
             "annotations" => Some(Self::Annotations),
             _ => None,
@@ -79,15 +79,19 @@ pub(crate) fn render_entry(
         values.extend(map_of(&field, &one(field.clone(), literal)?)?);
     }
     let strategy = entry.values_decoding_strategy.unwrap_or_default();
-    let decode = |(key, value): (String, SecretValue)| match decoded(strategy, value) {
+    let count = values.len();
+    // A key that was rendered may be a value, so it is not named.
+    let decode = |(at, (key, value)): (usize, (String, SecretValue))| match decoded(strategy, value)
+    {
         Ok(value) => Ok((key, value)),
         Err(encoding) => Err(RenderError::Encoding {
             field: field("valuesDecodingStrategy"),
-            key,
+            position: at + 1,
+            count,
             encoding,
         }),
     };
-    values.into_iter().map(decode).collect()
+    values.into_iter().enumerate().map(decode).collect()
 }
 
 fn of_object(

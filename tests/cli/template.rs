@@ -42,7 +42,7 @@ fn prints_the_secret_with_its_values_masked() {
          \x20 labels:\n\
          \x20   reconcile.external-secrets.io/created-by: 3f8e77b122b6269e76d99e5235f7957df870c8e5f31926fe41387c8c\n\
          \x20   reconcile.external-secrets.io/managed: \"true\"\n\
-         \x20   user: u\n\
+         \x20   user: '***'\n\
          \x20 name: db-url\n\
          \x20 namespace: team\n\
          type: Opaque\n\

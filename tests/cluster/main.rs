@@ -17,3 +17,4 @@ mod secrets;
 mod sources;
 mod stores;
 mod sync;
+mod units;

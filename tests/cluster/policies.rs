@@ -294,6 +294,20 @@ fn a_success_is_written_once() {
     );
     case.secret_is("db", "k", "v");
     case.ready("externalsecrets", "db", "True", "secret synced");
+    // The write of the Secret and of the status wake it again, and that is no reason to read again.
+    case.bed.aws.put("policy/once", "v");
+    let once = json!({"secretStoreRef": {"kind": "ClusterSecretStore", "name": "aws"}});
+    for number in 0..5 {
+        let name = format!("once-{number}");
+        let entry = json!([{"secretKey": "k", "remoteRef": {"key": "policy/once"}}]);
+        let mut spec = once.clone();
+        spec["data"] = entry;
+        case.apply("externalsecrets", &name, spec);
+        case.secret_is(&name, "k", "v");
+        case.ready("externalsecrets", &name, "True", "secret synced");
+    }
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    assert_eq!(case.bed.aws.reads("policy/once"), 5, "one read for each");
     let before = case.bed.aws.calls("GetSecretValue");
     let (object, secret) = (
         case.version("externalsecrets", "db"),

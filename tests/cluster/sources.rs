@@ -318,7 +318,7 @@ fn what_no_secret_can_hold_is_said_without_its_value() {
         "huge",
         "big",
         template(json!({"data": {"all": "{{ repeat 20 .k }}"}})),
-        "the Secret would hold 1200340 bytes, and no more than 1 MiB fits; the largest value is that of `all`",
+        "the Secret would hold 1200340 bytes, and no more than 1 MiB fits; the largest value has 1200340 bytes under `all`",
     );
     check(
         "key",

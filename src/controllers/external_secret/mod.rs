@@ -36,6 +36,9 @@ const FINALIZER: &str = "externalsecrets.external-secrets.io/externalsecret-clea
 /// First and longest wait between tries, as External Secrets has them.
 const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(420));
 
+/// The stores of an ExternalSecret, or why they cannot be used.
+type Stores = Vec<(StoreRef, Result<StoreObject, String>)>;
+
 /// The Secret as far as it is known.
 #[derive(Debug)]
 pub(super) enum Live {
@@ -56,11 +59,7 @@ pub(crate) async fn reconcile(
         return finish(&object, &context, &api).await;
     }
     let desired = resolve(&object.name_any(), &object.spec);
-    let stores = desired
-        .as_ref()
-        .map_or_else(|_| Vec::new(), |desired| stores(&context, desired, &user.0));
-    let uses = desired.as_ref().map(|desired| uses(&object, desired));
-    context.uses.set(&user, uses.unwrap_or_default());
+    let stores = note_uses(&object, &context, &user, desired.as_ref());
     if stores
         .iter()
         .any(|(_, store)| is_of_others(&context, store))
@@ -77,17 +76,25 @@ pub(crate) async fn reconcile(
     let uid = object.uid().unwrap_or_default();
     let synced = context.syncs.get(&user, &uid);
     let status = effective(&object.status.clone().unwrap_or_default(), synced.as_ref());
+    // A failure is tried again at once when something that it may have waited for has moved.
+    let stirred = context.uses.take_stirred(&user) || context.uses.is_stale(&user);
     let stale = context.uses.is_stale(&user) && follows_sources(desired.as_ref());
     let due = due(&object.spec, &status, &version, stale, now);
     let target = target_of(&object);
     let unchanged = is_unchanged(&context, &user, &target, synced.as_ref());
-    if unchanged && due != Due::Now && status::is_ready(&status) {
+    let ready = is_ready(&object, &status, synced.as_ref()) && desired.is_ok();
+    if unchanged && due != Due::Now && ready {
         return Ok(rest(due));
     }
-    let urgency = match &status.refresh_time {
-        None => Urgency::NeverSynced,
-        Some(_) if stale || !is_version(&status, &version) => Urgency::Changed,
-        Some(_) => Urgency::Periodic,
+    let is_repair = synced.is_some() && !unchanged && due != Due::Now;
+    let urgency = urgency(
+        &status,
+        is_repair || stale || !is_version(&status, &version),
+    );
+    // No store takes all places, however long it lets them wait.
+    let store_pass = match stores.first() {
+        Some((_, Ok(store))) => Some(context.store_gates.of(&store.id).enter(urgency).await),
+        _ => None,
     };
     let pass = context.gate.enter(urgency).await;
     let live = if unchanged {
@@ -97,13 +104,13 @@ pub(crate) async fn reconcile(
         Live::Read(live.map(Box::new))
     };
     let valid = is_valid_target(&object, &status, &live);
-    if due != Due::Now && valid && status::is_ready(&status) {
+    if due != Due::Now && valid && ready {
         remember(&context, &user, &uid, &status, &live);
         return Ok(rest(due));
     }
     // A failure is tried again when its wait is over, or when something that decides has changed.
-    let fingerprint = format!("{version} {} {}", seen(&live), fingerprint(&stores));
-    if !stale && let Some(rest) = context.memory.rest(&key, &fingerprint, now) {
+    let fingerprint = format!("{uid} {version} {} {}", seen(&live), fingerprint(&stores));
+    if !stirred && let Some(rest) = context.memory.rest(&key, &fingerprint, now) {
         return Ok(Action::requeue(rest));
     }
     let timer = context.metrics.start("ExternalSecret");
@@ -119,8 +126,12 @@ pub(crate) async fn reconcile(
         Ok(desired) => sync::sync(request, &desired, live).await,
         Err(error) => Err(sync::SyncError::from(error)),
     };
-    drop(pass);
+    drop((pass, store_pass));
     timer.finish(&object.name_any(), &user.0);
+    let result = match result {
+        Err(sync::SyncError::Conflict(error)) => return Err(error.into()),
+        result => result,
+    };
     let action = match &result {
         Ok(outcome) => {
             context.memory.forget(&key);
@@ -130,24 +141,48 @@ pub(crate) async fn reconcile(
                 Action::requeue(jittered(interval, seed(&*object)))
             })
         }
-        Err(error) => Action::requeue(context.memory.failed(
-            &key,
-            &fingerprint,
-            now,
-            bounds(error),
-        )),
+        Err(error) => {
+            context.syncs.failed(&user);
+            let wait = context
+                .memory
+                .failed(&key, &fingerprint, now, bounds(error));
+            Action::requeue(wait)
+        }
     };
     status::announce(&context, &object, &result).await;
+    say(&object, &context, &api, &result, &version, now).await?;
+    Ok(action)
+}
+
+/// Counts the sync, and writes the status if it says something new.
+async fn say(
+    object: &ExternalSecret,
+    context: &Context,
+    api: &Api<ExternalSecret>,
+    result: &Result<sync::Outcome, sync::SyncError>,
+    version: &str,
+    now: Timestamp,
+) -> Result<(), kube::Error> {
+    let (namespace, name) = user_of(object);
     context
         .metrics
-        .external_secret(&user.0, &user.1, result.is_ok());
+        .external_secret(&namespace, &name, result.is_ok());
     let old = object.status.clone().unwrap_or_default();
-    let heartbeat = context.settings.status_heartbeat;
-    let new = status::next(&object, &old, &result, &target, &version, now, heartbeat);
-    if object.status.as_ref() != Some(&new) {
-        context.write_status(&api, &object, &new).await?;
+    let (target, heartbeat) = (target_of(object), context.settings.status_heartbeat);
+    let new = status::next(object, &old, result, &target, version, now, heartbeat);
+    if object.status.as_ref() == Some(&new) {
+        return Ok(());
     }
-    Ok(action)
+    context.write_status(api, object, &new).await
+}
+
+fn urgency(status: &ExternalSecretStatus, is_change: bool) -> Urgency {
+    match &status.refresh_time {
+        // One that was tried in vain has had its turn.
+        None if status.conditions.is_empty() => Urgency::NeverSynced,
+        Some(_) if is_change => Urgency::Changed,
+        _ => Urgency::Periodic,
+    }
 }
 
 /// Lets go of an object that is being deleted.
@@ -197,12 +232,20 @@ fn target_of(object: &ExternalSecret) -> String {
         .unwrap_or_else(|| object.name_any())
 }
 
-/// The stores that are read from, or why they cannot be.
-fn stores(
+/// Takes note of all that is used; gives the stores.
+fn note_uses(
+    object: &ExternalSecret,
     context: &Context,
-    desired: &DesiredSecret,
-    namespace: &str,
-) -> Vec<(StoreRef, Result<StoreObject, String>)> {
+    user: &User,
+    desired: Result<&DesiredSecret, &SpecError>,
+) -> Stores {
+    let uses = desired.map(|desired| uses(object, desired));
+    context.uses.set(user, uses.unwrap_or_default());
+    desired.map_or_else(|_| Vec::new(), |desired| stores(context, desired, &user.0))
+}
+
+/// The stores that are read from, or why they cannot be.
+fn stores(context: &Context, desired: &DesiredSecret, namespace: &str) -> Stores {
     let resolve = |store: StoreRef| {
         let object = resolve_store(context, &store, namespace);
         (store, object)
@@ -262,6 +305,20 @@ fn follows_sources(desired: Result<&DesiredSecret, &SpecError>) -> bool {
     desired.is_ok_and(|desired| desired.generators().next().is_none())
 }
 
+/// True if the last sync ended well, as far as is known: what was written last may not have come back yet.
+fn is_ready(
+    object: &ExternalSecret,
+    status: &ExternalSecretStatus,
+    synced: Option<&Synced>,
+) -> bool {
+    let written = object.status.as_ref();
+    let written = written.and_then(|written| written.refresh_time.as_ref());
+    match synced {
+        Some(synced) if written.is_none_or(|written| written.0 <= synced.refreshed) => synced.ready,
+        _ => status::is_ready(status),
+    }
+}
+
 /// True if the metadata of the Secret says that it is as it was after the last sync or look.
 fn is_unchanged(context: &Context, user: &User, target: &str, synced: Option<&Synced>) -> bool {
     let known = context.caches.secret(&user.0, target);
@@ -281,6 +338,7 @@ fn remember(context: &Context, user: &User, uid: &str, status: &ExternalSecretSt
         uid: uid.to_owned(),
         version: version.clone(),
         refreshed: refreshed.0,
+        ready: true,
         secret: live.resource_version().unwrap_or_default(),
         // What was rendered is not known, so the next refresh compares with the Secret itself.
         rendered: [0; 32],

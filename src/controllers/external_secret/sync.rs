@@ -64,6 +64,9 @@ pub(super) enum SyncError {
     Write(String),
     #[error("{0}")]
     Orphans(String),
+    /// Others write the Secret at the same time. It is tried again soon, and nobody needs to know.
+    #[error("the Secret is being changed by somebody else")]
+    Conflict(kube::Error),
 }
 
 impl SyncError {
@@ -76,7 +79,7 @@ impl SyncError {
             | Self::Generator { .. }
             | Self::Compose(_) => "could not get secret data from provider",
             Self::Decide(error) => error.summary(),
-            Self::Render(_) | Self::Write(_) => "could not update secret",
+            Self::Render(_) | Self::Write(_) | Self::Conflict(_) => "could not update secret",
             Self::Orphans(_) => "could not delete orphaned secrets",
         }
     }
@@ -119,6 +122,7 @@ impl Outcome {
             uid,
             version: version.to_owned(),
             refreshed: self.finished,
+            ready: true,
             secret: self.secret_version.clone(),
             rendered: self.rendered,
         }
@@ -171,21 +175,10 @@ pub(super) async fn sync(
         return Ok(outcome);
     }
     let mut fetched = fetch(&request, desired).await?;
-    for entry in desired.generators() {
-        let failed = |reason: String| SyncError::Generator {
-            field: entry.field.clone(),
-            reason,
-        };
-        let generator = generator(object, context, &entry.generator).await;
-        let made = generator.and_then(|generator| {
-            let made = generate(&generator, &mut |bytes| random(bytes));
-            made.map_err(|error: GenerateError| error.to_string())
-        });
-        let made = made.map_err(failed)?;
-        fetched.generated.insert(entry.field.clone(), made);
-    }
+    run_generators(&request, desired, &mut fetched).await?;
     let owner = owner(object);
-    let composed = composed(desired, &fetched)?;
+    // Keys may be rewritten by templates, and paths may lead far.
+    let composed = tokio::task::block_in_place(|| composed(desired, &fetched))?;
     outcome.missing = composed.missing;
     let rendered = if composed.data.is_empty() && desired.deletion != DeletionPolicy::Merge {
         None
@@ -206,29 +199,38 @@ pub(super) async fn sync(
         outcome.finished = Timestamp::now();
         return Ok(outcome);
     }
-    let live = match live {
+    let mut live = match live {
         Live::Read(live) => live,
-        Live::Unchanged => {
-            let live = secrets.get_opt(&desired.target).await;
-            let live = live.map_err(|error| SyncError::Write(describe_write(&error)))?;
-            live.map(Box::new)
-        }
+        Live::Unchanged => read(&secrets, desired).await?,
     };
-    let live = live.as_deref();
-    let decision = match &rendered {
-        Some(rendered) => {
-            let differs = |live: &Secret| secret_data(live) != rendered.data;
-            outcome.is_frozen = desired.immutable && live.is_some_and(differs);
-            decide(desired, &owner, rendered, live)?
+    let mut tries = 0;
+    let (written, version) = loop {
+        let decision = match &rendered {
+            Some(rendered) => {
+                let differs = |live: &Secret| secret_data(live) != rendered.data;
+                outcome.is_frozen = desired.immutable && live.as_deref().is_some_and(differs);
+                decide(desired, &owner, rendered, live.as_deref())?
+            }
+            None => decide_empty(desired, &owner, live.as_deref())?,
+        };
+        outcome.was_deleted = matches!(decision, SecretWrite::Delete(Some(_)));
+        match write(&secrets, &object.name_any(), decision).await {
+            Ok(written) => break written,
+            // Somebody else was faster: what there is now decides.
+            Err(error) if is_conflict(&error) && tries < CONFLICTS => tries += 1,
+            Err(error) if is_conflict(&error) => return Err(SyncError::Conflict(error)),
+            Err(error) => return Err(SyncError::Write(describe_write(&error))),
         }
-        None => decide_empty(desired, &owner, live)?,
+        live = read(&secrets, desired).await?;
     };
-    outcome.was_deleted = matches!(decision, SecretWrite::Delete(Some(_)));
-    if desired.creation == CreationPolicy::Owner {
+    // Only when the new Secret is there.
+    let is_there = matches!(
+        written,
+        Written::Created | Written::Updated | Written::Nothing
+    );
+    if desired.creation == CreationPolicy::Owner && is_there {
         outcome.orphans = delete_orphans(&request, desired, &owner, &secrets).await?;
     }
-    let written = write(&secrets, &object.name_any(), decision).await;
-    let (written, version) = written.map_err(|error| SyncError::Write(describe_write(&error)))?;
     outcome.written = written;
     let known = live.and_then(|live| live.metadata.resource_version.clone());
     outcome.secret_version = match written {
@@ -237,6 +239,22 @@ pub(super) async fn sync(
     };
     outcome.finished = Timestamp::now();
     Ok(outcome)
+}
+
+/// How often a write is tried again when somebody else was faster.
+const CONFLICTS: u32 = 3;
+
+fn is_conflict(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 409)
+}
+
+async fn read(
+    secrets: &Api<Secret>,
+    desired: &DesiredSecret,
+) -> Result<Option<Box<Secret>>, SyncError> {
+    let live = secrets.get_opt(&desired.target).await;
+    let live = live.map_err(|error| SyncError::Write(describe_write(&error)))?;
+    Ok(live.map(Box::new))
 }
 
 /// Asks every store what is needed of it, each question once.
@@ -269,6 +287,28 @@ async fn fetch(request: &Request<'_>, desired: &DesiredSecret) -> Result<Fetched
     });
     fetched.answers = answers.buffered(AT_ONCE).try_collect().await?;
     Ok(fetched)
+}
+
+/// Makes what generators are to make.
+async fn run_generators(
+    request: &Request<'_>,
+    desired: &DesiredSecret,
+    fetched: &mut Fetched,
+) -> Result<(), SyncError> {
+    for entry in desired.generators() {
+        let failed = |reason: String| SyncError::Generator {
+            field: entry.field.clone(),
+            reason,
+        };
+        let generator = generator(request.object, request.context, &entry.generator).await;
+        let made = generator.and_then(|generator| {
+            let made = generate(&generator, &mut |bytes| random(bytes));
+            made.map_err(|error: GenerateError| error.to_string())
+        });
+        let made = made.map_err(failed)?;
+        fetched.generated.insert(entry.field.clone(), made);
+    }
+    Ok(())
 }
 
 /// The generator that a reference names, or what is wrong with it.
@@ -382,7 +422,8 @@ async fn templates(
                 (version, templates)
             }
         };
-        context.uses.read(used, &version.unwrap_or_default());
+        let user = (namespace.clone(), object.name_any());
+        context.uses.read(&user, used, &version.unwrap_or_default());
         if let Some(templates) = templates {
             sources.insert((kind, name), templates);
         }
@@ -402,13 +443,8 @@ async fn rendered(request: &Request<'_>, data: SecretData) -> Result<RenderedSec
     let template = object.spec.target.template.as_ref();
     let (left, right) = &context.settings.template_delimiters;
     let work = || render(template, data, &sources, (left, right), &environment());
-    // A template may work for a while, which others need not wait for.
-    let rendered = if template.is_some() {
-        tokio::task::block_in_place(work)
-    } else {
-        work()
-    };
-    Ok(rendered?)
+    // A template may work for a while; this task is its own, so others do not wait for it.
+    Ok(tokio::task::block_in_place(work)?)
 }
 
 /// Deletes the Secrets that were made for this ExternalSecret under another name.

@@ -85,9 +85,7 @@ where
     let code = error.code().unwrap_or_default().to_owned();
     let message = error.message().unwrap_or_default();
     Some(match code.as_str() {
-        "ResourceNotFoundException" | "ParameterNotFound" | "ParameterVersionNotFound" => {
-            return None;
-        }
+        "ResourceNotFoundException" | "ParameterNotFound" => return None,
         // A secret that is scheduled for deletion is answered with either of these.
         "InvalidRequestException" | "InvalidParameterException"
             if message.contains("marked for deletion") || message.contains("marked deleted") =>

@@ -224,7 +224,10 @@ async fn parameter_store() {
         for (ask, expected) in [
             (value("/app/db", ""), "two"),
             (value("/app/db", "1"), "one"),
-            (value("/app/db", "9"), "missing"),
+            (
+                value("/app/db", "9"),
+                "error: reading `/app/db:9` failed: ParameterVersionNotFound",
+            ),
             (value("/nobody", ""), "missing"),
             (
                 Ask::Tags {
@@ -236,7 +239,7 @@ async fn parameter_store() {
                 Ask::Tags {
                     key: "/nobody".into(),
                 },
-                "missing",
+                "error: reading `/nobody` failed: InvalidResourceId",
             ),
             (
                 find(None, Some("db"), &[]),

@@ -140,6 +140,14 @@ impl Providers {
         Ok(provider)
     }
 
+    /// Forgets a store that is gone.
+    pub(crate) fn forget(&self, id: &str) {
+        // One that is being made at this moment is of a store that is there.
+        if let Ok(mut kept) = self.kept.try_lock() {
+            kept.remove(id);
+        }
+    }
+
     async fn make(&self, spec: &SecretStoreSpec) -> Result<Arc<dyn Provider>, StoreError> {
         if let Some(fake) = &spec.provider.fake {
             let empty = |entry: &crate::api::secret_store::FakeData| {

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use aws_config::SdkConfig;
 use aws_sdk_ssm::Client;
-use aws_sdk_ssm::error::ProvideErrorMetadata as _;
 use aws_sdk_ssm::types::{ParameterStringFilter, ResourceTypeForTagging};
 use futures::future::BoxFuture;
 use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _};
@@ -82,7 +81,6 @@ impl ParameterStore {
                 let tags = answer.tag_list.unwrap_or_default().into_iter();
                 Ok(Some(super::tags(tags.map(|tag| (tag.key, tag.value)))))
             }
-            Err(error) if error.code() == Some("InvalidResourceId") => Ok(None),
             Err(error) => classify(name, "ssm:ListTagsForResource", &error).map_or(Ok(None), Err),
         }
     }

@@ -55,6 +55,8 @@ struct Account {
     /// Faults of single actions.
     faults: BTreeMap<String, Fault>,
     calls: BTreeMap<String, usize>,
+    /// Single reads, by the id of the secret.
+    reads: BTreeMap<String, usize>,
 }
 
 /// An answer, or the code of an error and its message.
@@ -135,6 +137,11 @@ impl Emulator {
         self.account(|account| account.calls.get(action).copied().unwrap_or_default())
     }
 
+    /// How often the value of a secret was read by itself.
+    pub fn reads(&self, id: &str) -> usize {
+        self.account(|account| account.reads.get(id).copied().unwrap_or_default())
+    }
+
     /// Carries out an action of a service (`secretsmanager` or `ssm`), as somebody who may do everything.
     pub fn call(&self, service: &str, action: &str, request: &Value) -> Result<Value> {
         let answer = self.account(|account| account.act(service, action, request));
@@ -174,6 +181,9 @@ async fn handle(
     let (fault, answer) = {
         let mut account = state.lock().unwrap_or_else(PoisonError::into_inner);
         *account.calls.entry(action.to_owned()).or_default() += 1;
+        if let (true, Some(id)) = (action == "GetSecretValue", request["SecretId"].as_str()) {
+            *account.reads.entry(id.to_owned()).or_default() += 1;
+        }
         let own = account.faults.get(action).copied();
         let fault = account.fault.or(own);
         (fault, account.act(service, action, &request))

@@ -1,0 +1,247 @@
+//! `dependsOn`: what must be ready first, and whom a change sets free.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use kube::ResourceExt as _;
+use kube::api::Api;
+
+use super::{SyncError, source_key};
+use crate::api::kustomization::{Dependency, Kustomization};
+use crate::controllers::Context;
+use crate::controllers::context::memory_key;
+
+/// Namespace and name of a Kustomization.
+type Unit = (String, String);
+
+/// How Kustomizations stand, as far as their dependents care.
+#[derive(Debug, Default)]
+pub(crate) struct Dependencies(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    /// How each stands.
+    units: BTreeMap<Unit, String>,
+    /// Whom each depends on.
+    needs: BTreeMap<Unit, BTreeSet<Unit>>,
+    /// How the dependencies of one stood when it was found to be blocked.
+    blocked: BTreeMap<String, String>,
+}
+
+impl Dependencies {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes note of how a Kustomization stands; gives those that depend on it, if it stands otherwise than before.
+    pub(crate) fn changed(&self, object: &Kustomization) -> Vec<Unit> {
+        let unit = unit_of(object);
+        let mut state = self.state();
+        let needs = needs(object).map(|(_, unit)| unit).collect();
+        state.needs.insert(unit.clone(), needs);
+        let stands = if object.metadata.deletion_timestamp.is_some() {
+            "going".to_owned()
+        } else {
+            let status = object.status.as_ref();
+            let revision = status.and_then(|status| status.last_applied_revision.as_deref());
+            format!("{} {revision:?}", is_ready(object))
+        };
+        if state.units.insert(unit.clone(), stands.clone()) == Some(stands) {
+            return Vec::new();
+        }
+        let dependents = state.needs.iter();
+        let dependents = dependents.filter(|(_, needs)| needs.contains(&unit));
+        dependents.map(|(dependent, _)| dependent.clone()).collect()
+    }
+
+    /// Remembers how the dependencies stood that block a Kustomization.
+    pub(super) fn block(&self, key: &str, object: &Kustomization) {
+        let mut state = self.state();
+        let stand = state.stand(object);
+        state.blocked.insert(key.to_owned(), stand);
+    }
+
+    /// True once for a blocked Kustomization whose dependencies stand otherwise than they did.
+    pub(super) fn is_freed(&self, key: &str, object: &Kustomization) -> bool {
+        let mut state = self.state();
+        let stand = state.stand(object);
+        let freed = state
+            .blocked
+            .get(key)
+            .is_some_and(|blocked| *blocked != stand);
+        if freed {
+            state.blocked.remove(key);
+        }
+        freed
+    }
+
+    /// The way from a Kustomization back to itself, if there is one.
+    fn cycle(&self, unit: &Unit) -> Option<Vec<Unit>> {
+        let state = self.state();
+        let mut seen = BTreeSet::new();
+        let mut ways = vec![vec![unit.clone()]];
+        while let Some(way) = ways.pop() {
+            let last = way.last()?;
+            for next in state.needs.get(last).into_iter().flatten() {
+                let mut longer = way.clone();
+                longer.push(next.clone());
+                if next == unit {
+                    return Some(longer);
+                }
+                if seen.insert(next.clone()) {
+                    ways.push(longer);
+                }
+            }
+        }
+        None
+    }
+}
+
+impl State {
+    fn stand(&self, object: &Kustomization) -> String {
+        let stands = needs(object).map(|(_, unit)| format!("{unit:?} {:?}", self.units.get(&unit)));
+        stands.collect::<Vec<_>>().join(";")
+    }
+}
+
+fn unit_of(object: &Kustomization) -> Unit {
+    (object.namespace().unwrap_or_default(), object.name_any())
+}
+
+fn needs(object: &Kustomization) -> impl Iterator<Item = (&Dependency, Unit)> {
+    let own = object.namespace().unwrap_or_default();
+    object.spec.depends_on.iter().map(move |dependency| {
+        let namespace = dependency.namespace.clone().unwrap_or_else(|| own.clone());
+        (dependency, (namespace, dependency.name.clone()))
+    })
+}
+
+fn is_ready(object: &Kustomization) -> bool {
+    let status = object.status.as_ref();
+    let mut conditions = status.iter().flat_map(|status| &status.conditions);
+    let ready =
+        conditions.any(|condition| condition.type_ == "Ready" && condition.status == "True");
+    let observed = status.map(|status| status.observed_generation);
+    ready && observed == object.metadata.generation
+}
+
+/// Checks every dependency, read anew.
+pub(super) async fn check(
+    object: &Kustomization,
+    context: &Context,
+    revision: &str,
+) -> Result<Result<(), SyncError>, kube::Error> {
+    if object.spec.depends_on.is_empty() {
+        return Ok(Ok(()));
+    }
+    let shown = |(namespace, name): &Unit| format!("{namespace}/{name}");
+    if let Some(cycle) = context.dependencies.cycle(&unit_of(object)) {
+        let way: Vec<String> = cycle.iter().map(shown).collect();
+        let message = format!("dependencies go in a circle: {}", way.join(" → "));
+        return Ok(Err(SyncError::Dependency(message)));
+    }
+    for (_, unit) in needs(object) {
+        let api: Api<Kustomization> = Api::namespaced(context.client.clone(), &unit.0);
+        let found = api.get_opt(&unit.1).await?;
+        if let Some(why) = unmet(object, found.as_ref(), revision) {
+            let message = format!("dependency '{}' {why}", shown(&unit));
+            return Ok(Err(SyncError::Dependency(message)));
+        }
+    }
+    tracing::debug!(kustomization = memory_key(object), "dependencies are ready");
+    Ok(Ok(()))
+}
+
+/// What keeps a dependency from being met.
+fn unmet(
+    object: &Kustomization,
+    dependency: Option<&Kustomization>,
+    revision: &str,
+) -> Option<String> {
+    let Some(dependency) = dependency else {
+        return Some("does not exist".to_owned());
+    };
+    if !is_ready(dependency) {
+        return Some("is not ready".to_owned());
+    }
+    let same_source = source_key(object) == source_key(dependency)
+        && object.spec.source_ref.kind == dependency.spec.source_ref.kind;
+    let status = dependency.status.as_ref();
+    let applied = status.and_then(|status| status.last_applied_revision.as_deref());
+    (same_source && applied != Some(revision)).then(|| {
+        let applied = applied.unwrap_or("nothing");
+        format!("has applied {applied}, not yet {revision}")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn unit(name: &str, needs: &[&str], status: &Value) -> Kustomization {
+        let needs: Vec<Value> = needs.iter().map(|name| json!({"name": name})).collect();
+        serde_json::from_value(json!({
+            "apiVersion": "kustomize.toolkit.fluxcd.io/v1", "kind": "Kustomization",
+            "metadata": {"name": name, "namespace": "team", "generation": 1},
+            "spec": {
+                "interval": "1m", "prune": true, "dependsOn": needs,
+                "sourceRef": {"kind": "GitRepository", "name": "repo"},
+            },
+            "status": status,
+        }))
+        .unwrap()
+    }
+
+    fn ready(revision: &str) -> Value {
+        json!({
+            "observedGeneration": 1, "lastAppliedRevision": revision,
+            "conditions": [{
+                "type": "Ready", "status": "True", "reason": "r", "message": "m",
+                "lastTransitionTime": "2026-01-01T00:00:00Z",
+            }],
+        })
+    }
+
+    #[test]
+    fn a_dependency_is_met_when_it_has_applied_the_same_revision() {
+        let app = unit("app", &["infra"], &json!({}));
+        let check = |dependency: Option<Kustomization>, expected: Option<&str>| {
+            let why = unmet(&app, dependency.as_ref(), "main@sha1:b");
+            assert_eq!(why.as_deref(), expected);
+        };
+        check(None, Some("does not exist"));
+        check(Some(unit("infra", &[], &json!({}))), Some("is not ready"));
+        check(
+            Some(unit("infra", &[], &ready("main@sha1:a"))),
+            Some("has applied main@sha1:a, not yet main@sha1:b"),
+        );
+        check(Some(unit("infra", &[], &ready("main@sha1:b"))), None);
+        let mut other = unit("infra", &[], &ready("main@sha1:a"));
+        other.spec.source_ref.name = "another".to_owned();
+        check(Some(other), None);
+    }
+
+    #[test]
+    fn a_change_wakes_dependents_and_sets_the_blocked_free() {
+        let dependencies = Dependencies::default();
+        let app = unit("app", &["infra"], &json!({}));
+        assert!(dependencies.changed(&app).is_empty());
+        dependencies.changed(&unit("infra", &[], &json!({})));
+        dependencies.block("app", &app);
+        assert!(!dependencies.is_freed("app", &app));
+        let woken = dependencies.changed(&unit("infra", &[], &ready("a")));
+        assert_eq!(woken, [("team".to_owned(), "app".to_owned())]);
+        assert!(dependencies.is_freed("app", &app));
+        assert!(!dependencies.is_freed("app", &app), "once");
+        assert!(
+            dependencies
+                .changed(&unit("infra", &[], &ready("a")))
+                .is_empty()
+        );
+        dependencies.changed(&unit("infra", &["app"], &ready("a")));
+        let cycle = dependencies.cycle(&("team".to_owned(), "app".to_owned()));
+        assert_eq!(cycle.unwrap().len(), 3);
+    }
+}

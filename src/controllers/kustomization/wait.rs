@@ -1,0 +1,207 @@
+//! Waits for health as state: what is not healthy yet, since when, and what is to be done afterwards.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{Api, ListParams};
+use serde_json::Value;
+
+use super::Applied;
+use crate::api::kustomization::KustomizationSpec;
+use crate::apply::{ApplyPlan, ObjectRef};
+use crate::controllers::Context;
+use crate::health::{Health, Report, health};
+use crate::schedule::{backoff, parse_duration};
+
+/// A Kustomization that is applied and not healthy yet.
+#[derive(Debug)]
+pub(crate) struct Waiting {
+    /// What it was applied for. For anything else it is applied anew.
+    pub(super) fingerprint: String,
+    /// What was not healthy when it was looked at last.
+    pub(super) pending: Vec<ObjectRef>,
+    pub(super) since: Timestamp,
+    pub(super) looks: u32,
+    pub(super) rendered: Vec<ObjectRef>,
+    /// What is deleted once the new revision is healthy.
+    pub(super) prune: Vec<ObjectRef>,
+    pub(super) applied: Applied,
+}
+
+/// All that wait, by the key of their Kustomization.
+#[derive(Debug, Default)]
+pub(crate) struct Waits(Mutex<BTreeMap<String, Waiting>>);
+
+impl Waits {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Waiting>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn put(&self, key: &str, waiting: Waiting) {
+        self.lock().insert(key.to_owned(), waiting);
+    }
+
+    pub(super) fn take(&self, key: &str) -> Option<Waiting> {
+        self.lock().remove(key)
+    }
+}
+
+/// What a look found.
+pub(super) enum Look {
+    Healthy,
+    Waiting { message: String, again: Duration },
+    Failed(String),
+}
+
+/// How many objects are looked at at once.
+const AT_ONCE: usize = 8;
+/// The first and the longest time between two looks.
+const LOOKS: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
+
+/// The objects whose health counts.
+pub(super) fn checked(
+    spec: &KustomizationSpec,
+    namespace: &str,
+    plan: &ApplyPlan,
+) -> Vec<ObjectRef> {
+    if spec.wait {
+        let stages = plan.stages.iter().flatten();
+        return stages.map(|desired| desired.reference.clone()).collect();
+    }
+    let named = spec.health_checks.iter().map(|check| {
+        let namespace = check.namespace.as_deref().unwrap_or(namespace);
+        let api_version = check.api_version.as_deref().unwrap_or("apps/v1");
+        ObjectRef::new(api_version, &check.kind, namespace, &check.name)
+    });
+    named.collect()
+}
+
+/// How long health is waited for.
+pub(super) fn timeout(spec: &KustomizationSpec) -> Duration {
+    let least = Duration::from_secs(30);
+    let given = spec.timeout.as_deref().and_then(parse_duration);
+    given.unwrap_or_else(|| {
+        let interval = parse_duration(&spec.interval).unwrap_or_default();
+        interval.saturating_sub(least).max(least)
+    })
+}
+
+/// Looks at what is pending.
+pub(super) async fn look(
+    waiting: &mut Waiting,
+    spec: &KustomizationSpec,
+    context: &Context,
+) -> Look {
+    let now = Timestamp::now();
+    let pending = std::mem::take(&mut waiting.pending);
+    let looks = pending.into_iter().map(async |reference| {
+        let live = context.applier.get(&reference).await;
+        let report = match &live {
+            Ok(live) => health(live.as_ref(), now),
+            Err(reason) => Report {
+                health: Health::InProgress,
+                reason: reason.clone(),
+            },
+        };
+        (reference, report, live.ok().flatten())
+    });
+    let looks: Vec<_> = futures::stream::iter(looks)
+        .buffered(AT_ONCE)
+        .collect()
+        .await;
+    let unhealthy: Vec<_> = looks
+        .into_iter()
+        .filter(|(_, report, _)| report.health != Health::Current)
+        .collect();
+    if unhealthy.is_empty() {
+        return Look::Healthy;
+    }
+    let failed = unhealthy
+        .iter()
+        .any(|(_, report, _)| report.health == Health::Failed);
+    let waited = Duration::try_from(now.duration_since(waiting.since)).unwrap_or_default();
+    let timeout = timeout(spec);
+    if failed || waited >= timeout {
+        let why = if failed {
+            "failed early due to stalled resources".to_owned()
+        } else {
+            format!("timeout waiting for health after {} s", timeout.as_secs())
+        };
+        let mut parts = Vec::new();
+        for (reference, report, live) in &unhealthy {
+            let pods = pod_reason(reference, live.as_ref(), context).await;
+            parts.push(describe(reference, report, pods.as_deref()));
+        }
+        return Look::Failed(format!("{why}: [{}]", parts.join(", ")));
+    }
+    let parts: Vec<String> = unhealthy
+        .iter()
+        .take(10)
+        .map(|(reference, report, _)| describe(reference, report, None))
+        .collect();
+    let more = match unhealthy.len() {
+        0..=10 => String::new(),
+        all => format!(" and {} more", all - 10),
+    };
+    waiting.pending = unhealthy
+        .into_iter()
+        .map(|(reference, ..)| reference)
+        .collect();
+    let again = backoff(LOOKS.0, LOOKS.1, waiting.looks).min(timeout.saturating_sub(waited));
+    waiting.looks += 1;
+    Look::Waiting {
+        message: format!("waiting for health: [{}]{more}", parts.join(", ")),
+        again,
+    }
+}
+
+fn describe(reference: &ObjectRef, report: &Report, pods: Option<&str>) -> String {
+    let reasons = [Some(report.reason.as_str()), pods].into_iter().flatten();
+    let reasons: Vec<&str> = reasons.filter(|reason| !reason.is_empty()).collect();
+    format!(
+        "{reference} status: '{}': {}",
+        report.health,
+        reasons.join("; ")
+    )
+}
+
+/// Why a pod of a workload is not ready, if one says so.
+async fn pod_reason(
+    reference: &ObjectRef,
+    live: Option<&Value>,
+    context: &Context,
+) -> Option<String> {
+    let labels = live?.pointer("/spec/selector/matchLabels")?.as_object()?;
+    let labels = labels
+        .iter()
+        .filter_map(|(key, value)| Some(format!("{key}={}", value.as_str()?)));
+    let params = ListParams::default()
+        .labels(&labels.collect::<Vec<_>>().join(","))
+        .limit(20);
+    let api: Api<Pod> = Api::namespaced(context.client.clone(), &reference.namespace);
+    let pods = api.list(&params).await.ok()?;
+    let now = Timestamp::now();
+    pods.items.iter().find_map(|pod| {
+        let mut value = serde_json::to_value(pod).ok()?;
+        value["apiVersion"] = "v1".into();
+        value["kind"] = "Pod".into();
+        let report = health(Some(&value), now);
+        let name = pod.metadata.name.as_deref().unwrap_or_default();
+        (report.health != Health::Current).then(|| format!("pod {name}: {}", report.reason))
+    })
+}
+
+/// Those that are not gone yet.
+pub(super) async fn still_there(objects: &[ObjectRef], context: &Context) -> Vec<ObjectRef> {
+    let mut there = Vec::new();
+    for object in objects {
+        if matches!(context.applier.get(object).await, Ok(Some(_))) {
+            there.push(object.clone());
+        }
+    }
+    there
+}

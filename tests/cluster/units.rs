@@ -1,0 +1,335 @@
+//! What a Kustomization asks for beyond its files: fields over the kustomization file, variables, dependencies, health.
+
+use serde_json::{Value, json};
+
+use crate::bed::{Case, condition, config_map};
+
+impl Case {
+    /// A Kustomization of the repository, with more in its spec.
+    fn unit(&self, name: &str, path: &str, more: Value) {
+        let mut spec = json!({
+            "interval": "1h", "retryInterval": "1s", "path": path, "prune": true, "timeout": "20s",
+            "sourceRef": {"kind": "GitRepository", "name": "app"},
+        });
+        for (key, value) in more.as_object().into_iter().flatten() {
+            spec[key] = value.clone();
+        }
+        self.apply("kustomizations", name, spec);
+    }
+
+    fn push(&self, files: &[(&str, &str)], message: &str) {
+        for (path, text) in files {
+            self.work.write(path, text).unwrap();
+        }
+        self.work.push(message, "main").unwrap();
+    }
+
+    fn repository(&self) {
+        let url = self.bed.git.url(&self.namespace);
+        self.apply(
+            "gitrepositories",
+            "app",
+            json!({"url": url, "interval": "1s", "ref": {"branch": "main"}}),
+        );
+    }
+
+    fn map_is(&self, name: &str, key: &str, value: &str) {
+        self.wait("configmaps", name, "the value", |map| {
+            map["data"][key] == value
+        });
+    }
+}
+
+#[test]
+fn fields_of_the_spec_and_plain_folders() {
+    let case = Case::new("unit-fields");
+    let (map, other) = (config_map("a", "one"), config_map("b", "two"));
+    case.push(
+        &[
+            ("app/a.yaml", &map),
+            ("app/deep/b.yaml", &other),
+            ("app/README.md", "# not YAML"),
+        ],
+        "a plain folder",
+    );
+    case.repository();
+    let patch = json!({"patch": "- op: add\n  path: /data/more\n  value: added\n", "target": {"name": "a"}});
+    case.unit(
+        "plain",
+        "app",
+        json!({"targetNamespace": "unit-fields", "namePrefix": "x-", "patches": [patch], "commonMetadata": {"labels": {"team": "web"}}}),
+    );
+    case.map_is("x-a", "more", "added");
+    case.map_is("x-b", "key", "two");
+    let map = case.get("configmaps", "x-a").unwrap();
+    assert_eq!(map["metadata"]["labels"]["team"], "web");
+    // A new file of the folder is taken without being named anywhere.
+    case.push(&[("app/c.yaml", &config_map("c", "three"))], "one more");
+    case.map_is("x-c", "key", "three");
+    case.push(&[("app/values.yaml", "replicas: 1\n")], "no object");
+    let reason = case.ready(
+        "kustomizations",
+        "plain",
+        "False",
+        "app/values.yaml: it is no Kubernetes object",
+    );
+    assert_eq!(reason, "BuildFailed");
+    case.map_is("x-c", "key", "three");
+}
+
+#[test]
+fn a_target_namespace_renames_no_namespace() {
+    let case = Case::new("unit-rename");
+    let namespace = "apiVersion: v1\nkind: Namespace\nmetadata: {name: unit-other}\n";
+    case.push(&[("app/ns.yaml", namespace)], "a namespace");
+    case.repository();
+    case.unit("app", "app", json!({"targetNamespace": "unit-rename"}));
+    case.ready(
+        "kustomizations",
+        "app",
+        "False",
+        "`targetNamespace` would rename Namespace `unit-other`",
+    );
+}
+
+#[test]
+fn variables_are_put_in() {
+    let case = Case::new("unit-variables");
+    let text = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata:\n  key: ${greeting:-hi} ${who}\n  script: $${HOME} ${n}\n";
+    let left = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: left\n  annotations: {kustomize.toolkit.fluxcd.io/substitute: disabled}\ndata: {key: '${who}'}\n";
+    case.push(
+        &[
+            (
+                "app/kustomization.yaml",
+                "namespace: unit-variables\nresources: [a.yaml, left.yaml]\n",
+            ),
+            ("app/a.yaml", text),
+            ("app/left.yaml", left),
+        ],
+        "variables",
+    );
+    case.repository();
+    let post_build = |more: Value| json!({"postBuild": more});
+    case.unit("app", "app", post_build(json!({"substitute": {"n": "7"}})));
+    case.ready(
+        "kustomizations",
+        "app",
+        "False",
+        "ConfigMap/unit-variables/a: no value for variable `who`; give it one in `postBuild`, or a default",
+    );
+    let from = json!({"substitute": {"n": "7"}, "substituteFrom": [{"kind": "Secret", "name": "vars"}, {"kind": "ConfigMap", "name": "maybe", "optional": true}]});
+    case.unit("app", "app", post_build(from));
+    case.ready(
+        "kustomizations",
+        "app",
+        "False",
+        "`postBuild`: Secret `vars` does not exist in namespace `unit-variables`",
+    );
+    let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "vars"}, "stringData": {"who": "world"}});
+    case.bed
+        .cluster
+        .apply(&case.path("secrets", "vars"), &secret)
+        .unwrap();
+    case.map_is("a", "key", "hi world");
+    case.map_is("a", "script", "${HOME} 7");
+    case.map_is("left", "key", "${who}");
+}
+
+#[test]
+fn dependents_follow_at_once() {
+    let case = Case::new("unit-depends");
+    case.push(
+        &[
+            (
+                "first/kustomization.yaml",
+                "namespace: unit-depends\nresources: [a.yaml]\n",
+            ),
+            ("first/a.yaml", &config_map("first", "one")),
+            (
+                "second/kustomization.yaml",
+                "namespace: unit-depends\nresources: [b.yaml]\n",
+            ),
+            ("second/b.yaml", &config_map("second", "one")),
+        ],
+        "two",
+    );
+    case.repository();
+    case.unit(
+        "second",
+        "second",
+        json!({"dependsOn": [{"name": "first"}]}),
+    );
+    let reason = case.ready(
+        "kustomizations",
+        "second",
+        "False",
+        "dependency 'unit-depends/first' does not exist",
+    );
+    assert_eq!(reason, "DependencyNotReady");
+    case.unit("first", "first", json!({}));
+    case.map_is("second", "key", "one");
+    // One commit goes through in order.
+    case.push(
+        &[
+            ("first/a.yaml", "broken: ["),
+            ("second/b.yaml", &config_map("second", "two")),
+        ],
+        "a mistake",
+    );
+    case.ready("kustomizations", "second", "False", "is not ready");
+    case.map_is("second", "key", "one");
+    case.push(&[("first/a.yaml", &config_map("first", "two"))], "mended");
+    case.map_is("second", "key", "two");
+    case.unit("first", "first", json!({"dependsOn": [{"name": "second"}]}));
+    case.ready(
+        "kustomizations",
+        "first",
+        "False",
+        "dependencies go in a circle: unit-depends/first → unit-depends/second → unit-depends/first",
+    );
+}
+
+/// A Deployment of one pod.
+fn deployment(image: &str) -> String {
+    format!(
+        "apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: web}}\nspec:\n  replicas: 1\n  selector: {{matchLabels: {{app: web}}}}\n  template:\n    metadata: {{labels: {{app: web}}}}\n    spec: {{containers: [{{name: c, image: {image}}}]}}\n"
+    )
+}
+
+#[test]
+fn health_is_waited_for_and_a_new_commit_does_not_wait_for_it() {
+    let case = Case::new("unit-health");
+    let named = "namespace: unit-health\nresources: [web.yaml, old.yaml]\n";
+    case.push(
+        &[
+            ("app/kustomization.yaml", named),
+            ("app/web.yaml", &deployment("one")),
+            ("app/old.yaml", &config_map("old", "one")),
+        ],
+        "a deployment",
+    );
+    case.repository();
+    case.unit("app", "app", json!({"wait": true}));
+    case.wait("kustomizations", "app", "a wait", |unit| {
+        let (ready, healthy) = (condition(unit, "Ready"), condition(unit, "Healthy"));
+        ready["status"] == "Unknown"
+            && healthy["status"] == "Unknown"
+            && ready["message"].as_str().is_some_and(|text| {
+                text.contains("Deployment/unit-health/web status: 'InProgress'")
+            })
+    });
+    // A commit takes the place of the wait at once, and what left the set stays until the new revision is healthy.
+    case.push(
+        &[
+            (
+                "app/kustomization.yaml",
+                "namespace: unit-health\nresources: [web.yaml, new.yaml]\n",
+            ),
+            ("app/new.yaml", &config_map("new", "one")),
+        ],
+        "while it waits",
+    );
+    case.map_is("new", "key", "one");
+    assert!(case.get("configmaps", "old").is_some());
+    let result = testbed::wait_for("ready pods", crate::bed::PATIENCE, || {
+        let ready = testbed::mark_pods_ready(&case.bed.cluster, "unit-health")?;
+        anyhow::ensure!(ready > 0, "no pods yet");
+        let unit = case.get("kustomizations", "app").unwrap();
+        anyhow::ensure!(condition(&unit, "Ready")["status"] == "True", "{unit}");
+        Ok(())
+    });
+    result.unwrap();
+    case.wait_gone("configmaps", "old");
+    let unit = case.get("kustomizations", "app").unwrap();
+    assert_eq!(condition(&unit, "Healthy")["status"], "True");
+}
+
+#[test]
+fn a_wait_that_ends_in_vain_says_why() {
+    let case = Case::new("unit-unhealthy");
+    case.push(
+        &[
+            (
+                "app/kustomization.yaml",
+                "namespace: unit-unhealthy\nresources: [web.yaml]\n",
+            ),
+            ("app/web.yaml", &deployment("one")),
+        ],
+        "a deployment",
+    );
+    case.repository();
+    let check = json!([{"kind": "Deployment", "name": "web"}, {"apiVersion": "v1", "kind": "ConfigMap", "name": "nobody"}]);
+    case.unit(
+        "app",
+        "app",
+        json!({"healthChecks": check, "timeout": "2s", "retryInterval": "1h"}),
+    );
+    let reason = case.ready(
+        "kustomizations",
+        "app",
+        "False",
+        "timeout waiting for health after 2 s: [Deployment/unit-unhealthy/web status: 'InProgress'",
+    );
+    assert_eq!(reason, "HealthCheckFailed");
+    let unit = case.get("kustomizations", "app").unwrap();
+    let message = condition(&unit, "Ready")["message"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    assert!(
+        message.contains("ConfigMap/unit-unhealthy/nobody status: 'NotFound'"),
+        "{message}"
+    );
+    assert_eq!(condition(&unit, "Healthy")["status"], "False");
+}
+
+#[test]
+fn many_deletions_are_asked_about() {
+    let case = Case::new("unit-guard");
+    let maps: Vec<String> = (0..25)
+        .map(|number| config_map(&format!("m{number}"), "v"))
+        .collect();
+    case.push(
+        &[
+            (
+                "app/kustomization.yaml",
+                "namespace: unit-guard\nresources: [maps.yaml, one.yaml]\n",
+            ),
+            ("app/maps.yaml", &maps.join("---\n")),
+            ("app/one.yaml", &config_map("one", "v")),
+        ],
+        "many",
+    );
+    case.repository();
+    case.unit("app", "app", json!({}));
+    case.map_is("m24", "key", "v");
+    case.push(
+        &[(
+            "app/kustomization.yaml",
+            "namespace: unit-guard\nresources: [one.yaml]\n",
+        )],
+        "a slip",
+    );
+    case.ready(
+        "kustomizations",
+        "app",
+        "False",
+        "25 of 26 objects would be deleted",
+    );
+    assert!(case.get("configmaps", "m0").is_some());
+    let unit = case.get("kustomizations", "app").unwrap();
+    assert_eq!(condition(&unit, "Stalled")["status"], "True");
+    let message = condition(&unit, "Ready")["message"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let hash = message.rsplit("approve-deletions: ").next().unwrap();
+    let hash = hash.trim_end_matches('`');
+    case.patch(
+        "kustomizations",
+        "app",
+        json!({"metadata": {"annotations": {"overlayd.dev/approve-deletions": hash}}}),
+    );
+    case.wait_gone("configmaps", "m0");
+    case.map_is("one", "key", "v");
+}
