@@ -5,18 +5,21 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use futures::{FutureExt as _, StreamExt as _};
 use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
-use kube::core::GroupVersionKind;
+use kube::core::{GroupVersionKind, ObjectMeta};
 use kube::discovery::{ApiCapabilities, Scope};
 use kube::{Client, ResourceExt as _};
 use serde_json::Value;
 
 use super::ObjectRef;
-use super::plan::{ApplyPlan, Desired, Owner, keeps};
+use super::live::{Known, Live};
+use super::plan::{ApplyPlan, Desired, OWNER_NAME, OWNER_NAMESPACE, Owner, keeps};
+use super::records::{manifest_hash, shape};
 use crate::causes::causes;
 
 /// The name under which the daemon owns fields.
@@ -120,6 +123,8 @@ pub(crate) struct Applier {
     client: Client,
     manager: &'static str,
     kinds: Mutex<KnownKinds>,
+    /// What is watched of what was applied; nothing for whom applies once.
+    live: Option<Arc<Live>>,
 }
 
 impl fmt::Debug for Applier {
@@ -128,11 +133,13 @@ impl fmt::Debug for Applier {
     }
 }
 
-/// Whether a patch is only tried.
-#[derive(Clone, Copy, PartialEq)]
-enum Mode {
-    DryRun,
-    Apply,
+/// What a dry run told of an object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Tried {
+    /// It is known to be as it was applied, so nothing was asked.
+    Unchanged,
+    /// It would be applied; the version that it has now, if it is there.
+    Fits(Option<String>),
 }
 
 impl Applier {
@@ -141,6 +148,53 @@ impl Applier {
             client,
             manager,
             kinds: Mutex::default(),
+            live: None,
+        }
+    }
+
+    /// An applier that knows what it has applied, and asks for nothing that has not changed since.
+    pub(crate) fn watching(client: Client, manager: &'static str, live: Arc<Live>) -> Self {
+        Self {
+            live: Some(live),
+            ..Self::new(client, manager)
+        }
+    }
+
+    /// What is watched.
+    pub(crate) fn live(&self) -> Option<&Arc<Live>> {
+        self.live.as_ref()
+    }
+
+    /// True if the object is as it was applied from this manifest.
+    fn is_unchanged(&self, desired: &Desired) -> bool {
+        let Some(live) = &self.live else {
+            return false;
+        };
+        let Known::Shape(shape) = live.get(&desired.reference) else {
+            return false;
+        };
+        let hash = manifest_hash(&desired.manifest);
+        live.records().is_applied(&desired.reference, &hash, &shape)
+    }
+
+    /// Takes note of what was applied, and watches its kind.
+    fn applied(&self, desired: &Desired, patched: &ObjectMeta) {
+        let Some(live) = &self.live else {
+            return;
+        };
+        let hash = manifest_hash(&desired.manifest);
+        live.records().end(&desired.reference, hash, shape(patched));
+        let key = (
+            desired.reference.group.clone(),
+            desired.reference.version.clone(),
+            desired.reference.kind.clone(),
+        );
+        let kinds = self
+            .kinds
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some((resource, _)) = kinds.get(&key) {
+            live.watch(&desired.reference, resource);
         }
     }
 
@@ -148,8 +202,13 @@ impl Applier {
     pub(crate) async fn apply(&self, plan: &ApplyPlan) -> Result<ChangeSet, ApplyError> {
         let mut changes = ChangeSet::default();
         for stage in &plan.stages {
-            self.run(stage, Mode::DryRun).await?;
-            changes.0.extend(self.run(stage, Mode::Apply).await?);
+            let tries = stage.iter().map(|desired| self.try_one(desired).boxed());
+            let tried = in_order(stage, tries.collect()).await?;
+            let works = stage.iter().zip(tried);
+            let works = works.map(|(desired, tried)| self.apply_one(desired, tried).boxed());
+            let applied = in_order(stage, works.collect()).await?;
+            let objects = stage.iter().map(|desired| desired.reference.clone());
+            changes.0.extend(objects.zip(applied));
             self.wait_established(stage).await?;
         }
         let skipped = plan
@@ -160,61 +219,46 @@ impl Applier {
         Ok(changes)
     }
 
-    async fn run(
-        &self,
-        stage: &[Desired],
-        mode: Mode,
-    ) -> Result<Vec<(ObjectRef, Change)>, ApplyError> {
-        // Boxed: the compiler cannot see that a stream of borrowing futures is `Send`.
-        let requests: Vec<_> = stage
-            .iter()
-            .map(|desired| self.one(desired, mode).boxed())
-            .collect();
-        let results: Vec<_> = futures::stream::iter(requests)
-            .buffered(CONCURRENCY)
-            .collect()
-            .await;
-        let (mut done, mut failed) = (Vec::new(), Vec::new());
-        for (desired, result) in stage.iter().zip(results) {
-            match result {
-                Ok(change) => done.push((desired.reference.clone(), change)),
-                Err(reason) => failed.push(ObjectFailure {
-                    object: desired.reference.clone(),
-                    source: desired.source.clone(),
-                    reason,
-                }),
-            }
+    /// Asks the server whether it would take an object.
+    async fn try_one(&self, desired: &Desired) -> Result<Tried, String> {
+        if self.is_unchanged(desired) {
+            return Ok(Tried::Unchanged);
         }
-        if failed.is_empty() {
-            Ok(done)
-        } else {
-            Err(ApplyError::Refused(failed))
-        }
+        let params = PatchParams::apply(self.manager).force().dry_run();
+        let tried = self.patch(desired, &params).await?;
+        // One that would be created has no version yet.
+        let version = tried.metadata.resource_version;
+        Ok(Tried::Fits(version.filter(|version| !version.is_empty())))
     }
 
-    async fn one(&self, desired: &Desired, mode: Mode) -> Result<Change, String> {
-        let reference = &desired.reference;
-        let api = self.api(reference).await?;
-        let before = if mode == Mode::Apply {
-            let live = api
-                .get_metadata_opt(&reference.name)
-                .await
-                .map_err(|error| describe(&error))?;
-            Some(live.and_then(|live| live.metadata.resource_version))
-        } else {
-            None
+    async fn apply_one(&self, desired: &Desired, tried: Tried) -> Result<Change, String> {
+        let Tried::Fits(before) = tried else {
+            return Ok(Change::Unchanged);
         };
-        let mut params = PatchParams::apply(self.manager).force();
-        params.dry_run = mode == Mode::DryRun;
-        let patched = api
-            .patch(&reference.name, &params, &Patch::Apply(&desired.manifest))
-            .await;
-        let patched = patched.map_err(|error| hide_values(reference, &describe(&error)))?;
+        if let Some(live) = &self.live {
+            let unit = unit_of(&desired.manifest);
+            live.records().begin(&desired.reference, &unit);
+        }
+        let params = PatchParams::apply(self.manager).force();
+        let patched = self.patch(desired, &params).await?;
+        self.applied(desired, &patched.metadata);
         Ok(match before {
-            Some(None) => Change::Created,
-            Some(before) if before == patched.metadata.resource_version => Change::Unchanged,
+            None => Change::Created,
+            before if before == patched.metadata.resource_version => Change::Unchanged,
             _ => Change::Configured,
         })
+    }
+
+    async fn patch(
+        &self,
+        desired: &Desired,
+        params: &PatchParams,
+    ) -> Result<DynamicObject, String> {
+        let reference = &desired.reference;
+        let api = self.api(reference).await?;
+        let patch = Patch::Apply(&desired.manifest);
+        let patched = api.patch(&reference.name, params, &patch).await;
+        patched.map_err(|error| hide_values(reference, &describe(&error)))
     }
 
     /// The API of an object's kind. A namespaced object must say its namespace.
@@ -366,6 +410,9 @@ impl Applier {
             tracing::info!(%object, reason, "kept");
             return Ok(Change::Skipped);
         }
+        if let Some(watched) = &self.live {
+            watched.records().forget(object);
+        }
         // Only the object that was looked at: another of the same name may have taken its place.
         let preconditions = Preconditions {
             uid: live.uid(),
@@ -389,6 +436,42 @@ impl Applier {
         live.map(|live| serde_json::to_value(live).map_err(|error| error.to_string()))
             .transpose()
     }
+}
+
+/// Waits for requests about the objects of a stage, several at once; all that fail are named.
+async fn in_order<T>(
+    stage: &[Desired],
+    requests: Vec<BoxFuture<'_, Result<T, String>>>,
+) -> Result<Vec<T>, ApplyError> {
+    let results: Vec<_> = futures::stream::iter(requests)
+        .buffered(CONCURRENCY)
+        .collect()
+        .await;
+    let (mut done, mut failed) = (Vec::new(), Vec::new());
+    for (desired, result) in stage.iter().zip(results) {
+        match result {
+            Ok(result) => done.push(result),
+            Err(reason) => failed.push(ObjectFailure {
+                object: desired.reference.clone(),
+                source: desired.source.clone(),
+                reason,
+            }),
+        }
+    }
+    if failed.is_empty() {
+        Ok(done)
+    } else {
+        Err(ApplyError::Refused(failed))
+    }
+}
+
+/// The Kustomization that owns a manifest.
+fn unit_of(manifest: &Value) -> (String, String) {
+    let label = |name: &str| {
+        let label = manifest["metadata"]["labels"][name].as_str();
+        label.unwrap_or_default().to_owned()
+    };
+    (label(OWNER_NAMESPACE), label(OWNER_NAME))
 }
 
 fn no_such_kind(reference: &ObjectRef) -> String {

@@ -5,8 +5,10 @@
 
 pub(crate) mod execute;
 pub(crate) mod inventory;
+pub(crate) mod live;
 pub(crate) mod object_ref;
 pub(crate) mod plan;
+pub(crate) mod records;
 
 pub(crate) use execute::{Applier, ApplyError, BOOTSTRAP_MANAGER, FIELD_MANAGER};
 pub(crate) use object_ref::ObjectRef;

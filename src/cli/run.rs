@@ -23,6 +23,7 @@ use crate::api::git_repository::GitRepository;
 use crate::api::kustomization::Kustomization;
 use crate::api::secret_store::{ClusterSecretStore, SecretStore};
 use crate::api::{GIT_REPOSITORY_API, KUSTOMIZATION_API, crds};
+use crate::apply::live::Live;
 use crate::apply::plan::{ApplyPlan, Desired};
 use crate::apply::{Applier, BOOTSTRAP_MANAGER, FIELD_MANAGER, ObjectRef as ClusterObject};
 use crate::config::{Config, Pair};
@@ -94,7 +95,11 @@ fn context(client: Client, config: &Config) -> (Arc<Context>, Writers) {
         memory: controllers::memory::Memory::default(),
         sources: controllers::sources::Sources::default(),
         mirrors,
-        applier: Applier::new(client.clone(), FIELD_MANAGER),
+        applier: Applier::watching(
+            client.clone(),
+            FIELD_MANAGER,
+            Arc::new(Live::new(client.clone())),
+        ),
         providers: Providers::new(environment, metrics.clone()),
         metrics,
         settings: config.settings.clone(),
@@ -311,9 +316,13 @@ fn kustomizations(
         });
         futures::stream::iter(users.into_iter().map(|user| ObjectRef::from_obj(&*user)))
     });
+    let drifted = context.applier.live().map(|live| live.drifted());
+    let drifted = futures::stream::iter(drifted).flatten();
+    let drifted = drifted.map(|(namespace, name)| ObjectRef::new(&name).within(&namespace));
     controller
         .with_config(ControllerConfig::default().concurrency(concurrent))
         .reconcile_on(moved)
+        .reconcile_on(drifted)
         .watches(
             Api::<Kustomization>::all(context.client.clone()),
             watcher::Config::default(),

@@ -333,3 +333,75 @@ fn many_deletions_are_asked_about() {
     case.wait_gone("configmaps", "m0");
     case.map_is("one", "key", "v");
 }
+
+#[test]
+fn what_others_change_is_corrected_at_once() {
+    let case = Case::new("unit-drift");
+    case.push(
+        &[
+            (
+                "app/kustomization.yaml",
+                "namespace: unit-drift\nresources: [a.yaml, web.yaml]\n",
+            ),
+            ("app/a.yaml", &config_map("a", "one")),
+            ("app/web.yaml", &deployment("one")),
+        ],
+        "two objects",
+    );
+    case.repository();
+    case.unit("app", "app", json!({}));
+    case.map_is("a", "key", "one");
+    case.ready("kustomizations", "app", "True", "Applied revision");
+    // The interval is an hour.
+    case.patch("configmaps", "a", json!({"data": {"key": "edited"}}));
+    case.map_is("a", "key", "one");
+    case.delete("configmaps", "a");
+    case.map_is("a", "key", "one");
+    let path = "/apis/apps/v1/namespaces/unit-drift/deployments/web";
+    let cluster = &case.bed.cluster;
+    let deployment = || cluster.get(path).unwrap().unwrap();
+    cluster
+        .patch(path, &json!({"spec": {"replicas": 3}}))
+        .unwrap();
+    let result = testbed::wait_for("the replicas", crate::bed::PATIENCE, || {
+        anyhow::ensure!(deployment()["spec"]["replicas"] == 1);
+        Ok(())
+    });
+    result.unwrap();
+    // Asked to look again, it finds nothing to do: no object gets another version.
+    let version = case.version("configmaps", "a");
+    let asked = json!({"metadata": {"annotations": {"reconcile.fluxcd.io/requestedAt": "now"}}});
+    case.patch("kustomizations", "app", asked);
+    case.wait("kustomizations", "app", "an answer", |unit| {
+        unit["status"]["lastHandledReconcileAt"] == "now"
+    });
+    assert_eq!(case.version("configmaps", "a"), version);
+}
+
+#[test]
+fn a_fight_is_left_alone_for_a_while() {
+    let case = Case::new("unit-fight");
+    case.push(
+        &[
+            (
+                "app/kustomization.yaml",
+                "namespace: unit-fight\nresources: [a.yaml]\n",
+            ),
+            ("app/a.yaml", &config_map("a", "one")),
+        ],
+        "one object",
+    );
+    case.repository();
+    case.unit("app", "app", json!({}));
+    case.map_is("a", "key", "one");
+    case.ready("kustomizations", "app", "True", "Applied revision");
+    for number in 0..5 {
+        let edit = format!("edit {number}");
+        case.patch("configmaps", "a", json!({"data": {"key": edit}}));
+        case.map_is("a", "key", "one");
+    }
+    case.patch("configmaps", "a", json!({"data": {"key": "insisted"}}));
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    case.map_is("a", "key", "insisted");
+    assert!(case.bed.daemon.log().contains("corrected again and again"));
+}

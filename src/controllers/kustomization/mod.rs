@@ -125,7 +125,13 @@ pub(crate) async fn reconcile(
     let fingerprint = format!("{wanted} {revision:?}");
     let started = Timestamp::now();
     let freed = context.dependencies.is_freed(&key, &object);
-    if !freed && let Some(rest) = context.memory.rest(&key, &fingerprint, started) {
+    let unit = (object.namespace().unwrap_or_default(), object.name_any());
+    let live = context.applier.live();
+    let drifted = live.is_some_and(|live| live.records().take_drifted(&unit));
+    if !freed
+        && !drifted
+        && let Some(rest) = context.memory.rest(&key, &fingerprint, started)
+    {
         return Ok(Action::requeue(rest));
     }
     context
@@ -133,6 +139,7 @@ pub(crate) async fn reconcile(
         .await?;
     let mut status = object.status.clone().unwrap_or_default();
     if object.spec.suspend {
+        // What others change meanwhile is found when it goes on.
         context.waits.take(&key);
         status.last_handled_reconcile_at = requested;
         write(&context, &api, &object, &status).await?;
@@ -158,7 +165,9 @@ pub(crate) async fn reconcile(
         (Some(waiting), _) => run.look(waiting, &mut status).await,
         (None, Err(error)) => Outcome::Failed(error),
         (None, Ok(variables)) => {
-            due = still_applied(&context, &key, &wanted, source.as_ref(), started).await;
+            if !drifted {
+                due = still_applied(&context, &key, &wanted, source.as_ref(), started).await;
+            }
             if due.is_some() {
                 let namespace = object.namespace().unwrap_or_default();
                 tracing::info!(namespace, kustomization = %object.name_any(), revision, "the revision changes nothing that was built");

@@ -1,0 +1,230 @@
+//! Talks to the API server: watches the metadata of what was applied, a watch for each kind.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use futures::{Stream, StreamExt as _};
+use jiff::Timestamp;
+use kube::api::{Api, ApiResource, DynamicObject};
+use kube::core::PartialObjectMeta;
+use kube::runtime::watcher::Event;
+use kube::runtime::{WatchStreamExt as _, watcher};
+use kube::{Client, ResourceExt as _};
+use tokio::sync::broadcast;
+use tokio::task::JoinSet;
+
+use super::ObjectRef;
+use super::plan::OWNER_NAME;
+use super::records::{Records, Seen, Unit, shape};
+
+/// What is known of the objects of each kind that was applied.
+pub(crate) struct Live {
+    client: Client,
+    records: Arc<Records>,
+    kinds: Arc<Mutex<Kinds>>,
+    drifted: broadcast::Sender<Unit>,
+    /// Ended with this.
+    tasks: Mutex<JoinSet<()>>,
+}
+
+impl std::fmt::Debug for Live {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Live").finish_non_exhaustive()
+    }
+}
+
+/// Kinds by group, version and kind.
+type Kinds = BTreeMap<(String, String, String), Kind>;
+
+#[derive(Debug)]
+struct Kind {
+    /// Everything was listed, so that what is not known is not there.
+    is_complete: bool,
+    /// By namespace and name.
+    shapes: BTreeMap<(String, String), String>,
+    /// When it is worth trying again, for a kind that may not be watched.
+    refused: Option<Instant>,
+}
+
+/// A kind that may not be watched is tried again after this time.
+const REFUSED: Duration = Duration::from_secs(600);
+
+/// What is known of one object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Known {
+    Shape(String),
+    Missing,
+    /// Its kind is not watched, or not listed yet.
+    Unknown,
+}
+
+impl Live {
+    pub(crate) fn new(client: Client) -> Self {
+        Self {
+            client,
+            records: Arc::default(),
+            kinds: Arc::default(),
+            drifted: broadcast::channel(4096).0,
+            tasks: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn records(&self) -> &Records {
+        &self.records
+    }
+
+    /// What is known of an object without asking.
+    pub(crate) fn get(&self, object: &ObjectRef) -> Known {
+        let kinds = lock(&self.kinds);
+        let Some(kind) = kinds.get(&key(object)).filter(|kind| kind.is_complete) else {
+            return Known::Unknown;
+        };
+        let name = (object.namespace.clone(), object.name.clone());
+        match kind.shapes.get(&name) {
+            Some(shape) => Known::Shape(shape.clone()),
+            None => Known::Missing,
+        }
+    }
+
+    /// Watches a kind, if it is not watched yet.
+    pub(crate) fn watch(&self, object: &ObjectRef, resource: &ApiResource) {
+        let mut kinds = lock(&self.kinds);
+        if let Some(kind) = kinds.get(&key(object)) {
+            let again = kind
+                .refused
+                .is_some_and(|refused| refused.elapsed() > REFUSED);
+            if !again {
+                return;
+            }
+        }
+        let kind = Kind {
+            is_complete: false,
+            shapes: BTreeMap::new(),
+            refused: None,
+        };
+        kinds.insert(key(object), kind);
+        let following = follow(
+            self.client.clone(),
+            resource.clone(),
+            key(object),
+            self.kinds.clone(),
+            self.records.clone(),
+            self.drifted.clone(),
+        );
+        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        tasks.spawn(following);
+    }
+
+    /// The units whose objects are changed by others from now on.
+    pub(crate) fn drifted(&self) -> impl Stream<Item = Unit> + Send + use<> {
+        futures::stream::unfold(self.drifted.subscribe(), |mut receiver| async move {
+            loop {
+                match receiver.recv().await {
+                    Ok(unit) => return Some((unit, receiver)),
+                    // What was missed is found again at the next interval.
+                    Err(broadcast::error::RecvError::Lagged(_)) => {}
+                    Err(broadcast::error::RecvError::Closed) => return None,
+                }
+            }
+        })
+    }
+}
+
+fn lock(kinds: &Mutex<Kinds>) -> MutexGuard<'_, Kinds> {
+    kinds.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn key(object: &ObjectRef) -> (String, String, String) {
+    (
+        object.group.clone(),
+        object.version.clone(),
+        object.kind.clone(),
+    )
+}
+
+type Meta = PartialObjectMeta<DynamicObject>;
+
+/// Follows one kind until the process ends or it may not be watched.
+async fn follow(
+    client: Client,
+    resource: ApiResource,
+    key: (String, String, String),
+    kinds: Arc<Mutex<Kinds>>,
+    records: Arc<Records>,
+    drifted: broadcast::Sender<Unit>,
+) {
+    let api: Api<Meta> = Api::all_with(client, &resource);
+    let config = watcher::Config::default().labels(OWNER_NAME);
+    let mut events = Box::pin(watcher(api, config).default_backoff());
+    let mut before = BTreeMap::new();
+    while let Some(event) = events.next().await {
+        let mut changed: Vec<(ObjectRef, Option<String>)> = Vec::new();
+        let reference = |namespace: &str, name: &str| {
+            ObjectRef::new(&resource.api_version, &resource.kind, namespace, name)
+        };
+        {
+            let mut kinds = lock(&kinds);
+            let Some(kind) = kinds.get_mut(&key) else {
+                return;
+            };
+            match event {
+                Ok(Event::Init) => before = std::mem::take(&mut kind.shapes),
+                Ok(Event::InitApply(object) | Event::Apply(object)) => {
+                    let name = (object.namespace().unwrap_or_default(), object.name_any());
+                    let shape = shape(&object.metadata);
+                    changed.push((reference(&name.0, &name.1), Some(shape.clone())));
+                    kind.shapes.insert(name, shape);
+                }
+                Ok(Event::Delete(object)) => {
+                    let name = (object.namespace().unwrap_or_default(), object.name_any());
+                    kind.shapes.remove(&name);
+                    changed.push((reference(&name.0, &name.1), None));
+                }
+                Ok(Event::InitDone) => {
+                    kind.is_complete = true;
+                    for (name, _) in std::mem::take(&mut before) {
+                        if !kind.shapes.contains_key(&name) {
+                            changed.push((reference(&name.0, &name.1), None));
+                        }
+                    }
+                }
+                Err(error) if is_forbidden(&error) => {
+                    kind.is_complete = false;
+                    kind.refused = Some(Instant::now());
+                    tracing::warn!(
+                        kind = resource.kind,
+                        "this kind may not be listed and watched, so drift of it is found at the interval alone"
+                    );
+                    return;
+                }
+                Err(error) => {
+                    tracing::warn!(kind = resource.kind, error = %error, "a watch broke and is taken up again");
+                }
+            }
+        }
+        for (object, shape) in changed {
+            match records.seen(&object, shape.as_deref(), Timestamp::now()) {
+                Seen::Known => {}
+                Seen::Drifted(unit) => {
+                    tracing::info!(%object, "changed by somebody else");
+                    let _ = drifted.send(unit);
+                }
+                Seen::Fought(_) => {
+                    tracing::warn!(%object, "corrected again and again; left alone for two minutes, for another manager wants it otherwise");
+                }
+            }
+        }
+    }
+}
+
+fn is_forbidden(error: &watcher::Error) -> bool {
+    let of_api =
+        |error: &kube::Error| matches!(error, kube::Error::Api(status) if status.code == 403);
+    match error {
+        watcher::Error::InitialListFailed(error) | watcher::Error::WatchStartFailed(error) => {
+            of_api(error)
+        }
+        _ => false,
+    }
+}

@@ -1,0 +1,231 @@
+//! Pure: what was applied last, object by object, so that what has not changed since costs no request.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+
+use super::ObjectRef;
+
+/// Namespace and name of the Kustomization that owns an object.
+pub(crate) type Unit = (String, String);
+
+/// The hash of a manifest.
+pub(crate) type Hash = [u8; 32];
+
+/// Corrections of one object within [`WINDOW`] that look like a fight with another manager.
+const FIGHT: usize = 5;
+/// How far back corrections count, and how long a fight is left alone.
+const WINDOW: Duration = Duration::from_secs(120);
+
+/// What was applied, by the ids of objects.
+#[derive(Debug, Default)]
+pub(crate) struct Records(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    objects: BTreeMap<String, Record>,
+    /// Units whose objects are not as they were applied.
+    drifted: BTreeSet<Unit>,
+}
+
+#[derive(Debug, Default)]
+struct Record {
+    unit: Unit,
+    hash: Hash,
+    /// The shape after it was applied; nothing while it is being applied.
+    shape: Option<String>,
+    corrections: Vec<Timestamp>,
+}
+
+/// What a change of an object means.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Seen {
+    /// It is as it was applied, or nobody here has applied it.
+    Known,
+    Drifted(Unit),
+    /// It was corrected so often that somebody else must want it otherwise; left alone for a while.
+    Fought(Unit),
+}
+
+/// What tells a change that matters from one of the status: the uid, labels and annotations, and the generation, or the
+/// version for kinds that have none.
+pub(crate) fn shape(metadata: &ObjectMeta) -> String {
+    let mut hash = Sha256::default();
+    for pairs in [&metadata.labels, &metadata.annotations] {
+        for (key, value) in pairs.iter().flatten() {
+            for text in [key, value] {
+                hash.update(text.len().to_le_bytes());
+                hash.update(text);
+            }
+        }
+        hash.update([0xff]);
+    }
+    let digest = hash.finalize();
+    let short: String = digest
+        .iter()
+        .take(8)
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    let uid = metadata.uid.as_deref().unwrap_or_default();
+    match metadata.generation {
+        Some(generation) if generation > 0 => format!("{uid} g{generation} {short}"),
+        _ => {
+            let version = metadata.resource_version.as_deref().unwrap_or_default();
+            format!("{uid} v{version}")
+        }
+    }
+}
+
+/// The hash of a manifest.
+pub(crate) fn manifest_hash(manifest: &Value) -> Hash {
+    Sha256::digest(manifest.to_string().as_bytes()).into()
+}
+
+impl Records {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// True if the object was applied from this manifest and has kept its shape since.
+    pub(crate) fn is_applied(&self, object: &ObjectRef, hash: &Hash, shape: &str) -> bool {
+        let state = self.state();
+        let record = state.objects.get(&object.id());
+        record.is_some_and(|record| record.hash == *hash && record.shape.as_deref() == Some(shape))
+    }
+
+    /// Says that an object is about to be applied: what is seen of it now is our own doing.
+    pub(crate) fn begin(&self, object: &ObjectRef, unit: &Unit) {
+        let mut state = self.state();
+        let record = state.objects.entry(object.id()).or_default();
+        record.unit.clone_from(unit);
+        record.shape = None;
+    }
+
+    /// Says what an object is like after it was applied.
+    pub(crate) fn end(&self, object: &ObjectRef, hash: Hash, shape: String) {
+        let mut state = self.state();
+        if let Some(record) = state.objects.get_mut(&object.id()) {
+            record.hash = hash;
+            record.shape = Some(shape);
+        }
+    }
+
+    /// Forgets an object: it is about to be deleted, or is no longer looked after.
+    pub(crate) fn forget(&self, object: &ObjectRef) {
+        self.state().objects.remove(&object.id());
+    }
+
+    /// Takes note of the shape that an object has now; nothing for one that is gone.
+    pub(crate) fn seen(&self, object: &ObjectRef, shape: Option<&str>, now: Timestamp) -> Seen {
+        let mut state = self.state();
+        let Some(record) = state.objects.get_mut(&object.id()) else {
+            return Seen::Known;
+        };
+        if record.shape.is_none() || record.shape.as_deref() == shape {
+            return Seen::Known;
+        }
+        let recent = |time: &Timestamp| {
+            Duration::try_from(now.duration_since(*time)).is_ok_and(|passed| passed < WINDOW)
+        };
+        record.corrections.retain(recent);
+        let unit = record.unit.clone();
+        if record.corrections.len() >= FIGHT {
+            return Seen::Fought(unit);
+        }
+        record.corrections.push(now);
+        state.drifted.insert(unit.clone());
+        Seen::Drifted(unit)
+    }
+
+    /// True once for a unit whose objects are not as they were applied.
+    pub(crate) fn take_drifted(&self, unit: &Unit) -> bool {
+        self.state().drifted.remove(unit)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn object() -> ObjectRef {
+        ObjectRef::new("v1", "ConfigMap", "a", "m")
+    }
+
+    #[test]
+    fn a_change_that_is_not_ours_is_drift_and_too_many_are_a_fight() {
+        let records = Records::default();
+        let unit = ("team".to_owned(), "app".to_owned());
+        let mut now: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+        assert_eq!(
+            records.seen(&object(), Some("1"), now),
+            Seen::Known,
+            "nobody's"
+        );
+        let hash = manifest_hash(&json!({"a": 1}));
+        records.begin(&object(), &unit);
+        assert_eq!(
+            records.seen(&object(), Some("1"), now),
+            Seen::Known,
+            "being applied"
+        );
+        records.end(&object(), hash, "1".to_owned());
+        assert!(records.is_applied(&object(), &hash, "1"));
+        assert!(!records.is_applied(&object(), &hash, "2"));
+        assert!(!records.is_applied(&object(), &manifest_hash(&json!({})), "1"));
+        assert_eq!(records.seen(&object(), Some("1"), now), Seen::Known);
+        for _ in 0..FIGHT {
+            assert_eq!(
+                records.seen(&object(), None, now),
+                Seen::Drifted(unit.clone())
+            );
+            assert!(records.take_drifted(&unit));
+            now += Duration::from_secs(1);
+        }
+        assert_eq!(
+            records.seen(&object(), Some("2"), now),
+            Seen::Fought(unit.clone())
+        );
+        assert!(!records.take_drifted(&unit));
+        assert_eq!(
+            records.seen(&object(), Some("2"), now + WINDOW),
+            Seen::Drifted(unit),
+            "after a while it is tried again"
+        );
+        records.forget(&object());
+        assert_eq!(records.seen(&object(), None, now), Seen::Known);
+    }
+
+    #[test]
+    fn a_change_of_the_status_keeps_the_shape() {
+        let metadata = |more: Value| {
+            let mut metadata = json!({"uid": "u", "resourceVersion": "1"});
+            for (key, value) in more.as_object().into_iter().flatten() {
+                metadata[key] = value.clone();
+            }
+            shape(&serde_json::from_value(metadata).unwrap())
+        };
+        let with = |version: &str| metadata(json!({"generation": 2, "resourceVersion": version}));
+        assert_eq!(with("1"), with("9"));
+        assert_ne!(with("1"), metadata(json!({"generation": 3})));
+        assert_ne!(
+            with("1"),
+            metadata(json!({"generation": 2, "labels": {"a": "b"}}))
+        );
+        assert_ne!(
+            metadata(json!({"generation": 2, "labels": {"a": "b"}})),
+            metadata(json!({"generation": 2, "annotations": {"a": "b"}}))
+        );
+        assert_ne!(
+            metadata(json!({})),
+            metadata(json!({"resourceVersion": "2"}))
+        );
+        assert_ne!(with("1"), metadata(json!({"generation": 2, "uid": "v"})));
+    }
+}
