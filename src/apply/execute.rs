@@ -14,18 +14,21 @@ use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, Patch, PatchParam
 use kube::core::{GroupVersionKind, ObjectMeta};
 use kube::discovery::{ApiCapabilities, Scope};
 use kube::{Client, ResourceExt as _};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::ObjectRef;
 use super::live::{Known, Live};
-use super::plan::{ApplyPlan, Desired, OWNER_NAME, OWNER_NAMESPACE, Owner, keeps};
+use super::plan::{ApplyPlan, Desired, OWNER_NAME, OWNER_NAMESPACE, Owner, control, keeps};
 use super::records::{manifest_hash, shape};
+use super::takeover::take_over;
 use crate::causes::causes;
 
 /// The name under which the daemon owns fields.
 pub(crate) const FIELD_MANAGER: &str = "overlayd";
 /// The name under which fields are owned that a person or the start of the daemon applied.
 pub(crate) const BOOTSTRAP_MANAGER: &str = "overlayd-bootstrap";
+/// What kubectl remembers of an apply.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 /// How many requests of one stage are in flight.
 const CONCURRENCY: usize = 8;
 /// How long definitions and namespaces may take to become usable.
@@ -138,8 +141,15 @@ impl fmt::Debug for Applier {
 enum Tried {
     /// It is known to be as it was applied, so nothing was asked.
     Unchanged,
-    /// It would be applied; the version that it has now, if it is there.
-    Fits(Option<String>),
+    /// It would be applied.
+    Fits {
+        /// The version that it has now, if it is there.
+        version: Option<String>,
+        /// Others own fields of it that are to be ours.
+        is_foreign: bool,
+    },
+    /// It is there, and wants to be left as it is.
+    Present,
 }
 
 impl Applier {
@@ -228,16 +238,69 @@ impl Applier {
         let tried = self.patch(desired, &params).await?;
         // One that would be created has no version yet.
         let version = tried.metadata.resource_version;
-        Ok(Tried::Fits(version.filter(|version| !version.is_empty())))
+        let version = version.filter(|version| !version.is_empty());
+        if version.is_some() && control(&desired.manifest, "ssa", "IfNotPresent") {
+            return Ok(Tried::Present);
+        }
+        let fields = tried.metadata.managed_fields.unwrap_or_default();
+        let merges = control(&desired.manifest, "ssa", "Merge");
+        Ok(Tried::Fits {
+            version,
+            is_foreign: !merges && take_over(&fields, self.manager).is_some(),
+        })
+    }
+
+    /// Makes the fields of former managers ours. What they own and the manifest does not have goes with the apply.
+    async fn take_over(&self, reference: &ObjectRef) -> Result<(), String> {
+        let api = self.api(reference).await?;
+        let live = api.get_metadata_opt(&reference.name).await;
+        let Some(live) = live.map_err(|error| describe(&error))? else {
+            return Ok(());
+        };
+        let metadata = live.metadata;
+        let fields = metadata.managed_fields.unwrap_or_default();
+        let Some(fields) = take_over(&fields, self.manager) else {
+            return Ok(());
+        };
+        let mut operations = vec![
+            json!({"op": "replace", "path": "/metadata/managedFields", "value": fields}),
+            json!({"op": "replace", "path": "/metadata/resourceVersion", "value": metadata.resource_version}),
+        ];
+        if metadata
+            .annotations
+            .is_some_and(|all| all.contains_key(LAST_APPLIED))
+        {
+            let path = format!("/metadata/annotations/{}", LAST_APPLIED.replace('/', "~1"));
+            operations.push(json!({"op": "remove", "path": path}));
+        }
+        let patch: json_patch::Patch =
+            serde_json::from_value(Value::Array(operations)).map_err(|error| error.to_string())?;
+        let params = PatchParams {
+            field_manager: Some(self.manager.to_owned()),
+            ..PatchParams::default()
+        };
+        let patch: Patch<()> = Patch::Json(patch);
+        let patched = api.patch_metadata(&reference.name, &params, &patch).await;
+        patched
+            .map(drop)
+            .map_err(|error| hide_values(reference, &describe(&error)))
     }
 
     async fn apply_one(&self, desired: &Desired, tried: Tried) -> Result<Change, String> {
-        let Tried::Fits(before) = tried else {
-            return Ok(Change::Unchanged);
+        let (before, is_foreign) = match tried {
+            Tried::Unchanged => return Ok(Change::Unchanged),
+            Tried::Present => return Ok(Change::Skipped),
+            Tried::Fits {
+                version,
+                is_foreign,
+            } => (version, is_foreign),
         };
         if let Some(live) = &self.live {
             let unit = unit_of(&desired.manifest);
             live.records().begin(&desired.reference, &unit);
+        }
+        if is_foreign {
+            self.take_over(&desired.reference).await?;
         }
         let params = PatchParams::apply(self.manager).force();
         let patched = self.patch(desired, &params).await?;

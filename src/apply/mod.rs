@@ -9,6 +9,7 @@ pub(crate) mod live;
 pub(crate) mod object_ref;
 pub(crate) mod plan;
 pub(crate) mod records;
+pub(crate) mod takeover;
 
 pub(crate) use execute::{Applier, ApplyError, BOOTSTRAP_MANAGER, FIELD_MANAGER};
 pub(crate) use object_ref::ObjectRef;

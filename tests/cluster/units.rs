@@ -405,3 +405,62 @@ fn a_fight_is_left_alone_for_a_while() {
     case.map_is("a", "key", "insisted");
     assert!(case.bed.daemon.log().contains("corrected again and again"));
 }
+
+#[test]
+fn fields_of_kubectl_and_flux_become_ours() {
+    let case = Case::new("unit-takeover");
+    let cluster = &case.bed.cluster;
+    let applied = |manager: &str, name: &str, data: Value| {
+        let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": "unit-takeover"}, "data": data});
+        cluster
+            .create(
+                &format!("{}?fieldManager={manager}", case.path("configmaps", "")),
+                &map,
+            )
+            .unwrap();
+    };
+    applied(
+        "kubectl-client-side-apply",
+        "a",
+        json!({"key": "old", "gone": "x"}),
+    );
+    applied(
+        "kustomize-controller",
+        "b",
+        json!({"key": "old", "gone": "x"}),
+    );
+    applied("helm", "c", json!({"key": "old", "stays": "x"}));
+    applied("kubectl-create", "merged", json!({"stays": "x"}));
+    applied("kubectl-create", "present", json!({"key": "theirs"}));
+    let with = |name: &str, ssa: &str| {
+        config_map(name, "one").replace(
+            "metadata:\n",
+            &format!("metadata:\n  annotations: {{kustomize.toolkit.fluxcd.io/ssa: {ssa}}}\n"),
+        )
+    };
+    case.push(
+        &[
+            ("app/kustomization.yaml", "namespace: unit-takeover\nresources: [a.yaml, b.yaml, c.yaml, merged.yaml, present.yaml]\n"),
+            ("app/a.yaml", &config_map("a", "one")),
+            ("app/b.yaml", &config_map("b", "one")),
+            ("app/c.yaml", &config_map("c", "one")),
+            ("app/merged.yaml", &with("merged", "Merge")),
+            ("app/present.yaml", &with("present", "IfNotPresent")),
+        ],
+        "five maps",
+    );
+    case.repository();
+    case.unit("app", "app", json!({}));
+    for name in ["a", "b", "c", "merged"] {
+        case.map_is(name, "key", "one");
+    }
+    for name in ["a", "b"] {
+        let map = case.get("configmaps", name).unwrap();
+        assert!(map["data"]["gone"].is_null(), "{map}");
+    }
+    for name in ["c", "merged"] {
+        case.map_is(name, "stays", "x");
+    }
+    case.ready("kustomizations", "app", "True", "Applied revision");
+    case.map_is("present", "key", "theirs");
+}
