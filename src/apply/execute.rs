@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use futures::{FutureExt as _, StreamExt as _};
-use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
+use kube::api::{
+    Api, ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions,
+};
 use kube::core::{GroupVersionKind, ObjectMeta};
 use kube::discovery::{ApiCapabilities, Scope};
 use kube::{Client, ResourceExt as _};
@@ -150,6 +152,8 @@ enum Tried {
     },
     /// It is there, and wants to be left as it is.
     Present,
+    /// It can only be deleted and made anew.
+    Immutable { uid: Option<String> },
 }
 
 impl Applier {
@@ -212,7 +216,9 @@ impl Applier {
     pub(crate) async fn apply(&self, plan: &ApplyPlan) -> Result<ChangeSet, ApplyError> {
         let mut changes = ChangeSet::default();
         for stage in &plan.stages {
-            let tries = stage.iter().map(|desired| self.try_one(desired).boxed());
+            let tries = stage
+                .iter()
+                .map(|desired| self.try_one(desired, plan.force).boxed());
             let tried = in_order(stage, tries.collect()).await?;
             let works = stage.iter().zip(tried);
             let works = works.map(|(desired, tried)| self.apply_one(desired, tried).boxed());
@@ -230,12 +236,32 @@ impl Applier {
     }
 
     /// Asks the server whether it would take an object.
-    async fn try_one(&self, desired: &Desired) -> Result<Tried, String> {
+    async fn try_one(&self, desired: &Desired, force: bool) -> Result<Tried, String> {
         if self.is_unchanged(desired) {
             return Ok(Tried::Unchanged);
         }
+        let reference = &desired.reference;
+        let api = self.api(reference).await?;
         let params = PatchParams::apply(self.manager).force().dry_run();
-        let tried = self.patch(desired, &params).await?;
+        let patch = Patch::Apply(&desired.manifest);
+        let tried = match api.patch(&reference.name, &params, &patch).await {
+            Ok(tried) => tried,
+            Err(error) => {
+                let told = hide_values(reference, &describe(&error));
+                if !is_immutable(&error) {
+                    return Err(told);
+                }
+                if !force && !control(&desired.manifest, "force", "enabled") {
+                    return Err(format!(
+                        "{told}; `force: true` deletes the object and makes it anew"
+                    ));
+                }
+                return self
+                    .try_anew(&api, desired)
+                    .await
+                    .map_err(|reason| format!("{told}; and it could not be made anew: {reason}"));
+            }
+        };
         // One that would be created has no version yet.
         let version = tried.metadata.resource_version;
         let version = version.filter(|version| !version.is_empty());
@@ -248,6 +274,53 @@ impl Applier {
             version,
             is_foreign: !merges && take_over(&fields, self.manager).is_some(),
         })
+    }
+
+    /// Asks whether the object could be made anew, under another name, for its own is taken.
+    async fn try_anew(&self, api: &Api<DynamicObject>, desired: &Desired) -> Result<Tried, String> {
+        let live = api.get_opt(&desired.reference.name).await;
+        let live = live.map_err(|error| describe(&error))?;
+        let uid = live.and_then(|live| live.uid());
+        let mut manifest = desired.manifest.clone();
+        manifest["metadata"]["name"] = json!(format!("{}-anew", desired.reference.name));
+        let object: DynamicObject =
+            serde_json::from_value(manifest).map_err(|error| error.to_string())?;
+        let params = PostParams {
+            dry_run: true,
+            field_manager: Some(self.manager.to_owned()),
+        };
+        match api.create(&params, &object).await {
+            Ok(_) => Ok(Tried::Immutable { uid }),
+            Err(error) => Err(hide_values(&desired.reference, &describe(&error))),
+        }
+    }
+
+    /// Deletes an object and waits until it is gone.
+    async fn make_room(&self, reference: &ObjectRef, uid: Option<String>) -> Result<(), String> {
+        let api = self.api(reference).await?;
+        let preconditions = Preconditions {
+            uid,
+            resource_version: None,
+        };
+        let params = DeleteParams::background().preconditions(preconditions);
+        match api.delete(&reference.name, &params).await {
+            Ok(_) => {}
+            Err(kube::Error::Api(status)) if status.code == 404 => {}
+            Err(error) => return Err(describe(&error)),
+        }
+        let deadline = tokio::time::Instant::now() + STAGE_TIMEOUT;
+        while api
+            .get_metadata_opt(&reference.name)
+            .await
+            .map_err(|error| describe(&error))?
+            .is_some()
+        {
+            if tokio::time::Instant::now() >= deadline {
+                return Err("it was deleted to be made anew, and is not gone yet".to_owned());
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        Ok(())
     }
 
     /// Makes the fields of former managers ours. What they own and the manifest does not have goes with the apply.
@@ -294,6 +367,11 @@ impl Applier {
                 version,
                 is_foreign,
             } => (version, is_foreign),
+            Tried::Immutable { uid } => {
+                tracing::info!(object = %desired.reference, "deleted to be made anew");
+                self.make_room(&desired.reference, uid).await?;
+                (None, false)
+            }
         };
         if let Some(live) = &self.live {
             let unit = unit_of(&desired.manifest);
@@ -526,6 +604,23 @@ async fn in_order<T>(
     } else {
         Err(ApplyError::Refused(failed))
     }
+}
+
+/// True if all that the server minds are fields that cannot change.
+fn is_immutable(error: &kube::Error) -> bool {
+    const WORDS: [&str; 4] = [
+        "field is immutable",
+        "is immutable",
+        "may not change once set",
+        "updates to statefulset spec for fields other than",
+    ];
+    let says = |text: &str| WORDS.iter().any(|words| text.contains(words));
+    let kube::Error::Api(status) = error else {
+        return false;
+    };
+    let causes = status.details.iter().flat_map(|details| &details.causes);
+    let causes: Vec<&str> = causes.map(|cause| cause.message.as_str()).collect();
+    status.code == 422 && !causes.is_empty() && causes.iter().all(|cause| says(cause))
 }
 
 /// The Kustomization that owns a manifest.

@@ -37,6 +37,8 @@ pub(crate) struct ApplyPlan {
     pub(crate) stages: Vec<Vec<Desired>>,
     /// What left the set, in order of deletion.
     pub(crate) prune: Vec<ObjectRef>,
+    /// Objects may be deleted and made anew where a field that cannot change would have to.
+    pub(crate) force: bool,
     /// What is rendered but not applied, or left the set but is not deleted, and why.
     pub(crate) skipped: Vec<(ObjectRef, &'static str)>,
 }
@@ -228,7 +230,10 @@ pub(crate) fn plan(
             objects,
         });
     }
-    let mut plan = ApplyPlan::default();
+    let mut plan = ApplyPlan {
+        force: spec.force,
+        ..ApplyPlan::default()
+    };
     let mut stages: [Vec<Desired>; 3] = Default::default();
     let mut wanted = BTreeSet::new();
     for mut desired in objects {

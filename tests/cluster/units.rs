@@ -464,3 +464,53 @@ fn fields_of_kubectl_and_flux_become_ours() {
     case.ready("kustomizations", "app", "True", "Applied revision");
     case.map_is("present", "key", "theirs");
 }
+
+#[test]
+fn only_what_cannot_change_is_made_anew() {
+    let case = Case::new("unit-force");
+    let files = |selector: &str, replicas: &str| {
+        deployment("one")
+            .replace("app: web", &format!("app: {selector}"))
+            .replace("replicas: 1", &format!("replicas: {replicas}"))
+    };
+    case.push(
+        &[
+            (
+                "app/kustomization.yaml",
+                "namespace: unit-force\nresources: [web.yaml]\n",
+            ),
+            ("app/web.yaml", &files("one", "1")),
+        ],
+        "a deployment",
+    );
+    case.repository();
+    case.unit("app", "app", json!({}));
+    let path = "/apis/apps/v1/namespaces/unit-force/deployments/web";
+    let cluster = &case.bed.cluster;
+    let uid = || {
+        let live = cluster.get(path).unwrap();
+        live.map(|live| live["metadata"]["uid"].as_str().unwrap().to_owned())
+    };
+    case.ready("kustomizations", "app", "True", "Applied revision");
+    let first = uid().unwrap();
+    case.push(&[("app/web.yaml", &files("two", "1"))], "another selector");
+    case.ready(
+        "kustomizations",
+        "app",
+        "False",
+        "field is immutable; `force: true` deletes the object and makes it anew",
+    );
+    // A mistake beside it deletes nothing.
+    case.push(&[("app/web.yaml", &files("two", "-1"))], "and a mistake");
+    case.unit("app", "app", json!({"force": true}));
+    case.ready(
+        "kustomizations",
+        "app",
+        "False",
+        "must be greater than or equal to 0",
+    );
+    assert_eq!(uid().unwrap(), first);
+    case.push(&[("app/web.yaml", &files("two", "1"))], "mended");
+    case.ready("kustomizations", "app", "True", "Applied revision");
+    assert_ne!(uid().unwrap(), first);
+}

@@ -407,7 +407,6 @@ fn check(spec: &KustomizationSpec) -> Result<(), SyncError> {
         ));
     }
     let set = [
-        ("force", spec.force),
         ("healthCheckExprs", !spec.health_check_exprs.is_empty()),
         ("ignore", !spec.ignore.is_empty()),
         ("decryption", spec.decryption.is_some()),
