@@ -360,6 +360,10 @@ impl Applier {
     }
 
     async fn apply_one(&self, desired: &Desired, tried: Tried) -> Result<Change, String> {
+        if let (Tried::Fits { .. } | Tried::Immutable { .. }, Some(live)) = (&tried, &self.live) {
+            let unit = unit_of(&desired.manifest);
+            live.records().begin(&desired.reference, &unit);
+        }
         let (before, is_foreign) = match tried {
             Tried::Unchanged => return Ok(Change::Unchanged),
             Tried::Present => return Ok(Change::Skipped),
@@ -373,10 +377,6 @@ impl Applier {
                 (None, false)
             }
         };
-        if let Some(live) = &self.live {
-            let unit = unit_of(&desired.manifest);
-            live.records().begin(&desired.reference, &unit);
-        }
         if is_foreign {
             self.take_over(&desired.reference).await?;
         }

@@ -19,6 +19,15 @@ pub(crate) type Hash = [u8; 32];
 
 /// Corrections of one object within [`WINDOW`] that look like a fight with another manager.
 const FIGHT: usize = 5;
+/// What controllers write beside the status, and nobody else.
+const OF_CONTROLLERS: [&str; 6] = [
+    "batch.kubernetes.io/",
+    "deployment.kubernetes.io/",
+    "endpoints.kubernetes.io/",
+    "pv.kubernetes.io/",
+    "volume.beta.kubernetes.io/",
+    "volume.kubernetes.io/",
+];
 /// How far back corrections count, and how long a fight is left alone.
 const WINDOW: Duration = Duration::from_secs(120);
 
@@ -57,7 +66,9 @@ pub(crate) enum Seen {
 pub(crate) fn shape(metadata: &ObjectMeta) -> String {
     let mut hash = Sha256::default();
     for pairs in [&metadata.labels, &metadata.annotations] {
-        for (key, value) in pairs.iter().flatten() {
+        let others =
+            |(key, _): &(&String, &String)| !OF_CONTROLLERS.iter().any(|of| key.starts_with(of));
+        for (key, value) in pairs.iter().flatten().filter(others) {
             for text in [key, value] {
                 hash.update(text.len().to_le_bytes());
                 hash.update(text);

@@ -502,13 +502,13 @@ fn only_what_cannot_change_is_made_anew() {
     );
     // A mistake beside it deletes nothing.
     case.push(&[("app/web.yaml", &files("two", "-1"))], "and a mistake");
+    let mistake = "must be greater than or equal to 0";
+    case.ready("kustomizations", "app", "False", mistake);
     case.unit("app", "app", json!({"force": true}));
-    case.ready(
-        "kustomizations",
-        "app",
-        "False",
-        "must be greater than or equal to 0",
-    );
+    case.wait("kustomizations", "app", "a try", |unit| {
+        condition(unit, "Ready")["observedGeneration"] == unit["metadata"]["generation"]
+    });
+    case.ready("kustomizations", "app", "False", mistake);
     assert_eq!(uid().unwrap(), first);
     case.push(&[("app/web.yaml", &files("two", "1"))], "mended");
     case.ready("kustomizations", "app", "True", "Applied revision");
