@@ -6,6 +6,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use futures::{FutureExt as _, StreamExt as _};
 use kube::api::Api;
+use kube::core::DeserializeGuard;
 use kube::runtime::controller::{Action, Config as ControllerConfig, Controller};
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher;
@@ -33,6 +34,7 @@ use crate::controllers::events::Events;
 use crate::controllers::gate::{Gate, Gates};
 use crate::controllers::kustomization::wait::Waits;
 use crate::controllers::synced::Syncs;
+use crate::controllers::unreadable::readable;
 use crate::controllers::{self, Context, ReconcileError, error_policy, observe};
 use crate::git::{LocalRepositories, Mirrors, Remotes};
 use crate::metrics::Metrics;
@@ -280,13 +282,19 @@ fn git_repositories(
     stopping: &watch::Receiver<bool>,
 ) -> impl Future<Output = ()> + use<> {
     Controller::new(
-        Api::<GitRepository>::all(context.client.clone()),
+        Api::<DeserializeGuard<GitRepository>>::all(context.client.clone()),
         watcher::Config::default(),
     )
     .with_config(ControllerConfig::default().concurrency(concurrent))
     .graceful_shutdown_on(stopped(stopping.clone()))
     .run(
-        |object, context| own_task(controllers::git_repository::reconcile(object, context)),
+        |object, context| {
+            own_task(readable(
+                object,
+                context,
+                controllers::git_repository::reconcile,
+            ))
+        },
         error_policy,
         context.clone(),
     )
@@ -299,12 +307,13 @@ fn kustomizations(
     stopping: &watch::Receiver<bool>,
 ) -> impl Future<Output = ()> + use<> {
     let controller = Controller::new(
-        Api::<Kustomization>::all(context.client.clone()),
+        Api::<DeserializeGuard<Kustomization>>::all(context.client.clone()),
         watcher::Config::default(),
     );
     let (store, dependencies) = (controller.store(), context.dependencies.clone());
     let moved = context.sources.moved().flat_map(move |(namespace, name)| {
-        let users = store.state_filter(|user: &Kustomization| {
+        let users = store.state_filter(|user: &DeserializeGuard<Kustomization>| {
+            let Ok(user) = &user.0 else { return false };
             let reference = &user.spec.source_ref;
             reference.name == name
                 && reference
@@ -324,16 +333,26 @@ fn kustomizations(
         .reconcile_on(moved)
         .reconcile_on(drifted)
         .watches(
-            Api::<Kustomization>::all(context.client.clone()),
+            Api::<DeserializeGuard<Kustomization>>::all(context.client.clone()),
             watcher::Config::default(),
-            move |changed: Kustomization| {
-                let dependents = dependencies.changed(&changed).into_iter();
-                dependents.map(|(namespace, name)| ObjectRef::new(&name).within(&namespace))
+            move |changed: DeserializeGuard<Kustomization>| {
+                let changed = changed.0.ok();
+                let dependents = changed.map(|changed| dependencies.changed(&changed));
+                dependents
+                    .into_iter()
+                    .flatten()
+                    .map(|(namespace, name)| ObjectRef::new(&name).within(&namespace))
             },
         )
         .graceful_shutdown_on(stopped(stopping.clone()))
         .run(
-            |object, context| own_task(controllers::kustomization::reconcile(object, context)),
+            |object, context| {
+                own_task(readable(
+                    object,
+                    context,
+                    controllers::kustomization::reconcile,
+                ))
+            },
             error_policy,
             context.clone(),
         )
@@ -350,13 +369,19 @@ where
 {
     let observing = context.clone();
     Controller::new(
-        Api::<S>::all(context.client.clone()),
+        Api::<DeserializeGuard<S>>::all(context.client.clone()),
         watcher::Config::default(),
     )
     .with_config(ControllerConfig::default().concurrency(concurrent))
     .graceful_shutdown_on(stopped(stopping.clone()))
     .run(
-        |object, context| own_task(controllers::secret_store::reconcile::<S>(object, context)),
+        |object, context| {
+            own_task(readable(
+                object,
+                context,
+                controllers::secret_store::reconcile::<S>,
+            ))
+        },
         error_policy,
         context.clone(),
     )
@@ -392,15 +417,22 @@ fn external_secrets(
     stopping: &watch::Receiver<bool>,
 ) -> impl Future<Output = ()> + use<> {
     let wakes = caches::wakes(&context.client, writers, &context.uses);
+    let wakes = wakes.map(|(namespace, name)| ObjectRef::new(&name).within(&namespace));
     let observing = context.clone();
     Controller::new(
-        Api::<ExternalSecret>::all(context.client.clone()),
+        Api::<DeserializeGuard<ExternalSecret>>::all(context.client.clone()),
         watcher::Config::default(),
     )
     .reconcile_on(wakes)
     .graceful_shutdown_on(stopped(stopping.clone()))
     .run(
-        |object, context| own_task(controllers::external_secret::reconcile(object, context)),
+        |object, context| {
+            own_task(readable(
+                object,
+                context,
+                controllers::external_secret::reconcile,
+            ))
+        },
         error_policy,
         context.clone(),
     )

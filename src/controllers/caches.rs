@@ -8,7 +8,7 @@ use futures::stream::BoxStream;
 use futures::{Stream, StreamExt as _};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
 use kube::api::Api;
-use kube::core::{ObjectMeta, PartialObjectMeta, PartialObjectMetaExt as _};
+use kube::core::{DeserializeGuard, ObjectMeta, PartialObjectMeta, PartialObjectMetaExt as _};
 use kube::runtime::reflector::store::Writer;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::watcher::Event;
@@ -17,7 +17,7 @@ use kube::{Client, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 
 use super::uses::{Used, User, Uses};
-use crate::api::external_secret::{ExternalSecret, StoreKind};
+use crate::api::external_secret::StoreKind;
 use crate::api::generators::{ClusterGenerator, Fake, Password, UUID};
 use crate::api::secret_store::{ClusterSecretStore, SecretStore};
 use crate::secrets::decide::{CREATED_BY, MANAGED};
@@ -84,15 +84,12 @@ pub(crate) fn wakes(
     client: &Client,
     writers: Writers,
     uses: &Arc<Uses>,
-) -> impl Stream<Item = ObjectRef<ExternalSecret>> + Send + use<> {
-    let stores = watched::<SecretStore>(client, Some(writers.stores), |store| Some(store.clone()));
-    let cluster_stores =
-        watched::<ClusterSecretStore>(client, Some(writers.cluster_stores), |store| {
-            Some(store.clone())
-        });
-    let secrets = watched(client, Some(writers.secrets), managed);
-    let namespaces = watched(client, Some(writers.namespaces), labelled);
-    let maps = watched::<PartialObjectMeta<ConfigMap>>(client, None, |_| None);
+) -> impl Stream<Item = User> + Send + use<> {
+    let stores = watched_whole::<SecretStore>(client, writers.stores);
+    let cluster_stores = watched_whole::<ClusterSecretStore>(client, writers.cluster_stores);
+    let secrets = watched(watch(client), Some(writers.secrets), managed);
+    let namespaces = watched(watch(client), Some(writers.namespaces), labelled);
+    let maps = watched::<PartialObjectMeta<ConfigMap>>(watch(client), None, |_| None);
     let of_store = |kind: StoreKind, uses: &Arc<Uses>| {
         let uses = uses.clone();
         move |namespace: String, name: String| uses.users(&Used::Store(kind, namespace, name))
@@ -127,11 +124,7 @@ pub(crate) fn wakes(
         generators::<Fake>(client, uses),
         generators::<ClusterGenerator>(client, uses),
     ];
-    futures::stream::select_all(all).flat_map(|users| {
-        let users = users.into_iter();
-        let reference = |(namespace, name): User| ObjectRef::new(&name).within(&namespace);
-        futures::stream::iter(users.map(reference).collect::<Vec<_>>())
-    })
+    futures::stream::select_all(all).flat_map(futures::stream::iter)
 }
 
 fn users_of_secret(uses: &Uses, secret: &PartialObjectMeta<Secret>) -> Vec<User> {
@@ -147,7 +140,7 @@ where
     K: Resource<DynamicType = ()> + Clone + Debug + Send + Sync + 'static,
 {
     let uses = uses.clone();
-    watched::<PartialObjectMeta<K>>(client, None, |_| None)
+    watched::<PartialObjectMeta<K>>(watch(client), None, |_| None)
         .map(move |generator| {
             let users = uses.users(&Used::Generator(
                 K::kind(&()).into_owned(),
@@ -186,20 +179,70 @@ fn labelled(namespace: &PartialObjectMeta<Namespace>) -> Option<PartialObjectMet
     Some(slim.into_response_partial())
 }
 
-/// Every object of a kind as it comes, changes or goes. What `keep` makes of it is in the cache before it is given out.
-fn watched<K>(
-    client: &Client,
-    mut cache: Option<Writer<K>>,
-    keep: fn(&K) -> Option<K>,
-) -> impl Stream<Item = K> + Send + use<K>
+/// Every store as it comes, changes or goes. One that cannot be read is as one that is not there: its own status says
+/// why, and it does not keep the others from being read.
+fn watched_whole<K>(client: &Client, cache: Writer<K>) -> impl Stream<Item = K> + Send + use<K>
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
 {
-    let events = watcher(Api::<K>::all(client.clone()), watcher::Config::default());
+    let before = cache.as_reader();
+    let events = watch::<DeserializeGuard<K>>(client).filter_map(move |event| {
+        let event = match event {
+            Ok(event) => legible(event, &before).map(Ok),
+            Err(error) => Some(Err(error)),
+        };
+        futures::future::ready(event)
+    });
+    watched(events, Some(cache), |object| Some(object.clone()))
+}
+
+/// What an event is to those who can use readable objects alone.
+fn legible<K>(event: Event<DeserializeGuard<K>>, before: &Store<K>) -> Option<Event<K>>
+where
+    K: Resource<DynamicType = ()> + Clone,
+{
+    let known = |guard: &DeserializeGuard<K>| {
+        let name = ObjectRef::new(&guard.name_any());
+        before.get(&match guard.namespace() {
+            Some(namespace) => name.within(&namespace),
+            None => name,
+        })
+    };
+    match event {
+        Event::Apply(guard) => match guard.0 {
+            Ok(object) => Some(Event::Apply(object)),
+            Err(_) => known(&guard).map(|object| Event::Delete((*object).clone())),
+        },
+        Event::Delete(guard) => {
+            let known = known(&guard).map(|object| (*object).clone());
+            guard.0.ok().or(known).map(Event::Delete)
+        }
+        Event::Init => Some(Event::Init),
+        Event::InitApply(guard) => guard.0.ok().map(Event::InitApply),
+        Event::InitDone => Some(Event::InitDone),
+    }
+}
+
+fn watch<K>(client: &Client) -> impl Stream<Item = watcher::Result<Event<K>>> + Send + use<K>
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
+{
+    watcher(Api::<K>::all(client.clone()), watcher::Config::default()).default_backoff()
+}
+
+/// Every object of a kind as it comes, changes or goes. What `keep` makes of it is in the cache before it is given out.
+fn watched<K>(
+    events: impl Stream<Item = watcher::Result<Event<K>>> + Send,
+    mut cache: Option<Writer<K>>,
+    keep: fn(&K) -> Option<K>,
+) -> impl Stream<Item = K> + Send
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + Send + Sync + 'static,
+{
     // What is listed is given out when the list is complete, for only then is it in the cache; and with it what was in
     // the cache and is in the list no more.
     let (mut listed, mut before) = (Vec::new(), Vec::new());
-    let changes = events.default_backoff().map(move |event| {
+    let changes = events.map(move |event| {
         let (kept, changed) = match event {
             Ok(Event::Apply(object)) => (Some(applied(&object, keep)), vec![object]),
             Ok(Event::Delete(object)) => (Some(Event::Delete(object.clone())), vec![object]),

@@ -27,7 +27,7 @@ use crate::metrics::Metrics;
 use crate::secrets::provider::Providers;
 
 /// The manager of the fields of a status.
-const STATUS_MANAGER: &str = "overlayd-status";
+pub(crate) const STATUS_MANAGER: &str = "overlayd-status";
 
 /// Clients, caches and settings, made once.
 pub(crate) struct Context {

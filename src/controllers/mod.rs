@@ -14,6 +14,7 @@ pub(crate) mod secret_store;
 pub(crate) mod sources;
 pub(crate) mod status;
 pub(crate) mod synced;
+pub(crate) mod unreadable;
 pub(crate) mod uses;
 
 use std::sync::Arc;

@@ -2,7 +2,9 @@
 
 use serde_json::json;
 
-use crate::bed::{Case, config_map};
+use testbed::wait_for;
+
+use crate::bed::{Case, PATIENCE, config_map};
 
 fn applied(name: &str) -> Case {
     let case = Case::new(name);
@@ -217,4 +219,84 @@ fn a_base_of_another_server_needs_the_operators_word() {
         "BuildFailed"
     );
     still_applied(&case);
+}
+
+/// Takes the list of allowed words off a field, as a newer definition would.
+fn loosen(case: &Case, definition: &str, path: &str) {
+    let name = format!("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{definition}");
+    let mut object = case.bed.cluster.get(&name).unwrap().unwrap();
+    let field =
+        format!("/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/{path}");
+    let words = object
+        .pointer_mut(&field)
+        .and_then(|field| field.as_object_mut().unwrap().remove("enum"));
+    assert!(words.is_some(), "{object}");
+    let versions = json!({"spec": {"versions": object["spec"]["versions"]}});
+    case.bed.cluster.patch(&name, &versions).unwrap();
+}
+
+#[test]
+fn an_object_that_cannot_be_read_says_so_and_holds_up_no_other() {
+    let case = applied("unreadable");
+    case.fake_store(&[("a", "v")]);
+    case.of_fake("kept", "a", json!({}), json!({}));
+    case.secret_is("kept", "k", "v");
+    let before = case.version("secrets", "kept");
+    loosen(
+        &case,
+        "externalsecrets.external-secrets.io",
+        "refreshPolicy",
+    );
+    loosen(
+        &case,
+        "kustomizations.kustomize.toolkit.fluxcd.io",
+        "deletionPolicy",
+    );
+    wait_for("the definition to be loose", PATIENCE, || {
+        let path = case.path("externalsecrets", "kept");
+        let spec = json!({"spec": {"refreshPolicy": "Sometimes"}});
+        case.bed.cluster.patch(&path, &spec).map(drop)
+    })
+    .unwrap();
+    let message = "overlayd cannot read `spec.refreshPolicy` of this object: unknown variant `Sometimes`, expected one of";
+    let reason = case.ready("externalsecrets", "kept", "False", message);
+    assert_eq!(reason, "SecretSyncedError");
+    case.has_event("SecretSyncedError", message);
+    assert_eq!(case.version("secrets", "kept"), before);
+    // A changed definition ends the watches: what is listed anew has the object in it, and the others are served.
+    loosen(
+        &case,
+        "externalsecrets.external-secrets.io",
+        "target/properties/creationPolicy",
+    );
+    case.of_fake("other", "a", json!({}), json!({}));
+    case.secret_is("other", "k", "v");
+    let inventory = case.get("kustomizations", "app").unwrap()["status"]["inventory"].clone();
+    assert!(inventory["entries"].is_array(), "{inventory}");
+    wait_for("the definition to be loose", PATIENCE, || {
+        let path = case.path("kustomizations", "app");
+        let spec = json!({"spec": {"deletionPolicy": "Perhaps"}});
+        case.bed.cluster.patch(&path, &spec).map(drop)
+    })
+    .unwrap();
+    let message = "cannot read `spec.deletionPolicy` of this object: unknown variant `Perhaps`";
+    let reason = case.ready("kustomizations", "app", "False", message);
+    assert_eq!(reason, "InvalidSpec");
+    let kept = case.get("kustomizations", "app").unwrap();
+    assert_eq!(kept["status"]["inventory"], inventory);
+    still_applied(&case);
+    // Mended, it is as before.
+    case.patch(
+        "kustomizations",
+        "app",
+        json!({"spec": {"deletionPolicy": null}}),
+    );
+    case.ready("kustomizations", "app", "True", "Applied revision");
+    case.patch(
+        "externalsecrets",
+        "kept",
+        json!({"spec": {"refreshPolicy": "Periodic"}}),
+    );
+    case.ready("externalsecrets", "kept", "True", "");
+    assert_eq!(case.version("secrets", "kept"), before);
 }

@@ -1,0 +1,208 @@
+//! Talks to the API server: objects that the API server took but that are no objects of ours, as those of definitions
+//! newer than overlayd. Such an object says so itself, and holds up no other.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams};
+use kube::core::DeserializeGuard;
+use kube::runtime::controller::Action;
+use kube::runtime::events::EventType;
+use kube::{Resource, ResourceExt as _};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use super::context::STATUS_MANAGER;
+use super::events::Component;
+use super::status::{Progress, Says, flux_conditions, secrets_condition};
+use super::{Context, ReconcileError};
+
+/// Reconciles an object if it can be read, and says in its status why not otherwise. Only `conditions` are written
+/// then: an inventory stays as it is, and nothing that the object made is touched.
+pub(crate) async fn readable<K, F>(
+    object: Arc<DeserializeGuard<K>>,
+    context: Arc<Context>,
+    reconcile: fn(Arc<K>, Arc<Context>) -> F,
+) -> Result<Action, ReconcileError>
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
+    F: Future<Output = Result<Action, ReconcileError>>,
+{
+    if let Ok(object) = &object.0 {
+        return reconcile(Arc::new(object.clone()), context).await;
+    }
+    let resource = ApiResource::erase::<K>(&());
+    let api: Api<DynamicObject> = match object.namespace() {
+        Some(namespace) => Api::namespaced_with(context.client.clone(), &namespace, &resource),
+        None => Api::all_with(context.client.clone(), &resource),
+    };
+    let Some(live) = api.get_opt(&object.name_any()).await? else {
+        return Ok(Action::await_change());
+    };
+    let Err(message) = read::<K>(&live) else {
+        // It was mended meanwhile, and the watch tells so.
+        return Ok(Action::await_change());
+    };
+    let dialect = dialect(&K::kind(&()));
+    let old = live.data.pointer("/status/conditions");
+    let conditions = conditions(&dialect, old, object.meta().generation, &message);
+    if Some(&conditions) == old {
+        return Ok(Action::await_change());
+    }
+    let patch = Patch::Merge(json!({"status": {"conditions": conditions}}));
+    let params = PatchParams {
+        field_manager: Some(STATUS_MANAGER.to_owned()),
+        ..PatchParams::default()
+    };
+    api.patch_status(&object.name_any(), &params, &patch)
+        .await?;
+    let (type_, reason) = (EventType::Warning, dialect.reason);
+    context
+        .events
+        .publish(dialect.component, &*object, type_, reason, &message)
+        .await;
+    Ok(Action::await_change())
+}
+
+/// How a kind says what is wrong.
+struct Dialect {
+    component: Component,
+    reason: &'static str,
+    /// Flux's conditions have a generation.
+    flux: bool,
+}
+
+fn dialect(kind: &str) -> Dialect {
+    let (component, reason, flux) = match kind {
+        "GitRepository" => (Component::Source, "InvalidSpec", true),
+        "Kustomization" => (Component::Kustomize, "InvalidSpec", true),
+        "SecretStore" => (Component::SecretStore, "InvalidProviderConfig", false),
+        "ClusterSecretStore" => (
+            Component::ClusterSecretStore,
+            "InvalidProviderConfig",
+            false,
+        ),
+        _ => (Component::ExternalSecrets, "SecretSyncedError", false),
+    };
+    Dialect {
+        component,
+        reason,
+        flux,
+    }
+}
+
+fn conditions(
+    dialect: &Dialect,
+    old: Option<&Value>,
+    generation: Option<i64>,
+    message: &str,
+) -> Value {
+    let now = Timestamp::now();
+    if dialect.flux {
+        let old: Vec<_> = conditions_of(old);
+        let generation = generation.unwrap_or_default();
+        let stalled = Progress::Stalled;
+        json!(flux_conditions(
+            &old,
+            generation,
+            stalled,
+            dialect.reason,
+            message,
+            now
+        ))
+    } else {
+        let says = Says {
+            type_: "Ready",
+            status: "False",
+            reason: dialect.reason,
+            message,
+        };
+        json!([secrets_condition(&conditions_of(old), &says, now)])
+    }
+}
+
+/// What can be read of the conditions that were there.
+fn conditions_of<C: DeserializeOwned>(old: Option<&Value>) -> Vec<C> {
+    let old = old.and_then(Value::as_array).into_iter().flatten();
+    old.filter_map(|condition| serde_json::from_value(condition.clone()).ok())
+        .collect()
+}
+
+/// An error says which field cannot be read and why, and not what stands in it.
+fn read<K: DeserializeOwned>(live: &DynamicObject) -> Result<(), String> {
+    let value = serde_json::to_value(live).unwrap_or_default();
+    match serde_path_to_error::deserialize::<_, K>(value) {
+        Ok(_) => Ok(()),
+        Err(error) => {
+            let (path, why) = (error.path().to_string(), without_value(error.inner()));
+            Err(format!(
+                "overlayd cannot read `{path}` of this object: {why}; nothing that it made was touched. \
+                 Write what the field's documentation allows, or bring overlayd to the version of the definition"
+            ))
+        }
+    }
+}
+
+/// The words of an error without the value that it quotes, which may be secret.
+fn without_value(error: &serde_json::Error) -> String {
+    let words = error.to_string();
+    let quotes = ["invalid type: ", "invalid value: "];
+    let Some(start) = quotes.iter().find(|start| words.starts_with(**start)) else {
+        return words;
+    };
+    let rest = &words[start.len()..];
+    let kind = rest.split(['"', '`', ',']).next().unwrap_or_default();
+    let expected = rest.rfind(", expected ").map_or("", |at| &rest[at..]);
+    format!("{start}{}{expected}", kind.trim_end())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::external_secret::ExternalSecret;
+
+    fn error_of(spec: &Value) -> String {
+        let object = json!({
+            "apiVersion": "external-secrets.io/v1",
+            "kind": "ExternalSecret",
+            "metadata": {"name": "db", "namespace": "shop"},
+            "spec": spec,
+        });
+        let object: DynamicObject = serde_json::from_value(object).unwrap();
+        read::<ExternalSecret>(&object).unwrap_err()
+    }
+
+    #[test]
+    fn an_error_names_the_field_and_not_its_value() {
+        let error = error_of(&json!({"refreshPolicy": "Sometimes"}));
+        let words = "cannot read `spec.refreshPolicy` of this object: unknown variant `Sometimes`, expected one of";
+        assert!(error.contains(words), "{error}");
+        for secret in [json!("can,ary, expected `x\""), json!(777_123), json!(7.5)] {
+            let error = error_of(&json!({"target": {"template": secret}}));
+            let words = "cannot read `spec.target.template` of this object: invalid type: ";
+            assert!(error.contains(words), "{error}");
+            assert!(error.contains(", expected struct "), "{error}");
+            for part in ["canary", "ary", "777", "7.5"] {
+                assert!(!error.contains(part), "{error}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_said_already_is_not_said_again() {
+        let kinds = [
+            "GitRepository",
+            "Kustomization",
+            "ExternalSecret",
+            "SecretStore",
+        ];
+        for kind in kinds {
+            let first = conditions(&dialect(kind), None, Some(3), "why");
+            let again = conditions(&dialect(kind), Some(&first), Some(3), "why");
+            assert_eq!(first, again);
+            let other = conditions(&dialect(kind), Some(&first), Some(3), "other");
+            assert_ne!(first, other);
+        }
+    }
+}
