@@ -26,9 +26,9 @@ pub(crate) const ROWS: &[Row] = &[
     }),
 ];
 
-/// A version.
+/// A version, such as `v1.2.3-rc.1+build`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Version {
+pub struct Version {
     pub(crate) major: u64,
     pub(crate) minor: u64,
     pub(crate) patch: u64,
@@ -51,8 +51,19 @@ impl fmt::Display for Version {
 }
 
 impl Version {
+    /// A version with all three numbers, without leading zeros; a `v` may stand before it.
+    #[must_use]
+    pub fn parse_strict(text: &str) -> Option<Self> {
+        let numbers = text.strip_prefix('v').unwrap_or(text);
+        let numbers = numbers.split(['-', '+']).next().unwrap_or_default();
+        let is_strict = |number: &str| number == "0" || !number.starts_with('0');
+        let strict = numbers.split('.').count() == 3 && numbers.split('.').all(is_strict);
+        strict.then(|| Self::parse(text)).flatten()
+    }
+
     /// `1`, `1.2`, `v1.2.3-rc.1+build`
-    pub(crate) fn parse(text: &str) -> Option<Self> {
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
         let rest = text.strip_prefix('v').unwrap_or(text);
         let (rest, metadata) = rest.split_once('+').unwrap_or((rest, ""));
         let (numbers, prerelease) = rest.split_once('-').unwrap_or((rest, ""));
@@ -92,7 +103,8 @@ impl Version {
     }
 
     /// The order of versions; metadata does not count.
-    pub(crate) fn compare(&self, other: &Self) -> Ordering {
+    #[must_use]
+    pub fn compare(&self, other: &Self) -> Ordering {
         let numbers = |version: &Self| (version.major, version.minor, version.patch);
         numbers(self)
             .cmp(&numbers(other))
@@ -128,114 +140,178 @@ fn compare_prerelease(a: &str, b: &str) -> Ordering {
     }
 }
 
-/// Alternatives, of which one must hold whole.
-struct Constraint(Vec<Vec<Condition>>);
+/// What a version must be, such as `>=1.2 <2 || ~3.1`: alternatives, of which one must hold whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Constraint(Vec<Vec<Condition>>);
 
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Condition {
-    operator: String,
+    operator: Operator,
     version: Version,
-    /// How many numbers were given: `1.x` has one.
+    /// How many numbers were given: `1.x` and `1` have one.
     given: usize,
 }
 
-const OPERATORS: [&str; 12] = [
-    "!=", ">=", "=>", "<=", "=<", "~>", "=", ">", "<", "~", "^", "",
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Operator {
+    Equal,
+    NotEqual,
+    Greater,
+    Less,
+    GreaterOrEqual,
+    LessOrEqual,
+    Tilde,
+    Caret,
+}
+
+/// Longer ones stand first.
+const OPERATORS: [(&str, Operator); 12] = [
+    ("!=", Operator::NotEqual),
+    (">=", Operator::GreaterOrEqual),
+    ("=>", Operator::GreaterOrEqual),
+    ("<=", Operator::LessOrEqual),
+    ("=<", Operator::LessOrEqual),
+    ("~>", Operator::Tilde),
+    ("=", Operator::Equal),
+    (">", Operator::Greater),
+    ("<", Operator::Less),
+    ("~", Operator::Tilde),
+    ("^", Operator::Caret),
+    ("", Operator::Equal),
 ];
 
+fn is_space(c: char) -> bool {
+    c.is_ascii_whitespace()
+}
+
 impl Constraint {
-    fn parse(text: &str) -> Option<Self> {
-        let alternatives = text.split("||").map(|part| {
-            let part = hyphenated(part);
-            let conditions = conditions(&part)?;
-            (!conditions.is_empty()).then_some(conditions)
-        });
+    /// Reads a constraint; nothing if it is none.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let alternatives = text.split("||").map(|part| conditions(&hyphenated(part)));
         alternatives.collect::<Option<_>>().map(Self)
     }
 
-    fn holds(&self, version: &Version) -> bool {
-        self.0
-            .iter()
-            .any(|all| all.iter().all(|condition| condition.holds(version)))
+    /// True if the version satisfies it. A prerelease does so only where one of the conditions that stand together
+    /// names a prerelease.
+    #[must_use]
+    pub fn holds(&self, version: &Version) -> bool {
+        self.0.iter().any(|all| {
+            let prereleases = all.iter().any(|c| !c.version.prerelease.is_empty());
+            (prereleases || version.prerelease.is_empty())
+                && all.iter().all(|condition| condition.holds(version))
+        })
     }
 }
 
-/// `1.2 - 1.4` is `>=1.2 <=1.4`.
+/// `1.2 - 1.4` is `>=1.2, <=1.4`.
 fn hyphenated(part: &str) -> String {
-    match part.trim().split_once(" - ") {
-        Some((low, high)) => format!(">={} <={}", low.trim(), high.trim()),
-        None => part.trim().to_owned(),
+    let part = part.trim_matches(is_space);
+    let middle = part
+        .match_indices('-')
+        .find(|(at, _)| part[..*at].ends_with(is_space) && part[at + 1..].starts_with(is_space));
+    match middle {
+        Some((at, _)) => {
+            let (low, high) = (&part[..at], &part[at + 1..]);
+            format!(
+                ">={}, <={}",
+                low.trim_matches(is_space),
+                high.trim_matches(is_space)
+            )
+        }
+        None => part.to_owned(),
     }
 }
 
+/// Conditions with spaces or one comma between them.
 fn conditions(part: &str) -> Option<Vec<Condition>> {
     let mut all = Vec::new();
-    let mut rest = part.trim_matches(|c: char| c == ' ' || c == ',');
-    while !rest.is_empty() {
-        let operator = OPERATORS
-            .iter()
-            .find(|operator| rest.starts_with(**operator))?;
-        rest = rest[operator.len()..].trim_start();
-        let end = rest.find([' ', ',']).unwrap_or(rest.len());
-        all.push(Condition::parse(operator, &rest[..end])?);
-        rest = rest[end..].trim_start_matches([' ', ',']);
+    let mut rest = part;
+    loop {
+        let (sign, operator) = OPERATORS.iter().find(|(sign, _)| rest.starts_with(sign))?;
+        rest = rest[sign.len()..].trim_start_matches(is_space);
+        let end = rest.find(|c: char| is_space(c) || c == ',');
+        let (version, after) = rest.split_at(end.unwrap_or(rest.len()));
+        all.push(Condition::parse(*operator, version)?);
+        let after = after.trim_matches(is_space);
+        if after.is_empty() {
+            return Some(all);
+        }
+        rest = after
+            .strip_prefix(',')
+            .unwrap_or(after)
+            .trim_start_matches(is_space);
     }
-    Some(all)
 }
 
 impl Condition {
-    fn parse(operator: &str, text: &str) -> Option<Self> {
+    fn parse(operator: Operator, text: &str) -> Option<Self> {
         let is_wild = |part: &str| matches!(part, "x" | "X" | "*");
         let numbers = text.strip_prefix('v').unwrap_or(text);
         let suffix_at = numbers.find(['-', '+']).unwrap_or(numbers.len());
         let (numbers, suffix) = numbers.split_at(suffix_at);
         let parts: Vec<&str> = numbers.split('.').collect();
-        if parts.len() > 3 || numbers.is_empty() {
+        let is_part =
+            |part: &&str| !part.is_empty() && part.chars().all(|c| "0123456789xX*".contains(c));
+        if parts.len() > 3 || !parts.iter().all(is_part) {
             return None;
         }
         let given = parts.iter().take_while(|part| !is_wild(part)).count();
         let mut filled: Vec<&str> = parts[..given].to_vec();
         filled.resize(3, "0");
         Some(Self {
-            operator: operator.to_owned(),
+            operator,
             version: Version::parse(&format!("{}{suffix}", filled.join(".")))?,
             given,
         })
     }
 
+    /// A condition on one or two numbers is one on a range.
     fn holds(&self, version: &Version) -> bool {
         let wanted = &self.version;
-        // Prereleases count only where the constraint names one.
-        if !version.prerelease.is_empty() && wanted.prerelease.is_empty() {
-            return false;
-        }
         let order = version.compare(wanted);
-        let within = |numbers: usize| {
-            (numbers < 1 || version.major == wanted.major)
-                && (numbers < 2 || version.minor == wanted.minor)
-                && (numbers < 3 || version.patch == wanted.patch)
-        };
-        let dirty = self.given < 3;
-        match self.operator.as_str() {
-            "" | "=" if dirty => within(self.given),
-            "" | "=" => order.is_eq(),
-            "!=" if dirty => !within(self.given),
-            "!=" => order.is_ne(),
-            ">" if dirty => order.is_gt() && !within(self.given),
-            ">" => order.is_gt(),
-            "<" => order.is_lt(),
-            ">=" | "=>" => order.is_ge(),
-            "<=" | "=<" if dirty => order.is_le() || within(self.given),
-            "<=" | "=<" => order.is_le(),
-            "~" | "~>" => order.is_ge() && within(self.given.min(2)),
-            "^" => order.is_ge() && self.caret(version),
-            _ => false,
+        let (only_major, only_minor) = (self.given == 1, self.given == 2);
+        match self.operator {
+            Operator::Equal if self.given < 3 => self.tilde(version),
+            Operator::Equal => order.is_eq(),
+            Operator::NotEqual if only_major => version.major != wanted.major,
+            Operator::NotEqual if only_minor => {
+                (version.major, version.minor) != (wanted.major, wanted.minor)
+                    || version.prerelease != wanted.prerelease
+            }
+            Operator::NotEqual => order.is_ne(),
+            Operator::Greater if only_major => version.major > wanted.major,
+            Operator::Greater if only_minor => {
+                (version.major, version.minor) > (wanted.major, wanted.minor)
+            }
+            Operator::Greater => order.is_gt(),
+            Operator::Less => order.is_lt(),
+            Operator::GreaterOrEqual => order.is_ge(),
+            Operator::LessOrEqual if only_major => version.major <= wanted.major,
+            Operator::LessOrEqual if self.given < 3 => {
+                (version.major, version.minor) <= (wanted.major, wanted.minor)
+            }
+            Operator::LessOrEqual => order.is_le(),
+            Operator::Tilde => self.tilde(version),
+            Operator::Caret => order.is_ge() && self.caret(version),
         }
+    }
+
+    /// The same first two numbers, or the same first if no second is given. `~0.0.0` and `~*` take everything.
+    fn tilde(&self, version: &Version) -> bool {
+        let wanted = &self.version;
+        let is_zero = (wanted.major, wanted.minor, wanted.patch) == (0, 0, 0);
+        let takes_all = is_zero && matches!(self.given, 0 | 3);
+        version.compare(wanted).is_ge()
+            && (takes_all
+                || (version.major == wanted.major
+                    && (self.given == 1 || version.minor == wanted.minor)))
     }
 
     /// What keeps the leftmost number that is not zero.
     fn caret(&self, version: &Version) -> bool {
         let wanted = &self.version;
-        if wanted.major > 0 || self.given <= 1 {
+        if wanted.major > 0 || self.given == 1 {
             return version.major == wanted.major;
         }
         if version.major > 0 {
@@ -268,9 +344,22 @@ mod tests {
         assert!(holds(">=1.2, <2 || 3.*", "3.4.5"));
         assert!(holds("1.2 - 1.4", "1.3.0"));
         assert!(!holds(">=1.2.0", "1.3.0-rc1"));
-        assert!(holds(">=1.2.0-0", "1.3.0-rc1"));
+        assert!(holds(">=1.2.0-0 <2", "1.3.0-rc1"));
+        assert!(!holds("<2 || >=3.0.0-0", "1.3.0-rc1"));
         assert!(Constraint::parse("").is_none());
         assert!(Version::parse("1.2.3.4").is_none());
+        for (version, strict) in [
+            ("v1.2.3-rc.1+b", true),
+            ("0.0.0", true),
+            ("1.2", false),
+            ("1.02.3", false),
+        ] {
+            assert_eq!(
+                Version::parse_strict(version).is_some(),
+                strict,
+                "{version}"
+            );
+        }
         assert_eq!(Version::parse("v1").unwrap().to_string(), "1.0.0");
     }
 }
