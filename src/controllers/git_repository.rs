@@ -17,7 +17,7 @@ use super::status::{Progress, Says, flux_condition, flux_conditions};
 use super::{Context, ReconcileError};
 use crate::api::REQUESTED_AT;
 use crate::api::git_repository::{Artifact, GitRepository, GitRepositoryStatus};
-use crate::git::{Fetched, GitSource};
+use crate::git::{Fetched, GitSource, submodules};
 use crate::schedule::{jittered, parse_duration};
 use crate::secrets::SecretValue;
 
@@ -123,7 +123,12 @@ async fn fetch(object: &GitRepository, context: &Context) -> Outcome {
             };
         }
     };
-    match context.mirrors.clone().fetch(source).await {
+    let fetched = if object.spec.recurse_submodules {
+        submodules::fetch(&context.mirrors, source).await
+    } else {
+        context.mirrors.clone().fetch(source).await
+    };
+    match fetched {
         Ok(fetched) => Outcome::Fetched(fetched),
         Err(error) => Outcome::Failed {
             reason: error.reason(),
@@ -172,6 +177,7 @@ fn next_status(
                 new.artifact = Some(artifact(object, fetched, now));
             }
             new.observed_generation = generation;
+            new.observed_recurse_submodules = object.spec.recurse_submodules;
             (
                 Progress::Ready,
                 "Succeeded",

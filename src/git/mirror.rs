@@ -1,11 +1,13 @@
 //! Talks to git servers: one bare mirror per address and credential, fetched into only when a ref moved.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use git2::{AutotagOption, Direction, FetchOptions, Oid, RemoteCallbacks, Repository};
+use gotemplate::{Constraint, Version};
 use kustomize::RepoPath;
 use tokio::runtime::Handle;
 
@@ -130,6 +132,25 @@ impl Mirrors {
     }
 }
 
+const TAGS: &str = "refs/tags/";
+
+/// The names below a prefix. What an annotated tag points to is no name.
+fn names<'r>(refs: &'r [(String, Oid)], prefix: &'r str) -> impl Iterator<Item = &'r str> {
+    let below = refs
+        .iter()
+        .filter_map(move |(name, _)| name.strip_prefix(prefix));
+    below.filter(|name| !name.ends_with("^{}"))
+}
+
+/// The commit of a ref. An annotated tag points to a tag object; `^{}` is its commit.
+fn commit_of(refs: &[(String, Oid)], reference: &str) -> Option<Oid> {
+    let find = |wanted: &str| {
+        let found = refs.iter().find(|(name, _)| name == wanted)?;
+        Some(found.1)
+    };
+    find(&format!("{reference}^{{}}")).or_else(|| find(reference))
+}
+
 fn is_commit_id(text: &str) -> bool {
     text.len() == 40 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
@@ -190,6 +211,10 @@ impl Operation<'_> {
         if let RefTarget::Commit { id, branch } = &self.source.target {
             return self.fetch_commit(&repository, &mut remote, id, branch.as_deref());
         }
+        if let RefTarget::Semver { range, constraint } = &self.source.target {
+            let tied = self.highest(range, constraint, &refs)?;
+            return self.fetch_newest(&repository, &mut remote, tied);
+        }
         let wanted = match self.resolve(&refs) {
             Ok(wanted) => wanted,
             // A ref of an unknown kind may be a commit.
@@ -200,13 +225,7 @@ impl Operation<'_> {
                 _ => return Err(error.into()),
             },
         };
-        if repository.find_commit(wanted.commit).is_err() {
-            let target = format!(
-                "refs/overlayd/{}",
-                wanted.reference.trim_start_matches("refs/")
-            );
-            self.fetch_refs(&mut remote, &[format!("+{}:{target}", wanted.reference)])?;
-        }
+        self.fetch_advertised(&repository, &mut remote, &wanted)?;
         self.describe(&repository, wanted.commit, wanted.name)
     }
 
@@ -246,11 +265,6 @@ impl Operation<'_> {
     }
 
     fn resolve(&self, refs: &[(String, Oid)]) -> Result<Advertised, FetchError> {
-        let find = |wanted: &str| {
-            refs.iter()
-                .find(|(name, _)| name == wanted)
-                .map(|(_, oid)| *oid)
-        };
         let (reference, name, what) = match &self.source.target {
             RefTarget::Branch(branch) => (
                 format!("refs/heads/{branch}"),
@@ -270,30 +284,26 @@ impl Operation<'_> {
             RefTarget::Head => ("HEAD".to_owned(), "HEAD".to_owned(), "`HEAD`".to_owned()),
             RefTarget::Any(name) => {
                 let full = [format!("refs/heads/{name}"), format!("refs/tags/{name}")];
-                let found = full.into_iter().find(|full| find(full).is_some());
+                let found = full
+                    .into_iter()
+                    .find(|full| commit_of(refs, full).is_some());
                 (
                     found.unwrap_or_else(|| name.clone()),
                     name.clone(),
                     format!("ref `{name}`"),
                 )
             }
-            RefTarget::Commit { id, .. } => {
-                (String::new(), String::new(), format!("commit `{id}`"))
+            RefTarget::Commit { id: text, .. } | RefTarget::Semver { range: text, .. } => {
+                (String::new(), String::new(), format!("`{text}`"))
             }
         };
-        // An annotated tag points to a tag object; `^{}` is its commit.
-        let commit = find(&format!("{reference}^{{}}")).or_else(|| find(&reference));
-        let Some(commit) = commit else {
+        let Some(commit) = commit_of(refs, &reference) else {
             let prefix = if matches!(self.source.target, RefTarget::Tag(_)) {
-                "refs/tags/"
+                TAGS
             } else {
                 "refs/heads/"
             };
-            let candidates = refs
-                .iter()
-                .filter_map(|(name, _)| name.strip_prefix(prefix))
-                .filter(|name| !name.ends_with("^{}"));
-            let candidates = candidates.take(5).map(str::to_owned).collect();
+            let candidates = names(refs, prefix).take(5).map(str::to_owned).collect();
             return Err(FetchError::NoSuchRef {
                 url: self.source.url.clone(),
                 what,
@@ -305,6 +315,82 @@ impl Operation<'_> {
             name: Some(name),
             commit,
         })
+    }
+
+    /// The tags of the highest version of a range; those that differ in build metadata alone are equal.
+    fn highest(
+        &self,
+        range: &str,
+        constraint: &Constraint,
+        refs: &[(String, Oid)],
+    ) -> Result<Vec<Advertised>, FetchError> {
+        let versions = names(refs, TAGS)
+            .filter_map(|name| Some((name, Version::parse_strict(name)?)))
+            .filter(|(_, version)| constraint.holds(version));
+        let mut tied: Vec<(&str, Version)> = Vec::new();
+        for (name, version) in versions {
+            match tied.first().map(|(_, highest)| version.compare(highest)) {
+                Some(Ordering::Less) => {}
+                Some(Ordering::Equal) => tied.push((name, version)),
+                Some(Ordering::Greater) | None => tied = vec![(name, version)],
+            }
+        }
+        if tied.is_empty() {
+            let candidates = names(refs, TAGS).take(5).map(str::to_owned).collect();
+            return Err(FetchError::NoSuchRef {
+                url: self.source.url.clone(),
+                what: format!("a tag of a version in `{range}`"),
+                candidates,
+            });
+        }
+        let advertised = tied.into_iter().filter_map(|(name, _)| {
+            let reference = format!("{TAGS}{name}");
+            Some(Advertised {
+                commit: commit_of(refs, &reference)?,
+                name: Some(name.to_owned()),
+                reference,
+            })
+        });
+        Ok(advertised.collect())
+    }
+
+    /// Among equals, the newest commit.
+    fn fetch_newest(
+        &self,
+        repository: &Repository,
+        remote: &mut git2::Remote<'_>,
+        tied: Vec<Advertised>,
+    ) -> Result<Fetched, Failure> {
+        let mut newest: Option<(i64, Advertised)> = None;
+        for wanted in tied {
+            self.fetch_advertised(repository, remote, &wanted)?;
+            let commit = repository.find_commit(wanted.commit);
+            let time = commit.map_or(i64::MIN, |commit| commit.time().seconds());
+            if newest.as_ref().is_none_or(|(latest, _)| time >= *latest) {
+                newest = Some((time, wanted));
+            }
+        }
+        match newest {
+            Some((_, wanted)) => self.describe(repository, wanted.commit, wanted.name),
+            None => Err(FetchError::Empty {
+                url: self.source.url.clone(),
+            }
+            .into()),
+        }
+    }
+
+    fn fetch_advertised(
+        &self,
+        repository: &Repository,
+        remote: &mut git2::Remote<'_>,
+        wanted: &Advertised,
+    ) -> Result<(), Failure> {
+        if repository.find_commit(wanted.commit).is_ok() {
+            return Ok(());
+        }
+        let own_name = wanted.reference.trim_start_matches("refs/");
+        let refspec = format!("+{}:refs/overlayd/{own_name}", wanted.reference);
+        self.fetch_refs(remote, &[refspec])
     }
 
     /// A commit is found only if a branch leads to it.

@@ -10,7 +10,7 @@ pub(crate) mod remote;
 pub(crate) mod revision;
 pub(crate) mod snapshot;
 pub(crate) mod source;
-mod submodules;
+pub(crate) mod submodules;
 mod transport;
 
 pub(crate) use mirror::{Fetched, Mirrors};

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use gotemplate::Constraint;
 use kustomize::RemoteRepository;
 use sha2::{Digest, Sha256};
 
@@ -35,6 +36,11 @@ pub(crate) enum RefTarget {
     Branch(String),
     /// The commit of a tag.
     Tag(String),
+    /// The tag of the highest version that satisfies a range.
+    Semver {
+        range: String,
+        constraint: Constraint,
+    },
     /// A full ref name.
     Name(String),
     /// What the remote's HEAD points to.
@@ -79,6 +85,10 @@ pub(crate) enum SourceError {
     Credentials(String),
     #[error("field `{field}` is not supported yet")]
     Unsupported { field: &'static str },
+    #[error(
+        "field `spec.ref.semver` is no range of versions: `{0}`; write one as `>=1.2.0 <2.0.0`"
+    )]
+    Semver(String),
     #[error("field `{field}` is no duration: {text}")]
     Duration { field: &'static str, text: String },
 }
@@ -88,6 +98,7 @@ impl SourceError {
     pub(crate) fn reason(&self) -> &'static str {
         match self {
             Self::Url(_) | Self::Duration { .. } => "URLInvalid",
+            Self::Semver(_) => "GitOperationFailed",
             Self::Credentials(_) => "AuthenticationFailed",
             Self::Unsupported { .. } => "FeatureGateDisabled",
         }
@@ -221,22 +232,16 @@ fn bare(mut url: url::Url) -> String {
 
 fn refuse_unsupported(spec: &GitRepositorySpec) -> Result<(), SourceError> {
     use crate::api::git_repository::GitProvider;
-    let reference = spec.reference.clone().unwrap_or_default();
     let set = [
         ("spec.verify", spec.verify.is_some()),
         ("spec.ignore", spec.ignore.is_some()),
         ("spec.include", !spec.include.is_empty()),
-        ("spec.recurseSubmodules", spec.recurse_submodules),
         ("spec.sparseCheckout", !spec.sparse_checkout.is_empty()),
         ("spec.proxySecretRef", spec.proxy_secret_ref.is_some()),
         (
             "spec.provider",
             spec.provider
                 .is_some_and(|provider| provider != GitProvider::Generic),
-        ),
-        (
-            "spec.ref.semver",
-            reference.semver.is_some() && reference.tag.is_none() && reference.commit.is_none(),
         ),
     ];
     match set.iter().find(|(_, set)| *set) {
@@ -246,7 +251,7 @@ fn refuse_unsupported(spec: &GitRepositorySpec) -> Result<(), SourceError> {
 }
 
 impl RefTarget {
-    /// The first that is given: commit, name, tag, branch.
+    /// The first that is given: commit, name, tag, semver, branch.
     fn new(reference: Option<&GitReference>) -> Result<Self, SourceError> {
         let default = GitReference::default();
         let reference = reference.unwrap_or(&default);
@@ -267,6 +272,12 @@ impl RefTarget {
         }
         if let Some(tag) = given(&reference.tag) {
             return Ok(Self::Tag(tag));
+        }
+        if let Some(range) = given(&reference.semver) {
+            return match Constraint::parse(&range) {
+                Some(constraint) => Ok(Self::Semver { range, constraint }),
+                None => Err(SourceError::Semver(range)),
+            };
         }
         // Flux takes `master` where nothing is given, not the remote's HEAD.
         Ok(Self::Branch(
@@ -438,8 +449,14 @@ mod tests {
             reason(&spec("https://u:p@host/r"), Some(&both)),
             "AuthenticationFailed"
         );
-        let mut submodules = spec("https://host/r");
-        submodules.recurse_submodules = true;
-        assert_eq!(reason(&submodules, None), "FeatureGateDisabled");
+        let mut ignoring = spec("https://host/r");
+        ignoring.ignore = Some("*.md".to_owned());
+        assert_eq!(reason(&ignoring, None), "FeatureGateDisabled");
+        let mut range = spec("https://host/r");
+        range.reference = Some(GitReference {
+            semver: Some("^one".to_owned()),
+            ..GitReference::default()
+        });
+        assert_eq!(reason(&range, None), "GitOperationFailed");
     }
 }

@@ -231,3 +231,90 @@ fn https_with_a_private_authority_and_a_password() {
     case.ready("gitrepositories", "private", "True", &commit);
     assert!(!case.bed.daemon.log().contains("canary-git-password"));
 }
+
+#[test]
+fn the_highest_tag_of_a_range_is_followed() {
+    let case = Case::new("sync-semver");
+    let tagged = |text: &str, tags: &[&str]| {
+        case.work.write("a.txt", text).unwrap();
+        let commit = case.work.push(text, "main").unwrap();
+        for tag in tags {
+            case.work
+                .git(&["tag", "--annotate", "--message", text, tag])
+                .unwrap();
+        }
+        case.work
+            .git(&["push", "--quiet", "--tags", "origin"])
+            .unwrap();
+        commit
+    };
+    tagged("first", &["v1.2.0", "v9", "nightly"]);
+    let spec = |range: &str| json!({"url": case.bed.git.url("sync-semver"), "interval": "1s", "ref": {"semver": range, "branch": "main"}});
+    case.apply("gitrepositories", "tags", spec(">=1.3.0 <2"));
+    let message = "a tag of a version in `>=1.3.0 <2` does not exist";
+    let reason = case.ready("gitrepositories", "tags", "False", message);
+    assert_eq!(reason, "GitOperationFailed");
+    let second = tagged("second", &["v1.10.0", "2.0.0", "v1.11.0-rc.1"]);
+    case.ready(
+        "gitrepositories",
+        "tags",
+        "True",
+        &format!("v1.10.0@sha1:{second}"),
+    );
+    // Of equal versions the newest commit is taken.
+    let third = tagged("third", &["v1.10.0+build.1"]);
+    case.ready(
+        "gitrepositories",
+        "tags",
+        "True",
+        &format!("v1.10.0+build.1@sha1:{third}"),
+    );
+    case.apply("gitrepositories", "tags", spec(">=1.3.0-0 <2"));
+    case.ready(
+        "gitrepositories",
+        "tags",
+        "True",
+        &format!("v1.11.0-rc.1@sha1:{second}"),
+    );
+    case.apply("gitrepositories", "tags", spec("one or two"));
+    let message = "field `spec.ref.semver` is no range of versions: `one or two`";
+    case.ready("gitrepositories", "tags", "False", message);
+}
+
+#[test]
+fn submodules_come_along_when_they_are_asked_for() {
+    let case = Case::new("sync-submodules");
+    let library = case.bed.git.create("sync-submodules-library").unwrap();
+    library.write("a.yaml", &config_map("a", "one")).unwrap();
+    library.push("a library", "main").unwrap();
+    case.work
+        .write(
+            "kustomization.yaml",
+            "namespace: sync-submodules\nresources: [library/a.yaml]\n",
+        )
+        .unwrap();
+    let url = case.bed.git.url("sync-submodules-library");
+    case.work
+        .git(&[
+            "submodule",
+            "--quiet",
+            "add",
+            "--branch",
+            "main",
+            &url,
+            "library",
+        ])
+        .unwrap();
+    let commit = case.work.push("with a submodule", "main").unwrap();
+    case.follow("./");
+    case.ready("kustomizations", "app", "False", "is a submodule");
+    case.patch(
+        "gitrepositories",
+        "app",
+        json!({"spec": {"recurseSubmodules": true}}),
+    );
+    case.ready("kustomizations", "app", "True", &commit);
+    assert_eq!(case.get("configmaps", "a").unwrap()["data"]["key"], "one");
+    let source = case.get("gitrepositories", "app").unwrap();
+    assert_eq!(source["status"]["observedRecurseSubmodules"], true);
+}
