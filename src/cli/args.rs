@@ -26,6 +26,14 @@ pub(super) enum Command {
     Apply(ApplyArgs),
     /// Print the Secret that an ExternalSecret makes of given values, without a cluster and without AWS.
     Template(TemplateArgs),
+    /// Show the objects that the daemon serves, and how they stand.
+    Get(GetArgs),
+    /// Ask for a reconcile at once, and wait for what comes of it.
+    Reconcile(ReconcileArgs),
+    /// Leave a GitRepository or Kustomization, and what it made, alone.
+    Suspend(SuspendArgs),
+    /// Begin again, and wait for the first reconcile.
+    Resume(ReconcileArgs),
     /// Print the custom resource definitions.
     Crds,
 }
@@ -251,6 +259,85 @@ pub(super) struct ApplyArgs {
     pub(super) wait: bool,
     /// How long to wait.
     #[arg(long, value_name = "DURATION", default_value = "3m")]
+    pub(super) timeout: String,
+}
+
+/// A kind that the daemon serves, by the names that kubectl knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum KindArg {
+    #[value(name = "gitrepository", aliases = ["gitrepositories", "gitrepo"])]
+    GitRepository,
+    #[value(name = "kustomization", aliases = ["kustomizations", "ks"])]
+    Kustomization,
+    #[value(name = "clustersecretstore", aliases = ["clustersecretstores", "css"])]
+    ClusterSecretStore,
+    #[value(name = "secretstore", aliases = ["secretstores", "ss"])]
+    SecretStore,
+    #[value(name = "externalsecret", aliases = ["externalsecrets", "es"])]
+    ExternalSecret,
+}
+
+impl KindArg {
+    pub(super) const ALL: [Self; 5] = [
+        Self::GitRepository,
+        Self::Kustomization,
+        Self::ClusterSecretStore,
+        Self::SecretStore,
+        Self::ExternalSecret,
+    ];
+}
+
+/// Arguments of `get`.
+#[derive(Debug, clap::Args)]
+pub(super) struct GetArgs {
+    #[command(flatten)]
+    pub(super) cluster: ClusterArgs,
+    /// Which kind; all of them if none is given.
+    #[arg(value_name = "KIND", ignore_case = true)]
+    pub(super) kind: Option<KindArg>,
+    /// The namespace; the context's own if none is given.
+    #[arg(short, long, value_name = "NAME")]
+    pub(super) namespace: Option<String>,
+    /// Those of every namespace.
+    #[arg(short = 'A', long, conflicts_with = "namespace")]
+    pub(super) all_namespaces: bool,
+}
+
+/// One object.
+#[derive(Debug, clap::Args)]
+pub(super) struct ObjectArgs {
+    /// Its kind.
+    #[arg(value_name = "KIND", ignore_case = true)]
+    pub(super) kind: KindArg,
+    /// Its name.
+    #[arg(value_name = "NAME")]
+    pub(super) name: String,
+    /// Its namespace; the context's own if none is given.
+    #[arg(short, long, value_name = "NAME")]
+    pub(super) namespace: Option<String>,
+}
+
+/// Arguments of `suspend`.
+#[derive(Debug, clap::Args)]
+pub(super) struct SuspendArgs {
+    #[command(flatten)]
+    pub(super) cluster: ClusterArgs,
+    #[command(flatten)]
+    pub(super) object: ObjectArgs,
+}
+
+/// Arguments of `reconcile` and `resume`.
+#[derive(Debug, clap::Args)]
+pub(super) struct ReconcileArgs {
+    #[command(flatten)]
+    pub(super) cluster: ClusterArgs,
+    #[command(flatten)]
+    pub(super) object: ObjectArgs,
+    /// The source of a Kustomization first.
+    #[arg(long)]
+    pub(super) with_source: bool,
+    /// How long to wait.
+    #[arg(long, value_name = "DURATION", default_value = "5m")]
     pub(super) timeout: String,
 }
 

@@ -5,6 +5,7 @@ mod args;
 mod build;
 mod cluster;
 mod disk;
+mod objects;
 mod output;
 mod report;
 mod run;
@@ -31,6 +32,10 @@ pub fn main() -> ExitCode {
         Command::Build(args) => build::build(&args),
         Command::Apply(args) => block_on(apply::apply(args)),
         Command::Template(args) => template::template(&args),
+        Command::Get(args) => block_on(objects::get(args)),
+        Command::Reconcile(args) => block_on(objects::reconcile(args)),
+        Command::Suspend(args) => block_on(objects::suspend(args)),
+        Command::Resume(args) => block_on(objects::resume(args)),
         Command::Crds => output::write(&crate::api::crds::to_yaml()).map_err(report::Failure::from),
     };
     match result {

@@ -17,7 +17,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(45);
 
 /// The shared parts.
 pub(crate) struct Bed {
-    _plane: ControlPlane,
+    plane: ControlPlane,
     pub(crate) cluster: Cluster,
     pub(crate) aws: Emulator,
     pub(crate) git: GitServer,
@@ -79,7 +79,7 @@ impl Bed {
             )
         })?;
         Ok(Self {
-            _plane: plane,
+            plane,
             cluster,
             aws,
             git,
@@ -88,6 +88,23 @@ impl Bed {
             port,
             _directory: directory,
         })
+    }
+}
+
+impl Bed {
+    /// Runs a command of overlayd from a desk: whether it went well, and what it printed.
+    pub(crate) fn overlayd(&self, arguments: &[&str]) -> (bool, String, String) {
+        let output = Command::new(env!("CARGO_BIN_EXE_overlayd"))
+            .args(arguments)
+            .env("KUBECONFIG", self.plane.kubeconfig())
+            .output()
+            .expect("overlayd runs");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (
+            output.status.success(),
+            text(&output.stdout),
+            text(&output.stderr),
+        )
     }
 }
 

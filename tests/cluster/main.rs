@@ -9,6 +9,7 @@
 
 mod bad_input;
 mod bed;
+mod desk;
 mod dropin;
 mod hygiene;
 mod lifecycle;

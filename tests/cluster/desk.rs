@@ -1,0 +1,112 @@
+//! What a person sees and asks from a desk.
+
+use serde_json::json;
+
+use crate::bed::{Case, config_map};
+
+#[test]
+fn objects_are_shown_asked_suspended_and_resumed() {
+    let case = Case::new("desk");
+    let push = |value: &str| {
+        case.work
+            .write("app/a.yaml", &config_map("a", value))
+            .unwrap();
+        case.work.push(value, "main").unwrap()
+    };
+    let kustomization = "namespace: desk\nresources: [a.yaml]\n";
+    case.work
+        .write("app/kustomization.yaml", kustomization)
+        .unwrap();
+    let commit = push("one");
+    case.follow("app");
+    let rarely = json!({"spec": {"interval": "1h"}});
+    case.patch("gitrepositories", "app", rarely.clone());
+    case.patch("kustomizations", "app", rarely);
+    case.ready("kustomizations", "app", "True", &commit);
+    let (well, table, _) = case.bed.overlayd(&["get", "-n", "desk"]);
+    assert!(well);
+    let lines: Vec<String> = table
+        .lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
+        .collect();
+    let revision = format!("main@sha1:{}", &commit[..8]);
+    assert!(
+        lines.contains(&"NAME REVISION SUSPENDED READY MESSAGE".to_owned()),
+        "{table}"
+    );
+    let row = format!("app {revision} False True Applied revision: {revision}");
+    assert!(lines.contains(&row), "{table}");
+
+    // Asked, it does not wait for the interval.
+    let commit = push("two");
+    let ask = ["reconcile", "ks", "app", "-n", "desk", "--with-source"];
+    let (well, _, notes) = case.bed.overlayd(&ask);
+    assert!(well, "{notes}");
+    let revision = format!("main@sha1:{}", &commit[..8]);
+    assert!(
+        notes.contains(&format!(
+            "✔ Kustomization desk/app: Applied revision: {revision}"
+        )),
+        "{notes}"
+    );
+    assert_eq!(case.get("configmaps", "a").unwrap()["data"]["key"], "two");
+
+    // Suspended, it is left alone.
+    assert!(
+        case.bed
+            .overlayd(&["suspend", "kustomization", "app", "-n", "desk"])
+            .0
+    );
+    let (well, _, notes) = case.bed.overlayd(&ask);
+    assert!(!well && notes.contains("it is suspended"), "{notes}");
+    case.work
+        .write("app/kustomization.yaml", "resorces: []\n")
+        .unwrap();
+    case.work.push("broken", "main").unwrap();
+    let resume = [
+        "resume",
+        "kustomization",
+        "app",
+        "-n",
+        "desk",
+        "--with-source",
+    ];
+    let (well, _, notes) = case.bed.overlayd(&resume);
+    assert!(
+        !well && notes.contains("unknown field `resorces`"),
+        "{notes}"
+    );
+    let (well, _, notes) = case
+        .bed
+        .overlayd(&["reconcile", "gitrepo", "none", "-n", "desk"]);
+    assert!(
+        !well && notes.contains("there is no GitRepository desk/none"),
+        "{notes}"
+    );
+}
+
+#[test]
+fn an_external_secret_is_refreshed_on_request() {
+    let case = Case::new("desk-secrets");
+    case.fake_store(&[("a", "v")]);
+    let rarely = json!({"refreshInterval": "1h"});
+    case.of_fake("db", "a", json!({}), rarely);
+    case.secret_is("db", "k", "v");
+    case.ready("externalsecrets", "db", "True", "");
+    let before = case.get("externalsecrets", "db").unwrap()["status"]["refreshTime"].clone();
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    let (well, _, notes) = case
+        .bed
+        .overlayd(&["reconcile", "es", "db", "-n", "desk-secrets"]);
+    assert!(well, "{notes}");
+    assert!(
+        notes.contains("✔ ExternalSecret desk-secrets/db: "),
+        "{notes}"
+    );
+    let after = case.get("externalsecrets", "db").unwrap()["status"]["refreshTime"].clone();
+    assert_ne!(before, after);
+    let (well, _, notes) = case
+        .bed
+        .overlayd(&["suspend", "es", "db", "-n", "desk-secrets"]);
+    assert!(!well && notes.contains("cannot be suspended"), "{notes}");
+}
