@@ -60,6 +60,7 @@ impl Config {
             ),
             flood_gate: args.enable_flood_gate,
             cluster_stores: args.enable_cluster_store_reconciler,
+            default_service_account: args.default_service_account.clone(),
             ..Settings::default()
         };
         Ok(Self {

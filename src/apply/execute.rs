@@ -174,11 +174,6 @@ impl Applier {
         }
     }
 
-    /// What is watched.
-    pub(crate) fn live(&self) -> Option<&Arc<Live>> {
-        self.live.as_ref()
-    }
-
     /// True if the object is as it was applied from this manifest.
     fn is_unchanged(&self, desired: &Desired) -> bool {
         let Some(live) = &self.live else {

@@ -14,7 +14,11 @@ const FIRST_ANSWER: Duration = Duration::from_secs(15);
 
 /// A client, after the API server has answered once.
 pub(super) async fn connect(args: &ClusterArgs) -> Result<Client, Failure> {
-    let config = configure(args).await?;
+    connect_with(configure(args).await?).await
+}
+
+/// A client of this configuration, after the API server has answered once.
+pub(super) async fn connect_with(config: Config) -> Result<Client, Failure> {
     let url = config.cluster_url.to_string();
     let unreachable = |reason: String| {
         Failure::new(format!("cannot reach the API server at `{url}`")).because(
@@ -37,7 +41,7 @@ pub(super) async fn connect(args: &ClusterArgs) -> Result<Client, Failure> {
     }
 }
 
-async fn configure(args: &ClusterArgs) -> Result<Config, Failure> {
+pub(super) async fn configure(args: &ClusterArgs) -> Result<Config, Failure> {
     let bad = |reason: String| Failure::new("there is no usable kubeconfig").because(reason, None);
     let options = KubeConfigOptions {
         context: args.context.clone(),

@@ -24,14 +24,14 @@ use crate::api::git_repository::GitRepository;
 use crate::api::kustomization::Kustomization;
 use crate::api::secret_store::{ClusterSecretStore, SecretStore};
 use crate::api::{GIT_REPOSITORY_API, KUSTOMIZATION_API, crds};
-use crate::apply::live::Live;
 use crate::apply::plan::{ApplyPlan, Desired};
-use crate::apply::{Applier, BOOTSTRAP_MANAGER, FIELD_MANAGER, ObjectRef as ClusterObject};
+use crate::apply::{Applier, BOOTSTRAP_MANAGER, ObjectRef as ClusterObject};
 use crate::config::{Config, Pair};
 use crate::controllers::builds::Builds;
 use crate::controllers::caches::{self, Writers};
 use crate::controllers::events::Events;
 use crate::controllers::gate::{Gate, Gates};
+use crate::controllers::identities::Identities;
 use crate::controllers::kustomization::wait::Waits;
 use crate::controllers::synced::Syncs;
 use crate::controllers::unreadable::readable;
@@ -66,13 +66,14 @@ pub(super) async fn run(args: RunArgs) -> Result<(), Failure> {
             Some("choose another directory with --data-dir"),
         )
     })?;
-    let client = cluster::connect(&args.cluster).await?;
+    let connection = cluster::configure(&args.cluster).await?;
+    let client = cluster::connect_with(connection.clone()).await?;
     prepare(&client, &config).await?;
-    let (context, writers) = context(client, &config);
+    let (context, writers) = context(client, connection, &config);
     serve(context, writers, &config, listener).await
 }
 
-fn context(client: Client, config: &Config) -> (Arc<Context>, Writers) {
+fn context(client: Client, connection: kube::Config, config: &Config) -> (Arc<Context>, Writers) {
     let (caches, writers) = caches::caches();
     let metrics = Arc::new(Metrics::default());
     let instance = std::env::var("HOSTNAME").unwrap_or_else(|_| "overlayd".to_owned());
@@ -97,11 +98,7 @@ fn context(client: Client, config: &Config) -> (Arc<Context>, Writers) {
         memory: controllers::memory::Memory::default(),
         sources: controllers::sources::Sources::default(),
         mirrors,
-        applier: Applier::watching(
-            client.clone(),
-            FIELD_MANAGER,
-            Arc::new(Live::new(client.clone())),
-        ),
+        identities: Identities::new(connection, &client),
         providers: Providers::new(environment, metrics.clone()),
         metrics,
         settings: config.settings.clone(),
@@ -325,8 +322,7 @@ fn kustomizations(
         });
         futures::stream::iter(users.into_iter().map(|user| ObjectRef::from_obj(&*user)))
     });
-    let drifted = context.applier.live().map(|live| live.drifted());
-    let drifted = futures::stream::iter(drifted).flatten();
+    let drifted = context.identities.live().drifted();
     let drifted = drifted.map(|(namespace, name)| ObjectRef::new(&name).within(&namespace));
     controller
         .with_config(ControllerConfig::default().concurrency(concurrent))

@@ -15,13 +15,13 @@ use super::builds::Builds;
 use super::caches::Caches;
 use super::events::Events;
 use super::gate::{Gate, Gates};
+use super::identities::Identities;
 use super::kustomization::Dependencies;
 use super::kustomization::wait::Waits;
 use super::memory::Memory;
 use super::sources::Sources;
 use super::synced::Syncs;
 use super::uses::Uses;
-use crate::apply::Applier;
 use crate::git::Mirrors;
 use crate::metrics::Metrics;
 use crate::secrets::provider::Providers;
@@ -45,7 +45,7 @@ pub(crate) struct Context {
     pub(crate) builds: Arc<Builds>,
     pub(crate) waits: Waits,
     pub(crate) dependencies: Arc<Dependencies>,
-    pub(crate) applier: Applier,
+    pub(crate) identities: Identities,
     pub(crate) providers: Providers,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) settings: Settings,
@@ -64,6 +64,8 @@ pub(crate) struct Settings {
     pub(crate) controller_class: String,
     /// More deletions than this, and than the share below, are not done unasked.
     pub(crate) deletion_limit: Option<usize>,
+    /// As whom Kustomizations are applied that name no service account; as the daemon if nobody is given.
+    pub(crate) default_service_account: Option<String>,
     /// Percent of the inventory.
     pub(crate) deletion_share: usize,
     /// How often the time of the last refresh is written where nothing else has changed.
@@ -91,6 +93,7 @@ impl Default for Settings {
             store_interval: Duration::from_secs(300),
             controller_class: "default".to_owned(),
             deletion_limit: Some(20),
+            default_service_account: None,
             deletion_share: 30,
             status_heartbeat: Duration::from_secs(3600),
             template_delimiters: ("{{".to_owned(), "}}".to_owned()),

@@ -8,6 +8,7 @@ pub(crate) mod events;
 pub(crate) mod external_secret;
 pub(crate) mod gate;
 pub(crate) mod git_repository;
+pub(crate) mod identities;
 pub(crate) mod kustomization;
 pub(crate) mod memory;
 pub(crate) mod secret_store;

@@ -514,3 +514,66 @@ fn only_what_cannot_change_is_made_anew() {
     case.ready("kustomizations", "app", "True", "Applied revision");
     assert_ne!(uid().unwrap(), first);
 }
+
+#[test]
+fn a_service_account_does_what_it_may_and_no_more() {
+    let case = Case::new("unit-account");
+    case.work
+        .write(
+            "app/kustomization.yaml",
+            "namespace: unit-account\nresources: [a.yaml]\n",
+        )
+        .unwrap();
+    case.work
+        .write("app/a.yaml", &config_map("a", "one"))
+        .unwrap();
+    case.work.push("a", "main").unwrap();
+    case.follow("app");
+    case.ready("kustomizations", "app", "True", "Applied revision");
+    let account = json!({"spec": {"serviceAccountName": "deployer"}});
+    case.patch("kustomizations", "app", account);
+    case.work
+        .write("app/a.yaml", &config_map("a", "two"))
+        .unwrap();
+    case.work.push("b", "main").unwrap();
+    let refused = "User \"system:serviceaccount:unit-account:deployer\" cannot";
+    let reason = case.ready("kustomizations", "app", "False", refused);
+    assert_eq!(reason, "ReconciliationFailed");
+    assert_eq!(case.get("configmaps", "a").unwrap()["data"]["key"], "one");
+    let rules = "/apis/rbac.authorization.k8s.io/v1/namespaces/unit-account";
+    let role = |verbs: &[&str]| {
+        json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": {"name": "deployer"},
+            "rules": [{"apiGroups": [""], "resources": ["configmaps"], "verbs": verbs}],
+        })
+    };
+    let grant = |verbs: &[&str]| {
+        case.bed
+            .cluster
+            .apply(&format!("{rules}/roles/deployer"), &role(verbs))
+            .unwrap();
+    };
+    grant(&["get", "create", "patch"]);
+    let binding = json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {"name": "deployer"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "deployer"},
+        "subjects": [{"kind": "ServiceAccount", "name": "deployer", "namespace": "unit-account"}],
+    });
+    case.bed
+        .cluster
+        .apply(&format!("{rules}/rolebindings/deployer"), &binding)
+        .unwrap();
+    case.ready("kustomizations", "app", "True", "Applied revision");
+    assert_eq!(case.get("configmaps", "a").unwrap()["data"]["key"], "two");
+    // What it may not delete stays, and is not forgotten.
+    case.delete("kustomizations", "app");
+    let waits = "it goes when what it applied is deleted: 1 object failed to prune: ConfigMap/unit-account/a";
+    assert_eq!(
+        case.ready("kustomizations", "app", "False", waits),
+        "PruneFailed"
+    );
+    assert!(case.get("configmaps", "a").is_some());
+    grant(&["get", "create", "patch", "delete"]);
+    case.wait_gone("kustomizations", "app");
+    case.wait_gone("configmaps", "a");
+}

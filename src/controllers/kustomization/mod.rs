@@ -33,7 +33,7 @@ use crate::api::kustomization::{
     DeletionPolicy, Kustomization, KustomizationSpec, KustomizationStatus, SourceKind,
 };
 use crate::apply::plan::{Guard, Protected};
-use crate::apply::{ApplyError, ObjectRef, Owner, PlanError, inventory, plan};
+use crate::apply::{Applier, ApplyError, ObjectRef, Owner, PlanError, inventory, plan};
 use crate::git::Fetched;
 use crate::schedule::{jittered, parse_duration};
 
@@ -55,6 +55,8 @@ enum SyncError {
     Build(String),
     #[error("{0}")]
     Dependency(String),
+    #[error("{0}")]
+    Identity(String),
     #[error(transparent)]
     Plan(#[from] PlanError),
     #[error(transparent)]
@@ -73,7 +75,7 @@ impl SyncError {
             Self::Dependency(_) => "DependencyNotReady",
             Self::Apply(ApplyError::Prune(_)) => "PruneFailed",
             Self::Plan(PlanError::EmptyRender { .. } | PlanError::Guarded { .. }) => "PruneFailed",
-            Self::Plan(_) | Self::Apply(_) => "ReconciliationFailed",
+            Self::Plan(_) | Self::Apply(_) | Self::Identity(_) => "ReconciliationFailed",
             Self::Health(_) => "HealthCheckFailed",
         }
     }
@@ -126,8 +128,8 @@ pub(crate) async fn reconcile(
     let started = Timestamp::now();
     let freed = context.dependencies.is_freed(&key, &object);
     let unit = (object.namespace().unwrap_or_default(), object.name_any());
-    let live = context.applier.live();
-    let drifted = live.is_some_and(|live| live.records().take_drifted(&unit));
+    let live = context.identities.live();
+    let drifted = live.records().take_drifted(&unit);
     if !freed
         && !drifted
         && let Some(rest) = context.memory.rest(&key, &fingerprint, started)
@@ -328,7 +330,11 @@ impl Run<'_> {
         status.last_attempted_revision = Some(revision);
         status.inventory = Some(inventory::of(rendered.iter().chain(&held)));
         write(context, self.api, object, status).await?;
-        let applied = match context.applier.apply(&plan).await {
+        let applier = match applier(object, context) {
+            Ok(applier) => applier,
+            Err(message) => return Ok(Outcome::Failed(SyncError::Identity(message))),
+        };
+        let applied = match applier.apply(&plan).await {
             Ok(applied) => applied,
             Err(error) => return Ok(Outcome::Failed(error.into())),
         };
@@ -351,7 +357,11 @@ impl Run<'_> {
     /// revision may still need it.
     async fn look(&self, mut waiting: Waiting, status: &mut KustomizationStatus) -> Outcome {
         let (object, context) = (self.object, self.context);
-        match wait::look(&mut waiting, &object.spec, context).await {
+        let applier = match applier(object, context) {
+            Ok(applier) => applier,
+            Err(message) => return Outcome::Failed(SyncError::Identity(message)),
+        };
+        match wait::look(&mut waiting, &object.spec, &applier, context).await {
             wait::Look::Healthy => {}
             wait::Look::Waiting { message, again } => {
                 context.waits.put(self.key, waiting);
@@ -359,7 +369,7 @@ impl Run<'_> {
             }
             wait::Look::Failed(message) => return Outcome::Failed(SyncError::Health(message)),
         }
-        let (pruned, result) = context.applier.prune(&waiting.prune, &owner(object)).await;
+        let (pruned, result) = applier.prune(&waiting.prune, &owner(object)).await;
         let failed: Vec<ObjectRef> = match &result {
             Err(ApplyError::Prune(failures)) => failures
                 .iter()
@@ -410,7 +420,6 @@ fn check(spec: &KustomizationSpec) -> Result<(), SyncError> {
         ("healthCheckExprs", !spec.health_check_exprs.is_empty()),
         ("ignore", !spec.ignore.is_empty()),
         ("decryption", spec.decryption.is_some()),
-        ("serviceAccountName", spec.service_account_name.is_some()),
         ("kubeConfig", spec.kube_config.is_some()),
         (
             "dependsOn[].readyExpr",
@@ -544,23 +553,17 @@ async fn finalize(
             own_namespace: context.settings.own_namespace.clone(),
         };
         let plan = plan::deletion(&held, &protected);
-        let (deleted, result) = context.applier.prune(&plan.prune, &owner(object)).await;
+        let applier = match applier(object, context) {
+            Ok(applier) => applier,
+            Err(message) => return cannot_delete(object, api, context, &message).await,
+        };
+        let (deleted, result) = applier.prune(&plan.prune, &owner(object)).await;
         tracing::info!(kustomization = %object.name_any(), deleted = deleted.describe_changes(), "deleted with its Kustomization");
         if let Err(error) = result {
-            context
-                .events
-                .publish(
-                    Component::Kustomize,
-                    object,
-                    EventType::Warning,
-                    "PruneFailed",
-                    &error.to_string(),
-                )
-                .await;
-            return Ok(Action::requeue(Duration::from_secs(5)));
+            return cannot_delete(object, api, context, &error.to_string()).await;
         }
         if policy == DeletionPolicy::WaitForTermination {
-            let going = wait::still_there(&plan.prune, context).await;
+            let going = wait::still_there(&plan.prune, &applier).await;
             let deleted = object.meta().deletion_timestamp.as_ref().map(|time| time.0);
             let waited = deleted.map(|deleted| Timestamp::now().duration_since(deleted));
             let waited = waited.and_then(|waited| Duration::try_from(waited).ok());
@@ -571,6 +574,41 @@ async fn finalize(
     }
     context.set_finalizer(api, object, FINALIZER, false).await?;
     Ok(Action::await_change())
+}
+
+/// Says why the object cannot go yet. What it applied is not forgotten, not even where its account is gone.
+async fn cannot_delete(
+    object: &Kustomization,
+    api: &Api<Kustomization>,
+    context: &Context,
+    why: &str,
+) -> Result<Action, ReconcileError> {
+    let message = format!(
+        "it goes when what it applied is deleted: {why}; let overlayd delete it, or set `deletionPolicy: Orphan` to leave it"
+    );
+    let mut status = object.status.clone().unwrap_or_default();
+    let (old, now) = (std::mem::take(&mut status.conditions), Timestamp::now());
+    let generation = object.meta().generation.unwrap_or_default();
+    let reason = "PruneFailed";
+    status.conditions =
+        flux_conditions(&old, generation, Progress::Retrying, reason, &message, now);
+    if status.conditions != old {
+        let (component, type_) = (Component::Kustomize, EventType::Warning);
+        context
+            .events
+            .publish(component, object, type_, reason, &message)
+            .await;
+    }
+    write(context, api, object, &status).await?;
+    Ok(Action::requeue(Duration::from_secs(5)))
+}
+
+/// As whom the object is applied.
+fn applier(object: &Kustomization, context: &Context) -> Result<Arc<Applier>, String> {
+    let account = object.spec.service_account_name.as_deref();
+    let account = account.or(context.settings.default_service_account.as_deref());
+    let namespace = object.namespace().unwrap_or_default();
+    context.identities.applier(&namespace, account)
 }
 
 async fn write(

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::Applied;
 use crate::api::kustomization::KustomizationSpec;
-use crate::apply::{ApplyPlan, ObjectRef};
+use crate::apply::{Applier, ApplyPlan, ObjectRef};
 use crate::controllers::Context;
 use crate::health::{Health, Report, health};
 use crate::schedule::{backoff, parse_duration};
@@ -94,12 +94,13 @@ pub(super) fn timeout(spec: &KustomizationSpec) -> Duration {
 pub(super) async fn look(
     waiting: &mut Waiting,
     spec: &KustomizationSpec,
+    applier: &Applier,
     context: &Context,
 ) -> Look {
     let now = Timestamp::now();
     let pending = std::mem::take(&mut waiting.pending);
     let looks = pending.into_iter().map(async |reference| {
-        let live = context.applier.get(&reference).await;
+        let live = applier.get(&reference).await;
         let report = match &live {
             Ok(live) => health(live.as_ref(), now),
             Err(reason) => Report {
@@ -196,10 +197,10 @@ async fn pod_reason(
 }
 
 /// Those that are not gone yet.
-pub(super) async fn still_there(objects: &[ObjectRef], context: &Context) -> Vec<ObjectRef> {
+pub(super) async fn still_there(objects: &[ObjectRef], applier: &Applier) -> Vec<ObjectRef> {
     let mut there = Vec::new();
     for object in objects {
-        if matches!(context.applier.get(object).await, Ok(Some(_))) {
+        if matches!(applier.get(object).await, Ok(Some(_))) {
             there.push(object.clone());
         }
     }

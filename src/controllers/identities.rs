@@ -1,0 +1,70 @@
+//! Talks to the API server: as whom each Kustomization is applied. One client for each service account.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use http::{HeaderName, HeaderValue};
+use kube::{Client, Config};
+
+use crate::apply::live::Live;
+use crate::apply::{Applier, FIELD_MANAGER};
+
+/// How the API server is asked to let a request be another's.
+const IMPERSONATE: HeaderName = HeaderName::from_static("impersonate-user");
+
+/// The daemon's own identity, and those that Kustomizations name.
+pub(crate) struct Identities {
+    config: Config,
+    /// What is watched is watched by the daemon itself, for all of them.
+    live: Arc<Live>,
+    own: Arc<Applier>,
+    /// By namespace and name.
+    accounts: Mutex<BTreeMap<(String, String), Arc<Applier>>>,
+}
+
+impl Identities {
+    pub(crate) fn new(config: Config, client: &Client) -> Self {
+        let live = Arc::new(Live::new(client.clone()));
+        let own = Applier::watching(client.clone(), FIELD_MANAGER, live.clone());
+        Self {
+            config,
+            live,
+            own: Arc::new(own),
+            accounts: Mutex::default(),
+        }
+    }
+
+    /// What is watched of what was applied, by whomever.
+    pub(crate) fn live(&self) -> &Arc<Live> {
+        &self.live
+    }
+
+    /// Applies as a service account; as the daemon if none is named.
+    ///
+    /// # Errors
+    /// The name cannot be sent, or there can be no client.
+    pub(crate) fn applier(
+        &self,
+        namespace: &str,
+        account: Option<&str>,
+    ) -> Result<Arc<Applier>, String> {
+        let Some(account) = account.filter(|account| !account.is_empty()) else {
+            return Ok(self.own.clone());
+        };
+        let key = (namespace.to_owned(), account.to_owned());
+        let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(applier) = accounts.get(&key) {
+            return Ok(applier.clone());
+        }
+        let user = format!("system:serviceaccount:{namespace}:{account}");
+        let user = HeaderValue::from_str(&user)
+            .map_err(|_| format!("`serviceAccountName: {account}` is no name of an object"))?;
+        let mut config = self.config.clone();
+        config.headers.push((IMPERSONATE, user));
+        let client = Client::try_from(config).map_err(|error| error.to_string())?;
+        let applier = Applier::watching(client, FIELD_MANAGER, self.live.clone());
+        let applier = Arc::new(applier);
+        accounts.insert(key, applier.clone());
+        Ok(applier)
+    }
+}
