@@ -127,6 +127,8 @@ type KnownKinds = BTreeMap<(String, String, String), (ApiResource, bool)>;
 pub(crate) struct Applier {
     client: Client,
     manager: &'static str,
+    /// The service account as which it applies; empty for its own identity.
+    account: String,
     kinds: Mutex<KnownKinds>,
     /// What is watched of what was applied; nothing for whom applies once.
     live: Option<Arc<Live>>,
@@ -161,6 +163,7 @@ impl Applier {
         Self {
             client,
             manager,
+            account: String::new(),
             kinds: Mutex::default(),
             live: None,
         }
@@ -174,6 +177,18 @@ impl Applier {
         }
     }
 
+    /// What another account has applied, this one asks for again: it may not be allowed to.
+    pub(crate) fn named(self, account: &str) -> Self {
+        Self {
+            account: account.to_owned(),
+            ..self
+        }
+    }
+
+    pub(crate) fn client(&self) -> Client {
+        self.client.clone()
+    }
+
     /// True if the object is as it was applied from this manifest.
     fn is_unchanged(&self, desired: &Desired) -> bool {
         let Some(live) = &self.live else {
@@ -182,7 +197,7 @@ impl Applier {
         let Known::Shape(shape) = live.get(&desired.reference) else {
             return false;
         };
-        let hash = manifest_hash(&desired.manifest);
+        let hash = manifest_hash(&self.account, &desired.manifest);
         live.records().is_applied(&desired.reference, &hash, &shape)
     }
 
@@ -191,7 +206,7 @@ impl Applier {
         let Some(live) = &self.live else {
             return;
         };
-        let hash = manifest_hash(&desired.manifest);
+        let hash = manifest_hash(&self.account, &desired.manifest);
         live.records().end(&desired.reference, hash, shape(patched));
         let key = (
             desired.reference.group.clone(),

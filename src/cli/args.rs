@@ -143,7 +143,7 @@ pub(crate) struct RunArgs {
     #[arg(long, env = "OVERLAYD_CONCURRENT", value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub(crate) concurrent: u16,
     /// The service account, of its own namespace, as which a Kustomization is applied that names none.
-    #[arg(long, env = "OVERLAYD_DEFAULT_SERVICE_ACCOUNT", value_name = "NAME")]
+    #[arg(long, env = "OVERLAYD_DEFAULT_SERVICE_ACCOUNT", value_name = "NAME", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub(crate) default_service_account: Option<String>,
     /// ExternalSecrets that are synced at once.
     #[arg(long, env = "OVERLAYD_CONCURRENT_SECRETS", value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=1024))]

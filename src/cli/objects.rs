@@ -25,6 +25,8 @@ const DESK_MANAGER: &str = "overlayd-cli";
 const FORCE_SYNC: &str = "force-sync";
 /// How often an answer is looked for.
 const LOOK: Duration = Duration::from_millis(100);
+/// After this time, a failure that stands is taken for the answer.
+const GRACE: Duration = Duration::from_secs(5);
 /// So many digits of a commit are shown.
 const SHORT: usize = 8;
 
@@ -233,7 +235,16 @@ impl Object {
             return Err(Failure::new(format!("{self} is not reconciled"))
                 .because("it is suspended", Some(hint)));
         }
-        let token = Timestamp::now().to_string();
+        let once = json!("CreatedOnce");
+        if before.data["spec"]["refreshPolicy"] == once
+            && !before.data["status"]["refreshTime"].is_null()
+        {
+            return Err(Failure::new(format!("{self} is not refreshed")).because(
+                "its `refreshPolicy` is CreatedOnce, and it was created",
+                None,
+            ));
+        }
+        let (token, asked) = (Timestamp::now().to_string(), Instant::now());
         let request = json!({"metadata": {"annotations": {annotation: token}}});
         self.patch(&request).await?;
         output::note(&format!("► {self} is asked to reconcile"));
@@ -246,7 +257,11 @@ impl Object {
                 let version = "syncedResourceVersion";
                 live.data["status"][version] != before.data["status"][version]
             };
-            match (handled, ready["status"].as_str()) {
+            // A sync that fails leaves no other trace than its condition.
+            let failed_anew = !is_flux(self.kind)
+                && ready["status"] == "False"
+                && (ready != self::ready(&before) || asked.elapsed() > GRACE);
+            match (handled || failed_anew, ready["status"].as_str()) {
                 (true, Some("True")) => {
                     output::note(&format!("✔ {self}: {}", message(&live)));
                     return Ok(());

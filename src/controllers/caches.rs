@@ -71,6 +71,12 @@ impl Caches {
         let _ = self.namespaces.wait_until_ready().await;
     }
 
+    /// True for a namespace that is being deleted.
+    pub(crate) fn is_going(&self, namespace: &str) -> bool {
+        let namespace = self.namespaces.get(&ObjectRef::new(namespace));
+        namespace.is_some_and(|namespace| namespace.metadata.deletion_timestamp.is_some())
+    }
+
     /// The metadata of a managed Secret.
     pub(crate) fn secret(&self, namespace: &str, name: &str) -> Option<ObjectMeta> {
         let secret = self.secrets.get(&ObjectRef::new(name).within(namespace))?;
@@ -174,6 +180,7 @@ fn labelled(namespace: &PartialObjectMeta<Namespace>) -> Option<PartialObjectMet
     let slim = ObjectMeta {
         name: namespace.metadata.name.clone(),
         labels: namespace.metadata.labels.clone(),
+        deletion_timestamp: namespace.metadata.deletion_timestamp.clone(),
         ..ObjectMeta::default()
     };
     Some(slim.into_response_partial())

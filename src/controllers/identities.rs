@@ -48,7 +48,7 @@ impl Identities {
         namespace: &str,
         account: Option<&str>,
     ) -> Result<Arc<Applier>, String> {
-        let Some(account) = account.filter(|account| !account.is_empty()) else {
+        let Some(account) = account else {
             return Ok(self.own.clone());
         };
         let key = (namespace.to_owned(), account.to_owned());
@@ -60,10 +60,14 @@ impl Identities {
         let user = HeaderValue::from_str(&user)
             .map_err(|_| format!("`serviceAccountName: {account}` is no name of an object"))?;
         let mut config = self.config.clone();
+        // Groups of a kubeconfig's own impersonation would make the account more than it is.
+        let mine = &mut config.auth_info;
+        (mine.impersonate, mine.impersonate_uid) = (None, None);
+        (mine.impersonate_groups, mine.impersonate_user_extra) = (None, None);
         config.headers.push((IMPERSONATE, user));
         let client = Client::try_from(config).map_err(|error| error.to_string())?;
         let applier = Applier::watching(client, FIELD_MANAGER, self.live.clone());
-        let applier = Arc::new(applier);
+        let applier = Arc::new(applier.named(account));
         accounts.insert(key, applier.clone());
         Ok(applier)
     }

@@ -45,7 +45,10 @@ impl Sources {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .insert(key.clone(), fetched.clone());
-        if old.is_none_or(|old| old.revision != fetched.revision) {
+        let is_same = |old: Arc<Fetched>| {
+            old.revision == fetched.revision && old.submodules.len() == fetched.submodules.len()
+        };
+        if !old.is_some_and(is_same) {
             // Nobody listening is no failure: the users look when they start.
             let _ = self.moved.send(key.clone());
         }

@@ -1,6 +1,7 @@
 //! Talks to git servers: a fetched commit with its submodules, and theirs.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use kustomize::RepoPath;
 
@@ -20,16 +21,26 @@ pub(crate) async fn fetch(
     mirrors: &Arc<Mirrors>,
     source: GitSource,
 ) -> Result<Fetched, FetchError> {
-    let mut left = MAX_SUBMODULES;
+    let mut left = Left {
+        submodules: MAX_SUBMODULES,
+        deadline: Instant::now() + source.timeout,
+    };
     fetch_below(mirrors, source, 0, &mut left).await
+}
+
+/// What one fetch and all below it may still take.
+struct Left {
+    submodules: usize,
+    deadline: Instant,
 }
 
 async fn fetch_below(
     mirrors: &Arc<Mirrors>,
-    source: GitSource,
+    mut source: GitSource,
     depth: usize,
-    left: &mut usize,
+    left: &mut Left,
 ) -> Result<Fetched, FetchError> {
+    source.timeout = left.deadline.saturating_duration_since(Instant::now());
     let mut fetched = mirrors.clone().fetch(source.clone()).await?;
     let failed = |reason: String| FetchError::Remote {
         url: source.url.clone(),
@@ -46,7 +57,7 @@ async fn fetch_below(
         let Some(commit) = snapshot::submodule_at(&fetched, &path).map_err(unreadable)? else {
             continue;
         };
-        *left = left.checked_sub(1).ok_or_else(|| {
+        left.submodules = left.submodules.checked_sub(1).ok_or_else(|| {
             failed(format!(
                 "the repository has more than {MAX_SUBMODULES} submodules"
             ))

@@ -162,12 +162,12 @@ fn a_repository_that_cannot_be_reached_and_a_branch_that_is_not_there() {
 fn a_field_that_is_not_supported_yet_is_refused_by_name() {
     let case = applied("bad-field");
     let source = json!({"kind": "GitRepository", "name": "app"});
-    case.apply("kustomizations", "app", json!({"interval": "1s", "path": "app", "prune": true, "sourceRef": source, "serviceAccountName": "other"}));
+    case.apply("kustomizations", "app", json!({"interval": "1s", "path": "app", "prune": true, "sourceRef": source, "kubeConfig": {"secretRef": {"name": "other"}}}));
     case.ready(
         "kustomizations",
         "app",
         "False",
-        "`spec.serviceAccountName` is not supported yet",
+        "`spec.kubeConfig` is not supported yet",
     );
     still_applied(&case);
 }

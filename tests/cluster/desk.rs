@@ -105,6 +105,15 @@ fn an_external_secret_is_refreshed_on_request() {
     );
     let after = case.get("externalsecrets", "db").unwrap()["status"]["refreshTime"].clone();
     assert_ne!(before, after);
+    case.of_fake("lost", "b", json!({}), json!({}));
+    case.ready("externalsecrets", "lost", "False", "");
+    let (well, _, notes) = case
+        .bed
+        .overlayd(&["reconcile", "es", "lost", "-n", "desk-secrets"]);
+    assert!(
+        !well && notes.contains("failed: SecretSyncedError"),
+        "{notes}"
+    );
     let (well, _, notes) = case
         .bed
         .overlayd(&["suspend", "es", "db", "-n", "desk-secrets"]);

@@ -565,6 +565,13 @@ fn a_service_account_does_what_it_may_and_no_more() {
         .unwrap();
     case.ready("kustomizations", "app", "True", "Applied revision");
     assert_eq!(case.get("configmaps", "a").unwrap()["data"]["key"], "two");
+    // Of another account even what has not changed is asked again.
+    let account = |name: &str| json!({"spec": {"serviceAccountName": name}});
+    case.patch("kustomizations", "app", account("nobody"));
+    let refused = "User \"system:serviceaccount:unit-account:nobody\" cannot";
+    case.ready("kustomizations", "app", "False", refused);
+    case.patch("kustomizations", "app", account("deployer"));
+    case.ready("kustomizations", "app", "True", "Applied revision");
     // What it may not delete stays, and is not forgotten.
     case.delete("kustomizations", "app");
     let waits = "it goes when what it applied is deleted: 1 object failed to prune: ConfigMap/unit-account/a";
@@ -576,4 +583,30 @@ fn a_service_account_does_what_it_may_and_no_more() {
     grant(&["get", "create", "patch", "delete"]);
     case.wait_gone("kustomizations", "app");
     case.wait_gone("configmaps", "a");
+}
+
+#[test]
+fn a_namespace_that_goes_is_not_held_up_by_an_account_without_rights() {
+    let case = Case::new("unit-going");
+    case.work
+        .write(
+            "app/kustomization.yaml",
+            "namespace: unit-going\nresources: [a.yaml]\n",
+        )
+        .unwrap();
+    case.work
+        .write("app/a.yaml", &config_map("a", "one"))
+        .unwrap();
+    case.work.push("a", "main").unwrap();
+    case.follow("app");
+    case.ready("kustomizations", "app", "True", "Applied revision");
+    let account = json!({"spec": {"serviceAccountName": "nobody"}});
+    case.patch("kustomizations", "app", account);
+    case.ready("kustomizations", "app", "False", "cannot");
+    case.delete("kustomizations", "app");
+    let waits = "it goes when what it applied is deleted";
+    case.ready("kustomizations", "app", "False", waits);
+    let namespace = "/api/v1/namespaces/unit-going";
+    case.bed.cluster.delete(namespace).unwrap();
+    case.wait_gone("kustomizations", "app");
 }

@@ -124,7 +124,8 @@ pub(crate) async fn reconcile(
         object.spec.suspend,
         settings_of(&object)
     );
-    let fingerprint = format!("{wanted} {revision:?}");
+    let submodules = source.as_ref().map(|source| source.submodules.len());
+    let fingerprint = format!("{wanted} {revision:?} {submodules:?}");
     let started = Timestamp::now();
     let freed = context.dependencies.is_freed(&key, &object);
     let unit = (object.namespace().unwrap_or_default(), object.name_any());
@@ -361,7 +362,7 @@ impl Run<'_> {
             Ok(applier) => applier,
             Err(message) => return Outcome::Failed(SyncError::Identity(message)),
         };
-        match wait::look(&mut waiting, &object.spec, &applier, context).await {
+        match wait::look(&mut waiting, &object.spec, &applier).await {
             wait::Look::Healthy => {}
             wait::Look::Waiting { message, again } => {
                 context.waits.put(self.key, waiting);
@@ -583,6 +584,13 @@ async fn cannot_delete(
     context: &Context,
     why: &str,
 ) -> Result<Action, ReconcileError> {
+    // In a namespace that goes, nobody can give an account its rights back. What is in it goes with it.
+    let namespace = object.namespace().unwrap_or_default();
+    if account(&object.spec, &context.settings).is_some() && context.caches.is_going(&namespace) {
+        tracing::warn!(kustomization = %object.name_any(), namespace, why, "its namespace goes, so that what it applied elsewhere is left");
+        context.set_finalizer(api, object, FINALIZER, false).await?;
+        return Ok(Action::await_change());
+    }
     let message = format!(
         "it goes when what it applied is deleted: {why}; let overlayd delete it, or set `deletionPolicy: Orphan` to leave it"
     );
@@ -603,11 +611,18 @@ async fn cannot_delete(
     Ok(Action::requeue(Duration::from_secs(5)))
 }
 
+/// The service account of an object. An empty name is none, and does not get around the default.
+fn account<'o>(spec: &'o KustomizationSpec, settings: &'o Settings) -> Option<&'o str> {
+    let named = spec.service_account_name.as_deref();
+    named
+        .filter(|account| !account.is_empty())
+        .or(settings.default_service_account.as_deref())
+}
+
 /// As whom the object is applied.
 fn applier(object: &Kustomization, context: &Context) -> Result<Arc<Applier>, String> {
-    let account = object.spec.service_account_name.as_deref();
-    let account = account.or(context.settings.default_service_account.as_deref());
     let namespace = object.namespace().unwrap_or_default();
+    let account = account(&object.spec, &context.settings);
     context.identities.applier(&namespace, account)
 }
 

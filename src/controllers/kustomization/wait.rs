@@ -13,7 +13,6 @@ use serde_json::Value;
 use super::Applied;
 use crate::api::kustomization::KustomizationSpec;
 use crate::apply::{Applier, ApplyPlan, ObjectRef};
-use crate::controllers::Context;
 use crate::health::{Health, Report, health};
 use crate::schedule::{backoff, parse_duration};
 
@@ -95,7 +94,6 @@ pub(super) async fn look(
     waiting: &mut Waiting,
     spec: &KustomizationSpec,
     applier: &Applier,
-    context: &Context,
 ) -> Look {
     let now = Timestamp::now();
     let pending = std::mem::take(&mut waiting.pending);
@@ -134,7 +132,7 @@ pub(super) async fn look(
         };
         let mut parts = Vec::new();
         for (reference, report, live) in &unhealthy {
-            let pods = pod_reason(reference, live.as_ref(), context).await;
+            let pods = pod_reason(live.as_ref(), applier).await;
             parts.push(describe(reference, report, pods.as_deref()));
         }
         return Look::Failed(format!("{why}: [{}]", parts.join(", ")));
@@ -171,11 +169,8 @@ fn describe(reference: &ObjectRef, report: &Report, pods: Option<&str>) -> Strin
 }
 
 /// Why a pod of a workload is not ready, if one says so.
-async fn pod_reason(
-    reference: &ObjectRef,
-    live: Option<&Value>,
-    context: &Context,
-) -> Option<String> {
+async fn pod_reason(live: Option<&Value>, applier: &Applier) -> Option<String> {
+    let namespace = live?.pointer("/metadata/namespace")?.as_str()?;
     let labels = live?.pointer("/spec/selector/matchLabels")?.as_object()?;
     let labels = labels
         .iter()
@@ -183,7 +178,7 @@ async fn pod_reason(
     let params = ListParams::default()
         .labels(&labels.collect::<Vec<_>>().join(","))
         .limit(20);
-    let api: Api<Pod> = Api::namespaced(context.client.clone(), &reference.namespace);
+    let api: Api<Pod> = Api::namespaced(applier.client(), namespace);
     let pods = api.list(&params).await.ok()?;
     let now = Timestamp::now();
     pods.items.iter().find_map(|pod| {
