@@ -54,7 +54,7 @@ impl Bed {
             port,
             &directory.path().join("data"),
         );
-        aws_environment(&mut command, &agent, &aws);
+        aws_environment(&mut command, &agent, &aws.url());
         let mut daemon = Background::start(
             "overlayd",
             &mut command,
@@ -127,7 +127,7 @@ pub(crate) fn daemon_arguments(command: &mut Command, kubeconfig: &Path, port: u
 }
 
 /// AWS as a pod on EKS sees it.
-pub(crate) fn aws_environment(command: &mut Command, agent: &PodIdentityAgent, aws: &Emulator) {
+pub(crate) fn aws_environment(command: &mut Command, agent: &PodIdentityAgent, url: &str) {
     for name in [
         "AWS_ACCESS_KEY_ID",
         "AWS_SECRET_ACCESS_KEY",
@@ -138,7 +138,7 @@ pub(crate) fn aws_environment(command: &mut Command, agent: &PodIdentityAgent, a
     }
     command
         .envs(agent.environment())
-        .env("AWS_ENDPOINT_URL", aws.url())
+        .env("AWS_ENDPOINT_URL", url)
         .env("AWS_EC2_METADATA_DISABLED", "true");
 }
 

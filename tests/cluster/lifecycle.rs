@@ -41,7 +41,7 @@ fn it_ends_in_order_and_a_crash_loses_nothing() {
             port,
             &directory.path().join("data"),
         );
-        aws_environment(&mut command, &agent, &aws);
+        aws_environment(&mut command, &agent, &aws.url());
         command.args(["--repo", &git.url("own"), "--path", ".", "--interval", "1s"]);
         command.arg("--allow-remote-bases");
         Background::start(

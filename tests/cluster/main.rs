@@ -13,6 +13,7 @@ mod desk;
 mod dropin;
 mod hygiene;
 mod lifecycle;
+mod moto;
 mod policies;
 mod secrets;
 mod sources;
