@@ -262,7 +262,7 @@ fn story(stage: &mut Stage) -> Result<()> {
     )?;
     told(
         5,
-        "a hand edit of the ConfigMap is repaired at the next reconcile",
+        "a hand edit of the ConfigMap is repaired",
         since,
     );
     Ok(())
