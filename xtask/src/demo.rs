@@ -260,10 +260,6 @@ fn story(stage: &mut Stage) -> Result<()> {
         "/data/message",
         &json!("good-morning"),
     )?;
-    told(
-        5,
-        "a hand edit of the ConfigMap is repaired",
-        since,
-    );
+    told(5, "a hand edit of the ConfigMap is repaired", since);
     Ok(())
 }
