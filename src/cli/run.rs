@@ -1,16 +1,18 @@
 //! `overlayd run`: the daemon. Wires the controllers, and ends in order.
 
+use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
 use futures::{FutureExt as _, StreamExt as _};
-use kube::api::Api;
+use kube::api::{Api, DynamicObject};
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::{Action, Config as ControllerConfig, Controller};
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher;
-use kube::{Client, ResourceExt as _};
+use kube::{Client, Resource, ResourceExt as _};
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -278,24 +280,9 @@ fn git_repositories(
     concurrent: u16,
     stopping: &watch::Receiver<bool>,
 ) -> impl Future<Output = ()> + use<> {
-    Controller::new(
-        Api::<DeserializeGuard<GitRepository>>::all(context.client.clone()),
-        watcher::Config::default(),
-    )
-    .with_config(ControllerConfig::default().concurrency(concurrent))
-    .graceful_shutdown_on(stopped(stopping.clone()))
-    .run(
-        |object, context| {
-            own_task(readable(
-                object,
-                context,
-                controllers::git_repository::reconcile,
-            ))
-        },
-        error_policy,
-        context.clone(),
-    )
-    .for_each(async |result| observe(result))
+    let controller = controller::<GitRepository>(context).with_config(at_once(concurrent));
+    let reconcile = controllers::git_repository::reconcile;
+    drive(controller, context, stopping, reconcile, |_, _| {})
 }
 
 fn kustomizations(
@@ -303,10 +290,7 @@ fn kustomizations(
     concurrent: u16,
     stopping: &watch::Receiver<bool>,
 ) -> impl Future<Output = ()> + use<> {
-    let controller = Controller::new(
-        Api::<DeserializeGuard<Kustomization>>::all(context.client.clone()),
-        watcher::Config::default(),
-    );
+    let controller = controller::<Kustomization>(context);
     let (store, dependencies) = (controller.store(), context.dependencies.clone());
     let moved = context.sources.moved().flat_map(move |(namespace, name)| {
         let users = store.state_filter(|user: &DeserializeGuard<Kustomization>| {
@@ -324,8 +308,8 @@ fn kustomizations(
     });
     let drifted = context.identities.live().drifted();
     let drifted = drifted.map(|(namespace, name)| ObjectRef::new(&name).within(&namespace));
-    controller
-        .with_config(ControllerConfig::default().concurrency(concurrent))
+    let controller = controller
+        .with_config(at_once(concurrent))
         .reconcile_on(moved)
         .reconcile_on(drifted)
         .watches(
@@ -339,20 +323,9 @@ fn kustomizations(
                     .flatten()
                     .map(|(namespace, name)| ObjectRef::new(&name).within(&namespace))
             },
-        )
-        .graceful_shutdown_on(stopped(stopping.clone()))
-        .run(
-            |object, context| {
-                own_task(readable(
-                    object,
-                    context,
-                    controllers::kustomization::reconcile,
-                ))
-            },
-            error_policy,
-            context.clone(),
-        )
-        .for_each(async |result| observe(result))
+        );
+    let reconcile = controllers::kustomization::reconcile;
+    drive(controller, context, stopping, reconcile, |_, _| {})
 }
 
 fn stores<S>(
@@ -363,31 +336,11 @@ fn stores<S>(
 where
     S: controllers::secret_store::Store + Send + Sync + 'static,
 {
-    let observing = context.clone();
-    Controller::new(
-        Api::<DeserializeGuard<S>>::all(context.client.clone()),
-        watcher::Config::default(),
-    )
-    .with_config(ControllerConfig::default().concurrency(concurrent))
-    .graceful_shutdown_on(stopped(stopping.clone()))
-    .run(
-        |object, context| {
-            own_task(readable(
-                object,
-                context,
-                controllers::secret_store::reconcile::<S>,
-            ))
-        },
-        error_policy,
-        context.clone(),
-    )
-    .for_each(move |result| {
-        if let Err(kube::runtime::controller::Error::ObjectNotFound(object)) = &result {
-            let namespace = object.namespace.clone().unwrap_or_default();
-            controllers::secret_store::forget(&observing, &S::kind(&()), &namespace, &object.name);
-        }
-        observe(result);
-        futures::future::ready(())
+    let controller = controller::<S>(context).with_config(at_once(concurrent));
+    let reconcile = controllers::secret_store::reconcile::<S>;
+    drive(controller, context, stopping, reconcile, |context, gone| {
+        let namespace = gone.namespace.clone().unwrap_or_default();
+        controllers::secret_store::forget(context, &S::kind(&()), &namespace, &gone.name);
     })
 }
 
@@ -414,33 +367,52 @@ fn external_secrets(
 ) -> impl Future<Output = ()> + use<> {
     let wakes = caches::wakes(&context.client, writers, &context.uses);
     let wakes = wakes.map(|(namespace, name)| ObjectRef::new(&name).within(&namespace));
-    let observing = context.clone();
-    Controller::new(
-        Api::<DeserializeGuard<ExternalSecret>>::all(context.client.clone()),
-        watcher::Config::default(),
-    )
-    .reconcile_on(wakes)
-    .graceful_shutdown_on(stopped(stopping.clone()))
-    .run(
-        |object, context| {
-            own_task(readable(
-                object,
-                context,
-                controllers::external_secret::reconcile,
-            ))
-        },
-        error_policy,
-        context.clone(),
-    )
-    .for_each(move |result| {
-        if let Err(kube::runtime::controller::Error::ObjectNotFound(object)) = &result {
-            let user = (
-                object.namespace.clone().unwrap_or_default(),
-                object.name.clone(),
-            );
-            controllers::external_secret::forget(&observing, &user);
-        }
-        observe(result);
-        futures::future::ready(())
+    let controller = controller::<ExternalSecret>(context).reconcile_on(wakes);
+    let reconcile = controllers::external_secret::reconcile;
+    drive(controller, context, stopping, reconcile, |context, gone| {
+        let namespace = gone.namespace.clone().unwrap_or_default();
+        controllers::external_secret::forget(context, &(namespace, gone.name.clone()));
     })
+}
+
+/// A controller of all objects of a kind, also of those that cannot be read.
+fn controller<K>(context: &Context) -> Controller<DeserializeGuard<K>>
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+{
+    let api = Api::<DeserializeGuard<K>>::all(context.client.clone());
+    Controller::new(api, watcher::Config::default())
+}
+
+fn at_once(concurrent: u16) -> ControllerConfig {
+    ControllerConfig::default().concurrency(concurrent)
+}
+
+/// Runs a controller until the daemon stops. `forget` is told of objects that are gone.
+fn drive<K, F>(
+    controller: Controller<DeserializeGuard<K>>,
+    context: &Arc<Context>,
+    stopping: &watch::Receiver<bool>,
+    reconcile: fn(Arc<K>, Arc<Context>) -> F,
+    forget: fn(&Context, &ObjectRef<DynamicObject>),
+) -> impl Future<Output = ()> + use<K, F>
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+    F: Future<Output = Result<Action, ReconcileError>> + Send + 'static,
+{
+    let observing = context.clone();
+    controller
+        .graceful_shutdown_on(stopped(stopping.clone()))
+        .run(
+            move |object, context| own_task(readable(object, context, reconcile)),
+            error_policy,
+            context.clone(),
+        )
+        .for_each(move |result| {
+            if let Err(kube::runtime::controller::Error::ObjectNotFound(object)) = &result {
+                forget(&observing, object);
+            }
+            observe(result);
+            futures::future::ready(())
+        })
 }
