@@ -123,12 +123,7 @@ async fn fetch(object: &GitRepository, context: &Context) -> Outcome {
             };
         }
     };
-    let fetched = if object.spec.recurse_submodules {
-        submodules::fetch(&context.mirrors, source).await
-    } else {
-        context.mirrors.clone().fetch(source).await
-    };
-    match fetched {
+    match submodules::fetch(&context.mirrors, source).await {
         Ok(fetched) => Outcome::Fetched(fetched),
         Err(error) => Outcome::Failed {
             reason: error.reason(),

@@ -92,11 +92,7 @@ impl Remotes {
             Remote::Repository(repository) => {
                 let source =
                     GitSource::remote(repository, self.local).map_err(|error| error.to_string())?;
-                let fetched = if repository.submodules {
-                    submodules::fetch(&self.mirrors, source).await
-                } else {
-                    self.mirrors.clone().fetch(source).await
-                };
+                let fetched = submodules::fetch(&self.mirrors, source).await;
                 let fetched = fetched.map_err(|error| error.to_string())?;
                 let files =
                     snapshot::files(&fetched).map_err(|error| error.message().to_owned())?;

@@ -18,6 +18,8 @@ pub(crate) struct GitSource {
     pub(crate) target: RefTarget,
     pub(crate) credentials: Credentials,
     pub(crate) timeout: Duration,
+    /// Submodules come along.
+    pub(crate) submodules: bool,
 }
 
 /// Whether repositories on this machine's disk may be named.
@@ -137,6 +139,7 @@ impl GitSource {
             target: RefTarget::new(spec.reference.as_ref())?,
             credentials,
             timeout,
+            submodules: spec.recurse_submodules,
         })
     }
 
@@ -165,6 +168,7 @@ impl GitSource {
             target,
             credentials,
             timeout: remote.timeout,
+            submodules: remote.submodules,
         })
     }
 
@@ -205,6 +209,7 @@ impl GitSource {
                 Credentials::default()
             },
             timeout: self.timeout,
+            submodules: self.submodules,
         })
     }
 

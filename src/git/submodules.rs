@@ -13,7 +13,7 @@ use super::source::GitSource;
 const MAX_DEPTH: usize = 8;
 const MAX_SUBMODULES: usize = 100;
 
-/// Fetches a commit and, with it, all submodules that its tree has.
+/// Fetches a commit and, where the source asks for them, all submodules that its tree has.
 ///
 /// # Errors
 /// The first that cannot be fetched.
@@ -42,6 +42,9 @@ async fn fetch_below(
 ) -> Result<Fetched, FetchError> {
     source.timeout = left.deadline.saturating_duration_since(Instant::now());
     let mut fetched = mirrors.clone().fetch(source.clone()).await?;
+    if !source.submodules {
+        return Ok(fetched);
+    }
     let failed = |reason: String| FetchError::Remote {
         url: source.url.clone(),
         reason,
