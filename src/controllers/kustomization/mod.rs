@@ -333,7 +333,7 @@ impl Run<'_> {
         write(context, self.api, object, status).await?;
         let applier = match applier(object, context) {
             Ok(applier) => applier,
-            Err(message) => return Ok(Outcome::Failed(SyncError::Identity(message))),
+            Err(error) => return Ok(Outcome::Failed(error)),
         };
         let applied = match applier.apply(&plan).await {
             Ok(applied) => applied,
@@ -360,7 +360,7 @@ impl Run<'_> {
         let (object, context) = (self.object, self.context);
         let applier = match applier(object, context) {
             Ok(applier) => applier,
-            Err(message) => return Outcome::Failed(SyncError::Identity(message)),
+            Err(error) => return Outcome::Failed(error),
         };
         match wait::look(&mut waiting, &object.spec, &applier).await {
             wait::Look::Healthy => {}
@@ -556,7 +556,7 @@ async fn finalize(
         let plan = plan::deletion(&held, &protected);
         let applier = match applier(object, context) {
             Ok(applier) => applier,
-            Err(message) => return cannot_delete(object, api, context, &message).await,
+            Err(error) => return cannot_delete(object, api, context, &error.to_string()).await,
         };
         let (deleted, result) = applier.prune(&plan.prune, &owner(object)).await;
         tracing::info!(kustomization = %object.name_any(), deleted = deleted.describe_changes(), "deleted with its Kustomization");
@@ -620,10 +620,11 @@ fn account<'o>(spec: &'o KustomizationSpec, settings: &'o Settings) -> Option<&'
 }
 
 /// As whom the object is applied.
-fn applier(object: &Kustomization, context: &Context) -> Result<Arc<Applier>, String> {
+fn applier(object: &Kustomization, context: &Context) -> Result<Arc<Applier>, SyncError> {
     let namespace = object.namespace().unwrap_or_default();
     let account = account(&object.spec, &context.settings);
-    context.identities.applier(&namespace, account)
+    let applier = context.identities.applier(&namespace, account);
+    applier.map_err(SyncError::Identity)
 }
 
 async fn write(
