@@ -7,19 +7,16 @@ use serde_json::Value;
 
 use super::args::ApplyArgs;
 use super::report::Failure;
-use super::{build, cluster, output};
+use super::{build, cluster, output, timeout};
 use crate::api::kustomization::KustomizationSpec;
 use crate::apply::plan::{Guard, Protected, plan};
 use crate::apply::{Applier, BOOTSTRAP_MANAGER, ObjectRef};
 use crate::controllers::kustomization::desired;
-use crate::schedule::parse_duration;
+use crate::health;
 
 pub(super) async fn apply(args: ApplyArgs) -> Result<(), Failure> {
     let what = || format!("cannot apply `{}`", args.directory);
-    let timeout = parse_duration(&args.timeout).ok_or_else(|| {
-        Failure::new(format!("`--timeout {}` is no duration", args.timeout))
-            .because("write it as 90s or 3m", None)
-    })?;
+    let timeout = timeout(&args.timeout)?;
     let options = BuildOptions {
         reorder: Reorder::None,
         ..BuildOptions::default()
@@ -97,13 +94,7 @@ fn readiness(object: &ObjectRef, live: Option<&Value>) -> Result<(), String> {
     let Some(live) = live else {
         return Err("it does not exist".to_owned());
     };
-    let conditions = live["status"]["conditions"]
-        .as_array()
-        .map_or(&[][..], Vec::as_slice);
-    let found = conditions
-        .iter()
-        .find(|found| found["type"].as_str() == condition(object));
-    match found {
+    match condition(object).and_then(|name| health::condition(live, name)) {
         Some(found) if found["status"] == "True" => Ok(()),
         Some(found) => {
             let text = |name: &str| found[name].as_str().unwrap_or_default();

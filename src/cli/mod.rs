@@ -12,11 +12,14 @@ mod run;
 mod template;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser as _;
 
 pub(crate) use args::RunArgs;
 use args::{Args, Command};
+
+use crate::schedule::parse_duration;
 
 /// Parses the arguments, runs the command, reports what went wrong. 0 means done, 1 failed, 2 misused.
 pub fn main() -> ExitCode {
@@ -44,6 +47,14 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// What `--timeout` means.
+fn timeout(text: &str) -> Result<Duration, report::Failure> {
+    parse_duration(text).ok_or_else(|| {
+        report::Failure::new(format!("`--timeout {text}` is no duration"))
+            .because("write it as 90s or 3m", None)
+    })
+}
+
 fn block_on(
     command: impl Future<Output = Result<(), report::Failure>>,
 ) -> Result<(), report::Failure> {
@@ -52,6 +63,6 @@ fn block_on(
         .build()?;
     let result = runtime.block_on(command);
     // What still runs on a blocking thread (a git fetch) must not hold up the exit.
-    runtime.shutdown_timeout(std::time::Duration::from_millis(500));
+    runtime.shutdown_timeout(Duration::from_millis(500));
     result
 }

@@ -17,7 +17,7 @@ use crate::api::git_repository::GitRepository;
 use crate::api::kustomization::Kustomization;
 use crate::api::secret_store::{ClusterSecretStore, SecretStore};
 use crate::apply::execute::describe;
-use crate::schedule::parse_duration;
+use crate::health;
 
 /// The manager of what is changed from a desk.
 const DESK_MANAGER: &str = "overlayd-cli";
@@ -99,11 +99,7 @@ pub(super) async fn resume(args: ReconcileArgs) -> Result<(), Failure> {
 }
 
 fn deadline(timeout: &str) -> Result<Instant, Failure> {
-    let timeout = parse_duration(timeout).ok_or_else(|| {
-        Failure::new(format!("`--timeout {timeout}` is no duration"))
-            .because("write it as 90s or 3m", None)
-    })?;
-    Ok(Instant::now() + timeout)
+    Ok(Instant::now() + super::timeout(timeout)?)
 }
 
 fn resource(kind: KindArg) -> ApiResource {
@@ -295,8 +291,7 @@ fn text(value: &Value) -> &str {
 
 /// The condition `Ready`; null if there is none.
 fn ready(object: &DynamicObject) -> Value {
-    let conditions = object.data["status"]["conditions"].as_array();
-    let found = conditions.and_then(|all| all.iter().find(|one| one["type"] == "Ready"));
+    let found = health::condition(&object.data, "Ready");
     found.cloned().unwrap_or_default()
 }
 

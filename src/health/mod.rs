@@ -128,7 +128,8 @@ fn conditions(object: &Value) -> impl Iterator<Item = &Value> {
         .flatten()
 }
 
-fn condition<'o>(object: &'o Value, name: &str) -> Option<&'o Value> {
+/// A condition of an object's status, by its type.
+pub(crate) fn condition<'o>(object: &'o Value, name: &str) -> Option<&'o Value> {
     conditions(object).find(|condition| type_of(condition) == name)
 }
 
