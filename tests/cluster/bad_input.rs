@@ -6,30 +6,13 @@ use testbed::wait_for;
 
 use crate::bed::{Case, PATIENCE, config_map};
 
-fn applied(name: &str) -> Case {
-    let case = Case::new(name);
-    case.work
-        .write(
-            "app/kustomization.yaml",
-            &format!("namespace: {name}\nresources: [a.yaml]\n"),
-        )
-        .unwrap();
-    case.work
-        .write("app/a.yaml", &config_map("a", "one"))
-        .unwrap();
-    case.work.push("a", "main").unwrap();
-    case.follow("app");
-    case.ready("kustomizations", "app", "True", "Applied revision");
-    case
-}
-
 fn still_applied(case: &Case) {
     assert_eq!(case.get("configmaps", "a").unwrap()["data"]["key"], "one");
 }
 
 #[test]
 fn a_broken_kustomization() {
-    let case = applied("bad-kustomization");
+    let case = Case::applied("bad-kustomization");
     case.work
         .write("app/kustomization.yaml", "resorces: [a.yaml]\n")
         .unwrap();
@@ -51,7 +34,7 @@ fn a_broken_kustomization() {
 
 #[test]
 fn a_path_that_is_not_there_or_leads_out() {
-    let case = applied("bad-path");
+    let case = Case::applied("bad-path");
     case.apply("kustomizations", "app", json!({"interval": "1s", "path": "nowhere", "prune": true, "sourceRef": {"kind": "GitRepository", "name": "app"}}));
     assert_eq!(
         case.ready(
@@ -77,7 +60,7 @@ fn a_path_that_is_not_there_or_leads_out() {
 
 #[test]
 fn files_outside_the_repository() {
-    let case = applied("bad-links");
+    let case = Case::applied("bad-links");
     std::os::unix::fs::symlink("/etc/passwd", case.work.path().join("app/b.yaml")).unwrap();
     case.work
         .write("app/kustomization.yaml", "resources: [a.yaml, b.yaml]\n")
@@ -97,7 +80,7 @@ fn files_outside_the_repository() {
 
 #[test]
 fn an_object_that_the_api_server_refuses_holds_back_its_whole_stage() {
-    let case = applied("bad-object");
+    let case = Case::applied("bad-object");
     let text = "namespace: bad-object\nresources: [a.yaml, service.yaml]\n";
     case.work.write("app/kustomization.yaml", text).unwrap();
     case.work
@@ -116,7 +99,7 @@ fn an_object_that_the_api_server_refuses_holds_back_its_whole_stage() {
 
 #[test]
 fn an_empty_build_deletes_nothing() {
-    let case = applied("bad-empty");
+    let case = Case::applied("bad-empty");
     case.work
         .write("app/kustomization.yaml", "resources: []\n")
         .unwrap();
@@ -132,7 +115,7 @@ fn an_empty_build_deletes_nothing() {
 
 #[test]
 fn a_repository_that_cannot_be_reached_and_a_branch_that_is_not_there() {
-    let case = applied("bad-repository");
+    let case = Case::applied("bad-repository");
     let free = testbed::free_port().unwrap();
     case.apply(
         "gitrepositories",
@@ -160,7 +143,7 @@ fn a_repository_that_cannot_be_reached_and_a_branch_that_is_not_there() {
 
 #[test]
 fn a_field_that_is_not_supported_yet_is_refused_by_name() {
-    let case = applied("bad-field");
+    let case = Case::applied("bad-field");
     let source = json!({"kind": "GitRepository", "name": "app"});
     case.apply("kustomizations", "app", json!({"interval": "1s", "path": "app", "prune": true, "sourceRef": source, "kubeConfig": {"secretRef": {"name": "other"}}}));
     case.ready(
@@ -174,7 +157,7 @@ fn a_field_that_is_not_supported_yet_is_refused_by_name() {
 
 #[test]
 fn bombs_end_in_an_error() {
-    let case = applied("bad-bomb");
+    let case = Case::applied("bad-bomb");
     let mut bomb = String::from(
         "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: bomb}\na0: &a0 [x, x, x, x, x, x, x, x, x, x]\n",
     );
@@ -204,7 +187,7 @@ fn bombs_end_in_an_error() {
 
 #[test]
 fn a_base_of_another_server_needs_the_operators_word() {
-    let case = applied("bad-remote");
+    let case = Case::applied("bad-remote");
     let url = format!("{}//app?ref=main", case.bed.git.url("bad-remote"));
     let text = format!("namespace: bad-remote\nresources: [a.yaml, '{url}']\n");
     case.work.write("app/kustomization.yaml", &text).unwrap();
@@ -237,7 +220,7 @@ fn loosen(case: &Case, definition: &str, path: &str) {
 
 #[test]
 fn an_object_that_cannot_be_read_says_so_and_holds_up_no_other() {
-    let case = applied("unreadable");
+    let case = Case::applied("unreadable");
     case.fake_store(&[("a", "v")]);
     case.of_fake("kept", "a", json!({}), json!({}));
     case.secret_is("kept", "k", "v");

@@ -165,6 +165,20 @@ impl Case {
         }
     }
 
+    /// One whose repository has the ConfigMap `a` with the value `one` in `app`, which is applied.
+    pub(crate) fn applied(name: &str) -> Self {
+        let case = Self::new(name);
+        let text = format!("namespace: {name}\nresources: [a.yaml]\n");
+        let map = config_map("a", "one");
+        for (path, text) in [("app/kustomization.yaml", &text), ("app/a.yaml", &map)] {
+            case.work.write(path, text).expect("the work tree is there");
+        }
+        case.work.push("a", "main").expect("the server takes it");
+        case.follow("app");
+        case.ready("kustomizations", "app", "True", "Applied revision");
+        case
+    }
+
     /// The path of an object of this namespace.
     pub(crate) fn path(&self, kind: &str, name: &str) -> String {
         let group = match kind {

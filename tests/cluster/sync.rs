@@ -123,14 +123,7 @@ fn a_commit_that_touches_nothing_of_a_build_is_not_built() {
 
 #[test]
 fn a_forced_push_to_another_history_is_followed() {
-    let case = Case::new("sync-force");
-    kustomization(&case, "[a.yaml]");
-    case.work
-        .write("app/a.yaml", &config_map("a", "one"))
-        .unwrap();
-    case.work.push("first history", "main").unwrap();
-    case.follow("app");
-    case.ready("kustomizations", "app", "True", "Applied revision");
+    let case = Case::applied("sync-force");
     case.work
         .git(&["checkout", "--quiet", "--orphan", "other"])
         .unwrap();
@@ -144,14 +137,7 @@ fn a_forced_push_to_another_history_is_followed() {
 
 #[test]
 fn deleting_a_kustomization_deletes_what_it_applied() {
-    let case = Case::new("sync-delete");
-    kustomization(&case, "[a.yaml]");
-    case.work
-        .write("app/a.yaml", &config_map("a", "one"))
-        .unwrap();
-    case.work.push("a", "main").unwrap();
-    case.follow("app");
-    case.ready("kustomizations", "app", "True", "Applied revision");
+    let case = Case::applied("sync-delete");
     case.bed
         .cluster
         .delete(&case.path("kustomizations", "app"))

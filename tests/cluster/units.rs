@@ -517,19 +517,7 @@ fn only_what_cannot_change_is_made_anew() {
 
 #[test]
 fn a_service_account_does_what_it_may_and_no_more() {
-    let case = Case::new("unit-account");
-    case.work
-        .write(
-            "app/kustomization.yaml",
-            "namespace: unit-account\nresources: [a.yaml]\n",
-        )
-        .unwrap();
-    case.work
-        .write("app/a.yaml", &config_map("a", "one"))
-        .unwrap();
-    case.work.push("a", "main").unwrap();
-    case.follow("app");
-    case.ready("kustomizations", "app", "True", "Applied revision");
+    let case = Case::applied("unit-account");
     let account = json!({"spec": {"serviceAccountName": "deployer"}});
     case.patch("kustomizations", "app", account);
     case.work
@@ -587,19 +575,7 @@ fn a_service_account_does_what_it_may_and_no_more() {
 
 #[test]
 fn a_namespace_that_goes_is_not_held_up_by_an_account_without_rights() {
-    let case = Case::new("unit-going");
-    case.work
-        .write(
-            "app/kustomization.yaml",
-            "namespace: unit-going\nresources: [a.yaml]\n",
-        )
-        .unwrap();
-    case.work
-        .write("app/a.yaml", &config_map("a", "one"))
-        .unwrap();
-    case.work.push("a", "main").unwrap();
-    case.follow("app");
-    case.ready("kustomizations", "app", "True", "Applied revision");
+    let case = Case::applied("unit-going");
     let account = json!({"spec": {"serviceAccountName": "nobody"}});
     case.patch("kustomizations", "app", account);
     case.ready("kustomizations", "app", "False", "cannot");
