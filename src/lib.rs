@@ -15,6 +15,7 @@ mod config;
 
 mod api;
 mod apply;
+mod calendar;
 mod causes;
 mod controllers;
 mod git;

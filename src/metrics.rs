@@ -29,6 +29,25 @@ pub(crate) struct Metrics {
     store_condition: Family<Labels, Gauge<f64, AtomicU64>>,
     cluster_store_condition: Family<Labels, Gauge<f64, AtomicU64>>,
     provider_calls: Family<Labels, Gauge>,
+    unit_ready: Family<Labels, Gauge>,
+    unit_inventory: Family<Labels, Gauge>,
+    unit_drifted: Family<Labels, Gauge>,
+    unit_opted_out: Family<Labels, Gauge>,
+    unit_pending_deletions: Family<Labels, Gauge>,
+    unit_last_success: Family<Labels, Gauge>,
+}
+
+/// How a Kustomization stands.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct UnitState {
+    pub(crate) is_ready: bool,
+    pub(crate) inventory: usize,
+    /// Nothing where nothing is known anew.
+    pub(crate) drifted: Option<usize>,
+    pub(crate) opted_out: Option<usize>,
+    pub(crate) pending_deletions: usize,
+    /// Seconds since 1970, of a success.
+    pub(crate) succeeded: Option<i64>,
 }
 
 /// One reconcile under way.
@@ -59,8 +78,15 @@ impl Default for Metrics {
             store_condition: Family::default(),
             cluster_store_condition: Family::default(),
             provider_calls: Family::default(),
+            unit_ready: Family::default(),
+            unit_inventory: Family::default(),
+            unit_drifted: Family::default(),
+            unit_opted_out: Family::default(),
+            unit_pending_deletions: Family::default(),
+            unit_last_success: Family::default(),
         };
         metrics.register();
+        metrics.register_units();
         metrics
     }
 }
@@ -128,6 +154,87 @@ impl Metrics {
             "Calls to providers",
             self.provider_calls.clone(),
         );
+    }
+
+    fn register_units(&mut self) {
+        let gauges = [
+            (
+                "ready",
+                "1 where a Kustomization is Ready",
+                &self.unit_ready,
+            ),
+            (
+                "inventory_objects",
+                "Objects that a Kustomization has applied",
+                &self.unit_inventory,
+            ),
+            (
+                "drifted_objects",
+                "Objects that others have changed and that are left so",
+                &self.unit_drifted,
+            ),
+            (
+                "opted_out_objects",
+                "Objects that ask to be left alone",
+                &self.unit_opted_out,
+            ),
+            (
+                "pending_deletions",
+                "Objects whose deletion waits for an approval",
+                &self.unit_pending_deletions,
+            ),
+            (
+                "last_success_timestamp_seconds",
+                "When a Kustomization succeeded last",
+                &self.unit_last_success,
+            ),
+        ];
+        for (name, help, gauge) in gauges {
+            let name = format!("overlayd_kustomization_{name}");
+            self.registry.register(name, help, gauge.clone());
+        }
+    }
+
+    /// Says how a Kustomization stands.
+    pub(crate) fn unit(&self, namespace: &str, name: &str, state: &UnitState) {
+        let labels = vec![
+            ("namespace", namespace.to_owned()),
+            ("name", name.to_owned()),
+        ];
+        let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        let set = |gauge: &Family<Labels, Gauge>, value: i64| {
+            gauge.get_or_create(&labels).set(value);
+        };
+        set(&self.unit_ready, i64::from(state.is_ready));
+        set(&self.unit_inventory, count(state.inventory));
+        set(&self.unit_pending_deletions, count(state.pending_deletions));
+        if let Some(drifted) = state.drifted {
+            set(&self.unit_drifted, count(drifted));
+        }
+        if let Some(opted_out) = state.opted_out {
+            set(&self.unit_opted_out, count(opted_out));
+        }
+        if let Some(succeeded) = state.succeeded {
+            set(&self.unit_last_success, succeeded);
+        }
+    }
+
+    /// Forgets a Kustomization that is gone.
+    pub(crate) fn forget_unit(&self, namespace: &str, name: &str) {
+        let labels = vec![
+            ("namespace", namespace.to_owned()),
+            ("name", name.to_owned()),
+        ];
+        for gauge in [
+            &self.unit_ready,
+            &self.unit_inventory,
+            &self.unit_drifted,
+            &self.unit_opted_out,
+            &self.unit_pending_deletions,
+            &self.unit_last_success,
+        ] {
+            gauge.remove(&labels);
+        }
     }
 
     /// Begins to time a reconcile that does work.

@@ -249,7 +249,9 @@ pub(crate) struct SubstituteReference {
     pub(crate) optional: bool,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 pub(crate) enum SubstituteKind {
     Secret,
     ConfigMap,
@@ -304,6 +306,26 @@ pub(crate) struct KustomizationStatus {
     pub(crate) last_handled_reconcile_at: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) inventory: Option<ResourceInventory>,
+    /// The last outcomes, newest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) history: Vec<HistoryEntry>,
+}
+
+/// What came of one build.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct HistoryEntry {
+    /// Of what was built.
+    pub(crate) digest: String,
+    pub(crate) first_reconciled: String,
+    pub(crate) last_reconciled: String,
+    /// As Go writes durations.
+    pub(crate) last_reconciled_duration: String,
+    /// The reason of the condition `Ready`.
+    pub(crate) last_reconciled_status: String,
+    pub(crate) total_reconciliations: i64,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) metadata: BTreeMap<String, String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]

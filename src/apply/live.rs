@@ -1,22 +1,22 @@
 //! Talks to the API server: watches the metadata of what was applied, a watch for each kind.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures::{Stream, StreamExt as _};
 use jiff::Timestamp;
 use kube::api::{Api, ApiResource, DynamicObject};
-use kube::core::PartialObjectMeta;
+use kube::core::{ObjectMeta, PartialObjectMeta};
 use kube::runtime::watcher::Event;
 use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Client, ResourceExt as _};
 use tokio::sync::broadcast;
 use tokio::task::JoinSet;
 
-use super::ObjectRef;
-use super::plan::OWNER_NAME;
+use super::plan::{OWNER_NAME, OWNER_NAMESPACE};
 use super::records::{Records, Seen, Unit, shape};
+use super::{FIELD_MANAGER, ObjectRef};
 
 /// What is known of the objects of each kind that was applied.
 pub(crate) struct Live {
@@ -42,11 +42,20 @@ struct Kind {
     /// Everything was listed, so that what is not known is not there.
     is_complete: bool,
     /// By namespace and name.
-    shapes: BTreeMap<(String, String), String>,
+    shapes: BTreeMap<(String, String), Shape>,
     /// When it is worth trying again, for a kind that may not be watched.
     refused: Option<Instant>,
 }
 
+/// What one object is like, and who owns it.
+#[derive(Debug)]
+struct Shape {
+    text: String,
+    owner: Arc<Unit>,
+}
+
+/// A kind is waited for so long until it is listed.
+const LISTING: Duration = Duration::from_secs(10);
 /// A kind that may not be watched is tried again after this time.
 const REFUSED: Duration = Duration::from_secs(600);
 
@@ -82,9 +91,37 @@ impl Live {
         };
         let name = (object.namespace.clone(), object.name.clone());
         match kind.shapes.get(&name) {
-            Some(shape) => Known::Shape(shape.clone()),
+            Some(shape) => Known::Shape(shape.text.clone()),
             None => Known::Missing,
         }
+    }
+
+    /// Who owns an object, if its kind is watched and somebody does.
+    pub(crate) fn owner(&self, object: &ObjectRef) -> Option<Unit> {
+        let kinds = lock(&self.kinds);
+        let name = (object.namespace.clone(), object.name.clone());
+        let shape = kinds.get(&key(object))?.shapes.get(&name)?;
+        Some((*shape.owner).clone())
+    }
+
+    /// Waits until a kind that is watched was listed, or may not be, or it takes too long.
+    pub(crate) async fn listed(&self, object: &ObjectRef) {
+        let deadline = Instant::now() + LISTING;
+        let waits = || {
+            let kinds = lock(&self.kinds);
+            let kind = kinds.get(&key(object));
+            kind.is_some_and(|kind| !kind.is_complete && kind.refused.is_none())
+        };
+        while waits() && Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Lets a unit look again at what it has applied.
+    pub(crate) fn wake(&self, unit: &Unit) {
+        self.records.mark(unit);
+        // Nobody listening is no failure: who starts looks at everything.
+        let _ = self.drifted.send(unit.clone());
     }
 
     /// Watches a kind, if it is not watched yet.
@@ -158,9 +195,10 @@ async fn follow(
     let config = watcher::Config::default().labels(OWNER_NAME);
     let mut events = Box::pin(watcher(api, config).default_backoff());
     let mut before = BTreeMap::new();
+    let mut owners: BTreeSet<Arc<Unit>> = BTreeSet::new();
     while let Some(event) = events.next().await {
-        let mut changed: Vec<(ObjectRef, Option<String>)> = Vec::new();
-        let reference = |namespace: &str, name: &str| {
+        let mut changed: Vec<Changed> = Vec::new();
+        let reference = |(namespace, name): &(String, String)| {
             ObjectRef::new(&resource.api_version, &resource.kind, namespace, name)
         };
         {
@@ -172,22 +210,31 @@ async fn follow(
                 Ok(Event::Init) => before = std::mem::take(&mut kind.shapes),
                 Ok(Event::InitApply(object) | Event::Apply(object)) => {
                     let name = (object.namespace().unwrap_or_default(), object.name_any());
-                    let shape = shape(&object.metadata);
-                    changed.push((reference(&name.0, &name.1), Some(shape.clone())));
-                    kind.shapes.insert(name, shape);
+                    let text = shape(&object.metadata);
+                    changed.push(Changed {
+                        object: reference(&name),
+                        shape: Some(text.clone()),
+                        manager: last_manager(&object.metadata),
+                    });
+                    let owner = owner(&object.metadata);
+                    // Thousands of objects have the same owner.
+                    let owner = owners.get(&owner).cloned().unwrap_or_else(|| {
+                        let owner = Arc::new(owner);
+                        owners.insert(owner.clone());
+                        owner
+                    });
+                    kind.shapes.insert(name, Shape { text, owner });
                 }
                 Ok(Event::Delete(object)) => {
                     let name = (object.namespace().unwrap_or_default(), object.name_any());
                     kind.shapes.remove(&name);
-                    changed.push((reference(&name.0, &name.1), None));
+                    changed.push(Changed::gone(reference(&name)));
                 }
                 Ok(Event::InitDone) => {
                     kind.is_complete = true;
-                    for (name, _) in std::mem::take(&mut before) {
-                        if !kind.shapes.contains_key(&name) {
-                            changed.push((reference(&name.0, &name.1), None));
-                        }
-                    }
+                    let gone = std::mem::take(&mut before).into_keys();
+                    let gone = gone.filter(|name| !kind.shapes.contains_key(name));
+                    changed.extend(gone.map(|name| Changed::gone(reference(&name))));
                 }
                 Err(error) if is_forbidden(&error) => {
                     kind.is_complete = false;
@@ -203,19 +250,69 @@ async fn follow(
                 }
             }
         }
-        for (object, shape) in changed {
-            match records.seen(&object, shape.as_deref(), Timestamp::now()) {
+        for change in changed {
+            let seen = records.seen(
+                &change.object,
+                change.shape.as_deref(),
+                &change.manager,
+                Timestamp::now(),
+            );
+            let (object, manager) = (&change.object, &change.manager);
+            match seen {
                 Seen::Known => {}
                 Seen::Drifted(unit) => {
-                    tracing::info!(%object, "changed by somebody else");
+                    tracing::info!(%object, manager, "changed by somebody else");
                     let _ = drifted.send(unit);
                 }
-                Seen::Fought(_) => {
-                    tracing::warn!(%object, "corrected again and again; left alone for two minutes, for another manager wants it otherwise");
+                Seen::Fought(unit) => {
+                    tracing::warn!(%object, manager, "corrected again and again; left alone for two minutes, for another manager wants it otherwise");
+                    let _ = drifted.send(unit);
                 }
             }
         }
     }
+}
+
+/// What has become of an object.
+struct Changed {
+    object: ObjectRef,
+    /// Nothing for one that is gone.
+    shape: Option<String>,
+    /// Who wrote it last.
+    manager: String,
+}
+
+impl Changed {
+    fn gone(object: ObjectRef) -> Self {
+        Self {
+            object,
+            shape: None,
+            manager: "somebody who deletes it".to_owned(),
+        }
+    }
+}
+
+fn owner(metadata: &ObjectMeta) -> Unit {
+    let label = |name: &str| {
+        let labels = metadata.labels.as_ref();
+        labels
+            .and_then(|labels| labels.get(name))
+            .cloned()
+            .unwrap_or_default()
+    };
+    (label(OWNER_NAMESPACE), label(OWNER_NAME))
+}
+
+/// The manager besides us that has written fields last, but for those of the status.
+fn last_manager(metadata: &ObjectMeta) -> String {
+    let entries = metadata.managed_fields.iter().flatten();
+    let others = entries.filter(|entry| {
+        entry.subresource.as_deref().unwrap_or_default().is_empty()
+            && entry.manager.as_deref() != Some(FIELD_MANAGER)
+    });
+    let last = others.max_by_key(|entry| entry.time.as_ref().map(|time| time.0));
+    let manager = last.and_then(|entry| entry.manager.clone());
+    manager.unwrap_or_else(|| "somebody".to_owned())
 }
 
 fn is_forbidden(error: &watcher::Error) -> bool {

@@ -5,12 +5,17 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use super::ObjectRef;
+use super::order::{OrderError, waves};
 use crate::api::kustomization::KustomizationSpec;
 
 /// Label with the name of the owner.
 pub(crate) const OWNER_NAME: &str = "kustomize.toolkit.fluxcd.io/name";
 /// Label with the namespace of the owner.
 pub(crate) const OWNER_NAMESPACE: &str = "kustomize.toolkit.fluxcd.io/namespace";
+/// On a namespace that was there before it was applied first.
+pub(crate) const EXISTED: &str = "overlayd.dev/existed-before";
+/// Says of an object or a Kustomization what is done about what others change.
+pub(crate) const DRIFT: &str = "overlayd.dev/drift";
 /// Per-object controls share this prefix, on a label or an annotation.
 const CONTROL: &str = "kustomize.toolkit.fluxcd.io/";
 
@@ -30,15 +35,58 @@ pub(crate) struct Desired {
     pub(crate) source: Option<String>,
 }
 
+/// What is applied before the next wave, which waits until all of it is healthy.
+///
+/// Stages: definitions and namespaces first, then classes, then the rest; empty stages are left out.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(crate) struct Wave(pub(crate) Vec<Vec<Desired>>);
+
+impl Wave {
+    pub(crate) fn objects(&self) -> impl Iterator<Item = &Desired> {
+        self.0.iter().flatten()
+    }
+}
+
+/// What the failure of one object means for the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum OnError {
+    /// Nothing of its stage is applied, nor what comes after.
+    #[default]
+    Stop,
+    /// The others are applied; nothing is deleted.
+    Continue,
+}
+
+/// What is done about what others change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum DriftMode {
+    #[default]
+    Correct,
+    Report,
+    Ignore,
+}
+
+impl DriftMode {
+    /// The mode of this name.
+    pub(crate) fn named(text: &str) -> Option<Self> {
+        match text.trim() {
+            "correct" => Some(Self::Correct),
+            "report" => Some(Self::Report),
+            "ignore" => Some(Self::Ignore),
+            _ => None,
+        }
+    }
+}
+
 /// Everything that will be done; no choice is left for later but what only the cluster knows.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(crate) struct ApplyPlan {
-    /// Definitions and namespaces first, then classes, then the rest; empty stages are left out.
-    pub(crate) stages: Vec<Vec<Desired>>,
+    pub(crate) waves: Vec<Wave>,
     /// What left the set, in order of deletion.
     pub(crate) prune: Vec<ObjectRef>,
     /// Objects may be deleted and made anew where a field that cannot change would have to.
     pub(crate) force: bool,
+    pub(crate) on_error: OnError,
     /// What is rendered but not applied, or left the set but is not deleted, and why.
     pub(crate) skipped: Vec<(ObjectRef, &'static str)>,
 }
@@ -55,10 +103,16 @@ pub(crate) enum PlanError {
     Guarded {
         why: String,
         objects: Vec<String>,
+        /// How many they are; not all may be shown.
+        count: usize,
         hash: String,
     },
     #[error("object `{object}` is rendered twice")]
     Repeated { object: String },
+    #[error("{object}: annotation `{DRIFT}: {text}` is none of `correct`, `report` and `ignore`")]
+    Drift { object: String, text: String },
+    #[error(transparent)]
+    Order(#[from] OrderError),
     #[error(
         "Secret `{object}` is encrypted with SOPS, and `spec.decryption` is not supported yet; it was not applied"
     )]
@@ -200,7 +254,12 @@ impl Guard {
         if prune.len() > objects.len() {
             objects.push(format!("and {} more", prune.len() - objects.len()));
         }
-        Err(PlanError::Guarded { why, objects, hash })
+        Err(PlanError::Guarded {
+            why,
+            objects,
+            count: prune.len(),
+            hash,
+        })
     }
 }
 
@@ -214,15 +273,24 @@ fn list_hash(objects: &[ObjectRef]) -> String {
     bytes.map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// What a plan is made under.
+#[derive(Debug)]
+pub(crate) struct Terms<'t> {
+    pub(crate) spec: &'t KustomizationSpec,
+    /// Nobody, for what a person applies.
+    pub(crate) owner: Option<Owner>,
+    pub(crate) protected: Protected,
+    pub(crate) guard: Guard,
+    pub(crate) on_error: OnError,
+}
+
 /// Decides what to apply and what to prune.
 pub(crate) fn plan(
     objects: Vec<Desired>,
     inventory: &[ObjectRef],
-    spec: &KustomizationSpec,
-    owner: Option<&Owner>,
-    protected: &Protected,
-    guard: &Guard,
+    terms: &Terms<'_>,
 ) -> Result<ApplyPlan, PlanError> {
+    let spec = terms.spec;
     if objects.is_empty() && !inventory.is_empty() && spec.prune {
         let objects = inventory.iter().take(10).map(ToString::to_string).collect();
         return Err(PlanError::EmptyRender {
@@ -232,9 +300,10 @@ pub(crate) fn plan(
     }
     let mut plan = ApplyPlan {
         force: spec.force,
+        on_error: terms.on_error,
         ..ApplyPlan::default()
     };
-    let mut stages: [Vec<Desired>; 3] = Default::default();
+    let mut applied = Vec::new();
     let mut wanted = BTreeSet::new();
     for mut desired in objects {
         if !wanted.insert(desired.reference.id()) {
@@ -243,33 +312,41 @@ pub(crate) fn plan(
             });
         }
         refuse_encrypted(&desired)?;
+        drift_of(&desired)?;
         if let Some(reason) = opted_out(&desired.manifest) {
             plan.skipped.push((desired.reference, reason));
             continue;
         }
         normalize(&mut desired.manifest);
-        own(&mut desired.manifest, owner, spec);
-        stages[stage(&desired.reference.kind)].push(desired);
+        own(&mut desired.manifest, terms.owner.as_ref(), spec);
+        applied.push(desired);
     }
-    for stage in &mut stages {
-        stage.sort_by(|a, b| sort_key(&a.reference).cmp(&sort_key(&b.reference)));
-    }
-    plan.stages = stages
-        .into_iter()
-        .filter(|stage| !stage.is_empty())
-        .collect();
+    plan.waves = waves(applied)?.into_iter().map(staged).collect();
     if spec.prune {
         let left: Vec<ObjectRef> = inventory
             .iter()
             .filter(|object| !wanted.contains(&object.id()))
             .cloned()
             .collect();
-        let deletion = deletion(&left, protected);
+        let deletion = deletion(&left, &terms.protected);
         plan.prune = deletion.prune;
         plan.skipped.extend(deletion.skipped);
-        guard.check(&plan.prune, inventory.len())?;
+        terms.guard.check(&plan.prune, inventory.len())?;
     }
     Ok(plan)
+}
+
+/// The objects of a wave in their stages and order.
+fn staged(objects: Vec<Desired>) -> Wave {
+    let mut stages: [Vec<Desired>; 3] = Default::default();
+    for desired in objects {
+        stages[stage(&desired.reference.kind)].push(desired);
+    }
+    for stage in &mut stages {
+        stage.sort_by(|a, b| sort_key(&a.reference).cmp(&sort_key(&b.reference)));
+    }
+    let stages = stages.into_iter().filter(|stage| !stage.is_empty());
+    Wave(stages.collect())
 }
 
 /// Everything of an inventory goes, but what is protected: the user's word when a Kustomization is deleted.
@@ -309,10 +386,25 @@ pub(crate) fn keeps(live: &Value, owner: &Owner) -> Option<&'static str> {
     if label(OWNER_NAME) != Some(&owner.name) || label(OWNER_NAMESPACE) != Some(&owner.namespace) {
         return Some("it belongs to another owner");
     }
+    if live["metadata"]["annotations"][EXISTED] == "true" {
+        return Some("it was there before it was applied");
+    }
     if control(live, "prune", "disabled") {
         return Some("`prune: disabled` is set on it");
     }
     opted_out(live)
+}
+
+/// The mode that an object asks for, if it asks for one.
+pub(crate) fn drift_of(desired: &Desired) -> Result<Option<DriftMode>, PlanError> {
+    let text = desired.manifest["metadata"]["annotations"][DRIFT].as_str();
+    let mode = text.map(|text| {
+        DriftMode::named(text).ok_or_else(|| PlanError::Drift {
+            object: desired.reference.to_string(),
+            text: text.to_owned(),
+        })
+    });
+    mode.transpose()
 }
 
 fn refuse_encrypted(desired: &Desired) -> Result<(), PlanError> {
@@ -364,10 +456,15 @@ fn own(manifest: &mut Value, owner: Option<&Owner>, spec: &KustomizationSpec) {
 /// The text form of a plan, for golden tests and for people.
 impl std::fmt::Display for ApplyPlan {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        for (index, stage) in self.stages.iter().enumerate() {
-            writeln!(formatter, "stage {}", index + 1)?;
-            for desired in stage {
-                writeln!(formatter, "  apply {}", desired.reference)?;
+        for (index, wave) in self.waves.iter().enumerate() {
+            if self.waves.len() > 1 {
+                writeln!(formatter, "wave {}", index + 1)?;
+            }
+            for (index, stage) in wave.0.iter().enumerate() {
+                writeln!(formatter, "stage {}", index + 1)?;
+                for desired in stage {
+                    writeln!(formatter, "  apply {}", desired.reference)?;
+                }
             }
         }
         for object in &self.prune {
@@ -398,19 +495,23 @@ mod tests {
             prune: true,
             ..KustomizationSpec::default()
         };
-        let owner = Owner {
-            name: "app".into(),
-            namespace: "team".into(),
+        let terms = Terms {
+            spec: &spec,
+            owner: Some(Owner {
+                name: "app".into(),
+                namespace: "team".into(),
+            }),
+            protected: Protected {
+                own_namespace: "overlayd".into(),
+            },
+            guard: Guard {
+                limit: Some(2),
+                share: 50,
+                approved: None,
+            },
+            on_error: OnError::Stop,
         };
-        let protected = Protected {
-            own_namespace: "overlayd".into(),
-        };
-        let guard = Guard {
-            limit: Some(2),
-            share: 50,
-            approved: None,
-        };
-        let text = match plan(objects, inventory, &spec, Some(&owner), &protected, &guard) {
+        let text = match plan(objects, inventory, &terms) {
             Ok(plan) => plan.to_string(),
             Err(error) => format!("error: {error}\n"),
         };

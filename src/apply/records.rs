@@ -49,6 +49,8 @@ struct Record {
     /// The shape after it was applied; nothing while it is being applied.
     shape: Option<String>,
     corrections: Vec<Timestamp>,
+    /// Left alone until then, since this manager wants it otherwise.
+    rival: Option<(Timestamp, String)>,
 }
 
 /// What a change of an object means.
@@ -57,7 +59,7 @@ pub(crate) enum Seen {
     /// It is as it was applied, or nobody here has applied it.
     Known,
     Drifted(Unit),
-    /// It was corrected so often that somebody else must want it otherwise; left alone for a while.
+    /// It was corrected so often that somebody else must want it otherwise; left alone for a while. Said once.
     Fought(Unit),
 }
 
@@ -131,8 +133,33 @@ impl Records {
         self.state().objects.remove(&object.id());
     }
 
-    /// Takes note of the shape that an object has now; nothing for one that is gone.
-    pub(crate) fn seen(&self, object: &ObjectRef, shape: Option<&str>, now: Timestamp) -> Seen {
+    /// True if the object was applied from this manifest, whatever has become of it.
+    pub(crate) fn was_applied(&self, object: &ObjectRef, hash: &Hash) -> bool {
+        let state = self.state();
+        let record = state.objects.get(&object.id());
+        record.is_some_and(|record| record.hash == *hash && record.shape.is_some())
+    }
+
+    /// The manager that has an object to itself for a while.
+    pub(crate) fn fought(&self, object: &ObjectRef, now: Timestamp) -> Option<String> {
+        let state = self.state();
+        let (until, manager) = state.objects.get(&object.id())?.rival.as_ref()?;
+        (now < *until).then(|| manager.clone())
+    }
+
+    /// Lets a unit look at everything again.
+    pub(crate) fn mark(&self, unit: &Unit) {
+        self.state().drifted.insert(unit.clone());
+    }
+
+    /// Takes note of the shape that an object has now, nothing for one that is gone, and of who has changed it.
+    pub(crate) fn seen(
+        &self,
+        object: &ObjectRef,
+        shape: Option<&str>,
+        manager: &str,
+        now: Timestamp,
+    ) -> Seen {
         let mut state = self.state();
         let Some(record) = state.objects.get_mut(&object.id()) else {
             return Seen::Known;
@@ -146,6 +173,11 @@ impl Records {
         record.corrections.retain(recent);
         let unit = record.unit.clone();
         if record.corrections.len() >= FIGHT {
+            if record.rival.as_ref().is_some_and(|(until, _)| now < *until) {
+                return Seen::Known;
+            }
+            record.rival = Some((now + WINDOW, manager.to_owned()));
+            state.drifted.insert(unit.clone());
             return Seen::Fought(unit);
         }
         record.corrections.push(now);
@@ -175,14 +207,14 @@ mod tests {
         let unit = ("team".to_owned(), "app".to_owned());
         let mut now: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
         assert_eq!(
-            records.seen(&object(), Some("1"), now),
+            records.seen(&object(), Some("1"), "hand", now),
             Seen::Known,
             "nobody's"
         );
         let hash = manifest_hash("", &json!({"a": 1}));
         records.begin(&object(), &unit);
         assert_eq!(
-            records.seen(&object(), Some("1"), now),
+            records.seen(&object(), Some("1"), "hand", now),
             Seen::Known,
             "being applied"
         );
@@ -190,27 +222,31 @@ mod tests {
         assert!(records.is_applied(&object(), &hash, "1"));
         assert!(!records.is_applied(&object(), &hash, "2"));
         assert!(!records.is_applied(&object(), &manifest_hash("", &json!({})), "1"));
-        assert_eq!(records.seen(&object(), Some("1"), now), Seen::Known);
+        assert_eq!(records.seen(&object(), Some("1"), "hand", now), Seen::Known);
         for _ in 0..FIGHT {
             assert_eq!(
-                records.seen(&object(), None, now),
+                records.seen(&object(), None, "hand", now),
                 Seen::Drifted(unit.clone())
             );
             assert!(records.take_drifted(&unit));
             now += Duration::from_secs(1);
         }
         assert_eq!(
-            records.seen(&object(), Some("2"), now),
+            records.seen(&object(), Some("2"), "hand", now),
             Seen::Fought(unit.clone())
         );
+        assert!(records.take_drifted(&unit), "so that it is said");
+        assert_eq!(records.fought(&object(), now).as_deref(), Some("hand"));
+        assert_eq!(records.seen(&object(), Some("3"), "hand", now), Seen::Known);
         assert!(!records.take_drifted(&unit));
+        assert_eq!(records.fought(&object(), now + WINDOW), None);
         assert_eq!(
-            records.seen(&object(), Some("2"), now + WINDOW),
+            records.seen(&object(), Some("2"), "hand", now + WINDOW),
             Seen::Drifted(unit),
             "after a while it is tried again"
         );
         records.forget(&object());
-        assert_eq!(records.seen(&object(), None, now), Seen::Known);
+        assert_eq!(records.seen(&object(), None, "hand", now), Seen::Known);
     }
 
     #[test]

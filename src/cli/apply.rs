@@ -9,7 +9,8 @@ use super::args::ApplyArgs;
 use super::report::Failure;
 use super::{build, cluster, output, timeout};
 use crate::api::kustomization::KustomizationSpec;
-use crate::apply::plan::{Guard, Protected, plan};
+use crate::apply::execute::{ChangeSet, How};
+use crate::apply::plan::{Guard, OnError, Protected, Terms, plan};
 use crate::apply::{Applier, BOOTSTRAP_MANAGER, ObjectRef};
 use crate::controllers::kustomization::desired;
 use crate::health;
@@ -29,22 +30,31 @@ pub(super) async fn apply(args: ApplyArgs) -> Result<(), Failure> {
         .unwrap_or_else(|error| Err(Failure::new(error.to_string())))?;
     let client = cluster::connect(&args.cluster).await?;
     // Applied by hand, objects carry no owner; a Kustomization that renders them later takes them over.
-    let plan = plan(
-        desired(&rendered),
-        &[],
-        &KustomizationSpec::default(),
-        None,
-        &Protected::default(),
-        &Guard::default(),
-    )
-    .map_err(|error| Failure::new(what()).because(error.to_string(), None))?;
-    let applier = Applier::new(client, BOOTSTRAP_MANAGER);
-    let changes = applier
-        .apply(&plan)
-        .await
+    let spec = KustomizationSpec::default();
+    let terms = Terms {
+        spec: &spec,
+        owner: None,
+        protected: Protected::default(),
+        guard: Guard::default(),
+        on_error: OnError::Stop,
+    };
+    let plan = plan(desired(&rendered), &[], &terms)
         .map_err(|error| Failure::new(what()).because(error.to_string(), None))?;
-    for (object, change) in &changes.0 {
-        output::write(&format!("{object} {change}\n"))?;
+    let applier = Applier::new(client, BOOTSTRAP_MANAGER);
+    let mut changes = ChangeSet::default();
+    for (number, wave) in plan.waves.iter().enumerate() {
+        if number > 0 {
+            // What the earlier waves hold must be ready first.
+            let objects: Vec<ObjectRef> =
+                changes.0.iter().map(|(object, _)| object.clone()).collect();
+            wait(&applier, &objects, timeout).await?;
+        }
+        let (applied, result) = applier.apply(wave, &How::of(&plan)).await;
+        for (object, change) in &applied.0 {
+            output::write(&format!("{object} {change}\n"))?;
+        }
+        result.map_err(|error| Failure::new(what()).because(error.to_string(), None))?;
+        changes.0.extend(applied.0);
     }
     if args.wait {
         let objects: Vec<ObjectRef> = changes.0.into_iter().map(|(object, _)| object).collect();

@@ -26,7 +26,8 @@ use crate::api::git_repository::GitRepository;
 use crate::api::kustomization::Kustomization;
 use crate::api::secret_store::{ClusterSecretStore, SecretStore};
 use crate::api::{GIT_REPOSITORY_API, KUSTOMIZATION_API, crds};
-use crate::apply::plan::{ApplyPlan, Desired};
+use crate::apply::execute::How;
+use crate::apply::plan::{Desired, Wave};
 use crate::apply::{Applier, BOOTSTRAP_MANAGER, ObjectRef as ClusterObject};
 use crate::config::{Config, Pair};
 use crate::controllers::builds::Builds;
@@ -94,6 +95,8 @@ fn context(client: Client, connection: kube::Config, config: &Config) -> (Arc<Co
         gate: Gate::new(usize::from(config.concurrent_secrets)),
         store_gates: Gates::new(usize::from(config.concurrent_secrets).div_ceil(2)),
         waits: Waits::default(),
+        claims: Arc::default(),
+        reads: Arc::default(),
         dependencies: Arc::default(),
         builds: Arc::new(Builds::new(config.document_cache_bytes, remotes)),
         events: Events::new(&client, &instance),
@@ -112,10 +115,9 @@ fn context(client: Client, connection: kube::Config, config: &Config) -> (Arc<Co
 /// Installs the definitions, and the pair of the one-line way in.
 async fn prepare(client: &Client, config: &Config) -> Result<(), Failure> {
     let applier = Applier::new(client.clone(), BOOTSTRAP_MANAGER);
-    let mut plan = ApplyPlan::default();
+    let mut stages = Vec::new();
     if config.install_crds {
-        plan.stages
-            .push(crds::all().iter().map(|crd| desired(json!(crd))).collect());
+        stages.push(crds::all().iter().map(|crd| desired(json!(crd))).collect());
     }
     if let Some(pair) = &config.pair {
         let namespace = &config.settings.own_namespace;
@@ -123,15 +125,14 @@ async fn prepare(client: &Client, config: &Config) -> Result<(), Failure> {
             .get(&ClusterObject::new("v1", "Namespace", "", namespace))
             .await;
         if matches!(live, Ok(None)) {
-            plan.stages.push(vec![desired(
+            stages.push(vec![desired(
                 json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}),
             )]);
         }
-        plan.stages
-            .push(pair_objects(pair, namespace).map(desired).to_vec());
+        stages.push(pair_objects(pair, namespace).map(desired).to_vec());
     }
-    let applied = applier.apply(&plan).await;
-    let changes = applied.map_err(|error| {
+    let (changes, applied) = applier.apply(&Wave(stages), &How::default()).await;
+    applied.map_err(|error| {
         Failure::new("cannot install what overlayd needs").because(error.to_string(), None)
     })?;
     for (object, change) in changes.0 {
@@ -292,6 +293,7 @@ fn kustomizations(
 ) -> impl Future<Output = ()> + use<> {
     let controller = controller::<Kustomization>(context);
     let (store, dependencies) = (controller.store(), context.dependencies.clone());
+    let claims = context.claims.clone();
     let moved = context.sources.moved().flat_map(move |(namespace, name)| {
         let users = store.state_filter(|user: &DeserializeGuard<Kustomization>| {
             let Ok(user) = &user.0 else { return false };
@@ -317,7 +319,10 @@ fn kustomizations(
             watcher::Config::default(),
             move |changed: DeserializeGuard<Kustomization>| {
                 let changed = changed.0.ok();
-                let dependents = changed.map(|changed| dependencies.changed(&changed));
+                let dependents = changed.map(|changed| {
+                    controllers::kustomization::follows(&claims, &changed);
+                    dependencies.changed(&changed)
+                });
                 dependents
                     .into_iter()
                     .flatten()
@@ -365,7 +370,7 @@ fn external_secrets(
     writers: Writers,
     stopping: &watch::Receiver<bool>,
 ) -> impl Future<Output = ()> + use<> {
-    let wakes = caches::wakes(&context.client, writers, &context.uses);
+    let wakes = caches::wakes(context, writers);
     let wakes = wakes.map(|(namespace, name)| ObjectRef::new(&name).within(&namespace));
     let controller = controller::<ExternalSecret>(context).reconcile_on(wakes);
     let reconcile = controllers::external_secret::reconcile;

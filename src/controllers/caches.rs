@@ -16,9 +16,11 @@ use kube::runtime::{WatchStreamExt as _, reflector, watcher};
 use kube::{Client, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 
+use super::Context;
 use super::uses::{Used, User, Uses};
 use crate::api::external_secret::StoreKind;
 use crate::api::generators::{ClusterGenerator, Fake, Password, UUID};
+use crate::api::kustomization::SubstituteKind;
 use crate::api::secret_store::{ClusterSecretStore, SecretStore};
 use crate::secrets::decide::{CREATED_BY, MANAGED};
 
@@ -86,11 +88,13 @@ impl Caches {
 
 /// The ExternalSecrets that a change concerns, as changes come: of stores, generators, templates, namespaces, and of
 /// the Secrets that are made.
+///
+/// Kustomizations that have read a ConfigMap or a Secret for their variables are woken on the way.
 pub(crate) fn wakes(
-    client: &Client,
+    context: &Arc<Context>,
     writers: Writers,
-    uses: &Arc<Uses>,
 ) -> impl Stream<Item = User> + Send + use<> {
+    let (client, uses) = (&context.client, &context.uses);
     let stores = watched_whole::<SecretStore>(client, writers.stores);
     let cluster_stores = watched_whole::<ClusterSecretStore>(client, writers.cluster_stores);
     let secrets = watched(watch(client), Some(writers.secrets), managed);
@@ -104,6 +108,7 @@ pub(crate) fn wakes(
         of_store(StoreKind::SecretStore, uses),
         of_store(StoreKind::ClusterSecretStore, uses),
     );
+    let (readers, map_readers) = (context.clone(), context.clone());
     let [of_secrets, of_maps, of_namespaces] = [uses.clone(), uses.clone(), uses.clone()];
     let all: [BoxStream<'static, Vec<User>>; 9] = [
         stores
@@ -113,9 +118,13 @@ pub(crate) fn wakes(
             .map(move |store| shared(String::new(), store.name_any()))
             .boxed(),
         secrets
-            .map(move |secret| users_of_secret(&of_secrets, &secret))
+            .map(move |secret| {
+                wake_readers(&readers, SubstituteKind::Secret, &secret.metadata);
+                users_of_secret(&of_secrets, &secret)
+            })
             .boxed(),
         maps.map(move |map| {
+            wake_readers(&map_readers, SubstituteKind::ConfigMap, &map.metadata);
             let used = Used::ConfigMap(map.namespace().unwrap_or_default(), map.name_any());
             of_maps.changed(&used, &map.resource_version().unwrap_or_default())
         })
@@ -131,6 +140,18 @@ pub(crate) fn wakes(
         generators::<ClusterGenerator>(client, uses),
     ];
     futures::stream::select_all(all).flat_map(futures::stream::iter)
+}
+
+/// Wakes the Kustomizations that have read another version of an object.
+fn wake_readers(context: &Context, kind: SubstituteKind, metadata: &ObjectMeta) {
+    let text = |text: &Option<String>| text.clone().unwrap_or_default();
+    let object = (kind, text(&metadata.namespace), text(&metadata.name));
+    for unit in context
+        .reads
+        .changed(&object, &text(&metadata.resource_version))
+    {
+        context.identities.live().wake(&unit);
+    }
 }
 
 fn users_of_secret(uses: &Uses, secret: &PartialObjectMeta<Secret>) -> Vec<User> {

@@ -17,11 +17,13 @@ use super::events::Events;
 use super::gate::{Gate, Gates};
 use super::identities::Identities;
 use super::kustomization::Dependencies;
+use super::kustomization::reads::Reads;
 use super::kustomization::wait::Waits;
 use super::memory::Memory;
 use super::sources::Sources;
 use super::synced::Syncs;
 use super::uses::Uses;
+use crate::apply::claims::Claims;
 use crate::git::Mirrors;
 use crate::metrics::Metrics;
 use crate::secrets::provider::Providers;
@@ -44,6 +46,10 @@ pub(crate) struct Context {
     pub(crate) mirrors: Arc<Mirrors>,
     pub(crate) builds: Arc<Builds>,
     pub(crate) waits: Waits,
+    /// What Kustomizations read for their variables.
+    pub(crate) reads: Arc<Reads>,
+    /// Which Kustomization wants which objects.
+    pub(crate) claims: Arc<Claims>,
     pub(crate) dependencies: Arc<Dependencies>,
     pub(crate) identities: Identities,
     pub(crate) providers: Providers,
@@ -52,6 +58,7 @@ pub(crate) struct Context {
 }
 
 /// What flags decide.
+#[expect(clippy::struct_excessive_bools, reason = "flags are")]
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
     /// The namespace of this process.
@@ -68,6 +75,10 @@ pub(crate) struct Settings {
     pub(crate) default_service_account: Option<String>,
     /// Percent of the inventory.
     pub(crate) deletion_share: usize,
+    /// A variable without a value is an error, where a Kustomization does not say otherwise.
+    pub(crate) strict_substitution: bool,
+    /// Objects may name none of other namespaces.
+    pub(crate) no_cross_namespace_refs: bool,
     /// How often the time of the last refresh is written where nothing else has changed.
     pub(crate) status_heartbeat: Duration,
     /// What stands around the actions of templates.
@@ -95,6 +106,8 @@ impl Default for Settings {
             deletion_limit: Some(20),
             default_service_account: None,
             deletion_share: 30,
+            strict_substitution: true,
+            no_cross_namespace_refs: false,
             status_heartbeat: Duration::from_secs(3600),
             template_delimiters: ("{{".to_owned(), "}}".to_owned()),
             flood_gate: true,

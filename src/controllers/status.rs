@@ -24,6 +24,8 @@ pub(crate) enum Progress {
     Ready,
     /// Applied; waits to be healthy.
     Waiting,
+    /// Not as it is wanted, and to be left so.
+    Reported,
     /// Failed; will be tried again.
     Retrying,
     /// Failed; only a change of the spec can help.
@@ -55,6 +57,7 @@ pub(crate) fn flux_conditions(
     };
     let says = match progress {
         Progress::Ready => vec![ready("True")],
+        Progress::Reported => vec![ready("False")],
         Progress::Waiting => vec![reconciling("Progressing"), ready("Unknown")],
         Progress::Retrying => vec![reconciling("ProgressingWithRetry"), ready("False")],
         Progress::Stalled => vec![

@@ -6,8 +6,9 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::decide::is_controlled_by;
-use super::windows::{Window, window};
+use super::windows::window;
 use crate::api::external_secret::{ExternalSecretSpec, ExternalSecretStatus, RefreshPolicy};
+use crate::calendar::Window;
 use crate::schedule::parse_duration;
 
 /// What the clock and the status say.

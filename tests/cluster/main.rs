@@ -11,6 +11,7 @@ mod bad_input;
 mod bed;
 mod desk;
 mod dropin;
+mod guards;
 mod hygiene;
 mod lifecycle;
 mod moto;

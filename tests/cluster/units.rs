@@ -6,7 +6,7 @@ use crate::bed::{Case, condition, config_map};
 
 impl Case {
     /// A Kustomization of the repository, with more in its spec.
-    fn unit(&self, name: &str, path: &str, more: Value) {
+    pub(crate) fn unit(&self, name: &str, path: &str, more: Value) {
         let mut spec = json!({
             "interval": "1h", "retryInterval": "1s", "path": path, "prune": true, "timeout": "20s",
             "sourceRef": {"kind": "GitRepository", "name": "app"},
@@ -17,14 +17,14 @@ impl Case {
         self.apply("kustomizations", name, spec);
     }
 
-    fn push(&self, files: &[(&str, &str)], message: &str) {
+    pub(crate) fn push(&self, files: &[(&str, &str)], message: &str) {
         for (path, text) in files {
             self.work.write(path, text).unwrap();
         }
         self.work.push(message, "main").unwrap();
     }
 
-    fn repository(&self) {
+    pub(crate) fn repository(&self) {
         let url = self.bed.git.url(&self.namespace);
         self.apply(
             "gitrepositories",
@@ -33,7 +33,7 @@ impl Case {
         );
     }
 
-    fn map_is(&self, name: &str, key: &str, value: &str) {
+    pub(crate) fn map_is(&self, name: &str, key: &str, value: &str) {
         self.wait("configmaps", name, "the value", |map| {
             map["data"][key] == value
         });
@@ -132,6 +132,9 @@ fn variables_are_put_in() {
         .unwrap();
     case.map_is("a", "key", "hi world");
     case.map_is("a", "script", "${HOME} 7");
+    // A change of the source alone wakes it, long before the interval ends.
+    case.patch("secrets", "vars", json!({"stringData": {"who": "moon"}}));
+    case.map_is("a", "key", "hi moon");
     case.map_is("left", "key", "${who}");
 }
 
@@ -190,7 +193,7 @@ fn dependents_follow_at_once() {
 }
 
 /// A Deployment of one pod.
-fn deployment(image: &str) -> String {
+pub(crate) fn deployment(image: &str) -> String {
     format!(
         "apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: web}}\nspec:\n  replicas: 1\n  selector: {{matchLabels: {{app: web}}}}\n  template:\n    metadata: {{labels: {{app: web}}}}\n    spec: {{containers: [{{name: c, image: {image}}}]}}\n"
     )

@@ -11,7 +11,8 @@ use kustomize::{BuildErrors, BuildOptions, Inputs, LoadRestriction, Object, Rend
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-use super::{ANNOTATIONS, SyncError};
+use super::settings::UnitSettings;
+use super::{ANNOTATIONS, SyncError, unit_of};
 use crate::api::kustomization::{
     Kustomization, KustomizationSpec, SubstituteKind, SubstituteReference, SubstituteStrategy,
 };
@@ -29,29 +30,31 @@ const SUBSTITUTE: &str = "kustomize.toolkit.fluxcd.io/substitute";
 pub(super) struct Built {
     pub(super) desired: Vec<Desired>,
     pub(super) inputs: Option<Inputs>,
+    /// Names what was built.
+    pub(super) digest: String,
 }
 
-/// The variables of a Kustomization, and how they are put in.
-#[derive(Debug, Clone)]
-pub(crate) struct Substitution {
-    variables: Variables,
-    /// One that has no value is an error.
-    strict: bool,
-}
+/// The variables of a Kustomization; it hides what it holds.
+#[derive(Clone)]
+pub(crate) struct Substitution(Variables);
 
-impl Substitution {
-    /// Names the variables and their values, to know whether they have changed. It never leaves the process.
-    pub(super) fn hash(&self) -> String {
-        let mut hash = Sha256::default();
-        for (name, value) in &self.variables {
-            for text in [name, value] {
-                hash.update(text.len().to_le_bytes());
-                hash.update(text);
-            }
+/// Names the variables and their values, to know whether they have changed. It never leaves the process.
+pub(super) fn hash(substitution: &Substitution) -> String {
+    let mut hash = Sha256::default();
+    for (name, value) in &substitution.0 {
+        for text in [name, value] {
+            hash.update(text.len().to_le_bytes());
+            hash.update(text);
         }
-        let digest = hash.finalize();
-        digest.iter().map(|byte| format!("{byte:02x}")).collect()
     }
+    hex(hash)
+}
+
+fn hex(hash: Sha256) -> String {
+    hash.finalize()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 /// Reads the variables of the spec; nothing if none are to be put in.
@@ -60,12 +63,26 @@ pub(super) async fn variables(
     context: &Context,
 ) -> Result<Option<Substitution>, SyncError> {
     let Some(post_build) = &object.spec.post_build else {
+        context.reads.note(&unit_of(object), Vec::new());
         return Ok(None);
     };
-    let mut variables = Variables::new();
+    let (mut variables, mut reads) = (Variables::new(), Vec::new());
+    let mut missing = None;
     for reference in &post_build.substitute_from {
-        let values = values(object, context, reference).await?;
-        variables.extend(values.unwrap_or_default());
+        let (version, found) = values(object, context, reference).await?;
+        let namespace = object.namespace().unwrap_or_default();
+        if found.is_none() && !reference.optional && missing.is_none() {
+            missing = Some(SyncError::Build(format!(
+                "`postBuild`: {:?} `{}` does not exist in namespace `{namespace}`; `optional: true` allows that",
+                reference.kind, reference.name
+            )));
+        }
+        reads.push(((reference.kind, namespace, reference.name.clone()), version));
+        variables.extend(found.unwrap_or_default());
+    }
+    context.reads.note(&unit_of(object), reads);
+    if let Some(missing) = missing {
+        return Err(missing);
     }
     variables.extend(post_build.substitute.clone());
     let bad = |name: &&String| !is_name(name);
@@ -79,21 +96,15 @@ pub(super) async fn variables(
         value.retain(|letter| letter != '\n');
     }
     let always = post_build.substitute_strategy == Some(SubstituteStrategy::Always);
-    let strict = object
-        .annotations()
-        .get(&format!("{ANNOTATIONS}strict-substitution"));
-    Ok((always || !variables.is_empty()).then(|| Substitution {
-        variables,
-        strict: strict.is_none_or(|strict| strict != "false"),
-    }))
+    Ok((always || !variables.is_empty()).then_some(Substitution(variables)))
 }
 
-/// The values of a ConfigMap or Secret; nothing for one that may be missing and is.
+/// The version and the values of a ConfigMap or Secret; an empty one and nothing if it is not there.
 async fn values(
     object: &Kustomization,
     context: &Context,
     reference: &SubstituteReference,
-) -> Result<Option<BTreeMap<String, String>>, SyncError> {
+) -> Result<(String, Option<BTreeMap<String, String>>), SyncError> {
     let namespace = object.namespace().unwrap_or_default();
     let (kind, name) = (reference.kind, &reference.name);
     let unreadable = |error: kube::Error| {
@@ -102,28 +113,28 @@ async fn values(
             "`postBuild`: {kind:?} `{name}` cannot be read: {reason}"
         ))
     };
+    let mut version = String::new();
     let values: Option<BTreeMap<String, String>> = match kind {
         SubstituteKind::ConfigMap => {
             let api: Api<ConfigMap> = Api::namespaced(context.client.clone(), &namespace);
             let found = api.get_opt(name).await.map_err(unreadable)?;
-            found.map(|found| found.data.unwrap_or_default())
+            found.map(|found| {
+                version = found.resource_version().unwrap_or_default();
+                found.data.unwrap_or_default()
+            })
         }
         SubstituteKind::Secret => {
             let found = context.secrets_of(object).get_opt(name).await;
             let text =
                 |(key, ByteString(bytes))| (key, String::from_utf8_lossy(&bytes).into_owned());
             found.map_err(unreadable)?.map(|found: Secret| {
+                version = found.resource_version().unwrap_or_default();
                 let data = found.data.unwrap_or_default().into_iter();
                 data.map(text).collect()
             })
         }
     };
-    if values.is_none() && !reference.optional {
-        return Err(SyncError::Build(format!(
-            "`postBuild`: {kind:?} `{name}` does not exist in namespace `{namespace}`; `optional: true` allows that"
-        )));
-    }
-    Ok(values)
+    Ok((version, values))
 }
 
 /// Builds as Flux does: files may be named from anywhere in the source, and their order is kept.
@@ -132,13 +143,11 @@ pub(super) async fn build(
     context: &Context,
     source: &Arc<Fetched>,
     variables: Option<Substitution>,
+    settings: &UnitSettings,
 ) -> Result<Built, SyncError> {
     let (builds, source) = (context.builds.clone(), source.clone());
     let spec = object.spec.clone();
-    let may_rename = object
-        .annotations()
-        .get(&format!("{ANNOTATIONS}rename-namespaces"))
-        .is_some_and(|value| value == "true");
+    let (may_rename, strict) = (settings.may_rename_namespaces, settings.strict_substitution);
     let runtime = tokio::runtime::Handle::current();
     let task = tokio::task::spawn_blocking(move || {
         let options = BuildOptions {
@@ -160,8 +169,10 @@ pub(super) async fn build(
                 )));
             }
         }
+        let desired = substituted(desired(&rendered), &rendered, variables.as_ref(), strict)?;
         Ok(Built {
-            desired: substituted(desired(&rendered), &rendered, variables.as_ref())?,
+            digest: digest(&desired),
+            desired,
             // What stands elsewhere now is not known, and what a folder holds has no name.
             inputs: Some(rendered.inputs)
                 .filter(|inputs| rendered.remotes.is_empty() && !inputs.is_empty()),
@@ -216,6 +227,16 @@ fn explain(errors: &BuildErrors) -> String {
     }
 }
 
+/// Names a set of objects by their content.
+fn digest(desired: &[Desired]) -> String {
+    let mut hash = Sha256::default();
+    for desired in desired {
+        hash.update(desired.manifest.to_string());
+        hash.update([0]);
+    }
+    format!("sha256:{}", hex(hash))
+}
+
 /// The rendered objects with their names in the cluster.
 pub(crate) fn desired(rendered: &Rendered) -> Vec<Desired> {
     let objects = applied(rendered);
@@ -251,8 +272,9 @@ fn substituted(
     mut desired: Vec<Desired>,
     rendered: &Rendered,
     substitution: Option<&Substitution>,
+    strict: bool,
 ) -> Result<Vec<Desired>, SyncError> {
-    let Some(Substitution { variables, strict }) = substitution else {
+    let Some(Substitution(variables)) = substitution else {
         return Ok(desired);
     };
     let mut wrong = Vec::new();
@@ -264,7 +286,7 @@ fn substituted(
         if !text.contains('$') {
             continue;
         }
-        match substitute(&text, variables, *strict) {
+        match substitute(&text, variables, strict) {
             Err(error) => wrong.push(format!("{}: {error}", desired.reference)),
             Ok(text) => match manifest(&text) {
                 Some(manifest) => {

@@ -1,6 +1,6 @@
 //! Waits for health as state: what is not healthy yet, since when, and what is to be done afterwards.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -12,7 +12,10 @@ use serde_json::Value;
 
 use super::Applied;
 use crate::api::kustomization::KustomizationSpec;
-use crate::apply::{Applier, ApplyPlan, ObjectRef};
+use crate::apply::execute::How;
+use crate::apply::plan::Wave;
+use crate::apply::records::Unit;
+use crate::apply::{Applier, ApplyPlan, ObjectFailure, ObjectRef};
 use crate::health::{Health, Report, health};
 use crate::schedule::{backoff, parse_duration};
 
@@ -21,11 +24,23 @@ use crate::schedule::{backoff, parse_duration};
 pub(crate) struct Waiting {
     /// What it was applied for. For anything else it is applied anew.
     pub(super) fingerprint: String,
+    pub(super) revision: String,
     /// What was not healthy when it was looked at last.
     pub(super) pending: Vec<ObjectRef>,
     pub(super) since: Timestamp,
     pub(super) looks: u32,
+    /// What is looked at when all waves are applied.
+    pub(super) checks: Vec<ObjectRef>,
+    /// What is applied when the last wave is healthy.
+    pub(super) rest: VecDeque<Wave>,
+    pub(super) how: How,
+    /// What the server did not take, where the others go on.
+    pub(super) failed: Vec<ObjectFailure>,
+    /// Whom objects were taken over from; they are told when it is done.
+    pub(super) taken: BTreeSet<Unit>,
     pub(super) rendered: Vec<ObjectRef>,
+    /// Since when others are waited for that may want what is to be deleted.
+    pub(super) settling: Option<Timestamp>,
     /// What is deleted once the new revision is healthy.
     pub(super) prune: Vec<ObjectRef>,
     pub(super) applied: Applied,
@@ -68,8 +83,8 @@ pub(super) fn checked(
     plan: &ApplyPlan,
 ) -> Vec<ObjectRef> {
     if spec.wait {
-        let stages = plan.stages.iter().flatten();
-        return stages.map(|desired| desired.reference.clone()).collect();
+        let objects = plan.waves.iter().flat_map(Wave::objects);
+        return objects.map(|desired| desired.reference.clone()).collect();
     }
     let named = spec.health_checks.iter().map(|check| {
         let namespace = check.namespace.as_deref().unwrap_or(namespace);

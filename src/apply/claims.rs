@@ -1,0 +1,146 @@
+//! Pure: which Kustomization wants which objects, so that two do not take an object from each other in turn, and one
+//! that moves from one to the other is not deleted on the way.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::records::Unit;
+
+/// What each Kustomization wants, as its last build had it.
+#[derive(Debug, Default)]
+pub(crate) struct Claims(Mutex<BTreeMap<Unit, Claim>>);
+
+#[derive(Debug, Default)]
+struct Claim {
+    /// Namespace and name of its source; nothing while it is suspended or going.
+    source: Option<Unit>,
+    /// The revision that it knows what it wants of.
+    settled: Option<String>,
+    /// Ids of objects; nothing if it was not built yet.
+    objects: Option<BTreeSet<String>>,
+}
+
+impl Claims {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Unit, Claim>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes note of a Kustomization and the source that it follows; of none while it does nothing.
+    pub(crate) fn follows(&self, unit: &Unit, source: Option<Unit>) {
+        self.lock().entry(unit.clone()).or_default().source = source;
+    }
+
+    /// Says what a Kustomization wants of a revision. Gives those that want something it has let go of.
+    pub(crate) fn claim(
+        &self,
+        unit: &Unit,
+        revision: &str,
+        objects: &BTreeSet<String>,
+    ) -> Vec<Unit> {
+        let mut all = self.lock();
+        let claim = all.entry(unit.clone()).or_default();
+        claim.settled = Some(revision.to_owned());
+        let before = claim.objects.replace(objects.clone()).unwrap_or_default();
+        let left: Vec<&String> = before.difference(objects).collect();
+        let wants = |claim: &Claim| {
+            let objects = claim.objects.as_ref();
+            objects.is_some_and(|objects| left.iter().any(|id| objects.contains(*id)))
+        };
+        let others = all
+            .iter()
+            .filter(|(other, claim)| *other != unit && wants(claim));
+        others.map(|(other, _)| other.clone()).collect()
+    }
+
+    /// Says that a revision cannot be built, so that nobody waits to know what is wanted of it.
+    pub(crate) fn settle(&self, unit: &Unit, revision: &str) {
+        self.lock().entry(unit.clone()).or_default().settled = Some(revision.to_owned());
+    }
+
+    /// Forgets a Kustomization that is gone.
+    pub(crate) fn forget(&self, unit: &Unit) {
+        self.lock().remove(unit);
+    }
+
+    /// Whether a Kustomization wants an object, if that is known.
+    pub(crate) fn wants(&self, unit: &Unit, id: &str) -> Option<bool> {
+        let all = self.lock();
+        let objects = all.get(unit)?.objects.as_ref()?;
+        Some(objects.contains(id))
+    }
+
+    /// Another Kustomization that wants an object.
+    pub(crate) fn wanted_elsewhere(&self, unit: &Unit, id: &str) -> Option<Unit> {
+        let all = self.lock();
+        let wants = |claim: &Claim| {
+            let objects = claim.objects.as_ref();
+            objects.is_some_and(|objects| objects.contains(id))
+        };
+        let mut others = all
+            .iter()
+            .filter(|(other, claim)| *other != unit && wants(claim));
+        others.next().map(|(other, _)| other.clone())
+    }
+
+    /// Another Kustomization of the same source that does not know yet what it wants of a revision.
+    pub(crate) fn unsettled(&self, unit: &Unit, source: &Unit, revision: &str) -> Option<Unit> {
+        let all = self.lock();
+        let mut others = all.iter().filter(|(other, claim)| {
+            *other != unit
+                && claim.source.as_ref() == Some(source)
+                && claim.settled.as_deref() != Some(revision)
+        });
+        others.next().map(|(other, _)| other.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn unit(name: &str) -> Unit {
+        ("team".to_owned(), name.to_owned())
+    }
+
+    fn ids(text: &str) -> BTreeSet<String> {
+        text.split_whitespace().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn what_moves_is_known_before_it_is_let_go() {
+        let claims = Claims::default();
+        let (a, b, repo) = (unit("a"), unit("b"), unit("repo"));
+        for unit in [&a, &b] {
+            claims.follows(unit, Some(repo.clone()));
+        }
+        assert_eq!(claims.wants(&a, "x"), None, "not built yet");
+        assert!(claims.claim(&a, "1", &ids("x y")).is_empty());
+        assert_eq!(claims.unsettled(&a, &repo, "1"), Some(b.clone()));
+        claims.claim(&b, "1", &ids("z"));
+        assert_eq!(claims.unsettled(&a, &repo, "1"), None);
+
+        // The next revision moves x from a to b.
+        claims.claim(&b, "2", &ids("x z"));
+        assert_eq!(claims.wants(&a, "x"), Some(true), "a conflict, for now");
+        assert_eq!(claims.wanted_elsewhere(&a, "x"), Some(b.clone()));
+        let woken = claims.claim(&a, "2", &ids("y"));
+        assert_eq!(woken, std::slice::from_ref(&b), "b can go on");
+        assert_eq!(claims.wants(&a, "x"), Some(false));
+    }
+
+    #[test]
+    fn nobody_waits_for_those_that_do_nothing() {
+        let claims = Claims::default();
+        let (a, b, repo) = (unit("a"), unit("b"), unit("repo"));
+        claims.follows(&b, Some(repo.clone()));
+        assert_eq!(claims.unsettled(&a, &repo, "1"), Some(b.clone()));
+        claims.settle(&b, "1");
+        assert_eq!(claims.unsettled(&a, &repo, "1"), None);
+        assert_eq!(claims.unsettled(&a, &repo, "2"), Some(b.clone()));
+        claims.follows(&b, None);
+        assert_eq!(claims.unsettled(&a, &repo, "2"), None);
+        claims.claim(&b, "2", &ids("x"));
+        claims.forget(&b);
+        assert_eq!(claims.wanted_elsewhere(&a, "x"), None);
+    }
+}

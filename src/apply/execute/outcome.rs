@@ -1,0 +1,106 @@
+//! Pure: what became of the objects of a plan.
+
+use std::fmt;
+
+use crate::apply::ObjectRef;
+use crate::apply::plan::Desired;
+
+/// What happened to one object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Change {
+    Created,
+    Configured,
+    Unchanged,
+    Deleted,
+    /// Left as it is, and why.
+    Skipped(&'static str),
+    /// Others have changed it, and it was left as it is; in what.
+    Drifted(Vec<String>),
+}
+
+/// What happened, object by object.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct ChangeSet(pub(crate) Vec<(ObjectRef, Change)>);
+
+/// Why an apply stopped.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ApplyError {
+    #[error("{}", failures(.0))]
+    Refused(Vec<ObjectFailure>),
+    #[error("{} to prune: {}", count(.0.len()), failures(.0))]
+    Prune(Vec<ObjectFailure>),
+    #[error("timed out waiting for {0}")]
+    NotEstablished(String),
+}
+
+/// One object that the API server did not take.
+#[derive(Debug)]
+pub(crate) struct ObjectFailure {
+    pub(crate) object: ObjectRef,
+    pub(crate) source: Option<String>,
+    pub(crate) reason: String,
+}
+
+impl ObjectFailure {
+    pub(crate) fn new(desired: &Desired, reason: String) -> Self {
+        Self {
+            object: desired.reference.clone(),
+            source: desired.source.clone(),
+            reason,
+        }
+    }
+}
+
+fn count(objects: usize) -> String {
+    format!(
+        "{objects} object{} failed",
+        if objects == 1 { "" } else { "s" }
+    )
+}
+
+fn failures(failures: &[ObjectFailure]) -> String {
+    failures
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join("; ")
+}
+
+impl fmt::Display for ObjectFailure {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}", self.object)?;
+        if let Some(source) = &self.source {
+            write!(formatter, " (from {source})")?;
+        }
+        write!(formatter, ": {}", self.reason)
+    }
+}
+
+impl ChangeSet {
+    /// The objects that were really changed, one per line, as Flux reports them.
+    pub(crate) fn describe_changes(&self) -> String {
+        let changed = self.0.iter().filter(|(_, change)| {
+            !matches!(
+                change,
+                Change::Unchanged | Change::Skipped(_) | Change::Drifted(_)
+            )
+        });
+        changed
+            .map(|(object, change)| format!("{object} {change}"))
+            .collect::<Vec<_>>()
+            .join("\n")
+    }
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Created => "created",
+            Self::Configured => "configured",
+            Self::Unchanged => "unchanged",
+            Self::Deleted => "deleted",
+            Self::Skipped(_) => "skipped",
+            Self::Drifted(_) => "drifted",
+        })
+    }
+}
