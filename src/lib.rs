@@ -21,6 +21,7 @@ mod controllers;
 mod git;
 mod health;
 mod rendering;
+mod requests;
 mod schedule;
 mod secrets;
 

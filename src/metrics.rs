@@ -29,6 +29,7 @@ pub(crate) struct Metrics {
     store_condition: Family<Labels, Gauge<f64, AtomicU64>>,
     cluster_store_condition: Family<Labels, Gauge<f64, AtomicU64>>,
     provider_calls: Family<Labels, Gauge>,
+    api_requests: Family<Labels, Counter>,
     unit_ready: Family<Labels, Gauge>,
     unit_inventory: Family<Labels, Gauge>,
     unit_drifted: Family<Labels, Gauge>,
@@ -78,6 +79,7 @@ impl Default for Metrics {
             store_condition: Family::default(),
             cluster_store_condition: Family::default(),
             provider_calls: Family::default(),
+            api_requests: Family::default(),
             unit_ready: Family::default(),
             unit_inventory: Family::default(),
             unit_drifted: Family::default(),
@@ -157,6 +159,11 @@ impl Metrics {
     }
 
     fn register_units(&mut self) {
+        self.registry.register(
+            "rest_client_requests",
+            "Requests to the API server, by method and code (0 where none was answered)",
+            self.api_requests.clone(),
+        );
         let gauges = [
             (
                 "ready",
@@ -193,6 +200,12 @@ impl Metrics {
             let name = format!("overlayd_kustomization_{name}");
             self.registry.register(name, help, gauge.clone());
         }
+    }
+
+    /// Counts a request to the API server.
+    pub(crate) fn api_request(&self, method: &str, code: u16) {
+        let labels = vec![("method", method.to_owned()), ("code", code.to_string())];
+        self.api_requests.get_or_create(&labels).inc();
     }
 
     /// Says how a Kustomization stands.

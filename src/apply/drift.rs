@@ -44,7 +44,12 @@ pub(crate) fn differences(object: &ObjectRef, live: &Value, tried: &Value) -> Ve
         compare(&name, live.as_ref(), tried.as_ref(), &mut found);
     }
     if object.kind == "Secret" && object.group.is_empty() {
-        found.iter_mut().for_each(hide);
+        let is_value = |difference: &&mut Difference| {
+            ["data", "stringData", "metadata.annotations"]
+                .iter()
+                .any(|field| difference.path.starts_with(field))
+        };
+        found.iter_mut().filter(is_value).for_each(Difference::hide);
     }
     found
 }
@@ -94,28 +99,18 @@ fn compare(path: &str, live: Option<&Value>, wanted: Option<&Value>, found: &mut
     }
 }
 
-/// Puts a marker in the place of a Secret's value.
-fn hide(difference: &mut Difference) {
-    let is_value = ["data", "stringData", "metadata.annotations"]
-        .iter()
-        .any(|field| difference.path.starts_with(field));
-    if !is_value {
-        return;
+impl Difference {
+    /// Puts markers in the place of values that nobody is to see.
+    pub(crate) fn hide(&mut self) {
+        let changes = self.live.is_some() && self.wanted.is_some();
+        let (before, after) = if changes {
+            ("*** (before)", "*** (after)")
+        } else {
+            ("***", "***")
+        };
+        self.live = self.live.take().map(|_| before.into());
+        self.wanted = self.wanted.take().map(|_| after.into());
     }
-    let changes = difference.live.is_some() && difference.wanted.is_some();
-    let (before, after) = if changes {
-        ("*** (before)", "*** (after)")
-    } else {
-        ("***", "***")
-    };
-    difference.live = difference
-        .live
-        .take()
-        .map(|_| Value::String(before.to_owned()));
-    difference.wanted = difference
-        .wanted
-        .take()
-        .map(|_| Value::String(after.to_owned()));
 }
 
 /// `path: live → wanted`, in one line.

@@ -24,6 +24,9 @@ pub(super) enum Command {
     Build(BuildArgs),
     /// Build a kustomization and apply it once to the current cluster, in stages.
     Apply(ApplyArgs),
+    /// Show what a change would do to the cluster, or between two states of a repository. Exits with 1 if there are
+    /// differences, and with 2 if that cannot be told.
+    Diff(DiffArgs),
     /// Print the Secret that an ExternalSecret makes of given values, without a cluster and without AWS.
     Template(TemplateArgs),
     /// Show the objects that the daemon serves, and how they stand.
@@ -263,6 +266,38 @@ pub(super) struct ApplyArgs {
     /// How long to wait.
     #[arg(long, value_name = "DURATION", default_value = "3m")]
     pub(super) timeout: String,
+}
+
+/// Arguments of `diff`.
+#[derive(Debug, clap::Args)]
+pub(super) struct DiffArgs {
+    #[command(flatten)]
+    pub(super) cluster: ClusterArgs,
+    /// What would be applied: a directory, or COMMIT:DIRECTORY of the repository around us. With a second one, what was
+    /// before it; no cluster is asked then.
+    #[arg(value_name = "DIR|COMMIT:DIR")]
+    pub(super) old_or_new: String,
+    /// What is after it.
+    #[arg(value_name = "DIR|COMMIT:DIR", conflicts_with_all = ["kustomization", "namespace"])]
+    pub(super) new: Option<String>,
+    /// As this Kustomization of the cluster would apply it: with its fields, variables and inventory.
+    #[arg(short = 'k', long, value_name = "NAME")]
+    pub(super) kustomization: Option<String>,
+    /// The namespace of the Kustomization; the context's own if none is given.
+    #[arg(short, long, value_name = "NAME", requires = "kustomization")]
+    pub(super) namespace: Option<String>,
+    /// The form of the result.
+    #[arg(short, long, value_enum, default_value = "text")]
+    pub(super) output: DiffForm,
+}
+
+/// The form of a diff.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum DiffForm {
+    Text,
+    Json,
+    /// For a comment on a pull request.
+    Markdown,
 }
 
 /// A kind that the daemon serves, by the names that kubectl knows.

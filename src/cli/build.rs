@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use kustomize::{
-    BuildOptions, LoadRestriction, Object, Outcome, RemoteDirectory, Rendered, Reorder,
+    BuildErrors, BuildOptions, FileTree, LoadRestriction, Object, Outcome, RemoteDirectory,
+    Rendered, Reorder, RepoPath,
 };
 
 use super::args::{BuildArgs, LoadRestrictor, ReorderArg};
@@ -86,20 +87,33 @@ pub(super) fn render(directory: &str, options: &BuildOptions) -> Result<Rendered
         None => disk::open(Path::new(directory))?,
         Some(_) => disk::open(Path::new("."))?,
     };
-    let built = match &remote {
-        Some(remote) => {
-            with_remotes(async |remotes| remotes.build_remote(tree, remote, options).await)?
-        }
-        None => match kustomize::build_or_need(&tree, &path, options) {
-            Ok(Outcome::Done(rendered)) => Ok(rendered),
-            // Without anything remote, no runtime is started.
-            Ok(Outcome::Needs(_)) => {
-                with_remotes(async |remotes| remotes.build(tree, &path, options).await)?
-            }
-            Err(errors) => Err(errors),
-        },
+    let Some(remote) = &remote else {
+        return render_tree(directory, tree, &path, options);
     };
-    let rendered = built.map_err(|errors| Failure::build(directory, &errors))?;
+    let built = with_remotes(async |remotes| remotes.build_remote(tree, remote, options).await)?;
+    checked(directory, built)
+}
+
+/// Builds a directory of a tree that was opened already.
+pub(super) fn render_tree(
+    name: &str,
+    tree: FileTree,
+    path: &RepoPath,
+    options: &BuildOptions,
+) -> Result<Rendered, Failure> {
+    let built = match kustomize::build_or_need(&tree, path, options) {
+        Ok(Outcome::Done(rendered)) => Ok(rendered),
+        // Without anything remote, no runtime is started.
+        Ok(Outcome::Needs(_)) => {
+            with_remotes(async |remotes| remotes.build(tree, path, options).await)?
+        }
+        Err(errors) => Err(errors),
+    };
+    checked(name, built)
+}
+
+fn checked(name: &str, built: Result<Rendered, BuildErrors>) -> Result<Rendered, Failure> {
+    let rendered = built.map_err(|errors| Failure::build(name, &errors))?;
     for warning in &rendered.warnings {
         output::note(&format!("warning: {warning}"));
     }

@@ -1,5 +1,6 @@
 //! Connects to a cluster, or says clearly why not.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use kube::config::{KubeConfigOptions, Kubeconfig};
@@ -8,17 +9,22 @@ use kube::{Client, Config};
 use super::args::ClusterArgs;
 use super::report::Failure;
 use crate::apply::execute::describe;
+use crate::metrics::Metrics;
+use crate::requests;
 
 /// How long the API server may take to say its version.
 const FIRST_ANSWER: Duration = Duration::from_secs(15);
 
 /// A client, after the API server has answered once.
 pub(super) async fn connect(args: &ClusterArgs) -> Result<Client, Failure> {
-    connect_with(configure(args).await?).await
+    connect_with(configure(args).await?, &Arc::default()).await
 }
 
 /// A client of this configuration, after the API server has answered once.
-pub(super) async fn connect_with(config: Config) -> Result<Client, Failure> {
+pub(super) async fn connect_with(
+    config: Config,
+    metrics: &Arc<Metrics>,
+) -> Result<Client, Failure> {
     let url = config.cluster_url.to_string();
     let unreachable = |reason: String| {
         Failure::new(format!("cannot reach the API server at `{url}`")).because(
@@ -26,7 +32,8 @@ pub(super) async fn connect_with(config: Config) -> Result<Client, Failure> {
             Some("check the kubeconfig's context, or pass --kubeconfig and --context"),
         )
     };
-    let client = Client::try_from(config).map_err(|error| unreachable(describe(&error)))?;
+    let client =
+        requests::client(config, metrics).map_err(|error| unreachable(describe(&error)))?;
     let version = tokio::time::timeout(FIRST_ANSWER, client.apiserver_version()).await;
     match version {
         Err(_) => Err(unreachable(format!(

@@ -4,6 +4,7 @@ mod apply;
 mod args;
 mod build;
 mod cluster;
+mod diff;
 mod disk;
 mod objects;
 mod output;
@@ -31,6 +32,12 @@ pub fn main() -> ExitCode {
     let provider = rustls::crypto::aws_lc_rs::default_provider().install_default();
     debug_assert!(provider.is_ok(), "nothing else installs a provider");
     let result = match args.command {
+        Command::Diff(args) => {
+            return block_on(diff::diff(args)).map_or_else(
+                |failure| report::failure_of_diff(&failure),
+                |found| ExitCode::from(u8::from(found == diff::Found::Differences)),
+            );
+        }
         Command::Run(args) => block_on(run::run(*args)),
         Command::Build(args) => build::build(&args),
         Command::Apply(args) => block_on(apply::apply(args)),
@@ -55,9 +62,9 @@ fn timeout(text: &str) -> Result<Duration, report::Failure> {
     })
 }
 
-fn block_on(
-    command: impl Future<Output = Result<(), report::Failure>>,
-) -> Result<(), report::Failure> {
+fn block_on<T>(
+    command: impl Future<Output = Result<T, report::Failure>>,
+) -> Result<T, report::Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;

@@ -90,6 +90,12 @@ pub(super) fn failure(failure: &Failure) -> ExitCode {
     ExitCode::from(1)
 }
 
+/// Reports a comparison that failed; 1 would mean that there are differences.
+pub(super) fn failure_of_diff(failure: &Failure) -> ExitCode {
+    output::note(&failure.render());
+    ExitCode::from(2)
+}
+
 /// Reports arguments that cannot be understood, or answers `--help`.
 pub(super) fn usage(error: &clap::Error) -> ExitCode {
     let code = u8::try_from(error.exit_code()).unwrap_or(2);

@@ -70,15 +70,20 @@ pub(super) async fn run(args: RunArgs) -> Result<(), Failure> {
         )
     })?;
     let connection = cluster::configure(&args.cluster).await?;
-    let client = cluster::connect_with(connection.clone()).await?;
+    let metrics = Arc::new(Metrics::default());
+    let client = cluster::connect_with(connection.clone(), &metrics).await?;
     prepare(&client, &config).await?;
-    let (context, writers) = context(client, connection, &config);
+    let (context, writers) = context(client, connection, metrics, &config);
     serve(context, writers, &config, listener).await
 }
 
-fn context(client: Client, connection: kube::Config, config: &Config) -> (Arc<Context>, Writers) {
+fn context(
+    client: Client,
+    connection: kube::Config,
+    metrics: Arc<Metrics>,
+    config: &Config,
+) -> (Arc<Context>, Writers) {
     let (caches, writers) = caches::caches();
-    let metrics = Arc::new(Metrics::default());
     let instance = std::env::var("HOSTNAME").unwrap_or_else(|_| "overlayd".to_owned());
     let environment = AwsEnvironment {
         secrets_manager_endpoint: std::env::var("AWS_SECRETSMANAGER_ENDPOINT").ok(),
@@ -103,7 +108,7 @@ fn context(client: Client, connection: kube::Config, config: &Config) -> (Arc<Co
         memory: controllers::memory::Memory::default(),
         sources: controllers::sources::Sources::default(),
         mirrors,
-        identities: Identities::new(connection, &client),
+        identities: Identities::new(connection, &client, metrics.clone()),
         providers: Providers::new(environment, metrics.clone()),
         metrics,
         settings: config.settings.clone(),

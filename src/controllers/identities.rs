@@ -8,6 +8,8 @@ use kube::{Client, Config};
 
 use crate::apply::live::Live;
 use crate::apply::{Applier, FIELD_MANAGER};
+use crate::metrics::Metrics;
+use crate::requests;
 
 /// How the API server is asked to let a request be another's.
 const IMPERSONATE: HeaderName = HeaderName::from_static("impersonate-user");
@@ -15,6 +17,7 @@ const IMPERSONATE: HeaderName = HeaderName::from_static("impersonate-user");
 /// The daemon's own identity, and those that Kustomizations name.
 pub(crate) struct Identities {
     config: Config,
+    metrics: Arc<Metrics>,
     /// What is watched is watched by the daemon itself, for all of them.
     live: Arc<Live>,
     own: Arc<Applier>,
@@ -23,11 +26,12 @@ pub(crate) struct Identities {
 }
 
 impl Identities {
-    pub(crate) fn new(config: Config, client: &Client) -> Self {
+    pub(crate) fn new(config: Config, client: &Client, metrics: Arc<Metrics>) -> Self {
         let live = Arc::new(Live::new(client.clone()));
         let own = Applier::watching(client.clone(), FIELD_MANAGER, live.clone());
         Self {
             config,
+            metrics,
             live,
             own: Arc::new(own),
             accounts: Mutex::default(),
@@ -65,7 +69,7 @@ impl Identities {
         (mine.impersonate, mine.impersonate_uid) = (None, None);
         (mine.impersonate_groups, mine.impersonate_user_extra) = (None, None);
         config.headers.push((IMPERSONATE, user));
-        let client = Client::try_from(config).map_err(|error| error.to_string())?;
+        let client = requests::client(config, &self.metrics).map_err(|error| error.to_string())?;
         let applier = Applier::watching(client, FIELD_MANAGER, self.live.clone());
         let applier = Arc::new(applier.named(account));
         accounts.insert(key, applier.clone());

@@ -45,6 +45,21 @@ pub(crate) fn files(fetched: &Fetched) -> Result<Arc<dyn Files>, git2::Error> {
     }))
 }
 
+/// The tree of a commit of the repository that a directory lies in.
+///
+/// # Errors
+/// There is no repository, or no such commit.
+pub(crate) fn of_work_tree(directory: &Path, revision: &str) -> Result<FileTree, git2::Error> {
+    let repository = Repository::discover(directory)?;
+    let tree = repository.revparse_single(revision)?.peel_to_tree()?.id();
+    let files = CommitFiles {
+        repository: Mutex::new(repository),
+        tree,
+        max_file_bytes: MAX_FILE_BYTES,
+    };
+    Ok(FileTree::repository(Arc::new(files)))
+}
+
 /// The text of `.gitmodules`, if there is one.
 ///
 /// # Errors

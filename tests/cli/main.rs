@@ -1,6 +1,7 @@
 //! The program as a person runs it: whole output and exit code.
 
 mod build;
+mod diff;
 mod remote;
 mod run;
 mod template;

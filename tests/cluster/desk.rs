@@ -119,3 +119,69 @@ fn an_external_secret_is_refreshed_on_request() {
         .overlayd(&["suspend", "es", "db", "-n", "desk-secrets"]);
     assert!(!well && notes.contains("cannot be suspended"), "{notes}");
 }
+
+#[test]
+fn a_diff_says_what_the_daemon_would_do() {
+    let case = Case::applied("desk-diff");
+    let directory = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(directory.path().join(name), text).unwrap();
+    let folder = directory.path().to_str().unwrap();
+    let diff = |more: &[&str]| {
+        let mut arguments = vec!["diff", folder, "-k", "app", "-n", "desk-diff"];
+        arguments.extend(more);
+        case.bed.overlayd(&arguments)
+    };
+    write(
+        "kustomization.yaml",
+        "namespace: desk-diff\nresources: [a.yaml]\n",
+    );
+    write("a.yaml", &config_map("a", "one"));
+    assert_eq!(
+        diff(&[]),
+        (true, "nothing would change\n".to_owned(), String::new())
+    );
+    let version = case.version("configmaps", "a");
+
+    let bad = "apiVersion: v1\nkind: Service\nmetadata: {name: bad}\nspec: {ports: [{port: 0}]}\n";
+    write(
+        "kustomization.yaml",
+        "namespace: desk-diff\nresources: [b.yaml, bad.yaml]\n",
+    );
+    write("b.yaml", &config_map("b", "two"));
+    write("bad.yaml", bad);
+    let (well, text, _) = diff(&[]);
+    assert!(!well);
+    assert!(
+        text.starts_with("- delete ConfigMap/desk-diff/a\n! refuse Service/desk-diff/bad\n"),
+        "{text}"
+    );
+    assert!(
+        text.ends_with("+ create ConfigMap/desk-diff/b\n1 to delete, 1 to create, 1 to refuse\n"),
+        "{text}"
+    );
+    assert!(
+        diff(&["-o", "markdown"])
+            .1
+            .starts_with("### overlayd diff: 1 to delete")
+    );
+    assert_eq!(
+        case.version("configmaps", "a"),
+        version,
+        "nothing was changed"
+    );
+    assert!(case.get("configmaps", "b").is_none());
+
+    // Without a Kustomization: as `overlayd apply` would do it.
+    write(
+        "kustomization.yaml",
+        "namespace: desk-diff\nresources: [a.yaml]\n",
+    );
+    write("a.yaml", &config_map("a", "three"));
+    let (well, text, _) = case.bed.overlayd(&["diff", folder]);
+    assert!(
+        !well && text.starts_with("~ change ConfigMap/desk-diff/a\n    data.key: one → three\n"),
+        "{text}"
+    );
+    let (_, _, notes) = case.bed.overlayd(&["diff", folder, "-k", "nobody"]);
+    assert!(notes.contains("cannot compare"), "{notes}");
+}

@@ -96,6 +96,25 @@ impl Cluster {
         applied.with_context(|| format!("cannot apply {path}"))
     }
 
+    /// Applies many objects, each at its path, so many at a time.
+    pub fn apply_all(&self, objects: Vec<(String, Value)>, at_once: usize) -> Result<()> {
+        use futures::{StreamExt as _, TryStreamExt as _};
+        let applies = objects.into_iter().map(|(path, object)| {
+            let client = self.client.clone();
+            async move {
+                let request = Request::builder()
+                    .method(Method::PATCH)
+                    .uri(format!("{path}?fieldManager=testbed&force=true"))
+                    .header("content-type", "application/apply-patch+yaml")
+                    .body(object.to_string().into_bytes())?;
+                client.request::<Value>(request).await?;
+                anyhow::Ok(())
+            }
+        });
+        let applies = futures::stream::iter(applies).buffer_unordered(at_once);
+        self.runtime.block_on(applies.try_collect())
+    }
+
     /// Merges a patch into an object.
     pub fn patch(&self, path: &str, patch: &Value) -> Result<Value> {
         let patched = self.send(

@@ -21,7 +21,7 @@ use futures::future::BoxFuture;
 use futures::{FutureExt as _, StreamExt as _};
 use kube::Client;
 use kube::api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
-use kube::core::ObjectMeta;
+use kube::core::{ObjectMeta, PartialObjectMeta};
 use serde_json::{Value, json};
 
 use self::trial::Tried;
@@ -68,6 +68,8 @@ pub(crate) struct How {
     pub(crate) drift: DriftMode,
     /// All of it was applied before, so that what differs was changed by others.
     pub(crate) is_same_build: bool,
+    /// Values of Secrets may stand anywhere, so that what differs is told by its place alone.
+    pub(crate) hides_values: bool,
 }
 
 impl How {
@@ -374,11 +376,12 @@ impl Applier {
         &self,
         desired: &Desired,
         params: &PatchParams,
-    ) -> Result<DynamicObject, String> {
+    ) -> Result<PartialObjectMeta<DynamicObject>, String> {
         let reference = &desired.reference;
         let api = self.api(reference).await?;
         let patch = Patch::Apply(&desired.manifest);
-        let patched = api.patch(&reference.name, params, &patch).await;
+        // The rest of the answer would only be read and dropped.
+        let patched = api.patch_metadata(&reference.name, params, &patch).await;
         patched.map_err(|error| hide_values(reference, &describe(&error)))
     }
 
@@ -441,10 +444,16 @@ impl Applier {
     }
 }
 
-/// Waits for requests, several at once.
+/// Waits for requests, several at once. A slow one holds up no other; the answers are in the order of the requests.
 async fn in_order<T>(requests: Vec<BoxFuture<'_, Result<T, String>>>) -> Vec<Result<T, String>> {
-    let requests = futures::stream::iter(requests);
-    requests.buffered(CONCURRENCY).collect().await
+    let mut placed = Vec::new();
+    for (place, request) in requests.into_iter().enumerate() {
+        placed.push(request.map(move |answer| (place, answer)));
+    }
+    let answers = futures::stream::iter(placed).buffer_unordered(CONCURRENCY);
+    let mut answers: Vec<_> = answers.collect().await;
+    answers.sort_by_key(|(place, _)| *place);
+    answers.into_iter().map(|(_, answer)| answer).collect()
 }
 
 /// The Kustomization that owns a manifest.

@@ -120,7 +120,7 @@ impl Applier {
         }
         let mode = how.drift_of(desired);
         if mode != DriftMode::Correct && (how.is_same_build || self.was_applied(desired)) {
-            return self.drifted(desired, mode).await;
+            return self.drifted(desired, mode, how).await;
         }
         let api = self.api(&desired.reference).await?;
         let tried = match self.dry_run(&api, desired).await {
@@ -196,14 +196,22 @@ impl Applier {
     }
 
     /// What others have changed in an object that is not to be corrected.
-    async fn drifted(&self, desired: &Desired, mode: DriftMode) -> Result<Tried, String> {
+    async fn drifted(
+        &self,
+        desired: &Desired,
+        mode: DriftMode,
+        how: &How,
+    ) -> Result<Tried, String> {
         if mode == DriftMode::Ignore {
             return Ok(Tried::Present(AS_WISHED));
         }
         Ok(match self.would(desired).await? {
             Would::Create => Tried::Drifted(vec!["it is gone".to_owned()]),
             Would::Change(changes) if changes.is_empty() => Tried::Present(AS_WISHED),
-            Would::Change(changes) => {
+            Would::Change(mut changes) => {
+                if how.hides_values {
+                    changes.iter_mut().for_each(Difference::hide);
+                }
                 Tried::Drifted(changes.iter().map(ToString::to_string).collect())
             }
         })

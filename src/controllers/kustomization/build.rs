@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
-use kube::ResourceExt as _;
 use kube::api::Api;
+use kube::{Client, ResourceExt as _};
 use kustomize::{BuildErrors, BuildOptions, Inputs, LoadRestriction, Object, Rendered, Reorder};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
+use super::reads::Read;
 use super::settings::UnitSettings;
 use super::{ANNOTATIONS, SyncError, unit_of};
 use crate::api::kustomization::{
@@ -36,12 +37,49 @@ pub(super) struct Built {
 
 /// The variables of a Kustomization; it hides what it holds.
 #[derive(Clone)]
-pub(crate) struct Substitution(Variables);
+pub(crate) struct Substitution {
+    variables: Variables,
+    /// Values that came from Secrets.
+    secrets: Vec<String>,
+}
+
+/// Takes values of Secrets out of texts, for whoever quotes them.
+#[derive(Clone, Default)]
+pub(super) struct Redaction(Vec<String>);
+
+impl Redaction {
+    /// What to take out where these variables were put in.
+    pub(super) fn of(substitution: Option<&Substitution>) -> Self {
+        // Shorter ones tell nothing, and would tear every text.
+        const SHORTEST: usize = 3;
+        let secrets = substitution
+            .into_iter()
+            .flat_map(|substitution| &substitution.secrets);
+        let mut secrets: Vec<String> = secrets
+            .filter(|value| value.len() >= SHORTEST)
+            .cloned()
+            .collect();
+        // The longest first: one value may be a part of another.
+        secrets.sort_by_key(|value| std::cmp::Reverse(value.len()));
+        Self(secrets)
+    }
+
+    pub(super) fn apply(&self, text: String) -> String {
+        let hide = |text: String, value: &String| {
+            if text.contains(value) {
+                text.replace(value, "***")
+            } else {
+                text
+            }
+        };
+        self.0.iter().fold(text, hide)
+    }
+}
 
 /// Names the variables and their values, to know whether they have changed. It never leaves the process.
 pub(super) fn hash(substitution: &Substitution) -> String {
     let mut hash = Sha256::default();
-    for (name, value) in &substitution.0 {
+    for (name, value) in &substitution.variables {
         for text in [name, value] {
             hash.update(text.len().to_le_bytes());
             hash.update(text);
@@ -57,19 +95,51 @@ fn hex(hash: Sha256) -> String {
         .collect()
 }
 
-/// Reads the variables of the spec; nothing if none are to be put in.
+/// Reads the variables of the spec, and remembers where they come from; nothing if none are to be put in.
 pub(super) async fn variables(
     object: &Kustomization,
     context: &Context,
 ) -> Result<Option<Substitution>, SyncError> {
+    let (variables, reads) = read_variables(object, &context.client).await;
+    context.reads.note(&unit_of(object), reads);
+    variables
+}
+
+/// True if values of Secrets are put in.
+pub(super) fn reads_secrets(object: &Kustomization) -> bool {
+    let mut sources = object
+        .spec
+        .post_build
+        .iter()
+        .flat_map(|post_build| &post_build.substitute_from);
+    sources.any(|source| source.kind == SubstituteKind::Secret)
+}
+
+/// Reads the variables of the spec; with what was read, at which version.
+pub(super) async fn read_variables(
+    object: &Kustomization,
+    client: &Client,
+) -> (Result<Option<Substitution>, SyncError>, Vec<(Read, String)>) {
+    let mut reads = Vec::new();
+    let variables = gather(object, client, &mut reads).await;
+    (variables, reads)
+}
+
+async fn gather(
+    object: &Kustomization,
+    client: &Client,
+    reads: &mut Vec<(Read, String)>,
+) -> Result<Option<Substitution>, SyncError> {
     let Some(post_build) = &object.spec.post_build else {
-        context.reads.note(&unit_of(object), Vec::new());
         return Ok(None);
     };
-    let (mut variables, mut reads) = (Variables::new(), Vec::new());
-    let mut missing = None;
+    let (mut variables, mut missing) = (Variables::new(), None);
+    let mut secrets = Vec::new();
     for reference in &post_build.substitute_from {
-        let (version, found) = values(object, context, reference).await?;
+        let (version, found) = values(object, client, reference).await?;
+        if reference.kind == SubstituteKind::Secret {
+            secrets.extend(found.iter().flat_map(BTreeMap::values).cloned());
+        }
         let namespace = object.namespace().unwrap_or_default();
         if found.is_none() && !reference.optional && missing.is_none() {
             missing = Some(SyncError::Build(format!(
@@ -80,7 +150,6 @@ pub(super) async fn variables(
         reads.push(((reference.kind, namespace, reference.name.clone()), version));
         variables.extend(found.unwrap_or_default());
     }
-    context.reads.note(&unit_of(object), reads);
     if let Some(missing) = missing {
         return Err(missing);
     }
@@ -96,13 +165,13 @@ pub(super) async fn variables(
         value.retain(|letter| letter != '\n');
     }
     let always = post_build.substitute_strategy == Some(SubstituteStrategy::Always);
-    Ok((always || !variables.is_empty()).then_some(Substitution(variables)))
+    Ok((always || !variables.is_empty()).then_some(Substitution { variables, secrets }))
 }
 
 /// The version and the values of a ConfigMap or Secret; an empty one and nothing if it is not there.
 async fn values(
     object: &Kustomization,
-    context: &Context,
+    client: &Client,
     reference: &SubstituteReference,
 ) -> Result<(String, Option<BTreeMap<String, String>>), SyncError> {
     let namespace = object.namespace().unwrap_or_default();
@@ -116,7 +185,7 @@ async fn values(
     let mut version = String::new();
     let values: Option<BTreeMap<String, String>> = match kind {
         SubstituteKind::ConfigMap => {
-            let api: Api<ConfigMap> = Api::namespaced(context.client.clone(), &namespace);
+            let api: Api<ConfigMap> = Api::namespaced(client.clone(), &namespace);
             let found = api.get_opt(name).await.map_err(unreadable)?;
             found.map(|found| {
                 version = found.resource_version().unwrap_or_default();
@@ -124,7 +193,8 @@ async fn values(
             })
         }
         SubstituteKind::Secret => {
-            let found = context.secrets_of(object).get_opt(name).await;
+            let api: Api<Secret> = Api::namespaced(client.clone(), &namespace);
+            let found = api.get_opt(name).await;
             let text =
                 |(key, ByteString(bytes))| (key, String::from_utf8_lossy(&bytes).into_owned());
             found.map_err(unreadable)?.map(|found: Secret| {
@@ -268,13 +338,13 @@ fn reference(manifest: &Value) -> ObjectRef {
 }
 
 /// Puts the variables into each object; all that is missing anywhere is said at once.
-fn substituted(
+pub(super) fn substituted(
     mut desired: Vec<Desired>,
     rendered: &Rendered,
     substitution: Option<&Substitution>,
     strict: bool,
 ) -> Result<Vec<Desired>, SyncError> {
-    let Some(Substitution(variables)) = substitution else {
+    let Some(Substitution { variables, .. }) = substitution else {
         return Ok(desired);
     };
     let mut wrong = Vec::new();

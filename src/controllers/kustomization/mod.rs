@@ -9,6 +9,7 @@
 mod build;
 mod conclude;
 mod depend;
+pub(crate) mod desk;
 mod finalize;
 pub(crate) mod reads;
 mod settings;
@@ -27,6 +28,7 @@ use kube::runtime::controller::Action;
 use kube::{Resource as _, ResourceExt as _};
 use kustomize::Inputs;
 
+use self::build::Redaction;
 use self::conclude::{announce, conclude, next_wait};
 use self::finalize::finalize;
 use self::settings::{ANNOTATIONS, SettingError, UnitSettings};
@@ -104,6 +106,34 @@ impl SyncError {
     }
 }
 
+impl SyncError {
+    /// Without values of Secrets that the API server or a build may quote.
+    fn redacted(mut self, redaction: &Redaction) -> Self {
+        let hide = |text: &mut String| *text = redaction.apply(std::mem::take(text));
+        match &mut self {
+            Self::Source(text)
+            | Self::Path(text)
+            | Self::Build(text)
+            | Self::Dependency(text)
+            | Self::Identity(text)
+            | Self::Access(text)
+            | Self::Health(text) => hide(text),
+            Self::Conflict(failures)
+            | Self::Apply(ApplyError::Refused(failures) | ApplyError::Prune(failures)) => {
+                for failure in failures {
+                    hide(&mut failure.reason);
+                }
+            }
+            // Names of fields and objects.
+            Self::Unsupported(_)
+            | Self::Setting(_)
+            | Self::Plan(_)
+            | Self::Apply(ApplyError::NotEstablished(_)) => {}
+        }
+        self
+    }
+}
+
 fn failures(failures: &[ObjectFailure]) -> String {
     let failures: Vec<String> = failures.iter().map(ToString::to_string).collect();
     failures.join("; ")
@@ -169,6 +199,7 @@ pub(crate) async fn reconcile(
         Ok(Some(variables)) => format!("{wanted} {}", build::hash(variables)),
         _ => wanted,
     };
+    let redaction = Redaction::of(variables.as_ref().ok().and_then(Option::as_ref));
     let waiting = context.waits.take(&key);
     let waiting = waiting.filter(|waiting| waiting.fingerprint == fingerprint);
     let mut due = None;
@@ -194,7 +225,9 @@ pub(crate) async fn reconcile(
                 waiting,
                 is_still_applied: due.is_some(),
             };
-            run.go(found, started, &mut status).await?
+            run.go(found, started, &mut status)
+                .await?
+                .redacted(&redaction)
         }
     };
     if let (Outcome::Failed(_) | Outcome::Closed(_) | Outcome::Done(_), Some(revision)) =
@@ -249,6 +282,26 @@ fn forget(context: &Context, key: &str, unit: &Unit) {
     context.claims.forget(unit);
     context.reads.note(unit, Vec::new());
     context.metrics.forget_unit(&unit.0, &unit.1);
+}
+
+impl Outcome {
+    /// Without values of Secrets that the API server or a build may quote.
+    fn redacted(self, redaction: &Redaction) -> Self {
+        match self {
+            Self::Waiting { message, again } => Self::Waiting {
+                message: redaction.apply(message),
+                again,
+            },
+            Self::Reported(lines) => Self::Reported(
+                lines
+                    .into_iter()
+                    .map(|line| redaction.apply(line))
+                    .collect(),
+            ),
+            Self::Failed(error) => Self::Failed(error.redacted(redaction)),
+            Self::Done(_) | Self::Closed(_) => self,
+        }
+    }
 }
 
 /// Takes note of the source that a Kustomization follows, while it does.

@@ -69,7 +69,7 @@ impl UnitSettings {
             guard: Guard {
                 limit: settings.deletion_limit,
                 share: settings.deletion_share,
-                approved: None,
+                ..Guard::default()
             },
             on_error: OnError::Stop,
             drift: DriftMode::Correct,

@@ -19,6 +19,7 @@ use super::{
     Applied, Outcome, SyncError, applier, check, depend, missing_source, owner, source_key, write,
 };
 use crate::api::kustomization::{Kustomization, KustomizationStatus};
+use crate::apply::drift::Difference;
 use crate::apply::execute::{ChangeSet, How, Would};
 use crate::apply::plan::{ApplyPlan, Desired, OnError, Protected, Terms, Wave, control, opted_out};
 use crate::apply::records::Unit;
@@ -177,7 +178,7 @@ impl Run<'_> {
         let applier = applier(object, context)?;
         let (conflicts, taken) = self.conflicts(&plan, &applier).await;
         if self.settings.mode == Mode::Report {
-            let lines = report(&plan, &conflicts, &applier).await;
+            let lines = report(&plan, &conflicts, &applier, object).await;
             return Ok(Ok(Outcome::Reported(lines)));
         }
         let mut failed = Vec::new();
@@ -204,6 +205,7 @@ impl Run<'_> {
             checks: wait::checked(&object.spec, &self.unit.0, &plan),
             how: How {
                 drift: self.settings.drift,
+                hides_values: build::reads_secrets(object),
                 is_same_build: last.is_some_and(|last| last.digest == digest),
                 ..How::of(&plan)
             },
@@ -490,7 +492,9 @@ async fn report(
     plan: &ApplyPlan,
     conflicts: &[(ObjectFailure, Kustomization)],
     applier: &Applier,
+    object: &Kustomization,
 ) -> Vec<String> {
+    let hides_values = build::reads_secrets(object);
     let mut lines: Vec<String> = plan
         .prune
         .iter()
@@ -507,7 +511,10 @@ async fn report(
         match would {
             Ok(Would::Create) => lines.push(format!("{object} would be created")),
             Ok(Would::Change(changes)) if changes.is_empty() => {}
-            Ok(Would::Change(changes)) => {
+            Ok(Would::Change(mut changes)) => {
+                if hides_values {
+                    changes.iter_mut().for_each(Difference::hide);
+                }
                 let changes: Vec<String> = changes.iter().map(ToString::to_string).collect();
                 lines.push(format!("{object} would be changed: {}", changes.join(", ")));
             }

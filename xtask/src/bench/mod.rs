@@ -2,6 +2,7 @@
 
 mod build;
 mod process;
+mod sync;
 
 use anyhow::Result;
 
@@ -10,10 +11,13 @@ use anyhow::Result;
 pub(crate) enum BenchTask {
     /// `overlayd build` beside `kustomize build` on generated trees, and beside reading and printing alone.
     Build(build::BuildArgs),
+    /// The sync loop on a real API server, beside plain applies of the same objects.
+    Sync(sync::SyncArgs),
 }
 
 pub(crate) fn bench(task: &BenchTask) -> Result<()> {
     match task {
         BenchTask::Build(args) => build::build(args),
+        BenchTask::Sync(args) => sync::sync(args),
     }
 }

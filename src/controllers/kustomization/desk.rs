@@ -1,0 +1,56 @@
+//! What a Kustomization of a cluster would make of a build at a desk.
+
+use kube::{Client, ResourceExt as _};
+use kustomize::Rendered;
+
+use super::build;
+use super::settings::UnitSettings;
+use crate::api::kustomization::Kustomization;
+use crate::apply::plan::{Desired, Guard};
+use crate::controllers::context::Settings;
+
+/// What the Kustomization asks for, as far as a desk can know.
+pub(crate) struct DeskSettings {
+    unit: UnitSettings,
+    hides_values: bool,
+}
+
+impl DeskSettings {
+    /// What may be deleted unasked, unless the daemon's flags say otherwise.
+    pub(crate) fn guard(&self) -> &Guard {
+        &self.unit.guard
+    }
+
+    /// True if values of Secrets may stand anywhere.
+    pub(crate) fn hides_values(&self) -> bool {
+        self.hides_values
+    }
+}
+
+/// The objects that it would apply, with its variables put in.
+///
+/// # Errors
+/// The annotations, the variables or the build; in words for a person.
+pub(crate) async fn desired(
+    unit: &Kustomization,
+    client: &Client,
+    rendered: &Rendered,
+) -> Result<(Vec<Desired>, DeskSettings), String> {
+    let settings = UnitSettings::new(unit.annotations(), &Settings::default());
+    let settings = settings.map_err(|error| error.to_string())?;
+    let (variables, _) = build::read_variables(unit, client).await;
+    let variables = variables.map_err(|error| error.to_string())?;
+    let desired = build::desired(rendered);
+    let desired = build::substituted(
+        desired,
+        rendered,
+        variables.as_ref(),
+        settings.strict_substitution,
+    );
+    let hides_values = build::reads_secrets(unit);
+    let settings = DeskSettings {
+        unit: settings,
+        hides_values,
+    };
+    Ok((desired.map_err(|error| error.to_string())?, settings))
+}

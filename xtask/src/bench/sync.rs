@@ -1,0 +1,458 @@
+//! The sync loop on a real API server, beside the floor of plain server-side applies of the same objects in the same run.
+
+use std::collections::BTreeMap;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::{Value, json};
+use testbed::{
+    Background, Cluster, ControlPlane, GitServer, GitServerOptions, WorkTree, free_port, http_get,
+    say, wait_for,
+};
+
+/// What to measure.
+#[derive(Debug, clap::Args)]
+pub(crate) struct SyncArgs {
+    /// Objects of the largest first apply.
+    #[arg(long, default_value_t = 10_000)]
+    most: usize,
+    /// How often each of the short steps is repeated; medians are shown.
+    #[arg(long, default_value_t = 9)]
+    runs: usize,
+}
+
+/// Applies of the floor that are in flight.
+const IN_FLIGHT: usize = 16;
+const PATIENCE: Duration = Duration::from_secs(300);
+const UNITS: usize = 100;
+
+pub(super) fn sync(args: &SyncArgs) -> Result<()> {
+    crate::run(&mut crate::cargo(&[
+        "build",
+        "--release",
+        "--bin",
+        "overlayd",
+    ]))?;
+    let mut stage = Stage::start()?;
+    say("medians; machines are noisy, so read the ratios");
+    stage.first_apply("thousand", 1000)?;
+    stage.push_to_applied("thousand", 1000, args.runs)?;
+    stage.first_apply("ten", 10)?;
+    stage.push_to_applied("ten", 10, args.runs)?;
+    stage.drift("ten", args.runs)?;
+    stage.depends(args.runs)?;
+    stage.one_of_many(args.runs)?;
+    stage.first_apply("most", args.most)?;
+    stage.idle()?;
+    stage.delete("most")
+}
+
+/// Everything that runs.
+struct Stage {
+    daemon: Background,
+    port: u16,
+    cluster: Cluster,
+    work: WorkTree,
+    git: GitServer,
+    _plane: ControlPlane,
+    _directory: tempfile::TempDir,
+}
+
+fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort();
+    times[times.len() / 2]
+}
+
+fn milliseconds(time: Duration) -> String {
+    format!("{:.0} ms", time.as_secs_f64() * 1000.0)
+}
+
+fn config_map(name: &str, value: &str) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name},
+        "data": {"value": value, "text": "some lines of configuration, as there are in real ones\n".repeat(4)},
+    })
+}
+
+impl Stage {
+    fn start() -> Result<Self> {
+        let directory = tempfile::tempdir()?;
+        let plane = ControlPlane::start()?;
+        let cluster = plane.cluster()?;
+        let git = GitServer::start(&GitServerOptions::default())?;
+        let work = git.create("bench")?;
+        work.push("nothing yet", "main")?;
+        let port = free_port()?;
+        let target = std::env::var_os("CARGO_TARGET_DIR")
+            .map_or_else(|| crate::root().join("target"), std::path::PathBuf::from);
+        let mut command = Command::new(target.join("release/overlayd"));
+        command
+            .args([
+                "run",
+                "--listen",
+                &format!("127.0.0.1:{port}"),
+                "--data-dir",
+            ])
+            .arg(directory.path().join("data"))
+            .env("KUBECONFIG", plane.kubeconfig());
+        let log = directory.path().join("overlayd.log");
+        let mut daemon = Background::start("overlayd", &mut command, &log)?;
+        wait_for("the daemon", PATIENCE, || {
+            daemon.check()?;
+            ensure!(http_get(port, "/readyz")?.0 == 200, "not ready");
+            Ok(())
+        })?;
+        let stage = Self {
+            daemon,
+            port,
+            cluster,
+            work,
+            git,
+            _plane: plane,
+            _directory: directory,
+        };
+        let source = json!({
+            "apiVersion": "source.toolkit.fluxcd.io/v1", "kind": "GitRepository", "metadata": {"name": "bench"},
+            "spec": {"url": stage.git.url("bench"), "interval": "1h", "ref": {"branch": "main"}},
+        });
+        wait_for("the definitions", PATIENCE, || {
+            stage.cluster.apply(&stage.source(), &source).map(drop)
+        })?;
+        Ok(stage)
+    }
+
+    fn source(&self) -> String {
+        "/apis/source.toolkit.fluxcd.io/v1/namespaces/default/gitrepositories/bench".to_owned()
+    }
+
+    fn unit_path(name: &str) -> String {
+        format!("/apis/kustomize.toolkit.fluxcd.io/v1/namespaces/default/kustomizations/{name}")
+    }
+
+    fn unit(&self, name: &str, more: &Value) -> Result<()> {
+        let mut spec = json!({
+            "interval": "1h", "path": name, "prune": true,
+            "sourceRef": {"kind": "GitRepository", "name": "bench"},
+        });
+        for (key, value) in more.as_object().into_iter().flatten() {
+            spec[key] = value.clone();
+        }
+        let unit = json!({
+            "apiVersion": "kustomize.toolkit.fluxcd.io/v1", "kind": "Kustomization",
+            "metadata": {"name": name}, "spec": spec,
+        });
+        self.cluster.apply(&Self::unit_path(name), &unit).map(drop)
+    }
+
+    fn namespace(&self, name: &str) -> Result<()> {
+        let namespace =
+            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
+        self.cluster
+            .create("/api/v1/namespaces", &namespace)
+            .map(drop)
+    }
+
+    /// The files of a unit: a hundred objects in each.
+    fn write(&self, name: &str, objects: &[Value]) -> Result<()> {
+        let mut resources = Vec::new();
+        for (number, chunk) in objects.chunks(100).enumerate() {
+            let texts: Vec<String> = chunk.iter().map(ToString::to_string).collect();
+            let file = format!("maps-{number}.yaml");
+            self.work
+                .write(&format!("{name}/{file}"), &texts.join("\n---\n"))?;
+            resources.push(file);
+        }
+        let file = json!({"namespace": name, "resources": resources});
+        self.work
+            .write(&format!("{name}/kustomization.yaml"), &file.to_string())
+    }
+
+    /// Pushes, and asks for the source as a receiver does.
+    fn push(&self) -> Result<(Instant, String)> {
+        let commit = self.work.push("bench", "main")?;
+        let started = Instant::now();
+        let now = format!("{commit}-{started:?}");
+        let patch = json!({"metadata": {"annotations": {"reconcile.fluxcd.io/requestedAt": now}}});
+        self.cluster.patch(&self.source(), &patch)?;
+        Ok((started, commit))
+    }
+
+    fn wait_applied(&self, name: &str, commit: &str) -> Result<()> {
+        wait_for(&format!("{name} to be applied"), PATIENCE, || {
+            let unit = self
+                .cluster
+                .get(&Self::unit_path(name))?
+                .context("it is not there")?;
+            let revision = unit["status"]["lastAppliedRevision"]
+                .as_str()
+                .unwrap_or_default();
+            ensure!(
+                revision.ends_with(commit),
+                "{}",
+                unit["status"]["conditions"]
+            );
+            Ok(())
+        })
+    }
+
+    /// Waits for a value, asking as fast as it goes.
+    fn wait_value(&self, namespace: &str, name: &str, value: &str) -> Result<()> {
+        let path = format!("/api/v1/namespaces/{namespace}/configmaps/{name}");
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let found = self.cluster.get(&path)?;
+            if found.is_some_and(|found| found["data"]["value"] == value) {
+                return Ok(());
+            }
+            ensure!(
+                Instant::now() < deadline,
+                "{path} never became {value}:\n{}",
+                self.daemon.log_tail()
+            );
+        }
+    }
+
+    /// The first apply of so many objects, beside plain applies of the same.
+    fn first_apply(&mut self, name: &str, count: usize) -> Result<()> {
+        let objects: Vec<Value> = (0..count)
+            .map(|number| config_map(&format!("m{number}"), "one"))
+            .collect();
+        let floor = format!("{name}-floor");
+        self.namespace(&floor)?;
+        self.namespace(name)?;
+        let started = Instant::now();
+        let applies = objects.iter().map(|object| {
+            let path = format!(
+                "/api/v1/namespaces/{floor}/configmaps/{}",
+                object["metadata"]["name"].as_str().unwrap_or_default()
+            );
+            (path, object.clone())
+        });
+        self.cluster.apply_all(applies.collect(), IN_FLIGHT)?;
+        let least = started.elapsed();
+        self.cluster
+            .delete(&format!("/api/v1/namespaces/{floor}"))?;
+
+        self.write(name, &objects)?;
+        let (_, commit) = self.push()?;
+        wait_for("the source", PATIENCE, || {
+            let source = self.cluster.get(&self.source())?.unwrap_or_default();
+            let revision = source["status"]["artifact"]["revision"]
+                .as_str()
+                .unwrap_or_default();
+            ensure!(revision.ends_with(&commit), "not fetched");
+            Ok(())
+        })?;
+        let before = self.requests()?;
+        let started = Instant::now();
+        self.unit(name, &json!({}))?;
+        self.wait_applied(name, &commit)?;
+        let ours = started.elapsed();
+        let after = self.requests()?;
+        say(&format!(
+            "first apply of {count} ConfigMaps: {} ({} requests); floor {}; {:.2} × the floor",
+            milliseconds(ours),
+            after - before,
+            milliseconds(least),
+            ours.as_secs_f64() / least.as_secs_f64()
+        ));
+        Ok(())
+    }
+
+    /// A push that changes one object among many, until that object has changed.
+    fn push_to_applied(&mut self, name: &str, count: usize, runs: usize) -> Result<()> {
+        let mut objects: Vec<Value> = (0..count)
+            .map(|number| config_map(&format!("m{number}"), "one"))
+            .collect();
+        let (mut times, mut requests) = (Vec::new(), 0);
+        for run in 0..runs {
+            let value = format!("changed-{run}");
+            objects[count / 2] = config_map(&format!("m{}", count / 2), &value);
+            self.write(name, &objects)?;
+            let before = self.requests()?;
+            let (started, commit) = self.push()?;
+            self.wait_value(name, &format!("m{}", count / 2), &value)?;
+            times.push(started.elapsed());
+            self.wait_applied(name, &commit)?;
+            requests = self.requests()? - before;
+        }
+        say(&format!(
+            "push to applied, 1 of {count} changed: {} ({requests} requests)",
+            milliseconds(median(times))
+        ));
+        Ok(())
+    }
+
+    /// A hand edit, until it is corrected.
+    fn drift(&mut self, name: &str, runs: usize) -> Result<()> {
+        let path = format!("/api/v1/namespaces/{name}/configmaps/m0");
+        let mut times = Vec::new();
+        for run in 0..runs.min(4) {
+            self.cluster
+                .patch(&path, &json!({"data": {"value": format!("by hand {run}")}}))?;
+            let started = Instant::now();
+            self.wait_value(name, "m0", "one")?;
+            times.push(started.elapsed());
+        }
+        say(&format!(
+            "drift to corrected: {}",
+            milliseconds(median(times))
+        ));
+        Ok(())
+    }
+
+    /// A chain of two: from the change of the first to that of the second, which waits for it.
+    fn depends(&mut self, runs: usize) -> Result<()> {
+        for (name, more) in [
+            ("one", json!({})),
+            ("two", json!({"dependsOn": [{"name": "one"}]})),
+        ] {
+            self.namespace(name)?;
+            self.write(name, &[config_map("m0", "start")])?;
+            self.unit(name, &more)?;
+        }
+        let (_, commit) = self.push()?;
+        self.wait_applied("two", &commit)?;
+        let mut times = Vec::new();
+        for run in 0..runs {
+            let value = format!("run-{run}");
+            for name in ["one", "two"] {
+                self.write(name, &[config_map("m0", &value)])?;
+            }
+            let (_, commit) = self.push()?;
+            self.wait_value("one", "m0", &value)?;
+            let started = Instant::now();
+            self.wait_value("two", "m0", &value)?;
+            times.push(started.elapsed());
+            self.wait_applied("two", &commit)?;
+        }
+        say(&format!(
+            "dependsOn step, object to object: {}",
+            milliseconds(median(times))
+        ));
+        Ok(())
+    }
+
+    /// A hundred units of one repository, one of which is touched.
+    fn one_of_many(&mut self, runs: usize) -> Result<()> {
+        let names: Vec<String> = (0..UNITS).map(|number| format!("unit-{number}")).collect();
+        for name in &names {
+            self.namespace(name)?;
+            let objects: Vec<Value> = (0..10)
+                .map(|number| config_map(&format!("m{number}"), "one"))
+                .collect();
+            self.write(name, &objects)?;
+            self.unit(name, &json!({}))?;
+        }
+        let (_, commit) = self.push()?;
+        for name in &names {
+            self.wait_applied(name, &commit)?;
+        }
+        let (mut times, mut requests) = (Vec::new(), 0);
+        for run in 0..runs {
+            let value = format!("run-{run}");
+            let mut objects: Vec<Value> = (0..10)
+                .map(|number| config_map(&format!("m{number}"), "one"))
+                .collect();
+            objects[0] = config_map("m0", &value);
+            self.write("unit-50", &objects)?;
+            let before = self.requests()?;
+            let (started, commit) = self.push()?;
+            self.wait_value("unit-50", "m0", &value)?;
+            times.push(started.elapsed());
+            for name in &names {
+                self.wait_applied(name, &commit)?;
+            }
+            requests = self.requests()? - before;
+        }
+        say(&format!(
+            "{UNITS} Kustomizations, one touched: {} ({requests} requests, of which {UNITS} move the revision in a status)",
+            milliseconds(median(times))
+        ));
+        Ok(())
+    }
+
+    /// Nothing happens: what that costs, with everything applied, at an interval of 10 s.
+    fn idle(&mut self) -> Result<()> {
+        const WATCHED: Duration = Duration::from_secs(30);
+        let patch = json!({"spec": {"interval": "10s"}});
+        self.cluster.patch(&Self::unit_path("most"), &patch)?;
+        std::thread::sleep(Duration::from_secs(12));
+        let (before, busy) = (self.requests()?, self.cpu()?);
+        std::thread::sleep(WATCHED);
+        let (after, busy_after) = (self.requests()?, self.cpu()?);
+        say(&format!(
+            "idle for {} s, the largest reconciled every 10 s: {} requests, {:.0} ms of CPU; RSS {} MiB, at its peak {} MiB",
+            WATCHED.as_secs(),
+            after - before,
+            (busy_after - busy) * 1000.0,
+            self.memory("VmRSS")? / 1024,
+            self.memory("VmHWM")? / 1024
+        ));
+        let counts = self.counts()?;
+        say(&format!("requests since the start: {counts:?}"));
+        Ok(())
+    }
+
+    fn delete(&mut self, name: &str) -> Result<()> {
+        let started = Instant::now();
+        self.cluster.delete(&Self::unit_path(name))?;
+        wait_for("the Kustomization to go", PATIENCE, || {
+            ensure!(
+                self.cluster.get(&Self::unit_path(name))?.is_none(),
+                "it is still there"
+            );
+            Ok(())
+        })?;
+        say(&format!(
+            "deletion of the largest with all its objects: {}",
+            milliseconds(started.elapsed())
+        ));
+        Ok(())
+    }
+
+    /// Requests to the API server, by method and code, that are not watches.
+    fn counts(&self) -> Result<BTreeMap<String, u64>> {
+        let (_, text) = http_get(self.port, "/metrics")?;
+        let lines = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("rest_client_requests_total"));
+        let counts = lines.filter_map(|line| {
+            let (labels, count) = line.rsplit_once(' ')?;
+            Some((labels.to_owned(), count.parse().ok()?))
+        });
+        Ok(counts.collect())
+    }
+
+    fn requests(&self) -> Result<u64> {
+        Ok(self.counts()?.values().sum())
+    }
+
+    fn process(&self) -> String {
+        format!("/proc/{}", self.daemon.id())
+    }
+
+    /// Seconds of CPU so far.
+    fn cpu(&self) -> Result<f64> {
+        let text = std::fs::read_to_string(format!("{}/stat", self.process()))?;
+        let fields: Vec<&str> = text
+            .rsplit_once(')')
+            .context("no process")?
+            .1
+            .split_whitespace()
+            .collect();
+        let ticks: f64 = fields[11].parse::<f64>()? + fields[12].parse::<f64>()?;
+        Ok(ticks / 100.0)
+    }
+
+    /// KiB.
+    fn memory(&self, field: &str) -> Result<u64> {
+        let text = std::fs::read_to_string(format!("{}/status", self.process()))?;
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix(&format!("{field}:")));
+        let number = line.and_then(|line| line.trim().trim_end_matches("kB").trim().parse().ok());
+        number.context("the kernel does not say")
+    }
+}
