@@ -1,11 +1,13 @@
 //! Pure: what the flags mean: a valid configuration, or why there is none.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::cli::RunArgs;
+use crate::cli::{GitOpsArgs, RunArgs};
 use crate::controllers::context::Settings;
+use crate::lease::Timing;
 use crate::schedule::parse_duration;
 
 /// The configuration of the daemon.
@@ -21,6 +23,23 @@ pub(crate) struct Config {
     pub(crate) listen: SocketAddr,
     pub(crate) concurrent: u16,
     pub(crate) concurrent_secrets: u16,
+    /// Requests of one apply in flight.
+    pub(crate) concurrent_ssa: u16,
+    pub(crate) watch_label_selector: Option<String>,
+    pub(crate) override_managers: Vec<String>,
+    /// Where pages are served besides.
+    pub(crate) more_addresses: Vec<SocketAddr>,
+    pub(crate) events_address: Option<url::Url>,
+    /// Nothing, if there is one replica alone.
+    pub(crate) election: Option<Election>,
+}
+
+/// How one of several replicas is chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Election {
+    pub(crate) timing: Timing,
+    /// The lease is given back at the end.
+    pub(crate) releases: bool,
 }
 
 /// The one-line way in: a repository and a directory of it.
@@ -49,6 +68,7 @@ impl Config {
             (Some(url), Some(path)) => Some(pair(url, path, args)?),
             _ => None,
         };
+        let gitops = &args.gitops;
         let settings = Settings {
             own_namespace: args.namespace.clone(),
             store_interval: duration("store-requeue-interval", &args.store_requeue_interval)?,
@@ -61,9 +81,41 @@ impl Config {
             flood_gate: args.enable_flood_gate,
             cluster_stores: args.enable_cluster_store_reconciler,
             default_service_account: args.default_service_account.clone(),
-            ..Settings::default()
+            source_backoff: (
+                duration("min-retry-delay", &gitops.min_retry_delay)?,
+                duration("max-retry-delay", &gitops.max_retry_delay)?,
+            ),
+            requeue_dependency: duration("requeue-dependency", &gitops.requeue_dependency)?,
+            jitter_percent: gitops.interval_jitter_percentage,
+            deletion_limit: deletion_limit(&gitops.deletion_limit)?,
+            deletion_share: usize::from(gitops.deletion_share),
+            strict_substitution: gitops.strict_substitutions,
+            no_cross_namespace_refs: gitops.no_cross_namespace_refs,
+            stage_kinds: gitops.custom_apply_stage_kinds.clone(),
         };
+        let more = [
+            gitops.metrics_addr,
+            gitops.health_addr,
+            gitops.receiver_addr,
+        ];
+        let more: BTreeSet<SocketAddr> = more.into_iter().flatten().collect();
         Ok(Self {
+            concurrent_ssa: gitops.concurrent_ssa,
+            watch_label_selector: gitops.watch_label_selector.clone(),
+            override_managers: gitops.override_manager.clone(),
+            more_addresses: more
+                .into_iter()
+                .filter(|address| *address != args.listen)
+                .collect(),
+            events_address: gitops
+                .events_addr
+                .as_deref()
+                .map(events_address)
+                .transpose()?,
+            election: gitops
+                .enable_leader_election
+                .then(|| election(gitops))
+                .transpose()?,
             settings,
             pair,
             install_crds: args.install_crds,
@@ -99,6 +151,64 @@ fn pair(url: &str, path: &str, args: &RunArgs) -> Result<Pair, ConfigError> {
         path: path.to_owned(),
         branch: args.branch.clone(),
         interval: args.interval.clone(),
+    })
+}
+
+fn deletion_limit(text: &str) -> Result<Option<usize>, ConfigError> {
+    if text == "off" {
+        return Ok(None);
+    }
+    let limit = text.parse().map_err(|_| ConfigError {
+        flag: "deletion-limit",
+        value: text.to_owned(),
+        reason: "must be a number of objects, or `off`",
+    });
+    limit.map(Some)
+}
+
+/// Where events go. Without a scheme it is http, and without a path the root.
+fn events_address(text: &str) -> Result<url::Url, ConfigError> {
+    let full = if text.contains("://") {
+        text.to_owned()
+    } else {
+        format!("http://{text}")
+    };
+    let url = url::Url::parse(&full).ok();
+    let url = url.filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+    url.ok_or_else(|| ConfigError {
+        flag: "events-addr",
+        value: without_credentials(text),
+        reason: "not an address; write it as http://notification-controller.flux-system.svc.cluster.local./",
+    })
+}
+
+fn election(args: &GitOpsArgs) -> Result<Election, ConfigError> {
+    let (lease, deadline, retry) = (
+        &args.leader_election_lease_duration,
+        &args.leader_election_renew_deadline,
+        &args.leader_election_retry_period,
+    );
+    let timing = Timing {
+        duration: duration("leader-election-lease-duration", lease)?,
+        deadline: duration("leader-election-renew-deadline", deadline)?,
+        retry: duration("leader-election-retry-period", retry)?,
+    };
+    let wrong = |flag, value: &String, reason| ConfigError {
+        flag,
+        value: value.clone(),
+        reason,
+    };
+    if timing.deadline >= timing.duration {
+        let reason = "must be less than the lease's duration, or two replicas could work at once";
+        return Err(wrong("leader-election-renew-deadline", deadline, reason));
+    }
+    if timing.retry >= timing.deadline {
+        let reason = "must be less than the renew deadline";
+        return Err(wrong("leader-election-retry-period", retry, reason));
+    }
+    Ok(Election {
+        timing,
+        releases: args.leader_election_release_on_cancel,
     })
 }
 

@@ -30,6 +30,7 @@ pub(crate) struct Metrics {
     cluster_store_condition: Family<Labels, Gauge<f64, AtomicU64>>,
     provider_calls: Family<Labels, Gauge>,
     api_requests: Family<Labels, Counter>,
+    leader: Family<Labels, Gauge>,
     unit_ready: Family<Labels, Gauge>,
     unit_inventory: Family<Labels, Gauge>,
     unit_drifted: Family<Labels, Gauge>,
@@ -80,6 +81,7 @@ impl Default for Metrics {
             cluster_store_condition: Family::default(),
             provider_calls: Family::default(),
             api_requests: Family::default(),
+            leader: Family::default(),
             unit_ready: Family::default(),
             unit_inventory: Family::default(),
             unit_drifted: Family::default(),
@@ -160,6 +162,11 @@ impl Metrics {
 
     fn register_units(&mut self) {
         self.registry.register(
+            "leader_election_master_status",
+            "1 for the replica that works",
+            self.leader.clone(),
+        );
+        self.registry.register(
             "rest_client_requests",
             "Requests to the API server, by method and code (0 where none was answered)",
             self.api_requests.clone(),
@@ -200,6 +207,12 @@ impl Metrics {
             let name = format!("overlayd_kustomization_{name}");
             self.registry.register(name, help, gauge.clone());
         }
+    }
+
+    /// Says whether this replica is the one that works.
+    pub(crate) fn leads(&self, leads: bool) {
+        let labels = vec![("name", "overlayd-leader-election".to_owned())];
+        self.leader.get_or_create(&labels).set(i64::from(leads));
     }
 
     /// Counts a request to the API server.

@@ -36,14 +36,15 @@ pub(crate) fn parse_duration(text: &str) -> Option<Duration> {
     Duration::try_from_secs_f64(seconds.min(315_360_000.0)).ok()
 }
 
-/// Spreads a wait by up to five percent either way. `seed` decides, so that equal objects do not move together.
-pub(crate) fn jittered(wait: Duration, seed: u64) -> Duration {
+/// Spreads a wait by up to so many percent either way. `seed` decides, so that equal objects do not move together.
+pub(crate) fn jittered(wait: Duration, percent: u8, seed: u64) -> Duration {
     #[expect(
         clippy::cast_precision_loss,
         reason = "a fraction of 2^20 steps is exact"
     )]
     let fraction = (seed % (1 << 20)) as f64 / f64::from(1 << 20);
-    wait.mul_f64(0.95 + fraction * 0.1)
+    let spread = f64::from(percent) / 100.0;
+    wait.mul_f64(1.0 - spread + fraction * 2.0 * spread)
 }
 
 /// The wait after the nth failure in a row (from 0): doubled each time, within bounds.
@@ -87,10 +88,12 @@ mod tests {
     }
 
     #[test]
-    fn jitter_stays_within_five_percent() {
+    fn jitter_stays_within_its_percentage() {
         for seed in 0..2000 {
-            let wait = jittered(Duration::from_secs(100), seed * 997).as_secs_f64();
+            let wait = jittered(Duration::from_secs(100), 5, seed * 997).as_secs_f64();
             assert!((95.0..=105.0).contains(&wait), "{wait}");
+            let still = jittered(Duration::from_secs(100), 0, seed * 997);
+            assert_eq!(still, Duration::from_secs(100));
         }
     }
 }

@@ -8,6 +8,7 @@ use super::external_secret::ExternalSecret;
 use super::generators::{ClusterGenerator, Fake, Password, UUID};
 use super::git_repository::GitRepository;
 use super::kustomization::Kustomization;
+use super::receiver::Receiver;
 use super::secret_store::{ClusterSecretStore, SecretStore};
 
 /// The providers that External Secrets knows. A store that uses one we do not build is valid, and says so.
@@ -77,7 +78,7 @@ const GENERATORS: [&str; 15] = [
 
 /// All definitions, in the order in which they are installed.
 pub(crate) fn all() -> Vec<CustomResourceDefinition> {
-    let flux = [GitRepository::crd(), Kustomization::crd()];
+    let flux = [GitRepository::crd(), Kustomization::crd(), Receiver::crd()];
     let secrets = [
         with_old_version(ExternalSecret::crd()),
         with_old_version(with_providers(SecretStore::crd())),

@@ -8,6 +8,7 @@ pub(crate) mod external_secret;
 pub(crate) mod generators;
 pub(crate) mod git_repository;
 pub(crate) mod kustomization;
+pub(crate) mod receiver;
 pub(crate) mod secret_store;
 
 /// The version of both Flux kinds, as `apiVersion` writes it.

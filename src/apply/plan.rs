@@ -155,11 +155,12 @@ const LAST: [&str; 2] = [
     "ValidatingWebhookConfiguration",
 ];
 
-fn stage(kind: &str) -> usize {
+fn stage(kind: &str, early: &[String]) -> usize {
     match kind {
         "CustomResourceDefinition" | "Namespace" | "ClusterRole" => 0,
         _ if kind.ends_with("Class") => 1,
-        _ => 2,
+        _ if early.iter().any(|other| other == kind) => 2,
+        _ => 3,
     }
 }
 
@@ -295,6 +296,8 @@ pub(crate) struct Terms<'t> {
     pub(crate) protected: Protected,
     pub(crate) guard: Guard,
     pub(crate) on_error: OnError,
+    /// Kinds that come in a stage of their own, before the rest.
+    pub(crate) stage_kinds: &'t [String],
 }
 
 /// Decides what to apply and what to prune.
@@ -334,7 +337,8 @@ pub(crate) fn plan(
         own(&mut desired.manifest, terms.owner.as_ref(), spec);
         applied.push(desired);
     }
-    plan.waves = waves(applied)?.into_iter().map(staged).collect();
+    let waves = waves(applied)?.into_iter();
+    plan.waves = waves.map(|wave| staged(wave, terms.stage_kinds)).collect();
     if spec.prune {
         let left: Vec<ObjectRef> = inventory
             .iter()
@@ -350,10 +354,10 @@ pub(crate) fn plan(
 }
 
 /// The objects of a wave in their stages and order.
-fn staged(objects: Vec<Desired>) -> Wave {
-    let mut stages: [Vec<Desired>; 3] = Default::default();
+fn staged(objects: Vec<Desired>, early: &[String]) -> Wave {
+    let mut stages: [Vec<Desired>; 4] = Default::default();
     for desired in objects {
-        stages[stage(&desired.reference.kind)].push(desired);
+        stages[stage(&desired.reference.kind, early)].push(desired);
     }
     for stage in &mut stages {
         stage.sort_by(|a, b| sort_key(&a.reference).cmp(&sort_key(&b.reference)));
@@ -523,6 +527,7 @@ mod tests {
                 ..Guard::default()
             },
             on_error: OnError::Stop,
+            stage_kinds: &["Special".to_owned()],
         };
         let text = match plan(objects, inventory, &terms) {
             Ok(plan) => plan.to_string(),
@@ -536,6 +541,7 @@ mod tests {
         check(
             vec![
                 desired("apps/v1", "Deployment", "a", "web"),
+                desired("example.com/v1", "Special", "a", "s"),
                 desired("v1", "ConfigMap", "a", "conf"),
                 desired("v1", "Namespace", "", "a"),
                 desired("storage.k8s.io/v1", "StorageClass", "", "fast"),
@@ -549,7 +555,8 @@ mod tests {
             &[],
             "stage 1\n  apply CustomResourceDefinition/x.y\n  apply Namespace/a\n\
              stage 2\n  apply StorageClass/fast\n\
-             stage 3\n  apply ConfigMap/a/conf\n  apply Deployment/a/web\n",
+             stage 3\n  apply Special/a/s\n\
+             stage 4\n  apply ConfigMap/a/conf\n  apply Deployment/a/web\n",
         );
     }
 

@@ -4,7 +4,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{FieldsV1, ManagedFieldsEntr
 use serde_json::Value;
 
 /// True for an entry whose fields are taken over.
-fn is_taken(entry: &ManagedFieldsEntry) -> bool {
+fn is_taken(entry: &ManagedFieldsEntry, more: &[String]) -> bool {
     if entry
         .subresource
         .as_deref()
@@ -15,14 +15,19 @@ fn is_taken(entry: &ManagedFieldsEntry) -> bool {
     let manager = entry.manager.as_deref().unwrap_or_default();
     manager.starts_with("kubectl")
         || matches!(manager, "before-first-apply" | "kustomize-controller")
+        || more.iter().any(|other| other == manager)
 }
 
-/// The managed fields with those of the former managers in our own entry; nothing if there are none to take over.
+/// The managed fields with those of the former managers, and of some more, in our own entry; nothing if there are none to take over.
 pub(crate) fn take_over(
     fields: &[ManagedFieldsEntry],
     manager: &str,
+    more: &[String],
 ) -> Option<Vec<ManagedFieldsEntry>> {
-    let (taken, mut kept): (Vec<_>, Vec<_>) = fields.iter().cloned().partition(is_taken);
+    let (taken, mut kept): (Vec<_>, Vec<_>) = fields
+        .iter()
+        .cloned()
+        .partition(|entry| is_taken(entry, more));
     let first = taken.first()?;
     let ours = |entry: &ManagedFieldsEntry| {
         entry.manager.as_deref() == Some(manager)
@@ -82,7 +87,7 @@ mod tests {
 
     fn check(fields: Value, expected: Value) {
         let fields: Vec<ManagedFieldsEntry> = serde_json::from_value(fields).unwrap();
-        let taken = take_over(&fields, "overlayd");
+        let taken = take_over(&fields, "overlayd", &["lens".to_owned()]);
         assert_eq!(serde_json::to_value(taken).unwrap(), expected);
     }
 
@@ -111,6 +116,10 @@ mod tests {
         );
         check(
             json!([entry("kubectl-client-side-apply", "Update", data("f:a"))]),
+            json!([entry("overlayd", "Apply", data("f:a"))]),
+        );
+        check(
+            json!([entry("lens", "Update", data("f:a"))]),
             json!([entry("overlayd", "Apply", data("f:a"))]),
         );
         check(json!([entry("helm", "Update", data("f:d"))]), Value::Null);

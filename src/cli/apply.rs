@@ -37,6 +37,7 @@ pub(super) async fn apply(args: ApplyArgs) -> Result<(), Failure> {
         protected: Protected::default(),
         guard: Guard::default(),
         on_error: OnError::Stop,
+        stage_kinds: &[],
     };
     let plan = plan(desired(&rendered), &[], &terms)
         .map_err(|error| Failure::new(what()).because(error.to_string(), None))?;

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+use super::gitops_args::GitOpsArgs;
+
 use crate::telemetry::LogEncoding;
 
 /// Applies kustomize overlays from git, and turns ExternalSecrets into Secrets.
@@ -181,6 +183,8 @@ pub(crate) struct RunArgs {
     /// Serve stores for all namespaces, and what uses them.
     #[arg(long, env = "OVERLAYD_ENABLE_CLUSTER_STORE_RECONCILER", value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
     pub(crate) enable_cluster_store_reconciler: bool,
+    #[command(flatten)]
+    pub(crate) gitops: GitOpsArgs,
     /// error, warn, info, debug or trace.
     #[arg(
         long,

@@ -6,6 +6,7 @@ mod build;
 mod cluster;
 mod diff;
 mod disk;
+mod gitops_args;
 mod objects;
 mod output;
 mod report;
@@ -19,6 +20,7 @@ use clap::Parser as _;
 
 pub(crate) use args::RunArgs;
 use args::{Args, Command};
+pub(crate) use gitops_args::GitOpsArgs;
 
 use crate::schedule::parse_duration;
 

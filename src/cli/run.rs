@@ -1,6 +1,7 @@
 //! `overlayd run`: the daemon. Wires the controllers, and ends in order.
 
 use std::fmt::Debug;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use kube::{Client, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+use tokio::signal::unix::{self, SignalKind};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -24,22 +26,25 @@ use super::{cluster, output};
 use crate::api::external_secret::ExternalSecret;
 use crate::api::git_repository::GitRepository;
 use crate::api::kustomization::Kustomization;
+use crate::api::receiver::Receiver;
 use crate::api::secret_store::{ClusterSecretStore, SecretStore};
 use crate::api::{GIT_REPOSITORY_API, KUSTOMIZATION_API, crds};
-use crate::apply::execute::How;
+use crate::apply::execute::{Habits, How};
 use crate::apply::plan::{Desired, Wave};
 use crate::apply::{Applier, BOOTSTRAP_MANAGER, ObjectRef as ClusterObject};
-use crate::config::{Config, Pair};
+use crate::config::{Config, Election, Pair};
 use crate::controllers::builds::Builds;
 use crate::controllers::caches::{self, Writers};
 use crate::controllers::events::Events;
 use crate::controllers::gate::{Gate, Gates};
 use crate::controllers::identities::Identities;
 use crate::controllers::kustomization::wait::Waits;
+use crate::controllers::posts;
 use crate::controllers::synced::Syncs;
 use crate::controllers::unreadable::readable;
 use crate::controllers::{self, Context, ReconcileError, error_policy, observe};
 use crate::git::{LocalRepositories, Mirrors, Remotes};
+use crate::lease::Elector;
 use crate::metrics::Metrics;
 use crate::secrets::provider::{AwsEnvironment, Providers};
 use crate::web::{self, Readiness};
@@ -53,12 +58,10 @@ pub(super) async fn run(args: RunArgs) -> Result<(), Failure> {
         .map_err(|error| Failure::new("a flag makes no sense").because(error.to_string(), None))?;
     telemetry::start(args.log_level.as_str(), args.log_encoding).map_err(Failure::new)?;
     git::initialize();
-    let listener = TcpListener::bind(config.listen).await.map_err(|error| {
-        Failure::new(format!("cannot listen on {}", config.listen)).because(
-            error.to_string(),
-            Some("choose another address with --listen"),
-        )
-    })?;
+    let mut listeners = Vec::new();
+    for address in [config.listen].iter().chain(&config.more_addresses) {
+        listeners.push(listen(*address).await?);
+    }
     std::fs::create_dir_all(&config.mirrors).map_err(|error| {
         Failure::new(format!(
             "cannot use `{}` for mirrors",
@@ -72,9 +75,17 @@ pub(super) async fn run(args: RunArgs) -> Result<(), Failure> {
     let connection = cluster::configure(&args.cluster).await?;
     let metrics = Arc::new(Metrics::default());
     let client = cluster::connect_with(connection.clone(), &metrics).await?;
-    prepare(&client, &config).await?;
-    let (context, writers) = context(client, connection, metrics, &config);
-    serve(context, writers, &config, listener).await
+    let (context, writers, posts) = context(client, connection, metrics, &config);
+    serve(context, writers, posts, &config, listeners).await
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {
+    TcpListener::bind(address).await.map_err(|error| {
+        Failure::new(format!("cannot listen on {address}")).because(
+            error.to_string(),
+            Some("choose another address with --listen"),
+        )
+    })
 }
 
 fn context(
@@ -82,12 +93,18 @@ fn context(
     connection: kube::Config,
     metrics: Arc<Metrics>,
     config: &Config,
-) -> (Arc<Context>, Writers) {
+) -> (Arc<Context>, Writers, Option<posts::Waiting>) {
     let (caches, writers) = caches::caches();
-    let instance = std::env::var("HOSTNAME").unwrap_or_else(|_| "overlayd".to_owned());
+    let (poster, posts) = posts::poster();
+    let wants_posts = config.events_address.is_some();
+    let instance = instance();
     let environment = AwsEnvironment {
         secrets_manager_endpoint: std::env::var("AWS_SECRETSMANAGER_ENDPOINT").ok(),
         parameter_store_endpoint: std::env::var("AWS_SSM_ENDPOINT").ok(),
+    };
+    let habits = Habits {
+        concurrency: usize::from(config.concurrent_ssa),
+        override_managers: config.override_managers.clone(),
     };
     let mirrors = Arc::new(Mirrors::new(config.mirrors.clone(), config.max_fetch_bytes));
     let remotes = config
@@ -102,19 +119,25 @@ fn context(
         waits: Waits::default(),
         claims: Arc::default(),
         reads: Arc::default(),
+        hooks: Arc::default(),
         dependencies: Arc::default(),
         builds: Arc::new(Builds::new(config.document_cache_bytes, remotes)),
-        events: Events::new(&client, &instance),
+        events: Events::new(&client, &instance, wants_posts.then_some(poster)),
         memory: controllers::memory::Memory::default(),
         sources: controllers::sources::Sources::default(),
         mirrors,
-        identities: Identities::new(connection, &client, metrics.clone()),
+        identities: Identities::new(connection, &client, metrics.clone(), habits),
         providers: Providers::new(environment, metrics.clone()),
         metrics,
         settings: config.settings.clone(),
         client,
     });
-    (context, writers)
+    (context, writers, wants_posts.then_some(posts))
+}
+
+/// The name of this replica.
+fn instance() -> String {
+    std::env::var("HOSTNAME").unwrap_or_else(|_| "overlayd".to_owned())
 }
 
 /// Installs the definitions, and the pair of the one-line way in.
@@ -189,41 +212,98 @@ fn pair_objects(pair: &Pair, namespace: &str) -> [Value; 2] {
     ]
 }
 
+/// The task that renews the lease. When it ends, the process must too, before another replica works.
+const LEASE: &str = "the lease";
+
 /// Runs everything until a signal comes or something ends unasked.
 async fn serve(
     context: Arc<Context>,
     writers: Writers,
+    posts: Option<posts::Waiting>,
     config: &Config,
-    listener: TcpListener,
+    listeners: Vec<TcpListener>,
 ) -> Result<(), Failure> {
     let (stop, stopping) = watch::channel(false);
     let readiness = Arc::new(Readiness::default());
-    let address = listener.local_addr()?;
     let mut tasks: JoinSet<&'static str> = JoinSet::new();
-    let web = web::serve(
-        listener,
-        context.metrics.clone(),
-        readiness.clone(),
-        stopped(stopping.clone()),
-    );
-    tasks.spawn(web.map(|_| "the HTTP server"));
-    for (name, controller) in wire(&context, writers, config.concurrent, &stopping) {
+    let address = listeners.first().map(TcpListener::local_addr).transpose()?;
+    for listener in listeners {
+        let web = web::serve(
+            listener,
+            context.metrics.clone(),
+            readiness.clone(),
+            context.hooks.clone(),
+            stopped(stopping.clone()),
+        );
+        tasks.spawn(web.map(|_| "the HTTP server"));
+    }
+    let mut signals = Signals::new()?;
+    let beginning = async {
+        let elector = match &config.election {
+            Some(election) => Some(stand_by(&context, election, &readiness).await),
+            None => None,
+        };
+        (elector, prepare(&context.client, config).await)
+    };
+    let (mut elector, prepared) = tokio::select! {
+        began = beginning => began,
+        signal = signals.next() => {
+            tracing::info!(signal, "stopping before it began");
+            return Ok(());
+        }
+    };
+    prepared?;
+    if let (Some(posts), Some(address)) = (posts, config.events_address.clone()) {
+        // What still waits at the end is not waited for.
+        let posting = posts::run(posts, address);
+        let stopping = stopped(stopping.clone());
+        tasks.spawn(async move {
+            tokio::select! { () = posting => {}, () = stopping => {} }
+            "the posting of events"
+        });
+    }
+    for (name, controller) in wire(&context, writers, config, &stopping) {
         tasks.spawn(controller.map(move |()| name));
     }
+    context
+        .hooks
+        .open(&context.client, context.settings.no_cross_namespace_refs);
     readiness.set(true);
-    output::note(&format!(
-        "overlayd {} is running; probes and metrics at http://{address}",
-        env!("CARGO_PKG_VERSION")
-    ));
+    if let Some(address) = address {
+        output::note(&format!(
+            "overlayd {} is running; probes and metrics at http://{address}",
+            env!("CARGO_PKG_VERSION")
+        ));
+    }
+    let holding = async {
+        match &mut elector {
+            Some(elector) => elector.hold().await,
+            None => std::future::pending().await,
+        }
+    };
     let ended = tokio::select! {
-        signal = signal() => { tracing::info!(signal, "stopping"); None }
+        signal = signals.next() => { tracing::info!(signal, "stopping"); None }
         ended = tasks.join_next() => Some(ended.and_then(Result::ok).unwrap_or("a task")),
+        () = holding => Some(LEASE),
     };
     readiness.set(false);
+    if ended == Some(LEASE) {
+        tasks.abort_all();
+        return Err(Failure::new("the lease was lost").because(
+            "it could not be renewed in time, and another replica may be at work",
+            None,
+        ));
+    }
     let _ = stop.send(true);
     let all_ended = async { while tasks.join_next().await.is_some() {} };
     if tokio::time::timeout(SHUTDOWN, all_ended).await.is_err() {
         tracing::warn!("gave up waiting for reconciles to end");
+        tasks.abort_all();
+    }
+    // Only when nothing works any more.
+    if let (Some(elector), Some(Election { releases: true, .. })) = (&mut elector, &config.election)
+    {
+        elector.release().await;
     }
     match ended {
         None => Ok(()),
@@ -231,17 +311,44 @@ async fn serve(
     }
 }
 
-async fn signal() -> &'static str {
-    use tokio::signal::unix::{SignalKind, signal};
-    match (
-        signal(SignalKind::terminate()),
-        signal(SignalKind::interrupt()),
-    ) {
-        (Ok(mut terminate), Ok(mut interrupt)) => tokio::select! {
-            _ = terminate.recv() => "SIGTERM",
-            _ = interrupt.recv() => "SIGINT",
-        },
-        _ => std::future::pending().await,
+/// Waits until this replica is the one that works. A standby is ready: it is as it should be.
+async fn stand_by(context: &Context, election: &Election, readiness: &Readiness) -> Elector {
+    // Two processes of one name would both think that the lease is theirs.
+    let unique = format!(
+        "{}_{}_{}",
+        instance(),
+        std::process::id(),
+        jiff::Timestamp::now().as_microsecond()
+    );
+    let namespace = &context.settings.own_namespace;
+    let mut elector = Elector::new(context.client.clone(), namespace, &unique, election.timing);
+    readiness.set(true);
+    context.metrics.leads(false);
+    elector.acquire().await;
+    tracing::info!(identity = unique, "leading");
+    context.metrics.leads(true);
+    elector
+}
+
+/// The signals that ask us to end. One that comes while nobody waits for it is not lost.
+struct Signals {
+    terminate: unix::Signal,
+    interrupt: unix::Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: unix::signal(SignalKind::terminate())?,
+            interrupt: unix::signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
     }
 }
 
@@ -254,17 +361,22 @@ async fn stopped(mut stopping: watch::Receiver<bool>) {
 fn wire(
     context: &Arc<Context>,
     writers: Writers,
-    concurrent: u16,
+    config: &Config,
     stopping: &watch::Receiver<bool>,
 ) -> Vec<(&'static str, BoxFuture<'static, ()>)> {
+    let concurrent = config.concurrent;
     vec![
         (
             "the GitRepository controller",
-            git_repositories(context, concurrent, stopping).boxed(),
+            git_repositories(context, config, stopping).boxed(),
         ),
         (
             "the Kustomization controller",
-            kustomizations(context, concurrent, stopping).boxed(),
+            kustomizations(context, config, stopping).boxed(),
+        ),
+        (
+            "the Receiver controller",
+            receivers(context, stopping).boxed(),
         ),
         (
             "the SecretStore controller",
@@ -283,20 +395,41 @@ fn wire(
 
 fn git_repositories(
     context: &Arc<Context>,
-    concurrent: u16,
+    config: &Config,
     stopping: &watch::Receiver<bool>,
 ) -> impl Future<Output = ()> + use<> {
-    let controller = controller::<GitRepository>(context).with_config(at_once(concurrent));
+    let controller = controller::<GitRepository>(context, shard(config));
+    let controller = controller.with_config(at_once(config.concurrent));
     let reconcile = controllers::git_repository::reconcile;
     drive(controller, context, stopping, reconcile, |_, _| {})
 }
 
-fn kustomizations(
+/// Sources and Kustomizations that are this process' own.
+fn shard(config: &Config) -> watcher::Config {
+    match &config.watch_label_selector {
+        Some(selector) => watcher::Config::default().labels(selector),
+        None => watcher::Config::default(),
+    }
+}
+
+fn receivers(
     context: &Arc<Context>,
-    concurrent: u16,
     stopping: &watch::Receiver<bool>,
 ) -> impl Future<Output = ()> + use<> {
-    let controller = controller::<Kustomization>(context);
+    let controller = controller::<Receiver>(context, watcher::Config::default());
+    let reconcile = controllers::receiver::reconcile;
+    drive(controller, context, stopping, reconcile, |context, gone| {
+        let namespace = gone.namespace.clone().unwrap_or_default();
+        context.hooks.set(&(namespace, gone.name.clone()), None);
+    })
+}
+
+fn kustomizations(
+    context: &Arc<Context>,
+    config: &Config,
+    stopping: &watch::Receiver<bool>,
+) -> impl Future<Output = ()> + use<> {
+    let controller = controller::<Kustomization>(context, shard(config));
     let (store, dependencies) = (controller.store(), context.dependencies.clone());
     let claims = context.claims.clone();
     let moved = context.sources.moved().flat_map(move |(namespace, name)| {
@@ -316,7 +449,7 @@ fn kustomizations(
     let drifted = context.identities.live().drifted();
     let drifted = drifted.map(|(namespace, name)| ObjectRef::new(&name).within(&namespace));
     let controller = controller
-        .with_config(at_once(concurrent))
+        .with_config(at_once(config.concurrent))
         .reconcile_on(moved)
         .reconcile_on(drifted)
         .watches(
@@ -346,7 +479,8 @@ fn stores<S>(
 where
     S: controllers::secret_store::Store + Send + Sync + 'static,
 {
-    let controller = controller::<S>(context).with_config(at_once(concurrent));
+    let controller = controller::<S>(context, watcher::Config::default());
+    let controller = controller.with_config(at_once(concurrent));
     let reconcile = controllers::secret_store::reconcile::<S>;
     drive(controller, context, stopping, reconcile, |context, gone| {
         let namespace = gone.namespace.clone().unwrap_or_default();
@@ -377,7 +511,8 @@ fn external_secrets(
 ) -> impl Future<Output = ()> + use<> {
     let wakes = caches::wakes(context, writers);
     let wakes = wakes.map(|(namespace, name)| ObjectRef::new(&name).within(&namespace));
-    let controller = controller::<ExternalSecret>(context).reconcile_on(wakes);
+    let controller = controller::<ExternalSecret>(context, watcher::Config::default());
+    let controller = controller.reconcile_on(wakes);
     let reconcile = controllers::external_secret::reconcile;
     drive(controller, context, stopping, reconcile, |context, gone| {
         let namespace = gone.namespace.clone().unwrap_or_default();
@@ -386,12 +521,12 @@ fn external_secrets(
 }
 
 /// A controller of all objects of a kind, also of those that cannot be read.
-fn controller<K>(context: &Context) -> Controller<DeserializeGuard<K>>
+fn controller<K>(context: &Context, watched: watcher::Config) -> Controller<DeserializeGuard<K>>
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
 {
     let api = Api::<DeserializeGuard<K>>::all(context.client.clone());
-    Controller::new(api, watcher::Config::default())
+    Controller::new(api, watched)
 }
 
 fn at_once(concurrent: u16) -> ControllerConfig {

@@ -26,7 +26,9 @@ use super::uses::Uses;
 use crate::apply::claims::Claims;
 use crate::git::Mirrors;
 use crate::metrics::Metrics;
+use crate::schedule::jittered;
 use crate::secrets::provider::Providers;
+use crate::web::Hooks;
 
 /// The manager of the fields of a status.
 pub(crate) const STATUS_MANAGER: &str = "overlayd-status";
@@ -48,6 +50,7 @@ pub(crate) struct Context {
     pub(crate) waits: Waits,
     /// What Kustomizations read for their variables.
     pub(crate) reads: Arc<Reads>,
+    pub(crate) hooks: Arc<Hooks>,
     /// Which Kustomization wants which objects.
     pub(crate) claims: Arc<Claims>,
     pub(crate) dependencies: Arc<Dependencies>,
@@ -79,6 +82,12 @@ pub(crate) struct Settings {
     pub(crate) strict_substitution: bool,
     /// Objects may name none of other namespaces.
     pub(crate) no_cross_namespace_refs: bool,
+    /// How long a dependency is waited for, should no event come.
+    pub(crate) requeue_dependency: Duration,
+    /// By how much intervals are spread, either way.
+    pub(crate) jitter_percent: u8,
+    /// Kinds that are applied in a stage of their own before the rest.
+    pub(crate) stage_kinds: Vec<String>,
     /// How often the time of the last refresh is written where nothing else has changed.
     pub(crate) status_heartbeat: Duration,
     /// What stands around the actions of templates.
@@ -90,6 +99,11 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
+    /// An interval as this object keeps it, so that equal ones do not move together.
+    pub(crate) fn jittered<K: Resource>(&self, interval: Duration, object: &K) -> Duration {
+        jittered(interval, self.jitter_percent, seed(object))
+    }
+
     /// True for a class of stores and generators that this process serves.
     pub(crate) fn serves_class(&self, class: &str) -> bool {
         class.is_empty() || class == self.controller_class
@@ -108,6 +122,9 @@ impl Default for Settings {
             deletion_share: 30,
             strict_substitution: true,
             no_cross_namespace_refs: false,
+            requeue_dependency: Duration::from_secs(30),
+            jitter_percent: 5,
+            stage_kinds: Vec::new(),
             status_heartbeat: Duration::from_secs(3600),
             template_delimiters: ("{{".to_owned(), "}}".to_owned()),
             flood_gate: true,
@@ -185,7 +202,7 @@ impl Context {
 }
 
 /// A number that differs between objects, for jitter.
-pub(crate) fn seed<K: Resource>(object: &K) -> u64 {
+fn seed<K: Resource>(object: &K) -> u64 {
     let uid = object.meta().uid.clone().unwrap_or_default();
     uid.bytes().fold(1469, |seed, byte| {
         seed.wrapping_mul(131).wrapping_add(u64::from(byte))

@@ -1,8 +1,13 @@
 //! Talks to the API server: core events, under the names of the peers' controllers.
 
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::{Client, Resource};
+
+use super::posts::{Post, Poster};
 
 /// The names under which each dialect's events are reported.
 #[derive(Clone)]
@@ -12,6 +17,9 @@ pub(crate) struct Events {
     external_secrets: Recorder,
     secret_store: Recorder,
     cluster_secret_store: Recorder,
+    /// Where events go besides.
+    poster: Option<Poster>,
+    instance: String,
 }
 
 /// Whose event it is.
@@ -24,29 +32,111 @@ pub(crate) enum Component {
     ClusterSecretStore,
 }
 
+impl Component {
+    /// Under which name it reports.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Source => "source-controller",
+            Self::Kustomize => "kustomize-controller",
+            Self::ExternalSecrets => "external-secrets",
+            Self::SecretStore => "secret-store",
+            Self::ClusterSecretStore => "cluster-secret-store",
+        }
+    }
+}
+
 /// An event says at most so much.
 const MAX_NOTE: usize = 1000;
 
 impl Events {
-    pub(crate) fn new(client: &Client, instance: &str) -> Self {
-        let recorder = |controller: &str| {
+    pub(crate) fn new(client: &Client, instance: &str, poster: Option<Poster>) -> Self {
+        let recorder = |component: Component| {
             let reporter = Reporter {
-                controller: controller.to_owned(),
+                controller: component.name().to_owned(),
                 instance: Some(instance.to_owned()),
             };
             Recorder::new(client.clone(), reporter)
         };
         Self {
-            source: recorder("source-controller"),
-            kustomize: recorder("kustomize-controller"),
-            external_secrets: recorder("external-secrets"),
-            secret_store: recorder("secret-store"),
-            cluster_secret_store: recorder("cluster-secret-store"),
+            source: recorder(Component::Source),
+            kustomize: recorder(Component::Kustomize),
+            external_secrets: recorder(Component::ExternalSecrets),
+            secret_store: recorder(Component::SecretStore),
+            cluster_secret_store: recorder(Component::ClusterSecretStore),
+            poster,
+            instance: instance.to_owned(),
         }
+    }
+
+    /// Writes an event about a revision.
+    pub(crate) async fn publish_of<K>(
+        &self,
+        component: Component,
+        object: &K,
+        revision: &str,
+        type_: EventType,
+        (reason, note): (&str, &str),
+    ) where
+        K: Resource<DynamicType = ()>,
+    {
+        self.post(component, object, revision, type_, (reason, note));
+        self.write(component, object, type_, reason, note).await;
+    }
+
+    /// Posts an event, if somebody wants it.
+    fn post<K>(
+        &self,
+        component: Component,
+        object: &K,
+        revision: &str,
+        type_: EventType,
+        said: (&str, &str),
+    ) where
+        K: Resource<DynamicType = ()>,
+    {
+        const OWN: &str = "event.toolkit.fluxcd.io/";
+        let Some(poster) = &self.poster else {
+            return;
+        };
+        let group = K::group(&());
+        let mut metadata: BTreeMap<String, String> = BTreeMap::new();
+        for (key, value) in object.meta().annotations.iter().flatten() {
+            if let Some(key) = key.strip_prefix(OWN) {
+                metadata.insert(key.to_owned(), value.clone());
+            }
+        }
+        if !revision.is_empty() {
+            metadata.insert(format!("{group}/revision"), revision.to_owned());
+        }
+        let is_error = matches!(type_, EventType::Warning);
+        let reporter = (component.name(), self.instance.as_str());
+        let object = object.object_ref(&());
+        poster.post(Post::new(
+            &object,
+            is_error,
+            said,
+            metadata,
+            reporter,
+            Timestamp::now(),
+        ));
     }
 
     /// Writes an event. That it could not be written is logged, and stops nothing.
     pub(crate) async fn publish<K>(
+        &self,
+        component: Component,
+        object: &K,
+        type_: EventType,
+        reason: &str,
+        note: &str,
+    ) where
+        K: Resource<DynamicType = ()>,
+    {
+        self.post(component, object, "", type_, (reason, note));
+        self.write(component, object, type_, reason, note).await;
+    }
+
+    async fn write<K>(
         &self,
         component: Component,
         object: &K,

@@ -11,14 +11,14 @@ use kube::runtime::controller::Action;
 use kube::runtime::events::EventType;
 use kube::{Resource as _, ResourceExt as _};
 
-use super::context::{memory_key, seed};
+use super::context::memory_key;
 use super::events::Component;
 use super::status::{Progress, Says, flux_condition, flux_conditions};
 use super::{Context, ReconcileError};
 use crate::api::REQUESTED_AT;
 use crate::api::git_repository::{Artifact, GitRepository, GitRepositoryStatus};
 use crate::git::{Fetched, GitSource, submodules};
-use crate::schedule::{jittered, parse_duration};
+use crate::schedule::parse_duration;
 use crate::secrets::SecretValue;
 
 /// The finalizer of Flux, which we never add but take away.
@@ -78,7 +78,7 @@ pub(crate) async fn reconcile(
     let now = Timestamp::now();
     let interval = parse_duration(&object.spec.interval).unwrap_or(Duration::from_secs(60));
     let wait = match &outcome {
-        Outcome::Fetched(_) => jittered(interval, seed(&*object)),
+        Outcome::Fetched(_) => context.settings.jittered(interval, &*object),
         Outcome::Failed { .. } => {
             context
                 .memory

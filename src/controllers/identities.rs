@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use http::{HeaderName, HeaderValue};
 use kube::{Client, Config};
 
+use crate::apply::execute::Habits;
 use crate::apply::live::Live;
 use crate::apply::{Applier, FIELD_MANAGER};
 use crate::metrics::Metrics;
@@ -18,6 +19,7 @@ const IMPERSONATE: HeaderName = HeaderName::from_static("impersonate-user");
 pub(crate) struct Identities {
     config: Config,
     metrics: Arc<Metrics>,
+    habits: Habits,
     /// What is watched is watched by the daemon itself, for all of them.
     live: Arc<Live>,
     own: Arc<Applier>,
@@ -26,12 +28,19 @@ pub(crate) struct Identities {
 }
 
 impl Identities {
-    pub(crate) fn new(config: Config, client: &Client, metrics: Arc<Metrics>) -> Self {
+    pub(crate) fn new(
+        config: Config,
+        client: &Client,
+        metrics: Arc<Metrics>,
+        habits: Habits,
+    ) -> Self {
         let live = Arc::new(Live::new(client.clone()));
         let own = Applier::watching(client.clone(), FIELD_MANAGER, live.clone());
+        let own = own.with(habits.clone());
         Self {
             config,
             metrics,
+            habits,
             live,
             own: Arc::new(own),
             accounts: Mutex::default(),
@@ -71,7 +80,7 @@ impl Identities {
         config.headers.push((IMPERSONATE, user));
         let client = requests::client(config, &self.metrics).map_err(|error| error.to_string())?;
         let applier = Applier::watching(client, FIELD_MANAGER, self.live.clone());
-        let applier = Arc::new(applier.named(account));
+        let applier = Arc::new(applier.named(account).with(self.habits.clone()));
         accounts.insert(key, applier.clone());
         Ok(applier)
     }

@@ -11,6 +11,8 @@ pub(crate) mod git_repository;
 pub(crate) mod identities;
 pub(crate) mod kustomization;
 pub(crate) mod memory;
+pub(crate) mod posts;
+pub(crate) mod receiver;
 pub(crate) mod secret_store;
 pub(crate) mod sources;
 pub(crate) mod status;

@@ -14,6 +14,7 @@ use tokio::runtime::Handle;
 use super::revision::Revision;
 use super::source::{GitSource, RefTarget};
 use super::transport::Session;
+use crate::faults;
 
 /// The mirrors of this process, below one directory.
 #[derive(Debug)]
@@ -226,6 +227,7 @@ impl Operation<'_> {
             },
         };
         self.fetch_advertised(&repository, &mut remote, &wanted)?;
+        faults::point("fetched");
         self.describe(&repository, wanted.commit, wanted.name)
     }
 
@@ -388,6 +390,7 @@ impl Operation<'_> {
         if repository.find_commit(wanted.commit).is_ok() {
             return Ok(());
         }
+        faults::point("fetch");
         let own_name = wanted.reference.trim_start_matches("refs/");
         let refspec = format!("+{}:refs/overlayd/{own_name}", wanted.reference);
         self.fetch_refs(remote, &[refspec])

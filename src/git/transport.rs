@@ -14,18 +14,11 @@ use git2::transport::{Service, SmartSubtransport, SmartSubtransportStream, Trans
 use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
-use hyper_rustls::HttpsConnector;
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
 use tokio::runtime::Handle;
 
 use super::source::{Authorization, Credentials};
 use crate::causes::causes;
-
-type HttpClient = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
+use crate::https::{self, HttpClient};
 
 /// What one git operation may use. Lives on the thread that runs it.
 #[derive(Clone)]
@@ -74,32 +67,7 @@ impl Session {
         deadline: Instant,
         runtime: Handle,
     ) -> Result<Self, String> {
-        let mut roots = rustls::RootCertStore::empty();
-        let system = rustls_native_certs::load_native_certs();
-        roots.add_parsable_certificates(system.certs);
-        if let Some(pem) = &credentials.ca {
-            let mut added = 0;
-            for certificate in CertificateDer::pem_slice_iter(pem) {
-                let certificate = certificate
-                    .map_err(|error| format!("the Secret's `ca.crt` is not PEM: {error}"))?;
-                roots
-                    .add(certificate)
-                    .map_err(|error| format!("the Secret's `ca.crt` is no certificate: {error}"))?;
-                added += 1;
-            }
-            if added == 0 {
-                return Err("the Secret's `ca.crt` holds no certificate".to_owned());
-            }
-        }
-        let tls = rustls::ClientConfig::builder()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        let connector = hyper_rustls::HttpsConnectorBuilder::new()
-            .with_tls_config(tls)
-            .https_or_http()
-            .enable_http1()
-            .build();
-        let client = Client::builder(TokioExecutor::new()).build(connector);
+        let client = https::client(credentials.ca.as_deref())?;
         Ok(Self {
             client,
             authorization: authorization(&credentials.authorization)?,

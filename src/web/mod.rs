@@ -1,4 +1,9 @@
-//! Talks to probes and Prometheus: `/healthz`, `/readyz` and `/metrics`.
+//! Talks to probes, Prometheus and git servers: `/healthz`, `/readyz`, `/metrics`, and `/hook/…` for receivers.
+
+mod hooks;
+pub(crate) mod signature;
+
+pub(crate) use hooks::Hooks;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,7 +12,7 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
-use axum::routing::get;
+use axum::routing::{get, post};
 use tokio::net::TcpListener;
 
 use crate::metrics::Metrics;
@@ -34,6 +39,7 @@ pub(crate) async fn serve(
     listener: TcpListener,
     metrics: Arc<Metrics>,
     readiness: Arc<Readiness>,
+    hooks: Arc<Hooks>,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
     let router = Router::new()
@@ -41,6 +47,10 @@ pub(crate) async fn serve(
         .route("/readyz", get(readyz))
         .route("/metrics", get(render))
         .with_state(Shared { metrics, readiness });
+    let calls = Router::new()
+        .route("/hook/{digest}", post(hooks::call))
+        .with_state(hooks);
+    let router = router.merge(calls);
     axum::serve(listener, router)
         .with_graceful_shutdown(stop)
         .await

@@ -8,8 +8,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 use testbed::{
-    Background, Cluster, ControlPlane, Emulator, GitServer, GitServerOptions, PodIdentityAgent,
-    WorkTree, free_port, wait_for,
+    Background, Cluster, ControlPlane, Emulator, GitServer, GitServerOptions, Inbox,
+    PodIdentityAgent, WorkTree, free_port, wait_for,
 };
 
 /// Long enough for a machine with two busy cores; nothing waits that long when it works.
@@ -24,6 +24,8 @@ pub(crate) struct Bed {
     pub(crate) agent: PodIdentityAgent,
     pub(crate) daemon: Background,
     pub(crate) port: u16,
+    /// Where events are posted.
+    pub(crate) inbox: Inbox,
     _directory: tempfile::TempDir,
 }
 
@@ -46,6 +48,7 @@ impl Bed {
         let git = GitServer::start(&GitServerOptions::default())?;
         let directory = tempfile::tempdir()?;
         let port = free_port()?;
+        let inbox = Inbox::start()?;
         let mut command = Command::new("sh");
         command.args(["-c", WITH_US, env!("CARGO_BIN_EXE_overlayd")]);
         daemon_arguments(
@@ -55,6 +58,7 @@ impl Bed {
             &directory.path().join("data"),
         );
         aws_environment(&mut command, &agent, &aws.url());
+        command.args(["--events-addr", &inbox.url()]);
         let mut daemon = Background::start(
             "overlayd",
             &mut command,
@@ -86,6 +90,7 @@ impl Bed {
             agent,
             daemon,
             port,
+            inbox,
             _directory: directory,
         })
     }
@@ -105,6 +110,48 @@ impl Bed {
             text(&output.stdout),
             text(&output.stderr),
         )
+    }
+}
+
+/// A control plane of one test's own, for daemons that start, end and crash.
+pub(crate) struct Own {
+    pub(crate) plane: ControlPlane,
+    pub(crate) cluster: Cluster,
+    pub(crate) git: GitServer,
+    aws: Emulator,
+    agent: PodIdentityAgent,
+    directory: tempfile::TempDir,
+    started: std::cell::Cell<u32>,
+}
+
+impl Own {
+    pub(crate) fn start() -> Self {
+        let plane = ControlPlane::start().expect("the control plane starts");
+        Self {
+            cluster: plane.cluster().expect("it answers"),
+            plane,
+            git: GitServer::start(&GitServerOptions::default()).expect("the git server starts"),
+            aws: Emulator::start().expect("the emulator starts"),
+            agent: PodIdentityAgent::start(Duration::from_secs(900)).expect("the agent starts"),
+            directory: tempfile::tempdir().expect("a temporary folder"),
+            started: std::cell::Cell::default(),
+        }
+    }
+
+    /// Starts a daemon with more flags and variables, and gives its port. All share one folder of mirrors but those
+    /// that are named otherwise.
+    pub(crate) fn daemon(&self, flags: &[&str], variables: &[(&str, &str)]) -> (Background, u16) {
+        let port = free_port().expect("there is a free port");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_overlayd"));
+        let data = self.directory.path().join("data");
+        daemon_arguments(&mut command, self.plane.kubeconfig(), port, &data);
+        aws_environment(&mut command, &self.agent, &self.aws.url());
+        command.args(flags).envs(variables.iter().copied());
+        let number = self.started.get();
+        self.started.set(number + 1);
+        let log = self.directory.path().join(format!("{number}.log"));
+        let daemon = Background::start("overlayd", &mut command, &log);
+        (daemon.expect("the daemon starts"), port)
     }
 }
 
@@ -185,6 +232,7 @@ impl Case {
             "gitrepositories" => "apis/source.toolkit.fluxcd.io/v1",
             "kustomizations" => "apis/kustomize.toolkit.fluxcd.io/v1",
             "externalsecrets" | "secretstores" => "apis/external-secrets.io/v1",
+            "receivers" => "apis/notification.toolkit.fluxcd.io/v1",
             "events" => "apis/events.k8s.io/v1",
             "passwords" | "uuids" | "fakes" => "apis/generators.external-secrets.io/v1alpha1",
             _ => "api/v1",
@@ -216,6 +264,7 @@ impl Case {
         let (api_version, kind_name) = match kind {
             "gitrepositories" => ("source.toolkit.fluxcd.io/v1", "GitRepository"),
             "kustomizations" => ("kustomize.toolkit.fluxcd.io/v1", "Kustomization"),
+            "receivers" => ("notification.toolkit.fluxcd.io/v1", "Receiver"),
             "secretstores" => ("external-secrets.io/v1", "SecretStore"),
             "passwords" => ("generators.external-secrets.io/v1alpha1", "Password"),
             "uuids" => ("generators.external-secrets.io/v1alpha1", "UUID"),

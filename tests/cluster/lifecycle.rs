@@ -1,26 +1,17 @@
 //! The daemon itself: how it starts, ends, and begins again.
 
-use std::process::Command;
 use std::time::Duration;
 
 use anyhow::ensure;
 use serde_json::json;
-use testbed::{
-    Background, ControlPlane, Emulator, GitServer, GitServerOptions, PodIdentityAgent, free_port,
-    wait_for,
-};
+use testbed::{Background, wait_for};
 
-use crate::bed::{PATIENCE, aws_environment, daemon_arguments};
+use crate::bed::{Own, PATIENCE};
 
 #[test]
 fn it_ends_in_order_and_a_crash_loses_nothing() {
-    let plane = ControlPlane::start().unwrap();
-    let cluster = plane.cluster().unwrap();
-    let (aws, agent) = (
-        Emulator::start().unwrap(),
-        PodIdentityAgent::start(Duration::from_secs(900)).unwrap(),
-    );
-    let git = GitServer::start(&GitServerOptions::default()).unwrap();
+    let own = Own::start();
+    let (cluster, git) = (&own.cluster, &own.git);
     let work = git.create("own").unwrap();
     let manifest = |value: &str| {
         format!(
@@ -31,25 +22,18 @@ fn it_ends_in_order_and_a_crash_loses_nothing() {
         .unwrap();
     work.write("a.yaml", &manifest("one")).unwrap();
     work.push("one", "main").unwrap();
-    let directory = tempfile::tempdir().unwrap();
-    let start = |number: u8| {
-        let port = free_port().unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_overlayd"));
-        daemon_arguments(
-            &mut command,
-            plane.kubeconfig(),
-            port,
-            &directory.path().join("data"),
-        );
-        aws_environment(&mut command, &agent, &aws.url());
-        command.args(["--repo", &git.url("own"), "--path", ".", "--interval", "1s"]);
-        command.arg("--allow-remote-bases");
-        Background::start(
-            "overlayd",
-            &mut command,
-            &directory.path().join(format!("{number}.log")),
-        )
-        .unwrap()
+    let start = || {
+        let url = git.url("own");
+        let flags = [
+            "--repo",
+            &url,
+            "--path",
+            ".",
+            "--interval",
+            "1s",
+            "--allow-remote-bases",
+        ];
+        own.daemon(&flags, &[]).0
     };
     let applied = |daemon: &mut Background, value: &str| {
         let result = wait_for("the ConfigMap", PATIENCE, || {
@@ -62,13 +46,13 @@ fn it_ends_in_order_and_a_crash_loses_nothing() {
         });
         result.unwrap_or_else(|error| panic!("{error:#}\n{}", daemon.log_tail()));
     };
-    let mut daemon = start(1);
+    let mut daemon = start();
     applied(&mut daemon, "one");
     daemon.kill().unwrap();
 
     work.write("a.yaml", &manifest("two")).unwrap();
     work.push("two", "main").unwrap();
-    let mut daemon = start(2);
+    let mut daemon = start();
     applied(&mut daemon, "two");
 
     let base = git.create("base").unwrap();
@@ -92,4 +76,74 @@ fn it_ends_in_order_and_a_crash_loses_nothing() {
         "/apis/kustomize.toolkit.fluxcd.io/v1/namespaces/external-secrets/kustomizations/overlayd";
     let object = cluster.get(pair).unwrap().unwrap();
     assert_eq!(object["spec"]["prune"], json!(true));
+}
+
+#[test]
+fn one_of_two_works_and_the_other_takes_over_at_once() {
+    let own = Own::start();
+    let timing = [
+        "--enable-leader-election",
+        "--leader-election-lease-duration",
+        "4s",
+        "--leader-election-renew-deadline",
+        "3s",
+        "--leader-election-retry-period",
+        "1s",
+    ];
+    let leads = |port: u16| {
+        let metrics = testbed::http_get(port, "/metrics")
+            .map(|(_, text)| text)
+            .unwrap_or_default();
+        let line = metrics
+            .lines()
+            .find(|line| line.starts_with("leader_election_master_status{"));
+        line.is_some_and(|line| line.ends_with(" 1"))
+    };
+    let until = |what: &str, holds: &dyn Fn() -> bool| {
+        wait_for(what, PATIENCE, || {
+            ensure!(holds(), "not yet");
+            Ok(())
+        })
+        .unwrap();
+    };
+    let lease = "/apis/coordination.k8s.io/v1/namespaces/default/leases/overlayd-leader-election";
+    let namespaced = [&timing[..], &["--namespace", "default"]].concat();
+    let (first, first_port) = own.daemon(&namespaced, &[]);
+    until("the first to lead", &|| leads(first_port));
+    let (second, second_port) = own.daemon(&namespaced, &[]);
+    until("the second to stand by", &|| {
+        testbed::http_get(second_port, "/readyz").is_ok_and(|(code, _)| code == 200)
+    });
+    assert!(!leads(second_port));
+    let code = first.terminate(Duration::from_secs(15)).unwrap();
+    assert_eq!(code, Some(0));
+    until("the second to lead", &|| leads(second_port));
+    let spec = own.cluster.get(lease).unwrap().unwrap()["spec"].clone();
+    assert_eq!(spec["leaseTransitions"], 2);
+
+    // A crash gives nothing back: the lease runs out first.
+    let (third, third_port) = own.daemon(&namespaced, &[]);
+    until("the third to stand by", &|| {
+        testbed::http_get(third_port, "/readyz").is_ok_and(|(code, _)| code == 200)
+    });
+    second.kill().unwrap();
+    until("the third to lead", &|| leads(third_port));
+
+    // Who loses the lease ends, and does not give back what is another's.
+    own.cluster
+        .patch(lease, &json!({"spec": {"holderIdentity": "somebody"}}))
+        .unwrap();
+    let mut third = third;
+    let ended = wait_for("the third to end", PATIENCE, || {
+        ensure!(third.check().is_err(), "still running");
+        Ok(())
+    });
+    ended.unwrap();
+    assert!(
+        third.log().contains("the lease was lost"),
+        "{}",
+        third.log_tail()
+    );
+    let spec = own.cluster.get(lease).unwrap().unwrap()["spec"].clone();
+    assert_eq!(spec["holderIdentity"], "somebody");
 }

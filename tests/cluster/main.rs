@@ -9,6 +9,7 @@
 
 mod bad_input;
 mod bed;
+mod crashes;
 mod desk;
 mod dropin;
 mod guards;
@@ -16,6 +17,7 @@ mod hygiene;
 mod lifecycle;
 mod moto;
 mod policies;
+mod receivers;
 mod secrets;
 mod sources;
 mod stores;

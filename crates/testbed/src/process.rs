@@ -74,7 +74,11 @@ impl Background {
             }
             std::thread::sleep(Duration::from_millis(20));
         }
-        bail!("{} did not end within {timeout:?} of SIGTERM", self.name)
+        bail!(
+            "{} did not end within {timeout:?} of SIGTERM:\n{}",
+            self.name,
+            self.log_tail()
+        )
     }
 
     /// Kills the process at once (SIGKILL), as a crash would.
@@ -128,7 +132,7 @@ pub fn http_get(port: u16, path: &str) -> Result<(u16, String)> {
 }
 
 /// One plain HTTP request to a loopback port; the status code and the body.
-pub(crate) fn http(
+pub fn http(
     port: u16,
     method: &str,
     path: &str,

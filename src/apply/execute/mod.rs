@@ -32,6 +32,7 @@ use super::plan::{
 };
 use super::records::{Hash, Unit, manifest_hash, shape};
 use super::takeover::take_over;
+use crate::faults;
 
 /// The name under which the daemon owns fields.
 pub(crate) const FIELD_MANAGER: &str = "overlayd";
@@ -39,10 +40,26 @@ pub(crate) const FIELD_MANAGER: &str = "overlayd";
 pub(crate) const BOOTSTRAP_MANAGER: &str = "overlayd-bootstrap";
 /// What kubectl remembers of an apply.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
-/// How many requests of one stage are in flight.
-const CONCURRENCY: usize = 16;
 /// How long definitions and namespaces may take to become usable.
 const STAGE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// What flags say of every apply.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Habits {
+    /// How many requests of one stage are in flight.
+    pub(crate) concurrency: usize,
+    /// Managers whose fields are taken over, besides those of kubectl and Flux.
+    pub(crate) override_managers: Vec<String>,
+}
+
+impl Default for Habits {
+    fn default() -> Self {
+        Self {
+            concurrency: 16,
+            override_managers: Vec::new(),
+        }
+    }
+}
 
 /// Group, version and kind, to how it is reached and whether it has namespaces.
 type KnownKinds = BTreeMap<(String, String, String), (ApiResource, bool)>;
@@ -54,6 +71,7 @@ pub(crate) struct Applier {
     /// The service account as which it applies; empty for its own identity.
     account: String,
     kinds: Mutex<KnownKinds>,
+    habits: Habits,
     /// What is watched of what was applied; nothing for whom applies once.
     live: Option<Arc<Live>>,
 }
@@ -100,6 +118,7 @@ impl Applier {
             manager,
             account: String::new(),
             kinds: Mutex::default(),
+            habits: Habits::default(),
             live: None,
         }
     }
@@ -110,6 +129,10 @@ impl Applier {
             live: Some(live),
             ..Self::new(client, manager)
         }
+    }
+
+    pub(crate) fn with(self, habits: Habits) -> Self {
+        Self { habits, ..self }
     }
 
     /// What another account has applied, this one asks for again: it may not be allowed to.
@@ -220,7 +243,7 @@ impl Applier {
             }
         });
         let mut tried = Vec::new();
-        for (desired, result) in stage.iter().zip(in_order(tries.collect()).await) {
+        for (desired, result) in stage.iter().zip(self.in_order(tries.collect()).await) {
             match result {
                 Ok(outcome) => tried.push((desired, outcome)),
                 Err(reason) => failed.push(ObjectFailure::new(desired, reason)),
@@ -234,7 +257,7 @@ impl Applier {
             .map(|(desired, tried)| (desired, self.apply_one(desired, tried).boxed()))
             .unzip();
         let mut applied = Vec::new();
-        for (desired, result) in objects.into_iter().zip(in_order(works).await) {
+        for (desired, result) in objects.into_iter().zip(self.in_order(works).await) {
             match result {
                 Ok(change) => {
                     applied.push(desired);
@@ -247,6 +270,21 @@ impl Applier {
             return Ok(());
         }
         self.wait_established(&applied).await
+    }
+
+    /// Waits for requests, several at once. A slow one holds up no other; the answers are in the order of the requests.
+    async fn in_order<T>(
+        &self,
+        requests: Vec<BoxFuture<'_, Result<T, String>>>,
+    ) -> Vec<Result<T, String>> {
+        let mut placed = Vec::new();
+        for (place, request) in requests.into_iter().enumerate() {
+            placed.push(request.map(move |answer| (place, answer)));
+        }
+        let answers = futures::stream::iter(placed).buffer_unordered(self.habits.concurrency);
+        let mut answers: Vec<_> = answers.collect().await;
+        answers.sort_by_key(|(place, _)| *place);
+        answers.into_iter().map(|(_, answer)| answer).collect()
     }
 
     /// Deletes an object and waits until it is gone.
@@ -286,7 +324,7 @@ impl Applier {
         };
         let metadata = live.metadata;
         let fields = metadata.managed_fields.unwrap_or_default();
-        let Some(fields) = take_over(&fields, self.manager) else {
+        let Some(fields) = take_over(&fields, self.manager, &self.habits.override_managers) else {
             return Ok(());
         };
         let mut operations = vec![
@@ -339,7 +377,9 @@ impl Applier {
             self.mark_existing(&desired.reference).await?;
         }
         let params = PatchParams::apply(self.manager).force();
+        faults::point("apply");
         let patched = self.patch(desired, &params).await?;
+        faults::point("applied");
         self.applied(desired, &patched.metadata);
         Ok(match before {
             None => Change::Created,
@@ -442,18 +482,6 @@ impl Applier {
         }
         true
     }
-}
-
-/// Waits for requests, several at once. A slow one holds up no other; the answers are in the order of the requests.
-async fn in_order<T>(requests: Vec<BoxFuture<'_, Result<T, String>>>) -> Vec<Result<T, String>> {
-    let mut placed = Vec::new();
-    for (place, request) in requests.into_iter().enumerate() {
-        placed.push(request.map(move |answer| (place, answer)));
-    }
-    let answers = futures::stream::iter(placed).buffer_unordered(CONCURRENCY);
-    let mut answers: Vec<_> = answers.collect().await;
-    answers.sort_by_key(|(place, _)| *place);
-    answers.into_iter().map(|(_, answer)| answer).collect()
 }
 
 /// The Kustomization that owns a manifest.

@@ -7,6 +7,7 @@ use super::kinds::{describe, no_such_kind};
 use super::{Applier, ApplyError, Change, ChangeSet, ObjectFailure};
 use crate::apply::ObjectRef;
 use crate::apply::plan::{Owner, keeps};
+use crate::faults;
 
 impl Applier {
     /// Deletes what left the set, if it is still ours. All are tried; those that failed are named.
@@ -62,7 +63,10 @@ impl Applier {
             resource_version: None,
         };
         let params = DeleteParams::background().preconditions(preconditions);
-        match api.delete(&object.name, &params).await {
+        faults::point("prune");
+        let deleted = api.delete(&object.name, &params).await;
+        faults::point("pruned");
+        match deleted {
             Ok(_) => Ok(Change::Deleted),
             Err(kube::Error::Api(status)) if status.code == 404 => Ok(Change::Deleted),
             Err(error) => Err(describe(&error)),

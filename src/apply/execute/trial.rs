@@ -141,7 +141,8 @@ impl Applier {
         let merges = control(&desired.manifest, "ssa", "Merge");
         Ok(Tried::Fits {
             version,
-            is_foreign: !merges && take_over(&fields, self.manager).is_some(),
+            is_foreign: !merges
+                && take_over(&fields, self.manager, &self.habits.override_managers).is_some(),
         })
     }
 

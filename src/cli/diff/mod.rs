@@ -161,6 +161,7 @@ fn terms(spec: &KustomizationSpec, owner: Option<Owner>, guard: Guard) -> Terms<
         protected: Protected::default(),
         guard,
         on_error: OnError::Stop,
+        stage_kinds: &[],
     }
 }
 

@@ -13,7 +13,7 @@ use kube::api::Api;
 use kube::runtime::controller::Action;
 use kube::{Resource as _, ResourceExt as _};
 
-use super::context::{memory_key, seed};
+use super::context::memory_key;
 use super::gate::Urgency;
 use super::synced::{Synced, effective};
 use super::uses::{Used, User};
@@ -22,7 +22,6 @@ use crate::api::external_secret::{
     CreationPolicy, DeletionPolicy, ExternalSecret, ExternalSecretStatus, StoreKind,
 };
 use crate::controllers::secret_store::{StoreObject, resolve_store};
-use crate::schedule::jittered;
 use crate::secrets::decide::{Precondition, is_controlled_by, is_valid};
 use crate::secrets::desired::{DesiredSecret, SpecError, StoreRef, resolve};
 use crate::secrets::hash::synced_resource_version;
@@ -138,7 +137,7 @@ pub(crate) async fn reconcile(
             context.syncs.set(&user, outcome.synced(uid, &version));
             let interval = interval(&object.spec).filter(|interval| !interval.is_zero());
             interval.map_or_else(Action::await_change, |interval| {
-                Action::requeue(jittered(interval, seed(&*object)))
+                Action::requeue(context.settings.jittered(interval, &*object))
             })
         }
         Err(error) => {

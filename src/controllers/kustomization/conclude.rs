@@ -11,11 +11,11 @@ use super::{Outcome, SyncError};
 use crate::api::kustomization::{HistoryEntry, Kustomization, KustomizationStatus};
 use crate::apply::PlanError;
 use crate::controllers::Context;
-use crate::controllers::context::seed;
+use crate::controllers::context::Settings;
 use crate::controllers::events::Component;
 use crate::controllers::status::{Progress, Says, flux_condition, flux_conditions};
 use crate::metrics::UnitState;
-use crate::schedule::{jittered, parse_duration};
+use crate::schedule::parse_duration;
 
 /// The condition of a Kustomization outside of its windows.
 const WINDOW: &str = "SyncWindow";
@@ -235,7 +235,13 @@ pub(super) async fn announce(
     let publish = async |type_, reason: &str, note: &str| {
         context
             .events
-            .publish(Component::Kustomize, object, type_, reason, note)
+            .publish_of(
+                Component::Kustomize,
+                object,
+                revision,
+                type_,
+                (reason, note),
+            )
             .await;
     };
     match outcome {
@@ -270,12 +276,11 @@ pub(super) async fn announce(
 /// How long the object can be left alone.
 pub(super) fn next_wait(
     object: &Kustomization,
+    settings: &Settings,
     outcome: &Outcome,
     due: Option<Timestamp>,
     now: Timestamp,
 ) -> Duration {
-    /// A dependency wakes its dependents; this is the net below that.
-    const DEPENDENCY: Duration = Duration::from_secs(30);
     const FOUGHT: Duration = Duration::from_secs(121);
     let interval = parse_duration(&object.spec.interval).unwrap_or(Duration::from_secs(300));
     let retry = object
@@ -288,10 +293,11 @@ pub(super) fn next_wait(
         (Outcome::Closed(wait), _) => (*wait).max(Duration::from_millis(100)),
         // A fight that is left alone for a while is looked at again after that.
         (Outcome::Done(applied), None) if !applied.drifted.is_empty() => interval.min(FOUGHT),
-        (Outcome::Reported(_), _) => jittered(interval, seed(object)),
+        (Outcome::Reported(_), _) => settings.jittered(interval, object),
         (Outcome::Done(_), Some(due)) => due.duration_since(now).try_into().unwrap_or_default(),
-        (Outcome::Done(_), None) => jittered(interval, seed(object)),
-        (Outcome::Failed(SyncError::Dependency(_)), _) => DEPENDENCY,
+        (Outcome::Done(_), None) => settings.jittered(interval, object),
+        // A dependency wakes its dependents; this is the net below that.
+        (Outcome::Failed(SyncError::Dependency(_)), _) => settings.requeue_dependency,
         (Outcome::Failed(error), _) if error.is_stalled() => Duration::from_secs(3600),
         (Outcome::Failed(_), _) => retry.unwrap_or(interval),
     }

@@ -42,6 +42,7 @@ use crate::api::kustomization::{
 use crate::apply::claims::Claims;
 use crate::apply::records::Unit;
 use crate::apply::{Applier, ApplyError, ObjectFailure, Owner, PlanError};
+use crate::faults;
 use crate::git::Fetched;
 
 /// Flux's finalizer, by which a deletion waits for us to prune.
@@ -182,45 +183,85 @@ pub(crate) async fn reconcile(
     {
         return Ok(Action::requeue(rest));
     }
-    context
-        .set_finalizer(&api, &object, FINALIZER, true)
-        .await?;
+    let known = Known {
+        key,
+        unit,
+        requested,
+        source,
+        revision,
+        wanted,
+        fingerprint,
+        is_drifted: drifted,
+    };
+    let result = work(&object, &api, &context, &known, started).await;
+    if result.is_err() {
+        // What woke it is not forgotten with what went wrong.
+        context.identities.live().records().mark(&known.unit);
+    }
+    result
+}
+
+/// What is known of an object that there is work for.
+struct Known {
+    key: String,
+    unit: Unit,
+    requested: Option<String>,
+    source: Option<Arc<Fetched>>,
+    revision: Option<String>,
+    /// All that decides besides the source.
+    wanted: String,
+    /// All that decides.
+    fingerprint: String,
+    /// Others have changed what it has applied, or what it is made of.
+    is_drifted: bool,
+}
+
+async fn work(
+    object: &Kustomization,
+    api: &Api<Kustomization>,
+    context: &Context,
+    known: &Known,
+    started: Timestamp,
+) -> Result<Action, ReconcileError> {
+    let (key, unit) = (known.key.as_str(), &known.unit);
+    let revision = known.revision.clone();
+    context.set_finalizer(api, object, FINALIZER, true).await?;
     let mut status = object.status.clone().unwrap_or_default();
     if object.spec.suspend {
         // What others change meanwhile is found when it goes on.
-        context.waits.take(&key);
-        status.last_handled_reconcile_at = requested;
-        write(&context, &api, &object, &status).await?;
+        context.waits.take(key);
+        status.last_handled_reconcile_at = known.requested.clone();
+        write(context, api, object, &status).await?;
         return Ok(Action::await_change());
     }
     let timer = context.metrics.start("Kustomization");
-    let variables = build::variables(&object, &context).await;
+    let variables = build::variables(object, context).await;
     let wanted = match &variables {
-        Ok(Some(variables)) => format!("{wanted} {}", build::hash(variables)),
-        _ => wanted,
+        Ok(Some(variables)) => format!("{} {}", known.wanted, build::hash(variables)),
+        _ => known.wanted.clone(),
     };
     let redaction = Redaction::of(variables.as_ref().ok().and_then(Option::as_ref));
-    let waiting = context.waits.take(&key);
-    let waiting = waiting.filter(|waiting| waiting.fingerprint == fingerprint);
+    let waiting = context.waits.take(key);
+    let waiting = waiting.filter(|waiting| waiting.fingerprint == known.fingerprint);
     let mut due = None;
-    if waiting.is_none() && !drifted {
-        due = still_applied(&context, &key, &wanted, source.as_ref(), started).await;
+    if waiting.is_none() && !known.is_drifted {
+        due = still_applied(context, key, &wanted, known.source.as_ref(), started).await;
     }
     let settings = UnitSettings::new(object.annotations(), &context.settings);
     let outcome = match settings {
         Err(error) => Outcome::Failed(error.into()),
         Ok(settings) => {
             let run = Run {
-                object: &object,
-                api: &api,
-                context: &context,
-                key: &key,
-                fingerprint: &fingerprint,
-                unit: &unit,
+                object,
+                api,
+                context,
+                key,
+                fingerprint: &known.fingerprint,
+                unit,
                 settings: &settings,
             };
             let found = Found {
-                source,
+                source: known.source.clone(),
                 variables,
                 waiting,
                 is_still_applied: due.is_some(),
@@ -233,19 +274,20 @@ pub(crate) async fn reconcile(
     if let (Outcome::Failed(_) | Outcome::Closed(_) | Outcome::Done(_), Some(revision)) =
         (&outcome, &revision)
     {
-        context.claims.settle(&unit, revision);
+        context.claims.settle(unit, revision);
     }
-    status.last_handled_reconcile_at = requested;
+    status.last_handled_reconcile_at = known.requested.clone();
     let now = Timestamp::now();
-    let wait = next_wait(&object, &outcome, due, now);
-    announce(&context, &object, &outcome, revision.as_deref()).await;
-    conclude(&object, &mut status, &outcome, revision, started, now);
+    let wait = next_wait(object, &context.settings, &outcome, due, now);
+    announce(context, object, &outcome, revision.as_deref()).await;
+    conclude(object, &mut status, &outcome, revision, started, now);
     let state = conclude::state(&status, &outcome, now);
     context.metrics.unit(&unit.0, &unit.1, &state);
-    write(&context, &api, &object, &status).await?;
-    context.memory.succeeded(&key, &fingerprint, now, wait);
+    faults::point("status");
+    write(context, api, object, &status).await?;
+    context.memory.succeeded(key, &known.fingerprint, now, wait);
     if let Outcome::Failed(SyncError::Dependency(_)) = outcome {
-        context.dependencies.block(&key, &object);
+        context.dependencies.block(key, object);
     }
     // Of a build that was skipped there are no inputs, and what is remembered stays.
     if let (
@@ -256,7 +298,7 @@ pub(crate) async fn reconcile(
         Ok(due),
     ) = (outcome, now.checked_add(wait))
     {
-        context.builds.applied(&key, &wanted, inputs, due);
+        context.builds.applied(key, &wanted, inputs, due);
     }
     timer.finish(&unit.1, &unit.0);
     Ok(Action::requeue(wait))

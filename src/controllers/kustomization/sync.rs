@@ -27,6 +27,7 @@ use crate::apply::{Applier, ApplyError, ObjectFailure, ObjectRef, inventory, pla
 use crate::calendar::Window;
 use crate::controllers::Context;
 use crate::controllers::events::Component;
+use crate::faults;
 use crate::git::Fetched;
 
 /// Says of an object that it is taken over from the Kustomization that it names as `namespace/name`.
@@ -173,6 +174,7 @@ impl Run<'_> {
             },
             guard: self.settings.guard.clone(),
             on_error: self.settings.on_error,
+            stage_kinds: &context.settings.stage_kinds,
         };
         let mut plan = plan::plan(desired, &held, &terms)?;
         let applier = applier(object, context)?;
@@ -192,9 +194,11 @@ impl Run<'_> {
         }
         status.last_attempted_revision = Some(revision.to_owned());
         status.inventory = Some(inventory::of(rendered.iter().chain(&held)));
+        faults::point("inventory");
         if let Err(error) = write(context, self.api, object, status).await {
             return Ok(Err(error));
         }
+        faults::point("inventoried");
         let last = status.history.first();
         let waiting = Waiting {
             fingerprint: self.fingerprint.to_owned(),

@@ -1,0 +1,102 @@
+//! `Receiver`: gives a git server an address to call.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kube::ResourceExt as _;
+use kube::runtime::controller::Action;
+
+use super::status::{Progress, flux_conditions};
+use super::{Context, ReconcileError};
+use crate::api::REQUESTED_AT;
+use crate::api::receiver::{Receiver, ReceiverStatus, ReceiverType};
+use crate::schedule::parse_duration;
+use crate::web::signature;
+
+/// How often the token is read again, where nothing is said.
+const INTERVAL: Duration = Duration::from_secs(600);
+
+/// Puts a receiver at its address, and says which that is.
+pub(crate) async fn reconcile(
+    object: Arc<Receiver>,
+    context: Arc<Context>,
+) -> Result<Action, ReconcileError> {
+    let api = context.api_of(&*object);
+    let unit = (object.namespace().unwrap_or_default(), object.name_any());
+    let old = object.status.clone().unwrap_or_default();
+    let mut status = ReceiverStatus {
+        last_handled_reconcile_at: object.annotations().get(REQUESTED_AT).cloned(),
+        ..old.clone()
+    };
+    let generation = object.metadata.generation.unwrap_or_default();
+    let (progress, reason, message) = match address(&object, &context).await {
+        Ok(path) => {
+            context.hooks.set(&unit, Some(&path));
+            let message = format!("Receiver initialized for path: {path}");
+            status.webhook_path = Some(path);
+            (Progress::Ready, "Succeeded", message)
+        }
+        Err((progress, reason, message)) => {
+            context.hooks.set(&unit, None);
+            status.webhook_path = None;
+            (progress, reason, message)
+        }
+    };
+    if progress != Progress::Retrying {
+        status.observed_generation = generation;
+    }
+    let now = Timestamp::now();
+    status.conditions =
+        flux_conditions(&old.conditions, generation, progress, reason, &message, now);
+    if status != old {
+        context.write_status(&api, &*object, &status).await?;
+    }
+    let interval = object.spec.interval.as_deref().and_then(parse_duration);
+    Ok(Action::requeue(match progress {
+        Progress::Retrying => Duration::from_secs(15),
+        _ => interval.unwrap_or(INTERVAL),
+    }))
+}
+
+/// Where a receiver is called, or why nowhere.
+async fn address(
+    object: &Receiver,
+    context: &Context,
+) -> Result<String, (Progress, &'static str, String)> {
+    let spec = &object.spec;
+    let filters = spec
+        .resources
+        .iter()
+        .filter_map(|resource| resource.filter.as_ref());
+    if spec.resource_filter.is_some() || filters.count() > 0 {
+        let message =
+            "filters by CEL (`resourceFilter`, `resources[].filter`) are not supported yet";
+        return Err((Progress::Stalled, "FeatureGateDisabled", message.to_owned()));
+    }
+    let is_known = matches!(
+        spec.type_,
+        ReceiverType::Generic
+            | ReceiverType::GenericHmac
+            | ReceiverType::Github
+            | ReceiverType::Gitlab
+    );
+    if !is_known {
+        let message = "receivers of this type are not supported yet; there are github, gitlab, generic-hmac and generic";
+        return Err((Progress::Stalled, "FeatureGateDisabled", message.to_owned()));
+    }
+    let name = &spec.secret_ref.name;
+    let secret = context.secrets_of(object).get_opt(name).await;
+    let missing = |what: String| (Progress::Retrying, "TokenNotFound", what);
+    let secret = secret.map_err(|error| missing(crate::apply::execute::describe(&error)))?;
+    let secret = secret.ok_or_else(|| {
+        missing(format!(
+            "Secret `{name}` of `spec.secretRef` does not exist"
+        ))
+    })?;
+    let token = secret.data.and_then(|mut data| data.remove("token"));
+    let token = token.filter(|token| !token.0.is_empty());
+    let token = token.ok_or_else(|| missing(format!("Secret `{name}` has no key `token`")))?;
+    let namespace = object.namespace().unwrap_or_default();
+    Ok(signature::path(&token.0, &object.name_any(), &namespace))
+}
