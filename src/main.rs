@@ -2,6 +2,10 @@
 
 use std::process::ExitCode;
 
+/// The system's allocators keep what a large build has used, and musl's is slow.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     overlayd::cli::main()
 }

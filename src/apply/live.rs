@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use futures::{Stream, StreamExt as _};
 use jiff::Timestamp;
-use kube::api::{Api, ApiResource, DynamicObject};
-use kube::core::{ObjectMeta, PartialObjectMeta};
+use kube::api::{Api, ApiResource};
+use kube::core::ObjectMeta;
 use kube::runtime::watcher::Event;
 use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Client, ResourceExt as _};
@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 
 use super::plan::{OWNER_NAME, OWNER_NAMESPACE};
 use super::records::{Records, Seen, Unit, shape};
+use super::slim::Slim;
 use super::{FIELD_MANAGER, ObjectRef};
 
 /// What is known of the objects of each kind that was applied.
@@ -117,11 +118,16 @@ impl Live {
         }
     }
 
+    /// Lets a unit look whether there is something to do.
+    pub(crate) fn nudge(&self, unit: &Unit) {
+        // Nobody listening is no failure: who starts looks at everything.
+        let _ = self.drifted.send(unit.clone());
+    }
+
     /// Lets a unit look again at what it has applied.
     pub(crate) fn wake(&self, unit: &Unit) {
         self.records.mark(unit);
-        // Nobody listening is no failure: who starts looks at everything.
-        let _ = self.drifted.send(unit.clone());
+        self.nudge(unit);
     }
 
     /// Watches a kind, if it is not watched yet.
@@ -180,8 +186,6 @@ fn key(object: &ObjectRef) -> (String, String, String) {
     )
 }
 
-type Meta = PartialObjectMeta<DynamicObject>;
-
 /// Follows one kind until the process ends or it may not be watched.
 async fn follow(
     client: Client,
@@ -191,7 +195,7 @@ async fn follow(
     records: Arc<Records>,
     drifted: broadcast::Sender<Unit>,
 ) {
-    let api: Api<Meta> = Api::all_with(client, &resource);
+    let api: Api<Slim> = Api::all_with(client, &resource);
     let config = watcher::Config::default().labels(OWNER_NAME);
     let mut events = Box::pin(watcher(api, config).default_backoff());
     let mut before = BTreeMap::new();

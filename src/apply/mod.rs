@@ -13,6 +13,7 @@ pub(crate) mod order;
 pub(crate) mod plain;
 pub(crate) mod plan;
 pub(crate) mod records;
+pub(crate) mod slim;
 pub(crate) mod takeover;
 
 pub(crate) use execute::{Applier, ApplyError, BOOTSTRAP_MANAGER, FIELD_MANAGER, ObjectFailure};

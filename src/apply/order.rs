@@ -232,6 +232,7 @@ mod tests {
             reference: ObjectRef::new("v1", "ConfigMap", "n", name),
             manifest: json!({"metadata": {"annotations": annotations}}),
             source: None,
+            hash: [0; 32],
         }
     }
 

@@ -126,6 +126,7 @@ mod tests {
             ),
             manifest,
             source: None,
+            hash: [0; 32],
         };
         assert_eq!(is_plain(&desired), expected, "{change}");
     }

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::ObjectRef;
 use super::order::{OrderError, waves};
+use super::records::{Hash, manifest_hash};
 use crate::api::kustomization::KustomizationSpec;
 
 /// Label with the name of the owner.
@@ -33,6 +34,8 @@ pub(crate) struct Desired {
     pub(crate) manifest: Value,
     /// Where it was rendered from, for messages.
     pub(crate) source: Option<String>,
+    /// Of the manifest; nothing before it is planned.
+    pub(crate) hash: Hash,
 }
 
 /// What is applied before the next wave, which waits until all of it is healthy.
@@ -335,6 +338,7 @@ pub(crate) fn plan(
         }
         normalize(&mut desired.manifest);
         own(&mut desired.manifest, terms.owner.as_ref(), spec);
+        desired.hash = manifest_hash(&desired.manifest);
         applied.push(desired);
     }
     let waves = waves(applied)?.into_iter();
@@ -504,6 +508,7 @@ mod tests {
             reference: ObjectRef::new(api_version, kind, namespace, name),
             manifest,
             source: None,
+            hash: [0; 32],
         }
     }
 

@@ -95,8 +95,19 @@ pub(crate) fn shape(metadata: &ObjectMeta) -> String {
 }
 
 /// The hash of a manifest.
-pub(crate) fn manifest_hash(account: &str, manifest: &Value) -> Hash {
-    Sha256::digest(format!("{account}\n{manifest}").as_bytes()).into()
+pub(crate) fn manifest_hash(manifest: &Value) -> Hash {
+    Sha256::digest(manifest.to_string()).into()
+}
+
+/// The hash of a manifest as an account applies it.
+pub(crate) fn account_hash(account: &str, hash: Hash) -> Hash {
+    if account.is_empty() {
+        return hash;
+    }
+    let mut both = Sha256::default();
+    both.update(hash);
+    both.update(account);
+    both.finalize().into()
 }
 
 impl Records {
@@ -211,7 +222,7 @@ mod tests {
             Seen::Known,
             "nobody's"
         );
-        let hash = manifest_hash("", &json!({"a": 1}));
+        let hash = manifest_hash(&json!({"a": 1}));
         records.begin(&object(), &unit);
         assert_eq!(
             records.seen(&object(), Some("1"), "hand", now),
@@ -221,7 +232,7 @@ mod tests {
         records.end(&object(), hash, "1".to_owned());
         assert!(records.is_applied(&object(), &hash, "1"));
         assert!(!records.is_applied(&object(), &hash, "2"));
-        assert!(!records.is_applied(&object(), &manifest_hash("", &json!({})), "1"));
+        assert!(!records.is_applied(&object(), &manifest_hash(&json!({})), "1"));
         assert_eq!(records.seen(&object(), Some("1"), "hand", now), Seen::Known);
         for _ in 0..FIGHT {
             assert_eq!(

@@ -186,6 +186,7 @@ fn desired(manifest: Value) -> Desired {
         reference,
         manifest,
         source: None,
+        hash: [0; 32],
     }
 }
 
@@ -430,8 +431,7 @@ fn kustomizations(
     stopping: &watch::Receiver<bool>,
 ) -> impl Future<Output = ()> + use<> {
     let controller = controller::<Kustomization>(context, shard(config));
-    let (store, dependencies) = (controller.store(), context.dependencies.clone());
-    let claims = context.claims.clone();
+    let store = controller.store();
     let moved = context.sources.moved().flat_map(move |(namespace, name)| {
         let users = store.state_filter(|user: &DeserializeGuard<Kustomization>| {
             let Ok(user) = &user.0 else { return false };
@@ -451,24 +451,12 @@ fn kustomizations(
     let controller = controller
         .with_config(at_once(config.concurrent))
         .reconcile_on(moved)
-        .reconcile_on(drifted)
-        .watches(
-            Api::<DeserializeGuard<Kustomization>>::all(context.client.clone()),
-            watcher::Config::default(),
-            move |changed: DeserializeGuard<Kustomization>| {
-                let changed = changed.0.ok();
-                let dependents = changed.map(|changed| {
-                    controllers::kustomization::follows(&claims, &changed);
-                    dependencies.changed(&changed)
-                });
-                dependents
-                    .into_iter()
-                    .flatten()
-                    .map(|(namespace, name)| ObjectRef::new(&name).within(&namespace))
-            },
-        );
+        .reconcile_on(drifted);
     let reconcile = controllers::kustomization::reconcile;
-    drive(controller, context, stopping, reconcile, |_, _| {})
+    drive(controller, context, stopping, reconcile, |context, gone| {
+        let namespace = gone.namespace.clone().unwrap_or_default();
+        controllers::kustomization::gone(context, &(namespace, gone.name.clone()));
+    })
 }
 
 fn stores<S>(

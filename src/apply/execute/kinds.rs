@@ -2,8 +2,9 @@
 
 use std::sync::PoisonError;
 
+use kube::Resource;
 use kube::api::{Api, ApiResource, DynamicObject};
-use kube::core::GroupVersionKind;
+use kube::core::{DynamicResourceScope, GroupVersionKind};
 use kube::discovery::{ApiCapabilities, Scope};
 use serde_json::Value;
 
@@ -14,17 +15,22 @@ use crate::causes::causes;
 impl Applier {
     /// The API of an object's kind. A namespaced object must say its namespace.
     pub(super) async fn api(&self, reference: &ObjectRef) -> Result<Api<DynamicObject>, String> {
+        self.api_as(reference).await
+    }
+
+    /// The same, for another view of the object.
+    pub(super) async fn api_as<K>(&self, reference: &ObjectRef) -> Result<Api<K>, String>
+    where
+        K: Resource<DynamicType = ApiResource, Scope = DynamicResourceScope>,
+    {
         let (resource, namespaced) = self.kind(reference).await?;
+        let client = self.client.clone();
         match (namespaced, reference.namespace.as_str()) {
-            (false, _) => Ok(Api::all_with(self.client.clone(), &resource)),
+            (false, _) => Ok(Api::all_with(client, &resource)),
             (true, "") => {
                 Err("namespace not specified; set `namespace` in the kustomization".to_owned())
             }
-            (true, namespace) => Ok(Api::namespaced_with(
-                self.client.clone(),
-                namespace,
-                &resource,
-            )),
+            (true, namespace) => Ok(Api::namespaced_with(client, namespace, &resource)),
         }
     }
 

@@ -20,8 +20,8 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use futures::{FutureExt as _, StreamExt as _};
 use kube::Client;
-use kube::api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
-use kube::core::{ObjectMeta, PartialObjectMeta};
+use kube::api::{Api, ApiResource, DeleteParams, Patch, PatchParams, Preconditions};
+use kube::core::ObjectMeta;
 use serde_json::{Value, json};
 
 use self::trial::Tried;
@@ -30,7 +30,8 @@ use super::live::{Known, Live};
 use super::plan::{
     ApplyPlan, Desired, DriftMode, EXISTED, OWNER_NAME, OWNER_NAMESPACE, OnError, Wave, drift_of,
 };
-use super::records::{Hash, Unit, manifest_hash, shape};
+use super::records::{Hash, Unit, account_hash, shape};
+use super::slim::Slim;
 use super::takeover::take_over;
 use crate::faults;
 
@@ -148,7 +149,7 @@ impl Applier {
     }
 
     fn hash(&self, desired: &Desired) -> Hash {
-        manifest_hash(&self.account, &desired.manifest)
+        account_hash(&self.account, desired.hash)
     }
 
     /// True if the object is as it was applied from this manifest.
@@ -412,16 +413,12 @@ impl Applier {
         patched.map(drop).map_err(|error| describe(&error))
     }
 
-    async fn patch(
-        &self,
-        desired: &Desired,
-        params: &PatchParams,
-    ) -> Result<PartialObjectMeta<DynamicObject>, String> {
+    async fn patch(&self, desired: &Desired, params: &PatchParams) -> Result<Slim, String> {
         let reference = &desired.reference;
-        let api = self.api(reference).await?;
+        let api: Api<Slim> = self.api_as(reference).await?;
         let patch = Patch::Apply(&desired.manifest);
         // The rest of the answer would only be read and dropped.
-        let patched = api.patch_metadata(&reference.name, params, &patch).await;
+        let patched = api.patch(&reference.name, params, &patch).await;
         patched.map_err(|error| hide_values(reference, &describe(&error)))
     }
 

@@ -276,6 +276,7 @@ mod tests {
             reference: ObjectRef::new(api_version, "Thing", "n", name),
             manifest: json!({"apiVersion": api_version, "spec": {"value": value}}),
             source: None,
+            hash: [0; 32],
         };
         let old = [
             object("g/v1", "same", "a"),

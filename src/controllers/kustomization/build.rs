@@ -31,8 +31,6 @@ const SUBSTITUTE: &str = "kustomize.toolkit.fluxcd.io/substitute";
 pub(super) struct Built {
     pub(super) desired: Vec<Desired>,
     pub(super) inputs: Option<Inputs>,
-    /// Names what was built.
-    pub(super) digest: String,
 }
 
 /// The variables of a Kustomization; it hides what it holds.
@@ -88,7 +86,7 @@ pub(super) fn hash(substitution: &Substitution) -> String {
     hex(hash)
 }
 
-fn hex(hash: Sha256) -> String {
+pub(super) fn hex(hash: Sha256) -> String {
     hash.finalize()
         .iter()
         .map(|byte| format!("{byte:02x}"))
@@ -241,7 +239,6 @@ pub(super) async fn build(
         }
         let desired = substituted(desired(&rendered), &rendered, variables.as_ref(), strict)?;
         Ok(Built {
-            digest: digest(&desired),
             desired,
             // What stands elsewhere now is not known, and what a folder holds has no name.
             inputs: Some(rendered.inputs)
@@ -297,16 +294,6 @@ fn explain(errors: &BuildErrors) -> String {
     }
 }
 
-/// Names a set of objects by their content.
-fn digest(desired: &[Desired]) -> String {
-    let mut hash = Sha256::default();
-    for desired in desired {
-        hash.update(desired.manifest.to_string());
-        hash.update([0]);
-    }
-    format!("sha256:{}", hex(hash))
-}
-
 /// The rendered objects with their names in the cluster.
 pub(crate) fn desired(rendered: &Rendered) -> Vec<Desired> {
     let objects = applied(rendered);
@@ -315,6 +302,7 @@ pub(crate) fn desired(rendered: &Rendered) -> Vec<Desired> {
             reference: reference(&object.to_json()),
             manifest: object.to_json(),
             source: object.source.clone(),
+            hash: [0; 32],
         })
         .collect()
 }

@@ -54,6 +54,16 @@ impl Dependencies {
         dependents.map(|(dependent, _)| dependent.clone()).collect()
     }
 
+    /// Forgets a Kustomization; gives those that depend on it.
+    pub(super) fn gone(&self, unit: &Unit) -> Vec<Unit> {
+        let mut state = self.state();
+        state.needs.remove(unit);
+        state.units.remove(unit);
+        let dependents = state.needs.iter();
+        let dependents = dependents.filter(|(_, needs)| needs.contains(unit));
+        dependents.map(|(dependent, _)| dependent.clone()).collect()
+    }
+
     /// Remembers how the dependencies stood that block a Kustomization.
     pub(super) fn block(&self, key: &str, object: &Kustomization) {
         let mut state = self.state();
@@ -240,6 +250,8 @@ mod tests {
                 .changed(&unit("infra", &[], &ready("a")))
                 .is_empty()
         );
+        let gone = dependencies.gone(&("team".to_owned(), "infra".to_owned()));
+        assert_eq!(gone, woken);
         dependencies.changed(&unit("infra", &["app"], &ready("a")));
         let cycle = dependencies.cycle(&("team".to_owned(), "app".to_owned()));
         assert_eq!(cycle.unwrap().len(), 3);

@@ -164,6 +164,10 @@ pub(crate) async fn reconcile(
     let key = memory_key(&*object);
     let api = context.api_of(&*object);
     let unit = unit_of(&object);
+    follows(&context.claims, &object);
+    for dependent in context.dependencies.changed(&object) {
+        context.identities.live().nudge(&dependent);
+    }
     if object.meta().deletion_timestamp.is_some() {
         forget(&context, &key, &unit);
         return finalize(&object, &api, &context).await;
@@ -347,9 +351,17 @@ impl Outcome {
 }
 
 /// Takes note of the source that a Kustomization follows, while it does.
-pub(crate) fn follows(claims: &Claims, object: &Kustomization) {
+fn follows(claims: &Claims, object: &Kustomization) {
     let rests = object.spec.suspend || object.meta().deletion_timestamp.is_some();
     claims.follows(&unit_of(object), (!rests).then(|| source_key(object)));
+}
+
+/// Forgets a Kustomization that is gone, and lets those know who depend on it.
+pub(crate) fn gone(context: &Context, unit: &Unit) {
+    context.claims.forget(unit);
+    for dependent in context.dependencies.gone(unit) {
+        context.identities.live().nudge(&dependent);
+    }
 }
 
 /// Namespace and name.

@@ -11,6 +11,7 @@ use futures::{FutureExt as _, StreamExt as _};
 use jiff::Timestamp;
 use kube::api::Api;
 use kube::runtime::events::EventType;
+use sha2::{Digest as _, Sha256};
 
 use super::build::{self, Built, Substitution};
 use super::settings::{Mode, UnitSettings};
@@ -148,11 +149,7 @@ impl Run<'_> {
         status: &mut KustomizationStatus,
     ) -> Result<Result<Outcome, kube::Error>, SyncError> {
         let (object, context) = (self.object, self.context);
-        let Built {
-            desired,
-            inputs,
-            digest,
-        } = built;
+        let Built { desired, inputs } = built;
         let held = inventory::objects(status.inventory.as_ref());
         let mut rendered: Vec<ObjectRef> = desired
             .iter()
@@ -199,7 +196,7 @@ impl Run<'_> {
             return Ok(Err(error));
         }
         faults::point("inventoried");
-        let last = status.history.first();
+        let (digest, last) = (digest(&plan), status.history.first());
         let waiting = Waiting {
             fingerprint: self.fingerprint.to_owned(),
             revision: revision.to_owned(),
@@ -478,6 +475,15 @@ impl Applied {
             }
         }
     }
+}
+
+/// Names what a plan applies, by its content.
+fn digest(plan: &ApplyPlan) -> String {
+    let mut hash = Sha256::default();
+    for desired in plan.waves.iter().flat_map(Wave::objects) {
+        hash.update(desired.hash);
+    }
+    format!("sha256:{}", build::hex(hash))
 }
 
 /// Takes objects out of a plan that cannot be applied.

@@ -244,16 +244,17 @@ impl Stage {
             ensure!(revision.ends_with(&commit), "not fetched");
             Ok(())
         })?;
-        let before = self.requests()?;
+        let (before, busy) = (self.requests()?, self.cpu()?);
         let started = Instant::now();
         self.unit(name, &json!({}))?;
         self.wait_applied(name, &commit)?;
         let ours = started.elapsed();
-        let after = self.requests()?;
+        let (after, busy_after) = (self.requests()?, self.cpu()?);
         say(&format!(
-            "first apply of {count} ConfigMaps: {} ({} requests); floor {}; {:.2} × the floor",
+            "first apply of {count} ConfigMaps: {} ({} requests, {:.0} ms of our CPU); floor {}; {:.2} × the floor",
             milliseconds(ours),
             after - before,
+            (busy_after - busy) * 1000.0,
             milliseconds(least),
             ours.as_secs_f64() / least.as_secs_f64()
         ));
