@@ -175,6 +175,13 @@ pub(crate) struct GitRepositoryStatus {
     pub(crate) observed_ignore: Option<String>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) observed_recurse_submodules: bool,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) observed_include: Vec<GitInclude>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) observed_sparse_checkout: Vec<String>,
+    /// Of the repositories that are included.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) included_artifacts: Vec<Artifact>,
     /// The last value of the request annotation that was handled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) last_handled_reconcile_at: Option<String>,

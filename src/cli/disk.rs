@@ -6,6 +6,8 @@ use std::sync::Arc;
 use kustomize::{FileEntry, FileTree, Files, RepoPath};
 
 use super::report::Failure;
+use crate::git::ignore::Ignore;
+use crate::git::view::Filtered;
 
 /// The whole disk, since bases may stand beside a kustomization.
 struct Disk;
@@ -68,6 +70,19 @@ impl Files for Disk {
 
 /// The tree of the disk, and a directory of it.
 pub(super) fn open(directory: &Path) -> Result<(FileTree, RepoPath), Failure> {
+    open_of(directory, Arc::new(Disk))
+}
+
+/// The same, without what a source leaves out where nothing is said.
+pub(super) fn open_as_source(directory: &Path) -> Result<(FileTree, RepoPath), Failure> {
+    let files = Filtered {
+        files: Arc::new(Disk),
+        ignore: Ignore::new(&[], None),
+    };
+    open_of(directory, Arc::new(files))
+}
+
+fn open_of(directory: &Path, files: Arc<dyn Files>) -> Result<(FileTree, RepoPath), Failure> {
     let repo_path = |path: &Path| -> Result<RepoPath, Failure> {
         let text = path
             .to_str()
@@ -78,6 +93,6 @@ pub(super) fn open(directory: &Path) -> Result<(FileTree, RepoPath), Failure> {
     };
     let current = std::env::current_dir()?;
     let absolute = current.join(directory);
-    let tree = FileTree::disk(Arc::new(Disk), repo_path(&current)?);
+    let tree = FileTree::disk(files, repo_path(&current)?);
     Ok((tree, repo_path(&absolute)?))
 }

@@ -400,7 +400,20 @@ fn git_repositories(
     stopping: &watch::Receiver<bool>,
 ) -> impl Future<Output = ()> + use<> {
     let controller = controller::<GitRepository>(context, shard(config));
-    let controller = controller.with_config(at_once(config.concurrent));
+    let store = controller.store();
+    // Those that include it look at it again.
+    let moved = context.sources.moved().flat_map(move |(namespace, name)| {
+        let users = store.state_filter(|user: &DeserializeGuard<GitRepository>| {
+            let Ok(user) = &user.0 else { return false };
+            let mut includes = user.spec.include.iter();
+            user.namespace().as_ref() == Some(&namespace)
+                && includes.any(|include| include.repository.name == name)
+        });
+        futures::stream::iter(users.into_iter().map(|user| ObjectRef::from_obj(&*user)))
+    });
+    let controller = controller
+        .with_config(at_once(config.concurrent))
+        .reconcile_on(moved);
     let reconcile = controllers::git_repository::reconcile;
     drive(controller, context, stopping, reconcile, |_, _| {})
 }

@@ -10,14 +10,17 @@ use kube::api::Api;
 use kube::runtime::controller::Action;
 use kube::runtime::events::EventType;
 use kube::{Resource as _, ResourceExt as _};
+use kustomize::{FileEntry, RepoPath};
 
 use super::context::memory_key;
 use super::events::Component;
 use super::status::{Progress, Says, flux_condition, flux_conditions};
 use super::{Context, ReconcileError};
 use crate::api::REQUESTED_AT;
-use crate::api::git_repository::{Artifact, GitRepository, GitRepositoryStatus};
-use crate::git::{Fetched, GitSource, submodules};
+use crate::api::git_repository::{Artifact, GitRepository, GitRepositorySpec, GitRepositoryStatus};
+use crate::git::ignore::Ignore;
+use crate::git::view::{Include, View};
+use crate::git::{Fetched, GitSource, snapshot, submodules};
 use crate::schedule::parse_duration;
 use crate::secrets::SecretValue;
 
@@ -28,6 +31,11 @@ const FINALIZER: &str = "finalizers.fluxcd.io";
 enum Outcome {
     Fetched(Fetched),
     Failed {
+        reason: &'static str,
+        message: String,
+    },
+    /// What it includes is not there yet.
+    Incomplete {
         reason: &'static str,
         message: String,
     },
@@ -54,11 +62,16 @@ pub(crate) async fn reconcile(
         return Ok(Action::await_change());
     }
     let requested = object.annotations().get(REQUESTED_AT).cloned();
+    let included = object.spec.include.iter().map(|include| {
+        let key = (source_key.0.clone(), include.repository.name.clone());
+        context.sources.get(&key).map(|fetched| fetched.content())
+    });
     let fingerprint = format!(
-        "{:?} {requested:?} {} {:?}",
+        "{:?} {requested:?} {} {:?} {:?}",
         object.meta().generation,
         object.spec.suspend,
-        object.meta().uid
+        object.meta().uid,
+        included.collect::<Vec<_>>()
     );
     let started = Timestamp::now();
     if let Some(rest) = context.memory.rest(&key, &fingerprint, started) {
@@ -84,6 +97,8 @@ pub(crate) async fn reconcile(
                 .memory
                 .failed(&key, &fingerprint, now, context.settings.source_backoff)
         }
+        // It is woken when what it waits for comes; this is the net below that.
+        Outcome::Incomplete { .. } => context.settings.requeue_dependency,
         Outcome::Stalled { .. } => Duration::from_secs(3600),
     };
     announce(&context, &object, &status, &outcome).await;
@@ -123,13 +138,89 @@ async fn fetch(object: &GitRepository, context: &Context) -> Outcome {
             };
         }
     };
-    match submodules::fetch(&context.mirrors, source).await {
+    let includes = match includes(object, context) {
+        Ok(includes) => includes,
+        Err((reason, message)) => return Outcome::Incomplete { reason, message },
+    };
+    let fetched = match submodules::fetch(&context.mirrors, source).await {
+        Ok(fetched) => fetched,
+        Err(error) => {
+            return Outcome::Failed {
+                reason: error.reason(),
+                message: error.to_string(),
+            };
+        }
+    };
+    let spec = object.spec.clone();
+    let viewed = tokio::task::spawn_blocking(move || viewed(fetched, &spec, includes)).await;
+    match viewed.unwrap_or_else(|_| Err("the task ended early".to_owned())) {
         Ok(fetched) => Outcome::Fetched(fetched),
-        Err(error) => Outcome::Failed {
-            reason: error.reason(),
-            message: error.to_string(),
+        Err(message) => Outcome::Failed {
+            reason: "GitOperationFailed",
+            message,
         },
     }
+}
+
+/// The repositories that are included, if all of them are in service.
+fn includes(
+    object: &GitRepository,
+    context: &Context,
+) -> Result<Vec<Include>, (&'static str, String)> {
+    let namespace = object.namespace().unwrap_or_default();
+    let path = |path: Option<&str>, default: &str| {
+        let path = RepoPath::root().join(path.unwrap_or(default).trim_start_matches('/'));
+        path.map_err(|problem| ("IllegalPath", problem.to_string()))
+    };
+    let includes = object.spec.include.iter().map(|include| {
+        let name = &include.repository.name;
+        let found = context.sources.get(&(namespace.clone(), name.clone()));
+        let fetched = found
+            .filter(|_| *name != object.name_any())
+            .ok_or_else(|| {
+                let message = format!(
+                    "GitRepository `{namespace}/{name}`, which is included, has fetched nothing yet"
+                );
+                ("NoArtifact", message)
+            })?;
+        Ok(Include {
+            from: path(include.from_path.as_deref(), "")?,
+            to: path(include.to_path.as_deref(), name)?,
+            fetched,
+        })
+    });
+    includes.collect()
+}
+
+/// A commit with what of it is in service. Reads the mirror.
+fn viewed(
+    fetched: Fetched,
+    spec: &GitRepositorySpec,
+    includes: Vec<Include>,
+) -> Result<Fetched, String> {
+    let ignores = snapshot::source_ignores(&fetched)?;
+    let tree = snapshot::open(&fetched).map_err(|error| error.message().to_owned())?;
+    let sparse = spec.sparse_checkout.iter().map(|directory| {
+        let path = RepoPath::root().join(directory.trim_start_matches("./"));
+        let path = path.map_err(|problem| problem.to_string())?;
+        match tree.resolve(&path).map_err(|problem| problem.to_string())? {
+            Some((_, FileEntry::Directory)) => Ok(path),
+            _ => Err(format!(
+                "`spec.sparseCheckout` names `{directory}`, which is no directory of the repository"
+            )),
+        }
+    });
+    let sparse = sparse.collect::<Result<_, String>>()?;
+    let ignore = Ignore::new(&ignores, spec.ignore.as_deref());
+    let view = View {
+        ignore,
+        sparse,
+        includes,
+    };
+    Ok(Fetched {
+        view: Some(Arc::new(view)),
+        ..fetched
+    })
 }
 
 /// The data of the Secret that the spec names.
@@ -164,22 +255,26 @@ fn next_status(
     let (progress, reason, message) = match outcome {
         Outcome::Fetched(fetched) => {
             let revision = fetched.revision.to_string();
-            if old
-                .artifact
-                .as_ref()
-                .is_none_or(|artifact| artifact.revision != revision)
-            {
-                new.artifact = Some(artifact(object, fetched, now));
+            let artifact = artifact(object, fetched, now);
+            if !is_held(old, &artifact) {
+                new.artifact = Some(artifact);
             }
             new.observed_generation = generation;
             new.observed_recurse_submodules = object.spec.recurse_submodules;
+            new.observed_ignore.clone_from(&object.spec.ignore);
+            new.observed_include.clone_from(&object.spec.include);
+            new.observed_sparse_checkout
+                .clone_from(&object.spec.sparse_checkout);
+            new.included_artifacts = included(object, fetched, old, now);
             (
                 Progress::Ready,
                 "Succeeded",
                 format!("stored artifact for revision '{revision}'"),
             )
         }
-        Outcome::Failed { reason, message } => (Progress::Retrying, *reason, message.clone()),
+        Outcome::Failed { reason, message } | Outcome::Incomplete { reason, message } => {
+            (Progress::Retrying, *reason, message.clone())
+        }
         Outcome::Stalled { reason, message } => {
             new.observed_generation = generation;
             (Progress::Stalled, *reason, message.clone())
@@ -203,7 +298,10 @@ fn next_status(
     }
     if progress != Progress::Ready {
         let says = Says {
-            type_: "FetchFailed",
+            type_: match outcome {
+                Outcome::Incomplete { .. } => "IncludeUnavailable",
+                _ => "FetchFailed",
+            },
             status: "True",
             reason,
             message: &message,
@@ -212,6 +310,30 @@ fn next_status(
             .push(flux_condition(&old.conditions, generation, &says, now));
     }
     new
+}
+
+/// True if the status shows the same files of the same revision already.
+fn is_held(old: &GitRepositoryStatus, artifact: &Artifact) -> bool {
+    let held = old.artifact.as_ref();
+    held.is_some_and(|held| held.revision == artifact.revision && held.digest == artifact.digest)
+}
+
+/// What is shown of the repositories that are included; the time of each moves with its content.
+fn included(
+    object: &GitRepository,
+    fetched: &Fetched,
+    old: &GitRepositoryStatus,
+    now: Timestamp,
+) -> Vec<Artifact> {
+    let includes = fetched.view.iter().flat_map(|view| &view.includes);
+    let includes = includes.map(|include| {
+        let artifact = artifact(object, &include.fetched, now);
+        let mut before = old.included_artifacts.iter();
+        let before =
+            before.find(|before| before.url == artifact.url && before.digest == artifact.digest);
+        before.cloned().unwrap_or(artifact)
+    });
+    includes.collect()
 }
 
 fn artifact(object: &GitRepository, fetched: &Fetched, now: Timestamp) -> Artifact {
@@ -226,7 +348,7 @@ fn artifact(object: &GitRepository, fetched: &Fetched, now: Timestamp) -> Artifa
         url: format!("{}#{}", fetched.url, fetched.revision.commit),
         path,
         revision: fetched.revision.to_string(),
-        digest: Some(format!("sha1:{}", fetched.tree)),
+        digest: Some(format!("sha256:{}", fetched.content())),
         last_update_time: now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
         size: None,
         metadata: BTreeMap::new(),
@@ -242,11 +364,7 @@ async fn announce(
     let (type_, reason, note) = match outcome {
         Outcome::Fetched(fetched) => {
             let revision = fetched.revision.to_string();
-            if old
-                .artifact
-                .as_ref()
-                .is_some_and(|artifact| artifact.revision == revision)
-            {
+            if is_held(old, &artifact(object, fetched, Timestamp::default())) {
                 return;
             }
             tracing::info!(source = %object.name_any(), %revision, "fetched");
@@ -256,7 +374,9 @@ async fn announce(
                 format!("stored artifact for commit '{}'", fetched.subject),
             )
         }
-        Outcome::Failed { reason, message } | Outcome::Stalled { reason, message } => {
+        Outcome::Failed { reason, message }
+        | Outcome::Incomplete { reason, message }
+        | Outcome::Stalled { reason, message } => {
             tracing::warn!(source = %object.name_any(), reason, message, "fetch failed");
             (EventType::Warning, *reason, message.clone())
         }

@@ -46,7 +46,7 @@ impl Sources {
             .unwrap_or_else(PoisonError::into_inner)
             .insert(key.clone(), fetched.clone());
         let is_same = |old: Arc<Fetched>| {
-            old.revision == fetched.revision && old.submodules.len() == fetched.submodules.len()
+            old.revision == fetched.revision && old.content() == fetched.content()
         };
         if !old.is_some_and(is_same) {
             // Nobody listening is no failure: the users look when they start.

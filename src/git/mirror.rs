@@ -9,11 +9,13 @@ use std::time::Instant;
 use git2::{AutotagOption, Direction, FetchOptions, Oid, RemoteCallbacks, Repository};
 use gotemplate::{Constraint, Version};
 use kustomize::RepoPath;
+use sha2::{Digest as _, Sha256};
 use tokio::runtime::Handle;
 
 use super::revision::Revision;
 use super::source::{GitSource, RefTarget};
 use super::transport::Session;
+use super::view::View;
 use crate::faults;
 
 /// The mirrors of this process, below one directory.
@@ -38,6 +40,33 @@ pub(crate) struct Fetched {
     pub(crate) subject: String,
     /// The submodules that were fetched with it, by their paths.
     pub(crate) submodules: Vec<(RepoPath, Arc<Self>)>,
+    /// What of it is in service; all of it, if nothing is said.
+    pub(crate) view: Option<Arc<View>>,
+}
+
+impl Fetched {
+    /// Names the files that are in service: equal names mean equal files.
+    pub(crate) fn content(&self) -> String {
+        let mut hash = Sha256::default();
+        hash.update(&self.tree);
+        for (path, below) in &self.submodules {
+            hash.update(format!("\0submodule {path} {}", below.content()));
+        }
+        if let Some(view) = &self.view {
+            hash.update(format!("\0{:?}\0{:?}", view.ignore, view.sparse));
+            for include in &view.includes {
+                let content = include.fetched.content();
+                hash.update(format!(
+                    "\0include {} {} {content}",
+                    include.from, include.to
+                ));
+            }
+        }
+        hash.finalize()
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect()
+    }
 }
 
 /// Why a fetch failed.
@@ -492,6 +521,7 @@ impl Operation<'_> {
                 tree: commit.tree_id().to_string(),
                 subject: subject.chars().take(50).collect(),
                 submodules: Vec::new(),
+                view: None,
             })
         };
         describe().map_err(|source| {

@@ -1,10 +1,11 @@
 //! From a repository's address to a tree of files: `GitSource ─fetch→ Revision ─snapshot→ FileTree`.
 //!
-//! [`source`] and [`revision`] are pure. [`mirror`] owns git2 and keeps one bare mirror per address and
+//! [`source`], [`revision`] and [`ignore`] are pure; [`view`] says what of a commit is in service. [`mirror`] owns git2 and keeps one bare mirror per address and
 //! credential, into which it fetches only when a ref moved. [`snapshot`] reads trees from the mirror's
 //! object store, without a checkout. [`remote`] serves builds whose bases stand in other repositories, and
 //! [`submodules`] what a tree takes from others. [`transport`] carries git's smart HTTP over the one TLS stack.
 
+pub(crate) mod ignore;
 pub(crate) mod mirror;
 pub(crate) mod remote;
 pub(crate) mod revision;
@@ -12,6 +13,7 @@ pub(crate) mod snapshot;
 pub(crate) mod source;
 pub(crate) mod submodules;
 mod transport;
+pub(crate) mod view;
 
 pub(crate) use mirror::{Fetched, Mirrors};
 pub(crate) use remote::Remotes;

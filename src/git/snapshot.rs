@@ -7,6 +7,7 @@ use git2::{FileMode, ObjectType, Oid, Repository};
 use kustomize::{ContentId, FileEntry, FileTree, Files, RepoPath};
 
 use super::mirror::Fetched;
+use super::view::{Filtered, Mounted, Sparse};
 
 /// The files of one commit. Objects are immutable, so reading them late changes nothing.
 struct CommitFiles {
@@ -26,23 +27,89 @@ pub(crate) fn open(fetched: &Fetched) -> Result<FileTree, git2::Error> {
     Ok(FileTree::repository(files(fetched)?))
 }
 
-/// The files of a fetched commit.
+/// The files of a fetched commit that are in service.
 ///
 /// # Errors
 /// If the mirror lost the commit.
 pub(crate) fn files(fetched: &Fetched) -> Result<Arc<dyn Files>, git2::Error> {
-    let own = CommitFiles::open(&fetched.mirror, &fetched.tree)?;
-    if fetched.submodules.is_empty() {
-        return Ok(Arc::new(own));
+    let mut files = whole(fetched)?;
+    let Some(view) = &fetched.view else {
+        return Ok(files);
+    };
+    if !view.sparse.is_empty() {
+        let directories = view.sparse.clone();
+        files = Arc::new(Sparse { files, directories });
     }
-    let submodules = fetched
+    if !view.includes.is_empty() {
+        let others = view.includes.iter().map(|include| {
+            let files = self::files(&include.fetched)?;
+            Ok((include.to.clone(), include.from.clone(), files))
+        });
+        let others = others.collect::<Result<_, git2::Error>>()?;
+        files = Arc::new(Mounted { own: files, others });
+    }
+    let ignore = view.ignore.clone();
+    Ok(Arc::new(Filtered { files, ignore }))
+}
+
+/// A commit's files with those of its submodules in their places.
+fn whole(fetched: &Fetched) -> Result<Arc<dyn Files>, git2::Error> {
+    let own: Arc<dyn Files> = Arc::new(CommitFiles::open(&fetched.mirror, &fetched.tree)?);
+    if fetched.submodules.is_empty() {
+        return Ok(own);
+    }
+    let others = fetched
         .submodules
         .iter()
-        .map(|(path, fetched)| Ok((path.clone(), files(fetched)?)));
-    Ok(Arc::new(WithSubmodules {
-        own,
-        submodules: submodules.collect::<Result<_, git2::Error>>()?,
-    }))
+        .map(|(path, fetched)| Ok((path.clone(), RepoPath::root(), files(fetched)?)));
+    let others = others.collect::<Result<_, git2::Error>>()?;
+    Ok(Arc::new(Mounted { own, others }))
+}
+
+/// The `.sourceignore` files of a commit, each with its directory, the root's first.
+///
+/// # Errors
+/// If the mirror cannot be read, or they are too many or too large to be meant.
+pub(crate) fn source_ignores(fetched: &Fetched) -> Result<Vec<(String, String)>, String> {
+    const NAME: &str = ".sourceignore";
+    const MOST: usize = 200;
+    const LARGEST: usize = 64 << 10;
+    let unreadable = |error: git2::Error| error.message().to_owned();
+    let repository = Repository::open_bare(&fetched.mirror).map_err(unreadable)?;
+    let tree = Oid::from_str(&fetched.tree).and_then(|id| repository.find_tree(id));
+    let mut found = Vec::new();
+    let walked =
+        tree.map_err(unreadable)?
+            .walk(git2::TreeWalkMode::PreOrder, |directory, entry| {
+                if entry.kind() == Some(ObjectType::Blob)
+                    && entry.name().is_ok_and(|name| name == NAME)
+                {
+                    found.push((directory.to_owned(), entry.id()));
+                }
+                if found.len() > MOST {
+                    git2::TreeWalkResult::Abort
+                } else {
+                    git2::TreeWalkResult::Ok
+                }
+            });
+    if found.len() > MOST {
+        return Err(format!(
+            "the repository has more than {MOST} `{NAME}` files"
+        ));
+    }
+    walked.map_err(unreadable)?;
+    found.sort_by_key(|(directory, _)| directory.matches('/').count());
+    let texts = found.into_iter().map(|(directory, id)| {
+        let blob = repository.find_blob(id).map_err(unreadable)?;
+        if blob.size() > LARGEST {
+            return Err(format!("`{directory}{NAME}` has more than {LARGEST} bytes"));
+        }
+        Ok((
+            directory,
+            String::from_utf8_lossy(blob.content()).into_owned(),
+        ))
+    });
+    texts.collect()
 }
 
 /// The tree of a commit of the repository that a directory lies in.
@@ -91,47 +158,6 @@ pub(crate) fn submodule_at(fetched: &Fetched, path: &RepoPath) -> Result<Option<
     Ok((entry.kind() == Some(ObjectType::Commit)).then(|| entry.id()))
 }
 
-/// A commit's files with those of its submodules in their places.
-struct WithSubmodules {
-    own: CommitFiles,
-    submodules: Vec<(RepoPath, Arc<dyn Files>)>,
-}
-
-impl WithSubmodules {
-    /// The submodule that a path lies in, and the rest of the path.
-    fn of(&self, path: &RepoPath) -> Option<(&dyn Files, RepoPath)> {
-        self.submodules.iter().find_map(|(root, files)| {
-            let rest = path.below(root)?;
-            let rest = RepoPath::root().join(rest).ok()?;
-            Some((&**files, rest))
-        })
-    }
-}
-
-impl Files for WithSubmodules {
-    fn entry(&self, path: &RepoPath) -> Result<Option<FileEntry>, String> {
-        match self.of(path) {
-            Some((_, rest)) if rest == RepoPath::root() => Ok(Some(FileEntry::Directory)),
-            Some((files, rest)) => files.entry(&rest),
-            None => self.own.entry(path),
-        }
-    }
-
-    fn read(&self, path: &RepoPath) -> Result<Arc<[u8]>, String> {
-        match self.of(path) {
-            Some((files, rest)) => files.read(&rest),
-            None => self.own.read(path),
-        }
-    }
-
-    fn list(&self, path: &RepoPath) -> Result<Vec<String>, String> {
-        match self.of(path) {
-            Some((files, rest)) => files.list(&rest),
-            None => self.own.list(path),
-        }
-    }
-}
-
 impl CommitFiles {
     fn open(mirror: &Path, tree: &str) -> Result<Self, git2::Error> {
         let repository = Repository::open_bare(mirror)?;
@@ -173,6 +199,9 @@ impl CommitFiles {
 
 impl Files for CommitFiles {
     fn entry(&self, path: &RepoPath) -> Result<Option<FileEntry>, String> {
+        if *path == RepoPath::root() {
+            return Ok(Some(FileEntry::Directory));
+        }
         let repository = self.lock();
         let unreadable = |error: git2::Error| Self::unreadable(path, &error);
         let Some((id, kind, mode)) = self.find(&repository, path).map_err(unreadable)? else {

@@ -239,9 +239,6 @@ fn refuse_unsupported(spec: &GitRepositorySpec) -> Result<(), SourceError> {
     use crate::api::git_repository::GitProvider;
     let set = [
         ("spec.verify", spec.verify.is_some()),
-        ("spec.ignore", spec.ignore.is_some()),
-        ("spec.include", !spec.include.is_empty()),
-        ("spec.sparseCheckout", !spec.sparse_checkout.is_empty()),
         ("spec.proxySecretRef", spec.proxy_secret_ref.is_some()),
         (
             "spec.provider",
@@ -454,9 +451,9 @@ mod tests {
             reason(&spec("https://u:p@host/r"), Some(&both)),
             "AuthenticationFailed"
         );
-        let mut ignoring = spec("https://host/r");
-        ignoring.ignore = Some("*.md".to_owned());
-        assert_eq!(reason(&ignoring, None), "FeatureGateDisabled");
+        let mut github = spec("https://host/r");
+        github.provider = Some(crate::api::git_repository::GitProvider::Github);
+        assert_eq!(reason(&github, None), "FeatureGateDisabled");
         let mut range = spec("https://host/r");
         range.reference = Some(GitReference {
             semver: Some("^one".to_owned()),

@@ -9,22 +9,6 @@ use crate::api::kustomization::{Image, KustomizationSpec, Patch};
 
 /// The recognised names, in the order in which they are looked for.
 const FILE_NAMES: [&str; 3] = ["kustomization.yaml", "kustomization.yml", "Kustomization"];
-/// Folders and files that are of no use to a cluster, left out as Flux leaves them out.
-const IGNORED: [&str; 13] = [
-    ".git",
-    ".github",
-    ".circleci",
-    ".travis.yml",
-    ".gitlab-ci.yml",
-    "appveyor.yml",
-    ".drone.yml",
-    "cloudbuild.yaml",
-    "codeship-services.yml",
-    "codeship-steps.yml",
-    ".goreleaser.yml",
-    ".sops.yaml",
-    ".flux.yaml",
-];
 /// More entries of a plain folder are not looked at.
 const MAX_ENTRIES: usize = 100_000;
 
@@ -248,9 +232,6 @@ fn walk(
         .list(directory)
         .map_err(|problem| problem.to_string())?
     {
-        if IGNORED.contains(&name.as_str()) {
-            continue;
-        }
         *left = left
             .checked_sub(1)
             .ok_or_else(|| format!("`{directory}` holds more than {MAX_ENTRIES} files"))?;
@@ -408,7 +389,6 @@ mod tests {
             ),
             ("app/unit/x.yaml", nested.as_str()),
             ("app/README.md", "no YAML"),
-            ("app/.github/ci.yaml", "on: push\n"),
         ];
         check(&files, json!({}), "ConfigMap//a ConfigMap//u-n Secret//s");
         check(

@@ -12,6 +12,7 @@ mod bed;
 mod crashes;
 mod desk;
 mod dropin;
+mod git;
 mod guards;
 mod hygiene;
 mod lifecycle;

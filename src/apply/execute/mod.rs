@@ -274,7 +274,7 @@ impl Applier {
     }
 
     /// Waits for requests, several at once. A slow one holds up no other; the answers are in the order of the requests.
-    async fn in_order<T>(
+    pub(super) async fn in_order<T>(
         &self,
         requests: Vec<BoxFuture<'_, Result<T, String>>>,
     ) -> Vec<Result<T, String>> {

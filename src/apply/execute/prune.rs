@@ -1,5 +1,6 @@
 //! Talks to the API server: deletes what left the set.
 
+use futures::FutureExt as _;
 use kube::ResourceExt as _;
 use kube::api::{DeleteParams, Preconditions};
 
@@ -17,14 +18,21 @@ impl Applier {
         owner: &Owner,
     ) -> (ChangeSet, Result<(), ApplyError>) {
         let (mut changes, mut failed) = (ChangeSet::default(), Vec::new());
-        for object in objects {
-            match self.delete(object, owner).await {
-                Ok(change) => changes.0.push((object.clone(), change)),
-                Err(reason) => failed.push(ObjectFailure {
-                    object: object.clone(),
-                    source: None,
-                    reason,
-                }),
+        // Kinds go one after the other, the objects of a kind together.
+        for kind in objects.chunk_by(|one, next| one.kind == next.kind && one.group == next.group) {
+            let mut deletions = Vec::new();
+            for object in kind {
+                deletions.push(self.delete(object, owner).boxed());
+            }
+            for (object, result) in kind.iter().zip(self.in_order(deletions).await) {
+                match result {
+                    Ok(change) => changes.0.push((object.clone(), change)),
+                    Err(reason) => failed.push(ObjectFailure {
+                        object: object.clone(),
+                        source: None,
+                        reason,
+                    }),
+                }
             }
         }
         let result = if failed.is_empty() {

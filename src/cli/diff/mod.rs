@@ -227,7 +227,7 @@ async fn render(target: &str, spec: Option<&KustomizationSpec>) -> Result<Render
             },
             ..BuildOptions::default()
         };
-        let (tree, directory) = open(&target)?;
+        let (tree, directory) = open(&target, spec.is_some())?;
         let tree = match &spec {
             Some(spec) => {
                 amend(tree, &directory, spec)
@@ -244,12 +244,16 @@ async fn render(target: &str, spec: Option<&KustomizationSpec>) -> Result<Render
         .unwrap_or_else(|error| Err(Failure::new(error.to_string())))
 }
 
-fn open(target: &str) -> Result<(FileTree, RepoPath), Failure> {
+fn open(target: &str, as_source: bool) -> Result<(FileTree, RepoPath), Failure> {
     let revision = target
         .split_once(':')
         .filter(|_| !Path::new(target).exists());
     let Some((revision, directory)) = revision else {
-        return disk::open(Path::new(target));
+        return if as_source {
+            disk::open_as_source(Path::new(target))
+        } else {
+            disk::open(Path::new(target))
+        };
     };
     let failed = |reason: String| {
         Failure::new(format!("cannot read `{target}`"))

@@ -176,8 +176,8 @@ pub(crate) async fn reconcile(
     let source = context.sources.get(&source_key(&object));
     let revision = source.as_ref().map(|source| source.revision.to_string());
     let wanted = wanted(&object);
-    let submodules = source.as_ref().map(|source| source.submodules.len());
-    let fingerprint = format!("{wanted} {revision:?} {submodules:?}");
+    let content = source.as_ref().map(|source| source.content());
+    let fingerprint = format!("{wanted} {revision:?} {content:?}");
     let started = Timestamp::now();
     let freed = context.dependencies.is_freed(&key, &object);
     let drifted = context.identities.live().records().take_drifted(&unit);

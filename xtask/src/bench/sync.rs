@@ -1,6 +1,7 @@
 //! The sync loop on a real API server, beside the floor of plain server-side applies of the same objects in the same run.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -20,6 +21,9 @@ pub(crate) struct SyncArgs {
     /// How often each of the short steps is repeated; medians are shown.
     #[arg(long, default_value_t = 9)]
     runs: usize,
+    /// Measures this program rather than one that is built from here.
+    #[arg(long)]
+    binary: Option<PathBuf>,
 }
 
 /// Applies of the floor that are in flight.
@@ -28,13 +32,11 @@ const PATIENCE: Duration = Duration::from_secs(300);
 const UNITS: usize = 100;
 
 pub(super) fn sync(args: &SyncArgs) -> Result<()> {
-    crate::run(&mut crate::cargo(&[
-        "build",
-        "--release",
-        "--bin",
-        "overlayd",
-    ]))?;
-    let mut stage = Stage::start()?;
+    let binary = match &args.binary {
+        Some(binary) => binary.clone(),
+        None => build()?,
+    };
+    let mut stage = Stage::start(&binary)?;
     say("medians; machines are noisy, so read the ratios");
     stage.first_apply("thousand", 1000)?;
     stage.push_to_applied("thousand", 1000, args.runs)?;
@@ -46,6 +48,18 @@ pub(super) fn sync(args: &SyncArgs) -> Result<()> {
     stage.first_apply("most", args.most)?;
     stage.idle()?;
     stage.delete("most")
+}
+
+fn build() -> Result<PathBuf> {
+    crate::run(&mut crate::cargo(&[
+        "build",
+        "--release",
+        "--bin",
+        "overlayd",
+    ]))?;
+    let target = std::env::var_os("CARGO_TARGET_DIR")
+        .map_or_else(|| crate::root().join("target"), PathBuf::from);
+    Ok(target.join("release/overlayd"))
 }
 
 /// Everything that runs.
@@ -76,7 +90,7 @@ fn config_map(name: &str, value: &str) -> Value {
 }
 
 impl Stage {
-    fn start() -> Result<Self> {
+    fn start(binary: &Path) -> Result<Self> {
         let directory = tempfile::tempdir()?;
         let plane = ControlPlane::start()?;
         let cluster = plane.cluster()?;
@@ -84,9 +98,7 @@ impl Stage {
         let work = git.create("bench")?;
         work.push("nothing yet", "main")?;
         let port = free_port()?;
-        let target = std::env::var_os("CARGO_TARGET_DIR")
-            .map_or_else(|| crate::root().join("target"), std::path::PathBuf::from);
-        let mut command = Command::new(target.join("release/overlayd"));
+        let mut command = Command::new(binary);
         command
             .args([
                 "run",
@@ -117,12 +129,12 @@ impl Stage {
             "spec": {"url": stage.git.url("bench"), "interval": "1h", "ref": {"branch": "main"}},
         });
         wait_for("the definitions", PATIENCE, || {
-            stage.cluster.apply(&stage.source(), &source).map(drop)
+            stage.cluster.apply(&Self::source(), &source).map(drop)
         })?;
         Ok(stage)
     }
 
-    fn source(&self) -> String {
+    fn source() -> String {
         "/apis/source.toolkit.fluxcd.io/v1/namespaces/default/gitrepositories/bench".to_owned()
     }
 
@@ -174,26 +186,47 @@ impl Stage {
         let started = Instant::now();
         let now = format!("{commit}-{started:?}");
         let patch = json!({"metadata": {"annotations": {"reconcile.fluxcd.io/requestedAt": now}}});
-        self.cluster.patch(&self.source(), &patch)?;
+        self.cluster.patch(&Self::source(), &patch)?;
         Ok((started, commit))
     }
 
+    /// Waits until a commit is applied, as the status says. A status with a large inventory is a megabyte, so that
+    /// asking for it often would be what is measured: it is asked for when the daemon has finished a reconcile.
     fn wait_applied(&self, name: &str, commit: &str) -> Result<()> {
-        wait_for(&format!("{name} to be applied"), PATIENCE, || {
-            let unit = self
-                .cluster
-                .get(&Self::unit_path(name))?
-                .context("it is not there")?;
-            let revision = unit["status"]["lastAppliedRevision"]
-                .as_str()
-                .unwrap_or_default();
-            ensure!(
-                revision.ends_with(commit),
-                "{}",
-                unit["status"]["conditions"]
-            );
-            Ok(())
-        })
+        let deadline = Instant::now() + PATIENCE;
+        let mut seen = 0;
+        loop {
+            let unit = self.cluster.get(&Self::unit_path(name))?;
+            let unit = unit.context("it is not there")?;
+            let revision = unit["status"]["lastAppliedRevision"].as_str();
+            if revision.is_some_and(|revision| revision.ends_with(commit)) {
+                return Ok(());
+            }
+            // One that ended meanwhile is seen at once.
+            loop {
+                ensure!(
+                    Instant::now() < deadline,
+                    "{name}: {}",
+                    unit["status"]["conditions"]
+                );
+                let ended = self.reconciles(name)?;
+                if std::mem::replace(&mut seen, ended) != ended {
+                    break;
+                }
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        }
+    }
+
+    /// How many reconciles of a Kustomization have ended.
+    fn reconciles(&self, name: &str) -> Result<u64> {
+        let (_, text) = http_get(self.port, "/metrics")?;
+        let name = format!("name=\"{name}\"");
+        let line = text.lines().find(|line| {
+            line.starts_with("gotk_reconcile_duration_seconds_count{") && line.contains(&name)
+        });
+        let count = line.and_then(|line| line.rsplit_once(' ')?.1.parse().ok());
+        Ok(count.unwrap_or(0))
     }
 
     /// Waits for a value, asking as fast as it goes.
@@ -231,13 +264,11 @@ impl Stage {
         });
         self.cluster.apply_all(applies.collect(), IN_FLIGHT)?;
         let least = started.elapsed();
-        self.cluster
-            .delete(&format!("/api/v1/namespaces/{floor}"))?;
 
         self.write(name, &objects)?;
         let (_, commit) = self.push()?;
         wait_for("the source", PATIENCE, || {
-            let source = self.cluster.get(&self.source())?.unwrap_or_default();
+            let source = self.cluster.get(&Self::source())?.unwrap_or_default();
             let revision = source["status"]["artifact"]["revision"]
                 .as_str()
                 .unwrap_or_default();
