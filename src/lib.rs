@@ -18,6 +18,7 @@ mod apply;
 mod calendar;
 mod causes;
 mod controllers;
+mod expression;
 mod faults;
 mod git;
 mod health;

@@ -1,5 +1,9 @@
 //! Pure: is an object as it should be? The rules of kstatus as Flux uses them, with the reason in words.
 
+mod custom;
+
+pub(crate) use custom::Custom;
+
 use jiff::Timestamp;
 use serde_json::Value;
 

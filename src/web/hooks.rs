@@ -11,13 +11,14 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use kube::Client;
 use kube::api::{Api, ApiResource, DynamicObject, ListParams, Patch, PatchParams};
-use kube::core::GroupVersionKind;
+use kube::core::{GroupVersionKind, ObjectMeta};
 use serde_json::json;
 
 use super::signature::verify;
 use crate::api::receiver::{Receiver, ReceiverResource};
 use crate::api::{GIT_REPOSITORY_API, KUSTOMIZATION_API, REQUESTED_AT};
 use crate::apply::execute::describe;
+use crate::expression::Expression;
 
 /// A body may have so many bytes.
 const MAX_BODY: usize = 3 << 20;
@@ -120,7 +121,8 @@ async fn answer(hooks: &Hooks, digest: &str, request: Request<Body>) -> Answer {
                 .same_namespace
                 .load(std::sync::atomic::Ordering::Relaxed)
         {
-            ask(client, &namespace, resource).await
+            let filters = [spec.resource_filter.as_deref(), resource.filter.as_deref()];
+            ask(client, &namespace, resource, &filters, &body).await
         } else {
             Err(
                 "references to other namespaces are blocked (`--no-cross-namespace-refs`)"
@@ -151,41 +153,72 @@ async fn answer(hooks: &Hooks, digest: &str, request: Request<Body>) -> Answer {
 }
 
 /// Asks for the reconcile of what a resource names.
-async fn ask(client: &Client, own: &str, resource: &ReceiverResource) -> Result<(), String> {
+async fn ask(
+    client: &Client,
+    own: &str,
+    resource: &ReceiverResource,
+    filters: &[Option<&str>],
+    body: &[u8],
+) -> Result<(), String> {
     let namespace = resource.namespace.as_deref().unwrap_or(own);
     let kind = kind(client, resource).await?;
     let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &kind);
-    let names = if resource.name == "*" {
+    let objects: Vec<ObjectMeta> = if resource.name == "*" {
         if resource.match_labels.is_empty() {
             return Err("`name: '*'` needs `matchLabels`".to_owned());
         }
-        let labels: Vec<String> = resource
-            .match_labels
-            .iter()
+        let labels = resource.match_labels.iter();
+        let labels: Vec<String> = labels
             .map(|(key, value)| format!("{key}={value}"))
             .collect();
         let params = ListParams::default().labels(&labels.join(","));
-        let found = api
-            .list_metadata(&params)
-            .await
-            .map_err(|error| describe(&error))?;
-        found
-            .items
-            .into_iter()
-            .filter_map(|object| object.metadata.name)
-            .collect()
+        let found = api.list_metadata(&params).await;
+        let found = found.map_err(|error| describe(&error))?.items.into_iter();
+        found.map(|object| object.metadata).collect()
+    } else if filters.iter().flatten().next().is_some() {
+        let found = api.get_metadata(&resource.name).await;
+        vec![found.map_err(|error| describe(&error))?.metadata]
     } else {
-        vec![resource.name.clone()]
+        // Without a filter its name is enough.
+        vec![ObjectMeta {
+            name: Some(resource.name.clone()),
+            ..ObjectMeta::default()
+        }]
     };
     let now = Timestamp::now().to_string();
     let patch = json!({"metadata": {"annotations": {REQUESTED_AT: now}}});
-    for name in names {
+    for object in objects {
+        if !passes(filters, body, &object).await? {
+            continue;
+        }
+        let name = object.name.unwrap_or_default();
         let patched = api
             .patch_metadata(&name, &PatchParams::default(), &Patch::Merge(&patch))
             .await;
         patched.map_err(|error| describe(&error))?;
     }
     Ok(())
+}
+
+/// True for an object that every filter wants: `req` is the body, and `res` the object's metadata.
+async fn passes(
+    filters: &[Option<&str>],
+    body: &[u8],
+    metadata: &ObjectMeta,
+) -> Result<bool, String> {
+    for filter in filters.iter().flatten() {
+        let request = serde_json::from_slice(body);
+        let request =
+            request.map_err(|_| "the body is no JSON, which a filter needs".to_owned())?;
+        let variables = vec![
+            ("req".to_owned(), request),
+            ("res".to_owned(), json!({"metadata": metadata})),
+        ];
+        if !Expression::parse(filter)?.holds(variables).await? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 async fn kind(client: &Client, resource: &ReceiverResource) -> Result<ApiResource, String> {

@@ -589,3 +589,71 @@ fn a_namespace_that_goes_is_not_held_up_by_an_account_without_rights() {
     case.bed.cluster.delete(namespace).unwrap();
     case.wait_gone("kustomizations", "app");
 }
+
+#[test]
+fn expressions_say_when_something_is_ready() {
+    let case = Case::new("unit-expressions");
+    let directory = |name: &str| {
+        let file = format!("namespace: unit-expressions\nresources: [{name}.yaml]\n");
+        case.push(
+            &[
+                (&format!("{name}/kustomization.yaml"), &file),
+                (&format!("{name}/{name}.yaml"), &config_map(name, "v")),
+            ],
+            name,
+        );
+    };
+    directory("first");
+    directory("second");
+    case.repository();
+    // Not the condition, but what the expression says of it counts.
+    let needs = json!({"dependsOn": [{"name": "first", "readyExpr": "dep.metadata.labels['go'] == self.metadata.name"}]});
+    case.unit("first", "first", json!({}));
+    case.map_is("first", "key", "v");
+    case.unit("second", "second", needs);
+    case.ready(
+        "kustomizations",
+        "second",
+        "False",
+        "dependency 'unit-expressions/first' is not ready: `readyExpr`",
+    );
+    assert!(case.get("configmaps", "second").is_none());
+    case.patch(
+        "kustomizations",
+        "first",
+        json!({"metadata": {"labels": {"go": "second"}}}),
+    );
+    case.map_is("second", "key", "v");
+
+    let exprs = |current: &str| json!({"wait": true, "healthCheckExprs": [{"apiVersion": "v1", "kind": "ConfigMap", "failed": "data.key == 'bad'", "current": current}]});
+    case.unit("first", "first", exprs("data.key == 'good'"));
+    case.ready(
+        "kustomizations",
+        "first",
+        "Unknown",
+        "none of its expressions in `healthCheckExprs` holds",
+    );
+    case.push(&[("first/first.yaml", &config_map("first", "bad"))], "bad");
+    let reason = case.ready(
+        "kustomizations",
+        "first",
+        "False",
+        "failed early due to stalled resources",
+    );
+    assert_eq!(reason, "HealthCheckFailed");
+    case.push(
+        &[("first/first.yaml", &config_map("first", "good"))],
+        "good",
+    );
+    case.ready("kustomizations", "first", "True", "Applied revision");
+    case.unit("first", "first", exprs("data.key =="));
+    let reason = case.ready(
+        "kustomizations",
+        "first",
+        "False",
+        "`healthCheckExprs[].current`",
+    );
+    assert_eq!(reason, "InvalidCELExpression");
+    let unit = case.get("kustomizations", "first").unwrap();
+    assert_eq!(condition(&unit, "Stalled")["status"], "True");
+}

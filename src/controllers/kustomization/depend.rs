@@ -6,13 +6,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use kube::ResourceExt as _;
 use kube::api::Api;
 
-use super::{SyncError, source_key};
+use super::{SyncError, source_key, unit_of};
 use crate::api::kustomization::{Dependency, Kustomization};
+use crate::apply::records::Unit;
 use crate::controllers::Context;
 use crate::controllers::context::memory_key;
-
-/// Namespace and name of a Kustomization.
-type Unit = (String, String);
+use crate::expression::Expression;
 
 /// How Kustomizations stand, as far as their dependents care.
 #[derive(Debug, Default)]
@@ -20,8 +19,10 @@ pub(crate) struct Dependencies(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    /// How each stands.
-    units: BTreeMap<Unit, String>,
+    /// How each stands, and its version.
+    units: BTreeMap<Unit, (String, String)>,
+    /// Those that judge their dependencies themselves.
+    judges: BTreeSet<Unit>,
     /// Whom each depends on.
     needs: BTreeMap<Unit, BTreeSet<Unit>>,
     /// How the dependencies of one stood when it was found to be blocked.
@@ -39,6 +40,11 @@ impl Dependencies {
         let mut state = self.state();
         let needs = needs(object).map(|(_, unit)| unit).collect();
         state.needs.insert(unit.clone(), needs);
+        if judges(object) {
+            state.judges.insert(unit.clone());
+        } else {
+            state.judges.remove(&unit);
+        }
         let stands = if object.metadata.deletion_timestamp.is_some() {
             "going".to_owned()
         } else {
@@ -46,11 +52,19 @@ impl Dependencies {
             let revision = status.and_then(|status| status.last_applied_revision.as_deref());
             format!("{} {revision:?}", is_ready(object))
         };
-        if state.units.insert(unit.clone(), stands.clone()) == Some(stands) {
+        let version = object.resource_version().unwrap_or_default();
+        let before = state
+            .units
+            .insert(unit.clone(), (stands.clone(), version.clone()));
+        let is_same = before.as_ref().is_some_and(|(before, _)| *before == stands);
+        if is_same && before.is_some_and(|(_, before)| before == version) {
             return Vec::new();
         }
+        // What an expression looks at may be anything of it.
         let dependents = state.needs.iter();
-        let dependents = dependents.filter(|(_, needs)| needs.contains(&unit));
+        let dependents = dependents.filter(|(dependent, needs)| {
+            needs.contains(&unit) && (!is_same || state.judges.contains(*dependent))
+        });
         dependents.map(|(dependent, _)| dependent.clone()).collect()
     }
 
@@ -58,17 +72,21 @@ impl Dependencies {
     pub(super) fn gone(&self, unit: &Unit) -> Vec<Unit> {
         let mut state = self.state();
         state.needs.remove(unit);
+        state.judges.remove(unit);
         state.units.remove(unit);
         let dependents = state.needs.iter();
         let dependents = dependents.filter(|(_, needs)| needs.contains(unit));
         dependents.map(|(dependent, _)| dependent.clone()).collect()
     }
 
-    /// Remembers how the dependencies stood that block a Kustomization.
-    pub(super) fn block(&self, key: &str, object: &Kustomization) {
-        let mut state = self.state();
-        let stand = state.stand(object);
-        state.blocked.insert(key.to_owned(), stand);
+    /// How the dependencies of a Kustomization stand now.
+    pub(super) fn stand(&self, object: &Kustomization) -> String {
+        self.state().stand(object)
+    }
+
+    /// Remembers how the dependencies stood, before they were looked at, that block a Kustomization.
+    pub(super) fn block(&self, key: &str, stand: String) {
+        self.state().blocked.insert(key.to_owned(), stand);
     }
 
     /// True once for a blocked Kustomization whose dependencies stand otherwise than they did.
@@ -109,13 +127,21 @@ impl Dependencies {
 
 impl State {
     fn stand(&self, object: &Kustomization) -> String {
-        let stands = needs(object).map(|(_, unit)| format!("{unit:?} {:?}", self.units.get(&unit)));
+        let judges = judges(object);
+        let stands = needs(object).map(|(_, unit)| {
+            let known = self.units.get(&unit);
+            let stands = known.map(|(stands, _)| stands);
+            let version = known.map(|(_, version)| version).filter(|_| judges);
+            format!("{unit:?} {stands:?} {version:?}")
+        });
         stands.collect::<Vec<_>>().join(";")
     }
 }
 
-fn unit_of(object: &Kustomization) -> Unit {
-    (object.namespace().unwrap_or_default(), object.name_any())
+/// True if an expression says when a dependency is met.
+fn judges(object: &Kustomization) -> bool {
+    let mut dependencies = object.spec.depends_on.iter();
+    dependencies.any(|dependency| dependency.ready_expr.is_some())
 }
 
 fn needs(object: &Kustomization) -> impl Iterator<Item = (&Dependency, Unit)> {
@@ -150,16 +176,43 @@ pub(super) async fn check(
         let message = format!("dependencies go in a circle: {}", way.join(" → "));
         return Ok(Err(SyncError::Dependency(message)));
     }
-    for (_, unit) in needs(object) {
+    for (dependency, unit) in needs(object) {
         let api: Api<Kustomization> = Api::namespaced(context.client.clone(), &unit.0);
         let found = api.get_opt(&unit.1).await?;
-        if let Some(why) = unmet(object, found.as_ref(), revision) {
+        let why = match (&dependency.ready_expr, &found) {
+            (Some(text), Some(found)) => match judged(text, object, found).await {
+                Ok(why) => why,
+                Err(error) => return Ok(Err(error)),
+            },
+            (_, found) => unmet(object, found.as_ref(), revision),
+        };
+        if let Some(why) = why {
             let message = format!("dependency '{}' {why}", shown(&unit));
             return Ok(Err(SyncError::Dependency(message)));
         }
     }
     tracing::debug!(kustomization = memory_key(object), "dependencies are ready");
     Ok(Ok(()))
+}
+
+/// What keeps a dependency from being met, as an expression judges it.
+async fn judged(
+    text: &str,
+    object: &Kustomization,
+    dependency: &Kustomization,
+) -> Result<Option<String>, SyncError> {
+    let invalid = |error| SyncError::Expression(format!("`dependsOn[].readyExpr`: {error}"));
+    let expression = Expression::parse(text).map_err(invalid)?;
+    let value = |object: &Kustomization| serde_json::to_value(object).unwrap_or_default();
+    let variables = vec![
+        ("dep".to_owned(), value(dependency)),
+        ("self".to_owned(), value(object)),
+    ];
+    Ok(match expression.holds(variables).await {
+        Ok(true) => None,
+        Ok(false) => Some("is not ready: `readyExpr` does not hold".to_owned()),
+        Err(error) => Some(format!("is not ready: `readyExpr`: {error}")),
+    })
 }
 
 /// What keeps a dependency from being met.
@@ -239,7 +292,7 @@ mod tests {
         let app = unit("app", &["infra"], &json!({}));
         assert!(dependencies.changed(&app).is_empty());
         dependencies.changed(&unit("infra", &[], &json!({})));
-        dependencies.block("app", &app);
+        dependencies.block("app", dependencies.stand(&app));
         assert!(!dependencies.is_freed("app", &app));
         let woken = dependencies.changed(&unit("infra", &[], &ready("a")));
         assert_eq!(woken, [("team".to_owned(), "app".to_owned())]);

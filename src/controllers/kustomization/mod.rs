@@ -67,6 +67,8 @@ enum SyncError {
     Access(String),
     #[error(transparent)]
     Setting(#[from] SettingError),
+    #[error("{0}")]
+    Expression(String),
     #[error("{}; nothing was applied or deleted", failures(.0))]
     Conflict(Vec<ObjectFailure>),
     #[error(transparent)]
@@ -89,6 +91,7 @@ impl SyncError {
             Self::Plan(PlanError::EmptyRender { .. } | PlanError::Guarded { .. }) => "PruneFailed",
             Self::Access(_) => "AccessDenied",
             Self::Setting(_) => "InvalidAnnotation",
+            Self::Expression(_) => "InvalidCELExpression",
             Self::Plan(_) | Self::Apply(_) | Self::Identity(_) | Self::Conflict(_) => {
                 "ReconciliationFailed"
             }
@@ -102,6 +105,7 @@ impl SyncError {
             Self::Unsupported(_)
                 | Self::Access(_)
                 | Self::Setting(_)
+                | Self::Expression(_)
                 | Self::Plan(PlanError::Guarded { .. })
         )
     }
@@ -118,6 +122,7 @@ impl SyncError {
             | Self::Dependency(text)
             | Self::Identity(text)
             | Self::Access(text)
+            | Self::Expression(text)
             | Self::Health(text) => hide(text),
             Self::Conflict(failures)
             | Self::Apply(ApplyError::Refused(failures) | ApplyError::Prune(failures)) => {
@@ -228,6 +233,7 @@ async fn work(
     started: Timestamp,
 ) -> Result<Action, ReconcileError> {
     let (key, unit) = (known.key.as_str(), &known.unit);
+    let stand = context.dependencies.stand(object);
     let revision = known.revision.clone();
     context.set_finalizer(api, object, FINALIZER, true).await?;
     let mut status = object.status.clone().unwrap_or_default();
@@ -291,7 +297,7 @@ async fn work(
     write(context, api, object, &status).await?;
     context.memory.succeeded(key, &known.fingerprint, now, wait);
     if let Outcome::Failed(SyncError::Dependency(_)) = outcome {
-        context.dependencies.block(key, object);
+        context.dependencies.block(key, stand);
     }
     // Of a build that was skipped there are no inputs, and what is remembered stays.
     if let (
@@ -449,20 +455,13 @@ fn check(object: &Kustomization, settings: &Settings) -> Result<(), SyncError> {
         ));
     }
     let set = [
-        ("healthCheckExprs", !spec.health_check_exprs.is_empty()),
         ("ignore", !spec.ignore.is_empty()),
         ("decryption", spec.decryption.is_some()),
         ("kubeConfig", spec.kube_config.is_some()),
-        (
-            "dependsOn[].readyExpr",
-            spec.depends_on
-                .iter()
-                .any(|dependency| dependency.ready_expr.is_some()),
-        ),
     ];
     match set.iter().find(|(_, set)| *set) {
         Some((field, _)) => Err(SyncError::Unsupported(field)),
-        None => Ok(()),
+        None => wait::custom(spec).map(drop).map_err(SyncError::Expression),
     }
 }
 

@@ -16,7 +16,7 @@ use crate::apply::execute::How;
 use crate::apply::plan::Wave;
 use crate::apply::records::Unit;
 use crate::apply::{Applier, ApplyPlan, ObjectFailure, ObjectRef};
-use crate::health::{Health, Report, health};
+use crate::health::{Custom, Health, Report, health};
 use crate::schedule::{backoff, parse_duration};
 
 /// A Kustomization that is applied and not healthy yet.
@@ -104,6 +104,26 @@ pub(super) fn timeout(spec: &KustomizationSpec) -> Duration {
     })
 }
 
+/// The expressions of the spec.
+///
+/// # Errors
+/// The first that cannot be read.
+pub(super) fn custom(spec: &KustomizationSpec) -> Result<Vec<Custom>, String> {
+    spec.health_check_exprs.iter().map(Custom::new).collect()
+}
+
+/// How an object stands: by its expression, or else by its kind.
+async fn judge(live: Option<&Value>, custom: &[Custom], now: Timestamp) -> Report {
+    let going = |object: &Value| object["metadata"]["deletionTimestamp"].is_string();
+    match live.filter(|object| !going(object)) {
+        Some(object) => match custom.iter().find(|custom| custom.is_for(object)) {
+            Some(custom) => custom.health(object).await,
+            None => health(live, now),
+        },
+        None => health(live, now),
+    }
+}
+
 /// Looks at what is pending.
 pub(super) async fn look(
     waiting: &mut Waiting,
@@ -111,11 +131,15 @@ pub(super) async fn look(
     applier: &Applier,
 ) -> Look {
     let now = Timestamp::now();
+    let custom = match custom(spec) {
+        Ok(custom) => custom,
+        Err(error) => return Look::Failed(error),
+    };
     let pending = std::mem::take(&mut waiting.pending);
     let looks = pending.into_iter().map(async |reference| {
         let live = applier.get(&reference).await;
         let report = match &live {
-            Ok(live) => health(live.as_ref(), now),
+            Ok(live) => judge(live.as_ref(), &custom, now).await,
             Err(reason) => Report {
                 health: Health::InProgress,
                 reason: reason.clone(),
