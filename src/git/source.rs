@@ -1,6 +1,7 @@
 //! Pure: a valid git source, made of a `GitRepository` and its Secret, or why there is none.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use gotemplate::Constraint;
@@ -64,6 +65,18 @@ pub(crate) struct Credentials {
     pub(crate) authorization: Authorization,
     /// A certificate authority to trust for this server, PEM.
     pub(crate) ca: Option<Vec<u8>>,
+    pub(crate) ssh: Option<Arc<SshCredentials>>,
+}
+
+/// As whom to ask over SSH.
+#[derive(Debug)]
+pub(crate) struct SshCredentials {
+    pub(crate) user: String,
+    /// A private key.
+    pub(crate) identity: SecretValue,
+    pub(crate) passphrase: Option<SecretValue>,
+    /// The keys that the server may show; those of the big forges, if nothing is given.
+    pub(crate) known_hosts: Option<String>,
 }
 
 /// The `Authorization` header.
@@ -77,6 +90,11 @@ pub(crate) enum Authorization {
     },
     Bearer(SecretValue),
 }
+
+/// What is said where it is not there.
+const SSH_NEEDS: &str = "ssh needs a Secret with `identity` and `known_hosts` in `spec.secretRef`";
+/// Forges whose keys are known, so that a Secret need not have them.
+const FORGES: [&str; 3] = ["github.com", "gitlab.com", "bitbucket.org"];
 
 /// Why a `GitRepository` cannot be fetched as it is written.
 #[derive(Debug, thiserror::Error)]
@@ -121,9 +139,9 @@ impl GitSource {
         refuse_unsupported(spec)?;
         let url = url::Url::parse(&spec.url)
             .map_err(|error| SourceError::Url(format!("the URL is invalid: {error}")))?;
-        if !matches!(url.scheme(), "http" | "https") {
+        if !matches!(url.scheme(), "http" | "https" | "ssh") || !url.has_host() {
             let message = format!(
-                "URLs of scheme `{}` are not supported yet; use https",
+                "URLs of scheme `{}` are not supported; use https or ssh",
                 url.scheme()
             );
             return Err(SourceError::Url(message));
@@ -183,14 +201,15 @@ impl GitSource {
             base.set_path(&format!("{}/", own.path().trim_end_matches('/')));
             base.join(url)
         } else {
-            url::Url::parse(url)
+            url::Url::parse(&with_scheme(url))
         };
         let url = url.map_err(invalid)?;
         // Another port is another server.
         let is_same = url.scheme() == own.scheme()
             && url.host_str() == own.host_str()
             && url.port_or_known_default() == own.port_or_known_default();
-        if !(matches!(url.scheme(), "http" | "https") || (url.scheme() == "file" && is_same)) {
+        let with_own = matches!(url.scheme(), "file" | "ssh") && is_same;
+        if !(matches!(url.scheme(), "http" | "https") || with_own) {
             let message = format!(
                 "a submodule's URL of scheme `{}` is not supported",
                 url.scheme()
@@ -224,6 +243,16 @@ impl GitSource {
             .take(16)
             .map(|byte| format!("{byte:02x}"))
             .collect()
+    }
+}
+
+/// `user@host:path` is an address of SSH, in git's own short form.
+fn with_scheme(url: &str) -> String {
+    match url.split_once(':') {
+        Some((host, path)) if host.contains('@') && !host.contains('/') => {
+            format!("ssh://{host}/{}", path.trim_start_matches('/'))
+        }
+        _ => url.to_owned(),
     }
 }
 
@@ -298,9 +327,12 @@ impl Credentials {
             password: SecretValue::from(url.password().unwrap_or_default().as_bytes().to_vec()),
         });
         let Some(secret) = secret else {
+            if url.scheme() == "ssh" {
+                return Err(SourceError::Credentials(SSH_NEEDS.to_owned()));
+            }
             return Ok(Self {
                 authorization: from_url.unwrap_or_default(),
-                ca: None,
+                ..Self::default()
             });
         };
         let text = |key: &str| -> Result<Option<String>, SourceError> {
@@ -312,6 +344,27 @@ impl Credentials {
             })?;
             Ok(Some(text.to_owned()))
         };
+        if url.scheme() == "ssh" {
+            let Some(identity) = secret.get("identity") else {
+                return Err(SourceError::Credentials(SSH_NEEDS.to_owned()));
+            };
+            let known_hosts = text("known_hosts")?;
+            let is_forge = FORGES.contains(&url.host_str().unwrap_or_default());
+            if known_hosts.is_none() && !is_forge {
+                return Err(SourceError::Credentials(SSH_NEEDS.to_owned()));
+            }
+            let user = Some(url.username()).filter(|user| !user.is_empty());
+            let ssh = SshCredentials {
+                user: user.unwrap_or("git").to_owned(),
+                identity: identity.clone(),
+                passphrase: secret.get("password").cloned(),
+                known_hosts,
+            };
+            return Ok(Self {
+                ssh: Some(Arc::new(ssh)),
+                ..Self::default()
+            });
+        }
         let ca = secret
             .get("ca.crt")
             .or_else(|| secret.get("caFile"))
@@ -337,10 +390,18 @@ impl Credentials {
             },
             (None, None, None) => from_url.unwrap_or_default(),
         };
-        Ok(Self { authorization, ca })
+        Ok(Self {
+            authorization,
+            ca,
+            ssh: None,
+        })
     }
 
     fn feed(&self, hasher: &mut Sha256) {
+        if let Some(ssh) = &self.ssh {
+            hasher.update(format!("\0ssh\0{}\0", ssh.user));
+            hasher.update(ssh.identity.expose());
+        }
         match &self.authorization {
             Authorization::Anonymous => hasher.update("\0anonymous"),
             Authorization::Basic { username, password } => {
@@ -440,7 +501,17 @@ mod tests {
     fn what_is_wrong_has_the_reason_that_flux_gives() {
         let reason =
             |spec: &GitRepositorySpec, secret| GitSource::new(spec, secret).unwrap_err().reason();
-        assert_eq!(reason(&spec("ssh://git@host/r"), None), "URLInvalid");
+        assert_eq!(reason(&spec("ftp://host/r"), None), "URLInvalid");
+        assert_eq!(
+            reason(&spec("ssh://git@host/r"), None),
+            "AuthenticationFailed"
+        );
+        let bare = secret(&[("identity", "k")]);
+        assert_eq!(
+            reason(&spec("ssh://git@host/r"), Some(&bare)),
+            "AuthenticationFailed"
+        );
+        assert!(GitSource::new(&spec("ssh://git@github.com/o/r"), Some(&bare)).is_ok());
         let lone = secret(&[("password", "x")]);
         assert_eq!(
             reason(&spec("https://host/r"), Some(&lone)),

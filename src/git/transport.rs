@@ -6,6 +6,7 @@
 
 use std::cell::RefCell;
 use std::io::{Read, Write};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
@@ -16,7 +17,8 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
 use tokio::runtime::Handle;
 
-use super::source::{Authorization, Credentials};
+use super::source::{Authorization, Credentials, SshCredentials};
+use super::ssh::Ssh;
 use crate::causes::causes;
 use crate::https::{self, HttpClient};
 
@@ -25,6 +27,7 @@ use crate::https::{self, HttpClient};
 pub(super) struct Session {
     client: HttpClient,
     authorization: Option<header::HeaderValue>,
+    ssh: Option<Arc<SshCredentials>>,
     deadline: Instant,
     runtime: Handle,
 }
@@ -36,7 +39,7 @@ thread_local! {
 /// How many redirects one request may follow; the server's first answer alone may give one.
 const MAX_REDIRECTS: usize = 3;
 
-/// Registers the transport for `http` and `https`.
+/// Registers the transports for `http`, `https` and `ssh`.
 #[expect(
     unsafe_code,
     reason = "git2 marks the registration unsafe: it must not race with other uses of libgit2"
@@ -44,14 +47,17 @@ const MAX_REDIRECTS: usize = 3;
 pub(super) fn register() {
     static ONCE: std::sync::Once = std::sync::Once::new();
     ONCE.call_once(|| {
-        for scheme in ["http", "https"] {
+        for scheme in ["http", "https", "ssh"] {
             // SAFETY: runs once, at the start of the program, before any repository is opened.
             let registered = unsafe {
-                git2::transport::register(scheme, |remote| {
+                git2::transport::register(scheme, move |remote| {
                     let session = SESSION.with_borrow(Clone::clone);
                     let session = session.ok_or_else(|| {
                         git2::Error::from_str("no session for this git operation")
                     })?;
+                    if scheme == "ssh" {
+                        return Transport::smart(remote, false, Ssh { session });
+                    }
                     Transport::smart(remote, true, Smart { session })
                 })
             };
@@ -71,6 +77,7 @@ impl Session {
         Ok(Self {
             client,
             authorization: authorization(&credentials.authorization)?,
+            ssh: credentials.ssh.clone(),
             deadline,
             runtime,
         })
@@ -84,7 +91,19 @@ impl Session {
         result
     }
 
-    fn within_deadline<T>(
+    /// As whom a server is asked over SSH.
+    pub(super) fn ssh(&self) -> Option<&SshCredentials> {
+        self.ssh.as_deref()
+    }
+
+    /// Gives a farewell a second.
+    pub(super) fn for_a_second(&self, farewell: impl Future<Output = ()>) {
+        self.runtime.block_on(async {
+            let _ = tokio::time::timeout(Duration::from_secs(1), farewell).await;
+        });
+    }
+
+    pub(super) fn within_deadline<T>(
         &self,
         future: impl Future<Output = Result<T, String>>,
     ) -> Result<T, String> {

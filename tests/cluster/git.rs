@@ -2,6 +2,8 @@
 
 use serde_json::{Value, json};
 
+use testbed::SshServer;
+
 use crate::bed::{Case, condition, config_map};
 
 impl Case {
@@ -129,4 +131,104 @@ fn a_repository_includes_another() {
     // Its own revision does not move, and yet the change comes through at once.
     push("two");
     case.map_is("a", "key", "two");
+}
+
+#[test]
+fn over_ssh_with_a_key_from_a_server_that_is_known() {
+    let case = Case::new("git-ssh");
+    let server = SshServer::start(&case.bed.git).unwrap();
+    let push = |value: &str| {
+        case.push(
+            &[
+                (
+                    "app/kustomization.yaml",
+                    "namespace: git-ssh\nresources: [a.yaml]\n",
+                ),
+                ("app/a.yaml", &config_map("a", value)),
+            ],
+            value,
+        );
+    };
+    push("one");
+    let url = server.url(&case.bed.git, "git-ssh");
+    let secret = |identity: &str, known_hosts: &str, password: Option<&str>| {
+        let mut data =
+            json!({"identity": server.identity(identity).unwrap(), "known_hosts": known_hosts});
+        if let Some(password) = password {
+            data["password"] = json!(password);
+        }
+        let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "key"}, "stringData": data});
+        let path = case.path("secrets", "key");
+        let _ = case.bed.cluster.delete(&path);
+        case.wait_gone("secrets", "key");
+        case.bed.cluster.apply(&path, &secret).unwrap();
+        // Secrets of sources are read at the next run.
+        case.repository_with(json!({"url": url, "secretRef": {"name": "key"}, "timeout": "10s"}));
+        let now = format!("{identity} {known_hosts} {password:?}");
+        case.patch(
+            "gitrepositories",
+            "app",
+            json!({"metadata": {"annotations": {"reconcile.fluxcd.io/requestedAt": now}}}),
+        );
+    };
+    let refused = |reason: &str, message: &str| {
+        assert_eq!(
+            case.ready("gitrepositories", "app", "False", message),
+            reason
+        );
+    };
+    case.repository_with(json!({"url": url}));
+    refused(
+        "AuthenticationFailed",
+        "ssh needs a Secret with `identity` and `known_hosts`",
+    );
+    secret(
+        "user",
+        "[127.0.0.1]:1 ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl",
+        None,
+    );
+    refused(
+        "GitOperationFailed",
+        "no host key of this server is in `known_hosts`",
+    );
+    let known = server.known_hosts();
+    let host = known.split_whitespace().next().unwrap();
+    secret(
+        "user",
+        &format!(
+            "{host} ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl"
+        ),
+        None,
+    );
+    refused("GitOperationFailed", "is not in `known_hosts`");
+    secret("other", &known, None);
+    refused(
+        "GitOperationFailed",
+        "the server does not take this key for user `git`",
+    );
+    secret("secret", &known, None);
+    refused(
+        "GitOperationFailed",
+        "is encrypted; put its passphrase into `password`",
+    );
+    secret("secret", &known, Some("a passphrase"));
+    case.unit("app", "app", json!({}));
+    case.map_is("a", "key", "one");
+    secret("user", &known, None);
+    push("two");
+    case.map_is("a", "key", "two");
+    // One that is not there says what the server says.
+    case.repository_with(
+        json!({"url": url.replace("git-ssh.git", "nobody.git"), "secretRef": {"name": "key"}}),
+    );
+    refused(
+        "GitOperationFailed",
+        "does not appear to be a git repository",
+    );
+    assert!(
+        server.log().contains("Accepted publickey for git"),
+        "{}",
+        server.log()
+    );
+    assert!(!case.bed.daemon.log().contains("PRIVATE KEY"));
 }

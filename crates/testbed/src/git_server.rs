@@ -126,6 +126,11 @@ impl GitServer {
         WorkTree::create(&bare)
     }
 
+    /// Where all repositories lie.
+    pub(crate) fn root(&self) -> PathBuf {
+        self.directory.path().to_path_buf()
+    }
+
     /// Where a bare repository lies.
     pub fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(format!("{name}.git"))

@@ -2,6 +2,7 @@
 //!
 //! - [`ControlPlane`]: etcd, kube-apiserver and kube-controller-manager, built once from Go modules.
 //! - [`GitServer`]: `git http-backend` behind HTTP or TLS, with basic auth if wanted.
+//! - [`SshServer`]: OpenSSH's server, for the same repositories.
 //! - [`Moto`]: the independent judge of AWS calls. [`Emulator`]: our own Secrets Manager, for faults and counting.
 //! - [`PodIdentityAgent`]: the EKS agent's answer, on loopback, with credentials that expire.
 //!
@@ -19,6 +20,7 @@ mod pod_identity;
 mod process;
 mod repository;
 mod server;
+mod ssh_server;
 mod tools;
 
 pub use cache::cache_dir;
@@ -32,4 +34,5 @@ pub use moto::Moto;
 pub use pod_identity::PodIdentityAgent;
 pub use process::{Background, free_port, http, http_get, wait_for};
 pub use repository::WorkTree;
+pub use ssh_server::SshServer;
 pub use tools::{Progress, Tools, say};

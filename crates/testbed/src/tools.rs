@@ -245,6 +245,66 @@ impl Tools {
     }
 }
 
+/// OpenSSH's server, and what it needs.
+#[derive(Debug, Clone)]
+pub(crate) struct Sshd {
+    pub(crate) program: PathBuf,
+    pub(crate) keygen: PathBuf,
+    pub(crate) libraries: PathBuf,
+}
+
+/// Debian's packages of it; the last gives it accounts of its own.
+const SSHD_PACKAGES: [&str; 4] = [
+    "openssh-server",
+    "openssh-client",
+    "libwrap0",
+    "libnss-wrapper",
+];
+
+impl Tools {
+    /// OpenSSH's server, from Debian's packages, unpacked into the cache folder and not installed.
+    pub(crate) fn sshd(&self) -> Result<Sshd> {
+        let directory = self.directory.join("openssh");
+        let complete = directory.join("complete");
+        self.locked("openssh", || {
+            if complete.exists() {
+                return Ok(());
+            }
+            let progress = Progress::start("unpacking OpenSSH from Debian's packages, once");
+            // What an interrupted run left.
+            let _ = std::fs::remove_dir_all(&directory);
+            std::fs::create_dir_all(&directory)?;
+            let log = self.directory.join("openssh.log");
+            let mut download = Command::new("apt-get");
+            download
+                .current_dir(&directory)
+                .arg("download")
+                .args(SSHD_PACKAGES);
+            progress.run(&mut download, &log)?;
+            for entry in std::fs::read_dir(&directory)? {
+                let path = entry?.path();
+                if path.extension().is_some_and(|extension| extension == "deb") {
+                    progress.run(
+                        Command::new("dpkg").arg("-x").arg(&path).arg(&directory),
+                        &log,
+                    )?;
+                }
+            }
+            File::create(&complete)?;
+            progress.done();
+            Ok(())
+        })?;
+        let libraries = std::fs::read_dir(directory.join("usr/lib"))?;
+        let mut libraries = libraries.filter_map(|entry| Some(entry.ok()?.path()));
+        let libraries = libraries.find(|path| path.join("libnss_wrapper.so").exists());
+        Ok(Sshd {
+            program: directory.join("usr/sbin/sshd"),
+            keygen: directory.join("usr/bin/ssh-keygen"),
+            libraries: libraries.context("the packages of OpenSSH hold no libnss_wrapper")?,
+        })
+    }
+}
+
 /// A short name for what something is made of.
 fn key_of(texts: impl IntoIterator<Item = &'static str>) -> String {
     let mut hasher = Sha256::new();
