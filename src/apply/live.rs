@@ -255,6 +255,9 @@ async fn follow(
             }
         }
         for change in changed {
+            for unit in records.stir(&change.object) {
+                let _ = drifted.send(unit);
+            }
             let seen = records.seen(
                 &change.object,
                 change.shape.as_deref(),

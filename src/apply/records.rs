@@ -40,6 +40,10 @@ struct State {
     objects: BTreeMap<String, Record>,
     /// Units whose objects are not as they were applied.
     drifted: BTreeSet<Unit>,
+    /// Objects that a unit waits for, by their ids.
+    awaited: BTreeMap<String, BTreeSet<Unit>>,
+    /// Units that wait for an object that has changed in whatever way.
+    stirred: BTreeSet<Unit>,
 }
 
 #[derive(Debug, Default)]
@@ -196,6 +200,39 @@ impl Records {
         Seen::Drifted(unit)
     }
 
+    /// Says for which objects a unit waits: from now on each change of one stirs it.
+    pub(crate) fn wait_for(&self, unit: &Unit, objects: &[ObjectRef]) {
+        let mut state = self.state();
+        for units in state.awaited.values_mut() {
+            units.remove(unit);
+        }
+        state.awaited.retain(|_, units| !units.is_empty());
+        for object in objects {
+            state
+                .awaited
+                .entry(object.id())
+                .or_default()
+                .insert(unit.clone());
+        }
+    }
+
+    /// Takes note that an object has changed, also if only its status has; gives those that wait for it.
+    pub(crate) fn stir(&self, object: &ObjectRef) -> Vec<Unit> {
+        let mut state = self.state();
+        // Mostly nobody waits.
+        if state.awaited.is_empty() {
+            return Vec::new();
+        }
+        let units = state.awaited.get(&object.id()).cloned().unwrap_or_default();
+        state.stirred.extend(units.iter().cloned());
+        units.into_iter().collect()
+    }
+
+    /// True once for a unit that waits for an object that has changed.
+    pub(crate) fn take_stirred(&self, unit: &Unit) -> bool {
+        self.state().stirred.remove(unit)
+    }
+
     /// True once for a unit whose objects are not as they were applied.
     pub(crate) fn take_drifted(&self, unit: &Unit) -> bool {
         self.state().drifted.remove(unit)
@@ -258,6 +295,19 @@ mod tests {
         );
         records.forget(&object());
         assert_eq!(records.seen(&object(), None, "hand", now), Seen::Known);
+    }
+
+    #[test]
+    fn who_waits_for_an_object_is_stirred_by_every_change() {
+        let records = Records::default();
+        let unit = ("team".to_owned(), "app".to_owned());
+        assert!(records.stir(&object()).is_empty());
+        records.wait_for(&unit, &[object()]);
+        assert_eq!(records.stir(&object()), std::slice::from_ref(&unit));
+        assert!(records.take_stirred(&unit));
+        assert!(!records.take_stirred(&unit), "once");
+        records.wait_for(&unit, &[]);
+        assert!(records.stir(&object()).is_empty());
     }
 
     #[test]

@@ -4,8 +4,8 @@ use std::borrow::Cow;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, Time};
 use kube::Resource;
-use kube::api::ApiResource;
 use kube::core::{DynamicResourceScope, ObjectMeta};
+use kube::discovery::ApiResource;
 use serde::{Deserialize, Deserializer};
 
 /// What is watched of an object. Asked for so, the API server sends metadata alone.

@@ -262,6 +262,15 @@ fn a_wait_that_ends_in_vain_says_why() {
     );
     case.repository();
     let check = json!([{"kind": "Deployment", "name": "web"}, {"apiVersion": "v1", "kind": "ConfigMap", "name": "nobody"}]);
+    let event = json!({
+        "apiVersion": "v1", "kind": "Event", "metadata": {"name": "quota"}, "type": "Warning", "reason": "FailedCreate",
+        "message": "exceeded quota: pods", "lastTimestamp": "2026-01-01T00:00:00Z",
+        "involvedObject": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web", "namespace": "unit-unhealthy"},
+    });
+    case.bed
+        .cluster
+        .create("/api/v1/namespaces/unit-unhealthy/events", &event)
+        .unwrap();
     case.unit(
         "app",
         "app",
@@ -283,6 +292,8 @@ fn a_wait_that_ends_in_vain_says_why() {
         message.contains("ConfigMap/unit-unhealthy/nobody status: 'NotFound'"),
         "{message}"
     );
+    let warning = "last warning: FailedCreate: exceeded quota: pods";
+    assert!(message.contains(warning), "{message}");
     assert_eq!(condition(&unit, "Healthy")["status"], "False");
 }
 

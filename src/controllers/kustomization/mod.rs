@@ -185,9 +185,11 @@ pub(crate) async fn reconcile(
     let fingerprint = format!("{wanted} {revision:?} {content:?}");
     let started = Timestamp::now();
     let freed = context.dependencies.is_freed(&key, &object);
-    let drifted = context.identities.live().records().take_drifted(&unit);
+    let records = context.identities.live().records();
+    let (drifted, stirred) = (records.take_drifted(&unit), records.take_stirred(&unit));
     if !freed
         && !drifted
+        && !stirred
         && let Some(rest) = context.memory.rest(&key, &fingerprint, started)
     {
         return Ok(Action::requeue(rest));
@@ -331,6 +333,7 @@ fn forget(context: &Context, key: &str, unit: &Unit) {
     context.memory.forget(key);
     context.builds.forget(key);
     context.waits.take(key);
+    context.identities.live().records().wait_for(unit, &[]);
     context.claims.forget(unit);
     context.reads.note(unit, Vec::new());
     context.metrics.forget_unit(&unit.0, &unit.1);

@@ -239,13 +239,17 @@ impl Run<'_> {
             Err(error) => return Ok(Outcome::Failed(error)),
         };
         loop {
+            // What changes while it is looked at is seen, too.
+            self.watch(&waiting.pending);
             match wait::look(&mut waiting, &object.spec, &applier).await {
-                wait::Look::Healthy => {}
+                wait::Look::Healthy => self.watch(&[]),
                 wait::Look::Waiting { message, again } => {
+                    self.watch(&waiting.pending);
                     context.waits.put(self.key, waiting);
                     return Ok(Outcome::Waiting { message, again });
                 }
                 wait::Look::Failed(message) => {
+                    self.watch(&[]);
                     self.tell_changes(&waiting.applied).await;
                     return Ok(Outcome::Failed(SyncError::Health(message)));
                 }
@@ -274,6 +278,12 @@ impl Run<'_> {
             return Ok(Outcome::Waiting { message, again });
         }
         Ok(self.prune(waiting, &applier, status).await)
+    }
+
+    /// Lets every change of these objects wake it, and of no others.
+    fn watch(&self, pending: &[ObjectRef]) {
+        let live = self.context.identities.live();
+        live.records().wait_for(self.unit, pending);
     }
 
     async fn apply_wave(

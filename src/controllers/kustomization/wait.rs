@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Event, Pod};
 use kube::api::{Api, ListParams};
 use serde_json::Value;
 
@@ -73,8 +73,9 @@ pub(super) enum Look {
 
 /// How many objects are looked at at once.
 const AT_ONCE: usize = 8;
-/// The first and the longest time between two looks.
-const LOOKS: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
+/// The first and the longest time between two looks. What is watched wakes at its change; this is the net below that,
+/// and for what is not: objects that are applied by others, or of kinds that may not be watched.
+const LOOKS: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(15));
 
 /// The objects whose health counts.
 pub(super) fn checked(
@@ -172,14 +173,16 @@ pub(super) async fn look(
         let mut parts = Vec::new();
         for (reference, report, live) in &unhealthy {
             let pods = pod_reason(live.as_ref(), applier).await;
-            parts.push(describe(reference, report, pods.as_deref()));
+            let event = warning(reference, applier).await;
+            let more: Vec<String> = pods.into_iter().chain(event).collect();
+            parts.push(describe(reference, report, &more));
         }
         return Look::Failed(format!("{why}: [{}]", parts.join(", ")));
     }
     let parts: Vec<String> = unhealthy
         .iter()
         .take(10)
-        .map(|(reference, report, _)| describe(reference, report, None))
+        .map(|(reference, report, _)| describe(reference, report, &[]))
         .collect();
     let more = match unhealthy.len() {
         0..=10 => String::new(),
@@ -197,14 +200,43 @@ pub(super) async fn look(
     }
 }
 
-fn describe(reference: &ObjectRef, report: &Report, pods: Option<&str>) -> String {
-    let reasons = [Some(report.reason.as_str()), pods].into_iter().flatten();
+fn describe(reference: &ObjectRef, report: &Report, more: &[String]) -> String {
+    let reasons = more.iter().map(String::as_str);
+    let reasons = std::iter::once(report.reason.as_str()).chain(reasons);
     let reasons: Vec<&str> = reasons.filter(|reason| !reason.is_empty()).collect();
     format!(
         "{reference} status: '{}': {}",
         report.health,
         reasons.join("; ")
     )
+}
+
+/// The last warning about an object, if there is one and it may be read.
+async fn warning(reference: &ObjectRef, applier: &Applier) -> Option<String> {
+    /// A warning is cut there.
+    const SHOWN: usize = 200;
+    let fields = format!(
+        "type=Warning,involvedObject.kind={},involvedObject.name={}",
+        reference.kind, reference.name
+    );
+    let params = ListParams::default().fields(&fields).limit(50);
+    let api: Api<Event> = Api::namespaced(applier.client(), &reference.namespace);
+    let events = api.list(&params).await.ok()?.items;
+    let time = |event: &Event| {
+        let last = event.last_timestamp.as_ref().map(|time| time.0);
+        last.or_else(|| event.event_time.as_ref().map(|time| time.0))
+    };
+    let last = events.into_iter().max_by_key(time)?;
+    let message: String = last
+        .message
+        .unwrap_or_default()
+        .chars()
+        .take(SHOWN)
+        .collect();
+    Some(format!(
+        "last warning: {}: {message}",
+        last.reason.unwrap_or_default()
+    ))
 }
 
 /// Why a pod of a workload is not ready, if one says so.
