@@ -41,7 +41,7 @@ struct State {
     /// Units whose objects are not as they were applied.
     drifted: BTreeSet<Unit>,
     /// Objects that a unit waits for, by their ids.
-    awaited: BTreeMap<String, BTreeSet<Unit>>,
+    expected: BTreeMap<String, BTreeSet<Unit>>,
     /// Units that wait for an object that has changed in whatever way.
     stirred: BTreeSet<Unit>,
 }
@@ -203,13 +203,13 @@ impl Records {
     /// Says for which objects a unit waits: from now on each change of one stirs it.
     pub(crate) fn wait_for(&self, unit: &Unit, objects: &[ObjectRef]) {
         let mut state = self.state();
-        for units in state.awaited.values_mut() {
+        for units in state.expected.values_mut() {
             units.remove(unit);
         }
-        state.awaited.retain(|_, units| !units.is_empty());
+        state.expected.retain(|_, units| !units.is_empty());
         for object in objects {
             state
-                .awaited
+                .expected
                 .entry(object.id())
                 .or_default()
                 .insert(unit.clone());
@@ -220,10 +220,14 @@ impl Records {
     pub(crate) fn stir(&self, object: &ObjectRef) -> Vec<Unit> {
         let mut state = self.state();
         // Mostly nobody waits.
-        if state.awaited.is_empty() {
+        if state.expected.is_empty() {
             return Vec::new();
         }
-        let units = state.awaited.get(&object.id()).cloned().unwrap_or_default();
+        let units = state
+            .expected
+            .get(&object.id())
+            .cloned()
+            .unwrap_or_default();
         state.stirred.extend(units.iter().cloned());
         units.into_iter().collect()
     }
