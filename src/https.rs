@@ -1,22 +1,183 @@
-//! Talks to servers over HTTP and HTTPS: the one client that git and events use, with the system's authorities.
+//! Talks to servers over HTTP and HTTPS: the one client that git and events use, with the system's authorities, straight
+//! or by way of a proxy.
 
+use std::task::{Context, Poll};
+
+use futures::future::BoxFuture;
+use http::{HeaderValue, Uri};
 use http_body_util::Full;
 use hyper::body::Bytes;
 use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
+use hyper_util::client::legacy::connect::proxy::{SocksV5, Tunnel};
+use hyper_util::client::proxy::matcher::{Intercept, Matcher};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
+use tokio::net::TcpStream;
+use tower_service::Service;
 
 /// Sends whole bodies.
-pub(crate) type HttpClient = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
+pub(crate) type HttpClient = Client<HttpsConnector<Route>, Full<Bytes>>;
+
+/// Which proxy is taken, if any.
+#[derive(Clone)]
+pub(crate) enum Proxies {
+    /// As the variables of the process say: `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`.
+    Environment,
+    /// This one, whatever the variables say.
+    Given(Proxy),
+}
+
+/// A proxy: HTTP by CONNECT, or SOCKS 5. It hides its credentials.
+#[derive(Clone)]
+pub(crate) struct Proxy {
+    address: Uri,
+    /// User name and password.
+    login: Option<(String, String)>,
+}
+
+impl std::fmt::Debug for Proxy {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "Proxy({})", self.address)
+    }
+}
+
+impl Proxy {
+    /// Checks an address. Its credentials stand beside it.
+    ///
+    /// # Errors
+    /// What is wrong with the address; it is not quoted, since it may hold credentials.
+    pub(crate) fn new(address: &str, login: Option<(String, String)>) -> Result<Self, String> {
+        let url = url::Url::parse(address.trim());
+        let url = url.map_err(|error| format!("the proxy's `address` is no URL: {error}"))?;
+        if !matches!(url.scheme(), "http" | "socks5") || !url.has_host() {
+            return Err("the proxy's `address` must be a URL of http or socks5".to_owned());
+        }
+        let own = (!url.username().is_empty()).then(|| {
+            (
+                url.username().to_owned(),
+                url.password().unwrap_or_default().to_owned(),
+            )
+        });
+        let (host, port) = (
+            url.host_str().unwrap_or_default(),
+            url.port_or_known_default(),
+        );
+        let address = format!("{}://{host}:{}", url.scheme(), port.unwrap_or(1080));
+        let address = address.parse::<Uri>();
+        Ok(Self {
+            address: address.map_err(|_| "the proxy's `address` is no address".to_owned())?,
+            login: login.or(own),
+        })
+    }
+
+    fn of(found: &Intercept) -> Self {
+        let login = found
+            .raw_auth()
+            .map(|(user, password)| (user.to_owned(), password.to_owned()));
+        let basic = found.basic_auth().and_then(plain);
+        Self {
+            address: found.uri().clone(),
+            login: login.or(basic),
+        }
+    }
+
+    fn is_socks(&self) -> bool {
+        self.address
+            .scheme_str()
+            .is_some_and(|scheme| scheme.starts_with("socks"))
+    }
+}
+
+/// The user name and password of a `Basic` header.
+fn plain(header: &HeaderValue) -> Option<(String, String)> {
+    use base64::Engine as _;
+    let encoded = header.to_str().ok()?.strip_prefix("Basic ")?;
+    let text = base64::engine::general_purpose::STANDARD
+        .decode(encoded)
+        .ok()?;
+    let text = String::from_utf8(text).ok()?;
+    let (user, password) = text.split_once(':')?;
+    Some((user.to_owned(), password.to_owned()))
+}
+
+fn basic((user, password): &(String, String)) -> Result<HeaderValue, Failure> {
+    use base64::Engine as _;
+    let encoded = base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}"));
+    let mut value = HeaderValue::from_str(&format!("Basic {encoded}"))?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// Connects, straight or by way of a proxy.
+#[derive(Clone)]
+pub(crate) struct Route {
+    direct: HttpConnector,
+    proxies: Proxies,
+}
+
+/// True for this machine, which no proxy reaches.
+fn is_here(to: &Uri) -> bool {
+    let host = to.host().unwrap_or_default();
+    let address = host
+        .trim_start_matches('[')
+        .trim_end_matches(']')
+        .parse::<std::net::IpAddr>();
+    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+}
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+impl Service<Uri> for Route {
+    type Response = TokioIo<TcpStream>;
+    type Error = Failure;
+    type Future = BoxFuture<'static, Result<Self::Response, Failure>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        self.direct.poll_ready(context).map_err(Into::into)
+    }
+
+    fn call(&mut self, to: Uri) -> Self::Future {
+        let mut direct = self.direct.clone();
+        let proxy = match &self.proxies {
+            Proxies::Given(proxy) => Some(proxy.clone()),
+            Proxies::Environment if is_here(&to) => None,
+            Proxies::Environment => Matcher::from_env()
+                .intercept(&to)
+                .map(|found| Proxy::of(&found)),
+        };
+        Box::pin(async move {
+            let Some(proxy) = proxy else {
+                return direct.call(to).await.map_err(Into::into);
+            };
+            let through =
+                |error: Failure| -> Failure { format!("by way of the proxy: {error}").into() };
+            if proxy.is_socks() {
+                let mut socks = SocksV5::new(proxy.address, direct);
+                if let Some((user, password)) = proxy.login {
+                    socks = socks.with_auth(user, password);
+                }
+                return socks
+                    .call(to)
+                    .await
+                    .map_err(|error| through(format!("{error:?}").into()));
+            }
+            let mut tunnel = Tunnel::new(proxy.address, direct);
+            if let Some(login) = &proxy.login {
+                tunnel = tunnel.with_auth(basic(login)?);
+            }
+            tunnel.call(to).await.map_err(|error| through(error.into()))
+        })
+    }
+}
 
 /// A client that also trusts an authority of its own, PEM.
 ///
 /// # Errors
 /// The authority is no certificate, in words about a Secret's `ca.crt`.
-pub(crate) fn client(authority: Option<&[u8]>) -> Result<HttpClient, String> {
+pub(crate) fn client(authority: Option<&[u8]>, proxies: Proxies) -> Result<HttpClient, String> {
     let mut roots = rustls::RootCertStore::empty();
     let system = rustls_native_certs::load_native_certs();
     roots.add_parsable_certificates(system.certs);
@@ -37,10 +198,42 @@ pub(crate) fn client(authority: Option<&[u8]>) -> Result<HttpClient, String> {
     let tls = rustls::ClientConfig::builder()
         .with_root_certificates(roots)
         .with_no_client_auth();
+    let mut direct = HttpConnector::new();
+    // What comes over it may be TLS.
+    direct.enforce_http(false);
     let connector = hyper_rustls::HttpsConnectorBuilder::new()
         .with_tls_config(tls)
         .https_or_http()
         .enable_http1()
-        .build();
+        .wrap_connector(Route { direct, proxies });
     Ok(Client::builder(TokioExecutor::new()).build(connector))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_of_proxies() {
+        let check = |address: &str, expected: &str| {
+            let text = match Proxy::new(address, None) {
+                Ok(proxy) => format!("{} {:?} {}", proxy.address, proxy.login, proxy.is_socks()),
+                Err(error) => error,
+            };
+            assert_eq!(text, expected);
+        };
+        check("http://proxy:3128", "http://proxy:3128/ None false");
+        check(
+            "socks5://u:p@proxy",
+            "socks5://proxy:1080/ Some((\"u\", \"p\")) true",
+        );
+        check(
+            "ftp://proxy",
+            "the proxy's `address` must be a URL of http or socks5",
+        );
+        check(
+            "nonsense",
+            "the proxy's `address` is no URL: relative URL without a base",
+        );
+    }
 }

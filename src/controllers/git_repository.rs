@@ -18,6 +18,7 @@ use super::status::{Progress, Says, flux_condition, flux_conditions};
 use super::{Context, ReconcileError};
 use crate::api::REQUESTED_AT;
 use crate::api::git_repository::{Artifact, GitRepository, GitRepositorySpec, GitRepositoryStatus};
+use crate::api::kustomization::LocalReference;
 use crate::git::ignore::Ignore;
 use crate::git::view::{Include, View};
 use crate::git::{Fetched, GitSource, snapshot, submodules};
@@ -114,8 +115,15 @@ pub(crate) async fn reconcile(
 }
 
 async fn fetch(object: &GitRepository, context: &Context) -> Outcome {
-    let secret = match secret_of(object, context).await {
-        Ok(secret) => secret,
+    let spec = &object.spec;
+    let secrets = async {
+        let own = secret_of(object, context, "secretRef", spec.secret_ref.as_ref()).await?;
+        let proxy = spec.proxy_secret_ref.as_ref();
+        let proxy = secret_of(object, context, "proxySecretRef", proxy).await?;
+        Ok((own, proxy))
+    };
+    let (secret, proxy) = match secrets.await {
+        Ok(secrets) => secrets,
         Err(message) => {
             return Outcome::Failed {
                 reason: "AuthenticationFailed",
@@ -123,7 +131,11 @@ async fn fetch(object: &GitRepository, context: &Context) -> Outcome {
             };
         }
     };
-    let source = match GitSource::new(&object.spec, secret.as_ref()) {
+    let source = GitSource::new(spec, secret.as_ref()).and_then(|source| match &proxy {
+        Some(proxy) => source.by_way_of(proxy),
+        None => Ok(source),
+    });
+    let source = match source {
         Ok(source) => source,
         Err(error) if error.is_stalled() => {
             return Outcome::Stalled {
@@ -223,12 +235,14 @@ fn viewed(
     })
 }
 
-/// The data of the Secret that the spec names.
+/// The data of the Secret that a field of the spec names.
 async fn secret_of(
     object: &GitRepository,
     context: &Context,
+    field: &str,
+    reference: Option<&LocalReference>,
 ) -> Result<Option<BTreeMap<String, SecretValue>>, String> {
-    let Some(reference) = &object.spec.secret_ref else {
+    let Some(reference) = reference else {
         return Ok(None);
     };
     let namespace = object.namespace().unwrap_or_default();
@@ -237,7 +251,7 @@ async fn secret_of(
     let secret = secret.map_err(|error| crate::apply::execute::describe(&error))?;
     let secret = secret.ok_or_else(|| {
         format!(
-            "Secret `{namespace}/{}` of `spec.secretRef` does not exist",
+            "Secret `{namespace}/{}` of `spec.{field}` does not exist",
             reference.name
         )
     })?;

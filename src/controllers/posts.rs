@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use url::Url;
 
 use crate::causes::causes;
-use crate::https::{self, HttpClient};
+use crate::https::{self, HttpClient, Proxies};
 
 /// So many events wait; more are dropped, and that is logged.
 const WAITING: usize = 1024;
@@ -88,7 +88,7 @@ impl Poster {
 
 /// Posts what comes, one after the other, until nobody can send any more.
 pub(crate) async fn run(mut waiting: Waiting, address: Url) {
-    let client = match https::client(None) {
+    let client = match https::client(None, Proxies::Environment) {
         Ok(client) => client,
         Err(error) => {
             tracing::error!(error, "events cannot be posted");

@@ -9,6 +9,7 @@ use kustomize::RemoteRepository;
 use sha2::{Digest, Sha256};
 
 use crate::api::git_repository::{GitReference, GitRepositorySpec};
+use crate::https::Proxy;
 use crate::schedule::parse_duration;
 use crate::secrets::SecretValue;
 
@@ -66,6 +67,8 @@ pub(crate) struct Credentials {
     /// A certificate authority to trust for this server, PEM.
     pub(crate) ca: Option<Vec<u8>>,
     pub(crate) ssh: Option<Arc<SshCredentials>>,
+    /// By way of which it is reached; as the process's variables say, if none is given.
+    pub(crate) proxy: Option<Proxy>,
 }
 
 /// As whom to ask over SSH.
@@ -161,6 +164,36 @@ impl GitSource {
         })
     }
 
+    /// The same, by way of the proxy that a Secret's data describes.
+    pub(crate) fn by_way_of(
+        mut self,
+        secret: &BTreeMap<String, SecretValue>,
+    ) -> Result<Self, SourceError> {
+        let text = |key: &str| {
+            let text = secret
+                .get(key)
+                .map(|value| String::from_utf8(value.expose().to_vec()));
+            let wrong = |_| {
+                SourceError::Credentials(format!("key `{key}` of the proxy's Secret is not text"))
+            };
+            text.transpose().map_err(wrong)
+        };
+        let address = text("address")?.ok_or_else(|| {
+            SourceError::Credentials(
+                "the Secret of `spec.proxySecretRef` has no key `address`".to_owned(),
+            )
+        })?;
+        let login = text("username")?.map(|user| Ok((user, text("password")?.unwrap_or_default())));
+        let proxy = Proxy::new(&address, login.transpose()?).map_err(SourceError::Credentials)?;
+        if self.credentials.ssh.is_some() {
+            let message =
+                "`spec.proxySecretRef` is for http and https; ssh goes straight".to_owned();
+            return Err(SourceError::Credentials(message));
+        }
+        self.credentials.proxy = Some(proxy);
+        Ok(self)
+    }
+
     /// Where a build finds a remote base. Credentials may stand in the URL.
     pub(crate) fn remote(
         remote: &RemoteRepository,
@@ -225,7 +258,11 @@ impl GitSource {
             credentials: if is_same {
                 self.credentials.clone()
             } else {
-                Credentials::default()
+                // A proxy is no credential of a server.
+                Credentials {
+                    proxy: self.credentials.proxy.clone(),
+                    ..Credentials::default()
+                }
             },
             timeout: self.timeout,
             submodules: self.submodules,
@@ -268,7 +305,6 @@ fn refuse_unsupported(spec: &GitRepositorySpec) -> Result<(), SourceError> {
     use crate::api::git_repository::GitProvider;
     let set = [
         ("spec.verify", spec.verify.is_some()),
-        ("spec.proxySecretRef", spec.proxy_secret_ref.is_some()),
         (
             "spec.provider",
             spec.provider
@@ -394,6 +430,7 @@ impl Credentials {
             authorization,
             ca,
             ssh: None,
+            proxy: None,
         })
     }
 

@@ -20,7 +20,7 @@ use tokio::runtime::Handle;
 use super::source::{Authorization, Credentials, SshCredentials};
 use super::ssh::Ssh;
 use crate::causes::causes;
-use crate::https::{self, HttpClient};
+use crate::https::{self, HttpClient, Proxies};
 
 /// What one git operation may use. Lives on the thread that runs it.
 #[derive(Clone)]
@@ -73,7 +73,9 @@ impl Session {
         deadline: Instant,
         runtime: Handle,
     ) -> Result<Self, String> {
-        let client = https::client(credentials.ca.as_deref())?;
+        let proxies = credentials.proxy.clone();
+        let proxies = proxies.map_or(Proxies::Environment, Proxies::Given);
+        let client = https::client(credentials.ca.as_deref(), proxies)?;
         Ok(Self {
             client,
             authorization: authorization(&credentials.authorization)?,

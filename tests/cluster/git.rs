@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use testbed::SshServer;
+use testbed::{Proxy, SshServer};
 
 use crate::bed::{Case, condition, config_map};
 
@@ -231,4 +231,47 @@ fn over_ssh_with_a_key_from_a_server_that_is_known() {
         server.log()
     );
     assert!(!case.bed.daemon.log().contains("PRIVATE KEY"));
+}
+
+#[test]
+fn by_way_of_a_proxy() {
+    let case = Case::new("git-proxy");
+    let proxy = Proxy::start("robot", "canary-proxy-71").unwrap();
+    case.push(
+        &[
+            (
+                "app/kustomization.yaml",
+                "namespace: git-proxy\nresources: [a.yaml]\n",
+            ),
+            ("app/a.yaml", &config_map("a", "v")),
+        ],
+        "a",
+    );
+    let secret = |password: &str| {
+        let data = json!({"address": proxy.url(), "username": "robot", "password": password});
+        let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "proxy"}, "stringData": data});
+        case.bed
+            .cluster
+            .apply(&case.path("secrets", "proxy"), &secret)
+            .unwrap();
+    };
+    secret("wrong");
+    case.repository_with(json!({"proxySecretRef": {"name": "proxy"}}));
+    let reason = case.ready("gitrepositories", "app", "False", "by way of the proxy: ");
+    assert_eq!(
+        (reason.as_str(), proxy.connections()),
+        ("GitOperationFailed", 0)
+    );
+    secret("canary-proxy-71");
+    case.unit("app", "app", json!({}));
+    case.map_is("a", "key", "v");
+    assert!(proxy.connections() > 0);
+    case.repository_with(json!({"proxySecretRef": {"name": "nowhere"}}));
+    case.ready(
+        "gitrepositories",
+        "app",
+        "False",
+        "of `spec.proxySecretRef` does not exist",
+    );
+    assert!(!case.bed.daemon.log().contains("canary-proxy-71"));
 }
