@@ -6,6 +6,7 @@
 pub(crate) mod claims;
 pub(crate) mod drift;
 pub(crate) mod execute;
+pub(crate) mod ignored;
 pub(crate) mod inventory;
 pub(crate) mod live;
 pub(crate) mod object_ref;

@@ -668,3 +668,46 @@ fn expressions_say_when_something_is_ready() {
     let unit = case.get("kustomizations", "first").unwrap();
     assert_eq!(condition(&unit, "Stalled")["status"], "True");
 }
+
+#[test]
+fn fields_that_are_left_to_others() {
+    let case = Case::new("unit-ignore");
+    let file = "namespace: unit-ignore\nresources: [web.yaml]\n";
+    case.push(
+        &[
+            ("app/kustomization.yaml", file),
+            ("app/web.yaml", &deployment("one")),
+        ],
+        "a deployment",
+    );
+    case.repository();
+    let rule = json!([{"paths": ["/spec/replicas"], "target": {"kind": "Deployment"}}]);
+    case.unit("app", "app", json!({"ignore": rule}));
+    case.ready("kustomizations", "app", "True", "Applied revision");
+    let path = "/apis/apps/v1/namespaces/unit-ignore/deployments/web";
+    let web = || case.bed.cluster.get(path).unwrap().unwrap();
+    assert_eq!(web()["spec"]["replicas"], 1, "the manifest seeds it");
+    let image = || web()["spec"]["template"]["spec"]["containers"][0]["image"].clone();
+    let by_hand = json!({"spec": {"replicas": 3, "template": {"spec": {"containers": [{"name": "c", "image": "by-hand"}]}}}});
+    case.bed.cluster.patch(path, &by_hand).unwrap();
+    let image_is = |wanted: &str| {
+        testbed::wait_for("the image", crate::bed::PATIENCE, || {
+            anyhow::ensure!(image() == wanted, "it is {}", image());
+            Ok(())
+        })
+        .unwrap_or_else(|error| panic!("{error:#}"));
+    };
+    image_is("one");
+    assert_eq!(web()["spec"]["replicas"], 3);
+    // A commit does not reset it either.
+    case.push(&[("app/web.yaml", &deployment("two"))], "another image");
+    image_is("two");
+    assert_eq!(web()["spec"]["replicas"], 3);
+    case.unit(
+        "app",
+        "app",
+        json!({"ignore": [{"paths": ["spec.replicas"]}]}),
+    );
+    let reason = case.ready("kustomizations", "app", "False", "is no JSON pointer");
+    assert_eq!(reason, "InvalidIgnoreRule");
+}

@@ -37,6 +37,7 @@ mod walk;
 pub use cache::DocumentCache;
 pub use error::{BuildError, BuildErrors, Place, Problem};
 pub use remote::{Provided, Remote, RemoteDirectory, RemoteRepository};
+pub use selector::{Selector, Target};
 pub use tree::{ContentId, FileEntry, FileTree, Files, Inputs, RepoPath};
 
 use goyaml::Node;

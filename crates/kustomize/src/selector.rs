@@ -7,16 +7,49 @@ use crate::decode::Decoder;
 use crate::error::Problem;
 use crate::resource::{Gvk, ResId, Resource, effective_namespace};
 
-/// A selector as written.
+/// A selector as written: anchored regular expressions, and label selectors. What is empty matches everything.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Selector {
-    pub(crate) group: String,
-    pub(crate) version: String,
-    pub(crate) kind: String,
-    pub(crate) name: String,
-    pub(crate) namespace: String,
-    pub(crate) label_selector: String,
-    pub(crate) annotation_selector: String,
+pub struct Selector {
+    /// A regular expression of the API group.
+    pub group: String,
+    /// One of the version.
+    pub version: String,
+    /// One of the kind.
+    pub kind: String,
+    /// One of the name.
+    pub name: String,
+    /// One of the namespace.
+    pub namespace: String,
+    /// A Kubernetes label selector.
+    pub label_selector: String,
+    /// The same for annotations.
+    pub annotation_selector: String,
+}
+
+/// A selector that can be asked about objects.
+pub struct Target(SelectorRegex);
+
+impl std::fmt::Debug for Target {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Target").finish_non_exhaustive()
+    }
+}
+
+impl Target {
+    /// True for an object that the selector means.
+    #[must_use]
+    pub fn matches(&self, object: &serde_json::Value) -> bool {
+        let text = |pointer: &str| {
+            let text = object.pointer(pointer).and_then(serde_json::Value::as_str);
+            text.unwrap_or_default()
+        };
+        let gvk = Gvk::new(text("/apiVersion"), text("/kind"));
+        let metadata = serde_json::json!({"metadata": object["metadata"]});
+        self.0.matches_gvk(&gvk)
+            && self.0.name.matches(text("/metadata/name"))
+            && self.0.namespace.matches(text("/metadata/namespace"))
+            && self.0.matches_metadata(&goyaml::from_json(&metadata))
+    }
 }
 
 /// A selector, compiled.
@@ -85,6 +118,14 @@ impl Selector {
             .map(|(name, value)| format!("{name}: {value}"))
             .collect::<Vec<_>>()
             .join(", ")
+    }
+
+    /// Makes it ready to be asked.
+    ///
+    /// # Errors
+    /// A regular expression or a selector that cannot be read.
+    pub fn target(&self) -> Result<Target, Problem> {
+        self.compile().map(Target)
     }
 
     pub(crate) fn compile(&self) -> Result<SelectorRegex, Problem> {

@@ -26,6 +26,7 @@ use serde_json::{Value, json};
 
 use self::trial::Tried;
 use super::ObjectRef;
+use super::ignored::Ignored;
 use super::live::{Known, Live};
 use super::plan::{
     ApplyPlan, Desired, DriftMode, EXISTED, OWNER_NAME, OWNER_NAMESPACE, OnError, Wave, drift_of,
@@ -89,6 +90,8 @@ pub(crate) struct How {
     pub(crate) is_same_build: bool,
     /// Values of Secrets may stand anywhere, so that what differs is told by its place alone.
     pub(crate) hides_values: bool,
+    /// Fields that are left to others.
+    pub(crate) ignored: Arc<Vec<Ignored>>,
 }
 
 impl How {
@@ -237,6 +240,7 @@ impl Applier {
                 let fits = Tried::Fits {
                     version: None,
                     is_foreign: false,
+                    adjusted: None,
                 };
                 std::future::ready(Ok(fits)).boxed()
             } else {
@@ -357,18 +361,19 @@ impl Applier {
             let unit = unit_of(&desired.manifest);
             live.records().begin(&desired.reference, &unit);
         }
-        let (before, is_foreign) = match tried {
+        let (before, is_foreign, adjusted) = match tried {
             Tried::Unchanged => return Ok(Change::Unchanged),
             Tried::Present(reason) => return Ok(Change::Skipped(reason)),
             Tried::Drifted(changes) => return Ok(Change::Drifted(changes)),
             Tried::Fits {
                 version,
                 is_foreign,
-            } => (version, is_foreign),
+                adjusted,
+            } => (version, is_foreign, adjusted),
             Tried::Immutable { uid } => {
                 tracing::info!(object = %desired.reference, "deleted to be made anew");
                 self.make_room(&desired.reference, uid).await?;
-                (None, false)
+                (None, false, None)
             }
         };
         if is_foreign {
@@ -379,7 +384,8 @@ impl Applier {
         }
         let params = PatchParams::apply(self.manager).force();
         faults::point("apply");
-        let patched = self.patch(desired, &params).await?;
+        let manifest = adjusted.as_deref().unwrap_or(&desired.manifest);
+        let patched = self.patch(&desired.reference, manifest, &params).await?;
         faults::point("applied");
         self.applied(desired, &patched.metadata);
         Ok(match before {
@@ -413,10 +419,14 @@ impl Applier {
         patched.map(drop).map_err(|error| describe(&error))
     }
 
-    async fn patch(&self, desired: &Desired, params: &PatchParams) -> Result<Slim, String> {
-        let reference = &desired.reference;
+    async fn patch(
+        &self,
+        reference: &ObjectRef,
+        manifest: &Value,
+        params: &PatchParams,
+    ) -> Result<Slim, String> {
         let api: Api<Slim> = self.api_as(reference).await?;
-        let patch = Patch::Apply(&desired.manifest);
+        let patch = Patch::Apply(manifest);
         // The rest of the answer would only be read and dropped.
         let patched = api.patch(&reference.name, params, &patch).await;
         patched.map_err(|error| hide_values(reference, &describe(&error)))

@@ -12,7 +12,9 @@ use serde_json::{Value, json};
 
 use super::kinds::describe;
 use super::{Applier, How, hide_values};
+use crate::apply::ObjectRef;
 use crate::apply::drift::{Difference, differences};
+use crate::apply::ignored::Ignored;
 use crate::apply::plain::is_plain;
 use crate::apply::plan::{Desired, DriftMode, control, opted_out};
 use crate::apply::takeover::take_over;
@@ -28,6 +30,8 @@ pub(super) enum Tried {
         version: Option<String>,
         /// Others own fields of it that are to be ours.
         is_foreign: bool,
+        /// The manifest, where fields of it are left to others.
+        adjusted: Option<Box<Value>>,
     },
     /// It is there, and is left as it is, for this reason.
     Present(&'static str),
@@ -123,7 +127,9 @@ impl Applier {
             return self.drifted(desired, mode, how).await;
         }
         let api = self.api(&desired.reference).await?;
-        let tried = match self.dry_run(&api, desired).await {
+        let adjusted = self.adjusted(&api, desired, how).await?;
+        let manifest = adjusted.as_deref().unwrap_or(&desired.manifest);
+        let tried = match self.dry_run(&api, &desired.reference, manifest).await {
             Ok(tried) => tried,
             Err(error) => return self.refused(&api, desired, how, &error).await,
         };
@@ -143,17 +149,47 @@ impl Applier {
             version,
             is_foreign: !merges
                 && take_over(&fields, self.manager, &self.habits.override_managers).is_some(),
+            adjusted,
         })
     }
 
     async fn dry_run(
         &self,
         api: &Api<DynamicObject>,
-        desired: &Desired,
+        reference: &ObjectRef,
+        manifest: &Value,
     ) -> Result<DynamicObject, kube::Error> {
         let params = PatchParams::apply(self.manager).force().dry_run();
-        let patch = Patch::Apply(&desired.manifest);
-        api.patch(&desired.reference.name, &params, &patch).await
+        api.patch(&reference.name, &params, &Patch::Apply(manifest))
+            .await
+    }
+
+    /// The manifest of an object that is there, with the fields that are left to others; nothing if there are none.
+    async fn adjusted(
+        &self,
+        api: &Api<DynamicObject>,
+        desired: &Desired,
+        how: &How,
+    ) -> Result<Option<Box<Value>>, String> {
+        let rules: Vec<&Ignored> = how
+            .ignored
+            .iter()
+            .filter(|rule| rule.is_for(&desired.manifest))
+            .collect();
+        if rules.is_empty() {
+            return Ok(None);
+        }
+        let live = api.get_opt(&desired.reference.name).await;
+        let Some(mut live) = live.map_err(|error| describe(&error))? else {
+            return Ok(None);
+        };
+        let managers = live.metadata.managed_fields.take().unwrap_or_default();
+        let live = serde_json::to_value(&live).map_err(|error| error.to_string())?;
+        let mut manifest = desired.manifest.clone();
+        for rule in rules {
+            rule.leave(&mut manifest, &live, &managers, self.manager);
+        }
+        Ok(Some(Box::new(manifest)))
     }
 
     /// What can be done about an object that the server does not take.
@@ -206,7 +242,7 @@ impl Applier {
         if mode == DriftMode::Ignore {
             return Ok(Tried::Present(AS_WISHED));
         }
-        Ok(match self.would(desired).await? {
+        Ok(match self.would(desired, how).await? {
             Would::Create => Tried::Drifted(vec!["it is gone".to_owned()]),
             Would::Change(changes) if changes.is_empty() => Tried::Present(AS_WISHED),
             Would::Change(mut changes) => {
@@ -222,12 +258,14 @@ impl Applier {
     ///
     /// # Errors
     /// The server does not take the object.
-    pub(crate) async fn would(&self, desired: &Desired) -> Result<Would, String> {
+    pub(crate) async fn would(&self, desired: &Desired, how: &How) -> Result<Would, String> {
         let reference = &desired.reference;
         let api = self.api(reference).await?;
         let live = api.get_opt(&reference.name).await;
         let live = live.map_err(|error| describe(&error))?;
-        let tried = self.dry_run(&api, desired).await;
+        let adjusted = self.adjusted(&api, desired, how).await?;
+        let manifest = adjusted.as_deref().unwrap_or(&desired.manifest);
+        let tried = self.dry_run(&api, reference, manifest).await;
         let tried = tried.map_err(|error| hide_values(reference, &describe(&error)))?;
         let Some(live) = live else {
             return Ok(Would::Create);

@@ -15,7 +15,7 @@ use super::report::Failure;
 use super::{build, cluster, disk, output};
 use crate::api::kustomization::{Kustomization, KustomizationSpec};
 use crate::apply::drift::{Difference, differences};
-use crate::apply::execute::{Would, describe};
+use crate::apply::execute::{How, Would, describe};
 use crate::apply::plan::{
     ApplyPlan, Desired, Guard, OnError, Owner, Protected, Terms, Wave, keeps, plan,
 };
@@ -117,7 +117,13 @@ async fn online(directory: &str, args: &DiffArgs) -> Result<Vec<Entry>, Failure>
             &terms(&spec, None, Guard::default()),
         );
         let plan = plan.map_err(|error| failed(error.to_string()))?;
-        return Ok(against(&plan, &Applier::new(client, BOOTSTRAP_MANAGER), None).await);
+        return Ok(against(
+            &plan,
+            &Applier::new(client, BOOTSTRAP_MANAGER),
+            None,
+            &How::default(),
+        )
+        .await);
     };
     let api: Api<Kustomization> = Api::namespaced(client.clone(), &namespace);
     let unit = api
@@ -146,8 +152,8 @@ async fn online(directory: &str, args: &DiffArgs) -> Result<Vec<Entry>, Failure>
         output::note(&format!("note: the daemon would refuse this: {error}"));
     }
     let applier = Applier::new(client, FIELD_MANAGER);
-    let mut entries = against(&plan, &applier, Some(&owner)).await;
-    if settings.hides_values() {
+    let mut entries = against(&plan, &applier, Some(&owner), settings.how()).await;
+    if settings.how().hides_values {
         // A variable may hold a value of a Secret, wherever it was put.
         entries.iter_mut().for_each(hide);
     }
@@ -174,12 +180,17 @@ fn hide(entry: &mut Entry) {
 }
 
 /// What a plan would do to a cluster.
-async fn against(plan: &ApplyPlan, applier: &Applier, owner: Option<&Owner>) -> Vec<Entry> {
+async fn against(
+    plan: &ApplyPlan,
+    applier: &Applier,
+    owner: Option<&Owner>,
+    how: &How,
+) -> Vec<Entry> {
     let mut asked = Vec::new();
     for desired in plan.waves.iter().flat_map(Wave::objects) {
         asked.push(
             async move {
-                let fate = match applier.would(desired).await {
+                let fate = match applier.would(desired, how).await {
                     Ok(Would::Create) => Some(Fate::Create),
                     Ok(Would::Change(found)) => (!found.is_empty()).then_some(Fate::Change(found)),
                     Err(reason) => Some(Fate::Refuse(reason)),

@@ -1,18 +1,21 @@
 //! What a Kustomization of a cluster would make of a build at a desk.
 
+use std::sync::Arc;
+
 use kube::{Client, ResourceExt as _};
 use kustomize::Rendered;
 
 use super::build;
 use super::settings::UnitSettings;
 use crate::api::kustomization::Kustomization;
+use crate::apply::execute::How;
 use crate::apply::plan::{Desired, Guard};
 use crate::controllers::context::Settings;
 
 /// What the Kustomization asks for, as far as a desk can know.
 pub(crate) struct DeskSettings {
     unit: UnitSettings,
-    hides_values: bool,
+    how: How,
 }
 
 impl DeskSettings {
@@ -21,9 +24,9 @@ impl DeskSettings {
         &self.unit.guard
     }
 
-    /// True if values of Secrets may stand anywhere.
-    pub(crate) fn hides_values(&self) -> bool {
-        self.hides_values
+    /// How it would be applied; also whether values of Secrets may stand anywhere.
+    pub(crate) fn how(&self) -> &How {
+        &self.how
     }
 }
 
@@ -47,10 +50,14 @@ pub(crate) async fn desired(
         variables.as_ref(),
         settings.strict_substitution,
     );
-    let hides_values = build::reads_secrets(unit);
+    let how = How {
+        hides_values: build::reads_secrets(unit),
+        ignored: Arc::new(super::sync::ignored(unit)?),
+        ..How::default()
+    };
     let settings = DeskSettings {
         unit: settings,
-        hides_values,
+        how,
     };
     Ok((desired.map_err(|error| error.to_string())?, settings))
 }

@@ -69,6 +69,8 @@ enum SyncError {
     Setting(#[from] SettingError),
     #[error("{0}")]
     Expression(String),
+    #[error("{0}")]
+    Rule(String),
     #[error("{}; nothing was applied or deleted", failures(.0))]
     Conflict(Vec<ObjectFailure>),
     #[error(transparent)]
@@ -92,6 +94,7 @@ impl SyncError {
             Self::Access(_) => "AccessDenied",
             Self::Setting(_) => "InvalidAnnotation",
             Self::Expression(_) => "InvalidCELExpression",
+            Self::Rule(_) => "InvalidIgnoreRule",
             Self::Plan(_) | Self::Apply(_) | Self::Identity(_) | Self::Conflict(_) => {
                 "ReconciliationFailed"
             }
@@ -106,6 +109,7 @@ impl SyncError {
                 | Self::Access(_)
                 | Self::Setting(_)
                 | Self::Expression(_)
+                | Self::Rule(_)
                 | Self::Plan(PlanError::Guarded { .. })
         )
     }
@@ -123,6 +127,7 @@ impl SyncError {
             | Self::Identity(text)
             | Self::Access(text)
             | Self::Expression(text)
+            | Self::Rule(text)
             | Self::Health(text) => hide(text),
             Self::Conflict(failures)
             | Self::Apply(ApplyError::Refused(failures) | ApplyError::Prune(failures)) => {
@@ -458,7 +463,6 @@ fn check(object: &Kustomization, settings: &Settings) -> Result<(), SyncError> {
         ));
     }
     let set = [
-        ("ignore", !spec.ignore.is_empty()),
         ("decryption", spec.decryption.is_some()),
         ("kubeConfig", spec.kube_config.is_some()),
     ];

@@ -22,6 +22,7 @@ use super::{
 use crate::api::kustomization::{Kustomization, KustomizationStatus};
 use crate::apply::drift::Difference;
 use crate::apply::execute::{ChangeSet, How, Would};
+use crate::apply::ignored::Ignored;
 use crate::apply::plan::{ApplyPlan, Desired, OnError, Protected, Terms, Wave, control, opted_out};
 use crate::apply::records::Unit;
 use crate::apply::{Applier, ApplyError, ObjectFailure, ObjectRef, inventory, plan};
@@ -174,10 +175,11 @@ impl Run<'_> {
             stage_kinds: &context.settings.stage_kinds,
         };
         let mut plan = plan::plan(desired, &held, &terms)?;
+        let how = self.how(&plan)?;
         let applier = applier(object, context)?;
         let (conflicts, taken) = self.conflicts(&plan, &applier).await;
         if self.settings.mode == Mode::Report {
-            let lines = report(&plan, &conflicts, &applier, object).await;
+            let lines = report(&plan, &conflicts, &applier, &how).await;
             return Ok(Ok(Outcome::Reported(lines)));
         }
         let mut failed = Vec::new();
@@ -205,10 +207,8 @@ impl Run<'_> {
             looks: 0,
             checks: wait::checked(&object.spec, &self.unit.0, &plan),
             how: How {
-                drift: self.settings.drift,
-                hides_values: build::reads_secrets(object),
                 is_same_build: last.is_some_and(|last| last.digest == digest),
-                ..How::of(&plan)
+                ..how
             },
             rest: plan.waves.into(),
             failed,
@@ -224,6 +224,17 @@ impl Run<'_> {
             },
         };
         Ok(self.advance(waiting, status).await)
+    }
+
+    /// What decides how a plan is carried out.
+    fn how(&self, plan: &ApplyPlan) -> Result<How, SyncError> {
+        let ignored = ignored(self.object).map_err(SyncError::Rule)?;
+        Ok(How {
+            drift: self.settings.drift,
+            hides_values: build::reads_secrets(self.object),
+            ignored: Arc::new(ignored),
+            ..How::of(plan)
+        })
     }
 
     /// Goes on as far as health allows: the next wave when the last one is healthy, and when all of it is, what left
@@ -487,6 +498,14 @@ impl Applied {
     }
 }
 
+/// The fields that a Kustomization leaves to others.
+///
+/// # Errors
+/// The first rule that makes no sense.
+pub(super) fn ignored(object: &Kustomization) -> Result<Vec<Ignored>, String> {
+    object.spec.ignore.iter().map(Ignored::new).collect()
+}
+
 /// Names what a plan applies, by its content.
 fn digest(plan: &ApplyPlan) -> String {
     let mut hash = Sha256::default();
@@ -512,9 +531,8 @@ async fn report(
     plan: &ApplyPlan,
     conflicts: &[(ObjectFailure, Kustomization)],
     applier: &Applier,
-    object: &Kustomization,
+    how: &How,
 ) -> Vec<String> {
-    let hides_values = build::reads_secrets(object);
     let mut lines: Vec<String> = plan
         .prune
         .iter()
@@ -523,7 +541,7 @@ async fn report(
     lines.extend(conflicts.iter().map(|(failure, _)| failure.to_string()));
     let mut asked = Vec::new();
     for desired in plan.waves.iter().flat_map(Wave::objects) {
-        asked.push(async move { (&desired.reference, applier.would(desired).await) }.boxed());
+        asked.push(async move { (&desired.reference, applier.would(desired, how).await) }.boxed());
     }
     let would = futures::stream::iter(asked).buffered(AT_ONCE);
     let would: Vec<_> = would.collect().await;
@@ -532,7 +550,7 @@ async fn report(
             Ok(Would::Create) => lines.push(format!("{object} would be created")),
             Ok(Would::Change(changes)) if changes.is_empty() => {}
             Ok(Would::Change(mut changes)) => {
-                if hides_values {
+                if how.hides_values {
                     changes.iter_mut().for_each(Difference::hide);
                 }
                 let changes: Vec<String> = changes.iter().map(ToString::to_string).collect();
