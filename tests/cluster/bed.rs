@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 use testbed::{
-    Background, Cluster, ControlPlane, Emulator, GitServer, GitServerOptions, Inbox,
+    Background, Cluster, ControlPlane, Emulator, GitServer, GitServerOptions, Inbox, Kwok,
     PodIdentityAgent, WorkTree, free_port, wait_for,
 };
 
@@ -152,6 +152,16 @@ impl Own {
         let log = self.directory.path().join(format!("{number}.log"));
         let daemon = Background::start("overlayd", &mut command, &log);
         (daemon.expect("the daemon starts"), port)
+    }
+}
+
+impl Bed {
+    /// A node whose pods are Ready at once.
+    pub(crate) fn kwok(&self) -> &'static Kwok {
+        static KWOK: OnceLock<Kwok> = OnceLock::new();
+        KWOK.get_or_init(|| {
+            Kwok::start(self.plane.kubeconfig(), &self.cluster).expect("KWOK starts")
+        })
     }
 }
 

@@ -19,6 +19,7 @@ mod lifecycle;
 mod moto;
 mod policies;
 mod receivers;
+mod rollouts;
 mod secrets;
 mod sources;
 mod stores;

@@ -4,6 +4,7 @@
 //! - [`GitServer`]: `git http-backend` behind HTTP or TLS, with basic auth if wanted.
 //! - [`SshServer`]: OpenSSH's server, for the same repositories.
 //! - [`Moto`]: the independent judge of AWS calls. [`Emulator`]: our own Secrets Manager, for faults and counting.
+//! - [`Kwok`]: a node that is not there, whose pods are Ready at once.
 //! - [`PodIdentityAgent`]: the EKS agent's answer, on loopback, with credentials that expire.
 //!
 //! Everything listens on loopback, on free ports. What was started ends with the process that started it.
@@ -15,6 +16,7 @@ mod emulator;
 mod git_server;
 mod inbox;
 mod kubelet;
+mod kwok;
 mod moto;
 mod pod_identity;
 mod process;
@@ -31,6 +33,7 @@ pub use emulator::{Emulator, Fault};
 pub use git_server::{GitServer, GitServerOptions};
 pub use inbox::Inbox;
 pub use kubelet::mark_pods_ready;
+pub use kwok::Kwok;
 pub use moto::Moto;
 pub use pod_identity::PodIdentityAgent;
 pub use process::{Background, free_port, http, http_get, wait_for};

@@ -23,6 +23,7 @@ const ORACLE: [(&str, &str); 3] = [
 /// The version that the control plane says it is, as in its `go.mod`.
 const KUBERNETES: &str = "v1.36.3";
 const KUSTOMIZE: &str = "v5.8.2";
+const KWOK: &str = "v0.7.0";
 /// What Python brings: the AWS judge, the AWS CLI, and `just`.
 const PYTHON_PACKAGES: [&str; 3] = [
     "moto[server]==5.2.5",
@@ -173,18 +174,28 @@ impl Tools {
 
     /// The real kustomize, by which ours is judged.
     pub fn kustomize(&self) -> Result<PathBuf> {
-        let directory = self.directory.join(format!("kustomize-{KUSTOMIZE}"));
-        let binary = directory.join("kustomize");
-        self.locked("kustomize", || {
+        self.go_install("kustomize", "sigs.k8s.io/kustomize/kustomize/v5", KUSTOMIZE)
+    }
+
+    /// The program that stands for nodes.
+    pub(crate) fn kwok(&self) -> Result<PathBuf> {
+        self.go_install("kwok", "sigs.k8s.io/kwok/cmd/kwok", KWOK)
+    }
+
+    /// A program of a Go module.
+    fn go_install(&self, program: &str, module: &str, version: &str) -> Result<PathBuf> {
+        let directory = self.directory.join(format!("{program}-{version}"));
+        let binary = directory.join(program);
+        self.locked(program, || {
             if !binary.exists() {
                 let progress = Progress::start(&format!(
-                    "installing kustomize {KUSTOMIZE} with `go install`, once"
+                    "installing {program} {version} with `go install`, once"
                 ));
                 std::fs::create_dir_all(&directory)?;
-                let module = format!("sigs.k8s.io/kustomize/kustomize/v5@{KUSTOMIZE}");
                 let mut go = Command::new("go");
-                go.args(["install", &module]).env("GOBIN", &directory);
-                progress.run(&mut go, &self.directory.join("kustomize.log"))?;
+                go.args(["install", &format!("{module}@{version}")])
+                    .env("GOBIN", &directory);
+                progress.run(&mut go, &self.directory.join(format!("{program}.log")))?;
                 progress.done();
             }
             Ok(binary.clone())

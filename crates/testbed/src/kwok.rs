@@ -1,0 +1,57 @@
+//! KWOK: nodes that are not there, whose pods are Ready at once.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::Result;
+use serde_json::json;
+use tempfile::TempDir;
+
+use crate::cluster::Cluster;
+use crate::process::{Background, free_port};
+use crate::tools::Tools;
+
+/// KWOK with one node. Dropped, it stops.
+#[derive(Debug)]
+pub struct Kwok {
+    process: Background,
+    _directory: TempDir,
+}
+
+impl Kwok {
+    /// The node; pods that name it are Ready at once.
+    pub const NODE: &str = "kwok";
+
+    /// Starts it for the cluster of a kubeconfig.
+    pub fn start(kubeconfig: &Path, cluster: &Cluster) -> Result<Self> {
+        let program = Tools::open()?.kwok()?;
+        let directory = tempfile::tempdir()?;
+        let mut command = Command::new(program);
+        command
+            .arg(format!("--kubeconfig={}", kubeconfig.display()))
+            .arg(format!("--server-address=127.0.0.1:{}", free_port()?))
+            .args([
+                "--manage-all-nodes=true",
+                "--cidr=10.1.0.0/16",
+                "--node-ip=10.1.0.1",
+            ])
+            // Its settings stand in the user's home otherwise.
+            .env("KWOK_WORKDIR", directory.path());
+        let process = Background::start("kwok", &mut command, &directory.path().join("kwok.log"))?;
+        let node = json!({
+            "apiVersion": "v1",
+            "kind": "Node",
+            "metadata": {"name": Self::NODE, "annotations": {"kwok.x-k8s.io/node": "fake"}},
+        });
+        cluster.apply(&format!("/api/v1/nodes/{}", Self::NODE), &node)?;
+        Ok(Self {
+            process,
+            _directory: directory,
+        })
+    }
+
+    /// What it wrote so far.
+    pub fn log(&self) -> String {
+        self.process.log()
+    }
+}
