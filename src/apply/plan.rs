@@ -664,4 +664,43 @@ mod tests {
             "an approval is for one list"
         );
     }
+
+    proptest::proptest! {
+        /// Whatever is built: what was applied is planned again as it was, and nothing of it is deleted.
+        #[test]
+        fn the_plan_of_an_applied_plan_is_the_same_and_deletes_nothing(
+            objects in proptest::collection::vec((0_usize..6, 0_usize..3, 0_usize..20, -2_i32..3), 1..40)
+        ) {
+            const KINDS: [(&str, &str); 6] = [
+                ("v1", "ConfigMap"), ("v1", "Namespace"), ("apps/v1", "Deployment"), ("storage.k8s.io/v1", "StorageClass"),
+                ("rbac.authorization.k8s.io/v1", "ClusterRole"), ("admissionregistration.k8s.io/v1", "ValidatingWebhookConfiguration"),
+            ];
+            let objects: std::collections::BTreeMap<_, _> = objects.into_iter().map(|(kind, namespace, name, wave)| ((kind, namespace, name), wave)).collect();
+            let objects = || objects.iter().map(|((kind, namespace, name), wave)| {
+                let (api_version, kind) = KINDS[*kind];
+                let mut object = desired(api_version, kind, &format!("n{namespace}"), &format!("x:{name}"));
+                object.manifest["metadata"]["annotations"][crate::apply::order::WAVE] = json!(wave.to_string());
+                object
+            }).collect::<Vec<_>>();
+            let spec = KustomizationSpec { prune: true, ..KustomizationSpec::default() };
+            let terms = Terms {
+                spec: &spec,
+                owner: Some(Owner { name: "app".into(), namespace: "team".into() }),
+                protected: Protected::default(),
+                guard: Guard::default(),
+                on_error: OnError::Stop,
+                stage_kinds: &[],
+            };
+            let first = plan(objects(), &[], &terms).unwrap();
+            let applied: Vec<&ObjectRef> = first.waves.iter().flat_map(Wave::objects).map(|object| &object.reference).collect();
+            let status = crate::apply::inventory::of(applied.iter().copied());
+            let held = crate::apply::inventory::objects(Some(&status));
+            proptest::prop_assert_eq!(held.len(), applied.len());
+            let second = plan(objects(), &held, &terms).unwrap();
+            proptest::prop_assert!(second.prune.is_empty());
+            proptest::prop_assert_eq!(second.to_string(), first.to_string());
+            // And when all goes, everything goes, in the reverse of some order of kinds.
+            proptest::prop_assert_eq!(deletion(&held, &Protected::default()).prune.len(), held.len());
+        }
+    }
 }

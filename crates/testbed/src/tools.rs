@@ -273,6 +273,12 @@ const SSHD_PACKAGES: [&str; 4] = [
 ];
 
 impl Tools {
+    /// True if [`sshd`](Self::sshd) is there, or can be had.
+    pub(crate) fn has_sshd(&self) -> bool {
+        let is_there = self.directory.join("openssh/complete").exists();
+        is_there || Command::new("apt-get").arg("--version").output().is_ok()
+    }
+
     /// OpenSSH's server, from Debian's packages, unpacked into the cache folder and not installed.
     pub(crate) fn sshd(&self) -> Result<Sshd> {
         let directory = self.directory.join("openssh");
