@@ -18,6 +18,8 @@ struct Claim {
     settled: Option<String>,
     /// Ids of objects; nothing if it was not built yet.
     objects: Option<BTreeSet<String>>,
+    /// It is being deleted: what it wants, nobody need leave to it.
+    is_going: bool,
 }
 
 impl Claims {
@@ -57,9 +59,28 @@ impl Claims {
         self.lock().entry(unit.clone()).or_default().settled = Some(revision.to_owned());
     }
 
-    /// Forgets a Kustomization that is gone.
-    pub(crate) fn forget(&self, unit: &Unit) {
-        self.lock().remove(unit);
+    /// Says that a Kustomization is being deleted.
+    pub(crate) fn going(&self, unit: &Unit) {
+        if let Some(claim) = self.lock().get_mut(unit) {
+            claim.is_going = true;
+        }
+    }
+
+    /// Forgets a Kustomization that is gone. Gives those that want something it wanted.
+    pub(crate) fn forget(&self, unit: &Unit) -> Vec<Unit> {
+        let mut all = self.lock();
+        let left = all
+            .remove(unit)
+            .and_then(|claim| claim.objects)
+            .unwrap_or_default();
+        let wants = |claim: &Claim| {
+            claim
+                .objects
+                .as_ref()
+                .is_some_and(|objects| !objects.is_disjoint(&left))
+        };
+        let others = all.iter().filter(|(_, claim)| wants(claim));
+        others.map(|(other, _)| other.clone()).collect()
     }
 
     /// Whether a Kustomization wants an object, if that is known.
@@ -74,7 +95,7 @@ impl Claims {
         let all = self.lock();
         let wants = |claim: &Claim| {
             let objects = claim.objects.as_ref();
-            objects.is_some_and(|objects| objects.contains(id))
+            !claim.is_going && objects.is_some_and(|objects| objects.contains(id))
         };
         let mut others = all
             .iter()
@@ -140,7 +161,7 @@ mod tests {
         claims.follows(&b, None);
         assert_eq!(claims.unsettled(&a, &repo, "2"), None);
         claims.claim(&b, "2", &ids("x"));
-        claims.forget(&b);
+        assert!(claims.forget(&b).is_empty());
         assert_eq!(claims.wanted_elsewhere(&a, "x"), None);
     }
 }

@@ -198,7 +198,7 @@ async fn follow(
     let api: Api<Slim> = Api::all_with(client, &resource);
     let config = watcher::Config::default().labels(OWNER_NAME);
     let mut events = Box::pin(watcher(api, config).default_backoff());
-    let mut before = BTreeMap::new();
+    let mut before: BTreeSet<(String, String)> = BTreeSet::new();
     let mut owners: BTreeSet<Arc<Unit>> = BTreeSet::new();
     while let Some(event) = events.next().await {
         let mut changed: Vec<Changed> = Vec::new();
@@ -211,9 +211,11 @@ async fn follow(
                 return;
             };
             match event {
-                Ok(Event::Init) => before = std::mem::take(&mut kind.shapes),
+                // What is known stays so until the new list is complete.
+                Ok(Event::Init) => before = kind.shapes.keys().cloned().collect(),
                 Ok(Event::InitApply(object) | Event::Apply(object)) => {
                     let name = (object.namespace().unwrap_or_default(), object.name_any());
+                    before.remove(&name);
                     let text = shape(&object.metadata);
                     changed.push(Changed {
                         object: reference(&name),
@@ -236,9 +238,10 @@ async fn follow(
                 }
                 Ok(Event::InitDone) => {
                     kind.is_complete = true;
-                    let gone = std::mem::take(&mut before).into_keys();
-                    let gone = gone.filter(|name| !kind.shapes.contains_key(name));
-                    changed.extend(gone.map(|name| Changed::gone(reference(&name))));
+                    for name in std::mem::take(&mut before) {
+                        kind.shapes.remove(&name);
+                        changed.push(Changed::gone(reference(&name)));
+                    }
                 }
                 Err(error) if is_forbidden(&error) => {
                     kind.is_complete = false;

@@ -322,7 +322,7 @@ pub(crate) fn plan(
         on_error: terms.on_error,
         ..ApplyPlan::default()
     };
-    let mut applied = Vec::new();
+    let (mut applied, mut left) = (Vec::new(), BTreeSet::new());
     let mut wanted = BTreeSet::new();
     for mut desired in objects {
         if !wanted.insert(desired.reference.id()) {
@@ -333,7 +333,9 @@ pub(crate) fn plan(
         refuse_encrypted(&desired)?;
         drift_of(&desired)?;
         if let Some(reason) = opted_out(&desired.manifest) {
-            plan.skipped.push((desired.reference, reason));
+            plan.skipped.push((desired.reference.clone(), reason));
+            left.insert(desired.reference.id());
+            applied.push(desired);
             continue;
         }
         normalize(&mut desired.manifest);
@@ -341,7 +343,12 @@ pub(crate) fn plan(
         desired.hash = manifest_hash(&desired.manifest);
         applied.push(desired);
     }
-    let waves = waves(applied)?.into_iter();
+    // Others may depend on what is left alone, so that it has its place, too.
+    let waves = waves(applied)?.into_iter().map(|mut wave| {
+        wave.retain(|desired| !left.contains(&desired.reference.id()));
+        wave
+    });
+    let waves = waves.filter(|wave| !wave.is_empty());
     plan.waves = waves.map(|wave| staged(wave, terms.stage_kinds)).collect();
     if spec.prune {
         let left: Vec<ObjectRef> = inventory

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use futures::{FutureExt as _, StreamExt as _};
-use kube::api::{Api, DynamicObject};
+use kube::api::{Api, DynamicObject, ListParams};
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::{Action, Config as ControllerConfig, Controller};
 use kube::runtime::reflector::ObjectRef;
@@ -118,6 +118,7 @@ fn context(
         store_gates: Gates::new(usize::from(config.concurrent_secrets).div_ceil(2)),
         waits: Waits::default(),
         claims: Arc::default(),
+        written: Arc::default(),
         reads: Arc::default(),
         hooks: Arc::default(),
         dependencies: Arc::default(),
@@ -263,6 +264,7 @@ async fn serve(
             "the posting of events"
         });
     }
+    know_all(&context).await;
     for (name, controller) in wire(&context, writers, config, &stopping) {
         tasks.spawn(controller.map(move |()| name));
     }
@@ -309,6 +311,21 @@ async fn serve(
     match ended {
         None => Ok(()),
         Some(name) => Err(Failure::new(format!("{name} ended unasked"))),
+    }
+}
+
+/// Takes note of every Kustomization before any of them is reconciled, so that none deletes what another may want.
+async fn know_all(context: &Context) {
+    let api: Api<DeserializeGuard<Kustomization>> = Api::all(context.client.clone());
+    match api.list(&ListParams::default()).await {
+        Ok(all) => {
+            for object in all.items.into_iter().filter_map(|object| object.0.ok()) {
+                controllers::kustomization::follows(&context.claims, &object);
+            }
+        }
+        Err(error) => {
+            tracing::warn!(error = %crate::apply::execute::describe(&error), "the Kustomizations cannot be listed yet");
+        }
     }
 }
 

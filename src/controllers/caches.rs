@@ -15,6 +15,7 @@ use kube::runtime::watcher::Event;
 use kube::runtime::{WatchStreamExt as _, reflector, watcher};
 use kube::{Client, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
+use tokio::sync::OnceCell;
 
 use super::Context;
 use super::uses::{Used, User, Uses};
@@ -32,6 +33,8 @@ pub(crate) struct Caches {
     /// Managed Secrets alone, with what tells whose they are.
     pub(crate) secrets: Store<PartialObjectMeta<Secret>>,
     pub(crate) namespaces: Store<PartialObjectMeta<Namespace>>,
+    /// Set when everything was listed once.
+    listed: Arc<OnceCell<()>>,
 }
 
 /// The other ends of the caches.
@@ -53,6 +56,7 @@ pub(crate) fn caches() -> (Caches, Writers) {
         cluster_stores,
         secrets,
         namespaces,
+        listed: Arc::default(),
     };
     let writers = Writers {
         stores: stores_writer,
@@ -66,11 +70,15 @@ pub(crate) fn caches() -> (Caches, Writers) {
 impl Caches {
     /// Waits until everything was listed once.
     pub(crate) async fn ready(&self) {
-        // An error means that the process is stopping, and then nobody waits for long.
-        let _ = self.stores.wait_until_ready().await;
-        let _ = self.cluster_stores.wait_until_ready().await;
-        let _ = self.secrets.wait_until_ready().await;
-        let _ = self.namespaces.wait_until_ready().await;
+        // A cache wakes only the last of those that wait for it, so that one waits for all.
+        let listed = async {
+            // An error means that the process is stopping, and then nobody waits for long.
+            let _ = self.stores.wait_until_ready().await;
+            let _ = self.cluster_stores.wait_until_ready().await;
+            let _ = self.secrets.wait_until_ready().await;
+            let _ = self.namespaces.wait_until_ready().await;
+        };
+        self.listed.get_or_init(|| listed).await;
     }
 
     /// True for a namespace that is being deleted.

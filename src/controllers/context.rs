@@ -19,6 +19,7 @@ use super::identities::Identities;
 use super::kustomization::Dependencies;
 use super::kustomization::reads::Reads;
 use super::kustomization::wait::Waits;
+use super::kustomization::written::Written;
 use super::memory::Memory;
 use super::sources::Sources;
 use super::synced::Syncs;
@@ -51,6 +52,8 @@ pub(crate) struct Context {
     /// What Kustomizations read for their variables.
     pub(crate) reads: Arc<Reads>,
     pub(crate) hooks: Arc<Hooks>,
+    /// What was written of Kustomizations and did not come back yet.
+    pub(crate) written: Arc<Written>,
     /// Which Kustomization wants which objects.
     pub(crate) claims: Arc<Claims>,
     pub(crate) dependencies: Arc<Dependencies>,
@@ -158,6 +161,21 @@ impl Context {
         K: Resource<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug,
         S: Serialize + Sync,
     {
+        let written = self.write_status_at(api, object, status).await;
+        written.map(drop)
+    }
+
+    /// The same; gives the version that the object has then.
+    pub(crate) async fn write_status_at<K, S>(
+        &self,
+        api: &Api<K>,
+        object: &K,
+        status: &S,
+    ) -> Result<Option<String>, kube::Error>
+    where
+        K: Resource<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug,
+        S: Serialize + Sync,
+    {
         let patch = json!({
             "apiVersion": K::api_version(&()),
             "kind": K::kind(&()),
@@ -167,7 +185,7 @@ impl Context {
         let params = PatchParams::apply(STATUS_MANAGER).force();
         api.patch_status(&object.name_any(), &params, &Patch::Apply(&patch))
             .await
-            .map(drop)
+            .map(|written| written.resource_version())
     }
 
     /// Adds or removes one finalizer, guarded by the resource version.

@@ -19,9 +19,9 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use futures::{FutureExt as _, StreamExt as _};
-use kube::Client;
 use kube::api::{Api, ApiResource, DeleteParams, Patch, PatchParams, Preconditions};
 use kube::core::ObjectMeta;
+use kube::{Client, ResourceExt as _};
 use serde_json::{Value, json};
 
 use self::trial::Tried;
@@ -234,7 +234,7 @@ impl Applier {
         changes: &mut ChangeSet,
         failed: &mut Vec<ObjectFailure>,
     ) -> Result<(), ApplyError> {
-        let represented = self.represented(stage).await;
+        let represented = self.represented(stage, how).await;
         let tries = stage.iter().enumerate().map(|(place, desired)| {
             if represented.contains(&place) {
                 let fits = Tried::Fits {
@@ -353,7 +353,7 @@ impl Applier {
         let patched = api.patch_metadata(&reference.name, &params, &patch).await;
         patched
             .map(drop)
-            .map_err(|error| hide_values(reference, &describe(&error)))
+            .map_err(|error| hide_values(reference, &error))
     }
 
     async fn apply_one(&self, desired: &Desired, tried: Tried) -> Result<Change, String> {
@@ -379,8 +379,10 @@ impl Applier {
         if is_foreign {
             self.take_over(&desired.reference).await?;
         }
-        if before.is_some() && self.is_new_to_us(&desired.reference) {
-            self.mark_existing(&desired.reference).await?;
+        let reference = &desired.reference;
+        let is_namespace = reference.kind == "Namespace" && reference.group.is_empty();
+        if before.is_some() && is_namespace && self.live.is_some() {
+            self.mark_existing(reference).await?;
         }
         let params = PatchParams::apply(self.manager).force();
         faults::point("apply");
@@ -395,15 +397,7 @@ impl Applier {
         })
     }
 
-    /// True for a namespace that no Kustomization owns.
-    fn is_new_to_us(&self, reference: &ObjectRef) -> bool {
-        let live = self.live.as_ref();
-        reference.kind == "Namespace"
-            && reference.group.is_empty()
-            && live.is_some_and(|live| live.get(reference) == Known::Missing)
-    }
-
-    /// Notes on a namespace that it was there before: what is in it is not all of ours, so it is never pruned. Under a
+    /// Notes on a namespace that nobody owns that it was there before: what is in it is not all of ours, so it is never pruned. Under a
     /// manager of its own, so that the note outlives what is applied.
     async fn mark_existing(&self, reference: &ObjectRef) -> Result<(), String> {
         let note = json!({
@@ -412,6 +406,12 @@ impl Applier {
             "metadata": {"name": reference.name, "annotations": {EXISTED: "true"}},
         });
         let api = self.api(reference).await?;
+        let live = api.get_metadata_opt(&reference.name).await;
+        let live = live.map_err(|error| describe(&error))?;
+        // One that a Kustomization has applied before was looked at then.
+        if live.is_none_or(|live| live.labels().contains_key(OWNER_NAME)) {
+            return Ok(());
+        }
         let params = PatchParams::apply("overlayd-existed").force();
         let patched = api
             .patch_metadata(&reference.name, &params, &Patch::Apply(&note))
@@ -429,7 +429,7 @@ impl Applier {
         let patch = Patch::Apply(manifest);
         // The rest of the answer would only be read and dropped.
         let patched = api.patch(&reference.name, params, &patch).await;
-        patched.map_err(|error| hide_values(reference, &describe(&error)))
+        patched.map_err(|error| hide_values(reference, &error))
     }
 
     /// Waits until the definitions of a stage are established and its namespaces active.
@@ -500,11 +500,26 @@ fn unit_of(manifest: &Value) -> (String, String) {
     (label(OWNER_NAMESPACE), label(OWNER_NAME))
 }
 
-/// The server quotes what it refuses, and in a Secret that may be a value.
-fn hide_values(reference: &ObjectRef, message: &str) -> String {
-    if reference.kind == "Secret" && reference.group.is_empty() && message.contains("Invalid value")
-    {
-        return "the API server refuses it as invalid (details are left out, since they may quote a value)".to_owned();
+/// The server and its webhooks quote what they refuse, and in a Secret that may be a value: of one, only refusals that
+/// speak of names and rights are passed on.
+fn hide_values(reference: &ObjectRef, error: &kube::Error) -> String {
+    let is_secret = reference.kind == "Secret" && reference.group.is_empty();
+    match error {
+        kube::Error::Api(status)
+            if is_secret
+                && !matches!(status.code, 401 | 404 | 409 | 429)
+                && !is_forbidden(status) =>
+        {
+            format!(
+                "the API server refuses it ({}; details are left out, since they may quote a value)",
+                status.reason
+            )
+        }
+        _ => describe(error),
     }
-    message.to_owned()
+}
+
+/// True for a refusal by rights, and not by a webhook, whose words may be any.
+fn is_forbidden(status: &kube::core::Status) -> bool {
+    status.code == 403 && status.message.contains(" cannot ")
 }

@@ -77,6 +77,15 @@ impl fmt::Display for ObjectFailure {
 }
 
 impl ChangeSet {
+    /// The objects that were left as they are.
+    pub(crate) fn left(&self) -> impl Iterator<Item = &ObjectRef> {
+        let left = self
+            .0
+            .iter()
+            .filter(|(_, change)| matches!(change, Change::Skipped(_) | Change::Drifted(_)));
+        left.map(|(object, _)| object)
+    }
+
     /// The objects that were really changed, one per line, as Flux reports them.
     pub(crate) fn describe_changes(&self) -> String {
         let changed = self.0.iter().filter(|(_, change)| {

@@ -2,7 +2,7 @@
 
 use futures::FutureExt as _;
 use kube::ResourceExt as _;
-use kube::api::{DeleteParams, Preconditions};
+use kube::api::{Api, DeleteParams, DynamicObject, Preconditions};
 
 use super::kinds::{describe, no_such_kind};
 use super::{Applier, ApplyError, Change, ChangeSet, ObjectFailure};
@@ -43,18 +43,53 @@ impl Applier {
         (changes, result)
     }
 
-    async fn delete(&self, object: &ObjectRef, owner: &Owner) -> Result<Change, String> {
-        let api = match self.api(object).await {
-            Ok(api) => api,
-            // A kind that is gone took its objects along.
-            Err(reason) if reason == no_such_kind(object) => return Ok(Change::Deleted),
+    /// An object as it is now, whatever version of its kind is served. Nothing if it is gone; a kind that is gone took its
+    /// objects along.
+    async fn find(
+        &self,
+        object: &ObjectRef,
+    ) -> Result<Option<(Api<DynamicObject>, DynamicObject)>, String> {
+        match self.api(object).await {
+            Ok(api) => match api.get(&object.name).await {
+                Ok(live) => return Ok(Some((api, live))),
+                // The server knows the kind, and names what it did not find.
+                Err(kube::Error::Api(status)) if status.code == 404 && names_object(&status) => {
+                    return Ok(None);
+                }
+                Err(kube::Error::Api(status)) if status.code == 404 => {}
+                Err(error) => return Err(describe(&error)),
+            },
+            Err(reason) if reason == no_such_kind(object) => {}
             Err(reason) => return Err(reason),
+        }
+        let Some(version) = self.served_version(object).await? else {
+            return Ok(None);
         };
-        let live = api
-            .get_opt(&object.name)
-            .await
-            .map_err(|error| describe(&error))?;
-        let Some(live) = live else {
+        let served = ObjectRef {
+            version,
+            ..object.clone()
+        };
+        let api = self.api(&served).await?;
+        let live = api.get_opt(&object.name).await;
+        let live = live.map_err(|error| describe(&error))?;
+        Ok(live.map(|live| (api, live)))
+    }
+
+    /// The version in which a kind is served now.
+    async fn served_version(&self, object: &ObjectRef) -> Result<Option<String>, String> {
+        match kube::discovery::group(&self.client, &object.group).await {
+            Ok(group) => {
+                let kind = group.recommended_kind(&object.kind);
+                Ok(kind.map(|(resource, _)| resource.version))
+            }
+            Err(kube::Error::Discovery(_)) => Ok(None),
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
+            Err(error) => Err(describe(&error)),
+        }
+    }
+
+    async fn delete(&self, object: &ObjectRef, owner: &Owner) -> Result<Change, String> {
+        let Some((api, live)) = self.find(object).await? else {
             return Ok(Change::Deleted);
         };
         let value = serde_json::to_value(&live).map_err(|error| error.to_string())?;
@@ -80,4 +115,11 @@ impl Applier {
             Err(error) => Err(describe(&error)),
         }
     }
+}
+
+fn names_object(status: &kube::core::Status) -> bool {
+    status
+        .details
+        .as_ref()
+        .is_some_and(|details| !details.name.is_empty())
 }

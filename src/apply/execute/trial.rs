@@ -52,10 +52,12 @@ const MANY: usize = 16;
 impl Applier {
     /// The places of objects of a stage that need no dry run: new ones, of which everything was checked here, where
     /// nothing but the server itself has a say, and of which one more is tried for all.
-    pub(super) async fn represented(&self, stage: &[Desired]) -> BTreeSet<usize> {
+    pub(super) async fn represented(&self, stage: &[Desired], how: &How) -> BTreeSet<usize> {
         let mut groups: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
         for (place, desired) in stage.iter().enumerate() {
-            if is_plain(desired) && !self.is_unchanged(desired) {
+            let is_simple =
+                how.drift_of(desired) == DriftMode::Correct && self.fought(desired).is_none();
+            if is_simple && is_plain(desired) && !self.is_unchanged(desired) {
                 groups
                     .entry(&desired.reference.namespace)
                     .or_default()
@@ -200,7 +202,17 @@ impl Applier {
         how: &How,
         error: &kube::Error,
     ) -> Result<Tried, String> {
-        let told = hide_values(&desired.reference, &describe(error));
+        // Who wants to be left alone is left alone, also where the server would not take the manifest.
+        let live = api.get_opt(&desired.reference.name).await;
+        if let Some(live) = live.map_err(|error| describe(&error))? {
+            let says =
+                json!({"metadata": {"labels": live.labels(), "annotations": live.annotations()}});
+            let once = control(&desired.manifest, "ssa", "IfNotPresent").then_some(IF_NOT_PRESENT);
+            if let Some(reason) = once.or_else(|| opted_out(&says)) {
+                return Ok(Tried::Present(reason));
+            }
+        }
+        let told = hide_values(&desired.reference, error);
         if !is_immutable(error) {
             return Err(told);
         }
@@ -228,7 +240,7 @@ impl Applier {
         };
         match api.create(&params, &object).await {
             Ok(_) => Ok(Tried::Immutable { uid }),
-            Err(error) => Err(hide_values(&desired.reference, &describe(&error))),
+            Err(error) => Err(hide_values(&desired.reference, &error)),
         }
     }
 
@@ -266,7 +278,20 @@ impl Applier {
         let adjusted = self.adjusted(&api, desired, how).await?;
         let manifest = adjusted.as_deref().unwrap_or(&desired.manifest);
         let tried = self.dry_run(&api, reference, manifest).await;
-        let tried = tried.map_err(|error| hide_values(reference, &describe(&error)))?;
+        let tried = match (tried, &live) {
+            (Ok(tried), _) => tried,
+            (Err(error), Some(live)) => {
+                let says = json!({"metadata": {"labels": live.labels(), "annotations": live.annotations()}});
+                let is_left =
+                    opted_out(&says).is_some() || control(&desired.manifest, "ssa", "IfNotPresent");
+                return if is_left {
+                    Ok(Would::Change(Vec::new()))
+                } else {
+                    Err(hide_values(reference, &error))
+                };
+            }
+            (Err(error), None) => return Err(hide_values(reference, &error)),
+        };
         let Some(live) = live else {
             return Ok(Would::Create);
         };

@@ -53,12 +53,17 @@ impl Redaction {
         let secrets = substitution
             .into_iter()
             .flat_map(|substitution| &substitution.secrets);
-        let mut secrets: Vec<String> = secrets
-            .filter(|value| value.len() >= SHORTEST)
-            .cloned()
-            .collect();
+        // As it was put in, and as it is quoted.
+        let forms = secrets.flat_map(|value| {
+            let joined = value.replace('\n', "");
+            let quoted = serde_json::to_string(&joined).unwrap_or_default();
+            let quoted = quoted.trim_matches('"').to_owned();
+            [value.clone(), joined.trim().to_owned(), joined, quoted]
+        });
+        let mut secrets: Vec<String> = forms.filter(|value| value.len() >= SHORTEST).collect();
         // The longest first: one value may be a part of another.
-        secrets.sort_by_key(|value| std::cmp::Reverse(value.len()));
+        secrets.sort_by(|one, other| other.len().cmp(&one.len()).then_with(|| one.cmp(other)));
+        secrets.dedup();
         Self(secrets)
     }
 

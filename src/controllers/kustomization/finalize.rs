@@ -8,7 +8,7 @@ use kube::runtime::controller::Action;
 use kube::runtime::events::EventType;
 use kube::{Resource as _, ResourceExt as _};
 
-use super::{FINALIZER, account, applier, owner, wait, write};
+use super::{FINALIZER, account, applier, owner, unit_of, wait, write};
 use crate::api::kustomization::{DeletionPolicy, Kustomization};
 use crate::apply::plan::Protected;
 use crate::apply::{inventory, plan};
@@ -32,16 +32,20 @@ pub(super) async fn finalize(
         DeletionPolicy::Orphan => false,
     };
     if deletes && !object.spec.suspend && object.finalizers().iter().any(|name| name == FINALIZER) {
-        let held = inventory::objects(
-            object
-                .status
-                .as_ref()
-                .and_then(|status| status.inventory.as_ref()),
-        );
+        let status = context.written.newest(object);
+        let held = inventory::objects(status.inventory.as_ref());
         let protected = Protected {
             own_namespace: context.settings.own_namespace.clone(),
         };
-        let plan = plan::deletion(&held, &protected);
+        let mut plan = plan::deletion(&held, &protected);
+        // What another one wants by now is its own.
+        let unit = unit_of(object);
+        plan.prune.retain(|object| {
+            context
+                .claims
+                .wanted_elsewhere(&unit, &object.id())
+                .is_none()
+        });
         let applier = match applier(object, context) {
             Ok(applier) => applier,
             Err(error) => return cannot_delete(object, api, context, &error.to_string()).await,
@@ -82,7 +86,7 @@ async fn cannot_delete(
     let message = format!(
         "it goes when what it applied is deleted: {why}; let overlayd delete it, or set `deletionPolicy: Orphan` to leave it"
     );
-    let mut status = object.status.clone().unwrap_or_default();
+    let mut status = context.written.newest(object);
     let (old, now) = (std::mem::take(&mut status.conditions), Timestamp::now());
     let generation = object.meta().generation.unwrap_or_default();
     let reason = "PruneFailed";

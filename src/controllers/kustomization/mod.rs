@@ -15,6 +15,7 @@ pub(crate) mod reads;
 mod settings;
 mod sync;
 pub(crate) mod wait;
+pub(crate) mod written;
 
 pub(crate) use build::desired;
 pub(crate) use depend::Dependencies;
@@ -33,6 +34,7 @@ use self::conclude::{announce, conclude, next_wait};
 use self::finalize::finalize;
 use self::settings::{ANNOTATIONS, SettingError, UnitSettings};
 use self::sync::{Found, Run};
+use self::wait::Waiting;
 use super::context::{Settings, memory_key};
 use super::{Context, ReconcileError};
 use crate::api::REQUESTED_AT;
@@ -71,6 +73,8 @@ enum SyncError {
     Expression(String),
     #[error("{0}")]
     Rule(String),
+    #[error("{0}")]
+    Owner(String),
     #[error("{}; nothing was applied or deleted", failures(.0))]
     Conflict(Vec<ObjectFailure>),
     #[error(transparent)]
@@ -95,9 +99,11 @@ impl SyncError {
             Self::Setting(_) => "InvalidAnnotation",
             Self::Expression(_) => "InvalidCELExpression",
             Self::Rule(_) => "InvalidIgnoreRule",
-            Self::Plan(_) | Self::Apply(_) | Self::Identity(_) | Self::Conflict(_) => {
-                "ReconciliationFailed"
-            }
+            Self::Plan(_)
+            | Self::Apply(_)
+            | Self::Identity(_)
+            | Self::Conflict(_)
+            | Self::Owner(_) => "ReconciliationFailed",
             Self::Health(_) => "HealthCheckFailed",
         }
     }
@@ -128,6 +134,7 @@ impl SyncError {
             | Self::Access(text)
             | Self::Expression(text)
             | Self::Rule(text)
+            | Self::Owner(text)
             | Self::Health(text) => hide(text),
             Self::Conflict(failures)
             | Self::Apply(ApplyError::Refused(failures) | ApplyError::Prune(failures)) => {
@@ -243,7 +250,7 @@ async fn work(
     let stand = context.dependencies.stand(object);
     let revision = known.revision.clone();
     context.set_finalizer(api, object, FINALIZER, true).await?;
-    let mut status = object.status.clone().unwrap_or_default();
+    let mut status = context.written.newest(object);
     if object.spec.suspend {
         // What others change meanwhile is found when it goes on.
         context.waits.take(key);
@@ -259,7 +266,14 @@ async fn work(
     };
     let redaction = Redaction::of(variables.as_ref().ok().and_then(Option::as_ref));
     let waiting = context.waits.take(key);
-    let waiting = waiting.filter(|waiting| waiting.fingerprint == known.fingerprint);
+    let waiting = waiting
+        .filter(|waiting| waiting.fingerprint == known.fingerprint && waiting.wanted == wanted);
+    // A wait goes on; what was changed meanwhile is looked at when it ends.
+    let waiting = waiting.map(|waiting| Waiting {
+        is_drifted: waiting.is_drifted || known.is_drifted,
+        ..waiting
+    });
+    let mut was_disturbed = waiting.as_ref().is_some_and(|waiting| waiting.is_drifted);
     let mut due = None;
     if waiting.is_none() && !known.is_drifted {
         due = still_applied(context, key, &wanted, known.source.as_ref(), started).await;
@@ -275,6 +289,7 @@ async fn work(
                 key,
                 fingerprint: &known.fingerprint,
                 unit,
+                wanted: &wanted,
                 settings: &settings,
             };
             let found = Found {
@@ -288,8 +303,16 @@ async fn work(
                 .redacted(&redaction)
         }
     };
-    if let (Outcome::Failed(_) | Outcome::Closed(_) | Outcome::Done(_), Some(revision)) =
-        (&outcome, &revision)
+    if let Outcome::Closed(_) = outcome
+        && known.is_drifted
+    {
+        context.builds.forget(key);
+    }
+    was_disturbed &= !matches!(outcome, Outcome::Waiting { .. });
+    if let (
+        Outcome::Failed(_) | Outcome::Closed(_) | Outcome::Done(_) | Outcome::Reported(_),
+        Some(revision),
+    ) = (&outcome, &revision)
     {
         context.claims.settle(unit, revision);
     }
@@ -303,6 +326,9 @@ async fn work(
     faults::point("status");
     write(context, api, object, &status).await?;
     context.memory.succeeded(key, &known.fingerprint, now, wait);
+    if was_disturbed {
+        context.identities.live().wake(unit);
+    }
     if let Outcome::Failed(SyncError::Dependency(_)) = outcome {
         context.dependencies.block(key, stand);
     }
@@ -339,7 +365,7 @@ fn forget(context: &Context, key: &str, unit: &Unit) {
     context.builds.forget(key);
     context.waits.take(key);
     context.identities.live().records().wait_for(unit, &[]);
-    context.claims.forget(unit);
+    context.claims.going(unit);
     context.reads.note(unit, Vec::new());
     context.metrics.forget_unit(&unit.0, &unit.1);
 }
@@ -365,14 +391,18 @@ impl Outcome {
 }
 
 /// Takes note of the source that a Kustomization follows, while it does.
-fn follows(claims: &Claims, object: &Kustomization) {
+pub(crate) fn follows(claims: &Claims, object: &Kustomization) {
     let rests = object.spec.suspend || object.meta().deletion_timestamp.is_some();
     claims.follows(&unit_of(object), (!rests).then(|| source_key(object)));
 }
 
 /// Forgets a Kustomization that is gone, and lets those know who depend on it.
 pub(crate) fn gone(context: &Context, unit: &Unit) {
-    context.claims.forget(unit);
+    context.written.forget(unit);
+    // Those that were refused what it owned can have it now.
+    for other in context.claims.forget(unit) {
+        context.identities.live().wake(&other);
+    }
     for dependent in context.dependencies.gone(unit) {
         context.identities.live().nudge(&dependent);
     }
@@ -501,8 +531,10 @@ async fn write(
     object: &Kustomization,
     status: &KustomizationStatus,
 ) -> Result<(), kube::Error> {
-    if object.status.as_ref() == Some(status) {
+    if context.written.newest(object) == *status {
         return Ok(());
     }
-    context.write_status(api, object, status).await
+    let version = context.write_status_at(api, object, status).await?;
+    context.written.put(object, version.as_deref(), status);
+    Ok(())
 }

@@ -47,6 +47,8 @@ pub(super) struct Run<'r> {
     pub(super) key: &'r str,
     pub(super) fingerprint: &'r str,
     pub(super) unit: &'r Unit,
+    /// All that decides besides the source, with the variables.
+    pub(super) wanted: &'r str,
     pub(super) settings: &'r UnitSettings,
 }
 
@@ -69,6 +71,12 @@ impl Run<'_> {
         status: &mut KustomizationStatus,
     ) -> Result<Outcome, kube::Error> {
         if let Window::Closed(wait) = self.settings.windows.at(now) {
+            // What it wants is made known, so that what moves here is not deleted meanwhile.
+            if let (Ok(variables), Some(source)) = (found.variables, &found.source)
+                && let Ok(built) = self.build(source, variables).await
+            {
+                self.claim(&source.revision.to_string(), &built.desired);
+            }
             return Ok(Outcome::Closed(wait));
         }
         if let Some(waiting) = found.waiting {
@@ -177,7 +185,7 @@ impl Run<'_> {
         let mut plan = plan::plan(desired, &held, &terms)?;
         let how = self.how(&plan)?;
         let applier = applier(object, context)?;
-        let (conflicts, taken) = self.conflicts(&plan, &applier).await;
+        let (conflicts, taken) = self.conflicts(&plan, &applier).await?;
         if self.settings.mode == Mode::Report {
             let lines = report(&plan, &conflicts, &applier, &how).await;
             return Ok(Ok(Outcome::Reported(lines)));
@@ -191,6 +199,7 @@ impl Run<'_> {
             }
             leave_out(&mut plan, &mut rendered, &failed);
         }
+        let ended_well = is_ready(status);
         status.last_attempted_revision = Some(revision.to_owned());
         status.inventory = Some(inventory::of(rendered.iter().chain(&held)));
         faults::point("inventory");
@@ -207,11 +216,16 @@ impl Run<'_> {
             looks: 0,
             checks: wait::checked(&object.spec, &self.unit.0, &plan),
             how: How {
-                is_same_build: last.is_some_and(|last| last.digest == digest),
+                // After a build that did not come to its end, its objects may be there.
+                is_same_build: ended_well && last.is_some_and(|last| last.digest == digest),
                 ..how
             },
             rest: plan.waves.into(),
             failed,
+            has_failed: false,
+            left: Vec::new(),
+            wanted: self.wanted.to_owned(),
+            is_drifted: false,
             taken,
             rendered,
             prune: plan.prune,
@@ -265,6 +279,10 @@ impl Run<'_> {
                     return Ok(Outcome::Failed(SyncError::Health(message)));
                 }
             }
+            if waiting.has_failed {
+                // What comes later may need what failed.
+                break;
+            }
             let Some(wave) = waiting.rest.pop_front() else {
                 break;
             };
@@ -306,11 +324,16 @@ impl Run<'_> {
         let (changes, result) = applier.apply(wave, &waiting.how).await;
         waiting.applied.take(&changes);
         match (result, waiting.how.on_error) {
-            (Err(ApplyError::Refused(failed)), OnError::Continue) => waiting.failed.extend(failed),
+            (Err(ApplyError::Refused(failed)), OnError::Continue) => {
+                waiting.has_failed = true;
+                waiting.failed.extend(failed);
+            }
             (result, _) => result?,
         }
-        let failed: BTreeSet<&ObjectRef> =
-            waiting.failed.iter().map(|failed| &failed.object).collect();
+        // What was not applied is not waited for.
+        waiting.left.extend(changes.left().cloned());
+        let failed = waiting.failed.iter().map(|failed| &failed.object);
+        let failed: BTreeSet<&ObjectRef> = failed.chain(&waiting.left).collect();
         let pending: Vec<ObjectRef> = if waiting.rest.is_empty() {
             std::mem::take(&mut waiting.checks)
         } else {
@@ -404,7 +427,7 @@ impl Run<'_> {
         &self,
         plan: &ApplyPlan,
         applier: &Applier,
-    ) -> (Vec<(ObjectFailure, Kustomization)>, BTreeSet<Unit>) {
+    ) -> Result<(Vec<(ObjectFailure, Kustomization)>, BTreeSet<Unit>), SyncError> {
         let objects: Vec<&Desired> = plan.waves.iter().flat_map(Wave::objects).collect();
         let references: Vec<&ObjectRef> =
             objects.iter().map(|desired| &desired.reference).collect();
@@ -412,7 +435,9 @@ impl Run<'_> {
         let (mut others, mut conflicts) = (BTreeMap::new(), Vec::new());
         let mut taken = BTreeSet::new();
         for (desired, owner) in objects.into_iter().zip(owners) {
-            let Some(owner) = owner.filter(|owner| owner != self.unit) else {
+            let Some(owner) = owner
+                .filter(|owner| owner != self.unit && !owner.0.is_empty() && !owner.1.is_empty())
+            else {
                 continue;
             };
             let named = desired.manifest["metadata"]["annotations"][TAKE_OVER].as_str();
@@ -423,7 +448,15 @@ impl Run<'_> {
             if !others.contains_key(&owner) {
                 let api: Api<Kustomization> =
                     Api::namespaced(self.context.client.clone(), &owner.0);
-                others.insert(owner.clone(), api.get_opt(&owner.1).await.ok().flatten());
+                // Who cannot be asked about is not taken for one that is gone.
+                let found = api.get_opt(&owner.1).await.map_err(|error| {
+                    let reason = crate::apply::execute::describe(&error);
+                    SyncError::Owner(format!(
+                        "Kustomization `{}/{}`, which owns {}, cannot be read: {reason}",
+                        owner.0, owner.1, desired.reference
+                    ))
+                });
+                others.insert(owner.clone(), found?);
             }
             // The labels of one that is gone mean nothing.
             let Some(Some(other)) = others.get(&owner) else {
@@ -437,7 +470,7 @@ impl Run<'_> {
                 conflicts.push((ObjectFailure::new(desired, reason), other.clone()));
             }
         }
-        (conflicts, taken)
+        Ok((conflicts, taken))
     }
 
     /// Whether a Kustomization wants an object: by its last build, or else by what it has applied.
@@ -496,6 +529,12 @@ impl Applied {
             }
         }
     }
+}
+
+/// True if the last attempt came to its end.
+fn is_ready(status: &KustomizationStatus) -> bool {
+    let mut conditions = status.conditions.iter();
+    conditions.any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }
 
 /// The fields that a Kustomization leaves to others.

@@ -36,6 +36,14 @@ pub(crate) struct Waiting {
     pub(super) how: How,
     /// What the server did not take, where the others go on.
     pub(super) failed: Vec<ObjectFailure>,
+    /// Something of a wave that was applied, so that no later one is.
+    pub(super) has_failed: bool,
+    /// What was left as it is, and is not waited for.
+    pub(super) left: Vec<ObjectRef>,
+    /// All that decided besides the source, with the variables.
+    pub(super) wanted: String,
+    /// Others have changed something meanwhile.
+    pub(super) is_drifted: bool,
     /// Whom objects were taken over from; they are told when it is done.
     pub(super) taken: BTreeSet<Unit>,
     pub(super) rendered: Vec<ObjectRef>,
