@@ -21,6 +21,11 @@ const MAX_DEPTH: u32 = 128;
 const MAX_LOOPS: u32 = 8;
 /// which turn at most so often in all.
 const MAX_TURNS: u32 = 100_000;
+/// Operations that make texts and lists longer, each turn of a loop, add up to at most so much: a `+` counts one, and
+/// those that may multiply count [`MULTIPLIER`].
+const MAX_GROWTH: u32 = 9;
+const MULTIPLIER: u32 = 8;
+const MULTIPLIERS: [&str; 4] = ["replace", "join", "format", "encode"];
 /// An evaluation may take so long.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Bytes; the memory is taken as it is used.
@@ -55,7 +60,7 @@ impl Expression {
         let tree = on_own_stack(|| {
             let parser = ENVIRONMENT.parser().max_recursion_depth(32);
             let mut tree = parser.parse(text).map_err(|error| error.to_string())?;
-            guard(&mut tree, 0, &mut 0).map(|()| tree)
+            guard(&mut tree, 0, &mut Found::default()).map(|()| tree)
         })?;
         Ok(Self(Arc::new(tree)))
     }
@@ -126,35 +131,54 @@ fn call(name: &str, args: Vec<IdedExpr>) -> IdedExpr {
     }))
 }
 
+/// What an expression has of what is bounded.
+#[derive(Default)]
+struct Found {
+    loops: u32,
+    growth: u32,
+}
+
 /// Checks the bounds of a tree, and lets its loops tick.
-fn guard(tree: &mut IdedExpr, depth: u32, loops: &mut u32) -> Result<(), String> {
+fn guard(tree: &mut IdedExpr, depth: u32, found: &mut Found) -> Result<(), String> {
     if depth > MAX_DEPTH {
         return Err("the expression is nested too deeply".to_owned());
     }
     let depth = depth + 1;
     match &mut tree.expr {
         Expr::Call(call) => {
+            let name = call.func_name.as_str();
+            if name == operators::ADD {
+                found.growth += 1;
+            } else if MULTIPLIERS.iter().any(|other| name.ends_with(other)) {
+                found.growth += MULTIPLIER;
+            }
+            if found.growth > MAX_GROWTH {
+                return Err(
+                    "the expression has too many operations that make texts or lists longer"
+                        .to_owned(),
+                );
+            }
             if let Some(target) = &mut call.target {
-                guard(target, depth, loops)?;
+                guard(target, depth, found)?;
             }
             call.args
                 .iter_mut()
-                .try_for_each(|arg| guard(arg, depth, loops))
+                .try_for_each(|arg| guard(arg, depth, found))
         }
-        Expr::Select(select) => guard(&mut select.operand, depth, loops),
+        Expr::Select(select) => guard(&mut select.operand, depth, found),
         Expr::List(list) => list
             .elements
             .iter_mut()
-            .try_for_each(|element| guard(element, depth, loops)),
+            .try_for_each(|element| guard(element, depth, found)),
         Expr::Map(map) => map
             .entries
             .iter_mut()
             .try_for_each(|entry| match &mut entry.expr {
                 EntryExpr::MapEntry(entry) => {
-                    guard(&mut entry.key, depth, loops)?;
-                    guard(&mut entry.value, depth, loops)
+                    guard(&mut entry.key, depth, found)?;
+                    guard(&mut entry.value, depth, found)
                 }
-                EntryExpr::StructField(field) => guard(&mut field.value, depth, loops),
+                EntryExpr::StructField(field) => guard(&mut field.value, depth, found),
             }),
         Expr::Struct(_) => Err("messages are not supported".to_owned()),
         Expr::Comprehension(turns) => {
@@ -165,10 +189,10 @@ fn guard(tree: &mut IdedExpr, depth: u32, loops: &mut u32) -> Result<(), String>
                 &mut turns.loop_step,
                 &mut turns.result,
             ] {
-                guard(part, depth, loops)?;
+                guard(part, depth, found)?;
             }
-            *loops += 1;
-            if *loops > MAX_LOOPS {
+            found.loops += 1;
+            if found.loops > MAX_LOOPS {
                 return Err(format!("the expression has more than {MAX_LOOPS} loops"));
             }
             let tick = || call(TICK, Vec::new());
@@ -279,8 +303,17 @@ mod tests {
         check(&"(".repeat(1000), Err(""));
         check(
             &format!("1{} == 1", "+1".repeat(900)),
+            Err("make texts or lists longer"),
+        );
+        check(
+            &format!("1{} == 1", "-1".repeat(900)),
             Err("nested too deeply"),
         );
+        check(
+            "'a'.replace('a', 'b').replace('b', 'c') == 'c'",
+            Err("make texts or lists longer"),
+        );
+        check("'a'.replace('a', 'b') == 'b'", Ok(true));
         check(&format!("a{}", ".b".repeat(900)), Err("nested too deeply"));
         check(&"x".repeat(3000), Err("longer than 2048 bytes"));
         let numbers = format!("[{}]", vec!["1"; 90].join(","));

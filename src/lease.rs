@@ -79,7 +79,11 @@ impl Elector {
                 }
             }
             // A lease that is given back is taken at once.
-            let _ = tokio::time::timeout(self.timing.retry, changes.next()).await;
+            let changed = tokio::time::timeout(self.timing.retry, changes.next()).await;
+            if let Ok(Some(Err(_)) | None) = changed {
+                // A watch that fails does so at once.
+                tokio::time::sleep(self.timing.retry).await;
+            }
         }
     }
 
@@ -89,8 +93,10 @@ impl Elector {
         while renewed.elapsed() < self.timing.deadline {
             tokio::time::sleep(self.timing.retry).await;
             let left = self.timing.deadline.saturating_sub(renewed.elapsed());
+            // It holds from when it was asked for, and not from when the answer came.
+            let asked = Instant::now();
             match tokio::time::timeout(left, self.take()).await {
-                Ok(Ok(None)) => renewed = Instant::now(),
+                Ok(Ok(None)) => renewed = asked,
                 Ok(Ok(Some(holder))) => {
                     tracing::error!(holder, "the lease is somebody else's");
                     return;

@@ -27,7 +27,7 @@ pub(super) enum Command {
     /// Build a kustomization and apply it once to the current cluster, in stages.
     Apply(ApplyArgs),
     /// Show what a change would do to the cluster, or between two states of a repository. Exits with 1 if there are
-    /// differences, and with 2 if that cannot be told.
+    /// differences, and with 2 if that cannot be told or the server would refuse something.
     Diff(DiffArgs),
     /// Print the Secret that an ExternalSecret makes of given values, without a cluster and without AWS.
     Template(TemplateArgs),

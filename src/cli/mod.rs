@@ -37,7 +37,11 @@ pub fn main() -> ExitCode {
         Command::Diff(args) => {
             return block_on(diff::diff(args)).map_or_else(
                 |failure| report::failure_of_diff(&failure),
-                |found| ExitCode::from(u8::from(found == diff::Found::Differences)),
+                |found| match found {
+                    diff::Found::Nothing => ExitCode::SUCCESS,
+                    diff::Found::Differences => ExitCode::from(1),
+                    diff::Found::Refusals => ExitCode::from(2),
+                },
             );
         }
         Command::Run(args) => block_on(run::run(*args)),

@@ -240,12 +240,22 @@ async fn serve(
         tasks.spawn(web.map(|_| "the HTTP server"));
     }
     let mut signals = Signals::new()?;
+    // Git servers are answered by every replica: whoever stands by asks for reconciles, too.
+    tasks.spawn(receivers(&context, &stopping).map(|()| "the Receiver controller"));
+    context
+        .hooks
+        .open(&context.client, context.settings.no_cross_namespace_refs);
     let beginning = async {
-        let elector = match &config.election {
+        let mut elector = match &config.election {
             Some(election) => Some(stand_by(&context, election, &readiness).await),
             None => None,
         };
-        (elector, prepare(&context.client, config).await)
+        // The lease is renewed meanwhile.
+        let prepared = tokio::select! {
+            prepared = prepare(&context.client, config) => prepared,
+            () = hold(&mut elector) => Err(lost()),
+        };
+        (elector, prepared)
     };
     let (mut elector, prepared) = tokio::select! {
         began = beginning => began,
@@ -268,9 +278,6 @@ async fn serve(
     for (name, controller) in wire(&context, writers, config, &stopping) {
         tasks.spawn(controller.map(move |()| name));
     }
-    context
-        .hooks
-        .open(&context.client, context.settings.no_cross_namespace_refs);
     readiness.set(true);
     if let Some(address) = address {
         output::note(&format!(
@@ -278,30 +285,26 @@ async fn serve(
             env!("CARGO_PKG_VERSION")
         ));
     }
-    let holding = async {
-        match &mut elector {
-            Some(elector) => elector.hold().await,
-            None => std::future::pending().await,
-        }
-    };
     let ended = tokio::select! {
         signal = signals.next() => { tracing::info!(signal, "stopping"); None }
         ended = tasks.join_next() => Some(ended.and_then(Result::ok).unwrap_or("a task")),
-        () = holding => Some(LEASE),
+        () = hold(&mut elector) => Some(LEASE),
     };
     readiness.set(false);
     if ended == Some(LEASE) {
         tasks.abort_all();
-        return Err(Failure::new("the lease was lost").because(
-            "it could not be renewed in time, and another replica may be at work",
-            None,
-        ));
+        return Err(lost());
     }
     let _ = stop.send(true);
     let all_ended = async { while tasks.join_next().await.is_some() {} };
-    if tokio::time::timeout(SHUTDOWN, all_ended).await.is_err() {
+    let is_late = tokio::select! {
+        ended = tokio::time::timeout(SHUTDOWN, all_ended) => ended.is_err(),
+        () = hold(&mut elector) => true,
+    };
+    if is_late {
         tracing::warn!("gave up waiting for reconciles to end");
         tasks.abort_all();
+        while tasks.join_next().await.is_some() {}
     }
     // Only when nothing works any more.
     if let (Some(elector), Some(Election { releases: true, .. })) = (&mut elector, &config.election)
@@ -312,6 +315,21 @@ async fn serve(
         None => Ok(()),
         Some(name) => Err(Failure::new(format!("{name} ended unasked"))),
     }
+}
+
+/// Renews the lease, if there is one, for as long as it can be.
+async fn hold(elector: &mut Option<Elector>) {
+    match elector {
+        Some(elector) => elector.hold().await,
+        None => std::future::pending().await,
+    }
+}
+
+fn lost() -> Failure {
+    Failure::new("the lease was lost").because(
+        "it could not be renewed in time, and another replica may be at work",
+        None,
+    )
 }
 
 /// Takes note of every Kustomization before any of them is reconciled, so that none deletes what another may want.
@@ -391,10 +409,6 @@ fn wire(
         (
             "the Kustomization controller",
             kustomizations(context, config, stopping).boxed(),
-        ),
-        (
-            "the Receiver controller",
-            receivers(context, stopping).boxed(),
         ),
         (
             "the SecretStore controller",

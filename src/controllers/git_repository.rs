@@ -19,7 +19,7 @@ use super::{Context, ReconcileError};
 use crate::api::REQUESTED_AT;
 use crate::api::git_repository::{Artifact, GitRepository, GitRepositorySpec, GitRepositoryStatus};
 use crate::api::kustomization::LocalReference;
-use crate::git::ignore::Ignore;
+use crate::git::ignore::{Ignore, MAX_PATTERNS};
 use crate::git::view::{Include, View};
 use crate::git::{Fetched, GitSource, snapshot, submodules};
 use crate::schedule::parse_duration;
@@ -174,6 +174,9 @@ async fn fetch(object: &GitRepository, context: &Context) -> Outcome {
     }
 }
 
+/// Includes of includes, so deep.
+const MAX_INCLUDES: usize = 4;
+
 /// The repositories that are included, if all of them are in service.
 fn includes(
     object: &GitRepository,
@@ -195,7 +198,13 @@ fn includes(
                 );
                 ("NoArtifact", message)
             })?;
+        let own = (namespace.clone(), object.name_any());
+        if fetched.view.as_ref().is_some_and(|view| view.includes(&own, MAX_INCLUDES)) {
+            let message = format!("GitRepository `{namespace}/{name}` includes this one in its turn, or includes are nested deeper than {MAX_INCLUDES}");
+            return Err(("IncludeCircle", message));
+        }
         Ok(Include {
+            source: (namespace.clone(), name.clone()),
             from: path(include.from_path.as_deref(), "")?,
             to: path(include.to_path.as_deref(), name)?,
             fetched,
@@ -223,6 +232,16 @@ fn viewed(
         }
     });
     let sparse = sparse.collect::<Result<_, String>>()?;
+    let texts = ignores
+        .iter()
+        .map(|(_, text)| text.as_str())
+        .chain(spec.ignore.as_deref());
+    if texts.map(Ignore::count).sum::<usize>() > MAX_PATTERNS / 2 {
+        return Err(format!(
+            "`spec.ignore` and the `.sourceignore` files have more than {} patterns",
+            MAX_PATTERNS / 2
+        ));
+    }
     let ignore = Ignore::new(&ignores, spec.ignore.as_deref());
     let view = View {
         ignore,

@@ -14,6 +14,8 @@ use crate::api::receiver::{Receiver, ReceiverStatus, ReceiverType};
 use crate::schedule::parse_duration;
 use crate::web::signature;
 
+/// What Flux holds receivers by.
+const FINALIZER: &str = "finalizers.fluxcd.io";
 /// How often the token is read again, where nothing is said.
 const INTERVAL: Duration = Duration::from_secs(600);
 
@@ -24,6 +26,14 @@ pub(crate) async fn reconcile(
 ) -> Result<Action, ReconcileError> {
     let api = context.api_of(&*object);
     let unit = (object.namespace().unwrap_or_default(), object.name_any());
+    if object.metadata.deletion_timestamp.is_some() {
+        context.hooks.set(&unit, None);
+        // Flux's, which we never add but take away.
+        context
+            .set_finalizer(&api, &*object, FINALIZER, false)
+            .await?;
+        return Ok(Action::await_change());
+    }
     let old = object.status.clone().unwrap_or_default();
     let mut status = ReceiverStatus {
         last_handled_reconcile_at: object.annotations().get(REQUESTED_AT).cloned(),

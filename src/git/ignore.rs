@@ -32,10 +32,13 @@ const DEFAULTS: [&str; 21] = [
     ".flux.yaml",
 ];
 
+/// Patterns after so many do not count.
+pub(crate) const MAX_PATTERNS: usize = 2000;
+
 /// Which files are left out.
 #[derive(Clone)]
 pub(crate) struct Ignore {
-    patterns: Vec<Pattern>,
+    patterns: std::sync::Arc<[Pattern]>,
     /// The texts that the patterns come from, to know whether they are the same.
     texts: Vec<(String, String)>,
 }
@@ -98,10 +101,19 @@ impl Ignore {
             all.extend(patterns("", &DEFAULTS.join("\n")));
         }
         all.extend(own);
+        // More are not meant, and would cost memory for everybody.
+        all.truncate(MAX_PATTERNS);
         Self {
-            patterns: all,
+            patterns: all.into(),
             texts,
         }
+    }
+
+    /// How many patterns a text has.
+    pub(crate) fn count(text: &str) -> usize {
+        text.lines()
+            .filter(|line| !line.trim().is_empty() && !line.starts_with('#'))
+            .count()
     }
 
     /// True for a file that is left out.

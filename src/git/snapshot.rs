@@ -74,30 +74,40 @@ pub(crate) fn source_ignores(fetched: &Fetched) -> Result<Vec<(String, String)>,
     const NAME: &str = ".sourceignore";
     const MOST: usize = 200;
     const LARGEST: usize = 64 << 10;
+    const MOST_TREES: usize = 200_000;
+    const LONGEST: usize = 4096;
     let unreadable = |error: git2::Error| error.message().to_owned();
     let repository = Repository::open_bare(&fetched.mirror).map_err(unreadable)?;
-    let tree = Oid::from_str(&fetched.tree).and_then(|id| repository.find_tree(id));
-    let mut found = Vec::new();
-    let walked =
-        tree.map_err(unreadable)?
-            .walk(git2::TreeWalkMode::PreOrder, |directory, entry| {
-                if entry.kind() == Some(ObjectType::Blob)
-                    && entry.name().is_ok_and(|name| name == NAME)
-                {
-                    found.push((directory.to_owned(), entry.id()));
+    let root = Oid::from_str(&fetched.tree).map_err(unreadable)?;
+    let (mut found, mut trees) = (Vec::new(), 0);
+    let mut left = vec![(root, String::new())];
+    // What is large by repeating itself is not walked to its end, nor is what is nested deeper than a path can be.
+    while let Some((id, directory)) = left.pop() {
+        trees += 1;
+        if trees > MOST_TREES {
+            return Err(format!(
+                "the repository has more than {MOST_TREES} directories"
+            ));
+        }
+        let tree = repository.find_tree(id).map_err(unreadable)?;
+        for entry in &tree {
+            let Ok(name) = entry.name() else { continue };
+            match entry.kind() {
+                Some(ObjectType::Blob) if name == NAME => {
+                    found.push((directory.clone(), entry.id()));
                 }
-                if found.len() > MOST {
-                    git2::TreeWalkResult::Abort
-                } else {
-                    git2::TreeWalkResult::Ok
+                Some(ObjectType::Tree) if directory.len() < LONGEST => {
+                    left.push((entry.id(), format!("{directory}{name}/")));
                 }
-            });
-    if found.len() > MOST {
-        return Err(format!(
-            "the repository has more than {MOST} `{NAME}` files"
-        ));
+                _ => {}
+            }
+        }
+        if found.len() > MOST {
+            return Err(format!(
+                "the repository has more than {MOST} `{NAME}` files"
+            ));
+        }
     }
-    walked.map_err(unreadable)?;
     found.sort_by_key(|(directory, _)| directory.matches('/').count());
     let texts = found.into_iter().map(|(directory, id)| {
         let blob = repository.find_blob(id).map_err(unreadable)?;

@@ -21,6 +21,8 @@ use super::source::SshCredentials;
 use super::transport::Session;
 use crate::causes::causes;
 
+/// A passphrase may be worked on so often; `ssh-keygen` does it 16 or 24 times.
+const MAX_ROUNDS: u32 = 1000;
 /// What a server says of an error is kept so far.
 const MAX_COMPLAINT: usize = 4096;
 
@@ -84,6 +86,20 @@ fn identity(credentials: &SshCredentials) -> Result<PrivateKey, String> {
         .map(str::trim)
         .flat_map(|line| [line, "\n"])
         .collect();
+    // How much work such a key asks for is said by the key, and nobody bounds it.
+    if lines.contains("BEGIN ENCRYPTED PRIVATE KEY") {
+        zeroize::Zeroize::zeroize(&mut lines);
+        return Err("`identity` of the Secret is an encrypted PKCS#8 key, which is not supported; convert it with `ssh-keygen -p`".to_owned());
+    }
+    if let Ok(key) = russh::keys::ssh_key::PrivateKey::from_openssh(&lines)
+        && let russh::keys::ssh_key::Kdf::Bcrypt { rounds, .. } = key.kdf()
+        && *rounds > MAX_ROUNDS
+    {
+        zeroize::Zeroize::zeroize(&mut lines);
+        return Err(format!(
+            "`identity` of the Secret asks for more than {MAX_ROUNDS} rounds of its passphrase"
+        ));
+    }
     // Unencrypted PEM is refused where there is a passphrase.
     let is_encrypted = lines.contains("ENCRYPTED") || lines.contains("BEGIN OPENSSH");
     let passphrase = credentials.passphrase.as_ref().filter(|_| is_encrypted);
@@ -127,7 +143,12 @@ impl Address {
         }
         let quoted = path.replace('\'', r"'\''").replace('!', r"'\!'");
         Ok(Self {
-            host: url.host_str().unwrap_or_default().to_owned(),
+            host: url
+                .host_str()
+                .unwrap_or_default()
+                .trim_start_matches('[')
+                .trim_end_matches(']')
+                .to_owned(),
             port: url.port().unwrap_or(22),
             command: format!("git-upload-pack '{quoted}'"),
         })

@@ -19,6 +19,8 @@ pub(crate) struct View {
 /// The tree of another source, or a part of it.
 #[derive(Debug, Clone)]
 pub(crate) struct Include {
+    /// Namespace and name of the other source.
+    pub(crate) source: (String, String),
     pub(crate) from: RepoPath,
     pub(crate) to: RepoPath,
     pub(crate) fetched: Arc<Fetched>,
@@ -29,6 +31,19 @@ impl PartialEq for Include {
         self.from == other.from
             && self.to == other.to
             && self.fetched.content() == other.fetched.content()
+    }
+}
+
+impl View {
+    /// True if a source is included, by others too; also where they are nested so deep that nobody can mean it.
+    pub(crate) fn includes(&self, source: &(String, String), depth: usize) -> bool {
+        let mut includes = self.includes.iter();
+        includes.any(|include| {
+            let below = include.fetched.view.as_ref();
+            include.source == *source
+                || depth == 0
+                || below.is_some_and(|view| view.includes(source, depth - 1))
+        })
     }
 }
 

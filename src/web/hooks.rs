@@ -77,8 +77,13 @@ async fn answer(hooks: &Hooks, digest: &str, request: Request<Body>) -> Answer {
             "there is no such receiver".to_owned(),
         )
     };
-    let (namespace, name) = hooks.find(&format!("/hook/{digest}")).ok_or_else(unknown)?;
-    let client = hooks.client.get().ok_or_else(unknown)?;
+    let not_ready = |reason: &str| (StatusCode::SERVICE_UNAVAILABLE, reason.to_owned());
+    let client = hooks
+        .client
+        .get()
+        .ok_or_else(|| not_ready("receivers are not served yet"))?;
+    let found = hooks.find(&format!("/hook/{digest}"));
+    let (namespace, name) = found.ok_or_else(unknown)?;
     let (parts, body) = request.into_parts();
     let body = axum::body::to_bytes(body, MAX_BODY).await.map_err(|_| {
         (
@@ -86,7 +91,6 @@ async fn answer(hooks: &Hooks, digest: &str, request: Request<Body>) -> Answer {
             format!("more than {MAX_BODY} bytes"),
         )
     })?;
-    let not_ready = |reason: &str| (StatusCode::SERVICE_UNAVAILABLE, reason.to_owned());
     let api: Api<Receiver> = Api::namespaced(client.clone(), &namespace);
     let receiver = api
         .get_opt(&name)
@@ -104,6 +108,7 @@ async fn answer(hooks: &Hooks, digest: &str, request: Request<Body>) -> Answer {
         .ok()
         .flatten();
     let token = secret.and_then(|secret| secret.data?.remove("token"));
+    let token = token.filter(|token| !token.0.is_empty());
     let token = token.ok_or_else(|| not_ready("the receiver has no token"))?;
     let spec = &receiver.spec;
     verify(spec.type_, &token.0, &spec.events, &parts.headers, &body).map_err(|refusal| {

@@ -29,6 +29,8 @@ use crate::rendering::amend::amend;
 pub(super) enum Found {
     Nothing,
     Differences,
+    /// Something would not be taken, or could not be asked about.
+    Refusals,
 }
 
 /// How many objects are asked about at once.
@@ -46,10 +48,13 @@ pub(super) async fn diff(args: DiffArgs) -> Result<Found, Failure> {
         DiffForm::Markdown => show::markdown(&entries),
     };
     output::write(&text)?;
-    Ok(if entries.is_empty() {
-        Found::Nothing
-    } else {
+    let any = |holds: fn(&Fate) -> bool| entries.iter().any(|entry| holds(&entry.fate));
+    Ok(if any(|fate| matches!(fate, Fate::Refuse(_))) {
+        Found::Refusals
+    } else if any(|fate| !matches!(fate, Fate::Keep(_))) {
         Found::Differences
+    } else {
+        Found::Nothing
     })
 }
 
