@@ -55,10 +55,14 @@ impl Proxy {
         if !matches!(url.scheme(), "http" | "socks5") || !url.has_host() {
             return Err("the proxy's `address` must be a URL of http or socks5".to_owned());
         }
+        let plain = |text: &str| {
+            let decoded = percent_encoding::percent_decode_str(text).decode_utf8_lossy();
+            decoded.into_owned()
+        };
         let own = (!url.username().is_empty()).then(|| {
             (
-                url.username().to_owned(),
-                url.password().unwrap_or_default().to_owned(),
+                plain(url.username()),
+                plain(url.password().unwrap_or_default()),
             )
         });
         let (host, port) = (
@@ -154,6 +158,12 @@ impl Service<Uri> for Route {
             };
             let through =
                 |error: Failure| -> Failure { format!("by way of the proxy: {error}").into() };
+            if proxy.address.scheme_str() == Some("https") {
+                // Its credentials would go in the clear.
+                return Err(through(
+                    "proxies are spoken to by http or socks5, not by https".into(),
+                ));
+            }
             if proxy.is_socks() {
                 let mut socks = SocksV5::new(proxy.address, direct);
                 if let Some((user, password)) = proxy.login {
@@ -224,8 +234,8 @@ mod tests {
         };
         check("http://proxy:3128", "http://proxy:3128/ None false");
         check(
-            "socks5://u:p@proxy",
-            "socks5://proxy:1080/ Some((\"u\", \"p\")) true",
+            "socks5://u:p%40x@proxy",
+            "socks5://proxy:1080/ Some((\"u\", \"p@x\")) true",
         );
         check(
             "ftp://proxy",

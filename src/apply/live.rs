@@ -105,6 +105,20 @@ impl Live {
         Some((*shape.owner).clone())
     }
 
+    /// True if an object is known under another group of its kind too: it was moved there, and is the same.
+    pub(crate) fn is_of_another_group(&self, object: &ObjectRef, uid: &str) -> bool {
+        let kinds = lock(&self.kinds);
+        let name = (object.namespace.clone(), object.name.clone());
+        let others = kinds
+            .iter()
+            .filter(|((group, _, kind), _)| *kind == object.kind && *group != object.group);
+        // A shape begins with the uid.
+        let shapes = others.filter_map(|(_, kind)| kind.shapes.get(&name));
+        shapes
+            .into_iter()
+            .any(|shape| shape.text.split(' ').next() == Some(uid))
+    }
+
     /// Waits until a kind that is watched was listed, or may not be, or it takes too long.
     pub(crate) async fn listed(&self, object: &ObjectRef) {
         let deadline = Instant::now() + LISTING;

@@ -52,6 +52,8 @@ struct Record {
     hash: Hash,
     /// The shape after it was applied; nothing while it is being applied.
     shape: Option<String>,
+    /// When it was applied, or found to be as it was.
+    applied: Option<Timestamp>,
     corrections: Vec<Timestamp>,
     /// Left alone until then, since this manager wants it otherwise.
     rival: Option<(Timestamp, String)>,
@@ -98,6 +100,14 @@ pub(crate) fn shape(metadata: &ObjectMeta) -> String {
     }
 }
 
+/// After this time an object is asked for again, whatever is known of it: six to twelve hours, so that not all of them
+/// are asked for at once.
+fn sweep(hash: &Hash) -> Duration {
+    const LEAST: u64 = 6 * 3600;
+    let spread = u64::from(u16::from_le_bytes([hash[0], hash[1]]));
+    Duration::from_secs(LEAST + LEAST * spread / u64::from(u16::MAX))
+}
+
 /// The hash of a manifest.
 pub(crate) fn manifest_hash(manifest: &Value) -> Hash {
     Sha256::digest(manifest.to_string()).into()
@@ -119,11 +129,24 @@ impl Records {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// True if the object was applied from this manifest and has kept its shape since.
-    pub(crate) fn is_applied(&self, object: &ObjectRef, hash: &Hash, shape: &str) -> bool {
+    /// True if the object was applied from this manifest and has kept its shape since; for some hours, so that what no
+    /// watch has told is found in the end.
+    pub(crate) fn is_applied(
+        &self,
+        object: &ObjectRef,
+        hash: &Hash,
+        shape: &str,
+        now: Timestamp,
+    ) -> bool {
         let state = self.state();
-        let record = state.objects.get(&object.id());
-        record.is_some_and(|record| record.hash == *hash && record.shape.as_deref() == Some(shape))
+        let Some(record) = state.objects.get(&object.id()) else {
+            return false;
+        };
+        let age = record.applied.map(|applied| now.duration_since(applied));
+        let age = age
+            .and_then(|age| Duration::try_from(age).ok())
+            .unwrap_or_default();
+        record.hash == *hash && record.shape.as_deref() == Some(shape) && age < sweep(hash)
     }
 
     /// Says that an object is about to be applied: what is seen of it now is our own doing.
@@ -135,11 +158,12 @@ impl Records {
     }
 
     /// Says what an object is like after it was applied.
-    pub(crate) fn end(&self, object: &ObjectRef, hash: Hash, shape: String) {
+    pub(crate) fn end(&self, object: &ObjectRef, hash: Hash, shape: String, now: Timestamp) {
         let mut state = self.state();
         if let Some(record) = state.objects.get_mut(&object.id()) {
             record.hash = hash;
             record.shape = Some(shape);
+            record.applied = Some(now);
         }
     }
 
@@ -270,10 +294,16 @@ mod tests {
             Seen::Known,
             "being applied"
         );
-        records.end(&object(), hash, "1".to_owned());
-        assert!(records.is_applied(&object(), &hash, "1"));
-        assert!(!records.is_applied(&object(), &hash, "2"));
-        assert!(!records.is_applied(&object(), &manifest_hash(&json!({})), "1"));
+        records.end(&object(), hash, "1".to_owned(), now);
+        assert!(records.is_applied(&object(), &hash, "1", now));
+        assert!(!records.is_applied(
+            &object(),
+            &hash,
+            "1",
+            now + Duration::from_secs(12 * 3600 + 1)
+        ));
+        assert!(!records.is_applied(&object(), &hash, "2", now));
+        assert!(!records.is_applied(&object(), &manifest_hash(&json!({})), "1", now));
         assert_eq!(records.seen(&object(), Some("1"), "hand", now), Seen::Known);
         for _ in 0..FIGHT {
             assert_eq!(

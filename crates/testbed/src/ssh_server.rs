@@ -1,4 +1,4 @@
-//! OpenSSH's own server on a free port of loopback, serving the repositories of a [`GitServer`](crate::GitServer).
+//! OpenSSH's own server on a free port of loopback, serving the repositories of a [`GitServer`].
 //!
 //! It runs as nobody special: as the user who runs the tests, or, where that is root, as one without rights, since a
 //! server that is root wants accounts and folders of the machine. The account `git` exists for it alone.

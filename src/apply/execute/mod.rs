@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use futures::{FutureExt as _, StreamExt as _};
+use jiff::Timestamp;
 use kube::api::{Api, ApiResource, DeleteParams, Patch, PatchParams, Preconditions};
 use kube::core::ObjectMeta;
 use kube::{Client, ResourceExt as _};
@@ -163,8 +164,12 @@ impl Applier {
         let Known::Shape(shape) = live.get(&desired.reference) else {
             return false;
         };
-        live.records()
-            .is_applied(&desired.reference, &self.hash(desired), &shape)
+        live.records().is_applied(
+            &desired.reference,
+            &self.hash(desired),
+            &shape,
+            Timestamp::now(),
+        )
     }
 
     /// Takes note of what was applied, and watches its kind.
@@ -172,8 +177,12 @@ impl Applier {
         let Some(live) = &self.live else {
             return;
         };
-        live.records()
-            .end(&desired.reference, self.hash(desired), shape(patched));
+        live.records().end(
+            &desired.reference,
+            self.hash(desired),
+            shape(patched),
+            Timestamp::now(),
+        );
         if let Some((resource, _)) = self.known(&desired.reference) {
             live.watch(&desired.reference, &resource);
         }

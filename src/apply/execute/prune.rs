@@ -97,12 +97,18 @@ impl Applier {
             tracing::info!(%object, reason, "kept");
             return Ok(Change::Skipped(reason));
         }
+        let uid = live.uid().unwrap_or_default();
         if let Some(watched) = &self.live {
+            if watched.is_of_another_group(object, &uid) {
+                return Ok(Change::Skipped(
+                    "it is applied under another group of its kind",
+                ));
+            }
             watched.records().forget(object);
         }
         // Only the object that was looked at: another of the same name may have taken its place.
         let preconditions = Preconditions {
-            uid: live.uid(),
+            uid: Some(uid),
             resource_version: None,
         };
         let params = DeleteParams::background().preconditions(preconditions);
