@@ -26,8 +26,14 @@ impl Kwok {
     pub fn start(kubeconfig: &Path, cluster: &Cluster) -> Result<Self> {
         let program = Tools::open()?.kwok()?;
         let directory = tempfile::tempdir()?;
-        let mut command = Command::new(program);
+        // It would outlive tests that share it, so that a shell ends it when its input ends with us.
+        let mut command = Command::new("sh");
         command
+            .args([
+                "-c",
+                r#""$0" "$@" < /dev/null & pid=$!; cat > /dev/null; kill -9 $pid"#,
+            ])
+            .arg(program)
             .arg(format!("--kubeconfig={}", kubeconfig.display()))
             .arg(format!("--server-address=127.0.0.1:{}", free_port()?))
             .args([
