@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 /// Reads a Go duration: one or more decimal numbers with a unit (`1h30m`, `1.5s`, `500ms`).
 /// Negative and unparsable ones give nothing; `0` is zero.
 pub(crate) fn parse_duration(text: &str) -> Option<Duration> {
@@ -34,6 +36,11 @@ pub(crate) fn parse_duration(text: &str) -> Option<Duration> {
     }
     // Ten years: far beyond any interval, and safe to add to any time.
     Duration::try_from_secs_f64(seconds.min(315_360_000.0)).ok()
+}
+
+/// A time as Kubernetes writes it: in UTC, to the second.
+pub(crate) fn seconds(time: Timestamp) -> String {
+    time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
 /// Spreads a wait by up to so many percent either way. `seed` decides, so that equal objects do not move together.

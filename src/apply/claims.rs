@@ -43,15 +43,8 @@ impl Claims {
         let claim = all.entry(unit.clone()).or_default();
         claim.settled = Some(revision.to_owned());
         let before = claim.objects.replace(objects.clone()).unwrap_or_default();
-        let left: Vec<&String> = before.difference(objects).collect();
-        let wants = |claim: &Claim| {
-            let objects = claim.objects.as_ref();
-            objects.is_some_and(|objects| left.iter().any(|id| objects.contains(*id)))
-        };
-        let others = all
-            .iter()
-            .filter(|(other, claim)| *other != unit && wants(claim));
-        others.map(|(other, _)| other.clone()).collect()
+        let left = before.difference(objects).cloned().collect();
+        others(&all, unit, |claim| claim.wants_any(&left)).collect()
     }
 
     /// Says that a revision cannot be built, so that nobody waits to know what is wanted of it.
@@ -73,46 +66,54 @@ impl Claims {
             .remove(unit)
             .and_then(|claim| claim.objects)
             .unwrap_or_default();
-        let wants = |claim: &Claim| {
-            claim
-                .objects
-                .as_ref()
-                .is_some_and(|objects| !objects.is_disjoint(&left))
-        };
-        let others = all.iter().filter(|(_, claim)| wants(claim));
-        others.map(|(other, _)| other.clone()).collect()
+        others(&all, unit, |claim| claim.wants_any(&left)).collect()
     }
 
     /// Whether a Kustomization wants an object, if that is known.
     pub(crate) fn wants(&self, unit: &Unit, id: &str) -> Option<bool> {
         let all = self.lock();
-        let objects = all.get(unit)?.objects.as_ref()?;
-        Some(objects.contains(id))
+        all.get(unit)?.wants(id)
     }
 
     /// Another Kustomization that wants an object.
     pub(crate) fn wanted_elsewhere(&self, unit: &Unit, id: &str) -> Option<Unit> {
         let all = self.lock();
-        let wants = |claim: &Claim| {
-            let objects = claim.objects.as_ref();
-            !claim.is_going && objects.is_some_and(|objects| objects.contains(id))
-        };
-        let mut others = all
-            .iter()
-            .filter(|(other, claim)| *other != unit && wants(claim));
-        others.next().map(|(other, _)| other.clone())
+        let wants = |claim: &Claim| !claim.is_going && claim.wants(id) == Some(true);
+        others(&all, unit, wants).next()
     }
 
     /// Another Kustomization of the same source that does not know yet what it wants of a revision.
     pub(crate) fn unsettled(&self, unit: &Unit, source: &Unit, revision: &str) -> Option<Unit> {
         let all = self.lock();
-        let mut others = all.iter().filter(|(other, claim)| {
-            *other != unit
-                && claim.source.as_ref() == Some(source)
-                && claim.settled.as_deref() != Some(revision)
-        });
-        others.next().map(|(other, _)| other.clone())
+        let waits = |claim: &Claim| {
+            claim.source.as_ref() == Some(source) && claim.settled.as_deref() != Some(revision)
+        };
+        others(&all, unit, waits).next()
     }
+}
+
+impl Claim {
+    fn wants(&self, id: &str) -> Option<bool> {
+        let objects = self.objects.as_ref()?;
+        Some(objects.contains(id))
+    }
+
+    fn wants_any(&self, ids: &BTreeSet<String>) -> bool {
+        let objects = self.objects.as_ref();
+        objects.is_some_and(|objects| !objects.is_disjoint(ids))
+    }
+}
+
+/// The other Kustomizations whose claims are such.
+fn others(
+    all: &BTreeMap<Unit, Claim>,
+    unit: &Unit,
+    holds: impl Fn(&Claim) -> bool,
+) -> impl Iterator<Item = Unit> {
+    let others = all
+        .iter()
+        .filter(move |(other, claim)| *other != unit && holds(claim));
+    others.map(|(other, _)| other.clone())
 }
 
 #[cfg(test)]

@@ -87,7 +87,7 @@ impl Live {
     /// What is known of an object without asking.
     pub(crate) fn get(&self, object: &ObjectRef) -> Known {
         let kinds = lock(&self.kinds);
-        let Some(kind) = kinds.get(&key(object)).filter(|kind| kind.is_complete) else {
+        let Some(kind) = kinds.get(&object.gvk()).filter(|kind| kind.is_complete) else {
             return Known::Unknown;
         };
         let name = (object.namespace.clone(), object.name.clone());
@@ -101,7 +101,7 @@ impl Live {
     pub(crate) fn owner(&self, object: &ObjectRef) -> Option<Unit> {
         let kinds = lock(&self.kinds);
         let name = (object.namespace.clone(), object.name.clone());
-        let shape = kinds.get(&key(object))?.shapes.get(&name)?;
+        let shape = kinds.get(&object.gvk())?.shapes.get(&name)?;
         Some((*shape.owner).clone())
     }
 
@@ -124,7 +124,7 @@ impl Live {
         let deadline = Instant::now() + LISTING;
         let waits = || {
             let kinds = lock(&self.kinds);
-            let kind = kinds.get(&key(object));
+            let kind = kinds.get(&object.gvk());
             kind.is_some_and(|kind| !kind.is_complete && kind.refused.is_none())
         };
         while waits() && Instant::now() < deadline {
@@ -147,7 +147,7 @@ impl Live {
     /// Watches a kind, if it is not watched yet.
     pub(crate) fn watch(&self, object: &ObjectRef, resource: &ApiResource) {
         let mut kinds = lock(&self.kinds);
-        if let Some(kind) = kinds.get(&key(object)) {
+        if let Some(kind) = kinds.get(&object.gvk()) {
             let again = kind
                 .refused
                 .is_some_and(|refused| refused.elapsed() > REFUSED);
@@ -160,11 +160,11 @@ impl Live {
             shapes: BTreeMap::new(),
             refused: None,
         };
-        kinds.insert(key(object), kind);
+        kinds.insert(object.gvk(), kind);
         let following = follow(
             self.client.clone(),
             resource.clone(),
-            key(object),
+            object.gvk(),
             self.kinds.clone(),
             self.records.clone(),
             self.drifted.clone(),
@@ -190,14 +190,6 @@ impl Live {
 
 fn lock(kinds: &Mutex<Kinds>) -> MutexGuard<'_, Kinds> {
     kinds.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn key(object: &ObjectRef) -> (String, String, String) {
-    (
-        object.group.clone(),
-        object.version.clone(),
-        object.kind.clone(),
-    )
 }
 
 /// Follows one kind until the process ends or it may not be watched.

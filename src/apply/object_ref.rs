@@ -35,6 +35,11 @@ impl ObjectRef {
         }
     }
 
+    /// Group, version and kind.
+    pub(crate) fn gvk(&self) -> (String, String, String) {
+        (self.group.clone(), self.version.clone(), self.kind.clone())
+    }
+
     /// `<namespace>_<name>_<group>_<kind>`, with `:` in names of RBAC objects as `__`.
     pub(crate) fn id(&self) -> String {
         let name = if self.name_may_have_colon() {

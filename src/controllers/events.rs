@@ -132,8 +132,8 @@ impl Events {
     ) where
         K: Resource<DynamicType = ()>,
     {
-        self.post(component, object, "", type_, (reason, note));
-        self.write(component, object, type_, reason, note).await;
+        let said = (reason, note);
+        self.publish_of(component, object, "", type_, said).await;
     }
 
     async fn write<K>(

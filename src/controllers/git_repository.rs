@@ -1,7 +1,7 @@
 //! `GitRepository`: brings the wanted commit into service.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -22,7 +22,7 @@ use crate::api::kustomization::LocalReference;
 use crate::git::ignore::{Ignore, MAX_PATTERNS};
 use crate::git::view::{Include, View};
 use crate::git::{Fetched, GitSource, snapshot, submodules};
-use crate::schedule::parse_duration;
+use crate::schedule::{parse_duration, seconds};
 use crate::secrets::SecretValue;
 
 /// The finalizer of Flux, which we never add but take away.
@@ -65,7 +65,8 @@ pub(crate) async fn reconcile(
     let requested = object.annotations().get(REQUESTED_AT).cloned();
     let included = object.spec.include.iter().map(|include| {
         let key = (source_key.0.clone(), include.repository.name.clone());
-        context.sources.get(&key).map(|fetched| fetched.content())
+        let fetched = context.sources.get(&key);
+        fetched.map(|fetched| fetched.content().to_owned())
     });
     let fingerprint = format!(
         "{:?} {requested:?} {} {:?} {:?}",
@@ -250,6 +251,8 @@ fn viewed(
     };
     Ok(Fetched {
         view: Some(Arc::new(view)),
+        // Another view, other files.
+        content: OnceLock::new(),
         ..fetched
     })
 }
@@ -382,7 +385,7 @@ fn artifact(object: &GitRepository, fetched: &Fetched, now: Timestamp) -> Artifa
         path,
         revision: fetched.revision.to_string(),
         digest: Some(format!("sha256:{}", fetched.content())),
-        last_update_time: now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+        last_update_time: seconds(now),
         size: None,
         metadata: BTreeMap::new(),
     }

@@ -13,6 +13,7 @@ use url::Url;
 
 use crate::causes::causes;
 use crate::https::{self, HttpClient, Proxies};
+use crate::schedule::seconds;
 
 /// So many events wait; more are dropped, and that is logged.
 const WAITING: usize = 1024;
@@ -56,7 +57,7 @@ impl Post {
         Self {
             involved_object: object.clone(),
             severity: if is_error { "error" } else { "info" },
-            timestamp: now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+            timestamp: seconds(now),
             message,
             reason: reason.to_owned(),
             metadata,

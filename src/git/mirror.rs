@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
 use git2::{AutotagOption, Direction, FetchOptions, Oid, RemoteCallbacks, Repository};
@@ -42,30 +42,30 @@ pub(crate) struct Fetched {
     pub(crate) submodules: Vec<(RepoPath, Arc<Self>)>,
     /// What of it is in service; all of it, if nothing is said.
     pub(crate) view: Option<Arc<View>>,
+    pub(crate) content: OnceLock<String>,
 }
 
 impl Fetched {
-    /// Names the files that are in service: equal names mean equal files.
-    pub(crate) fn content(&self) -> String {
-        let mut hash = Sha256::default();
-        hash.update(&self.tree);
-        for (path, below) in &self.submodules {
-            hash.update(format!("\0submodule {path} {}", below.content()));
-        }
-        if let Some(view) = &self.view {
-            hash.update(format!("\0{:?}\0{:?}", view.ignore, view.sparse));
-            for include in &view.includes {
-                let content = include.fetched.content();
-                hash.update(format!(
-                    "\0include {} {} {content}",
-                    include.from, include.to
-                ));
+    /// Names the files that are in service: equal names mean equal files. Made once, when all of it is known.
+    pub(crate) fn content(&self) -> &str {
+        self.content.get_or_init(|| {
+            let mut hash = Sha256::default();
+            hash.update(&self.tree);
+            for (path, below) in &self.submodules {
+                hash.update(format!("\0submodule {path} {}", below.content()));
             }
-        }
-        hash.finalize()
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect()
+            if let Some(view) = &self.view {
+                hash.update(format!("\0{:?}\0{:?}", view.ignore, view.sparse));
+                for include in &view.includes {
+                    let content = include.fetched.content();
+                    hash.update(format!(
+                        "\0include {} {} {content}",
+                        include.from, include.to
+                    ));
+                }
+            }
+            data_encoding::HEXLOWER.encode(&hash.finalize())
+        })
     }
 }
 
@@ -522,6 +522,7 @@ impl Operation<'_> {
                 subject: subject.chars().take(50).collect(),
                 submodules: Vec::new(),
                 view: None,
+                content: OnceLock::new(),
             })
         };
         describe().map_err(|source| {

@@ -26,11 +26,7 @@ pub(crate) fn path(token: &[u8], name: &str, namespace: &str) -> String {
     hash.update(token);
     hash.update(name);
     hash.update(namespace);
-    let digest: String = hash
-        .finalize()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let digest = data_encoding::HEXLOWER.encode(&hash.finalize());
     format!("/hook/{digest}")
 }
 

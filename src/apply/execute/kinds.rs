@@ -36,13 +36,8 @@ impl Applier {
 
     /// A kind that was asked for before.
     pub(super) fn known(&self, reference: &ObjectRef) -> Option<(ApiResource, bool)> {
-        let key = (
-            reference.group.clone(),
-            reference.version.clone(),
-            reference.kind.clone(),
-        );
         let kinds = self.kinds.lock().unwrap_or_else(PoisonError::into_inner);
-        kinds.get(&key).cloned()
+        kinds.get(&reference.gvk()).cloned()
     }
 
     pub(super) async fn kind(&self, reference: &ObjectRef) -> Result<(ApiResource, bool), String> {
@@ -58,13 +53,8 @@ impl Applier {
                 _ => describe(&error),
             })?;
         let entry = (resource, capabilities.scope == Scope::Namespaced);
-        let key = (
-            reference.group.clone(),
-            reference.version.clone(),
-            reference.kind.clone(),
-        );
         let mut kinds = self.kinds.lock().unwrap_or_else(PoisonError::into_inner);
-        kinds.insert(key, entry.clone());
+        kinds.insert(reference.gvk(), entry.clone());
         Ok(entry)
     }
 

@@ -136,13 +136,11 @@ impl Applier {
             Err(error) => return self.refused(&api, desired, how, &error).await,
         };
         // The answer has the labels and annotations of the live object too.
-        let opts_out =
-            json!({"metadata": {"labels": tried.labels(), "annotations": tried.annotations()}});
+        let left_alone = left_alone(desired, &tried);
         // One that would be created has no version yet.
         let version = tried.metadata.resource_version;
         let version = version.filter(|version| !version.is_empty());
-        let once = control(&desired.manifest, "ssa", "IfNotPresent").then_some(IF_NOT_PRESENT);
-        if let (Some(_), Some(reason)) = (&version, once.or_else(|| opted_out(&opts_out))) {
+        if let (Some(_), Some(reason)) = (&version, left_alone) {
             return Ok(Tried::Present(reason));
         }
         let fields = tried.metadata.managed_fields.unwrap_or_default();
@@ -204,13 +202,9 @@ impl Applier {
     ) -> Result<Tried, String> {
         // Who wants to be left alone is left alone, also where the server would not take the manifest.
         let live = api.get_opt(&desired.reference.name).await;
-        if let Some(live) = live.map_err(|error| describe(&error))? {
-            let says =
-                json!({"metadata": {"labels": live.labels(), "annotations": live.annotations()}});
-            let once = control(&desired.manifest, "ssa", "IfNotPresent").then_some(IF_NOT_PRESENT);
-            if let Some(reason) = once.or_else(|| opted_out(&says)) {
-                return Ok(Tried::Present(reason));
-            }
+        let live = live.map_err(|error| describe(&error))?;
+        if let Some(reason) = live.as_ref().and_then(|live| left_alone(desired, live)) {
+            return Ok(Tried::Present(reason));
         }
         let told = hide_values(&desired.reference, error);
         if !is_immutable(error) {
@@ -221,15 +215,18 @@ impl Applier {
                 "{told}; `force: true` deletes the object and makes it anew"
             ));
         }
-        let anew = self.try_anew(api, desired).await;
+        let uid = live.and_then(|live| live.uid());
+        let anew = self.try_anew(api, desired, uid).await;
         anew.map_err(|reason| format!("{told}; and it could not be made anew: {reason}"))
     }
 
     /// Asks whether the object could be made anew, under another name, for its own is taken.
-    async fn try_anew(&self, api: &Api<DynamicObject>, desired: &Desired) -> Result<Tried, String> {
-        let live = api.get_opt(&desired.reference.name).await;
-        let live = live.map_err(|error| describe(&error))?;
-        let uid = live.and_then(|live| live.uid());
+    async fn try_anew(
+        &self,
+        api: &Api<DynamicObject>,
+        desired: &Desired,
+        uid: Option<String>,
+    ) -> Result<Tried, String> {
         let mut manifest = desired.manifest.clone();
         manifest["metadata"]["name"] = json!(format!("{}-anew", desired.reference.name));
         let object: DynamicObject =
@@ -257,10 +254,7 @@ impl Applier {
         Ok(match self.would(desired, how).await? {
             Would::Create => Tried::Drifted(vec!["it is gone".to_owned()]),
             Would::Change(changes) if changes.is_empty() => Tried::Present(AS_WISHED),
-            Would::Change(mut changes) => {
-                if how.hides_values {
-                    changes.iter_mut().for_each(Difference::hide);
-                }
+            Would::Change(changes) => {
                 Tried::Drifted(changes.iter().map(ToString::to_string).collect())
             }
         })
@@ -275,34 +269,26 @@ impl Applier {
         let api = self.api(reference).await?;
         let live = api.get_opt(&reference.name).await;
         let live = live.map_err(|error| describe(&error))?;
+        if live
+            .as_ref()
+            .is_some_and(|live| left_alone(desired, live).is_some())
+        {
+            return Ok(Would::Change(Vec::new()));
+        }
         let adjusted = self.adjusted(&api, desired, how).await?;
         let manifest = adjusted.as_deref().unwrap_or(&desired.manifest);
         let tried = self.dry_run(&api, reference, manifest).await;
-        let tried = match (tried, &live) {
-            (Ok(tried), _) => tried,
-            (Err(error), Some(live)) => {
-                let says = json!({"metadata": {"labels": live.labels(), "annotations": live.annotations()}});
-                let is_left =
-                    opted_out(&says).is_some() || control(&desired.manifest, "ssa", "IfNotPresent");
-                return if is_left {
-                    Ok(Would::Change(Vec::new()))
-                } else {
-                    Err(hide_values(reference, &error))
-                };
-            }
-            (Err(error), None) => return Err(hide_values(reference, &error)),
-        };
+        let tried = tried.map_err(|error| hide_values(reference, &error))?;
         let Some(live) = live else {
             return Ok(Would::Create);
         };
-        let value = |object| {
-            serde_json::to_value(object).map_err(|error: serde_json::Error| error.to_string())
-        };
+        let value = |object| serde_json::to_value(object).map_err(|error| error.to_string());
         let (live, tried): (Value, Value) = (value(live)?, value(tried)?);
-        if opted_out(&live).is_some() || control(&desired.manifest, "ssa", "IfNotPresent") {
-            return Ok(Would::Change(Vec::new()));
+        let mut changes = differences(reference, &live, &tried);
+        if how.hides_values {
+            changes.iter_mut().for_each(Difference::hide);
         }
-        Ok(Would::Change(differences(reference, &live, &tried)))
+        Ok(Would::Change(changes))
     }
 
     /// The manager that wants an object otherwise, while it is left alone.
@@ -327,6 +313,13 @@ pub(crate) enum Would {
     Create,
     /// Nothing, if nothing differs.
     Change(Vec<Difference>),
+}
+
+/// Why an object that is there is left as it is, if it or its manifest says so.
+fn left_alone(desired: &Desired, live: &DynamicObject) -> Option<&'static str> {
+    let once = control(&desired.manifest, "ssa", "IfNotPresent").then_some(IF_NOT_PRESENT);
+    let says = json!({"metadata": {"labels": live.labels(), "annotations": live.annotations()}});
+    once.or_else(|| opted_out(&says))
 }
 
 /// True if all that the server minds are fields that cannot change.

@@ -176,11 +176,11 @@ fn terms(spec: &KustomizationSpec, owner: Option<Owner>, guard: Guard) -> Terms<
     }
 }
 
+/// Leaves out why something was refused; what would change hides its values itself.
 fn hide(entry: &mut Entry) {
-    match &mut entry.fate {
-        Fate::Change(found) => found.iter_mut().for_each(Difference::hide),
-        Fate::Refuse(reason) => "the API server refuses it (details are left out, since they may quote a value of a Secret)".clone_into(reason),
-        Fate::Delete | Fate::Create | Fate::Keep(_) => {}
+    if let Fate::Refuse(reason) = &mut entry.fate {
+        "the API server refuses it (details are left out, since they may quote a value of a Secret)"
+            .clone_into(reason);
     }
 }
 

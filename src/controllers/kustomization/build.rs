@@ -92,10 +92,7 @@ pub(super) fn hash(substitution: &Substitution) -> String {
 }
 
 pub(super) fn hex(hash: Sha256) -> String {
-    hash.finalize()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    data_encoding::HEXLOWER.encode(&hash.finalize())
 }
 
 /// Reads the variables of the spec, and remembers where they come from; nothing if none are to be put in.

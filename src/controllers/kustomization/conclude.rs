@@ -7,7 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::runtime::events::EventType;
 use kube::{Resource as _, ResourceExt as _};
 
-use super::{Outcome, SyncError};
+use super::{Outcome, SyncError, is_ready};
 use crate::api::kustomization::{HistoryEntry, Kustomization, KustomizationStatus};
 use crate::apply::PlanError;
 use crate::controllers::Context;
@@ -15,7 +15,7 @@ use crate::controllers::context::Settings;
 use crate::controllers::events::Component;
 use crate::controllers::status::{Progress, Says, flux_condition, flux_conditions};
 use crate::metrics::UnitState;
-use crate::schedule::parse_duration;
+use crate::schedule::{parse_duration, seconds};
 
 /// The condition of a Kustomization outside of its windows.
 const WINDOW: &str = "SyncWindow";
@@ -133,10 +133,7 @@ fn closed(
     wait: Duration,
     now: Timestamp,
 ) {
-    let opens = now
-        .checked_add(wait)
-        .unwrap_or(now)
-        .strftime("%Y-%m-%dT%H:%M:%SZ");
+    let opens = seconds(now.checked_add(wait).unwrap_or(now));
     let message = format!(
         "outside of its sync windows: nothing is applied, corrected or deleted; looked at again at {opens}"
     );
@@ -170,7 +167,6 @@ fn remember(
         Outcome::Done(applied) if !applied.digest.is_empty() => &applied.digest,
         _ => return,
     };
-    let time = |time: Timestamp| time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     let took = Duration::try_from(now.duration_since(started)).unwrap_or_default();
     let revision = status.last_attempted_revision.clone().unwrap_or_default();
     if let Some(last) = status.history.first_mut()
@@ -179,7 +175,7 @@ fn remember(
     {
         if last.metadata.get("revision") != Some(&revision) {
             last.metadata.insert("revision".to_owned(), revision);
-            last.last_reconciled = time(now);
+            last.last_reconciled = seconds(now);
             last.last_reconciled_duration = format!("{}ms", took.as_millis());
             last.total_reconciliations += 1;
         }
@@ -187,8 +183,8 @@ fn remember(
     }
     let entry = HistoryEntry {
         digest: digest.clone(),
-        first_reconciled: time(now),
-        last_reconciled: time(now),
+        first_reconciled: seconds(now),
+        last_reconciled: seconds(now),
         last_reconciled_duration: format!("{}ms", took.as_millis()),
         last_reconciled_status: reason.to_owned(),
         total_reconciliations: 1,
@@ -200,11 +196,9 @@ fn remember(
 
 /// How it stands, for the metrics.
 pub(super) fn state(status: &KustomizationStatus, outcome: &Outcome, now: Timestamp) -> UnitState {
-    let mut conditions = status.conditions.iter();
     let inventory = status.inventory.as_ref();
     let mut state = UnitState {
-        is_ready: conditions
-            .any(|condition| condition.type_ == "Ready" && condition.status == "True"),
+        is_ready: is_ready(status),
         inventory: inventory.map_or(0, |inventory| inventory.entries.len()),
         ..UnitState::default()
     };

@@ -154,11 +154,8 @@ fn needs(object: &Kustomization) -> impl Iterator<Item = (&Dependency, Unit)> {
 
 fn is_ready(object: &Kustomization) -> bool {
     let status = object.status.as_ref();
-    let mut conditions = status.iter().flat_map(|status| &status.conditions);
-    let ready =
-        conditions.any(|condition| condition.type_ == "Ready" && condition.status == "True");
     let observed = status.map(|status| status.observed_generation);
-    ready && observed == object.metadata.generation
+    status.is_some_and(super::is_ready) && observed == object.metadata.generation
 }
 
 /// Checks every dependency, read anew.

@@ -408,6 +408,12 @@ pub(crate) fn gone(context: &Context, unit: &Unit) {
     }
 }
 
+/// True if the last attempt came to its end.
+fn is_ready(status: &KustomizationStatus) -> bool {
+    let mut conditions = status.conditions.iter();
+    conditions.any(|condition| condition.type_ == "Ready" && condition.status == "True")
+}
+
 /// Namespace and name.
 fn unit_of(object: &Kustomization) -> Unit {
     (object.namespace().unwrap_or_default(), object.name_any())

@@ -17,10 +17,10 @@ use super::build::{self, Built, Substitution};
 use super::settings::{Mode, UnitSettings};
 use super::wait::{self, Waiting};
 use super::{
-    Applied, Outcome, SyncError, applier, check, depend, missing_source, owner, source_key, write,
+    Applied, Outcome, SyncError, applier, check, depend, is_ready, missing_source, owner,
+    source_key, write,
 };
 use crate::api::kustomization::{Kustomization, KustomizationStatus};
-use crate::apply::drift::Difference;
 use crate::apply::execute::{ChangeSet, How, Would};
 use crate::apply::ignored::Ignored;
 use crate::apply::plan::{ApplyPlan, Desired, OnError, Protected, Terms, Wave, control, opted_out};
@@ -374,10 +374,7 @@ impl Run<'_> {
     ) -> Outcome {
         let context = self.context;
         waiting.prune.retain(|object| {
-            let other = self
-                .context
-                .claims
-                .wanted_elsewhere(self.unit, &object.id());
+            let other = context.claims.wanted_elsewhere(self.unit, &object.id());
             if let Some((namespace, name)) = &other {
                 tracing::info!(%object, to = format!("{namespace}/{name}"), "handed over");
             }
@@ -531,12 +528,6 @@ impl Applied {
     }
 }
 
-/// True if the last attempt came to its end.
-fn is_ready(status: &KustomizationStatus) -> bool {
-    let mut conditions = status.conditions.iter();
-    conditions.any(|condition| condition.type_ == "Ready" && condition.status == "True")
-}
-
 /// The fields that a Kustomization leaves to others.
 ///
 /// # Errors
@@ -588,10 +579,7 @@ async fn report(
         match would {
             Ok(Would::Create) => lines.push(format!("{object} would be created")),
             Ok(Would::Change(changes)) if changes.is_empty() => {}
-            Ok(Would::Change(mut changes)) => {
-                if how.hides_values {
-                    changes.iter_mut().for_each(Difference::hide);
-                }
+            Ok(Would::Change(changes)) => {
                 let changes: Vec<String> = changes.iter().map(ToString::to_string).collect();
                 lines.push(format!("{object} would be changed: {}", changes.join(", ")));
             }
