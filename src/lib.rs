@@ -17,6 +17,7 @@ mod api;
 mod apply;
 mod calendar;
 mod causes;
+mod chance;
 mod controllers;
 mod expression;
 mod faults;

@@ -46,7 +46,8 @@ use crate::controllers::{self, Context, ReconcileError, error_policy, observe};
 use crate::git::{LocalRepositories, Mirrors, Remotes};
 use crate::lease::Elector;
 use crate::metrics::Metrics;
-use crate::secrets::provider::{AwsEnvironment, Providers};
+use crate::secrets::aws::{AwsEnvironment, Fetcher, Sessions, Stirred};
+use crate::secrets::provider::Providers;
 use crate::web::{self, Readiness};
 use crate::{git, telemetry};
 
@@ -75,8 +76,8 @@ pub(super) async fn run(args: RunArgs) -> Result<(), Failure> {
     let connection = cluster::configure(&args.cluster).await?;
     let metrics = Arc::new(Metrics::default());
     let client = cluster::connect_with(connection.clone(), &metrics).await?;
-    let (context, writers, posts) = context(client, connection, metrics, &config);
-    serve(context, writers, posts, &config, listeners).await
+    let (context, ends) = context(client, connection, metrics, &config);
+    serve(context, ends, &config, listeners).await
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {
@@ -93,15 +94,13 @@ fn context(
     connection: kube::Config,
     metrics: Arc<Metrics>,
     config: &Config,
-) -> (Arc<Context>, Writers, Option<posts::Waiting>) {
+) -> (Arc<Context>, Ends) {
     let (caches, writers) = caches::caches();
     let (poster, posts) = posts::poster();
     let wants_posts = config.events_address.is_some();
     let instance = instance();
-    let environment = AwsEnvironment {
-        secrets_manager_endpoint: std::env::var("AWS_SECRETSMANAGER_ENDPOINT").ok(),
-        parameter_store_endpoint: std::env::var("AWS_SSM_ENDPOINT").ok(),
-    };
+    let sessions = Sessions::new(AwsEnvironment::of_process(), Some(client.clone()));
+    let (fetcher, stirred) = Fetcher::new(sessions, metrics.clone());
     let habits = Habits {
         concurrency: usize::from(config.concurrent_ssa),
         override_managers: config.override_managers.clone(),
@@ -128,12 +127,26 @@ fn context(
         sources: controllers::sources::Sources::default(),
         mirrors,
         identities: Identities::new(connection, &client, metrics.clone(), habits),
-        providers: Providers::new(environment, metrics.clone()),
+        providers: Providers::new(fetcher.clone()),
+        fetcher,
+        started: std::time::Instant::now(),
         metrics,
         settings: config.settings.clone(),
         client,
     });
-    (context, writers, wants_posts.then_some(posts))
+    let ends = Ends {
+        writers,
+        stirred,
+        posts: wants_posts.then_some(posts),
+    };
+    (context, ends)
+}
+
+/// What the tasks of the daemon take their work from.
+struct Ends {
+    writers: Writers,
+    stirred: Stirred,
+    posts: Option<posts::Waiting>,
 }
 
 /// The name of this replica.
@@ -220,11 +233,15 @@ const LEASE: &str = "the lease";
 /// Runs everything until a signal comes or something ends unasked.
 async fn serve(
     context: Arc<Context>,
-    writers: Writers,
-    posts: Option<posts::Waiting>,
+    ends: Ends,
     config: &Config,
     listeners: Vec<TcpListener>,
 ) -> Result<(), Failure> {
+    let Ends {
+        writers,
+        stirred,
+        posts,
+    } = ends;
     let (stop, stopping) = watch::channel(false);
     let readiness = Arc::new(Readiness::default());
     let mut tasks: JoinSet<&'static str> = JoinSet::new();
@@ -275,7 +292,12 @@ async fn serve(
         });
     }
     know_all(&context).await;
-    for (name, controller) in wire(&context, writers, config, &stopping) {
+    let fetching = (context.clone(), stopped(stopping.clone()));
+    tasks.spawn(async move {
+        tokio::select! { () = fetching.0.fetcher.run() => {}, () = fetching.1 => {} }
+        "the reading of secrets"
+    });
+    for (name, controller) in wire(&context, (writers, stirred), config, &stopping) {
         tasks.spawn(controller.map(move |()| name));
     }
     readiness.set(true);
@@ -396,7 +418,7 @@ async fn stopped(mut stopping: watch::Receiver<bool>) {
 /// The controllers, each with its name.
 fn wire(
     context: &Arc<Context>,
-    writers: Writers,
+    (writers, stirred): (Writers, Stirred),
     config: &Config,
     stopping: &watch::Receiver<bool>,
 ) -> Vec<(&'static str, BoxFuture<'static, ()>)> {
@@ -420,7 +442,7 @@ fn wire(
         ),
         (
             "the ExternalSecret controller",
-            external_secrets(context, writers, stopping).boxed(),
+            external_secrets(context, (writers, stirred), stopping).boxed(),
         ),
     ]
 }
@@ -538,10 +560,11 @@ async fn own_task(
 /// Wakes an ExternalSecret when something that it uses changes. How many are synced at once is the gate's affair.
 fn external_secrets(
     context: &Arc<Context>,
-    writers: Writers,
+    (writers, stirred): (Writers, Stirred),
     stopping: &watch::Receiver<bool>,
 ) -> impl Future<Output = ()> + use<> {
     let wakes = caches::wakes(context, writers);
+    let wakes = futures::stream::select(wakes, stirred.wakes);
     let wakes = wakes.map(|(namespace, name)| ObjectRef::new(&name).within(&namespace));
     let controller = controller::<ExternalSecret>(context, watcher::Config::default());
     let controller = controller.reconcile_on(wakes);

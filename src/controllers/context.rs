@@ -28,6 +28,7 @@ use crate::apply::claims::Claims;
 use crate::git::Mirrors;
 use crate::metrics::Metrics;
 use crate::schedule::jittered;
+use crate::secrets::aws::Fetcher;
 use crate::secrets::provider::Providers;
 use crate::web::Hooks;
 
@@ -59,6 +60,9 @@ pub(crate) struct Context {
     pub(crate) dependencies: Arc<Dependencies>,
     pub(crate) identities: Identities,
     pub(crate) providers: Providers,
+    pub(crate) fetcher: Arc<Fetcher>,
+    /// When this process began.
+    pub(crate) started: std::time::Instant,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) settings: Settings,
 }

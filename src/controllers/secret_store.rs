@@ -22,8 +22,9 @@ use crate::api::secret_store::{
 };
 use crate::schedule::parse_duration;
 use crate::secrets::admission::admits;
+use crate::secrets::aws::identity::StoreName;
 use crate::secrets::desired::StoreRef;
-use crate::secrets::provider::Validation;
+use crate::secrets::provider::{Provider, StoreError, Validation};
 
 /// The finalizer of External Secrets, which we take away.
 const FINALIZER: &str = "secretstore.externalsecrets.io/finalizer";
@@ -35,6 +36,11 @@ pub(crate) struct StoreObject {
     pub(crate) id: String,
     pub(crate) spec: SecretStoreSpec,
     pub(crate) is_cluster: bool,
+    namespace: Option<String>,
+    name: String,
+    pub(crate) created: Timestamp,
+    /// Nobody has validated it yet.
+    pub(crate) is_unknown: bool,
     pub(crate) generation: i64,
     pub(crate) ready: bool,
     /// The message of the Ready condition.
@@ -79,11 +85,26 @@ impl StoreObject {
             id: memory_key(object),
             spec: object.store_spec().clone(),
             is_cluster: object.meta().namespace.is_none(),
+            namespace: object.namespace(),
+            name: object.name_any(),
+            created: object
+                .creation_timestamp()
+                .map(|time| time.0)
+                .unwrap_or_default(),
+            is_unknown: ready.is_none(),
             generation: object.meta().generation.unwrap_or_default(),
             ready: ready.is_some_and(|condition| condition.status == "True"),
             message: ready
                 .and_then(|condition| condition.message.clone())
                 .unwrap_or_default(),
+        }
+    }
+
+    /// By what it is known.
+    pub(crate) fn name(&self) -> StoreName<'_> {
+        StoreName {
+            namespace: self.namespace.as_deref(),
+            name: &self.name,
         }
     }
 
@@ -259,7 +280,6 @@ pub(crate) fn forget(context: &Context, kind: &str, namespace: &str, name: &str)
     let id = format!("{kind}/{namespace}/{name}");
     context.memory.forget(&id);
     context.store_gates.forget(&id);
-    context.providers.forget(&id);
     context.metrics.forget_store(kind, namespace, name);
 }
 
@@ -287,9 +307,9 @@ fn interval(spec: &SecretStoreSpec, default: Duration) -> Result<Duration, Strin
 /// Says of a provider that nobody keeps that it is so, as External Secrets does.
 async fn warn_unmaintained<S: Store>(object: &S, context: &Context) {
     const QUIET: &str = "external-secrets.io/ignore-maintenance-checks";
-    let id = memory_key(object);
-    let provider = context.providers.of(&id, object.store_spec()).await;
-    let kept = provider.is_ok_and(|provider| !provider.is_maintained());
+    let provider = provider_of(object, context).await;
+    let provider = provider.ok().flatten();
+    let kept = provider.is_some_and(|provider| !provider.is_maintained());
     if kept && !object.annotations().contains_key(QUIET) {
         let note = "the provider of this store is not maintained: it is for tests";
         context
@@ -310,15 +330,29 @@ async fn validate<S: Store>(
     object: &S,
     context: &Context,
 ) -> Result<(Validation, Capabilities), (&'static str, String)> {
-    let provider = context
-        .providers
-        .of(&memory_key(object), object.store_spec())
-        .await;
+    let provider = provider_of(object, context).await;
     let provider = provider.map_err(|error| ("unable to create client", error.to_string()))?;
+    // Who reads depends on who uses the store, so nothing can be tried.
+    let Some(provider) = provider else {
+        return Ok((Validation::Ready, Capabilities::ReadWrite));
+    };
     let validation = provider
         .validate()
         .await
         .map_err(|error| ("unable to validate store", error.to_string()))?;
     tracing::debug!(store = %object.name_any(), "validated");
     Ok((validation, provider.capabilities()))
+}
+
+/// The provider of the store itself, before anybody uses it.
+async fn provider_of<S: Store>(
+    object: &S,
+    context: &Context,
+) -> Result<Option<Arc<dyn Provider>>, StoreError> {
+    let (namespace, name) = (object.namespace(), object.name_any());
+    let name = StoreName {
+        namespace: namespace.as_deref(),
+        name: &name,
+    };
+    context.providers.of(name, object.store_spec(), None).await
 }

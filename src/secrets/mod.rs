@@ -9,6 +9,7 @@
 //! from the outside, [`write`](mod@write) is the only code of this half that changes objects.
 
 pub(crate) mod admission;
+pub(crate) mod aws;
 pub(crate) mod compose;
 pub(crate) mod decide;
 #[cfg(test)]

@@ -22,6 +22,15 @@ pub(crate) enum Due {
     Never,
 }
 
+/// What has changed since the last refresh.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Changes {
+    /// What a template comes from, which counts as a change of the spec.
+    pub(crate) sources: bool,
+    /// Values in a store.
+    pub(crate) values: bool,
+}
+
 /// The interval between refreshes; zero, and less, mean once. Nothing if it is no duration.
 pub(crate) fn interval(spec: &ExternalSecretSpec) -> Option<Duration> {
     match spec.refresh_interval.strip_prefix('-') {
@@ -30,13 +39,12 @@ pub(crate) fn interval(spec: &ExternalSecretSpec) -> Option<Duration> {
     }
 }
 
-/// Decides by policy, interval, the version that was synced, and the time. With `stale`, what a template comes from has
-/// changed, which counts as a change of the spec.
+/// Decides by policy, interval, the version that was synced, what has changed, and the time.
 pub(crate) fn due(
     spec: &ExternalSecretSpec,
     status: &ExternalSecretStatus,
     version: &str,
-    stale: bool,
+    changes: Changes,
     now: Timestamp,
 ) -> Due {
     let synced = status
@@ -49,19 +57,19 @@ pub(crate) fn due(
     };
     match spec.refresh_policy.unwrap_or(RefreshPolicy::Periodic) {
         RefreshPolicy::CreatedOnce => Due::Never,
-        RefreshPolicy::OnChange if synced == version && !stale => Due::Never,
+        RefreshPolicy::OnChange if synced == version && !changes.sources => Due::Never,
         RefreshPolicy::OnChange => Due::Now,
         RefreshPolicy::Periodic => {
             let interval = interval(spec).unwrap_or_default();
             if interval.is_zero() {
                 return Due::Never;
             }
-            if synced != version || stale || refreshed > now {
+            if synced != version || changes.sources || refreshed > now {
                 return Due::Now;
             }
             let passed = Duration::try_from(now.duration_since(refreshed)).unwrap_or_default();
             match interval.checked_sub(passed) {
-                Some(rest) if !rest.is_zero() => Due::In(rest),
+                Some(rest) if !rest.is_zero() && !changes.values => Due::In(rest),
                 // The windows are for what the interval asks for, not for what people ask for.
                 _ => match spec
                     .sync_windows
@@ -114,6 +122,11 @@ mod tests {
 
     use super::*;
 
+    const SOURCES: Changes = Changes {
+        sources: true,
+        values: false,
+    };
+
     #[test]
     fn policies_by_time_and_version() {
         let now: Timestamp = "2026-01-01T00:10:00Z".parse().unwrap();
@@ -131,7 +144,7 @@ mod tests {
                     ..ExternalSecretStatus::default()
                 };
                 assert_eq!(
-                    due(&spec, &status, "1-a", false, now),
+                    due(&spec, &status, "1-a", Changes::default(), now),
                     expected,
                     "{policy:?} {interval} {synced:?}"
                 );
@@ -157,7 +170,7 @@ mod tests {
                 refresh_time: Some(Time(refreshed)),
                 ..ExternalSecretStatus::default()
             };
-            due(&spec, &status, "1-a", true, now)
+            due(&spec, &status, "1-a", SOURCES, now)
         };
         assert_eq!(stale(Periodic, "1-a"), Due::Now);
         assert_eq!(stale(OnChange, "1-a"), Due::Now);

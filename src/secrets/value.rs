@@ -1,12 +1,13 @@
 //! Pure: bytes that must not be seen: zeroed when dropped, printed as `***`, opened by one method.
 
 use std::fmt;
+use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
-/// A secret value. It has no `Display` and no `Serialize`, and its `Debug` shows nothing.
+/// A secret value, whose bytes are shared by its clones and zeroed with the last of them. It has no `Display` and no `Serialize`, and its `Debug` shows nothing.
 #[derive(Clone, Default, PartialEq, Eq)]
-pub(crate) struct SecretValue(Zeroizing<Vec<u8>>);
+pub(crate) struct SecretValue(Arc<Zeroizing<Vec<u8>>>);
 
 impl SecretValue {
     /// The bytes. Whoever calls this answers for where they go.
@@ -17,7 +18,7 @@ impl SecretValue {
 
 impl From<Vec<u8>> for SecretValue {
     fn from(bytes: Vec<u8>) -> Self {
-        Self(Zeroizing::new(bytes))
+        Self(Arc::new(Zeroizing::new(bytes)))
     }
 }
 

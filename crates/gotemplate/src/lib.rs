@@ -34,7 +34,7 @@ mod sprig;
 mod time;
 mod value;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 pub use error::TemplateError;
 use jiff::Timestamp;
@@ -69,6 +69,8 @@ pub struct Environment<'e> {
     pub now: Timestamp,
     /// Fills a slice with random bytes.
     random: RandomBytes<'e>,
+    /// A render has looked at the time, or has used chance.
+    used: Cell<bool>,
     /// What a missing key is.
     pub missing_key: MissingKey,
     /// How much is too much.
@@ -81,6 +83,7 @@ impl<'e> Environment<'e> {
         Self {
             now,
             random: RefCell::new(Box::new(random)),
+            used: Cell::new(false),
             missing_key: MissingKey::default(),
             limits: Limits::default(),
         }
@@ -95,6 +98,11 @@ impl<'e> Environment<'e> {
                 *byte = next;
             }
         })
+    }
+
+    /// True if something that was rendered with it would be different another time, though its data were the same.
+    pub fn is_volatile(&self) -> bool {
+        self.used.get()
     }
 
     /// The same, but a missing key is nothing instead of an error.

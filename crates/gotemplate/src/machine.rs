@@ -1,6 +1,6 @@
 //! Pure: what a template may use, and how much of it.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 use jiff::Timestamp;
 
@@ -40,7 +40,8 @@ impl Default for Limits {
 
 /// What functions may use, and what they have used up.
 pub(crate) struct Machine<'m> {
-    pub(crate) now: Timestamp,
+    now: Timestamp,
+    used: &'m Cell<bool>,
     random: &'m dyn Random,
     steps: usize,
 }
@@ -60,6 +61,7 @@ impl<'m> Machine<'m> {
     pub(crate) fn new(environment: &'m Environment<'_>) -> Self {
         Self {
             now: environment.now,
+            used: &environment.used,
             random: &environment.random,
             steps: environment.limits.steps,
         }
@@ -79,8 +81,15 @@ impl<'m> Machine<'m> {
         }
     }
 
+    /// The time of this render.
+    pub(crate) fn now(&self) -> Timestamp {
+        self.used.set(true);
+        self.now
+    }
+
     /// Random bytes.
     pub(crate) fn random(&self, bytes: &mut [u8]) {
+        self.used.set(true);
         self.random.fill(bytes);
     }
 }

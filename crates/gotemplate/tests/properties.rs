@@ -90,3 +90,23 @@ fn what_is_too_much_is_refused() {
         assert!(error.contains(expected), "{template}: {error}");
     }
 }
+
+#[test]
+fn what_looks_at_the_time_or_uses_chance_is_known() {
+    for (text, expected) in [
+        ("{{ .a | upper }}", false),
+        ("{{ \"a\" | sha256sum }}", false),
+        ("{{ now | date \"2006\" }}", true),
+        ("{{ date \"2006\" 0 }}", false),
+        ("{{ randAlpha 3 }}", true),
+        ("{{ if false }}{{ uuidv4 }}{{ end }}", false),
+        ("{{ ago 0 }}", true),
+    ] {
+        let environment = Environment::fixed();
+        let template = Template::parse("t", text).unwrap();
+        template
+            .render([("a", b"b".as_slice())], &environment)
+            .unwrap();
+        assert_eq!(environment.is_volatile(), expected, "{text}");
+    }
+}

@@ -108,7 +108,7 @@ async fn credentials(State(shared): State<Shared>, headers: HeaderMap) -> Respon
 }
 
 /// `2026-01-02T03:04:05Z`, by the civil calendar.
-fn rfc3339(time: SystemTime) -> String {
+pub(crate) fn rfc3339(time: SystemTime) -> String {
     let seconds = time
         .duration_since(SystemTime::UNIX_EPOCH)
         .unwrap_or_default()

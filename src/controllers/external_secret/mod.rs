@@ -1,5 +1,6 @@
 //! `ExternalSecret`: decides whether it is time, lets [`sync`] read and write, and says what came of it.
 
+mod reads;
 mod status;
 mod sync;
 
@@ -13,19 +14,22 @@ use kube::api::Api;
 use kube::runtime::controller::Action;
 use kube::{Resource as _, ResourceExt as _};
 
+use reads::Reads;
+
 use super::context::memory_key;
 use super::gate::Urgency;
 use super::synced::{Synced, effective};
 use super::uses::{Used, User};
 use super::{Context, ReconcileError};
 use crate::api::external_secret::{
-    CreationPolicy, DeletionPolicy, ExternalSecret, ExternalSecretStatus, StoreKind,
+    CreationPolicy, DeletionPolicy, ExternalSecret, ExternalSecretStatus, RefreshPolicy, StoreKind,
 };
 use crate::controllers::secret_store::{StoreObject, resolve_store};
+use crate::secrets::aws::Reading;
 use crate::secrets::decide::{Precondition, is_controlled_by, is_valid};
 use crate::secrets::desired::{DesiredSecret, SpecError, StoreRef, resolve};
 use crate::secrets::hash::synced_resource_version;
-use crate::secrets::refresh::{Due, due, interval};
+use crate::secrets::refresh::{Changes, Due, due, interval};
 use crate::secrets::template_from::{SourceKind, references};
 use crate::secrets::write::delete;
 
@@ -34,6 +38,11 @@ use crate::secrets::write::delete;
 const FINALIZER: &str = "externalsecrets.external-secrets.io/externalsecret-cleanup";
 /// First and longest wait between tries, as External Secrets has them.
 const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(420));
+
+/// How often one is looked at whose values are watched.
+const WATCHED: Duration = Duration::from_secs(3600);
+/// When one is looked at again whose store is new. The store's first condition wakes it sooner.
+const NEW_STORE: Duration = Duration::from_secs(2);
 
 /// The stores of an ExternalSecret, or why they cannot be used.
 type Stores = Vec<(StoreRef, Result<StoreObject, String>)>;
@@ -73,23 +82,45 @@ pub(crate) async fn reconcile(
     let now = Timestamp::now();
     let version = version(&object);
     let uid = object.uid().unwrap_or_default();
-    let synced = context.syncs.get(&user, &uid);
+    let mut synced = context.syncs.get(&user, &uid);
+    // What is watched is as good as read.
+    let confirmed = context.fetcher.confirmed(&user);
+    if let (Some(synced), Some(ago)) = (&mut synced, confirmed) {
+        synced.refreshed = synced.refreshed.max(now - ago);
+    }
+    let has_news = context.fetcher.has_news(&user);
     let status = effective(&object.status.clone().unwrap_or_default(), synced.as_ref());
     // A failure is tried again at once when something that it may have waited for has moved.
-    let stirred = context.uses.take_stirred(&user) || context.uses.is_stale(&user);
+    let stirred = context.uses.take_stirred(&user) || context.uses.is_stale(&user) || has_news;
     let stale = context.uses.is_stale(&user) && follows_sources(desired.as_ref());
-    let due = due(&object.spec, &status, &version, stale, now);
+    let changes = Changes {
+        sources: stale,
+        values: has_news,
+    };
+    let due = due(&object.spec, &status, &version, changes, now);
+    let due = match confirmed {
+        // It is woken when something changes, and looked at from time to time.
+        Some(_) if matches!(due, Due::In(_)) => Due::In(WATCHED),
+        _ => due,
+    };
     let target = target_of(&object);
     let unchanged = is_unchanged(&context, &user, &target, synced.as_ref());
     let ready = is_ready(&object, &status, synced.as_ref()) && desired.is_ok();
     if unchanged && due != Due::Now && ready {
         return Ok(rest(due));
     }
+    if is_new_store(&context, &stores) {
+        return Ok(Action::requeue(NEW_STORE));
+    }
     let is_repair = synced.is_some() && !unchanged && due != Due::Now;
     let urgency = urgency(
         &status,
         is_repair || stale || !is_version(&status, &version),
     );
+    let reads = match &desired {
+        Ok(desired) => Reads::announce(&object, &context, &stores, desired, &user).await,
+        Err(error) => Err(sync::SyncError::from(error.clone())),
+    };
     // No store takes all places, however long it lets them wait.
     let store_pass = match stores.first() {
         Some((_, Ok(store))) => Some(context.store_gates.of(&store.id).enter(urgency).await),
@@ -117,28 +148,27 @@ pub(crate) async fn reconcile(
     let request = sync::Request {
         object: &object,
         context: &context,
-        stores,
+        user: &user,
+        reads,
         synced: synced.filter(|synced| synced.version == version),
         status: &status,
     };
     let result = match desired {
-        Ok(desired) => sync::sync(request, &desired, live).await,
+        // Those who wait for their turn should be small.
+        Ok(desired) => Box::pin(sync::sync(request, &desired, live)).await,
         Err(error) => Err(sync::SyncError::from(error)),
     };
     drop((pass, store_pass));
     timer.finish(&object.name_any(), &user.0);
-    let result = match result {
+    let mut result = match result {
         Err(sync::SyncError::Conflict(error)) => return Err(error.into()),
         result => result,
     };
-    let action = match &result {
+    let action = match &mut result {
         Ok(outcome) => {
             context.memory.forget(&key);
             context.syncs.set(&user, outcome.synced(uid, &version));
-            let interval = interval(&object.spec).filter(|interval| !interval.is_zero());
-            interval.map_or_else(Action::await_change, |interval| {
-                Action::requeue(context.settings.jittered(interval, &*object))
-            })
+            after(&object, &context, &user, outcome.reading.take())
         }
         Err(error) => {
             context.syncs.failed(&user);
@@ -151,6 +181,51 @@ pub(crate) async fn reconcile(
     status::announce(&context, &object, &result).await;
     say(&object, &context, &api, &result, &version, now).await?;
     Ok(action)
+}
+
+/// When to look again: where all values are watched, only for what else the clock may ask for.
+fn after(
+    object: &ExternalSecret,
+    context: &Context,
+    user: &User,
+    reading: Option<Reading>,
+) -> Action {
+    let interval = interval(&object.spec).filter(|interval| !interval.is_zero());
+    let policy = object
+        .spec
+        .refresh_policy
+        .unwrap_or(RefreshPolicy::Periodic);
+    let Some(interval) = interval.filter(|_| policy == RefreshPolicy::Periodic) else {
+        context.fetcher.unwatch(user);
+        return Action::await_change();
+    };
+    match reading {
+        // Windows say when values are read, so they are not watched.
+        Some(reading) if object.spec.sync_windows.is_none() => {
+            context.fetcher.watch(user, reading, interval);
+            Action::requeue(WATCHED)
+        }
+        _ => {
+            context.fetcher.unwatch(user);
+            Action::requeue(context.settings.jittered(interval, object))
+        }
+    }
+}
+
+/// True for a moment for a store that nobody has validated yet, at the start and when it is new.
+fn is_new_store(context: &Context, stores: &Stores) -> bool {
+    /// Longer, and something is wrong, which should be said.
+    const MOMENT: Duration = Duration::from_secs(15);
+    let is_new = |store: &StoreObject| {
+        let age = Timestamp::now().duration_since(store.created);
+        store.is_unknown
+            && (context.started.elapsed() < MOMENT
+                || Duration::try_from(age).is_ok_and(|age| age < MOMENT))
+    };
+    context.settings.flood_gate
+        && stores
+            .iter()
+            .any(|(_, store)| store.as_ref().is_ok_and(is_new))
 }
 
 /// Counts the sync, and writes the status if it says something new.
@@ -207,6 +282,7 @@ async fn finish(
 /// Forgets an ExternalSecret that is gone.
 pub(crate) fn forget(context: &Context, user: &User) {
     context.uses.forget(user);
+    context.fetcher.unwatch(user);
     context.syncs.forget(user);
     context
         .memory

@@ -174,6 +174,7 @@ mod tests {
             rendered: [0; 32],
             secret_version: String::new(),
             finished: finished.parse().unwrap(),
+            reading: None,
         }
     }
 

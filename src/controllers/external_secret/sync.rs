@@ -4,10 +4,8 @@
 //! DesiredSecret ─fetch→ Fetched ─compose→ SecretData ─render→ RenderedSecret ─decide→ SecretWrite ─write→ Outcome
 //! ```
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::collections::BTreeMap;
 
-use futures::{StreamExt as _, TryStreamExt as _};
 use gotemplate::MissingKey;
 use jiff::Timestamp;
 use k8s_openapi::ByteString;
@@ -17,31 +15,30 @@ use kube::core::ObjectMeta;
 use kube::{Resource as _, ResourceExt as _};
 
 use super::Live;
+use super::reads::Reads;
 use crate::api::external_secret::{
     CreationPolicy, DeletionPolicy, ExternalSecret, ExternalSecretStatus, GeneratorReference,
 };
 use crate::api::generators::{ClusterGenerator, ClusterGeneratorSpec, Fake, Password, UUID};
+use crate::chance;
 use crate::controllers::Context;
-use crate::controllers::secret_store::StoreObject;
 use crate::controllers::synced::Synced;
-use crate::controllers::uses::Used;
+use crate::controllers::uses::{Used, User};
 use crate::secrets::SecretData;
-use crate::secrets::compose::{Answer, ComposeError, Composed, Fetched, compose};
+use crate::secrets::aws::Reading;
+use crate::secrets::compose::{ComposeError, Composed, Fetched, compose};
 use crate::secrets::decide::{
     DecideError, Precondition, SecretOwner, SecretWrite, decide, decide_empty, secret_data,
     was_created_by,
 };
-use crate::secrets::desired::{DesiredSecret, Read, SpecError, StoreRef};
+use crate::secrets::desired::{DesiredSecret, SpecError};
 use crate::secrets::generate::{GenerateError, Generator, generate};
 use crate::secrets::hash::{field_manager, rendered_hash};
-use crate::secrets::provider::{Provider, ProviderError};
+use crate::secrets::provider::ProviderError;
 use crate::secrets::refresh::is_generated;
 use crate::secrets::render::{RenderError, RenderedSecret, render};
 use crate::secrets::template_from::{self, SourceKind, TemplateSources};
 use crate::secrets::write::{Written, delete, write};
-
-/// How many questions of one ExternalSecret are on their way at once.
-const AT_ONCE: usize = 8;
 
 /// Why a sync failed.
 #[derive(Debug, thiserror::Error)]
@@ -64,6 +61,9 @@ pub(super) enum SyncError {
     Write(String),
     #[error("{0}")]
     Orphans(String),
+    /// What is to be read was taken already.
+    #[error("nothing is to be read")]
+    Taken,
     /// Others write the Secret at the same time. It is tried again soon, and nobody needs to know.
     #[error("the Secret is being changed by somebody else")]
     Conflict(kube::Error),
@@ -75,6 +75,7 @@ impl SyncError {
         match self {
             Self::Spec(_)
             | Self::Store(_)
+            | Self::Taken
             | Self::Provider(_)
             | Self::Generator { .. }
             | Self::Compose(_) => "could not get secret data from provider",
@@ -113,6 +114,8 @@ pub(super) struct Outcome {
     /// The resource version of the Secret; empty if there is none.
     pub(super) secret_version: String,
     pub(super) finished: Timestamp,
+    /// What was read, if what is made of it changes with it alone.
+    pub(super) reading: Option<Reading>,
 }
 
 impl Outcome {
@@ -133,7 +136,8 @@ impl Outcome {
 pub(super) struct Request<'r> {
     pub(super) object: &'r ExternalSecret,
     pub(super) context: &'r Context,
-    pub(super) stores: Vec<(StoreRef, Result<StoreObject, String>)>,
+    pub(super) user: &'r User,
+    pub(super) reads: Result<Reads, SyncError>,
     /// The last sync of this version, if this process made it.
     pub(super) synced: Option<Synced>,
     pub(super) status: &'r ExternalSecretStatus,
@@ -141,13 +145,11 @@ pub(super) struct Request<'r> {
 
 /// Reads, composes, renders, decides and writes.
 pub(super) async fn sync(
-    request: Request<'_>,
+    mut request: Request<'_>,
     desired: &DesiredSecret,
     live: Live,
 ) -> Result<Outcome, SyncError> {
-    let Request {
-        object, context, ..
-    } = request;
+    let (object, context) = (request.object, request.context);
     let secrets = context.secrets_of(object);
     let generates = desired.generators().next().is_some();
     let mut outcome = Outcome {
@@ -160,6 +162,7 @@ pub(super) async fn sync(
         rendered: [0; 32],
         secret_version: String::new(),
         finished: Timestamp::now(),
+        reading: None,
     };
     // What was generated and written for this refresh, before a crash, is not generated again.
     if let Live::Read(Some(live)) = &live
@@ -174,18 +177,24 @@ pub(super) async fn sync(
         outcome.secret_version = live.resource_version().unwrap_or_default();
         return Ok(outcome);
     }
-    let mut fetched = fetch(&request, desired).await?;
+    let mut reads = std::mem::replace(&mut request.reads, Err(SyncError::Taken))?;
+    let mut fetched = reads.take(request.user).await?;
     run_generators(&request, desired, &mut fetched).await?;
     let owner = owner(object);
     // Keys may be rewritten by templates, and paths may lead far.
-    let composed = tokio::task::block_in_place(|| composed(desired, &fetched))?;
+    let (composed, mut is_volatile) = tokio::task::block_in_place(|| composed(desired, &fetched))?;
     outcome.missing = composed.missing;
     let rendered = if composed.data.is_empty() && desired.deletion != DeletionPolicy::Merge {
         None
     } else {
-        Some(rendered(&request, composed.data).await?)
+        let (rendered, is_volatile_too) = rendered(&request, composed.data).await?;
+        is_volatile |= is_volatile_too;
+        Some(rendered)
     };
     drop(fetched);
+    if !is_volatile && !generates {
+        outcome.reading = reads.watchable();
+    }
     if let Some(rendered) = &rendered {
         outcome.rendered = rendered_hash(rendered);
     }
@@ -257,38 +266,6 @@ async fn read(
     Ok(live.map(Box::new))
 }
 
-/// Asks every store what is needed of it, each question once.
-async fn fetch(request: &Request<'_>, desired: &DesiredSecret) -> Result<Fetched, SyncError> {
-    let namespace = request.object.namespace().unwrap_or_default();
-    let mut providers: BTreeMap<&StoreRef, Arc<dyn Provider>> = BTreeMap::new();
-    let mut fetched = Fetched::default();
-    for (reference, store) in &request.stores {
-        let store = store
-            .as_ref()
-            .map_err(|error| SyncError::Store(error.clone()))?;
-        store
-            .check_usable(request.context, reference, &namespace)
-            .map_err(SyncError::Store)?;
-        let provider = request.context.providers.of(&store.id, &store.spec).await;
-        let provider =
-            provider.map_err(|error| SyncError::Store(format!("{reference}: {error}")))?;
-        if provider.is_lenient() {
-            fetched.lenient.insert(reference.clone());
-        }
-        providers.insert(reference, provider);
-    }
-    let reads: BTreeSet<Read> = desired.reads();
-    let answers = futures::stream::iter(reads).map(async |read| {
-        let Some(provider) = providers.get(&read.0) else {
-            return Err(SyncError::Store(format!("{} is not known", read.0)));
-        };
-        let answer: Answer = provider.read(&read.1).await?;
-        Ok((read, answer))
-    });
-    fetched.answers = answers.buffered(AT_ONCE).try_collect().await?;
-    Ok(fetched)
-}
-
 /// Makes what generators are to make.
 async fn run_generators(
     request: &Request<'_>,
@@ -302,7 +279,7 @@ async fn run_generators(
         };
         let generator = generator(request.object, request.context, &entry.generator).await;
         let made = generator.and_then(|generator| {
-            let made = generate(&generator, &mut |bytes| random(bytes));
+            let made = generate(&generator, &mut |bytes| chance::fill(bytes));
             made.map_err(|error: GenerateError| error.to_string())
         });
         let made = made.map_err(failed)?;
@@ -431,20 +408,28 @@ async fn templates(
     Ok(sources)
 }
 
-fn composed(desired: &DesiredSecret, fetched: &Fetched) -> Result<Composed, ComposeError> {
+fn composed(desired: &DesiredSecret, fetched: &Fetched) -> Result<(Composed, bool), ComposeError> {
     let rewriting = environment().with_missing_key(MissingKey::Invalid);
-    compose(desired, fetched, &rewriting)
+    let composed = compose(desired, fetched, &rewriting)?;
+    Ok((composed, rewriting.is_volatile()))
 }
 
-/// What the Secret will hold.
-async fn rendered(request: &Request<'_>, data: SecretData) -> Result<RenderedSecret, SyncError> {
+/// What the Secret will hold, and whether it would be something else another time.
+async fn rendered(
+    request: &Request<'_>,
+    data: SecretData,
+) -> Result<(RenderedSecret, bool), SyncError> {
     let (object, context) = (request.object, request.context);
     let sources = templates(object, context).await?;
     let template = object.spec.target.template.as_ref();
     let (left, right) = &context.settings.template_delimiters;
-    let work = || render(template, data, &sources, (left, right), &environment());
+    let work = || {
+        let environment = environment();
+        let rendered = render(template, data, &sources, (left, right), &environment)?;
+        Ok((rendered, environment.is_volatile()))
+    };
     // A template may work for a while; this task is its own, so others do not wait for it.
-    Ok(tokio::task::block_in_place(work)?)
+    tokio::task::block_in_place(work)
 }
 
 /// Deletes the Secrets that were made for this ExternalSecret under another name.
@@ -480,14 +465,7 @@ async fn delete_orphans(
 
 /// The time and the chance of this moment, for a template that asks for them.
 fn environment() -> gotemplate::Environment<'static> {
-    gotemplate::Environment::new(Timestamp::now(), random)
-}
-
-fn random(bytes: &mut [u8]) {
-    let source = rustls::crypto::aws_lc_rs::default_provider().secure_random;
-    source
-        .fill(bytes)
-        .expect("the system's random source works");
+    gotemplate::Environment::new(Timestamp::now(), chance::fill)
 }
 
 /// The API server's text may quote a value; its reason and the fields it minds may not.

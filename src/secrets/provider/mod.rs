@@ -1,35 +1,32 @@
 //! Where values come from. A provider is one file behind one trait.
 
-mod aws;
-#[cfg(test)]
-mod cases;
 mod fake;
-mod parameter_store;
-mod secrets_manager;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use gotemplate::re2;
-use tokio::sync::Mutex;
 
 use super::SecretValue;
+use super::aws::identity::{StoreName, identify};
+use super::aws::{AwsStore, Fetcher, Question, Reader, ReaderKey, Retry, Service};
 use super::compose::Answer;
 use super::desired::{Ask, Search};
-use crate::api::secret_store::{AwsProvider, AwsService, Capabilities, SecretStoreSpec};
-use crate::metrics::Metrics;
+use crate::api::secret_store::{AwsService, Capabilities, SecretStoreSpec};
 use crate::schedule::parse_duration;
 
-pub(crate) use aws::AwsEnvironment;
 use fake::Fake;
-use parameter_store::ParameterStore;
-use secrets_manager::SecretsManager;
 
 /// Reads values from one store.
 pub(crate) trait Provider: Send + Sync + std::fmt::Debug {
     /// Answers a question. What does not exist is an answer; everything that may be otherwise soon is an error.
     fn read<'a>(&'a self, ask: &'a Ask) -> BoxFuture<'a, Result<Answer, ProviderError>>;
+
+    /// Where a question is asked together with those of others, and how it is asked there.
+    fn shared(&self, _ask: &Ask) -> Option<(Arc<Reader>, Question)> {
+        None
+    }
 
     /// Checks that the store can be used at all, as cheaply as it can be told.
     fn validate(&self) -> BoxFuture<'_, Result<Validation, ProviderError>>;
@@ -67,10 +64,65 @@ pub(crate) enum ProviderError {
     },
     #[error("no credentials: {0}")]
     Credentials(String),
+    /// The credentials are too old, or not known.
+    #[error("reading `{key}` failed: {code}")]
+    Refused { key: String, code: String },
     #[error("throttled while reading `{key}` ({code})")]
     Throttled { key: String, code: String },
+    /// The service is broken, or cannot be reached.
+    #[error("reading `{key}` failed: {reason}")]
+    Unavailable { key: String, reason: String },
+    #[error("{0}; it failed so often that it is asked again only after a pause")]
+    Paused(Box<Self>),
     #[error("reading `{key}` failed: {reason}")]
     Other { key: String, reason: String },
+}
+
+/// What can be expected of asking again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Class {
+    /// Somebody has to change a policy.
+    Denied,
+    /// It may work in a moment, for this secret and all others.
+    Trouble,
+    /// It is about this secret.
+    Final,
+}
+
+impl ProviderError {
+    pub(crate) fn class(&self) -> Class {
+        match self {
+            Self::AccessDenied { .. } => Class::Denied,
+            Self::Credentials(_)
+            | Self::Refused { .. }
+            | Self::Throttled { .. }
+            | Self::Unavailable { .. }
+            | Self::Paused(_) => Class::Trouble,
+            Self::Other { .. } => Class::Final,
+        }
+    }
+
+    /// The action that is denied.
+    pub(crate) fn action(&self) -> Option<&'static str> {
+        match self {
+            Self::AccessDenied { action, .. } => Some(action),
+            _ => None,
+        }
+    }
+
+    /// The same, about another key.
+    pub(crate) fn about(mut self, id: &str) -> Self {
+        match &mut self {
+            Self::AccessDenied { key, .. }
+            | Self::Refused { key, .. }
+            | Self::Throttled { key, .. }
+            | Self::Unavailable { key, .. }
+            | Self::Other { key, .. } => id.clone_into(key),
+            Self::Paused(cause) => **cause = (**cause).clone().about(id),
+            Self::Credentials(_) => {}
+        }
+        self
+    }
 }
 
 /// Why a store cannot be used as it is written.
@@ -80,6 +132,10 @@ pub(crate) enum StoreError {
     Provider(String),
     #[error("`provider.aws.{0}` is not supported yet")]
     Unsupported(String),
+    #[error("`provider.aws.{0}` must name a Secret and a key")]
+    IncompleteKey(&'static str),
+    #[error("`provider.aws.{0}` must name a ServiceAccount")]
+    IncompleteAccount(&'static str),
     #[error("`provider.aws.region` must be a host label, not `{0}`")]
     Region(String),
     #[error("`retrySettings.retryInterval: {0}` is not a duration; write it as 10s, 5m or 1h30m")]
@@ -89,7 +145,7 @@ pub(crate) enum StoreError {
 }
 
 /// The names that a search wants.
-fn pattern(search: &Search) -> Result<regex::Regex, ProviderError> {
+pub(super) fn pattern(search: &Search) -> Result<regex::Regex, ProviderError> {
     let text = search.name.as_deref().unwrap_or_default();
     re2::compile(text).map_err(|reason| ProviderError::Other {
         key: "*".to_owned(),
@@ -98,110 +154,83 @@ fn pattern(search: &Search) -> Result<regex::Regex, ProviderError> {
 }
 
 /// Tags as a JSON object.
-fn tags(tags: impl Iterator<Item = (String, String)>) -> SecretValue {
+pub(super) fn tags(tags: impl Iterator<Item = (String, String)>) -> SecretValue {
     let tags: BTreeMap<String, String> = tags.collect();
     SecretValue::from(serde_json::json!(tags).to_string().into_bytes())
 }
 
-/// By store: the spec it was made for, and the provider.
-type Kept = BTreeMap<String, (SecretStoreSpec, Arc<dyn Provider>)>;
-
-/// A provider for each store, kept while its spec stays the same.
+/// What makes a provider of a store.
 #[derive(Debug)]
 pub(crate) struct Providers {
-    environment: AwsEnvironment,
-    metrics: Arc<Metrics>,
-    kept: Mutex<Kept>,
+    fetcher: Arc<Fetcher>,
 }
 
 impl Providers {
-    pub(crate) fn new(environment: AwsEnvironment, metrics: Arc<Metrics>) -> Self {
-        Self {
-            environment,
-            metrics,
-            kept: Mutex::default(),
-        }
+    pub(crate) fn new(fetcher: Arc<Fetcher>) -> Self {
+        Self { fetcher }
     }
 
-    /// The provider of a store. `id` names the store: kind, namespace and name.
+    /// The provider of a store, for an ExternalSecret of a namespace. Nothing if it depends on the namespace and none is
+    /// given.
     pub(crate) async fn of(
         &self,
-        id: &str,
+        name: StoreName<'_>,
         spec: &SecretStoreSpec,
-    ) -> Result<Arc<dyn Provider>, StoreError> {
-        let mut kept = self.kept.lock().await;
-        if let Some((known, provider)) = kept.get(id)
-            && known == spec
-        {
-            return Ok(provider.clone());
-        }
-        let provider = self.make(spec).await?;
-        kept.insert(id.to_owned(), (spec.clone(), provider.clone()));
-        Ok(provider)
-    }
-
-    /// Forgets a store that is gone.
-    pub(crate) fn forget(&self, id: &str) {
-        // One that is being made at this moment is of a store that is there.
-        if let Ok(mut kept) = self.kept.try_lock() {
-            kept.remove(id);
-        }
-    }
-
-    async fn make(&self, spec: &SecretStoreSpec) -> Result<Arc<dyn Provider>, StoreError> {
+        user: Option<&str>,
+    ) -> Result<Option<Arc<dyn Provider>>, StoreError> {
         if let Some(fake) = &spec.provider.fake {
             let empty = |entry: &crate::api::secret_store::FakeData| {
                 entry.key.is_empty() || entry.value.is_empty()
             };
             return match fake.data.iter().position(empty) {
                 Some(index) => Err(StoreError::FakeData(index)),
-                None => Ok(Arc::new(Fake::new(fake.clone()))),
+                None => Ok(Some(Arc::new(Fake::new(fake.clone())))),
             };
         }
-        let Some(aws) = &spec.provider.aws else {
-            let name = spec.provider.others.keys().next().cloned();
-            return Err(StoreError::Provider(name.unwrap_or_default()));
+        let Some(key) = reader_key(name, spec, user)? else {
+            return Ok(None);
         };
-        check_aws(spec, aws)?;
-        let prefix = aws.prefix.clone().unwrap_or_default();
-        let config = aws::configuration(&aws.region, spec.retry_settings.as_ref()).await;
-        let (environment, metrics) = (&self.environment, self.metrics.clone());
-        Ok(match aws.service {
-            AwsService::ParameterStore => {
-                Arc::new(ParameterStore::new(environment, config, prefix, metrics))
-            }
-            _ => Arc::new(SecretsManager::new(environment, config, prefix, metrics)),
-        })
+        let prefix = spec.provider.aws.as_ref();
+        let prefix = prefix
+            .and_then(|aws| aws.prefix.clone())
+            .unwrap_or_default();
+        let reader = self.fetcher.reader(&key).await;
+        Ok(Some(Arc::new(AwsStore::new(
+            self.fetcher.clone(),
+            reader,
+            prefix,
+        ))))
     }
 }
 
-fn check_aws(spec: &SecretStoreSpec, aws: &AwsProvider) -> Result<(), StoreError> {
-    let auth = aws.auth.as_ref();
-    let set = [
-        (
-            "service: CertificateManager",
-            aws.service == AwsService::CertificateManager,
-        ),
-        ("auth.jwt", auth.is_some_and(|auth| auth.jwt.is_some())),
-        (
-            "auth.secretRef",
-            auth.is_some_and(|auth| auth.secret_ref.is_some()),
-        ),
-        ("role", aws.role.is_some()),
-        ("additionalRoles", !aws.additional_roles.is_empty()),
-    ];
-    if let Some((field, _)) = set.iter().find(|(_, set)| *set) {
-        return Err(StoreError::Unsupported((*field).to_owned()));
-    }
-    let is_label = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
-    if aws.region.is_empty() || !aws.region.bytes().all(is_label) {
-        return Err(StoreError::Region(aws.region.clone()));
-    }
-    let retry = spec.retry_settings.as_ref();
-    match retry.and_then(|retry| retry.retry_interval.as_deref()) {
-        Some(text) if parse_duration(text).is_none() => {
-            Err(StoreError::RetryInterval(text.to_owned()))
+/// Which reader serves a store; nothing if it depends on who uses it, or if there is nothing to read from AWS.
+pub(crate) fn reader_key(
+    name: StoreName<'_>,
+    spec: &SecretStoreSpec,
+    user: Option<&str>,
+) -> Result<Option<ReaderKey>, StoreError> {
+    let Some(aws) = &spec.provider.aws else {
+        let name = spec.provider.others.keys().next().cloned();
+        return Err(StoreError::Provider(name.unwrap_or_default()));
+    };
+    let service = match aws.service {
+        AwsService::SecretsManager => Service::SecretsManager,
+        AwsService::ParameterStore => Service::ParameterStore,
+        AwsService::CertificateManager => {
+            let field = "service: CertificateManager";
+            return Err(StoreError::Unsupported(field.to_owned()));
         }
-        _ => Ok(()),
+    };
+    let retry = spec.retry_settings.as_ref();
+    let interval = retry.and_then(|retry| retry.retry_interval.as_deref());
+    if let Some(text) = interval
+        && parse_duration(text).is_none()
+    {
+        return Err(StoreError::RetryInterval(text.to_owned()));
     }
+    Ok(identify(name, aws, user)?.map(|identity| ReaderKey {
+        identity,
+        service,
+        retry: Retry::of(retry),
+    }))
 }

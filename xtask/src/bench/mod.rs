@@ -1,7 +1,9 @@
 //! `cargo xtask bench`: overlayd beside its peers and beside the floor, in one run.
 
 mod build;
+mod daemon;
 mod process;
+mod secrets;
 mod sync;
 
 use anyhow::Result;
@@ -13,11 +15,14 @@ pub(crate) enum BenchTask {
     Build(build::BuildArgs),
     /// The sync loop on a real API server, beside plain applies of the same objects.
     Sync(sync::SyncArgs),
+    /// ExternalSecrets from AWS on a real API server, beside plain writes of the same Secrets and statuses.
+    Secrets(secrets::SecretsArgs),
 }
 
 pub(crate) fn bench(task: &BenchTask) -> Result<()> {
     match task {
         BenchTask::Build(args) => build::build(args),
         BenchTask::Sync(args) => sync::sync(args),
+        BenchTask::Secrets(args) => secrets::secrets(args),
     }
 }

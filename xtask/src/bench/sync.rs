@@ -1,16 +1,15 @@
 //! The sync loop on a real API server, beside the floor of plain server-side applies of the same objects in the same run.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 use testbed::{
-    Background, Cluster, ControlPlane, GitServer, GitServerOptions, WorkTree, free_port, http_get,
-    say, wait_for,
+    Cluster, ControlPlane, GitServer, GitServerOptions, WorkTree, http_get, say, wait_for,
 };
+
+use super::daemon::{Daemon, PATIENCE, build};
 
 /// What to measure.
 #[derive(Debug, clap::Args)]
@@ -28,7 +27,6 @@ pub(crate) struct SyncArgs {
 
 /// Applies of the floor that are in flight.
 const IN_FLIGHT: usize = 16;
-const PATIENCE: Duration = Duration::from_secs(300);
 const UNITS: usize = 100;
 
 pub(super) fn sync(args: &SyncArgs) -> Result<()> {
@@ -50,22 +48,9 @@ pub(super) fn sync(args: &SyncArgs) -> Result<()> {
     stage.delete("most")
 }
 
-fn build() -> Result<PathBuf> {
-    crate::run(&mut crate::cargo(&[
-        "build",
-        "--release",
-        "--bin",
-        "overlayd",
-    ]))?;
-    let target = std::env::var_os("CARGO_TARGET_DIR")
-        .map_or_else(|| crate::root().join("target"), PathBuf::from);
-    Ok(target.join("release/overlayd"))
-}
-
 /// Everything that runs.
 struct Stage {
-    daemon: Background,
-    port: u16,
+    daemon: Daemon,
     cluster: Cluster,
     work: WorkTree,
     git: GitServer,
@@ -97,27 +82,9 @@ impl Stage {
         let git = GitServer::start(&GitServerOptions::default())?;
         let work = git.create("bench")?;
         work.push("nothing yet", "main")?;
-        let port = free_port()?;
-        let mut command = Command::new(binary);
-        command
-            .args([
-                "run",
-                "--listen",
-                &format!("127.0.0.1:{port}"),
-                "--data-dir",
-            ])
-            .arg(directory.path().join("data"))
-            .env("KUBECONFIG", plane.kubeconfig());
-        let log = directory.path().join("overlayd.log");
-        let mut daemon = Background::start("overlayd", &mut command, &log)?;
-        wait_for("the daemon", PATIENCE, || {
-            daemon.check()?;
-            ensure!(http_get(port, "/readyz")?.0 == 200, "not ready");
-            Ok(())
-        })?;
+        let daemon = Daemon::start(binary, plane.kubeconfig(), directory.path(), |_| {})?;
         let stage = Self {
             daemon,
-            port,
             cluster,
             work,
             git,
@@ -220,7 +187,7 @@ impl Stage {
 
     /// How many reconciles of a Kustomization have ended.
     fn reconciles(&self, name: &str) -> Result<u64> {
-        let (_, text) = http_get(self.port, "/metrics")?;
+        let (_, text) = http_get(self.daemon.port, "/metrics")?;
         let name = format!("name=\"{name}\"");
         let line = text.lines().find(|line| {
             line.starts_with("gotk_reconcile_duration_seconds_count{") && line.contains(&name)
@@ -241,7 +208,7 @@ impl Stage {
             ensure!(
                 Instant::now() < deadline,
                 "{path} never became {value}:\n{}",
-                self.daemon.log_tail()
+                self.daemon.process.log_tail()
             );
         }
     }
@@ -275,12 +242,12 @@ impl Stage {
             ensure!(revision.ends_with(&commit), "not fetched");
             Ok(())
         })?;
-        let (before, busy) = (self.requests()?, self.cpu()?);
+        let (before, busy) = (self.daemon.requests()?, self.daemon.cpu()?);
         let started = Instant::now();
         self.unit(name, &json!({}))?;
         self.wait_applied(name, &commit)?;
         let ours = started.elapsed();
-        let (after, busy_after) = (self.requests()?, self.cpu()?);
+        let (after, busy_after) = (self.daemon.requests()?, self.daemon.cpu()?);
         say(&format!(
             "first apply of {count} ConfigMaps: {} ({} requests, {:.0} ms of our CPU); floor {}; {:.2} × the floor",
             milliseconds(ours),
@@ -302,12 +269,12 @@ impl Stage {
             let value = format!("changed-{run}");
             objects[count / 2] = config_map(&format!("m{}", count / 2), &value);
             self.write(name, &objects)?;
-            let before = self.requests()?;
+            let before = self.daemon.requests()?;
             let (started, commit) = self.push()?;
             self.wait_value(name, &format!("m{}", count / 2), &value)?;
             times.push(started.elapsed());
             self.wait_applied(name, &commit)?;
-            requests = self.requests()? - before;
+            requests = self.daemon.requests()? - before;
         }
         say(&format!(
             "push to applied, 1 of {count} changed: {} ({requests} requests)",
@@ -389,14 +356,14 @@ impl Stage {
                 .collect();
             objects[0] = config_map("m0", &value);
             self.write("unit-50", &objects)?;
-            let before = self.requests()?;
+            let before = self.daemon.requests()?;
             let (started, commit) = self.push()?;
             self.wait_value("unit-50", "m0", &value)?;
             times.push(started.elapsed());
             for name in &names {
                 self.wait_applied(name, &commit)?;
             }
-            requests = self.requests()? - before;
+            requests = self.daemon.requests()? - before;
         }
         say(&format!(
             "{UNITS} Kustomizations, one touched: {} ({requests} requests, of which {UNITS} move the revision in a status)",
@@ -411,18 +378,18 @@ impl Stage {
         let patch = json!({"spec": {"interval": "10s"}});
         self.cluster.patch(&Self::unit_path("most"), &patch)?;
         std::thread::sleep(Duration::from_secs(12));
-        let (before, busy) = (self.requests()?, self.cpu()?);
+        let (before, busy) = (self.daemon.requests()?, self.daemon.cpu()?);
         std::thread::sleep(WATCHED);
-        let (after, busy_after) = (self.requests()?, self.cpu()?);
+        let (after, busy_after) = (self.daemon.requests()?, self.daemon.cpu()?);
         say(&format!(
             "idle for {} s, the largest reconciled every 10 s: {} requests, {:.0} ms of CPU; RSS {} MiB, at its peak {} MiB",
             WATCHED.as_secs(),
             after - before,
             (busy_after - busy) * 1000.0,
-            self.memory("VmRSS")? / 1024,
-            self.memory("VmHWM")? / 1024
+            self.daemon.memory("VmRSS")?,
+            self.daemon.memory("VmHWM")?
         ));
-        let counts = self.counts()?;
+        let counts = self.daemon.counts()?;
         say(&format!("requests since the start: {counts:?}"));
         Ok(())
     }
@@ -442,49 +409,5 @@ impl Stage {
             milliseconds(started.elapsed())
         ));
         Ok(())
-    }
-
-    /// Requests to the API server, by method and code, that are not watches.
-    fn counts(&self) -> Result<BTreeMap<String, u64>> {
-        let (_, text) = http_get(self.port, "/metrics")?;
-        let lines = text
-            .lines()
-            .filter_map(|line| line.strip_prefix("rest_client_requests_total"));
-        let counts = lines.filter_map(|line| {
-            let (labels, count) = line.rsplit_once(' ')?;
-            Some((labels.to_owned(), count.parse().ok()?))
-        });
-        Ok(counts.collect())
-    }
-
-    fn requests(&self) -> Result<u64> {
-        Ok(self.counts()?.values().sum())
-    }
-
-    fn process(&self) -> String {
-        format!("/proc/{}", self.daemon.id())
-    }
-
-    /// Seconds of CPU so far.
-    fn cpu(&self) -> Result<f64> {
-        let text = std::fs::read_to_string(format!("{}/stat", self.process()))?;
-        let fields: Vec<&str> = text
-            .rsplit_once(')')
-            .context("no process")?
-            .1
-            .split_whitespace()
-            .collect();
-        let ticks: f64 = fields[11].parse::<f64>()? + fields[12].parse::<f64>()?;
-        Ok(ticks / 100.0)
-    }
-
-    /// KiB.
-    fn memory(&self, field: &str) -> Result<u64> {
-        let text = std::fs::read_to_string(format!("{}/status", self.process()))?;
-        let line = text
-            .lines()
-            .find_map(|line| line.strip_prefix(&format!("{field}:")));
-        let number = line.and_then(|line| line.trim().trim_end_matches("kB").trim().parse().ok());
-        number.context("the kernel does not say")
     }
 }

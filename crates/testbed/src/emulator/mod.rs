@@ -1,10 +1,12 @@
-//! Our own AWS, for what moto cannot do: faults on demand, and counting. Secrets Manager and Parameter Store.
+//! Our own AWS, for what moto cannot do: faults on demand, and counting. Secrets Manager, Parameter Store, and STS.
 
 mod parameters;
 mod secrets;
+mod sts;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use axum::Router;
@@ -38,6 +40,8 @@ pub enum Fault {
     Truncated,
     /// There is no answer for so long that nobody waits for it.
     Silence,
+    /// The connection ends in the middle.
+    Reset,
 }
 
 /// A running emulator. Dropped, it stops.
@@ -54,8 +58,13 @@ struct Account {
     fault: Option<Fault>,
     /// Faults of single actions.
     faults: BTreeMap<String, Fault>,
-    calls: BTreeMap<String, usize>,
-    /// Single reads, by the id of the secret.
+    /// What goes wrong with so many calls of a hundred.
+    often: Vec<(Fault, usize)>,
+    latency: Duration,
+    /// Calls, faults included, with their times.
+    calls: BTreeMap<String, Vec<Instant>>,
+    sessions: sts::Sessions,
+    /// Reads, alone and with others, by the id of the secret.
     reads: BTreeMap<String, usize>,
 }
 
@@ -132,12 +141,63 @@ impl Emulator {
         });
     }
 
-    /// How often an action was called.
-    pub fn calls(&self, action: &str) -> usize {
-        self.account(|account| account.calls.get(action).copied().unwrap_or_default())
+    /// Lets so many calls of a hundred go wrong, in each of these ways.
+    pub fn set_often(&self, faults: &[(Fault, usize)]) {
+        self.account(|account| account.often = faults.to_vec());
     }
 
-    /// How often the value of a secret was read by itself.
+    /// Lets every answer take so long.
+    pub fn set_latency(&self, latency: Duration) {
+        self.account(|account| account.latency = latency);
+    }
+
+    /// Shows a new version of a secret only so long after it was put.
+    pub fn set_lag(&self, lag: Duration) {
+        self.account(|account| account.secrets.lag = lag);
+    }
+
+    /// Sets how long sessions live that STS gives out from now on.
+    pub fn set_session_lifetime(&self, lifetime: Duration) {
+        self.account(|account| account.sessions.lifetime = lifetime);
+    }
+
+    /// The requests that STS was asked, each as its parameters.
+    pub fn sts_requests(&self) -> Vec<BTreeMap<String, String>> {
+        self.account(|account| account.sessions.requests.clone())
+    }
+
+    /// Who has read: the role of each session, or the access key.
+    pub fn readers(&self) -> Vec<String> {
+        self.account(|account| account.sessions.seen.iter().cloned().collect())
+    }
+
+    /// How often an action was called.
+    pub fn calls(&self, action: &str) -> usize {
+        self.account(|account| account.calls.get(action).map_or(0, Vec::len))
+    }
+
+    /// How often each action was called.
+    pub fn all_calls(&self) -> BTreeMap<String, usize> {
+        let count = |(action, times): (&String, &Vec<Instant>)| (action.clone(), times.len());
+        self.account(|account| account.calls.iter().map(count).collect())
+    }
+
+    /// The most calls of an action within a second.
+    pub fn peak(&self, action: &str) -> usize {
+        self.account(|account| {
+            let times = account.calls.get(action).cloned().unwrap_or_default();
+            let within = |(first, time): (usize, &Instant)| {
+                let second = *time + Duration::from_secs(1);
+                times[first..]
+                    .iter()
+                    .take_while(|other| **other < second)
+                    .count()
+            };
+            times.iter().enumerate().map(within).max().unwrap_or(0)
+        })
+    }
+
+    /// How often the value of a secret was read, alone or with others.
     pub fn reads(&self, id: &str) -> usize {
         self.account(|account| account.reads.get(id).copied().unwrap_or_default())
     }
@@ -168,25 +228,42 @@ async fn handle(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    let target = headers
-        .get("x-amz-target")
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or_default();
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let target = text("x-amz-target").unwrap_or_default();
     let (service, action) = match target.split_once('.') {
-        Some(("AmazonSSM", action)) => ("ssm", action),
-        Some((_, action)) => ("secretsmanager", action),
-        None => ("", ""),
+        Some(("AmazonSSM", action)) => ("ssm", action.to_owned()),
+        Some((_, action)) => ("secretsmanager", action.to_owned()),
+        None => ("sts", sts::action(&body)),
     };
+    let key = sts::access_key(text("authorization").unwrap_or_default());
     let request: Value = serde_json::from_slice(&body).unwrap_or_default();
-    let (fault, answer) = {
+    let (fault, latency, answer) = {
         let mut account = state.lock().unwrap_or_else(PoisonError::into_inner);
-        *account.calls.entry(action.to_owned()).or_default() += 1;
-        if let (true, Some(id)) = (action == "GetSecretValue", request["SecretId"].as_str()) {
+        let calls = account.calls.entry(action.clone()).or_default();
+        calls.push(Instant::now());
+        let several = request["SecretIdList"].as_array().into_iter().flatten();
+        let ids = several
+            .chain([&request["SecretId"]])
+            .filter_map(Value::as_str);
+        for id in ids.filter(|_| action.ends_with("GetSecretValue")) {
             *account.reads.entry(id.to_owned()).or_default() += 1;
         }
-        let own = account.faults.get(action).copied();
-        let fault = account.fault.or(own);
-        (fault, account.act(service, action, &request))
+        let fault = account.fault(&action);
+        let answer = match service {
+            "sts" => None,
+            _ => Some(match account.sessions.check(&key) {
+                Ok(()) => account.act(service, &action, &request),
+                Err(refusal) => Err(refusal),
+            }),
+        };
+        (fault, account.latency, answer)
+    };
+    if !latency.is_zero() {
+        tokio::time::sleep(latency).await;
+    }
+    let Some(answer) = answer else {
+        let mut account = state.lock().unwrap_or_else(PoisonError::into_inner);
+        return account.sessions.answer(&action, &body, &key, fault);
     };
     if let Some(fault) = fault {
         return go_wrong(fault).await;
@@ -194,6 +271,22 @@ async fn handle(
     match answer {
         Ok(answer) => ([(header::CONTENT_TYPE, CONTENT_TYPE)], answer.to_string()).into_response(),
         Err(Refusal { code, message }) => refuse(StatusCode::BAD_REQUEST, code, &message),
+    }
+}
+
+impl Account {
+    /// What goes wrong with the next call of an action.
+    fn fault(&self, action: &str) -> Option<Fault> {
+        let own = self.faults.get(action).copied();
+        let number: usize = self.calls.values().map(Vec::len).sum();
+        // Spread over a hundred calls, the same each time.
+        let mut place = number.wrapping_mul(37) % 100;
+        let often = self.often.iter().find(|(_, share)| {
+            let hit = place < *share;
+            place = place.wrapping_sub(*share);
+            hit
+        });
+        self.fault.or(own).or(often.map(|(fault, _)| *fault))
     }
 }
 
@@ -221,6 +314,14 @@ async fn go_wrong(fault: Fault) -> Response {
             ([(header::CONTENT_TYPE, CONTENT_TYPE)], cut).into_response()
         }
         Fault::Silence => std::future::pending().await,
+        Fault::Reset => {
+            let parts = [
+                Ok("{\"SecretString\":"),
+                Err(std::io::Error::other("the connection ends here")),
+            ];
+            let body = axum::body::Body::from_stream(futures::stream::iter(parts));
+            ([(header::CONTENT_TYPE, CONTENT_TYPE)], body).into_response()
+        }
     }
 }
 

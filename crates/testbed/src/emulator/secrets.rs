@@ -1,6 +1,7 @@
 //! Secrets Manager: secrets with versions and stages, read one by one, in batches, and listed.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -8,12 +9,18 @@ use super::{Answer, page, refusal, tag_list, tags_of};
 
 /// The secrets of an account, by name.
 #[derive(Debug, Default)]
-pub(super) struct Secrets(BTreeMap<String, Secret>);
+pub(super) struct Secrets {
+    secrets: BTreeMap<String, Secret>,
+    /// A version is seen only after this time.
+    pub(super) lag: Duration,
+}
 
 #[derive(Debug, Default)]
 struct Secret {
     /// Each has `SecretString` or `SecretBinary`, and an id. The last is current, the one before it previous.
     versions: Vec<(String, Value)>,
+    /// When the last one was put.
+    put: Option<Instant>,
     tags: BTreeMap<String, String>,
     is_deleted: bool,
     /// Nobody may read it.
@@ -21,10 +28,19 @@ struct Secret {
 }
 
 impl Secret {
-    fn stages(&self, at: usize) -> Vec<&'static str> {
-        match self.versions.len() - at {
-            1 => vec!["AWSCURRENT"],
-            2 => vec!["AWSPREVIOUS"],
+    /// How many versions are seen by now.
+    fn seen(&self, lag: Duration) -> usize {
+        let is_new = self.put.is_some_and(|put| put.elapsed() < lag);
+        match self.versions.len() {
+            many @ 2.. if is_new => many - 1,
+            seen => seen,
+        }
+    }
+
+    fn stages(&self, at: usize, lag: Duration) -> Vec<&'static str> {
+        match self.seen(lag).checked_sub(at) {
+            Some(1) => vec!["AWSCURRENT"],
+            Some(2) => vec!["AWSPREVIOUS"],
             _ => vec![],
         }
     }
@@ -37,7 +53,7 @@ fn arn(name: &str) -> String {
 
 impl Secrets {
     pub(super) fn put(&mut self, name: &str, value: &Value) {
-        let secret = self.0.entry(name.to_owned()).or_default();
+        let secret = self.secrets.entry(name.to_owned()).or_default();
         if secret
             .versions
             .last()
@@ -47,38 +63,39 @@ impl Secrets {
         }
         let id = format!("{:08}-0000-4000-8000-{:012}", secret.versions.len() + 1, 0);
         secret.versions.push((id, value.clone()));
+        secret.put = Some(Instant::now());
     }
 
     pub(super) fn tag(&mut self, name: &str, tags: &[(&str, &str)]) {
         let tags = tags
             .iter()
             .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
-        self.0.entry(name.to_owned()).or_default().tags = tags.collect();
+        self.secrets.entry(name.to_owned()).or_default().tags = tags.collect();
     }
 
     pub(super) fn deny(&mut self, name: &str) {
-        self.0.entry(name.to_owned()).or_default().is_denied = true;
+        self.secrets.entry(name.to_owned()).or_default().is_denied = true;
     }
 
     pub(super) fn remove(&mut self, name: &str) {
-        self.0.remove(name);
+        self.secrets.remove(name);
     }
 
     pub(super) fn act(&mut self, action: &str, request: &Value) -> Answer {
         match action {
             "CreateSecret" => {
                 let name = request["Name"].as_str().unwrap_or_default();
-                if self.0.contains_key(name) {
+                if self.secrets.contains_key(name) {
                     return refusal("ResourceExistsException", name);
                 }
                 self.put(name, &value_of(request));
-                self.0.entry(name.to_owned()).or_default().tags = tags_of(request);
+                self.secrets.entry(name.to_owned()).or_default().tags = tags_of(request);
                 Ok(json!({"Name": name, "ARN": arn(name)}))
             }
             "PutSecretValue" => {
                 let name = self.find(request["SecretId"].as_str().unwrap_or_default())?;
                 self.put(&name, &value_of(request));
-                let version = &self.0[&name].versions.last();
+                let version = &self.secrets[&name].versions.last();
                 Ok(json!({"Name": name, "VersionId": version.map(|(id, _)| id)}))
             }
             "DeleteSecret" => {
@@ -86,7 +103,7 @@ impl Secrets {
                 if request["ForceDeleteWithoutRecovery"] == true {
                     self.remove(&name);
                 } else {
-                    self.0.entry(name.clone()).or_default().is_deleted = true;
+                    self.secrets.entry(name.clone()).or_default().is_deleted = true;
                 }
                 Ok(json!({"Name": name}))
             }
@@ -112,12 +129,18 @@ impl Secrets {
 
     /// The name of a secret by its name, its ARN, or its ARN without the last letters.
     fn find(&self, id: &str) -> Result<String, super::Refusal> {
-        let found = self.0.keys().find(|name| {
-            let arn = arn(name);
-            *name == id || arn == id || arn.strip_suffix("-AbCdEf") == Some(id)
-        });
+        let resource = id.split(":secret:").nth(1);
+        let names = [
+            Some(id),
+            resource,
+            resource.and_then(|name| name.strip_suffix("-AbCdEf")),
+        ];
+        let found = names
+            .into_iter()
+            .flatten()
+            .find(|name| self.secrets.contains_key(*name));
         match found {
-            Some(name) => Ok(name.clone()),
+            Some(name) => Ok(name.to_owned()),
             None => refusal(
                 "ResourceNotFoundException",
                 "Secrets Manager can't find the specified secret.",
@@ -127,7 +150,7 @@ impl Secrets {
 
     fn value(&self, id: &str, version: Option<&str>, stage: Option<&str>) -> Answer {
         let name = self.find(id)?;
-        let secret = &self.0[&name];
+        let secret = &self.secrets[&name];
         if secret.is_deleted {
             return refusal(
                 "InvalidRequestException",
@@ -145,7 +168,7 @@ impl Secrets {
             .rev()
             .find(|(at, (id, _))| {
                 version.map_or_else(
-                    || secret.stages(*at).contains(&stage),
+                    || secret.stages(*at, self.lag).contains(&stage),
                     |version| version == id,
                 )
             });
@@ -159,7 +182,7 @@ impl Secrets {
         answer["Name"] = json!(name);
         answer["ARN"] = json!(arn(&name));
         answer["VersionId"] = json!(version);
-        answer["VersionStages"] = json!(secret.stages(at));
+        answer["VersionStages"] = json!(secret.stages(at, self.lag));
         Ok(answer)
     }
 
@@ -204,18 +227,18 @@ impl Secrets {
                 _ => false,
             }
         };
-        let found = self.0.iter().filter(|(name, secret)| {
+        let found = self.secrets.iter().filter(|(name, secret)| {
             !secret.is_deleted && filters.iter().all(|filter| passes(name, secret, filter))
         });
         found.map(|(name, _)| name.clone()).collect()
     }
 
     fn described(&self, name: &str, versions: &str) -> Value {
-        let secret = &self.0[name];
+        let secret = &self.secrets[name];
         let ids = secret.versions.iter().enumerate();
-        let ids = ids.filter(|(at, _)| !secret.stages(*at).is_empty());
+        let ids = ids.filter(|(at, _)| !secret.stages(*at, self.lag).is_empty());
         let ids: BTreeMap<&str, _> = ids
-            .map(|(at, (id, _))| (id.as_str(), secret.stages(at)))
+            .map(|(at, (id, _))| (id.as_str(), secret.stages(at, self.lag)))
             .collect();
         json!({"Name": name, "ARN": arn(name), "Tags": tag_list(&secret.tags), versions: ids})
     }

@@ -1,37 +1,63 @@
 //! The cases of the AWS providers, each against moto and against our own emulator.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Result;
-use aws_config::timeout::TimeoutConfig;
-use aws_config::{BehaviorVersion, Region, SdkConfig};
-use aws_sdk_secretsmanager::config::Credentials;
 use serde_json::{Value, json};
 use testbed::{Emulator, Fault, Moto};
+use tokio::task::JoinSet;
 
-use super::Provider;
-use super::aws::AwsEnvironment;
-use super::parameter_store::ParameterStore;
-use super::secrets_manager::SecretsManager;
+use super::fetcher::{Fetcher, ReaderKey, Retry, Service};
+use super::identity::{Base, Identity};
+use super::sessions::{AwsEnvironment, Sessions};
+use super::store::AwsStore;
 use crate::metrics::Metrics;
 use crate::secrets::compose::Answer;
 use crate::secrets::desired::{Ask, Search};
+use crate::secrets::provider::Provider;
 use crate::secrets::shown;
 
-async fn config(url: &str) -> SdkConfig {
-    aws_config::defaults(BehaviorVersion::latest())
-        .region(Region::new("us-east-1"))
-        .endpoint_url(url)
-        .credentials_provider(Credentials::new("id", "key", None, None, "cases"))
-        .retry_config(aws_config::retry::RetryConfig::disabled())
-        .timeout_config(
-            TimeoutConfig::builder()
-                .operation_timeout(Duration::from_secs(5))
-                .build(),
-        )
-        .load()
-        .await
+/// A fetcher at work on one account.
+pub(super) struct Account {
+    pub(super) fetcher: Arc<Fetcher>,
+    _running: JoinSet<()>,
+}
+
+impl Account {
+    pub(super) fn open(url: &str) -> Self {
+        let environment = AwsEnvironment {
+            secrets_manager_endpoint: Some(url.to_owned()),
+            parameter_store_endpoint: Some(url.to_owned()),
+            sts_endpoint: Some(url.to_owned()),
+        };
+        let keys = aws_credential_types::Credentials::new("id", "key", None, None, "cases");
+        let sessions = Sessions::new(environment, None).with_process(keys);
+        let (fetcher, _stirred) = Fetcher::new(sessions, Arc::new(Metrics::default()));
+        let mut running = JoinSet::new();
+        let working = fetcher.clone();
+        running.spawn(async move { working.run().await });
+        Self {
+            fetcher,
+            _running: running,
+        }
+    }
+
+    async fn store(&self, service: Service, prefix: &str) -> AwsStore {
+        let key = ReaderKey {
+            identity: Identity {
+                region: "us-east-1".to_owned(),
+                base: Base::Process,
+                roles: Vec::new(),
+            },
+            service,
+            retry: Retry {
+                attempts: 1,
+                interval: None,
+            },
+        };
+        let reader = self.fetcher.reader(&key).await;
+        AwsStore::new(self.fetcher.clone(), reader, prefix.to_owned())
+    }
 }
 
 /// What stands for AWS.
@@ -123,14 +149,9 @@ async fn secrets_manager() {
         );
         act("CreateSecret", json!({"Name": "gone", "SecretString": "g"}));
         act("DeleteSecret", json!({"SecretId": "gone"}));
-        let config = config(&judge.url()).await;
-        let metrics = Arc::new(Metrics::default());
-        let environment = AwsEnvironment::default();
-        let store = |prefix: &str| {
-            let prefix = prefix.to_owned();
-            SecretsManager::new(&environment, config.clone(), prefix, metrics.clone())
-        };
-        let plain = store("");
+        let account = Account::open(&judge.url());
+        let store = async |prefix: &str| account.store(Service::SecretsManager, prefix).await;
+        let plain = store("").await;
         let version = second["VersionId"].as_str().expect("an id");
         for (ask, expected) in [
             (value("app/db", ""), "two"),
@@ -170,9 +191,9 @@ async fn secrets_manager() {
             check(judge.name(), &plain, &ask, expected).await;
         }
         // The prefix is for keys alone: what is found has its whole name.
-        check(judge.name(), &store("app/"), &value("db", ""), "two").await;
+        check(judge.name(), &store("app/").await, &value("db", ""), "two").await;
         let all = find(None, Some("^other"), &[]);
-        check(judge.name(), &store("app/"), &all, "found other/db=o").await;
+        check(judge.name(), &store("app/").await, &all, "found other/db=o").await;
     }
 }
 
@@ -183,9 +204,8 @@ async fn searches_read_every_page() {
             let request = json!({"Name": format!("many/{number:03}"), "SecretString": "v", "Tags": [{"Key": "all", "Value": "yes"}]});
             judge.call("secretsmanager", "CreateSecret", &request);
         }
-        let config = config(&judge.url()).await;
-        let metrics = Arc::new(Metrics::default());
-        let store = SecretsManager::new(&AwsEnvironment::default(), config, String::new(), metrics);
+        let account = Account::open(&judge.url());
+        let store = account.store(Service::SecretsManager, "").await;
         for ask in [
             find(None, Some("^many/"), &[]),
             find(Some("many/"), None, &[("all", "yes")]),
@@ -214,13 +234,8 @@ async fn parameter_store() {
         let again =
             json!({"Name": "/app/db", "Value": "two", "Type": "SecureString", "Overwrite": true});
         judge.call("ssm", "PutParameter", &again);
-        let config = config(&judge.url()).await;
-        let metrics = Arc::new(Metrics::default());
-        let environment = AwsEnvironment::default();
-        let store = |prefix: &str| {
-            let prefix = prefix.to_owned();
-            ParameterStore::new(&environment, config.clone(), prefix, metrics.clone())
-        };
+        let account = Account::open(&judge.url());
+        let store = async |prefix: &str| account.store(Service::ParameterStore, prefix).await;
         for (ask, expected) in [
             (value("/app/db", ""), "two"),
             (value("/app/db", "1"), "one"),
@@ -259,9 +274,9 @@ async fn parameter_store() {
                 "found /app/db=two /app/db/user=u",
             ),
         ] {
-            check(judge.name(), &store(""), &ask, expected).await;
+            check(judge.name(), &store("").await, &ask, expected).await;
         }
-        check(judge.name(), &store("/app/"), &value("db", ""), "two").await;
+        check(judge.name(), &store("/app/").await, &value("db", ""), "two").await;
     }
 }
 
@@ -271,11 +286,9 @@ async fn no_fault_is_taken_for_a_missing_secret() {
     emulator.put("app/db", "v");
     emulator.tag("app/db", &[("team", "web")]);
     emulator.put_parameter("/app/db", "v");
-    let config = config(&emulator.url()).await;
-    let environment = AwsEnvironment::default();
-    let metrics = Arc::new(Metrics::default());
-    let secrets = SecretsManager::new(&environment, config.clone(), String::new(), metrics.clone());
-    let parameters = ParameterStore::new(&environment, config, String::new(), metrics);
+    let account = Account::open(&emulator.url());
+    let secrets = account.store(Service::SecretsManager, "").await;
+    let parameters = account.store(Service::ParameterStore, "").await;
     let stores: [(&dyn Provider, &str); 2] = [(&secrets, "app/db"), (&parameters, "/app/db")];
     for fault in [
         Fault::AccessDenied,
@@ -314,9 +327,8 @@ async fn an_answer_that_never_comes_is_not_waited_for() {
     let emulator = Emulator::start().expect("the emulator starts");
     emulator.put("app/db", "v");
     emulator.set_fault(Some(Fault::Silence));
-    let config = config(&emulator.url()).await;
-    let metrics = Arc::new(Metrics::default());
-    let store = SecretsManager::new(&AwsEnvironment::default(), config, String::new(), metrics);
+    let account = Account::open(&emulator.url());
+    let store = account.store(Service::SecretsManager, "").await;
     let expected = "error: reading `app/db` failed: no answer in time";
     check("emulator", &store, &value("app/db", ""), expected).await;
 }
@@ -328,9 +340,8 @@ async fn one_secret_of_a_search_that_cannot_be_read_fails_the_search() {
         emulator.put(name, "v");
         emulator.tag(name, &[("team", "web")]);
     }
-    let config = config(&emulator.url()).await;
-    let metrics = Arc::new(Metrics::default());
-    let store = SecretsManager::new(&AwsEnvironment::default(), config, String::new(), metrics);
+    let account = Account::open(&emulator.url());
+    let store = account.store(Service::SecretsManager, "").await;
     emulator.deny("b");
     let expected = "error: access to `b` is denied: the identity lacks `secretsmanager:GetSecretValue` on it (AccessDeniedException)";
     for ask in [
@@ -345,9 +356,8 @@ async fn one_secret_of_a_search_that_cannot_be_read_fails_the_search() {
 async fn parameters_are_found_without_the_right_to_read_by_path() {
     let emulator = Emulator::start().expect("the emulator starts");
     emulator.put_parameter("/app/db", "v");
-    let config = config(&emulator.url()).await;
-    let metrics = Arc::new(Metrics::default());
-    let store = ParameterStore::new(&AwsEnvironment::default(), config, String::new(), metrics);
+    let account = Account::open(&emulator.url());
+    let store = account.store(Service::ParameterStore, "").await;
     emulator.set_fault_of("GetParametersByPath", Some(Fault::AccessDenied));
     let ask = find(Some("/app"), Some("db"), &[]);
     check("emulator", &store, &ask, "found /app/db=v").await;

@@ -1,0 +1,332 @@
+//! Pure: what becomes of an answer: who is told, what is known from then on, and who is to be woken.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::{Board, Call, Known, Origin, Print, Question, Told, User, stage_of};
+use crate::secrets::provider::{Class, ProviderError};
+
+/// What came of a call.
+#[derive(Debug)]
+pub(crate) enum Heard {
+    /// An answer for each question. One that is left out was not answered.
+    Each(Vec<(Arc<Question>, Told, Origin)>),
+    /// The whole of a list, and how many pages it had.
+    Listed(Vec<Listed>, usize),
+    /// The list is longer than it is worth.
+    TooLong(usize),
+    /// The call failed as a whole.
+    Nothing(ProviderError),
+}
+
+/// A secret in a list: which version has which stage.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Listed {
+    pub(crate) name: String,
+    pub(crate) arn: String,
+    /// From stage to the id of the version.
+    pub(crate) stages: BTreeMap<String, String>,
+}
+
+/// What is to be done about it.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Heeded {
+    /// Those for whom something has changed.
+    pub(crate) wake: Vec<User>,
+    /// An action that is denied, said once.
+    pub(crate) denied: Option<&'static str>,
+}
+
+impl Board {
+    /// Takes in what came of a call. `chance`, from 0 to 1, spreads those who try again.
+    pub(crate) fn heard(&mut self, call: &Call, heard: Heard, now: Instant, chance: f64) -> Heeded {
+        self.in_flight = self.in_flight.saturating_sub(1);
+        let mut heeded = Heeded::default();
+        self.judge(&heard, &mut heeded, now, chance);
+        match call {
+            Call::List(_) => self.listed(heard, &mut heeded, now),
+            Call::Single(question) => {
+                let questions = std::slice::from_ref(question);
+                self.read(questions, heard, &mut heeded, now);
+            }
+            Call::Batch(groups) => {
+                let questions: Vec<_> = groups.iter().flatten().cloned().collect();
+                self.read(&questions, heard, &mut heeded, now);
+            }
+        }
+        heeded
+    }
+
+    /// Is it AWS that fails, or what was asked?
+    fn judge(&mut self, heard: &Heard, heeded: &mut Heeded, now: Instant, chance: f64) {
+        let trouble = match heard {
+            Heard::Nothing(error) => Some(error).filter(|error| error.class() == Class::Trouble),
+            // A single question's answer is the call's.
+            Heard::Each(answers) => match answers.as_slice() {
+                [(_, Err(error), _)] if error.class() == Class::Trouble => Some(error),
+                _ => None,
+            },
+            Heard::Listed(..) | Heard::TooLong(_) => None,
+        };
+        match trouble {
+            Some(error) => {
+                self.circuit.failed(now, chance);
+                self.trouble = Some(error.clone());
+            }
+            None => {
+                if self.circuit.is_open() {
+                    heeded.wake.extend(std::mem::take(&mut self.sufferers));
+                    self.retry_failed(now);
+                }
+                self.circuit.succeeded();
+                self.sufferers.clear();
+            }
+        }
+    }
+
+    /// What failed while AWS did is read at once.
+    fn retry_failed(&mut self, now: Instant) {
+        let failed = self.topics.iter().filter(|(_, topic)| {
+            let known = topic.known.as_ref();
+            !topic.is_in_flight && known.is_some_and(|known| known.print == Print::Failed)
+        });
+        let failed: Vec<_> = failed.map(|(question, _)| question.clone()).collect();
+        for question in failed {
+            self.poke(&question, now);
+        }
+    }
+
+    /// Lets a secret be read at once.
+    pub(crate) fn poke(&mut self, question: &Question, now: Instant) {
+        let Some((question, topic)) = self.topics.get_key_value(question) else {
+            return;
+        };
+        let question = question.clone();
+        if topic.is_in_flight {
+            return;
+        }
+        if let Some(topic) = self.topics.get_mut(&question) {
+            if let Some(before) = topic.due.replace(now) {
+                self.schedule.remove(&(before, question.clone()));
+            }
+            self.schedule.insert((now, question));
+        }
+    }
+
+    fn read(
+        &mut self,
+        questions: &[Arc<Question>],
+        heard: Heard,
+        heeded: &mut Heeded,
+        now: Instant,
+    ) {
+        let is_batch = questions.len() > 1;
+        let answers = match heard {
+            Heard::Each(answers) => answers,
+            Heard::Nothing(error) if is_batch_denied(&error) => {
+                if self.batch_denied.replace(now).is_none() {
+                    heeded.denied = error.action();
+                }
+                self.choose(now);
+                return self.again(questions, now);
+            }
+            // One of them spoils it for the others: each is asked by itself.
+            Heard::Nothing(error) if is_batch && error.class() == Class::Final => {
+                self.alone(questions);
+                return self.again(questions, now);
+            }
+            Heard::Nothing(error) => {
+                let each = questions.iter().map(|question| {
+                    let error = error.clone().about(&question.id);
+                    (question.clone(), Err(error), Origin::default())
+                });
+                each.collect()
+            }
+            Heard::Listed(..) | Heard::TooLong(_) => Vec::new(),
+        };
+        let mut left: Vec<Arc<Question>> = questions.to_vec();
+        for (question, told, origin) in answers {
+            left.retain(|other| *other != question);
+            self.tell(&question, told, origin, heeded, now);
+        }
+        self.alone(&left);
+        self.again(&left, now);
+    }
+
+    fn alone(&mut self, questions: &[Arc<Question>]) {
+        for question in questions {
+            if let Some(topic) = self.topics.get_mut(question) {
+                topic.is_alone = true;
+            }
+        }
+    }
+
+    /// Lets them be asked again, for the same who wait.
+    fn again(&mut self, questions: &[Arc<Question>], now: Instant) {
+        for question in questions {
+            let Some(topic) = self.topics.get_mut(question) else {
+                continue;
+            };
+            topic.is_in_flight = false;
+            for (number, waiting) in &mut topic.waiting {
+                waiting.is_sent = false;
+                let waits = if waiting.is_urgent {
+                    &mut self.urgent
+                } else {
+                    &mut self.announced
+                };
+                waits.insert(*number, question.clone());
+            }
+            if topic.users.is_empty() {
+                self.reschedule(question, now);
+            } else {
+                self.poke(question, now);
+            }
+        }
+    }
+
+    /// Tells everybody.
+    pub(super) fn tell(
+        &mut self,
+        question: &Arc<Question>,
+        told: Told,
+        origin: Origin,
+        heeded: &mut Heeded,
+        now: Instant,
+    ) {
+        let print = self.print(&told);
+        let Some(topic) = self.topics.get_mut(question) else {
+            return;
+        };
+        topic.is_in_flight = false;
+        topic.tried = Some(now);
+        topic.is_alone &= told.is_err();
+        let sent: Vec<u64> = topic
+            .waiting
+            .iter()
+            .filter(|(_, waiting)| waiting.is_sent)
+            .map(|(number, _)| *number)
+            .collect();
+        let mut served: Vec<User> = Vec::new();
+        for number in sent {
+            let Some(waiting) = topic.waiting.remove(&number) else {
+                continue;
+            };
+            served.extend(waiting.user);
+            // Whoever waits no more has gone.
+            let _ = waiting.reply.send(told.clone());
+        }
+        let is_trouble = |error: &ProviderError| error.class() == Class::Trouble;
+        let in_trouble = told.as_ref().err().is_some_and(is_trouble);
+        if in_trouble {
+            self.sufferers.extend(served.iter().cloned());
+        }
+        topic.failures = if in_trouble {
+            topic.failures.saturating_add(1)
+        } else {
+            0
+        };
+        // One failure that may pass is nobody's business: it is tried again first.
+        if topic.failures == 1 && served.is_empty() && topic.known.is_some() {
+            return self.reschedule(question, now);
+        }
+        let before = topic.known.as_ref().map(|known| known.print);
+        match (&mut topic.known, &told) {
+            (Some(known), Err(_)) => known.print = Print::Failed,
+            (known, _) => {
+                *known = Some(Known {
+                    print,
+                    origin,
+                    confirmed: now,
+                    read: now,
+                });
+            }
+        }
+        let changed = before.is_some_and(|before| before != print);
+        let takers: Vec<User> = if changed {
+            let users = topic.users.iter().map(|(user, _)| user);
+            users
+                .filter(|user| !served.contains(user))
+                .cloned()
+                .collect()
+        } else {
+            Vec::new()
+        };
+        if changed {
+            self.hold(question, &told, takers.clone(), now);
+            heeded.wake.extend(takers);
+        }
+        self.reschedule(question, now);
+    }
+
+    fn listed(&mut self, heard: Heard, heeded: &mut Heeded, now: Instant) {
+        self.listing.is_in_flight = false;
+        let next = self.list_period().map(|period| now + period);
+        match heard {
+            Heard::Listed(all, pages) => {
+                self.listing.pages = Some((pages, now));
+                self.listing.due = next;
+                self.compare(&all, now);
+            }
+            Heard::TooLong(pages) => self.listing.pages = Some((pages, now)),
+            Heard::Nothing(error) if error.class() == Class::Denied => {
+                if self.list_denied.replace(now).is_none() {
+                    heeded.denied = error.action();
+                }
+            }
+            // It is tried again soon; what is due meanwhile is read.
+            Heard::Nothing(_) | Heard::Each(_) => self.listing.due = Some(now + super::RETRY),
+        }
+        self.choose(now);
+    }
+
+    /// Reads what has another version by now, and what a list does not name.
+    fn compare(&mut self, all: &[Listed], now: Instant) {
+        let by_arn: BTreeMap<&str, &Listed> = all
+            .iter()
+            .map(|listed| (listed.arn.as_str(), listed))
+            .collect();
+        let by_name: BTreeMap<&str, &Listed> = all
+            .iter()
+            .map(|listed| (listed.name.as_str(), listed))
+            .collect();
+        let mut moved = Vec::new();
+        for (question, topic) in &mut self.topics {
+            let is_slow = topic
+                .interval()
+                .is_some_and(|interval| interval > super::LAG);
+            let (Some(known), Some(stage), true) =
+                (&mut topic.known, stage_of(&question.version), is_slow)
+            else {
+                continue;
+            };
+            let arn = known.origin.arn.as_deref().unwrap_or(&question.id);
+            let listed = by_arn
+                .get(arn)
+                .or_else(|| by_name.get(question.id.as_str()));
+            let version = listed.and_then(|listed| listed.stages.get(stage));
+            let is_same = match (&known.origin.version_id, version) {
+                (Some(known), Some(version)) => known == version,
+                // A secret that was missing is missing still.
+                (None, None) => known.print == Print::Missing,
+                _ => false,
+            };
+            if is_same && known.print != Print::Failed {
+                known.confirmed = now;
+            } else {
+                moved.push(question.clone());
+            }
+        }
+        for question in moved {
+            self.poke(&question, now);
+        }
+    }
+}
+
+fn is_batch_denied(error: &ProviderError) -> bool {
+    error.class() == Class::Denied
+        && error.action().is_some_and(|action| {
+            action.ends_with(":BatchGetSecretValue") || action.ends_with(":GetParameters")
+        })
+}

@@ -1,0 +1,631 @@
+//! What is asked of AWS and when, as a conversation with the board.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::channel::oneshot;
+
+use super::*;
+use crate::secrets::SecretValue;
+
+const SECRETS: Abilities = Abilities {
+    batch: 20,
+    batches_versions: false,
+    lists: true,
+};
+
+/// A board, a clock, and what AWS holds.
+struct Talk {
+    board: Board,
+    start: Instant,
+    now: Instant,
+    values: BTreeMap<String, String>,
+    calls: usize,
+}
+
+fn question(id: &str) -> Question {
+    match id.split_once('@') {
+        Some((id, version)) => Question {
+            id: id.to_owned(),
+            version: version.to_owned(),
+        },
+        None => Question {
+            id: id.to_owned(),
+            version: String::new(),
+        },
+    }
+}
+
+fn user(name: &str) -> User {
+    ("team".to_owned(), name.to_owned())
+}
+
+fn arn(name: &str) -> String {
+    format!("arn:aws:secretsmanager:r:1:secret:{name}-AbCdEf")
+}
+
+fn shown(told: Option<Told>) -> String {
+    match told {
+        None => "waits".to_owned(),
+        Some(Ok(Answer::Value(value))) => String::from_utf8_lossy(value.expose()).into_owned(),
+        Some(Ok(_)) => "missing".to_owned(),
+        Some(Err(error)) => format!("error: {error}"),
+    }
+}
+
+fn broken() -> ProviderError {
+    ProviderError::Unavailable {
+        key: "first".to_owned(),
+        reason: "broken".to_owned(),
+    }
+}
+
+fn denied(action: &'static str) -> ProviderError {
+    ProviderError::AccessDenied {
+        key: "first".to_owned(),
+        action,
+        code: "AccessDenied".to_owned(),
+    }
+}
+
+impl Talk {
+    fn new(abilities: Abilities) -> Self {
+        let now = Instant::now();
+        Self {
+            board: Board::new(abilities, [7; 32]),
+            start: now,
+            now,
+            values: BTreeMap::new(),
+            calls: 0,
+        }
+    }
+
+    fn put(&mut self, name: &str, value: &str) {
+        self.values.insert(name.to_owned(), value.to_owned());
+    }
+
+    fn later(&mut self, milliseconds: u64) {
+        self.now += Duration::from_millis(milliseconds);
+    }
+
+    fn announce(&mut self, name: &str, id: &str) -> (u64, oneshot::Receiver<Told>) {
+        self.board
+            .announce(Some(user(name)), &question(id), self.now)
+    }
+
+    fn ask(&mut self, name: &str, id: &str) -> oneshot::Receiver<Told> {
+        let (number, answer) = self.announce(name, id);
+        self.board.urge(number, self.now);
+        answer
+    }
+
+    /// What is to be called now, and when to look again.
+    fn plan(&mut self) -> (Vec<Call>, String) {
+        let plan = self.board.plan(self.now);
+        let mut text = String::new();
+        for call in &plan.calls {
+            let names = |group: &Vec<Arc<Question>>| {
+                let ids = group
+                    .iter()
+                    .map(|question| match question.version.as_str() {
+                        "" => question.id.clone(),
+                        version => format!("{}@{version}", question.id),
+                    });
+                ids.collect::<Vec<_>>().join("=")
+            };
+            match call {
+                Call::Batch(groups) if groups.len() > 5 => {
+                    let _ = write!(text, "batch of {}; ", groups.len());
+                }
+                Call::Batch(groups) => {
+                    let groups: Vec<_> = groups.iter().map(names).collect();
+                    let _ = write!(text, "batch {}; ", groups.join(" "));
+                }
+                Call::Single(question) => {
+                    let _ = write!(text, "single {}; ", names(&vec![question.clone()]));
+                }
+                Call::List(pages) => {
+                    let _ = write!(text, "list {pages}; ");
+                }
+            }
+        }
+        let next = plan
+            .next
+            .map(|at| at.saturating_duration_since(self.now).as_millis());
+        let next = next.map_or_else(|| "never".to_owned(), |next| format!("{next} ms"));
+        self.calls += plan.calls.len();
+        (plan.calls, format!("{text}next {next}"))
+    }
+
+    fn answers(&self, questions: &[Arc<Question>]) -> Heard {
+        let answers = questions.iter().map(|question| {
+            let name = question.id.rsplit(':').next().unwrap_or_default();
+            let name = name.strip_suffix("-AbCdEf").unwrap_or(name);
+            let (told, origin) = match self.values.get(name) {
+                Some(value) => (
+                    Ok(Answer::Value(SecretValue::from(value.clone().into_bytes()))),
+                    Origin {
+                        arn: Some(arn(name)),
+                        version_id: Some(value.clone()),
+                    },
+                ),
+                None => (Ok(Answer::Missing), Origin::default()),
+            };
+            (question.clone(), told, origin)
+        });
+        Heard::Each(answers.collect())
+    }
+
+    fn hear(&mut self, call: &Call, heard: Heard) -> Vec<String> {
+        let heeded = self.board.heard(call, heard, self.now, 1.0);
+        let woken = heeded.wake.into_iter().map(|user| user.1);
+        woken
+            .chain(heeded.denied.map(|action| format!("denied {action}")))
+            .collect()
+    }
+
+    /// Lets AWS answer, and gives who is woken.
+    fn answer(&mut self, calls: &[Call]) -> Vec<String> {
+        let mut woken = Vec::new();
+        for call in calls {
+            let heard = match call {
+                Call::List(_) => Heard::Listed(self.list(), 1),
+                Call::Single(question) => self.answers(std::slice::from_ref(question)),
+                Call::Batch(groups) => {
+                    self.answers(&groups.iter().flatten().cloned().collect::<Vec<_>>())
+                }
+            };
+            woken.extend(self.hear(call, heard));
+        }
+        woken
+    }
+
+    fn list(&self) -> Vec<Listed> {
+        let listed = |(name, value): (&String, &String)| Listed {
+            name: name.clone(),
+            arn: arn(name),
+            stages: [("AWSCURRENT".to_owned(), value.clone())].into(),
+        };
+        self.values.iter().map(listed).collect()
+    }
+
+    /// Reads and watches, as an ExternalSecret does.
+    fn follow(&mut self, name: &str, id: &str, interval: u64) {
+        let mut answer = self.ask(name, id);
+        self.later(30);
+        let (calls, _) = self.plan();
+        self.answer(&calls);
+        let told = answer.try_recv().unwrap().unwrap();
+        let print = self.board.print(&told);
+        let interval = Duration::from_secs(interval);
+        self.board
+            .watch(&user(name), &question(id), print, interval, self.now);
+    }
+
+    /// Lets the clock run, AWS answering at once, and gives the calls that were made.
+    fn run(&mut self, seconds: u64) -> Vec<String> {
+        let end = self.now + Duration::from_secs(seconds);
+        let mut made = Vec::new();
+        loop {
+            let plan = self.board.plan(self.now);
+            for call in &plan.calls {
+                let at = self.now.saturating_duration_since(self.start).as_secs();
+                let what = match call {
+                    Call::Batch(groups) => format!("batch {}", groups.len()),
+                    Call::Single(_) => "single".to_owned(),
+                    Call::List(_) => "list".to_owned(),
+                };
+                made.push(format!("{at} s: {what}"));
+            }
+            self.answer(&plan.calls);
+            if !plan.calls.is_empty() {
+                continue;
+            }
+            match plan.next {
+                Some(next) if next <= end => self.now = next.max(self.now),
+                _ => break,
+            }
+        }
+        self.now = end;
+        made
+    }
+}
+
+#[test]
+fn what_is_asked_at_once_goes_together_and_each_is_asked_once() {
+    let mut talk = Talk::new(SECRETS);
+    talk.put("a", "1");
+    talk.put("b", "2");
+    let mut answers: Vec<_> = [("x", "a"), ("y", "a"), ("z", "b"), ("z", "none")]
+        .map(|(name, id)| talk.ask(name, id))
+        .into();
+    assert_eq!(talk.plan().1, "next 5 ms", "more may come");
+    talk.later(5);
+    let (calls, text) = talk.plan();
+    assert_eq!(text, "batch a b none; next never");
+    assert_eq!(talk.plan().1, "next never", "it is on its way");
+    assert!(talk.answer(&calls).is_empty());
+    let told: Vec<_> = answers
+        .iter_mut()
+        .map(|answer| shown(answer.try_recv().unwrap()))
+        .collect();
+    assert_eq!(told, ["1", "1", "2", "missing"]);
+}
+
+#[test]
+fn full_batches_go_at_once_and_what_is_announced_comes_along() {
+    let mut talk = Talk::new(SECRETS);
+    let announced: Vec<_> = (0..50)
+        .map(|n| talk.announce("later", &format!("l{n}")))
+        .collect();
+    let asked: Vec<_> = (0..45).map(|n| talk.ask("now", &format!("n{n}"))).collect();
+    let (calls, text) = talk.plan();
+    assert_eq!(text, "batch of 20; batch of 20; next 25 ms");
+    talk.later(25);
+    let (more, text) = talk.plan();
+    assert_eq!(
+        text, "batch of 20; next 59975 ms",
+        "five, and fifteen that are wanted later"
+    );
+    talk.answer(&calls);
+    talk.answer(&more);
+    assert_eq!(
+        asked
+            .into_iter()
+            .filter_map(|mut answer| answer.try_recv().unwrap())
+            .count(),
+        45
+    );
+    let given = announced
+        .into_iter()
+        .filter_map(|(_, mut answer)| answer.try_recv().unwrap());
+    assert_eq!(given.count(), 15);
+}
+
+#[test]
+fn names_and_arns_of_one_secret_meet() {
+    let mut talk = Talk::new(SECRETS);
+    talk.put("a", "1");
+    let partial = "arn:aws:secretsmanager:r:1:secret:a";
+    for id in ["a", &arn("a"), partial] {
+        talk.follow("x", id, 60);
+    }
+    talk.later(60_000);
+    talk.plan();
+    talk.later(10);
+    let (_, text) = talk.plan();
+    assert_eq!(text, format!("batch a={}={partial}; next never", arn("a")));
+}
+
+#[test]
+fn versions_that_a_batch_cannot_ask_for_are_read_singly() {
+    let mut talk = Talk::new(SECRETS);
+    let _answers = ["a@AWSCURRENT", "a@AWSPREVIOUS", "a@uuid/1", "b"].map(|id| talk.ask("x", id));
+    talk.later(25);
+    let (_, text) = talk.plan();
+    assert_eq!(
+        text,
+        "single a@AWSPREVIOUS; single a@uuid/1; batch a@AWSCURRENT b; next never"
+    );
+    let parameters = Abilities {
+        batch: 10,
+        batches_versions: true,
+        lists: false,
+    };
+    let mut talk = Talk::new(parameters);
+    let _answers = ["/a", "/a@3"].map(|id| talk.ask("x", id));
+    talk.later(5);
+    assert_eq!(talk.plan().1, "batch /a /a@3; next never");
+}
+
+#[test]
+fn a_thousand_secrets_cost_fifty_calls_a_minute_and_wake_nobody() {
+    let mut talk = Talk::new(SECRETS);
+    let mut answers = Vec::new();
+    for n in 0..1000 {
+        talk.put(&format!("s{n}"), "1");
+        answers.push((n, talk.ask("x", &format!("s{n}"))));
+    }
+    assert_eq!(talk.run(1).len(), 50);
+    for (n, mut answer) in answers {
+        let told = answer.try_recv().unwrap().unwrap();
+        let print = talk.board.print(&told);
+        let id = question(&format!("s{n}"));
+        let minute = Duration::from_secs(60);
+        let name = user(&n.to_string());
+        assert!(!talk.board.watch(&name, &id, print, minute, talk.now));
+    }
+    let mut minutes = Vec::new();
+    for _ in 0..5 {
+        minutes.push(talk.run(60).len());
+    }
+    assert_eq!(minutes, [50; 5]);
+    assert!(talk.board.confirmed(&user("7"), &question("s7")).is_some());
+}
+
+#[test]
+fn a_change_wakes_those_who_use_it_and_its_value_waits_for_them() {
+    let mut talk = Talk::new(SECRETS);
+    talk.put("a", "1");
+    talk.follow("x", "a", 60);
+    talk.follow("y", "a", 60);
+    talk.put("a", "2");
+    talk.later(60_000);
+    talk.plan();
+    talk.later(25);
+    let (calls, _) = talk.plan();
+    assert_eq!(talk.answer(&calls), ["x", "y"]);
+    assert_eq!(shown(talk.ask("x", "a").try_recv().unwrap()), "2");
+    assert_eq!(
+        shown(talk.ask("x", "a").try_recv().unwrap()),
+        "waits",
+        "it is given once"
+    );
+    talk.later(11_000);
+    assert_eq!(
+        shown(talk.ask("y", "a").try_recv().unwrap()),
+        "waits",
+        "it is not kept for long"
+    );
+    assert_eq!(talk.board.held_bytes, 0);
+}
+
+#[test]
+fn a_value_that_has_changed_before_it_is_watched_is_noticed() {
+    let mut talk = Talk::new(SECRETS);
+    talk.put("a", "1");
+    talk.follow("x", "a", 60);
+    let mut answer = talk.ask("y", "a");
+    talk.later(25);
+    let (calls, _) = talk.plan();
+    talk.answer(&calls);
+    let old = talk.board.print(&answer.try_recv().unwrap().unwrap());
+    talk.put("a", "2");
+    let _ = talk.ask("z", "a");
+    talk.later(25);
+    let (calls, _) = talk.plan();
+    assert_eq!(talk.answer(&calls), ["x"]);
+    let minute = Duration::from_secs(60);
+    assert!(
+        talk.board
+            .watch(&user("y"), &question("a"), old, minute, talk.now)
+    );
+}
+
+#[test]
+fn an_error_of_one_secret_is_told_to_those_who_asked_for_it() {
+    let mut talk = Talk::new(SECRETS);
+    talk.put("a", "1");
+    let (mut good, mut bad) = (talk.ask("x", "a"), talk.ask("y", "b"));
+    talk.later(5);
+    let (calls, _) = talk.plan();
+    let mut each = vec![(
+        Arc::new(question("b")),
+        Err(denied("secretsmanager:GetSecretValue")),
+        Origin::default(),
+    )];
+    let Heard::Each(answers) = talk.answers(&[Arc::new(question("a"))]) else {
+        unreachable!()
+    };
+    each.extend(answers);
+    talk.hear(&calls[0], Heard::Each(each));
+    assert_eq!(shown(good.try_recv().unwrap()), "1");
+    let told = shown(bad.try_recv().unwrap());
+    assert!(
+        told.contains("lacks `secretsmanager:GetSecretValue`"),
+        "{told}"
+    );
+}
+
+#[test]
+fn where_batches_are_denied_secrets_are_read_singly_and_it_is_said_once() {
+    let mut talk = Talk::new(SECRETS);
+    talk.put("a", "1");
+    let mut answers = [talk.ask("x", "a"), talk.ask("y", "b")];
+    talk.later(5);
+    let (calls, _) = talk.plan();
+    let heard = Heard::Nothing(denied("secretsmanager:BatchGetSecretValue"));
+    let said = talk.hear(&calls[0], heard);
+    assert_eq!(said, ["denied secretsmanager:BatchGetSecretValue"]);
+    let (calls, text) = talk.plan();
+    assert!(text.starts_with("single a; single b; "), "{text}");
+    talk.answer(&calls);
+    assert_eq!(
+        answers
+            .each_mut()
+            .map(|answer| shown(answer.try_recv().unwrap())),
+        ["1", "missing"]
+    );
+    // An hour later it may be allowed.
+    talk.later(3_600_000);
+    let _again = [talk.ask("x", "a"), talk.ask("y", "b")];
+    talk.later(25);
+    assert!(talk.plan().1.starts_with("batch a b; "));
+}
+
+#[test]
+fn one_that_spoils_a_batch_is_found_and_the_others_go_together_again() {
+    let mut talk = Talk::new(SECRETS);
+    talk.put("a", "1");
+    let mut answers = [talk.ask("x", "a"), talk.ask("y", "bad")];
+    talk.later(5);
+    let (calls, _) = talk.plan();
+    let invalid = ProviderError::Other {
+        key: "a".to_owned(),
+        reason: "ValidationException".to_owned(),
+    };
+    assert!(
+        talk.hear(&calls[0], Heard::Nothing(invalid.clone()))
+            .is_empty()
+    );
+    let (calls, text) = talk.plan();
+    assert!(text.starts_with("single a; single bad; "), "{text}");
+    talk.answer(&calls[..1]);
+    let bad = vec![(
+        Arc::new(question("bad")),
+        Err(invalid.about("bad")),
+        Origin::default(),
+    )];
+    talk.hear(&calls[1], Heard::Each(bad));
+    let told = answers
+        .each_mut()
+        .map(|answer| shown(answer.try_recv().unwrap()));
+    assert_eq!(
+        told,
+        ["1", "error: reading `bad` failed: ValidationException"]
+    );
+    let _again = [talk.ask("x", "a"), talk.ask("y", "bad")];
+    talk.later(25);
+    assert!(talk.plan().1.starts_with("single bad; batch a; "));
+}
+
+#[test]
+fn an_outage_is_not_hammered_and_its_end_wakes_those_who_met_it() {
+    let mut talk = Talk::new(SECRETS);
+    talk.put("a", "1");
+    for _ in 0..5 {
+        let mut answer = talk.ask("x", "a");
+        talk.later(25);
+        let (calls, _) = talk.plan();
+        talk.hear(&calls[0], Heard::Nothing(broken()));
+        assert_eq!(
+            shown(answer.try_recv().unwrap()),
+            "error: reading `a` failed: broken"
+        );
+    }
+    let mut answer = talk.ask("y", "b");
+    talk.later(25);
+    let (calls, text) = talk.plan();
+    assert!(calls.is_empty(), "{text}");
+    assert_eq!(
+        shown(answer.try_recv().unwrap()),
+        "error: reading `b` failed: broken; it failed so often that it is asked again only after a pause"
+    );
+    // One call tries for all.
+    talk.later(1000);
+    let _first = talk.ask("x", "a");
+    talk.later(25);
+    let (calls, text) = talk.plan();
+    assert!(text.starts_with("batch a; "), "{text}");
+    let _second = talk.ask("y", "b");
+    talk.later(25);
+    assert!(talk.plan().0.is_empty());
+    assert_eq!(talk.answer(&calls), ["x", "y"]);
+    assert!(talk.plan().1.starts_with("batch b; "));
+}
+
+#[test]
+fn one_poll_that_fails_is_nobodys_business_and_two_are() {
+    let mut talk = Talk::new(SECRETS);
+    talk.put("a", "1");
+    talk.follow("x", "a", 60);
+    talk.later(60_025);
+    let (calls, _) = talk.plan();
+    assert!(talk.hear(&calls[0], Heard::Nothing(broken())).is_empty());
+    assert!(talk.board.confirmed(&user("x"), &question("a")).is_some());
+    talk.later(3025);
+    let (calls, _) = talk.plan();
+    assert_eq!(talk.hear(&calls[0], Heard::Nothing(broken())), ["x"]);
+    assert_eq!(
+        shown(talk.ask("x", "a").try_recv().unwrap()),
+        "error: reading `a` failed: broken"
+    );
+    assert!(talk.board.confirmed(&user("x"), &question("a")).is_none());
+    // The same value as before is news to one that has failed.
+    talk.later(60_025);
+    let (calls, _) = talk.plan();
+    assert_eq!(talk.answer(&calls), ["x"]);
+}
+
+#[test]
+fn while_nothing_is_asked_those_who_watch_are_told() {
+    let mut talk = Talk::new(SECRETS);
+    talk.put("a", "1");
+    talk.follow("x", "a", 1);
+    for _ in 0..5 {
+        let _answer = talk.ask("y", "b");
+        talk.later(25);
+        let (calls, _) = talk.plan();
+        talk.hear(&calls[0], Heard::Nothing(broken()));
+    }
+    talk.now += Duration::from_millis(950);
+    let plan = talk.board.plan(talk.now);
+    assert!(
+        plan.calls.is_empty() && plan.wake.is_empty(),
+        "once is nobody's business"
+    );
+    talk.board.circuit.failed(talk.now, 1.0);
+    talk.later(1000);
+    let plan = talk.board.plan(talk.now);
+    assert_eq!((plan.calls.len(), plan.wake), (0, vec![user("x")]));
+    let told = shown(talk.ask("x", "a").try_recv().unwrap());
+    assert!(told.contains("asked again only after a pause"), "{told}");
+}
+
+#[test]
+fn where_intervals_are_long_a_list_tells_what_has_moved_and_only_that_is_read() {
+    let mut talk = Talk::new(SECRETS);
+    for n in 0..60 {
+        talk.put(&format!("s{n}"), "1");
+        talk.follow(&format!("x{n}"), &format!("s{n}"), 3600);
+    }
+    talk.start = talk.now;
+    assert_eq!(talk.run(3600), ["3298 s: list"]);
+    talk.put("s7", "2");
+    assert_eq!(talk.run(3600), ["6598 s: list", "6598 s: batch 1"]);
+    // Once a day everything is read in full.
+    let day = talk.run(90_000);
+    let batches = day.iter().filter(|call| call.contains("batch"));
+    assert_eq!(batches.count(), 3 + 1, "{day:?}");
+    assert!(day.len() < 35, "{day:?}");
+}
+
+#[test]
+fn a_list_that_is_too_long_or_denied_is_not_used() {
+    let mut talk = Talk::new(SECRETS);
+    for n in 0..60 {
+        talk.put(&format!("s{n}"), "1");
+        talk.follow(&format!("x{n}"), &format!("s{n}"), 3600);
+    }
+    talk.later(3_500_000);
+    let (calls, text) = talk.plan();
+    assert!(
+        text.starts_with("list 2; "),
+        "three pages cost more than three batches: {text}"
+    );
+    talk.hear(&calls[0], Heard::TooLong(3));
+    let made = talk.run(7200);
+    assert!(
+        made.iter().all(|call| call.contains("batch")) && made.len() <= 9,
+        "{made:?}"
+    );
+    // After a day it is tried again, and AWS says no.
+    talk.board.listing.pages = None;
+    talk.board.choose(talk.now);
+    talk.later(3_600_000);
+    let (calls, text) = talk.plan();
+    assert!(text.contains("list"), "{text}");
+    let list = calls
+        .iter()
+        .find(|call| matches!(call, Call::List(_)))
+        .unwrap();
+    let said = talk.hear(list, Heard::Nothing(denied("secretsmanager:ListSecrets")));
+    assert_eq!(said, ["denied secretsmanager:ListSecrets"]);
+}
+
+#[test]
+fn what_nobody_wants_any_more_is_forgotten() {
+    let mut talk = Talk::new(SECRETS);
+    talk.put("a", "1");
+    talk.follow("x", "a", 60);
+    let (number, answer) = talk.announce("y", "b");
+    drop(answer);
+    talk.board.cancel(number, &question("b"));
+    talk.board.unwatch(&user("x"), &question("a"), talk.now);
+    talk.run(200);
+    assert!(talk.board.is_idle() && talk.board.schedule.is_empty());
+    assert!(talk.board.urgent.is_empty() && talk.board.announced.is_empty());
+    assert!(talk.board.intervals.is_empty());
+}

@@ -1,0 +1,120 @@
+//! Talks to AWS: one call, in its turn, tried again where that may help.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use aws_sdk_secretsmanager::error::{ProvideErrorMetadata, SdkError};
+
+use super::errors::classify;
+use super::fetcher::Retry;
+use super::pace::{Api, Bucket, spread};
+use super::sessions::Session;
+use crate::chance;
+use crate::metrics::Metrics;
+use crate::secrets::provider::{Class, ProviderError};
+
+/// The buckets of this process, by account, region and API.
+#[derive(Debug, Default)]
+pub(crate) struct Paces(Mutex<BTreeMap<(String, String, Api), Bucket>>);
+
+impl Paces {
+    fn with<T>(
+        &self,
+        key: &(String, String, Api),
+        work: impl FnOnce(&mut Bucket, Instant) -> T,
+    ) -> T {
+        let mut buckets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        let bucket = buckets.entry(key.clone());
+        work(bucket.or_insert_with(|| Bucket::new(key.2, now)), now)
+    }
+}
+
+/// What every call of one reader has in common.
+#[derive(Debug)]
+pub(super) struct Caller {
+    pub(super) session: Arc<Session>,
+    pub(super) paces: Arc<Paces>,
+    pub(super) metrics: Arc<Metrics>,
+    /// As External Secrets names it in metrics.
+    pub(super) provider: &'static str,
+    pub(super) retry: Retry,
+    pub(super) region: String,
+    /// The account, or who asks where that is not known.
+    pub(super) account: String,
+}
+
+/// What a call is about.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct About<'a> {
+    pub(super) api: Api,
+    /// With its service, as policies name it.
+    pub(super) action: &'static str,
+    pub(super) key: &'a str,
+}
+
+impl Caller {
+    /// Makes a call. Nothing if there is no such secret.
+    pub(super) async fn call<T, E, F>(
+        &self,
+        about: About<'_>,
+        send: impl Fn() -> F,
+    ) -> Result<Option<T>, ProviderError>
+    where
+        F: Future<Output = Result<T, SdkError<E>>>,
+        E: ProvideErrorMetadata + std::error::Error + 'static,
+    {
+        let mut attempt = 0;
+        loop {
+            let credentials = self.session.credentials.get().await;
+            let credentials = credentials.map_err(ProviderError::Credentials)?;
+            let account = credentials
+                .account_id()
+                .map(|account| account.as_str().to_owned());
+            let account = account.unwrap_or_else(|| self.account.clone());
+            let bucket = (account, self.region.clone(), about.api);
+            let turn = self.paces.with(&bucket, Bucket::turn);
+            if !turn.is_zero() {
+                tokio::time::sleep(turn).await;
+            }
+            let answer = send().await;
+            let name = about.action.rsplit(':').next().unwrap_or_default();
+            self.metrics
+                .provider_call(self.provider, name, answer.is_ok());
+            let error = match answer {
+                Ok(answer) => {
+                    self.paces.with(&bucket, |bucket, _| bucket.answered());
+                    return Ok(Some(answer));
+                }
+                Err(error) => error,
+            };
+            let Some(error) = classify(about.key, about.action, &error) else {
+                return Ok(None);
+            };
+            match &error {
+                ProviderError::Throttled { .. } => self.paces.with(&bucket, Bucket::throttled),
+                ProviderError::Refused { .. } => self.session.credentials.refuse(&credentials),
+                _ => {}
+            }
+            attempt += 1;
+            if error.class() != Class::Trouble || attempt >= self.retry.attempts {
+                return Err(error);
+            }
+            tokio::time::sleep(self.pause(attempt, &error)).await;
+        }
+    }
+
+    fn pause(&self, attempt: u32, error: &ProviderError) -> Duration {
+        if let Some(interval) = self.retry.interval {
+            return interval;
+        }
+        // With other credentials there is nothing to wait for.
+        if matches!(error, ProviderError::Refused { .. }) {
+            return Duration::ZERO;
+        }
+        let bounds = (Duration::from_millis(200), Duration::from_secs(20));
+        let wait = crate::schedule::backoff(bounds.0, bounds.1, attempt - 1);
+        spread(wait, chance::fraction())
+    }
+}

@@ -1,0 +1,432 @@
+//! Talks to AWS: the one task that makes the calls of all boards, and how it is asked.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use futures::channel::{mpsc, oneshot};
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
+use futures::{FutureExt as _, StreamExt as _};
+use tokio::sync::Notify;
+
+use super::board::{Board, Call, Heard, Heeded, Print, Question, Told, User};
+use super::call::{Caller, Paces};
+use super::identity::{Base, Identity};
+use super::parameter_store::ParameterStore;
+use super::remote::Remote;
+use super::secrets_manager::SecretsManager;
+use super::sessions::{Session, Sessions};
+use crate::api::secret_store::RetrySettings;
+use crate::chance;
+use crate::metrics::Metrics;
+use crate::schedule::parse_duration;
+use crate::secrets::compose::Answer;
+use crate::secrets::provider::ProviderError;
+
+/// Services that hold secrets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Service {
+    SecretsManager,
+    ParameterStore,
+}
+
+/// How calls are tried again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Retry {
+    pub(crate) attempts: u32,
+    /// Between tries; nothing for a wait that grows.
+    pub(crate) interval: Option<Duration>,
+}
+
+impl Retry {
+    /// `maxRetries` counts attempts, as in External Secrets, and `retryInterval` is the wait between them.
+    pub(crate) fn of(settings: Option<&RetrySettings>) -> Self {
+        /// Where External Secrets tries until the SDK's quota is used up.
+        const UNBOUNDED: u32 = 20;
+        let attempts = settings.and_then(|settings| settings.max_retries);
+        let interval = settings.and_then(|settings| settings.retry_interval.as_deref());
+        Self {
+            attempts: match attempts {
+                None => 3,
+                Some(0) => UNBOUNDED,
+                Some(attempts) => u32::try_from(attempts).unwrap_or(1),
+            },
+            interval: interval.and_then(parse_duration),
+        }
+    }
+}
+
+/// Who reads from where. Stores of the same key share everything.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct ReaderKey {
+    pub(crate) identity: Identity,
+    pub(crate) service: Service,
+    pub(crate) retry: Retry,
+}
+
+/// One service, as one identity.
+#[derive(Debug)]
+pub(crate) struct Reader {
+    pub(crate) key: ReaderKey,
+    pub(super) session: Arc<Session>,
+    pub(super) remote: Box<dyn Remote>,
+    board: Mutex<Board>,
+}
+
+impl Reader {
+    pub(crate) fn board(&self) -> MutexGuard<'_, Board> {
+        self.board.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// An action that an identity may not do, though it would be the cheaper way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Denied {
+    pub(crate) key: ReaderKey,
+    pub(crate) action: &'static str,
+}
+
+/// Reads for everybody.
+#[derive(Debug)]
+pub(crate) struct Fetcher {
+    sessions: Sessions,
+    metrics: Arc<Metrics>,
+    paces: Arc<Paces>,
+    readers: Mutex<BTreeMap<ReaderKey, Arc<Reader>>>,
+    /// What each user watches.
+    watches: Mutex<BTreeMap<User, Watch>>,
+    /// Those for whom something has changed, and who have not read it yet.
+    news: Mutex<BTreeSet<User>>,
+    work: Notify,
+    wakes: mpsc::UnboundedSender<User>,
+    hints: mpsc::UnboundedSender<Denied>,
+    secret: [u8; 32],
+}
+
+/// The questions of one user.
+#[derive(Debug)]
+struct Watch {
+    questions: Vec<(Arc<Reader>, Question)>,
+    interval: Duration,
+}
+
+/// The other ends: who is to be woken, and what is denied.
+#[derive(Debug)]
+pub(crate) struct Stirred {
+    pub(crate) wakes: mpsc::UnboundedReceiver<User>,
+    pub(crate) hints: mpsc::UnboundedReceiver<Denied>,
+}
+
+impl Fetcher {
+    pub(crate) fn new(sessions: Sessions, metrics: Arc<Metrics>) -> (Arc<Self>, Stirred) {
+        let (wakes, woken) = mpsc::unbounded();
+        let (hints, hinted) = mpsc::unbounded();
+        let mut secret = [0; 32];
+        chance::fill(&mut secret);
+        let fetcher = Self {
+            sessions,
+            metrics,
+            paces: Arc::default(),
+            readers: Mutex::default(),
+            watches: Mutex::default(),
+            news: Mutex::default(),
+            work: Notify::new(),
+            wakes,
+            hints,
+            secret,
+        };
+        let stirred = Stirred {
+            wakes: woken,
+            hints: hinted,
+        };
+        (Arc::new(fetcher), stirred)
+    }
+
+    /// The reader of a key, made at the first use. Nothing is asked of AWS yet.
+    pub(crate) async fn reader(&self, key: &ReaderKey) -> Arc<Reader> {
+        if let Some(known) = lock(&self.readers).get(key) {
+            return known.clone();
+        }
+        let session = self.sessions.of(&key.identity).await;
+        let account = key.identity.account().map(str::to_owned);
+        let account = account.unwrap_or_else(|| match &key.identity.base {
+            Base::Process => "own".to_owned(),
+            base => base.to_string(),
+        });
+        let caller = |provider| Caller {
+            session: session.clone(),
+            paces: self.paces.clone(),
+            metrics: self.metrics.clone(),
+            provider,
+            retry: key.retry,
+            region: key.identity.region.clone(),
+            account: account.clone(),
+        };
+        let environment = &self.sessions.environment;
+        let remote: Box<dyn Remote> = match key.service {
+            Service::SecretsManager => Box::new(SecretsManager::new(
+                environment,
+                caller("AWS/SecretsManager"),
+            )),
+            Service::ParameterStore => Box::new(ParameterStore::new(
+                environment,
+                caller("AWS/ParameterStore"),
+            )),
+        };
+        let reader = Reader {
+            key: key.clone(),
+            board: Mutex::new(Board::new(remote.abilities(), self.secret)),
+            session,
+            remote,
+        };
+        let mut readers = lock(&self.readers);
+        readers
+            .entry(key.clone())
+            .or_insert(Arc::new(reader))
+            .clone()
+    }
+
+    /// Every reader.
+    pub(crate) fn readers(&self) -> Vec<Arc<Reader>> {
+        lock(&self.readers).values().cloned().collect()
+    }
+
+    pub(crate) fn sessions(&self) -> &Sessions {
+        &self.sessions
+    }
+
+    /// Says what will be wanted. Nothing is asked for it alone before [`Reading::take`].
+    pub(crate) fn announce(
+        self: &Arc<Self>,
+        user: Option<&User>,
+        questions: Vec<(Arc<Reader>, Question)>,
+    ) -> Reading {
+        let now = Instant::now();
+        let wanted = questions.into_iter().map(|(reader, question)| {
+            let (number, answer) = reader.board().announce(user.cloned(), &question, now);
+            Wanted {
+                reader,
+                question,
+                number,
+                answer: Some(answer),
+                print: None,
+            }
+        });
+        Reading {
+            fetcher: self.clone(),
+            wanted: wanted.collect(),
+        }
+    }
+
+    /// Lets a user be woken when what it has read changes; as often as its interval says, at least, it is looked at.
+    pub(crate) fn watch(&self, user: &User, reading: Reading, interval: Duration) {
+        let now = Instant::now();
+        let mut changed = false;
+        let mut questions = Vec::new();
+        for wanted in &reading.wanted {
+            let Some(print) = wanted.print else { continue };
+            let mut board = wanted.reader.board();
+            changed |= board.watch(user, &wanted.question, print, interval, now);
+            questions.push((wanted.reader.clone(), wanted.question.clone()));
+        }
+        let watch = Watch {
+            questions,
+            interval,
+        };
+        let before = lock(&self.watches).insert(user.clone(), watch);
+        let same = |reader: &Arc<Reader>, question: &Question| {
+            reading
+                .wanted
+                .iter()
+                .any(|wanted| Arc::ptr_eq(reader, &wanted.reader) && wanted.question == *question)
+        };
+        for (reader, question) in before.into_iter().flat_map(|watch| watch.questions) {
+            if !same(&reader, &question) {
+                reader.board().unwatch(user, &question, now);
+            }
+        }
+        if changed {
+            self.wake(vec![user.clone()]);
+        }
+        self.work.notify_one();
+    }
+
+    /// Lets a user not be woken any more.
+    pub(crate) fn unwatch(&self, user: &User) {
+        let now = Instant::now();
+        lock(&self.news).remove(user);
+        let before = lock(&self.watches).remove(user);
+        for (reader, question) in before.into_iter().flat_map(|watch| watch.questions) {
+            reader.board().unwatch(user, &question, now);
+        }
+    }
+
+    /// How long ago everything that a user has read was known to be the same. Nothing if it is not watched, or not well.
+    pub(crate) fn confirmed(&self, user: &User) -> Option<Duration> {
+        let watches = lock(&self.watches);
+        let watch = watches.get(user)?;
+        let mut oldest: Option<Instant> = None;
+        for (reader, question) in &watch.questions {
+            let confirmed = reader.board().confirmed(user, question)?;
+            oldest = Some(oldest.map_or(confirmed, |oldest| oldest.min(confirmed)));
+        }
+        let ago = Instant::now().saturating_duration_since(oldest?);
+        // Twice, for one poll may fail, and be tried again.
+        let late = watch.interval * 2 + Duration::from_secs(60);
+        (ago <= late).then_some(ago)
+    }
+
+    /// True if something has changed that a user has not read yet.
+    pub(crate) fn has_news(&self, user: &User) -> bool {
+        lock(&self.news).contains(user)
+    }
+
+    fn wake(&self, users: Vec<User>) {
+        for user in users {
+            lock(&self.news).insert(user.clone());
+            // Nobody listens when the process ends.
+            let _ = self.wakes.unbounded_send(user);
+        }
+    }
+
+    /// Lets these be read at once, and tells of each whether it has changed.
+    pub(crate) async fn look_again(
+        self: &Arc<Self>,
+        questions: Vec<(Arc<Reader>, Question)>,
+    ) -> Vec<(Question, Result<bool, ProviderError>)> {
+        let before: Vec<Option<Print>> = questions
+            .iter()
+            .map(|(reader, question)| reader.board().known(question))
+            .collect();
+        let mut reading = self.announce(None, questions);
+        let told = reading.take_each().await;
+        let looked = reading.wanted.iter().zip(before).zip(told);
+        let changed = looked.map(|((wanted, before), told)| {
+            let changed = told.map(|_| wanted.print != before);
+            (wanted.question.clone(), changed)
+        });
+        changed.collect()
+    }
+
+    /// Makes the calls, for as long as the process works.
+    pub(crate) async fn run(&self) {
+        let mut calls: FuturesUnordered<BoxFuture<'_, ()>> = FuturesUnordered::new();
+        let mut tidied = Instant::now();
+        loop {
+            let now = Instant::now();
+            let mut next = now + Duration::from_secs(60);
+            for reader in self.readers() {
+                let plan = reader.board().plan(now);
+                next = plan.next.map_or(next, |at| next.min(at));
+                self.wake(plan.wake);
+                for call in plan.calls {
+                    calls.push(self.make(reader.clone(), call).boxed());
+                }
+            }
+            if now.saturating_duration_since(tidied) > Duration::from_secs(600) {
+                tidied = now;
+                self.tidy();
+            }
+            tokio::select! {
+                () = self.work.notified() => {}
+                Some(()) = calls.next() => {}
+                () = tokio::time::sleep_until(next.into()) => {}
+            }
+        }
+    }
+
+    async fn make(&self, reader: Arc<Reader>, call: Call) {
+        let heard = match &call {
+            Call::Batch(groups) => reader.remote.batch(groups).await,
+            Call::Single(question) => reader.remote.single(question).await,
+            Call::List(most_pages) => reader.remote.list(*most_pages).await,
+        };
+        if let Heard::Nothing(error) = &heard {
+            tracing::debug!(reader = %reader.key.identity, %error, "a call failed");
+        }
+        let (now, chance) = (Instant::now(), chance::fraction());
+        let Heeded { wake, denied } = reader.board().heard(&call, heard, now, chance);
+        self.wake(wake);
+        if let Some(action) = denied {
+            let key = reader.key.clone();
+            // Nobody listens when the process ends.
+            let _ = self.hints.unbounded_send(Denied { key, action });
+        }
+    }
+
+    /// Ends what nobody uses any more.
+    fn tidy(&self) {
+        lock(&self.readers)
+            .retain(|_, reader| Arc::strong_count(reader) > 1 || !reader.board().is_idle());
+        self.sessions.tidy();
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What somebody wants to read. Dropped, it is wanted no more.
+#[derive(Debug)]
+pub(crate) struct Reading {
+    fetcher: Arc<Fetcher>,
+    wanted: Vec<Wanted>,
+}
+
+#[derive(Debug)]
+struct Wanted {
+    reader: Arc<Reader>,
+    question: Question,
+    number: u64,
+    answer: Option<oneshot::Receiver<Told>>,
+    print: Option<Print>,
+}
+
+impl Reading {
+    /// Waits for all answers, in the order of the questions.
+    pub(crate) async fn take(&mut self, user: &User) -> Result<Vec<Answer>, ProviderError> {
+        // What changes from here on is news again.
+        lock(&self.fetcher.news).remove(user);
+        self.take_each().await.into_iter().collect()
+    }
+
+    /// The same, each by itself.
+    pub(super) async fn take_each(&mut self) -> Vec<Told> {
+        let now = Instant::now();
+        for wanted in &self.wanted {
+            wanted.reader.board().urge(wanted.number, now);
+        }
+        self.fetcher.work.notify_one();
+        let mut all = Vec::new();
+        for wanted in &mut self.wanted {
+            let told = match wanted.answer.take() {
+                Some(answer) => answer.await.ok(),
+                None => None,
+            };
+            // The sender goes only with the board.
+            let told = told.unwrap_or_else(|| {
+                Err(ProviderError::Unavailable {
+                    key: wanted.question.id.clone(),
+                    reason: "nobody reads any more".to_owned(),
+                })
+            });
+            wanted.print = Some(wanted.reader.board().print(&told));
+            all.push(told);
+        }
+        all
+    }
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        for wanted in &self.wanted {
+            if wanted.answer.is_some() {
+                wanted
+                    .reader
+                    .board()
+                    .cancel(wanted.number, &wanted.question);
+            }
+        }
+    }
+}

@@ -1,0 +1,29 @@
+//! AWS as it should be used: one session per identity, one plan for everything that is due, changes seen as cheaply as
+//! may be.
+//!
+//! ```text
+//! store ─identify→ Identity ─session→ credentials, once for all
+//! Question ─announce→ Board ─plan→ calls ─remote→ answers ─heard→ Board ⇒ who waits is told, who watches is woken
+//! ```
+//! [`identity`], [`ids`], [`pace`], [`board`], [`event`], [`iam`] and [`cost`] are pure.
+
+mod board;
+mod call;
+#[cfg(test)]
+mod cases;
+mod errors;
+mod fetcher;
+pub(crate) mod identity;
+mod ids;
+mod pace;
+mod parameter_store;
+mod remote;
+mod secrets_manager;
+mod sessions;
+mod store;
+mod sts;
+
+pub(crate) use board::Question;
+pub(crate) use fetcher::{Fetcher, Reader, ReaderKey, Reading, Retry, Service, Stirred};
+pub(crate) use sessions::{AwsEnvironment, Sessions};
+pub(crate) use store::AwsStore;

@@ -1,0 +1,366 @@
+//! Talks to AWS: Secrets Manager.
+
+use std::sync::Arc;
+
+use aws_sdk_secretsmanager::Client;
+use aws_sdk_secretsmanager::operation::batch_get_secret_value::BatchGetSecretValueOutput;
+use aws_sdk_secretsmanager::primitives::Blob;
+use aws_sdk_secretsmanager::types::{
+    ApiErrorType, Filter, FilterNameStringType, SecretListEntry, SecretValueEntry,
+};
+use futures::future::BoxFuture;
+use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _};
+
+use super::board::{Abilities, Heard, Listed, Origin, Question, Told};
+use super::call::{About, Caller};
+use super::ids::{answer_to, is_same_secret};
+use super::pace::Api;
+use super::remote::Remote;
+use super::sessions::AwsEnvironment;
+use crate::secrets::compose::Answer;
+use crate::secrets::desired::Search;
+use crate::secrets::provider::{ProviderError, pattern, tags};
+use crate::secrets::{SecretData, SecretValue};
+
+/// Secrets Manager in one region, as one identity.
+#[derive(Debug)]
+pub(super) struct SecretsManager {
+    client: Client,
+    caller: Caller,
+}
+
+/// How many secrets are read at once for one search.
+const AT_ONCE: usize = 8;
+/// Ids of a batch.
+const BATCH: usize = 20;
+/// Secrets of a page.
+const PAGE: i32 = 100;
+
+/// The name of an action in the policies of IAM.
+const GET: &str = "secretsmanager:GetSecretValue";
+const BATCH_GET: &str = "secretsmanager:BatchGetSecretValue";
+const DESCRIBE: &str = "secretsmanager:DescribeSecret";
+const LIST: &str = "secretsmanager:ListSecrets";
+
+fn about<'a>(api: Api, action: &'static str, key: &'a str) -> About<'a> {
+    About { api, action, key }
+}
+
+impl SecretsManager {
+    pub(super) fn new(environment: &AwsEnvironment, caller: Caller) -> Self {
+        let mut service = aws_sdk_secretsmanager::config::Builder::from(&caller.session.config);
+        if let Some(endpoint) = &environment.secrets_manager_endpoint {
+            service = service.endpoint_url(endpoint);
+        }
+        Self {
+            client: Client::from_conf(service.build()),
+            caller,
+        }
+    }
+
+    /// The value of a secret.
+    async fn value(&self, question: &Question) -> (Told, Origin) {
+        let (id, version) = (&question.id, &question.version);
+        let answer = self.caller.call(about(Api::Secret, GET, id), || {
+            let request = self.client.get_secret_value().secret_id(id);
+            let request = match version.strip_prefix("uuid/") {
+                Some(version_id) => request.version_id(version_id),
+                None if version.is_empty() => request.version_stage("AWSCURRENT"),
+                None => request.version_stage(version),
+            };
+            request.send()
+        });
+        match answer.await {
+            Ok(Some(answer)) => {
+                let origin = Origin {
+                    arn: answer.arn,
+                    version_id: answer.version_id,
+                };
+                let value = held(id, answer.secret_string, answer.secret_binary);
+                (value.map(Answer::Value), origin)
+            }
+            Ok(None) => (Ok(Answer::Missing), Origin::default()),
+            Err(error) => (Err(error), Origin::default()),
+        }
+    }
+
+    async fn batch_get(&self, groups: &[Vec<Arc<Question>>]) -> Heard {
+        let ids: Vec<String> = groups.iter().map(|group| group[0].id.clone()).collect();
+        let key = ids.first().cloned().unwrap_or_default();
+        let answer = self.caller.call(about(Api::Batch, BATCH_GET, &key), || {
+            let request = self.client.batch_get_secret_value();
+            request.set_secret_id_list(Some(ids.clone())).send()
+        });
+        match answer.await {
+            Ok(Some(answer)) => Heard::Each(answers(groups, answer)),
+            Ok(None) => Heard::Each(Vec::new()),
+            Err(error) => Heard::Nothing(error),
+        }
+    }
+
+    async fn versions(&self, most_pages: usize) -> Heard {
+        let (mut all, mut token, mut pages) = (Vec::new(), None::<String>, 0);
+        loop {
+            if pages == most_pages {
+                return Heard::TooLong(pages + 1);
+            }
+            let page = self.caller.call(about(Api::List, LIST, "*"), || {
+                let request = self.client.list_secrets().max_results(PAGE);
+                request.set_next_token(token.clone()).send()
+            });
+            let page = match page.await {
+                Ok(page) => page,
+                Err(error) => return Heard::Nothing(error),
+            };
+            pages += 1;
+            let Some(page) = page else { break };
+            all.extend(page.secret_list.unwrap_or_default().into_iter().map(listed));
+            token = page.next_token.filter(|token| !token.is_empty());
+            if token.is_none() {
+                break;
+            }
+        }
+        Heard::Listed(all, pages)
+    }
+
+    async fn find_names(&self, search: &Search) -> Result<SecretData, ProviderError> {
+        let pattern = pattern(search)?;
+        let filters = filters(search);
+        let filters = Some(filters).filter(|filters| !filters.is_empty());
+        let (mut names, mut token) = (Vec::new(), None::<String>);
+        loop {
+            let page = self.caller.call(about(Api::List, LIST, "*"), || {
+                let request = self.client.list_secrets().max_results(PAGE);
+                let request = request.set_filters(filters.clone());
+                request.set_next_token(token.clone()).send()
+            });
+            let Some(page) = page.await? else { break };
+            let found = page.secret_list.unwrap_or_default().into_iter();
+            names.extend(found.filter_map(|secret| secret.name));
+            token = page.next_token.filter(|token| !token.is_empty());
+            if token.is_none() {
+                break;
+            }
+        }
+        names.retain(|name| pattern.is_match(name));
+        let values = futures::stream::iter(names).map(async |name| {
+            let question = Question {
+                id: name,
+                version: String::new(),
+            };
+            // One that went between the list and the read was not found.
+            match self.value(&question).await.0? {
+                Answer::Value(value) => Ok(Some((question.id, value))),
+                _ => Ok::<_, ProviderError>(None),
+            }
+        });
+        let found: Vec<_> = values.buffered(AT_ONCE).try_collect().await?;
+        Ok(found.into_iter().flatten().collect())
+    }
+
+    async fn find_batches(&self, search: &Search) -> Result<SecretData, ProviderError> {
+        let pattern = pattern(search)?;
+        let (mut found, mut token) = (SecretData::new(), None::<String>);
+        loop {
+            let page = self.caller.call(about(Api::Batch, BATCH_GET, "*"), || {
+                let request = self.client.batch_get_secret_value().max_results(20);
+                let request = request.set_filters(Some(filters(search)));
+                request.set_next_token(token.clone()).send()
+            });
+            let Some(page) = page.await? else { break };
+            // A secret that could not be read must not look as if it were gone.
+            if let Some(error) = page.errors.unwrap_or_default().into_iter().next() {
+                return Err(refused(&error, error.secret_id().unwrap_or_default()));
+            }
+            for secret in page.secret_values.unwrap_or_default() {
+                let Some(name) = secret.name.filter(|name| pattern.is_match(name)) else {
+                    continue;
+                };
+                let value = held(&name, secret.secret_string, secret.secret_binary)?;
+                found.insert(name, value);
+            }
+            token = page.next_token.filter(|token| !token.is_empty());
+            if token.is_none() {
+                break;
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// What a batch says of each secret. One that it says nothing of is left out.
+fn answers(
+    groups: &[Vec<Arc<Question>>],
+    batch: BatchGetSecretValueOutput,
+) -> Vec<(Arc<Question>, Told, Origin)> {
+    let values = batch.secret_values.unwrap_or_default();
+    let errors = batch.errors.unwrap_or_default();
+    let name = |value: &SecretValueEntry| value.name.as_deref().map(str::to_owned);
+    let mut told = Vec::new();
+    // Values are taken out of the answer, not copied.
+    let mut values: Vec<(Option<String>, Option<String>, Option<SecretValueEntry>)> = values
+        .into_iter()
+        .map(|value| (name(&value), value.arn.clone(), Some(value)))
+        .collect();
+    for group in groups {
+        let id = &group[0].id;
+        let found = answer_to(
+            id,
+            &values,
+            |value| value.0.as_deref(),
+            |value| value.1.as_deref(),
+        );
+        let place =
+            found.and_then(|found| values.iter().position(|value| std::ptr::eq(value, found)));
+        let entry = place.and_then(|place| values[place].2.take());
+        let error = errors.iter().find(|error| error.secret_id() == Some(id));
+        let error = error.or_else(|| {
+            let about = |error: &&ApiErrorType| {
+                error
+                    .secret_id()
+                    .is_some_and(|other| is_same_secret(other, id))
+            };
+            errors.iter().find(about)
+        });
+        let (answer, origin) = match (entry, error) {
+            (Some(entry), _) => {
+                let origin = Origin {
+                    arn: entry.arn,
+                    version_id: entry.version_id,
+                };
+                let value = held(id, entry.secret_string, entry.secret_binary);
+                (value.map(Answer::Value), origin)
+            }
+            (None, Some(error)) => (gone_or(error, id), Origin::default()),
+            (None, None) => continue,
+        };
+        for question in group {
+            told.push((question.clone(), answer.clone(), origin.clone()));
+        }
+    }
+    told
+}
+
+/// The text of a secret, or its bytes.
+fn held(id: &str, text: Option<String>, bytes: Option<Blob>) -> Result<SecretValue, ProviderError> {
+    match (text, bytes) {
+        (Some(text), _) => Ok(SecretValue::from(text.into_bytes())),
+        (None, Some(blob)) => Ok(SecretValue::from(blob.into_inner())),
+        (None, None) => Err(ProviderError::Other {
+            key: id.to_owned(),
+            reason: "the answer holds no value".to_owned(),
+        }),
+    }
+}
+
+/// What a batch says of one secret that it does not give.
+fn gone_or(error: &ApiErrorType, id: &str) -> Told {
+    let message = error.message().unwrap_or_default();
+    match error.error_code().unwrap_or_default() {
+        "ResourceNotFoundException" => Ok(Answer::Missing),
+        "InvalidRequestException" | "InvalidParameterException"
+            if message.contains("marked for deletion") || message.contains("marked deleted") =>
+        {
+            Ok(Answer::Missing)
+        }
+        _ => Err(refused(error, id)),
+    }
+}
+
+/// The error of one secret in a batch. Its code and name alone are used.
+fn refused(error: &ApiErrorType, id: &str) -> ProviderError {
+    let key = id.to_owned();
+    let code = error.error_code().unwrap_or_default().to_owned();
+    match code.as_str() {
+        "AccessDeniedException" | "AccessDenied" => ProviderError::AccessDenied {
+            key,
+            action: GET,
+            code,
+        },
+        "ThrottlingException" => ProviderError::Throttled { key, code },
+        "InternalServiceError" | "InternalFailure" => {
+            ProviderError::Unavailable { key, reason: code }
+        }
+        _ => ProviderError::Other { key, reason: code },
+    }
+}
+
+fn listed(entry: SecretListEntry) -> Listed {
+    let mut stages = std::collections::BTreeMap::new();
+    for (id, names) in entry.secret_versions_to_stages.unwrap_or_default() {
+        stages.extend(names.into_iter().map(|stage| (stage, id.clone())));
+    }
+    Listed {
+        name: entry.name.unwrap_or_default(),
+        arn: entry.arn.unwrap_or_default(),
+        stages,
+    }
+}
+
+fn filters(search: &Search) -> Vec<Filter> {
+    let filter =
+        |key: FilterNameStringType, value: &str| Filter::builder().key(key).values(value).build();
+    let path = search.path.iter();
+    let mut filters: Vec<Filter> = path
+        .map(|path| filter(FilterNameStringType::Name, path))
+        .collect();
+    for (key, value) in &search.tags {
+        filters.push(filter(FilterNameStringType::TagKey, key));
+        filters.push(filter(FilterNameStringType::TagValue, value));
+    }
+    filters
+}
+
+impl Remote for SecretsManager {
+    fn abilities(&self) -> Abilities {
+        Abilities {
+            batch: BATCH,
+            batches_versions: false,
+            lists: true,
+        }
+    }
+
+    fn batch<'a>(&'a self, groups: &'a [Vec<Arc<Question>>]) -> BoxFuture<'a, Heard> {
+        self.batch_get(groups).boxed()
+    }
+
+    fn single<'a>(&'a self, question: &'a Arc<Question>) -> BoxFuture<'a, Heard> {
+        async {
+            let (told, origin) = self.value(question).await;
+            Heard::Each(vec![(question.clone(), told, origin)])
+        }
+        .boxed()
+    }
+
+    fn list(&self, most_pages: usize) -> BoxFuture<'_, Heard> {
+        self.versions(most_pages).boxed()
+    }
+
+    fn tags<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Answer, ProviderError>> {
+        async move {
+            let answer = self.caller.call(about(Api::Secret, DESCRIBE, id), || {
+                self.client.describe_secret().secret_id(id).send()
+            });
+            let Some(answer) = answer.await? else {
+                return Ok(Answer::Missing);
+            };
+            let own = answer.tags.unwrap_or_default().into_iter();
+            let own = own.filter_map(|tag| Some((tag.key?, tag.value?)));
+            Ok(Answer::Value(tags(own)))
+        }
+        .boxed()
+    }
+
+    fn find<'a>(&'a self, search: &'a Search) -> BoxFuture<'a, Result<Answer, ProviderError>> {
+        async {
+            // A batch gives the values at once, but knows no expression; names alone are cheaper to list first.
+            let found = if search.name.is_some() && search.path.is_none() {
+                self.find_names(search).await
+            } else {
+                self.find_batches(search).await
+            };
+            found.map(Answer::Found)
+        }
+        .boxed()
+    }
+}
