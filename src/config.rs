@@ -9,6 +9,8 @@ use crate::cli::{GitOpsArgs, RunArgs};
 use crate::controllers::context::Settings;
 use crate::lease::Timing;
 use crate::schedule::parse_duration;
+use crate::secrets::aws::identity::{Base, Identity};
+use crate::secrets::aws::{Queue, region_of};
 
 /// The configuration of the daemon.
 #[derive(Debug)]
@@ -30,6 +32,8 @@ pub(crate) struct Config {
     /// Where pages are served besides.
     pub(crate) more_addresses: Vec<SocketAddr>,
     pub(crate) events_address: Option<url::Url>,
+    /// Rotation events for all stores.
+    pub(crate) rotation_queue: Option<Queue>,
     /// Nothing, if there is one replica alone.
     pub(crate) election: Option<Election>,
 }
@@ -116,6 +120,11 @@ impl Config {
                 .enable_leader_election
                 .then(|| election(gitops))
                 .transpose()?,
+            rotation_queue: args
+                .rotation_queue
+                .as_deref()
+                .map(|url| queue(url, args.rotation_queue_region.as_deref()))
+                .transpose()?,
             settings,
             pair,
             install_crds: args.install_crds,
@@ -151,6 +160,31 @@ fn pair(url: &str, path: &str, args: &RunArgs) -> Result<Pair, ConfigError> {
         path: path.to_owned(),
         branch: args.branch.clone(),
         interval: args.interval.clone(),
+    })
+}
+
+/// The queue is read as the daemon's own identity.
+fn queue(url: &str, region: Option<&str>) -> Result<Queue, ConfigError> {
+    let bad = |reason| ConfigError {
+        flag: "rotation-queue",
+        value: without_credentials(url),
+        reason,
+    };
+    let parsed = url::Url::parse(url).ok();
+    if !parsed.is_some_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host()) {
+        return Err(bad(
+            "not a URL; write https://sqs.REGION.amazonaws.com/ACCOUNT/NAME",
+        ));
+    }
+    let region = region_of(url).or(region.filter(|region| !region.is_empty()));
+    let region = region.ok_or_else(|| bad("it names no region; give --rotation-queue-region"))?;
+    Ok(Queue {
+        url: url.to_owned(),
+        identity: Identity {
+            region: region.to_owned(),
+            base: Base::Process,
+            roles: Vec::new(),
+        },
     })
 }
 

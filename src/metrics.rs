@@ -29,6 +29,9 @@ pub(crate) struct Metrics {
     store_condition: Family<Labels, Gauge<f64, AtomicU64>>,
     cluster_store_condition: Family<Labels, Gauge<f64, AtomicU64>>,
     provider_calls: Family<Labels, Gauge>,
+    rotation_messages: Family<Labels, Counter>,
+    store_calls: Family<Labels, Gauge<f64, AtomicU64>>,
+    store_cost: Family<Labels, Gauge<f64, AtomicU64>>,
     api_requests: Family<Labels, Counter>,
     leader: Family<Labels, Gauge>,
     unit_ready: Family<Labels, Gauge>,
@@ -80,6 +83,9 @@ impl Default for Metrics {
             store_condition: Family::default(),
             cluster_store_condition: Family::default(),
             provider_calls: Family::default(),
+            rotation_messages: Family::default(),
+            store_calls: Family::default(),
+            store_cost: Family::default(),
             api_requests: Family::default(),
             leader: Family::default(),
             unit_ready: Family::default(),
@@ -157,6 +163,21 @@ impl Metrics {
             "externalsecret_provider_api_calls_count",
             "Calls to providers",
             self.provider_calls.clone(),
+        );
+        registry.register(
+            "overlayd_rotation_messages",
+            "Messages of rotation queues, by what became of them",
+            self.rotation_messages.clone(),
+        );
+        registry.register(
+            "overlayd_store_estimated_calls_per_day",
+            "Calls to AWS that a store's share of what is watched costs a day",
+            self.store_calls.clone(),
+        );
+        registry.register(
+            "overlayd_store_estimated_dollars_per_month",
+            "What these calls cost in 30 days",
+            self.store_cost.clone(),
         );
     }
 
@@ -326,6 +347,9 @@ impl Metrics {
         for status in ["True", "False"] {
             family.remove(&condition(namespace, name, status));
         }
+        let labels = store_labels((kind, namespace, name));
+        self.store_calls.remove(&labels);
+        self.store_cost.remove(&labels);
     }
 
     /// Drops the series of an object that is gone.
@@ -354,12 +378,33 @@ impl Metrics {
         self.provider_calls.get_or_create(&labels).inc();
     }
 
+    /// Counts a message of a rotation queue.
+    pub(crate) fn rotation_message(&self, fate: &'static str) {
+        let labels = vec![("result", fate.to_owned())];
+        self.rotation_messages.get_or_create(&labels).inc();
+    }
+
+    /// Says what a store costs.
+    pub(crate) fn store_cost(&self, store: (&str, &str, &str), calls: f64, dollars: f64) {
+        let labels = store_labels(store);
+        self.store_calls.get_or_create(&labels).set(calls);
+        self.store_cost.get_or_create(&labels).set(dollars);
+    }
+
     /// All metrics in the text format of Prometheus.
     pub(crate) fn render(&self) -> String {
         let mut text = String::new();
         encode(&mut text, &self.registry).expect("writing to a string cannot fail");
         text
     }
+}
+
+fn store_labels((kind, namespace, name): (&str, &str, &str)) -> Labels {
+    vec![
+        ("kind", kind.to_owned()),
+        ("name", name.to_owned()),
+        ("namespace", namespace.to_owned()),
+    ]
 }
 
 fn condition(namespace: &str, name: &str, status: &str) -> Labels {

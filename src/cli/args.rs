@@ -109,6 +109,12 @@ pub(crate) struct RunArgs {
         default_value = "5m"
     )]
     pub(crate) store_requeue_interval: String,
+    /// A queue of SQS with the CloudTrail events of Secrets Manager: what they name is read at once.
+    #[arg(long, env = "OVERLAYD_ROTATION_QUEUE", value_name = "URL")]
+    pub(crate) rotation_queue: Option<String>,
+    /// The region of the queue, where its address does not tell.
+    #[arg(long, env = "AWS_REGION", value_name = "REGION")]
+    pub(crate) rotation_queue_region: Option<String>,
     /// Where mirrors of git repositories are kept.
     #[arg(
         long,

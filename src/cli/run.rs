@@ -40,6 +40,7 @@ use crate::controllers::gate::{Gate, Gates};
 use crate::controllers::identities::Identities;
 use crate::controllers::kustomization::wait::Waits;
 use crate::controllers::posts;
+use crate::controllers::rotation::Rotations;
 use crate::controllers::synced::Syncs;
 use crate::controllers::unreadable::readable;
 use crate::controllers::{self, Context, ReconcileError, error_policy, observe};
@@ -129,6 +130,7 @@ fn context(
         identities: Identities::new(connection, &client, metrics.clone(), habits),
         providers: Providers::new(fetcher.clone()),
         fetcher,
+        rotations: Rotations::new(config.rotation_queue.clone()),
         started: std::time::Instant::now(),
         metrics,
         settings: config.settings.clone(),
@@ -141,6 +143,9 @@ fn context(
     };
     (context, ends)
 }
+
+/// ExternalSecrets for which a store has something new.
+type Moved = futures::channel::mpsc::UnboundedReceiver<controllers::uses::User>;
 
 /// What the tasks of the daemon take their work from.
 struct Ends {
@@ -297,7 +302,15 @@ async fn serve(
         tokio::select! { () = fetching.0.fetcher.run() => {}, () = fetching.1 => {} }
         "the reading of secrets"
     });
-    for (name, controller) in wire(&context, (writers, stirred), config, &stopping) {
+    let Stirred { wakes, hints } = stirred;
+    let listening = controllers::rotation::run(context.clone());
+    let saying = controllers::rotation::say_denials(context.clone(), hints);
+    let stopping_too = stopped(stopping.clone());
+    tasks.spawn(async move {
+        tokio::select! { () = listening => {}, () = saying => {}, () = stopping_too => {} }
+        "the listening for rotations"
+    });
+    for (name, controller) in wire(&context, (writers, wakes), config, &stopping) {
         tasks.spawn(controller.map(move |()| name));
     }
     readiness.set(true);
@@ -418,7 +431,7 @@ async fn stopped(mut stopping: watch::Receiver<bool>) {
 /// The controllers, each with its name.
 fn wire(
     context: &Arc<Context>,
-    (writers, stirred): (Writers, Stirred),
+    (writers, moved): (Writers, Moved),
     config: &Config,
     stopping: &watch::Receiver<bool>,
 ) -> Vec<(&'static str, BoxFuture<'static, ()>)> {
@@ -442,7 +455,7 @@ fn wire(
         ),
         (
             "the ExternalSecret controller",
-            external_secrets(context, (writers, stirred), stopping).boxed(),
+            external_secrets(context, (writers, moved), stopping).boxed(),
         ),
     ]
 }
@@ -534,7 +547,9 @@ where
     S: controllers::secret_store::Store + Send + Sync + 'static,
 {
     let controller = controller::<S>(context, watcher::Config::default());
-    let controller = controller.with_config(at_once(concurrent));
+    let controller = controller
+        .with_config(at_once(concurrent))
+        .reconcile_all_on(context.rotations.stirs());
     let reconcile = controllers::secret_store::reconcile::<S>;
     drive(controller, context, stopping, reconcile, |context, gone| {
         let namespace = gone.namespace.clone().unwrap_or_default();
@@ -560,11 +575,11 @@ async fn own_task(
 /// Wakes an ExternalSecret when something that it uses changes. How many are synced at once is the gate's affair.
 fn external_secrets(
     context: &Arc<Context>,
-    (writers, stirred): (Writers, Stirred),
+    (writers, moved): (Writers, Moved),
     stopping: &watch::Receiver<bool>,
 ) -> impl Future<Output = ()> + use<> {
     let wakes = caches::wakes(context, writers);
-    let wakes = futures::stream::select(wakes, stirred.wakes);
+    let wakes = futures::stream::select(wakes, moved);
     let wakes = wakes.map(|(namespace, name)| ObjectRef::new(&name).within(&namespace));
     let controller = controller::<ExternalSecret>(context, watcher::Config::default());
     let controller = controller.reconcile_on(wakes);

@@ -128,6 +128,7 @@ pub(crate) fn wakes(
         secrets
             .map(move |secret| {
                 wake_readers(&readers, SubstituteKind::Secret, &secret.metadata);
+                follow_keys(&readers, &secret.metadata);
                 users_of_secret(&of_secrets, &secret)
             })
             .boxed(),
@@ -159,6 +160,17 @@ fn wake_readers(context: &Context, kind: SubstituteKind, metadata: &ObjectMeta) 
         .changed(&object, &text(&metadata.resource_version))
     {
         context.identities.live().wake(&unit);
+    }
+}
+
+/// Lets stores whose keys stand in a Secret be tried again.
+fn follow_keys(context: &Context, metadata: &ObjectMeta) {
+    let text = |text: &Option<String>| text.clone().unwrap_or_default();
+    let (namespace, name) = (text(&metadata.namespace), text(&metadata.name));
+    if context.fetcher.keys_changed(&namespace, &name) {
+        context.memory.forget_kind("SecretStore/");
+        context.memory.forget_kind("ClusterSecretStore/");
+        context.rotations.stir();
     }
 }
 

@@ -21,6 +21,7 @@ use super::kustomization::reads::Reads;
 use super::kustomization::wait::Waits;
 use super::kustomization::written::Written;
 use super::memory::Memory;
+use super::rotation::Rotations;
 use super::sources::Sources;
 use super::synced::Syncs;
 use super::uses::Uses;
@@ -61,6 +62,7 @@ pub(crate) struct Context {
     pub(crate) identities: Identities,
     pub(crate) providers: Providers,
     pub(crate) fetcher: Arc<Fetcher>,
+    pub(crate) rotations: Rotations,
     /// When this process began.
     pub(crate) started: std::time::Instant,
     pub(crate) metrics: Arc<Metrics>,

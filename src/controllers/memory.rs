@@ -71,6 +71,14 @@ impl Memory {
         wait
     }
 
+    /// Forgets all objects whose key begins so.
+    pub(crate) fn forget_kind(&self, kind: &str) {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .retain(|key, _| !key.starts_with(kind));
+    }
+
     /// Forgets an object that is gone.
     pub(crate) fn forget(&self, key: &str) {
         self.0

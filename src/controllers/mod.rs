@@ -13,6 +13,7 @@ pub(crate) mod kustomization;
 pub(crate) mod memory;
 pub(crate) mod posts;
 pub(crate) mod receiver;
+pub(crate) mod rotation;
 pub(crate) mod secret_store;
 pub(crate) mod sources;
 pub(crate) mod status;

@@ -201,7 +201,9 @@ pub(crate) async fn reconcile<S: Store>(
     }
     let key = memory_key(&*object);
     let now = Timestamp::now();
-    let fingerprint = format!("{:?} {:?}", object.meta().uid, object.meta().generation);
+    let listens = context.rotations.of(&*object);
+    let meta = object.meta();
+    let fingerprint = format!("{:?} {:?} {listens:?}", meta.uid, meta.generation);
     if let Some(rest) = context.memory.rest(&key, &fingerprint, now) {
         return Ok(Action::requeue(rest));
     }
@@ -232,14 +234,26 @@ pub(crate) async fn reconcile<S: Store>(
         message: &message,
     };
     let changed = !old.conditions.iter().any(|condition| {
-        condition.status == status && condition.message.as_deref() == Some(&message)
+        condition.type_ == "Ready"
+            && condition.status == status
+            && condition.message.as_deref() == Some(&message)
     });
     let capabilities = validated
         .as_ref()
         .ok()
         .map(|(_, capabilities)| *capabilities);
+    let mut conditions = vec![secrets_condition(&old.conditions, &says, now)];
+    conditions.extend(listens.iter().map(|listens| {
+        let says = Says {
+            type_: "RotationEvents",
+            status: listens.status,
+            reason: listens.reason,
+            message: &listens.message,
+        };
+        secrets_condition(&old.conditions, &says, now)
+    }));
     let new = SecretStoreStatus {
-        conditions: vec![secrets_condition(&old.conditions, &says, now)],
+        conditions,
         capabilities: capabilities.or(old.capabilities),
     };
     let wait = if validated.is_ok() {

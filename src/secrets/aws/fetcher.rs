@@ -12,7 +12,9 @@ use tokio::sync::Notify;
 
 use super::board::{Board, Call, Heard, Heeded, Print, Question, Told, User};
 use super::call::{Caller, Paces};
-use super::identity::{Base, Identity};
+use super::event::Change;
+use super::identity::{Base, Identity, partition};
+use super::ids::{spellings, stage_of};
 use super::parameter_store::ParameterStore;
 use super::remote::Remote;
 use super::secrets_manager::SecretsManager;
@@ -109,6 +111,18 @@ pub(crate) struct Fetcher {
 struct Watch {
     questions: Vec<(Arc<Reader>, Question)>,
     interval: Duration,
+}
+
+/// Questions, each with who reads it.
+pub(crate) type Questions = Vec<(Arc<Reader>, Question)>;
+
+/// What came of looking again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Looked {
+    pub(crate) has_changed: bool,
+    /// It is the current version that was read.
+    pub(crate) is_current: bool,
+    pub(crate) version_id: Option<String>,
 }
 
 /// The other ends: who is to be woken, and what is denied.
@@ -290,23 +304,71 @@ impl Fetcher {
         }
     }
 
-    /// Lets these be read at once, and tells of each whether it has changed.
+    /// Reads again as those whose keys stand in a Secret that has changed. True if there are any.
+    pub(crate) fn keys_changed(&self, namespace: &str, name: &str) -> bool {
+        let now = Instant::now();
+        let mut any = false;
+        for reader in self.readers() {
+            if reader.key.identity.uses_secret(namespace, name) {
+                any = true;
+                reader.session.credentials.forget();
+                let woken = reader.board().mend(now);
+                self.wake(woken);
+            }
+        }
+        self.work.notify_one();
+        any
+    }
+
+    /// What is watched of a secret that has changed, by whoever may read it.
+    pub(crate) fn concerned(&self, change: &Change) -> Questions {
+        let spellings = spellings(&change.secret);
+        let mut concerned = Vec::new();
+        for reader in self.readers() {
+            let identity = &reader.key.identity;
+            if reader.key.service != Service::SecretsManager || identity.region != change.region {
+                continue;
+            }
+            let arn = change
+                .account
+                .as_ref()
+                .filter(|_| spellings.len() == 1)
+                .map(|account| {
+                    let partition = partition(&change.region);
+                    let (region, name) = (&change.region, &change.secret);
+                    format!("arn:{partition}:secretsmanager:{region}:{account}:secret:{name}")
+                });
+            let about = reader.board().about(&spellings, arn.as_deref());
+            let questions = about
+                .into_iter()
+                .map(|question| (reader.clone(), (*question).clone()));
+            concerned.extend(questions);
+        }
+        concerned
+    }
+
+    /// Lets these be read at once, and tells of each what came of it.
     pub(crate) async fn look_again(
         self: &Arc<Self>,
-        questions: Vec<(Arc<Reader>, Question)>,
-    ) -> Vec<(Question, Result<bool, ProviderError>)> {
+        questions: Questions,
+    ) -> Vec<Result<Looked, ProviderError>> {
         let before: Vec<Option<Print>> = questions
             .iter()
-            .map(|(reader, question)| reader.board().known(question))
+            .map(|(reader, question)| Some(reader.board().known(question)?.0))
             .collect();
         let mut reading = self.announce(None, questions);
         let told = reading.take_each().await;
         let looked = reading.wanted.iter().zip(before).zip(told);
-        let changed = looked.map(|((wanted, before), told)| {
-            let changed = told.map(|_| wanted.print != before);
-            (wanted.question.clone(), changed)
+        let looked = looked.map(|((wanted, before), told)| {
+            told?;
+            let known = wanted.reader.board().known(&wanted.question);
+            Ok(Looked {
+                has_changed: wanted.print != before,
+                is_current: stage_of(&wanted.question.version) == Some("AWSCURRENT"),
+                version_id: known.and_then(|(_, version)| version),
+            })
         });
-        changed.collect()
+        looked.collect()
     }
 
     /// Makes the calls, for as long as the process works.

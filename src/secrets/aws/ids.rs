@@ -51,6 +51,19 @@ pub(crate) fn is_same_secret(one: &str, other: &str) -> bool {
     }
 }
 
+/// The ids by which a secret may be asked that an event names: as it is, without the letters, and by its name.
+pub(crate) fn spellings(secret: &str) -> Vec<String> {
+    let mut all = vec![secret.to_owned()];
+    if let Some(arn) = SecretArn::parse(secret) {
+        all.push(arn.resource.to_owned());
+        if let (Some(name), Some(part)) = (without_suffix(arn.resource), without_suffix(secret)) {
+            all.push(name.to_owned());
+            all.push(part.to_owned());
+        }
+    }
+    all
+}
+
 /// The answer that belongs to an id, of several with their names and ARNs: an ARN or a name as it is wins over a part of
 /// an ARN, which may be that of another.
 pub(crate) fn answer_to<'v, V>(
@@ -113,6 +126,13 @@ mod tests {
             assert_eq!(is_same_secret(one, other), expected, "{one} {other}");
             assert_eq!(is_same_secret(other, one), expected, "{other} {one}");
         }
+    }
+
+    #[test]
+    fn an_event_is_about_whoever_asks_by_any_of_these() {
+        let part = "arn:aws:secretsmanager:eu-west-1:1:secret:app/db";
+        assert_eq!(spellings(ARN), [ARN, "app/db-AbCdEf", "app/db", part]);
+        assert_eq!(spellings("app/db"), ["app/db"]);
     }
 
     #[test]

@@ -12,18 +12,22 @@ mod call;
 #[cfg(test)]
 mod cases;
 mod errors;
+mod event;
 mod fetcher;
+pub(crate) mod iam;
 pub(crate) mod identity;
 mod ids;
 mod pace;
 mod parameter_store;
 mod remote;
+mod rotation;
 mod secrets_manager;
 mod sessions;
 mod store;
 mod sts;
 
 pub(crate) use board::Question;
-pub(crate) use fetcher::{Fetcher, Reader, ReaderKey, Reading, Retry, Service, Stirred};
+pub(crate) use fetcher::{Denied, Fetcher, Reader, ReaderKey, Reading, Retry, Service, Stirred};
+pub(crate) use rotation::{Fate, Listener, Queue, QueueState, Said, region_of};
 pub(crate) use sessions::{AwsEnvironment, Sessions};
 pub(crate) use store::AwsStore;

@@ -184,15 +184,6 @@ impl Sessions {
         base.to_builder().region(Some(region)).build()
     }
 
-    /// Lets those who read this Secret for their keys read it again.
-    pub(crate) fn secret_changed(&self, namespace: &str, name: &str) {
-        for (identity, session) in self.lock().iter() {
-            if identity.uses_secret(namespace, name) {
-                session.credentials.forget();
-            }
-        }
-    }
-
     /// Ends the sessions that nobody holds.
     pub(crate) fn tidy(&self) {
         self.lock()

@@ -338,43 +338,39 @@ impl Board {
         (is_user && known.print != Print::Failed).then_some(known.confirmed)
     }
 
-    /// Those of this board that are asked by this id.
-    pub(crate) fn about(&self, secret: &str) -> Vec<Arc<Question>> {
-        let topics = self.topics.iter();
-        let about = topics.filter(|(question, topic)| {
-            let arn = topic.known.as_ref();
-            let arn = arn.and_then(|known| known.origin.arn.as_deref());
-            !topic.users.is_empty()
-                && (arn.is_some_and(|arn| is_same_secret(arn, secret))
-                    || is_same_secret(&question.id, secret))
+    /// What is watched of a secret, by whatever ids it is asked. `arn` is how its ARN begins, where only its name is known.
+    pub(crate) fn about(&self, spellings: &[String], arn: Option<&str>) -> Vec<Arc<Question>> {
+        let from = |id: &str| {
+            let first = Question {
+                id: id.to_owned(),
+                version: String::new(),
+            };
+            self.topics.range(first..)
+        };
+        let exact = spellings.iter().flat_map(|id| {
+            let here = from(id).take_while(move |(question, _)| question.id == *id);
+            here.collect::<Vec<_>>()
         });
-        about.map(|(question, _)| question.clone()).collect()
+        let by_arn = arn.into_iter().flat_map(|arn| {
+            let below = from(arn).take_while(move |(question, _)| question.id.starts_with(arn));
+            let same = below.filter(move |(question, _)| is_same_secret(&question.id, arn));
+            same.collect::<Vec<_>>()
+        });
+        let watched = exact
+            .chain(by_arn)
+            .filter(|(_, topic)| !topic.users.is_empty());
+        watched.map(|(question, _)| question.clone()).collect()
     }
 
-    /// What is known of a secret.
-    pub(crate) fn known(&self, question: &Question) -> Option<Print> {
+    /// What is known of a secret, and the id of its version.
+    pub(crate) fn known(&self, question: &Question) -> Option<(Print, Option<String>)> {
         let known = self.topics.get(question)?.known.as_ref()?;
-        Some(known.print)
+        Some((known.print, known.origin.version_id.clone()))
     }
 
     /// True if nobody watches or waits.
     pub(crate) fn is_idle(&self) -> bool {
         self.topics.is_empty()
-    }
-
-    /// How many topics are watched, by interval.
-    pub(crate) fn watched(&self) -> &BTreeMap<Duration, usize> {
-        &self.intervals
-    }
-
-    /// True where batches, or lists, are known to be denied.
-    pub(crate) fn denials(&self) -> (bool, bool) {
-        (self.batch_denied.is_some(), self.list_denied.is_some())
-    }
-
-    /// Why nothing is asked at present.
-    pub(crate) fn trouble(&self) -> Option<&ProviderError> {
-        self.trouble.as_ref().filter(|_| self.circuit.is_open())
     }
 
     /// The topic of a question, and the one copy of the question.

@@ -85,6 +85,13 @@ impl Board {
         }
     }
 
+    /// What kept everything from being read may be over. Gives those who met it.
+    pub(crate) fn mend(&mut self, now: Instant) -> Vec<User> {
+        self.circuit.succeeded();
+        self.retry_failed(now);
+        std::mem::take(&mut self.sufferers).into_iter().collect()
+    }
+
     /// What failed while AWS did is read at once.
     fn retry_failed(&mut self, now: Instant) {
         let failed = self.topics.iter().filter(|(_, topic)| {

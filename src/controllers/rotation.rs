@@ -1,0 +1,258 @@
+//! Queues of rotation events: which are listened to, how they stand, and what is said of them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::{AbortHandle, Abortable, BoxFuture};
+use futures::stream::FuturesUnordered;
+use futures::{FutureExt as _, Stream, StreamExt as _};
+use kube::ResourceExt as _;
+use kube::runtime::events::EventType;
+use tokio::sync::watch;
+
+use super::Context;
+use super::secret_store::Store;
+use crate::secrets::aws::{Denied, Fate, Listener, Queue, QueueState, Said};
+use crate::secrets::provider::reader_key;
+
+/// The annotation of a store that names its queue.
+pub(crate) const QUEUE: &str = "overlayd.dev/rotation-queue";
+
+/// How the queues stand.
+#[derive(Debug)]
+pub(crate) struct Rotations {
+    /// The one for all stores.
+    queue: Option<Queue>,
+    states: watch::Sender<BTreeMap<Queue, QueueState>>,
+    /// Counts what stores should be looked at for.
+    stirs: watch::Sender<u64>,
+}
+
+/// What a store's condition says of its queue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Listens {
+    pub(crate) status: &'static str,
+    pub(crate) reason: &'static str,
+    pub(crate) message: String,
+}
+
+impl Rotations {
+    pub(crate) fn new(queue: Option<Queue>) -> Self {
+        Self {
+            queue,
+            states: watch::Sender::default(),
+            stirs: watch::Sender::default(),
+        }
+    }
+
+    /// Every time that stores should be looked at again.
+    pub(crate) fn stirs(&self) -> impl Stream<Item = ()> + Send + use<> {
+        let stirs = self.stirs.subscribe();
+        futures::stream::unfold(stirs, async |mut stirs| {
+            stirs.changed().await.ok()?;
+            Some(((), stirs))
+        })
+    }
+
+    /// Lets all stores be looked at again.
+    pub(crate) fn stir(&self) {
+        self.stirs.send_modify(|count| *count += 1);
+    }
+
+    /// What to say of the queue of a store, if it has one.
+    pub(crate) fn of<S: Store>(&self, store: &S) -> Option<Listens> {
+        let queue = match queue_of(store) {
+            Some(Ok(queue)) => queue,
+            Some(Err(message)) => {
+                return Some(Listens {
+                    status: "False",
+                    reason: "QueueUnavailable",
+                    message,
+                });
+            }
+            None => self.queue.clone().filter(|_| is_secrets_manager(store))?,
+        };
+        let name = queue.url.rsplit('/').next().unwrap_or_default();
+        let states = self.states.borrow();
+        Some(match states.get(&queue)? {
+            QueueState::Listening => Listens {
+                status: "True",
+                reason: "Listening",
+                message: format!("rotations arrive by queue `{name}`"),
+            },
+            QueueState::Lost(reason) => Listens {
+                status: "False",
+                reason: "QueueUnavailable",
+                message: format!(
+                    "queue `{name}` cannot be read, so rotations are seen at the next interval: {reason}"
+                ),
+            },
+        })
+    }
+
+    fn set(&self, queue: &Queue, state: Option<QueueState>) {
+        let changed = self.states.send_if_modified(|states| match &state {
+            Some(state) => states.insert(queue.clone(), state.clone()).as_ref() != Some(state),
+            None => states.remove(queue).is_some(),
+        });
+        if !changed {
+            return;
+        }
+        match &state {
+            Some(QueueState::Listening) => {
+                tracing::info!(queue = queue.url, "listening for rotations")
+            }
+            Some(QueueState::Lost(reason)) => {
+                tracing::warn!(
+                    queue = queue.url,
+                    reason,
+                    "the queue of rotations cannot be read"
+                );
+            }
+            None => {}
+        }
+        self.stir();
+    }
+}
+
+fn is_secrets_manager<S: Store>(store: &S) -> bool {
+    let aws = store.store_spec().provider.aws.as_ref();
+    aws.is_some_and(|aws| aws.service == crate::api::secret_store::AwsService::SecretsManager)
+}
+
+/// The queue that a store names, or why it cannot be listened to.
+fn queue_of<S: Store>(store: &S) -> Option<Result<Queue, String>> {
+    let url = store.annotations().get(QUEUE)?.clone();
+    if url::Url::parse(&url).is_err() {
+        return Some(Err(format!("annotation `{QUEUE}` is no URL")));
+    }
+    let (namespace, name) = (store.namespace(), store.name_any());
+    let name = crate::secrets::aws::identity::StoreName {
+        namespace: namespace.as_deref(),
+        name: &name,
+    };
+    Some(match reader_key(name, store.store_spec(), None) {
+        Ok(Some(key)) => Ok(Queue {
+            url,
+            identity: key.identity,
+        }),
+        Ok(None) => Err(format!(
+            "annotation `{QUEUE}` needs a store whose identity does not depend on who uses it"
+        )),
+        Err(error) => Err(error.to_string()),
+    })
+}
+
+/// Every queue that the flag and the stores name.
+fn wanted(context: &Context) -> Vec<Queue> {
+    let mut all: Vec<Queue> = context.rotations.queue.iter().cloned().collect();
+    let own = context.caches.stores.state();
+    all.extend(own.iter().filter_map(|store| queue_of(&**store)?.ok()));
+    let shared = context.caches.cluster_stores.state();
+    all.extend(shared.iter().filter_map(|store| queue_of(&**store)?.ok()));
+    all.sort();
+    all.dedup();
+    all
+}
+
+/// Listens to every queue that is wanted, for as long as the process works.
+pub(crate) async fn run(context: Arc<Context>) {
+    /// How often it is looked which queues are wanted.
+    const LOOK: Duration = Duration::from_secs(5);
+    context.caches.ready().await;
+    let mut listeners: BTreeMap<Queue, AbortHandle> = BTreeMap::new();
+    let mut work: FuturesUnordered<Abortable<BoxFuture<'_, ()>>> = FuturesUnordered::new();
+    loop {
+        let wanted = wanted(&context);
+        listeners.retain(|queue, listener| {
+            let stays = wanted.contains(queue);
+            if !stays {
+                listener.abort();
+                context.rotations.set(queue, None);
+            }
+            stays
+        });
+        for queue in wanted {
+            if !listeners.contains_key(&queue) {
+                let (handle, registration) = AbortHandle::new_pair();
+                work.push(Abortable::new(
+                    listen(&context, queue.clone()).boxed(),
+                    registration,
+                ));
+                listeners.insert(queue, handle);
+            }
+        }
+        tokio::select! {
+            () = tokio::time::sleep(LOOK) => {}
+            Some(_) = work.next() => {}
+        }
+    }
+}
+
+async fn listen(context: &Arc<Context>, queue: Queue) {
+    let listener = Listener::new(context.fetcher.clone(), queue.clone()).await;
+    let say = |said: Said| match said {
+        Said::State(state) => context.rotations.set(&queue, Some(state)),
+        Said::Message(fate, reason) => {
+            context.metrics.rotation_message(fate.as_str());
+            let reason = reason.unwrap_or_default();
+            match fate {
+                Fate::Dropped => {
+                    tracing::error!(
+                        queue = queue.url,
+                        reason,
+                        "a message of rotation is dropped"
+                    );
+                }
+                Fate::Failed => {
+                    tracing::warn!(
+                        queue = queue.url,
+                        reason,
+                        "a message of rotation comes again"
+                    );
+                }
+                Fate::Handled | Fate::Ignored => {}
+            }
+        }
+    };
+    listener.listen(&say).await;
+}
+
+/// Says once of each identity what it may not do, with the statement that would allow it.
+pub(crate) async fn say_denials(
+    context: Arc<Context>,
+    mut denials: futures::channel::mpsc::UnboundedReceiver<Denied>,
+) {
+    while let Some(denied) = denials.next().await {
+        let Denied { key, action } = &denied;
+        let resource = crate::secrets::aws::iam::widest(action, &key.identity.region);
+        let note = format!(
+            "{} lacks `{action}`, so secrets are read in a dearer way; to allow it, add {{\"Effect\": \"Allow\", \"Action\": \"{action}\", \"Resource\": \"{resource}\"}} to its policy",
+            key.identity
+        );
+        tracing::warn!(identity = %key.identity, action, "{note}");
+        for store in context.caches.stores.state() {
+            hint(&context, &*store, &denied, &note).await;
+        }
+        for store in context.caches.cluster_stores.state() {
+            hint(&context, &*store, &denied, &note).await;
+        }
+    }
+}
+
+async fn hint<S: Store>(context: &Context, store: &S, denied: &Denied, note: &str) {
+    let (namespace, name) = (store.namespace(), store.name_any());
+    let name = crate::secrets::aws::identity::StoreName {
+        namespace: namespace.as_deref(),
+        name: &name,
+    };
+    let key = reader_key(name, store.store_spec(), None);
+    if key.is_ok_and(|key| key.as_ref() == Some(&denied.key)) {
+        let type_ = EventType::Warning;
+        context
+            .events
+            .publish(S::COMPONENT, store, type_, "MissingPermission", note)
+            .await;
+    }
+}
