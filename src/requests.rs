@@ -1,4 +1,4 @@
-//! Talks to the API server: a client that counts its requests.
+//! Talks to the API server: a client that counts its requests, and sends no more at once than helps.
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -8,6 +8,7 @@ use futures::future::BoxFuture;
 use http::{Request, Response};
 use kube::client::{Body, ClientBuilder};
 use kube::{Client, Config};
+use tokio::sync::Semaphore;
 use tower_layer::Layer;
 use tower_service::Service;
 
@@ -19,11 +20,22 @@ use crate::metrics::Metrics;
 /// The configuration cannot be used.
 pub(crate) fn client(config: Config, metrics: &Arc<Metrics>) -> kube::Result<Client> {
     let builder = ClientBuilder::try_from(config)?;
-    Ok(builder.with_layer(&Counting(metrics.clone())).build())
+    let counting = Counting {
+        metrics: metrics.clone(),
+        places: Arc::new(Semaphore::new(AT_ONCE)),
+    };
+    Ok(builder.with_layer(&counting).build())
 }
 
+/// Requests that wait for the beginning of their answer. Each takes a connection with its buffers, and the API server
+/// does not get faster by more.
+const AT_ONCE: usize = 40;
+
 /// Counts what passes through.
-struct Counting(Arc<Metrics>);
+struct Counting {
+    metrics: Arc<Metrics>,
+    places: Arc<Semaphore>,
+}
 
 impl<S> Layer<S> for Counting {
     type Service = Counted<S>;
@@ -31,7 +43,8 @@ impl<S> Layer<S> for Counting {
     fn layer(&self, inner: S) -> Counted<S> {
         Counted {
             inner,
-            metrics: self.0.clone(),
+            metrics: self.metrics.clone(),
+            places: self.places.clone(),
         }
     }
 }
@@ -40,6 +53,7 @@ impl<S> Layer<S> for Counting {
 struct Counted<S> {
     inner: S,
     metrics: Arc<Metrics>,
+    places: Arc<Semaphore>,
 }
 
 impl<S, B> Service<Request<Body>> for Counted<S>
@@ -57,12 +71,17 @@ where
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let (metrics, method) = (self.metrics.clone(), request.method().clone());
+        let places = self.places.clone();
+        // Nothing is sent before this is polled.
         let answer = self.inner.call(request);
-        let counted = answer.map(move |answer| {
+        let counted = async move {
+            // It is never closed. What is watched goes on without its place, for it has begun.
+            let _place = places.acquire().await;
+            let answer = answer.await;
             let code = answer.as_ref().map_or(0, |answer| answer.status().as_u16());
             metrics.api_request(method.as_str(), code);
             answer
-        });
+        };
         counted.boxed()
     }
 }

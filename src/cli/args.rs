@@ -31,6 +31,10 @@ pub(super) enum Command {
     Diff(DiffArgs),
     /// Print the Secret that an ExternalSecret makes of given values, without a cluster and without AWS.
     Template(TemplateArgs),
+    /// Print the IAM policies for exactly the secrets that are referenced, for each identity, with the reasons.
+    Iam(IamArgs),
+    /// Print how often AWS is asked for each store, and what that costs.
+    Cost(CostArgs),
     /// Show the objects that the daemon serves, and how they stand.
     Get(GetArgs),
     /// Ask for a reconcile at once, and wait for what comes of it.
@@ -276,6 +280,50 @@ pub(super) struct ApplyArgs {
     /// How long to wait.
     #[arg(long, value_name = "DURATION", default_value = "3m")]
     pub(super) timeout: String,
+}
+
+/// Where stores and ExternalSecrets are.
+#[derive(Debug, clap::Args)]
+pub(super) struct UsageArgs {
+    #[command(flatten)]
+    pub(super) cluster: ClusterArgs,
+    /// The directory of a kustomization, or a git URL of one; the cluster if none is given.
+    #[arg(value_name = "DIR|URL")]
+    pub(super) directory: Option<String>,
+}
+
+/// Arguments of `iam`.
+#[derive(Debug, clap::Args)]
+pub(super) struct IamArgs {
+    #[command(flatten)]
+    pub(super) usage: UsageArgs,
+    /// The account of secrets whose store does not tell it by a role.
+    #[arg(long, value_name = "ACCOUNT")]
+    pub(super) account: Option<String>,
+    /// Try each permission, as the identity of each store, and print the statements that are missing. Nothing is
+    /// changed, and what is read is dropped. Exits with 1 if something is missing.
+    #[arg(long)]
+    pub(super) check: bool,
+    /// The form of the result.
+    #[arg(short, long, value_enum, default_value = "text")]
+    pub(super) output: ReportForm,
+}
+
+/// Arguments of `cost`.
+#[derive(Debug, clap::Args)]
+pub(super) struct CostArgs {
+    #[command(flatten)]
+    pub(super) usage: UsageArgs,
+    /// The form of the result.
+    #[arg(short, long, value_enum, default_value = "text")]
+    pub(super) output: ReportForm,
+}
+
+/// The form of a report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum ReportForm {
+    Text,
+    Json,
 }
 
 /// Arguments of `diff`.

@@ -2,6 +2,7 @@
 
 mod apply;
 mod args;
+mod aws;
 mod build;
 mod cluster;
 mod diff;
@@ -48,6 +49,8 @@ pub fn main() -> ExitCode {
         Command::Build(args) => build::build(&args),
         Command::Apply(args) => block_on(apply::apply(args)),
         Command::Template(args) => template::template(&args),
+        Command::Iam(args) => block_on(aws::iam(args)),
+        Command::Cost(args) => block_on(aws::cost(args)),
         Command::Get(args) => block_on(objects::get(args)),
         Command::Reconcile(args) => block_on(objects::reconcile(args)),
         Command::Suspend(args) => block_on(objects::suspend(args)),

@@ -11,7 +11,7 @@ use kube::api::{Api, DynamicObject, ListParams};
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::{Action, Config as ControllerConfig, Controller};
 use kube::runtime::reflector::ObjectRef;
-use kube::runtime::watcher;
+use kube::runtime::{WatchStreamExt as _, reflector, watcher};
 use kube::{Client, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -42,7 +42,7 @@ use crate::controllers::kustomization::wait::Waits;
 use crate::controllers::posts;
 use crate::controllers::rotation::Rotations;
 use crate::controllers::synced::Syncs;
-use crate::controllers::unreadable::readable;
+use crate::controllers::unreadable::{Readable, readable};
 use crate::controllers::{self, Context, ReconcileError, error_policy, observe};
 use crate::git::{LocalRepositories, Mirrors, Remotes};
 use crate::lease::Elector;
@@ -116,6 +116,7 @@ fn context(
         syncs: Syncs::default(),
         gate: Gate::new(usize::from(config.concurrent_secrets)),
         store_gates: Gates::new(usize::from(config.concurrent_secrets).div_ceil(2)),
+        thinking: tokio::sync::Semaphore::new(4),
         waits: Waits::default(),
         claims: Arc::default(),
         written: Arc::default(),
@@ -305,9 +306,15 @@ async fn serve(
     let Stirred { wakes, hints } = stirred;
     let listening = controllers::rotation::run(context.clone());
     let saying = controllers::rotation::say_denials(context.clone(), hints);
+    let measuring = controllers::cost::measure(context.clone());
     let stopping_too = stopped(stopping.clone());
     tasks.spawn(async move {
-        tokio::select! { () = listening => {}, () = saying => {}, () = stopping_too => {} }
+        tokio::select! {
+            () = listening => {}
+            () = saying => {}
+            () = measuring => {}
+            () = stopping_too => {}
+        }
         "the listening for rotations"
     });
     for (name, controller) in wire(&context, (writers, wakes), config, &stopping) {
@@ -560,7 +567,7 @@ where
 /// Runs a reconcile as a task of its own, so that the work of one does not hold up the others; ended with whoever
 /// waits for it.
 async fn own_task(
-    reconcile: impl Future<Output = Result<Action, ReconcileError>> + Send + 'static,
+    reconcile: BoxFuture<'static, Result<Action, ReconcileError>>,
 ) -> Result<Action, ReconcileError> {
     let mut tasks = JoinSet::new();
     tasks.spawn(reconcile);
@@ -572,6 +579,9 @@ async fn own_task(
     }
 }
 
+/// So many ExternalSecrets wait for their turn at most; the others wait for theirs where they take no memory.
+const MOST_WAITING: u16 = 1024;
+
 /// Wakes an ExternalSecret when something that it uses changes. How many are synced at once is the gate's affair.
 fn external_secrets(
     context: &Arc<Context>,
@@ -582,7 +592,9 @@ fn external_secrets(
     let wakes = futures::stream::select(wakes, moved);
     let wakes = wakes.map(|(namespace, name)| ObjectRef::new(&name).within(&namespace));
     let controller = controller::<ExternalSecret>(context, watcher::Config::default());
-    let controller = controller.reconcile_on(wakes);
+    let controller = controller
+        .with_config(at_once(MOST_WAITING))
+        .reconcile_on(wakes);
     let reconcile = controllers::external_secret::reconcile;
     drive(controller, context, stopping, reconcile, |context, gone| {
         let namespace = gone.namespace.clone().unwrap_or_default();
@@ -596,7 +608,15 @@ where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
 {
     let api = Api::<DeserializeGuard<K>>::all(context.client.clone());
-    Controller::new(api, watched)
+    let (store, writer) = reflector::store();
+    let objects = watcher(api, watched).modify(|object| {
+        // Who manages which fields takes more memory than all the rest; when they did is of use.
+        for entry in object.meta_mut().managed_fields.iter_mut().flatten() {
+            entry.fields_v1 = None;
+        }
+    });
+    let objects = objects.reflect(writer).touched_objects();
+    Controller::for_stream(objects, store)
 }
 
 fn at_once(concurrent: u16) -> ControllerConfig {
@@ -608,7 +628,7 @@ fn drive<K, F>(
     controller: Controller<DeserializeGuard<K>>,
     context: &Arc<Context>,
     stopping: &watch::Receiver<bool>,
-    reconcile: fn(Arc<K>, Arc<Context>) -> F,
+    reconcile: fn(Readable<K>, Arc<Context>) -> F,
     forget: fn(&Context, &ObjectRef<DynamicObject>),
 ) -> impl Future<Output = ()> + use<K, F>
 where
@@ -619,7 +639,7 @@ where
     controller
         .graceful_shutdown_on(stopped(stopping.clone()))
         .run(
-            move |object, context| own_task(readable(object, context, reconcile)),
+            move |object, context| own_task(readable(object, context, reconcile).boxed()),
             error_policy,
             context.clone(),
         )

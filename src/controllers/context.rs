@@ -47,6 +47,8 @@ pub(crate) struct Context {
     /// How many ExternalSecrets are synced at once.
     pub(crate) gate: Gate,
     pub(crate) store_gates: Gates,
+    /// How many templates are at work at once.
+    pub(crate) thinking: tokio::sync::Semaphore,
     pub(crate) sources: Sources,
     pub(crate) mirrors: Arc<Mirrors>,
     pub(crate) builds: Arc<Builds>,

@@ -15,6 +15,7 @@ use kustomize::{FileEntry, RepoPath};
 use super::context::memory_key;
 use super::events::Component;
 use super::status::{Progress, Says, flux_condition, flux_conditions};
+use super::unreadable::Readable;
 use super::{Context, ReconcileError};
 use crate::api::REQUESTED_AT;
 use crate::api::git_repository::{Artifact, GitRepository, GitRepositorySpec, GitRepositoryStatus};
@@ -48,7 +49,7 @@ enum Outcome {
 
 /// Fetches, puts the commit into service, and says so.
 pub(crate) async fn reconcile(
-    object: Arc<GitRepository>,
+    object: Readable<GitRepository>,
     context: Arc<Context>,
 ) -> Result<Action, ReconcileError> {
     let key = memory_key(&*object);

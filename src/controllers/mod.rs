@@ -4,6 +4,7 @@
 pub(crate) mod builds;
 pub(crate) mod caches;
 pub(crate) mod context;
+pub(crate) mod cost;
 pub(crate) mod events;
 pub(crate) mod external_secret;
 pub(crate) mod gate;

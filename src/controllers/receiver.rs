@@ -8,6 +8,7 @@ use kube::ResourceExt as _;
 use kube::runtime::controller::Action;
 
 use super::status::{Progress, flux_conditions};
+use super::unreadable::Readable;
 use super::{Context, ReconcileError};
 use crate::api::REQUESTED_AT;
 use crate::api::receiver::{Receiver, ReceiverStatus, ReceiverType};
@@ -21,7 +22,7 @@ const INTERVAL: Duration = Duration::from_secs(600);
 
 /// Puts a receiver at its address, and says which that is.
 pub(crate) async fn reconcile(
-    object: Arc<Receiver>,
+    object: Readable<Receiver>,
     context: Arc<Context>,
 ) -> Result<Action, ReconcileError> {
     let api = context.api_of(&*object);

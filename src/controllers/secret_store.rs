@@ -15,6 +15,7 @@ use serde::de::DeserializeOwned;
 use super::context::memory_key;
 use super::events::Component;
 use super::status::{Says, secrets_condition};
+use super::unreadable::Readable;
 use super::{Context, ReconcileError};
 use crate::api::external_secret::StoreKind;
 use crate::api::secret_store::{
@@ -185,7 +186,7 @@ impl Store for ClusterSecretStore {
 
 /// Validates the store and says so.
 pub(crate) async fn reconcile<S: Store>(
-    object: Arc<S>,
+    object: Readable<S>,
     context: Arc<Context>,
 ) -> Result<Action, ReconcileError> {
     let class = object.store_spec().controller.clone().unwrap_or_default();

@@ -2,6 +2,7 @@
 //! newer than overlayd. Such an object says so itself, and holds up no other.
 
 use std::fmt::Debug;
+use std::ops::Deref;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -18,19 +19,39 @@ use super::events::Component;
 use super::status::{Progress, Says, flux_conditions, secrets_condition};
 use super::{Context, ReconcileError};
 
+/// An object that can be read, as the cache holds it: it is not copied for a reconcile.
+#[derive(Debug, Clone)]
+pub(crate) struct Readable<K>(Arc<DeserializeGuard<K>>);
+
+impl<K> Readable<K> {
+    /// Nothing for an object that cannot be read.
+    pub(crate) fn new(object: Arc<DeserializeGuard<K>>) -> Option<Self> {
+        object.0.is_ok().then_some(Self(object))
+    }
+}
+
+impl<K> Deref for Readable<K> {
+    type Target = K;
+
+    fn deref(&self) -> &K {
+        self.0.0.as_ref().expect("only readable objects are here")
+    }
+}
+
 /// Reconciles an object if it can be read, and says in its status why not otherwise. Only `conditions` are written
 /// then: an inventory stays as it is, and nothing that the object made is touched.
 pub(crate) async fn readable<K, F>(
     object: Arc<DeserializeGuard<K>>,
     context: Arc<Context>,
-    reconcile: fn(Arc<K>, Arc<Context>) -> F,
+    reconcile: fn(Readable<K>, Arc<Context>) -> F,
 ) -> Result<Action, ReconcileError>
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
     F: Future<Output = Result<Action, ReconcileError>>,
 {
-    if let Ok(object) = &object.0 {
-        return reconcile(Arc::new(object.clone()), context).await;
+    if let Some(object) = Readable::new(object.clone()) {
+        // What waits for its turn should be small.
+        return Box::pin(reconcile(object, context)).await;
     }
     let resource = ApiResource::erase::<K>(&());
     let api: Api<DynamicObject> = match object.namespace() {

@@ -81,6 +81,18 @@ impl Uses {
             .collect()
     }
 
+    /// All that an ExternalSecret uses.
+    pub(crate) fn of(&self, user: &User) -> Vec<Used> {
+        let state = self.state();
+        state
+            .by_user
+            .get(user)
+            .into_iter()
+            .flatten()
+            .cloned()
+            .collect()
+    }
+
     /// Those in a namespace.
     pub(crate) fn in_namespace(&self, namespace: &str) -> Vec<User> {
         let state = self.state();

@@ -374,6 +374,16 @@ impl DesiredSecret {
         self.reads().into_iter().map(|(store, _)| store).collect()
     }
 
+    /// True if keys are renamed, which may be much work.
+    pub(crate) fn rewrites(&self) -> bool {
+        let rewrites = |source: &Source| match source {
+            Source::Extract(entry) => !entry.rewrite.is_empty(),
+            Source::Find(entry) => !entry.rewrite.is_empty(),
+            Source::Generate(entry) => !entry.rewrite.is_empty(),
+        };
+        self.sources.iter().any(rewrites)
+    }
+
     /// Every use of a generator.
     pub(crate) fn generators(&self) -> impl Iterator<Item = &GeneratorEntry> {
         self.sources.iter().filter_map(|source| match source {

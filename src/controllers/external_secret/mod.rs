@@ -19,6 +19,7 @@ use reads::Reads;
 use super::context::memory_key;
 use super::gate::Urgency;
 use super::synced::{Synced, effective};
+use super::unreadable::Readable;
 use super::uses::{Used, User};
 use super::{Context, ReconcileError};
 use crate::api::external_secret::{
@@ -57,7 +58,7 @@ pub(super) enum Live {
 
 /// Syncs if a refresh is due or the Secret is not what was written.
 pub(crate) async fn reconcile(
-    object: Arc<ExternalSecret>,
+    object: Readable<ExternalSecret>,
     context: Arc<Context>,
 ) -> Result<Action, ReconcileError> {
     context.caches.ready().await;

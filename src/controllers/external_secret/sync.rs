@@ -182,7 +182,8 @@ pub(super) async fn sync(
     run_generators(&request, desired, &mut fetched).await?;
     let owner = owner(object);
     // Keys may be rewritten by templates, and paths may lead far.
-    let (composed, mut is_volatile) = tokio::task::block_in_place(|| composed(desired, &fetched))?;
+    let work = || composed(desired, &fetched);
+    let (composed, mut is_volatile) = think(context, desired.rewrites(), work).await?;
     outcome.missing = composed.missing;
     let rendered = if composed.data.is_empty() && desired.deletion != DeletionPolicy::Merge {
         None
@@ -414,6 +415,17 @@ fn composed(desired: &DesiredSecret, fetched: &Fetched) -> Result<(Composed, boo
     Ok((composed, rewriting.is_volatile()))
 }
 
+/// Does what may take long where it holds up nobody: a template may work for a while. Few do at once, for each takes a
+/// thread.
+async fn think<T>(context: &Context, is_long: bool, work: impl FnOnce() -> T) -> T {
+    if !is_long {
+        return work();
+    }
+    // It is never closed.
+    let _permit = context.thinking.acquire().await;
+    tokio::task::block_in_place(work)
+}
+
 /// What the Secret will hold, and whether it would be something else another time.
 async fn rendered(
     request: &Request<'_>,
@@ -428,8 +440,7 @@ async fn rendered(
         let rendered = render(template, data, &sources, (left, right), &environment)?;
         Ok((rendered, environment.is_volatile()))
     };
-    // A template may work for a while; this task is its own, so others do not wait for it.
-    tokio::task::block_in_place(work)
+    think(context, template.is_some(), work).await
 }
 
 /// Deletes the Secrets that were made for this ExternalSecret under another name.

@@ -36,6 +36,7 @@ use self::settings::{ANNOTATIONS, SettingError, UnitSettings};
 use self::sync::{Found, Run};
 use self::wait::Waiting;
 use super::context::{Settings, memory_key};
+use super::unreadable::Readable;
 use super::{Context, ReconcileError};
 use crate::api::REQUESTED_AT;
 use crate::api::kustomization::{
@@ -175,7 +176,7 @@ enum Outcome {
 
 /// Applies the revision in service, or says why not.
 pub(crate) async fn reconcile(
-    object: Arc<Kustomization>,
+    object: Readable<Kustomization>,
     context: Arc<Context>,
 ) -> Result<Action, ReconcileError> {
     let key = memory_key(&*object);

@@ -96,6 +96,8 @@ pub(crate) struct Fetcher {
     metrics: Arc<Metrics>,
     paces: Arc<Paces>,
     readers: Mutex<BTreeMap<ReaderKey, Arc<Reader>>>,
+    /// Held by the one who makes a reader: many want the same at a start, and what makes one is large.
+    making: tokio::sync::Mutex<()>,
     /// What each user watches.
     watches: Mutex<BTreeMap<User, Watch>>,
     /// Those for whom something has changed, and who have not read it yet.
@@ -143,6 +145,7 @@ impl Fetcher {
             metrics,
             paces: Arc::default(),
             readers: Mutex::default(),
+            making: tokio::sync::Mutex::default(),
             watches: Mutex::default(),
             news: Mutex::default(),
             work: Notify::new(),
@@ -159,8 +162,13 @@ impl Fetcher {
 
     /// The reader of a key, made at the first use. Nothing is asked of AWS yet.
     pub(crate) async fn reader(&self, key: &ReaderKey) -> Arc<Reader> {
-        if let Some(known) = lock(&self.readers).get(key) {
-            return known.clone();
+        let known = || lock(&self.readers).get(key).cloned();
+        if let Some(known) = known() {
+            return known;
+        }
+        let _guard = self.making.lock().await;
+        if let Some(known) = known() {
+            return known;
         }
         let session = self.sessions.of(&key.identity).await;
         let account = key.identity.account().map(str::to_owned);
@@ -369,6 +377,34 @@ impl Fetcher {
             })
         });
         looked.collect()
+    }
+
+    /// The calls a day that each user's share of what is watched costs.
+    pub(crate) fn shares(&self) -> Vec<(User, Service, f64)> {
+        let now = Instant::now();
+        let mut weights: BTreeMap<&ReaderKey, f64> = BTreeMap::new();
+        let watches = lock(&self.watches);
+        let all = || {
+            watches.iter().flat_map(|(user, watch)| {
+                let weight = 1.0 / watch.interval.as_secs_f64().max(1.0);
+                let questions = watch.questions.iter();
+                questions.map(move |(reader, _)| (user, &reader.key, weight))
+            })
+        };
+        for (_, key, weight) in all() {
+            *weights.entry(key).or_default() += weight;
+        }
+        let calls: BTreeMap<ReaderKey, f64> = self
+            .readers()
+            .iter()
+            .map(|reader| (reader.key.clone(), reader.board().calls_per_day(now)))
+            .collect();
+        let shares = all().map(|(user, key, weight)| {
+            let share = weight / weights.get(key).copied().unwrap_or(1.0);
+            let calls = calls.get(key).copied().unwrap_or_default() * share;
+            (user.clone(), key.service, calls)
+        });
+        shares.collect()
     }
 
     /// Makes the calls, for as long as the process works.

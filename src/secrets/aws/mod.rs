@@ -11,6 +11,7 @@ mod board;
 mod call;
 #[cfg(test)]
 mod cases;
+pub(crate) mod cost;
 mod errors;
 mod event;
 mod fetcher;
@@ -19,12 +20,14 @@ pub(crate) mod identity;
 mod ids;
 mod pace;
 mod parameter_store;
+pub(crate) mod probe;
 mod remote;
 mod rotation;
 mod secrets_manager;
 mod sessions;
 mod store;
 mod sts;
+pub(crate) mod usage;
 
 pub(crate) use board::Question;
 pub(crate) use fetcher::{Denied, Fetcher, Reader, ReaderKey, Reading, Retry, Service, Stirred};

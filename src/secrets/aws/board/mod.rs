@@ -89,7 +89,7 @@ pub(crate) struct Abilities {
 const GATHER: Duration = Duration::from_millis(5);
 const GATHER_BUSY: Duration = Duration::from_millis(25);
 /// Calls in flight.
-const MOST_CALLS: usize = 16;
+const MOST_CALLS: usize = 8;
 /// What a list says may be so old.
 const LAG: Duration = Duration::from_secs(300);
 /// Everything is read in full at least so often, whatever lists say.

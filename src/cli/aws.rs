@@ -1,0 +1,326 @@
+//! `overlayd iam` and `overlayd cost`: what the secrets of a repository or a cluster need of AWS, and what they cost.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::Instant;
+
+use kube::api::{Api, ListParams};
+use kube::core::DeserializeGuard;
+use kube::{Client, Resource, ResourceExt as _};
+use kustomize::{BuildOptions, Object};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use super::args::{CostArgs, IamArgs, ReportForm, UsageArgs};
+use super::report::Failure;
+use super::{build, cluster, output};
+use crate::api::external_secret::ExternalSecret;
+use crate::api::secret_store::{ClusterSecretStore, SecretStore, SecretStoreSpec};
+use crate::apply::execute::describe;
+use crate::controllers::rotation::QUEUE;
+use crate::metrics::Metrics;
+use crate::secrets::aws::cost::{Cost, costs};
+use crate::secrets::aws::iam::{Need, Policy, policies};
+use crate::secrets::aws::probe::{Tried, probe};
+use crate::secrets::aws::usage::{KnownStore, KnownUser, Usage};
+use crate::secrets::aws::{AwsEnvironment, Fetcher, Sessions};
+
+/// Stores and ExternalSecrets, and the client of the cluster that they came from.
+struct Found {
+    usage: Usage,
+    client: Option<Client>,
+}
+
+async fn find(args: &UsageArgs) -> Result<Found, Failure> {
+    let Some(directory) = args.directory.clone() else {
+        let client = cluster::connect(&args.cluster).await?;
+        let usage = of_cluster(&client).await?;
+        return Ok(Found {
+            usage,
+            client: Some(client),
+        });
+    };
+    // A build may start a runtime of its own to fetch remote bases.
+    let render = move || build::render(&directory, &BuildOptions::default());
+    let rendered = tokio::task::spawn_blocking(render)
+        .await
+        .unwrap_or_else(|error| Err(Failure::new(error.to_string())))?;
+    Ok(Found {
+        usage: of_objects(&rendered.objects)?,
+        client: None,
+    })
+}
+
+async fn of_cluster(client: &Client) -> Result<Usage, Failure> {
+    let mut usage = Usage::default();
+    for store in list::<SecretStore>(client).await? {
+        let annotations = store.annotations().clone();
+        usage.stores.push(known(
+            store.namespace(),
+            store.name_any(),
+            store.spec,
+            &annotations,
+        ));
+    }
+    for store in list::<ClusterSecretStore>(client).await? {
+        let annotations = store.annotations().clone();
+        usage.stores.push(known(
+            None,
+            store.name_any(),
+            store.spec.store,
+            &annotations,
+        ));
+    }
+    for user in list::<ExternalSecret>(client).await? {
+        usage.users.push(KnownUser {
+            namespace: user.namespace().unwrap_or_default(),
+            name: user.name_any(),
+            spec: user.spec,
+        });
+    }
+    Ok(usage)
+}
+
+/// Every object of a kind that can be read.
+async fn list<K>(client: &Client) -> Result<Vec<K>, Failure>
+where
+    K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned,
+{
+    let api: Api<DeserializeGuard<K>> = Api::all(client.clone());
+    let all = api.list(&ListParams::default()).await.map_err(|error| {
+        let what = format!("cannot list {}", K::plural(&()));
+        Failure::new(what).because(describe(&error), None)
+    })?;
+    Ok(all
+        .items
+        .into_iter()
+        .filter_map(|object| object.0.ok())
+        .collect())
+}
+
+fn known(
+    namespace: Option<String>,
+    name: String,
+    spec: SecretStoreSpec,
+    annotations: &BTreeMap<String, String>,
+) -> KnownStore {
+    KnownStore {
+        namespace,
+        name,
+        spec,
+        queue: annotations.get(QUEUE).cloned(),
+    }
+}
+
+fn of_objects(objects: &[Object]) -> Result<Usage, Failure> {
+    fn typed<K: DeserializeOwned>(object: &Object) -> Result<K, Failure> {
+        serde_path_to_error::deserialize(object.to_json()).map_err(|error| {
+            let what = format!("{} `{}` cannot be read", object.kind(), object.name());
+            Failure::new(what).because(format!("`{}` is not as it should be", error.path()), None)
+        })
+    }
+    let mut usage = Usage::default();
+    for object in objects {
+        let namespace = object.namespace().unwrap_or("default").to_owned();
+        match (object.kind(), object.api_version()) {
+            ("SecretStore", "external-secrets.io/v1") => {
+                let store: SecretStore = typed(object)?;
+                let annotations = store.annotations().clone();
+                let name = store.name_any();
+                usage
+                    .stores
+                    .push(known(Some(namespace), name, store.spec, &annotations));
+            }
+            ("ClusterSecretStore", "external-secrets.io/v1") => {
+                let store: ClusterSecretStore = typed(object)?;
+                let annotations = store.annotations().clone();
+                let name = store.name_any();
+                usage
+                    .stores
+                    .push(known(None, name, store.spec.store, &annotations));
+            }
+            ("ExternalSecret", "external-secrets.io/v1") => {
+                let user: ExternalSecret = typed(object)?;
+                usage.users.push(KnownUser {
+                    namespace,
+                    name: user.name_any(),
+                    spec: user.spec,
+                });
+            }
+            _ => {}
+        }
+    }
+    Ok(usage)
+}
+
+fn say(notes: &[String]) {
+    for note in notes {
+        output::note(&format!("note: {note}"));
+    }
+}
+
+pub(super) async fn iam(args: IamArgs) -> Result<(), Failure> {
+    let found = find(&args.usage).await?;
+    let (policies, notes) = policies(&found.usage, args.account.as_deref());
+    say(&notes);
+    if policies.is_empty() {
+        output::note("nothing is read from AWS here");
+        return Ok(());
+    }
+    if args.check {
+        return check(&found, &policies).await;
+    }
+    let text = match args.output {
+        ReportForm::Text => {
+            let part = |policy: &Policy| {
+                let document = serde_json::to_string_pretty(&policy.document());
+                format!("{}{}\n", policy.table(), document.unwrap_or_default())
+            };
+            policies.iter().map(part).collect::<Vec<_>>().join("\n")
+        }
+        ReportForm::Json => {
+            let part = |policy: &Policy| json!({"identity": policy.identity.to_string(), "account": policy.account, "policy": policy.document()});
+            let all: Vec<Value> = policies.iter().map(part).collect();
+            format!(
+                "{}\n",
+                serde_json::to_string_pretty(&all).unwrap_or_default()
+            )
+        }
+    };
+    output::write(&text)?;
+    Ok(())
+}
+
+/// Tries what the policies must allow, and says what is missing.
+async fn check(found: &Found, policies: &[Policy]) -> Result<(), Failure> {
+    let sessions = Sessions::new(AwsEnvironment::of_process(), found.client.clone());
+    let (fetcher, _stirred) = Fetcher::new(sessions, Arc::new(Metrics::default()));
+    let tried = probe(&fetcher, &found.usage).await;
+    let (mut text, mut missing) = (String::new(), 0);
+    for (key, tried) in &tried {
+        let _ = writeln!(text, "# {}", key.identity);
+        let policy = policies
+            .iter()
+            .find(|policy| policy.identity == key.identity);
+        let mut lacking = BTreeMap::new();
+        for ((action, id), tried) in tried {
+            let said = match tried {
+                Tried::Allowed => "allowed",
+                Tried::Denied => "MISSING",
+                Tried::Unknown(_) => "unknown",
+            };
+            let _ = write!(text, "{said:8} {action:36} {id}");
+            if let Tried::Unknown(reason) = tried {
+                let _ = write!(text, "  ({reason})");
+            }
+            text.push('\n');
+            if *tried == Tried::Denied {
+                let needs = policy.iter().flat_map(|policy| &policy.needs);
+                let fits = |need: &Need| need.action == *action && need.fits(id);
+                lacking.extend(
+                    needs
+                        .filter(|(need, _)| fits(need))
+                        .map(|(need, why)| (need.clone(), why.clone())),
+                );
+            }
+        }
+        if let (Some(policy), false) = (policy, lacking.is_empty()) {
+            missing += lacking.values().filter(|why| !why.is_optional).count();
+            let lacking = Policy {
+                needs: lacking,
+                ..policy.clone()
+            };
+            let document = serde_json::to_string_pretty(&lacking.document()["Statement"]);
+            let _ = writeln!(
+                text,
+                "# these statements are missing:\n{}",
+                document.unwrap_or_default()
+            );
+        }
+        missing += tried
+            .values()
+            .filter(|tried| matches!(tried, Tried::Unknown(_)))
+            .count();
+    }
+    output::write(&text)?;
+    match missing {
+        0 => Ok(()),
+        count => Err(Failure::new(format!(
+            "{count} permissions are missing or could not be tried"
+        ))
+        .because(
+            "see above",
+            Some("add the statements to the policy of the identity"),
+        )),
+    }
+}
+
+pub(super) async fn cost(args: CostArgs) -> Result<(), Failure> {
+    let found = find(&args.usage).await?;
+    let (costs, notes) = costs(&found.usage, Instant::now());
+    say(&notes);
+    let text = match args.output {
+        ReportForm::Text => table(&costs),
+        ReportForm::Json => {
+            let part = |(store, cost): (&String, &Cost)| {
+                json!({
+                    "store": store, "secrets": cost.secrets, "externalSecrets": cost.external_secrets,
+                    "callsPerDay": cost.calls_per_day.round(), "dollarsPerMonth": cents(cost.dollars_per_month),
+                    "unsharedCallsPerDay": cost.unshared_calls_per_day.round(), "unsharedDollarsPerMonth": cents(cost.unshared_dollars_per_month),
+                })
+            };
+            let all: Vec<Value> = costs.iter().map(part).collect();
+            format!(
+                "{}\n",
+                serde_json::to_string_pretty(&all).unwrap_or_default()
+            )
+        }
+    };
+    output::write(&text)?;
+    Ok(())
+}
+
+fn cents(dollars: f64) -> f64 {
+    (dollars * 100.0).round() / 100.0
+}
+
+fn table(costs: &BTreeMap<String, Cost>) -> String {
+    let width = costs.keys().map(String::len).max().unwrap_or(0).max(5);
+    let mut text = format!(
+        "{:width$}  {:>7}  {:>15}  {:>9}  {:>8}  {:>18}  {:>16}\n",
+        "STORE",
+        "SECRETS",
+        "EXTERNALSECRETS",
+        "CALLS/DAY",
+        "$/MONTH",
+        "UNSHARED CALLS/DAY",
+        "UNSHARED $/MONTH"
+    );
+    let mut total = Cost::default();
+    let mut row = |name: &str, cost: &Cost| {
+        let _ = writeln!(
+            text,
+            "{name:width$}  {:>7}  {:>15}  {:>9.0}  {:>8.2}  {:>18.0}  {:>16.2}",
+            cost.secrets,
+            cost.external_secrets,
+            cost.calls_per_day,
+            cost.dollars_per_month,
+            cost.unshared_calls_per_day,
+            cost.unshared_dollars_per_month
+        );
+    };
+    for (name, cost) in costs {
+        row(name, cost);
+        total.secrets += cost.secrets;
+        total.external_secrets += cost.external_secrets;
+        total.calls_per_day += cost.calls_per_day;
+        total.dollars_per_month += cost.dollars_per_month;
+        total.unshared_calls_per_day += cost.unshared_calls_per_day;
+        total.unshared_dollars_per_month += cost.unshared_dollars_per_month;
+    }
+    if costs.len() > 1 {
+        row("all", &total);
+    }
+    text
+}

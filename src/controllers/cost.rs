@@ -1,0 +1,55 @@
+//! What each store costs of AWS, as metrics.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Context;
+use super::uses::Used;
+use crate::api::external_secret::StoreKind;
+use crate::secrets::aws::cost::dollars_per_month;
+
+/// How often it is measured.
+const EVERY: Duration = Duration::from_secs(60);
+
+/// Calls a day and dollars a month.
+type Cost = (f64, f64);
+
+/// Measures for as long as the process works.
+pub(crate) async fn measure(context: Arc<Context>) {
+    let mut known: BTreeMap<(&'static str, String, String), Cost> = BTreeMap::new();
+    loop {
+        tokio::time::sleep(EVERY).await;
+        // A store that costs nothing any more says so.
+        for cost in known.values_mut() {
+            *cost = (0.0, 0.0);
+        }
+        for (user, service, calls) in context.fetcher.shares() {
+            let stores = context
+                .uses
+                .of(&user)
+                .into_iter()
+                .filter_map(|used| match used {
+                    Used::Store(StoreKind::SecretStore, namespace, name) => {
+                        Some(("SecretStore", namespace, name))
+                    }
+                    Used::Store(StoreKind::ClusterSecretStore, namespace, name) => {
+                        Some(("ClusterSecretStore", namespace, name))
+                    }
+                    _ => None,
+                });
+            let stores: Vec<_> = stores.collect();
+            let each = calls / f64::from(u32::try_from(stores.len().max(1)).unwrap_or(1));
+            for store in stores {
+                let cost = known.entry(store).or_default();
+                cost.0 += each;
+                cost.1 += dollars_per_month(service, each);
+            }
+        }
+        for ((kind, namespace, name), (calls, dollars)) in &known {
+            let store = (*kind, namespace.as_str(), name.as_str());
+            context.metrics.store_cost(store, *calls, *dollars);
+        }
+        known.retain(|_, cost| cost.0 > 0.0);
+    }
+}
