@@ -77,7 +77,10 @@ impl Config {
             own_namespace: args.namespace.clone(),
             store_interval: duration("store-requeue-interval", &args.store_requeue_interval)?,
             controller_class: args.controller_class.clone(),
-            status_heartbeat: duration("status-heartbeat", &args.status_heartbeat)?,
+            status_heartbeat: match args.status_heartbeat.as_str() {
+                "never" => None,
+                text => Some(duration("status-heartbeat", text)?),
+            },
             template_delimiters: (
                 args.template_left_delimiter.clone(),
                 args.template_right_delimiter.clone(),

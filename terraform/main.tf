@@ -41,6 +41,12 @@ data "aws_iam_policy_document" "read" {
     actions   = ["secretsmanager:GetSecretValue", "secretsmanager:DescribeSecret"]
     resources = [aws_secretsmanager_secret.db_credentials.arn]
   }
+  # These know no resources. With them, twenty secrets are read by one call, and a list tells what has changed; each value
+  # still needs the statement above.
+  statement {
+    actions   = ["secretsmanager:BatchGetSecretValue", "secretsmanager:ListSecrets"]
+    resources = ["*"]
+  }
 }
 
 resource "aws_iam_role" "overlayd" {
@@ -59,4 +65,78 @@ resource "aws_eks_pod_identity_association" "overlayd" {
   namespace       = "external-secrets"
   service_account = "overlayd"
   role_arn        = aws_iam_role.overlayd.arn
+}
+
+# Rotations by event: CloudTrail's events of Secrets Manager go by a rule into a queue, which overlayd reads. It needs a
+# trail that records management events in this region.
+
+resource "aws_sqs_queue" "rotations" {
+  name                      = "overlayd-rotations"
+  message_retention_seconds = 3600
+  sqs_managed_sse_enabled   = true
+}
+
+resource "aws_cloudwatch_event_rule" "rotations" {
+  name        = "overlayd-rotations"
+  description = "Secrets that have another value, or none, or one again."
+  event_pattern = jsonencode({
+    source      = ["aws.secretsmanager"]
+    detail-type = ["AWS API Call via CloudTrail", "AWS Service Event via CloudTrail"]
+    detail = {
+      eventSource = ["secretsmanager.amazonaws.com"]
+      eventName = [
+        "PutSecretValue",
+        "UpdateSecret",
+        "UpdateSecretVersionStage",
+        "RotationSucceeded",
+        "DeleteSecret",
+        "RestoreSecret",
+      ]
+    }
+  })
+}
+
+resource "aws_cloudwatch_event_target" "rotations" {
+  rule = aws_cloudwatch_event_rule.rotations.name
+  arn  = aws_sqs_queue.rotations.arn
+}
+
+# Only this rule may put messages into the queue.
+data "aws_iam_policy_document" "rotations" {
+  statement {
+    actions   = ["sqs:SendMessage"]
+    resources = [aws_sqs_queue.rotations.arn]
+    principals {
+      type        = "Service"
+      identifiers = ["events.amazonaws.com"]
+    }
+    condition {
+      test     = "ArnEquals"
+      variable = "aws:SourceArn"
+      values   = [aws_cloudwatch_event_rule.rotations.arn]
+    }
+  }
+}
+
+resource "aws_sqs_queue_policy" "rotations" {
+  queue_url = aws_sqs_queue.rotations.url
+  policy    = data.aws_iam_policy_document.rotations.json
+}
+
+data "aws_iam_policy_document" "listen" {
+  statement {
+    actions   = ["sqs:ReceiveMessage", "sqs:DeleteMessage"]
+    resources = [aws_sqs_queue.rotations.arn]
+  }
+}
+
+resource "aws_iam_role_policy" "listen" {
+  name   = "overlayd-listen-for-rotations"
+  role   = aws_iam_role.overlayd.id
+  policy = data.aws_iam_policy_document.listen.json
+}
+
+output "rotation_queue" {
+  description = "For --rotation-queue, or OVERLAYD_ROTATION_QUEUE."
+  value       = aws_sqs_queue.rotations.url
 }

@@ -231,6 +231,7 @@ fn our_own_overlays_build_as_kustomize_builds_them() {
         "overlays/eks",
         "overlays/demo",
         "overlays/platform",
+        "overlays/store-accounts",
     ] {
         let build = |program: &Path| {
             let output = std::process::Command::new(program)

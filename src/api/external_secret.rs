@@ -67,7 +67,7 @@ pub(crate) struct ExternalSecretSpec {
     #[serde(default = "one_hour")]
     pub(crate) refresh_interval: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) sync_windows: Option<SyncWindows>,
+    pub(crate) sync_windows: Option<Box<SyncWindows>>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) data: Vec<DataEntry>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -111,9 +111,9 @@ pub(crate) struct Target {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) immutable: Option<bool>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) manifest: Option<ManifestReference>,
+    pub(crate) manifest: Option<Box<ManifestReference>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) template: Option<Template>,
+    pub(crate) template: Option<Box<Template>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
@@ -259,7 +259,7 @@ pub(crate) struct DataEntry {
     pub(crate) secret_key: String,
     pub(crate) remote_ref: RemoteReference,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) source_ref: Option<SourceReference>,
+    pub(crate) source_ref: Option<Box<SourceReference>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
@@ -344,7 +344,7 @@ pub(crate) struct DataFromEntry {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) rewrite: Vec<Rewrite>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) source_ref: Option<SourceReference>,
+    pub(crate) source_ref: Option<Box<SourceReference>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]

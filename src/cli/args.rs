@@ -163,12 +163,12 @@ pub(crate) struct RunArgs {
     /// ExternalSecrets that are synced at once.
     #[arg(long, env = "OVERLAYD_CONCURRENT_SECRETS", value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) concurrent_secrets: u16,
-    /// How often `status.refreshTime` is written for ExternalSecrets whose values stay the same.
+    /// How often `status.refreshTime` is written for ExternalSecrets whose values stay the same, or `never`.
     #[arg(
         long,
         env = "OVERLAYD_STATUS_HEARTBEAT",
         value_name = "DURATION",
-        default_value = "1h"
+        default_value = "never"
     )]
     pub(crate) status_heartbeat: String,
     /// What begins an action in the templates of ExternalSecrets.

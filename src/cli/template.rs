@@ -28,7 +28,7 @@ pub(super) fn template(args: &TemplateArgs) -> Result<(), Failure> {
     let mut desired =
         resolve(&manifests.owner.name, &manifests.spec).map_err(|error| failed(&error))?;
     let rendered = render(
-        manifests.spec.target.template.as_ref(),
+        manifests.spec.target.template.as_deref(),
         values,
         &manifests.sources,
         (&args.left_delimiter, &args.right_delimiter),
@@ -58,7 +58,7 @@ pub(super) fn template(args: &TemplateArgs) -> Result<(), Failure> {
         SecretWrite::Create(secret) => output::write(&yaml(
             &secret,
             args.show,
-            manifests.spec.target.template.as_ref(),
+            manifests.spec.target.template.as_deref(),
             &args.left_delimiter,
         )?)
         .map_err(Failure::from),

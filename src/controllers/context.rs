@@ -99,8 +99,8 @@ pub(crate) struct Settings {
     pub(crate) jitter_percent: u8,
     /// Kinds that are applied in a stage of their own before the rest.
     pub(crate) stage_kinds: Vec<String>,
-    /// How often the time of the last refresh is written where nothing else has changed.
-    pub(crate) status_heartbeat: Duration,
+    /// How often the time of the last refresh is written where nothing else has changed; never, if none is given.
+    pub(crate) status_heartbeat: Option<Duration>,
     /// What stands around the actions of templates.
     pub(crate) template_delimiters: (String, String),
     /// Only stores that are ready are asked.
@@ -136,7 +136,7 @@ impl Default for Settings {
             requeue_dependency: Duration::from_secs(30),
             jitter_percent: 5,
             stage_kinds: Vec::new(),
-            status_heartbeat: Duration::from_secs(3600),
+            status_heartbeat: None,
             template_delimiters: ("{{".to_owned(), "}}".to_owned()),
             flood_gate: true,
             cluster_stores: true,

@@ -20,6 +20,7 @@ pub(crate) struct Events {
     /// Where events go besides.
     poster: Option<Poster>,
     instance: String,
+    client: Client,
 }
 
 /// Whose event it is.
@@ -65,6 +66,7 @@ impl Events {
             cluster_secret_store: recorder(Component::ClusterSecretStore),
             poster,
             instance: instance.to_owned(),
+            client: client.clone(),
         }
     }
 
@@ -160,6 +162,19 @@ impl Events {
             note: Some(note.chars().take(MAX_NOTE).collect()),
             action: reason.to_owned(),
             secondary: None,
+        };
+        // What is said once needs no memory of what was said before, which would be kept for minutes for each object.
+        let news;
+        let recorder = match type_ {
+            EventType::Normal if component == Component::ExternalSecrets => {
+                let reporter = Reporter {
+                    controller: component.name().to_owned(),
+                    instance: Some(self.instance.clone()),
+                };
+                news = Recorder::new(self.client.clone(), reporter);
+                &news
+            }
+            _ => recorder,
         };
         if let Err(error) = recorder.publish(&event, &reference).await {
             tracing::warn!(reason, error = %crate::apply::execute::describe(&error), "event was not written");

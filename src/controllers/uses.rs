@@ -26,10 +26,44 @@ pub(crate) enum Used {
 #[derive(Debug, Default)]
 pub(crate) struct Uses(Mutex<State>);
 
+/// Most things have one user; a tree for each would be most of the memory.
+#[derive(Debug)]
+enum Users {
+    One(User),
+    Many(BTreeSet<User>),
+}
+
+impl Users {
+    fn insert(&mut self, user: User) {
+        match self {
+            Self::One(one) => *self = Self::Many([one.clone(), user].into()),
+            Self::Many(many) => drop(many.insert(user)),
+        }
+    }
+
+    /// True if nobody is left.
+    fn remove(&mut self, user: &User) -> bool {
+        match self {
+            Self::One(one) => one == user,
+            Self::Many(many) => {
+                many.remove(user);
+                many.is_empty()
+            }
+        }
+    }
+
+    fn all(&self) -> Vec<User> {
+        match self {
+            Self::One(one) => vec![one.clone()],
+            Self::Many(many) => many.iter().cloned().collect(),
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 struct State {
-    by_user: BTreeMap<User, BTreeSet<Used>>,
-    users: BTreeMap<Used, BTreeSet<User>>,
+    by_user: BTreeMap<User, Vec<Used>>,
+    users: BTreeMap<Used, Users>,
     /// The resource version that each user has read last; empty for what was not there.
     seen: BTreeMap<User, BTreeMap<Used, String>>,
     /// Those whose sources have changed since they were read.
@@ -46,18 +80,23 @@ impl Uses {
     /// Sets all that an ExternalSecret uses.
     pub(crate) fn set(&self, user: &User, uses: BTreeSet<Used>) {
         let mut state = self.state();
-        if state.by_user.get(user) == Some(&uses) {
+        if state
+            .by_user
+            .get(user)
+            .is_some_and(|known| known.iter().eq(&uses))
+        {
             return;
         }
         state.remove(user);
         for used in &uses {
-            state
-                .users
-                .entry(used.clone())
-                .or_default()
-                .insert(user.clone());
+            match state.users.get_mut(used) {
+                Some(users) => users.insert(user.clone()),
+                None => drop(state.users.insert(used.clone(), Users::One(user.clone()))),
+            }
         }
-        state.by_user.insert(user.clone(), uses);
+        state
+            .by_user
+            .insert(user.clone(), uses.into_iter().collect());
     }
 
     /// Forgets an ExternalSecret that is gone.
@@ -72,13 +111,7 @@ impl Uses {
     /// Those that use something.
     pub(crate) fn users(&self, used: &Used) -> Vec<User> {
         let state = self.state();
-        state
-            .users
-            .get(used)
-            .into_iter()
-            .flatten()
-            .cloned()
-            .collect()
+        state.users.get(used).map(Users::all).unwrap_or_default()
     }
 
     /// All that an ExternalSecret uses.
@@ -112,13 +145,7 @@ impl Uses {
     /// For one that has not read it in this process, what there is now is what it has read.
     pub(crate) fn changed(&self, used: &Used, version: &str) -> Vec<User> {
         let mut state = self.state();
-        let users: Vec<User> = state
-            .users
-            .get(used)
-            .into_iter()
-            .flatten()
-            .cloned()
-            .collect();
+        let users = state.users.get(used).map(Users::all).unwrap_or_default();
         let changed = users.into_iter().filter(|user| {
             let seen = state.seen.entry(user.clone()).or_default();
             let known = seen
@@ -159,8 +186,7 @@ impl State {
             let Some(users) = self.users.get_mut(&used) else {
                 continue;
             };
-            users.remove(user);
-            if users.is_empty() {
+            if users.remove(user) {
                 self.users.remove(&used);
             }
         }

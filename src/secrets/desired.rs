@@ -201,7 +201,7 @@ pub(crate) fn resolve(name: &str, spec: &ExternalSecretSpec) -> Result<DesiredSe
         {
             return Err(SpecError::GeneratorForKey(field));
         }
-        let store = store(spec, entry.source_ref.as_ref(), &field)?;
+        let store = store(spec, entry.source_ref.as_deref(), &field)?;
         let entry_ = Entry {
             store,
             remote: entry.remote_ref.clone(),
@@ -240,7 +240,7 @@ fn source(
     entry: &DataFromEntry,
 ) -> Result<Option<Source>, SpecError> {
     let field = format!("dataFrom[{index}]");
-    let source_ref = entry.source_ref.as_ref();
+    let source_ref = entry.source_ref.as_deref();
     let generator = source_ref.and_then(|source| source.generator_ref.clone());
     let rewrite = entry.rewrite.clone();
     Ok(Some(match (&entry.extract, &entry.find, generator) {

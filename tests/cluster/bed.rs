@@ -118,9 +118,9 @@ pub(crate) struct Own {
     pub(crate) plane: ControlPlane,
     pub(crate) cluster: Cluster,
     pub(crate) git: GitServer,
-    aws: Emulator,
+    pub(crate) aws: Emulator,
     agent: PodIdentityAgent,
-    directory: tempfile::TempDir,
+    pub(crate) directory: tempfile::TempDir,
     started: std::cell::Cell<u32>,
 }
 
@@ -146,7 +146,14 @@ impl Own {
         let data = self.directory.path().join("data");
         daemon_arguments(&mut command, self.plane.kubeconfig(), port, &data);
         aws_environment(&mut command, &self.agent, &self.aws.url());
-        command.args(flags).envs(variables.iter().copied());
+        command.args(flags);
+        for (name, value) in variables {
+            match *value {
+                // As if it were not set.
+                "" => command.env_remove(name),
+                value => command.env(name, value),
+            };
+        }
         let number = self.started.get();
         self.started.set(number + 1);
         let log = self.directory.path().join(format!("{number}.log"));

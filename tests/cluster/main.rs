@@ -7,6 +7,7 @@
     reason = "tests: what fails here fails the test, and manifests are written where they are used"
 )]
 
+mod aws;
 mod bad_input;
 mod bed;
 mod crashes;

@@ -76,6 +76,11 @@ pub(crate) fn setup(args: &SetupArgs) -> Result<()> {
             "Effect": "Allow",
             "Action": ["secretsmanager:GetSecretValue", "secretsmanager:DescribeSecret"],
             "Resource": "arn:aws:secretsmanager:*:*:secret:training/*",
+        }, {
+            // Knows no resources; each value of a batch still needs the statement above.
+            "Effect": "Allow",
+            "Action": "secretsmanager:BatchGetSecretValue",
+            "Resource": "*",
         }],
     })
     .to_string();

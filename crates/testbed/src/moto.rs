@@ -64,7 +64,7 @@ impl Moto {
         self.call("secretsmanager", action, request)
     }
 
-    /// Calls an action of a service (`secretsmanager` or `ssm`) in us-east-1, as anybody.
+    /// Calls an action of a service (`secretsmanager`, `ssm` or `sqs`) in us-east-1, as anybody.
     pub fn call(
         &self,
         service: &str,
@@ -73,6 +73,7 @@ impl Moto {
     ) -> Result<serde_json::Value> {
         let target = match service {
             "ssm" => "AmazonSSM",
+            "sqs" => "AmazonSQS",
             other => other,
         };
         let headers = format!(

@@ -1,5 +1,6 @@
-//! A double of the EKS Pod Identity agent: the same answer as on `169.254.170.23`, on loopback, with credentials
-//! that expire soon, so that the path used on EKS is the path tested.
+//! A double of the EKS Pod Identity agent, and of the metadata of an instance: the same answers as on `169.254.170.23`
+//! and `169.254.169.254`, on loopback, with credentials that expire soon, so that the paths used on EKS are the paths
+//! tested.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, put};
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -47,6 +48,12 @@ impl PodIdentityAgent {
         let server = serve(
             Router::new()
                 .route("/v1/credentials", get(credentials))
+                .route("/latest/api/token", put(session))
+                .route("/latest/meta-data/iam/security-credentials/", get(role))
+                .route(
+                    "/latest/meta-data/iam/security-credentials/node",
+                    get(instance),
+                )
                 .with_state(shared),
             None,
         )?;
@@ -67,6 +74,15 @@ impl PodIdentityAgent {
         [
             ("AWS_CONTAINER_CREDENTIALS_FULL_URI".to_owned(), uri),
             ("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE".to_owned(), file),
+        ]
+    }
+
+    /// The environment of a pod that asks the instance that it is on.
+    pub fn instance_environment(&self) -> [(String, String); 2] {
+        let url = format!("http://127.0.0.1:{}", self.server.address.port());
+        [
+            ("AWS_EC2_METADATA_SERVICE_ENDPOINT".to_owned(), url),
+            ("AWS_EC2_METADATA_DISABLED".to_owned(), "false".to_owned()),
         ]
     }
 
@@ -92,9 +108,17 @@ async fn credentials(State(shared): State<Shared>, headers: HeaderMap) -> Respon
     if given != Some(wanted.trim()) {
         return (StatusCode::UNAUTHORIZED, "the token is not the one on disk").into_response();
     }
+    issue(&shared)
+}
+
+/// The next credentials.
+fn issue(shared: &Shared) -> Response {
     let number = shared.issued.fetch_add(1, Ordering::Relaxed) + 1;
     let expiration = rfc3339(SystemTime::now() + shared.lifetime);
     let body = json!({
+        "Code": "Success",
+        "Type": "AWS-HMAC",
+        "LastUpdated": rfc3339(SystemTime::now()),
         "AccessKeyId": format!("ASIATESTBED{number:09}"),
         "SecretAccessKey": format!("test-bed-secret-{number}"),
         "Token": format!("test-bed-session-{number}"),
@@ -105,6 +129,24 @@ async fn credentials(State(shared): State<Shared>, headers: HeaderMap) -> Respon
         body.to_string(),
     )
         .into_response()
+}
+
+/// A session with the metadata of an instance.
+async fn session() -> Response {
+    const LIFETIME: (&str, &str) = ("x-aws-ec2-metadata-token-ttl-seconds", "21600");
+    ([LIFETIME], "session").into_response()
+}
+
+async fn role() -> &'static str {
+    "node"
+}
+
+async fn instance(State(shared): State<Shared>, headers: HeaderMap) -> Response {
+    let token = headers.get("x-aws-ec2-metadata-token");
+    if token.is_none_or(|token| token != "session") {
+        return (StatusCode::UNAUTHORIZED, "no session").into_response();
+    }
+    issue(&shared)
 }
 
 /// `2026-01-02T03:04:05Z`, by the civil calendar.

@@ -23,14 +23,14 @@ use super::unreadable::Readable;
 use super::uses::{Used, User};
 use super::{Context, ReconcileError};
 use crate::api::external_secret::{
-    CreationPolicy, DeletionPolicy, ExternalSecret, ExternalSecretStatus, RefreshPolicy, StoreKind,
+    CreationPolicy, DeletionPolicy, ExternalSecret, ExternalSecretStatus, StoreKind,
 };
 use crate::controllers::secret_store::{StoreObject, resolve_store};
 use crate::secrets::aws::Reading;
 use crate::secrets::decide::{Precondition, is_controlled_by, is_valid};
 use crate::secrets::desired::{DesiredSecret, SpecError, StoreRef, resolve};
 use crate::secrets::hash::synced_resource_version;
-use crate::secrets::refresh::{Changes, Due, due, interval};
+use crate::secrets::refresh::{Changes, Due, due, interval, watch_interval};
 use crate::secrets::template_from::{SourceKind, references};
 use crate::secrets::write::delete;
 
@@ -101,7 +101,16 @@ pub(crate) async fn reconcile(
     let due = due(&object.spec, &status, &version, changes, now);
     let due = match confirmed {
         // It is woken when something changes, and looked at from time to time.
-        Some(_) if matches!(due, Due::In(_)) => Due::In(WATCHED),
+        Some(_) if matches!(due, Due::In(_)) => {
+            let heartbeat = context.settings.status_heartbeat;
+            let written = object.status.as_ref();
+            let written = written.filter(|written| written.refresh_time.is_some());
+            if written.is_some_and(|written| status::is_beat(written, heartbeat, now)) {
+                Due::Now
+            } else {
+                Due::In(watched(&context))
+            }
+        }
         _ => due,
     };
     let target = target_of(&object);
@@ -191,26 +200,21 @@ fn after(
     user: &User,
     reading: Option<Reading>,
 ) -> Action {
-    let interval = interval(&object.spec).filter(|interval| !interval.is_zero());
-    let policy = object
-        .spec
-        .refresh_policy
-        .unwrap_or(RefreshPolicy::Periodic);
-    let Some(interval) = interval.filter(|_| policy == RefreshPolicy::Periodic) else {
-        context.fetcher.unwatch(user);
-        return Action::await_change();
-    };
-    match reading {
-        // Windows say when values are read, so they are not watched.
-        Some(reading) if object.spec.sync_windows.is_none() => {
-            context.fetcher.watch(user, reading, interval);
-            Action::requeue(WATCHED)
-        }
-        _ => {
-            context.fetcher.unwatch(user);
-            Action::requeue(context.settings.jittered(interval, object))
-        }
+    if let (Some(reading), Some(interval)) = (reading, watch_interval(&object.spec)) {
+        context.fetcher.watch(user, reading, interval);
+        return Action::requeue(watched(context));
     }
+    context.fetcher.unwatch(user);
+    let interval = interval(&object.spec).filter(|interval| !interval.is_zero());
+    interval.map_or_else(Action::await_change, |interval| {
+        Action::requeue(context.settings.jittered(interval, object))
+    })
+}
+
+/// When one is looked at again whose values are watched.
+fn watched(context: &Context) -> Duration {
+    let heartbeat = context.settings.status_heartbeat;
+    heartbeat.map_or(WATCHED, |heartbeat| heartbeat.min(WATCHED))
 }
 
 /// True for a moment for a store that nobody has validated yet, at the start and when it is new.
@@ -367,7 +371,7 @@ fn uses(object: &ExternalSecret, desired: &DesiredSecret) -> BTreeSet<Used> {
         };
         Used::Generator(generator.kind.clone(), namespace, generator.name.clone())
     }));
-    let template = object.spec.target.template.as_ref();
+    let template = object.spec.target.template.as_deref();
     let templates = template.map(references).unwrap_or_default();
     uses.extend(templates.into_iter().map(|(kind, name)| match kind {
         SourceKind::ConfigMap => Used::ConfigMap(namespace.clone(), name),

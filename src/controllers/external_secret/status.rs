@@ -77,7 +77,7 @@ pub(super) fn next(
     target: &str,
     version: &str,
     now: Timestamp,
-    heartbeat: Duration,
+    heartbeat: Option<Duration>,
 ) -> ExternalSecretStatus {
     let (ok, reason, message) = says(result);
     let says = Says {
@@ -104,10 +104,7 @@ pub(super) fn next(
         _ => {}
     }
     new.synced_resource_version = Some(version.to_owned());
-    let beat = old.refresh_time.as_ref().is_none_or(|time| {
-        let passed = Duration::try_from(outcome.finished.duration_since(time.0));
-        passed.is_ok_and(|passed| passed >= heartbeat)
-    });
+    let beat = is_beat(old, heartbeat, outcome.finished);
     let wrote = matches!(outcome.written, Written::Created | Written::Updated);
     if beat || wrote || outcome.is_generated || new != *old {
         // Cut, not rounded: a time to come would be due at once.
@@ -115,6 +112,18 @@ pub(super) fn next(
         new.refresh_time = Some(Time(finished.unwrap_or(outcome.finished)));
     }
     new
+}
+
+/// True if it is time to write the time.
+pub(super) fn is_beat(
+    written: &ExternalSecretStatus,
+    heartbeat: Option<Duration>,
+    now: Timestamp,
+) -> bool {
+    written.refresh_time.as_ref().is_none_or(|time| {
+        let passed = Duration::try_from(now.duration_since(time.0)).unwrap_or_default();
+        heartbeat.is_some_and(|heartbeat| passed >= heartbeat)
+    })
 }
 
 /// Writes the events of a sync.
@@ -194,7 +203,7 @@ mod tests {
                 "db",
                 version,
                 now,
-                Duration::from_secs(600),
+                Some(Duration::from_secs(600)),
             )
         };
         let time =

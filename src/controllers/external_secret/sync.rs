@@ -35,7 +35,7 @@ use crate::secrets::desired::{DesiredSecret, SpecError};
 use crate::secrets::generate::{GenerateError, Generator, generate};
 use crate::secrets::hash::{field_manager, rendered_hash};
 use crate::secrets::provider::ProviderError;
-use crate::secrets::refresh::is_generated;
+use crate::secrets::refresh::{is_generated, watch_interval};
 use crate::secrets::render::{RenderError, RenderedSecret, render};
 use crate::secrets::template_from::{self, SourceKind, TemplateSources};
 use crate::secrets::write::{Written, delete, write};
@@ -183,7 +183,17 @@ pub(super) async fn sync(
     let owner = owner(object);
     // Keys may be rewritten by templates, and paths may lead far.
     let work = || composed(desired, &fetched);
-    let (composed, mut is_volatile) = think(context, desired.rewrites(), work).await?;
+    let (composed, mut is_volatile) = match think(context, desired.rewrites(), work).await {
+        Ok(composed) => composed,
+        Err(error) => {
+            // What is wrong with the values may be mended, and then it is woken.
+            let interval = watch_interval(&object.spec);
+            if let (Some(reading), Some(interval)) = (reads.watchable(), interval) {
+                context.fetcher.watch(request.user, reading, interval);
+            }
+            return Err(error.into());
+        }
+    };
     outcome.missing = composed.missing;
     let rendered = if composed.data.is_empty() && desired.deletion != DeletionPolicy::Merge {
         None
@@ -433,7 +443,7 @@ async fn rendered(
 ) -> Result<(RenderedSecret, bool), SyncError> {
     let (object, context) = (request.object, request.context);
     let sources = templates(object, context).await?;
-    let template = object.spec.target.template.as_ref();
+    let template = object.spec.target.template.as_deref();
     let (left, right) = &context.settings.template_delimiters;
     let work = || {
         let environment = environment();

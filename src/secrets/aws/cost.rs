@@ -183,7 +183,7 @@ mod tests {
     #[test]
     fn what_is_shared_and_batched_costs_less() {
         check(&usage(5000, "1m", false), 360_000.0, 7_200_000.0);
-        check(&usage(500, "1m", true), 72.0, 720_000.0);
+        check(&usage(500, "1m", true), 1440.0, 720_000.0);
         // A list every 55 minutes, and everything once a day.
         check(
             &usage(1000, "1h", false),

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use base64::Engine as _;
 use serde_json::{Value, json};
-use testbed::{Cluster, ControlPlane, Emulator, PodIdentityAgent, say, wait_for};
+use testbed::{Cluster, ControlPlane, Emulator, Moto, PodIdentityAgent, say, wait_for};
 
 use super::daemon::{Daemon, PATIENCE, build};
 
@@ -28,6 +28,9 @@ pub(crate) struct SecretsArgs {
     /// Minutes of the steady state.
     #[arg(long, default_value_t = 2)]
     minutes: u32,
+    /// How often the rotation of one is repeated; the median is shown.
+    #[arg(long, default_value_t = 9)]
+    runs: usize,
     /// Measures this program rather than one that is built from here.
     #[arg(long)]
     binary: Option<PathBuf>,
@@ -49,9 +52,18 @@ pub(super) fn secrets(args: &SecretsArgs) -> Result<()> {
         stage.floor()?;
         stage.cold(&binary)?;
         stage.steady(args.minutes)?;
-        stage.rotate_all()?;
+        stage.rotate_one(args.runs)?;
+        stage.rotate_all(1, Seen::ByLooking)?;
+        stage.rotate_all(2, Seen::ByEvent)?;
     }
     Ok(())
+}
+
+/// How rotations are seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Seen {
+    ByLooking,
+    ByEvent,
 }
 
 /// Everything that runs.
@@ -60,6 +72,9 @@ struct Stage {
     count: usize,
     secrets: usize,
     aws: Emulator,
+    /// Holds the queue of rotations.
+    moto: Moto,
+    queue: String,
     agent: PodIdentityAgent,
     cluster: Cluster,
     plane: ControlPlane,
@@ -93,7 +108,11 @@ impl Stage {
     fn start(args: &SecretsArgs, binary: &Path, count: usize, shared: usize) -> Result<Self> {
         let plane = ControlPlane::start()?;
         let cluster = plane.cluster()?;
+        let moto = Moto::start()?;
+        let made = moto.call("sqs", "CreateQueue", &json!({"QueueName": "rotations"}))?;
         let stage = Self {
+            queue: made["QueueUrl"].as_str().unwrap_or_default().to_owned(),
+            moto,
             count,
             secrets: count / shared.max(1),
             aws: Emulator::start()?,
@@ -133,6 +152,13 @@ impl Stage {
                 command.env_remove(name);
             }
             command
+                .args([
+                    "--rotation-queue",
+                    &self.queue,
+                    "--rotation-queue-region",
+                    "us-east-1",
+                ])
+                .env("AWS_ENDPOINT_URL_SQS", self.moto.url())
                 .envs(self.agent.environment())
                 .env("AWS_ENDPOINT_URL", self.aws.url())
                 .env("AWS_EC2_METADATA_DISABLED", "true");
@@ -292,23 +318,71 @@ impl Stage {
         Ok(())
     }
 
-    /// Every secret gets another value, which is seen by looking.
-    fn rotate_all(&self) -> Result<()> {
+    /// The event of a rotation, as EventBridge puts it into a queue.
+    fn event(number: usize) -> String {
+        json!({
+            "source": "aws.secretsmanager", "region": "us-east-1", "account": "123456789012",
+            "detail": {"eventName": "PutSecretValue", "awsRegion": "us-east-1", "requestParameters": {"secretId": format!("bench/{number}")}},
+        })
+        .to_string()
+    }
+
+    fn send(&self, numbers: &[usize]) -> Result<()> {
+        let entry =
+            |number: &usize| json!({"Id": number.to_string(), "MessageBody": Self::event(*number)});
+        let entries: Vec<Value> = numbers.iter().map(entry).collect();
+        let request = json!({"QueueUrl": self.queue, "Entries": entries});
+        self.moto
+            .call("sqs", "SendMessageBatch", &request)
+            .map(drop)
+    }
+
+    /// One secret gets another value: from its event to the Secret.
+    fn rotate_one(&self, runs: usize) -> Result<()> {
+        let mut times = Vec::new();
+        for run in 0..runs {
+            let text = value(7, 100 + run);
+            self.aws.put("bench/7", &text);
+            let started = Instant::now();
+            self.send(&[7])?;
+            let suffix = format!("-{}", 100 + run);
+            let path = "/api/v1/namespaces/bench/secrets/es-7";
+            self.wait("the Secret", || {
+                let secret = self.cluster.get(path)?.unwrap_or_default();
+                Ok(password_ends(&secret, &suffix))
+            })?;
+            times.push(started.elapsed());
+        }
+        times.sort();
+        say(&format!(
+            "rotation of one, from the event to the Secret: {:.0} ms, at most {:.0} ms",
+            times[times.len() / 2].as_secs_f64() * 1000.0,
+            times[times.len() - 1].as_secs_f64() * 1000.0
+        ));
+        Ok(())
+    }
+
+    /// Every secret gets another value.
+    fn rotate_all(&self, round: usize, seen: Seen) -> Result<()> {
         let daemon = self.running();
         let (before, writes, cpu) = (self.aws.all_calls(), daemon.writes()?, daemon.cpu()?);
         let started = Instant::now();
         for number in 0..self.secrets {
-            self.aws.put(&format!("bench/{number}"), &value(number, 1));
+            self.aws
+                .put(&format!("bench/{number}"), &value(number, round));
         }
+        if seen == Seen::ByEvent {
+            let numbers: Vec<usize> = (0..self.secrets).collect();
+            for chunk in numbers.chunks(10) {
+                self.send(chunk)?;
+            }
+        }
+        let suffix = format!("-{round}");
         self.wait("the rotation", || {
             std::thread::sleep(Duration::from_millis(500));
             let list = self.cluster.get("/api/v1/namespaces/bench/secrets")?;
             let list = list.unwrap_or_default();
-            let is_new = |secret: &&Value| {
-                let text = secret["data"]["password"].as_str().unwrap_or_default();
-                let text = base64::engine::general_purpose::STANDARD.decode(text);
-                text.is_ok_and(|text| text.ends_with(b"-1"))
-            };
+            let is_new = |secret: &&Value| password_ends(secret, &suffix);
             let new = list["items"]
                 .as_array()
                 .into_iter()
@@ -318,7 +392,12 @@ impl Stage {
             Ok(new == self.count)
         })?;
         say(&format!(
-            "rotation of all, seen by looking: {}; AWS {:?}; {} writes; {:.2} s of CPU; RSS {} MiB, peak {}",
+            "rotation of all, seen {}: {}; AWS {:?}; {} writes; {:.2} s of CPU; RSS {} MiB, peak {}",
+            if seen == Seen::ByEvent {
+                "by events"
+            } else {
+                "by looking"
+            },
             seconds(started.elapsed()),
             difference(&before, &self.aws.all_calls()),
             daemon.writes()? - writes,
@@ -328,6 +407,12 @@ impl Stage {
         ));
         Ok(())
     }
+}
+
+fn password_ends(secret: &Value, suffix: &str) -> bool {
+    let text = secret["data"]["password"].as_str().unwrap_or_default();
+    let text = base64::engine::general_purpose::STANDARD.decode(text);
+    text.is_ok_and(|text| text.ends_with(suffix.as_bytes()))
 }
 
 fn difference(

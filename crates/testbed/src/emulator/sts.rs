@@ -52,8 +52,15 @@ fn parameters(body: &[u8]) -> BTreeMap<String, String> {
 }
 
 impl Sessions {
-    /// Refuses a session that is over.
+    /// Refuses a session that is over, and remembers who reads.
     pub(super) fn check(&mut self, key: &str) -> Result<(), Refusal> {
+        self.look(key)?;
+        let role = self.given.get(key).map(|(role, _)| role.clone());
+        self.seen.insert(role.unwrap_or_else(|| key.to_owned()));
+        Ok(())
+    }
+
+    fn look(&self, key: &str) -> Result<(), Refusal> {
         let refuse = |code, message: &str| {
             Err(Refusal {
                 code,
@@ -64,17 +71,10 @@ impl Sessions {
             Some((_, end)) if *end <= SystemTime::now() => {
                 refuse("ExpiredTokenException", "the session is over")
             }
-            Some((role, _)) => {
-                self.seen.insert(role.clone());
-                Ok(())
-            }
             None if key.starts_with(PREFIX) => {
                 refuse("UnrecognizedClientException", "the session is not known")
             }
-            None => {
-                self.seen.insert(key.to_owned());
-                Ok(())
-            }
+            _ => Ok(()),
         }
     }
 
@@ -94,7 +94,7 @@ impl Sessions {
             Some(Fault::AccessDenied) => Some((StatusCode::FORBIDDEN, "AccessDenied")),
             Some(Fault::Throttling) => Some((StatusCode::BAD_REQUEST, "Throttling")),
             Some(_) => Some((StatusCode::INTERNAL_SERVER_ERROR, "InternalFailure")),
-            None => match self.check(key) {
+            None => match self.look(key) {
                 Err(refusal) if action == "AssumeRole" => {
                     Some((StatusCode::FORBIDDEN, refusal.code))
                 }

@@ -137,7 +137,8 @@ struct Held {
 
 #[derive(Debug, Default)]
 struct Topic {
-    waiting: BTreeMap<u64, Waiting>,
+    /// By their numbers. Mostly nobody.
+    waiting: Vec<(u64, Waiting)>,
     known: Option<Known>,
     tried: Option<Instant>,
     is_in_flight: bool,
@@ -152,6 +153,25 @@ struct Topic {
 }
 
 impl Topic {
+    fn waiting_mut(&mut self, number: u64) -> Option<&mut Waiting> {
+        let mut waiting = self.waiting.iter_mut();
+        waiting
+            .find(|(known, _)| *known == number)
+            .map(|(_, waiting)| waiting)
+    }
+
+    fn take_waiting(&mut self, number: u64) -> Option<Waiting> {
+        let place = self
+            .waiting
+            .iter()
+            .position(|(known, _)| *known == number)?;
+        let (_, waiting) = self.waiting.swap_remove(place);
+        if self.waiting.is_empty() {
+            self.waiting = Vec::new();
+        }
+        Some(waiting)
+    }
+
     fn interval(&self) -> Option<Duration> {
         self.users.iter().map(|(_, interval)| *interval).min()
     }
@@ -259,7 +279,7 @@ impl Board {
             reply,
         };
         if let Some(topic) = self.topics.get_mut(&question) {
-            topic.waiting.insert(self.number, waiting);
+            topic.waiting.push((self.number, waiting));
         }
         self.announced.insert(self.number, question);
         (self.number, answer)
@@ -271,7 +291,7 @@ impl Board {
             return;
         };
         let topic = self.topics.get_mut(&question);
-        let waiting = topic.and_then(|topic| topic.waiting.get_mut(&number));
+        let waiting = topic.and_then(|topic| topic.waiting_mut(number));
         if let Some(waiting) = waiting {
             waiting.is_urgent = true;
             waiting.since = now;
@@ -286,7 +306,7 @@ impl Board {
         self.urgent.remove(&number);
         self.announced.remove(&number);
         if let Some(topic) = self.topics.get_mut(question) {
-            topic.waiting.remove(&number);
+            topic.take_waiting(number);
         }
     }
 

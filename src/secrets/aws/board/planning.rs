@@ -88,7 +88,9 @@ impl Board {
             let Some(topic) = topic.filter(|_| taken.insert(question)) else {
                 continue;
             };
-            let waiting = topic.waiting.get(number).map(|waiting| waiting.since);
+            let mut all = topic.waiting.iter();
+            let waiting = all.find(|(known, _)| known == number);
+            let waiting = waiting.map(|(_, waiting)| waiting.since);
             since = waiting.max(since);
             due.push(question.clone());
         }
@@ -268,7 +270,7 @@ impl Board {
         let refused = |id: &str| ProviderError::Paused(Box::new(trouble.clone().about(id)));
         for (number, question) in std::mem::take(&mut self.urgent) {
             let topic = self.topics.get_mut(&question);
-            let Some(waiting) = topic.and_then(|topic| topic.waiting.remove(&number)) else {
+            let Some(waiting) = topic.and_then(|topic| topic.take_waiting(number)) else {
                 continue;
             };
             self.sufferers.extend(waiting.user);
@@ -356,35 +358,34 @@ impl Board {
     }
 
     /// Calls a day.
-    #[expect(clippy::cast_precision_loss, reason = "counts of secrets are small")]
     fn list_cost(&self, pages: usize, period: Duration) -> f64 {
-        let lists = pages as f64 * DAY.as_secs_f64() / period.as_secs_f64();
-        let net = self.slow().map(|(_, count)| count as f64 / self.per_call());
+        let lists = number(pages) * DAY.as_secs_f64() / period.as_secs_f64();
+        let net = self.slow().map(|(_, count)| self.calls_for(count));
         lists + net.sum::<f64>() * DAY.as_secs_f64() / NET.as_secs_f64()
     }
 
-    #[expect(clippy::cast_precision_loss, reason = "counts of secrets are small")]
     fn batch_cost(&self) -> f64 {
-        let calls = |(interval, count): (Duration, usize)| {
-            count as f64 / self.per_call() * DAY.as_secs_f64() / interval.as_secs_f64()
-        };
-        self.slow().map(calls).sum()
+        let slow = self.slow();
+        slow.map(|(interval, count)| self.polls(interval, count))
+            .sum()
     }
 
-    /// Secrets that one call reads.
-    fn per_call(&self) -> f64 {
-        match self.batch_denied {
-            Some(_) => 1.0,
-            None => f64::from(u32::try_from(self.abilities.batch).unwrap_or(1)),
-        }
+    /// Calls a day that read so many secrets at an interval.
+    fn polls(&self, interval: Duration, count: usize) -> f64 {
+        self.calls_for(count) * DAY.as_secs_f64() / interval.as_secs_f64().max(1.0)
+    }
+
+    /// Calls that read so many secrets once.
+    fn calls_for(&self, secrets: usize) -> f64 {
+        let each = match self.batch_denied {
+            Some(_) => 1,
+            None => self.abilities.batch,
+        };
+        number(secrets.div_ceil(each.max(1)))
     }
 
     /// Calls a day at present, for what is watched.
     pub(crate) fn calls_per_day(&self, now: Instant) -> f64 {
-        let polls = |(interval, count): (&Duration, &usize)| {
-            let calls = f64::from(u32::try_from(*count).unwrap_or(u32::MAX)) / self.per_call();
-            calls * DAY.as_secs_f64() / interval.as_secs_f64().max(1.0)
-        };
         let is_listing = self.listing.due.is_some();
         let by_reads = self.intervals.iter();
         let by_reads = by_reads.filter(|(interval, _)| !(is_listing && **interval > LAG));
@@ -392,8 +393,13 @@ impl Board {
             Some(period) => self.list_cost(self.pages(now), period),
             None => 0.0,
         };
-        by_reads.map(polls).sum::<f64>() + lists
+        let polls = by_reads.map(|(interval, count)| self.polls(*interval, *count));
+        polls.sum::<f64>() + lists
     }
+}
+
+fn number(count: usize) -> f64 {
+    f64::from(u32::try_from(count).unwrap_or(u32::MAX))
 }
 
 /// After every question, so that a range up to it holds all of a time.

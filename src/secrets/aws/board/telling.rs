@@ -217,7 +217,7 @@ impl Board {
             .collect();
         let mut served: Vec<User> = Vec::new();
         for number in sent {
-            let Some(waiting) = topic.waiting.remove(&number) else {
+            let Some(waiting) = topic.take_waiting(number) else {
                 continue;
             };
             served.extend(waiting.user);
