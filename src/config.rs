@@ -179,7 +179,7 @@ fn queue(url: &str, region: Option<&str>) -> Result<Queue, ConfigError> {
             "not a URL; write https://sqs.REGION.amazonaws.com/ACCOUNT/NAME",
         ));
     }
-    let region = region_of(url).or(region.filter(|region| !region.is_empty()));
+    let region = region_of(url).or_else(|| region.filter(|region| !region.is_empty()));
     let region = region.ok_or_else(|| bad("it names no region; give --rotation-queue-region"))?;
     Ok(Queue {
         url: url.to_owned(),
@@ -188,6 +188,7 @@ fn queue(url: &str, region: Option<&str>) -> Result<Queue, ConfigError> {
             base: Base::Process,
             roles: Vec::new(),
         },
+        is_for_all: true,
     })
 }
 

@@ -47,7 +47,7 @@ use crate::controllers::{self, Context, ReconcileError, error_policy, observe};
 use crate::git::{LocalRepositories, Mirrors, Remotes};
 use crate::lease::Elector;
 use crate::metrics::Metrics;
-use crate::secrets::aws::{AwsEnvironment, Fetcher, Sessions, Stirred};
+use crate::secrets::aws::{AwsEnvironment, Denied, Fetcher, Sessions, Stirred};
 use crate::secrets::provider::Providers;
 use crate::web::{self, Readiness};
 use crate::{git, telemetry};
@@ -298,25 +298,12 @@ async fn serve(
         });
     }
     know_all(&context).await;
-    let fetching = (context.clone(), stopped(stopping.clone()));
-    tasks.spawn(async move {
-        tokio::select! { () = fetching.0.fetcher.run() => {}, () = fetching.1 => {} }
-        "the reading of secrets"
-    });
     let Stirred { wakes, hints } = stirred;
-    let listening = controllers::rotation::run(context.clone());
-    let saying = controllers::rotation::say_denials(context.clone(), hints);
-    let measuring = controllers::cost::measure(context.clone());
-    let stopping_too = stopped(stopping.clone());
-    tasks.spawn(async move {
-        tokio::select! {
-            () = listening => {}
-            () = saying => {}
-            () = measuring => {}
-            () = stopping_too => {}
-        }
-        "the listening for rotations"
-    });
+    // Reconciles that end wait for what they have asked, so this goes on until they have.
+    let mut reading: JoinSet<()> = JoinSet::new();
+    let fetcher = context.fetcher.clone();
+    reading.spawn(async move { fetcher.run().await });
+    tasks.spawn(about_secrets(&context, hints, &stopping));
     for (name, controller) in wire(&context, (writers, wakes), config, &stopping) {
         tasks.spawn(controller.map(move |()| name));
     }
@@ -330,6 +317,7 @@ async fn serve(
     let ended = tokio::select! {
         signal = signals.next() => { tracing::info!(signal, "stopping"); None }
         ended = tasks.join_next() => Some(ended.and_then(Result::ok).unwrap_or("a task")),
+        _ = reading.join_next() => Some("the reading of secrets"),
         () = hold(&mut elector) => Some(LEASE),
     };
     readiness.set(false);
@@ -433,6 +421,27 @@ impl Signals {
 async fn stopped(mut stopping: watch::Receiver<bool>) {
     // An error means that the sender is gone, which is a stop too.
     let _ = stopping.wait_for(|stop| *stop).await;
+}
+
+/// What goes on beside the controllers: queues of rotations, hints, and what stores cost.
+fn about_secrets(
+    context: &Arc<Context>,
+    hints: futures::channel::mpsc::UnboundedReceiver<Denied>,
+    stopping: &watch::Receiver<bool>,
+) -> impl Future<Output = &'static str> + use<> {
+    let listening = controllers::rotation::run(context.clone());
+    let saying = controllers::rotation::say_denials(context.clone(), hints);
+    let measuring = controllers::cost::measure(context.clone());
+    let stopping = stopped(stopping.clone());
+    async move {
+        tokio::select! {
+            () = listening => {}
+            () = saying => {}
+            () = measuring => {}
+            () = stopping => {}
+        }
+        "the listening for rotations"
+    }
 }
 
 /// The controllers, each with its name.

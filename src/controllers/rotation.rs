@@ -1,6 +1,7 @@
 //! Queues of rotation events: which are listened to, how they stand, and what is said of them.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use tokio::sync::watch;
 
 use super::Context;
 use super::secret_store::Store;
+use crate::secrets::aws::identity::Base;
 use crate::secrets::aws::{Denied, Fate, Listener, Queue, QueueState, Said};
 use crate::secrets::provider::reader_key;
 
@@ -91,17 +93,17 @@ impl Rotations {
         })
     }
 
-    fn set(&self, queue: &Queue, state: Option<QueueState>) {
-        let changed = self.states.send_if_modified(|states| match &state {
+    fn set(&self, queue: &Queue, state: Option<&QueueState>) {
+        let changed = self.states.send_if_modified(|states| match state {
             Some(state) => states.insert(queue.clone(), state.clone()).as_ref() != Some(state),
             None => states.remove(queue).is_some(),
         });
         if !changed {
             return;
         }
-        match &state {
+        match state {
             Some(QueueState::Listening) => {
-                tracing::info!(queue = queue.url, "listening for rotations")
+                tracing::info!(queue = queue.url, "listening for rotations");
             }
             Some(QueueState::Lost(reason)) => {
                 tracing::warn!(
@@ -133,9 +135,14 @@ fn queue_of<S: Store>(store: &S) -> Option<Result<Queue, String>> {
         name: &name,
     };
     Some(match reader_key(name, store.store_spec(), None) {
+        // Otherwise who may make stores in one namespace could drain the queue of another.
+        Ok(Some(key)) if namespace.is_some() && key.identity.base == Base::Process => Err(format!(
+            "annotation `{QUEUE}` of a SecretStore needs `auth` of its own; a ClusterSecretStore does not"
+        )),
         Ok(Some(key)) => Ok(Queue {
             url,
             identity: key.identity,
+            is_for_all: false,
         }),
         Ok(None) => Err(format!(
             "annotation `{QUEUE}` needs a store whose identity does not depend on who uses it"
@@ -148,12 +155,21 @@ fn queue_of<S: Store>(store: &S) -> Option<Result<Queue, String>> {
 fn wanted(context: &Context) -> Vec<Queue> {
     let mut all: Vec<Queue> = context.rotations.queue.iter().cloned().collect();
     let own = context.caches.stores.state();
-    all.extend(own.iter().filter_map(|store| queue_of(&**store)?.ok()));
-    let shared = context.caches.cluster_stores.state();
-    all.extend(shared.iter().filter_map(|store| queue_of(&**store)?.ok()));
+    let own = own.iter().filter(|store| is_served(context, &***store));
+    all.extend(own.filter_map(|store| queue_of(&**store)?.ok()));
+    if context.settings.cluster_stores {
+        let shared = context.caches.cluster_stores.state();
+        let shared = shared.iter().filter(|store| is_served(context, &***store));
+        all.extend(shared.filter_map(|store| queue_of(&**store)?.ok()));
+    }
     all.sort();
     all.dedup();
     all
+}
+
+fn is_served<S: Store>(context: &Context, store: &S) -> bool {
+    let class = store.store_spec().controller.as_deref();
+    context.settings.serves_class(class.unwrap_or_default())
 }
 
 /// Listens to every queue that is wanted, for as long as the process works.
@@ -174,13 +190,11 @@ pub(crate) async fn run(context: Arc<Context>) {
             stays
         });
         for queue in wanted {
-            if !listeners.contains_key(&queue) {
+            if let Entry::Vacant(vacant) = listeners.entry(queue) {
                 let (handle, registration) = AbortHandle::new_pair();
-                work.push(Abortable::new(
-                    listen(&context, queue.clone()).boxed(),
-                    registration,
-                ));
-                listeners.insert(queue, handle);
+                let listening = listen(&context, vacant.key().clone()).boxed();
+                work.push(Abortable::new(listening, registration));
+                vacant.insert(handle);
             }
         }
         tokio::select! {
@@ -193,7 +207,7 @@ pub(crate) async fn run(context: Arc<Context>) {
 async fn listen(context: &Arc<Context>, queue: Queue) {
     let listener = Listener::new(context.fetcher.clone(), queue.clone()).await;
     let say = |said: Said| match said {
-        Said::State(state) => context.rotations.set(&queue, Some(state)),
+        Said::State(state) => context.rotations.set(&queue, Some(&state)),
         Said::Message(fate, reason) => {
             context.metrics.rotation_message(fate.as_str());
             let reason = reason.unwrap_or_default();

@@ -19,6 +19,8 @@ pub(crate) struct Synced {
     pub(crate) refreshed: Timestamp,
     /// It ended well. The condition says so too, but what was written last may not have come back yet.
     pub(crate) ready: bool,
+    /// Which stores were read from, and in which state of their specs.
+    pub(crate) stores: u64,
     /// The resource version of the Secret; empty if there is none.
     pub(crate) secret: String,
     /// The hash of what was rendered.
@@ -85,6 +87,7 @@ mod tests {
             version: "2-b".into(),
             refreshed: time("2026-01-01T00:05:00Z"),
             ready: true,
+            stores: 0,
             secret: "7".into(),
             rendered: [0; 32],
         };

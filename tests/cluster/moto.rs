@@ -25,9 +25,18 @@ impl Judged {
     }
 
     fn store(&self, name: &str, service: &str) {
+        self.store_as(name, service, &json!({}));
+    }
+
+    /// A store with an identity of its own.
+    fn store_as(&self, name: &str, service: &str, identity: &Value) {
+        let mut aws = json!({"service": service, "region": "us-east-1"});
+        for (key, value) in identity.as_object().into_iter().flatten() {
+            aws[key] = value.clone();
+        }
         let object = json!({
             "apiVersion": "external-secrets.io/v1", "kind": "ClusterSecretStore", "metadata": {"name": name},
-            "spec": {"provider": {"aws": {"service": service, "region": "us-east-1"}}},
+            "spec": {"provider": {"aws": aws}},
         });
         let path = format!("{KINDS}/clustersecretstores/{name}");
         // Served a moment after the definition is.
@@ -84,6 +93,41 @@ fn judged(directory: &std::path::Path, plane: &ControlPlane, agent: &PodIdentity
         moto,
         daemon,
     }
+}
+
+/// Identities that STS gives. In moto a session of a role is in the account of the role, and sees only what is there.
+fn identities(on: &Judged) {
+    let role = "arn:aws:iam::123456789012:role/reader";
+    let account = json!({
+        "apiVersion": "v1", "kind": "ServiceAccount",
+        "metadata": {"name": "reader", "annotations": {"eks.amazonaws.com/role-arn": role}},
+    });
+    let path = "/api/v1/namespaces/default/serviceaccounts/reader";
+    on.cluster.apply(path, &account).unwrap();
+    let jwt =
+        json!({"auth": {"jwt": {"serviceAccountRef": {"name": "reader", "namespace": "default"}}}});
+    on.store_as("jwt", "SecretsManager", &jwt);
+    let chain = json!({
+        "additionalRoles": ["arn:aws:iam::999999999999:role/hop"], "role": role, "externalID": "x",
+        "sessionTags": [{"key": "team", "value": "web"}], "transitiveTagKeys": ["team"],
+    });
+    on.store_as("chain", "SecretsManager", &chain);
+    let elsewhere = json!({"role": "arn:aws:iam::999999999999:role/reader"});
+    on.store_as("elsewhere", "SecretsManager", &elsewhere);
+    let data = json!({"data": [{"secretKey": "k", "remoteRef": {"key": "app/plain"}}]});
+    for store in ["jwt", "chain", "elsewhere"] {
+        on.external_secret(store, store, data.clone());
+    }
+    on.holds("jwt", &[("k", "one")]);
+    on.holds("chain", &[("k", "one")]);
+    wait_for("the other account to have no such secret", PATIENCE, || {
+        let path = format!("{KINDS}/namespaces/default/externalsecrets/elsewhere");
+        let ready = condition(&on.cluster.get(&path)?.unwrap_or_default(), "Ready");
+        let message = ready["message"].as_str().unwrap_or_default();
+        ensure!(message.contains("`app/plain` does not exist"), "{ready}");
+        Ok(())
+    })
+    .unwrap();
 }
 
 /// What is asked for, in every way.
@@ -166,6 +210,7 @@ fn secrets_and_parameters_come_from_aws() {
     on.store("ssm", "ParameterStore");
 
     declare(&on);
+    identities(&on);
     on.holds("property", &[("k", "deep")]);
     on.holds("tag", &[("k", "web")]);
     let nested = r#"{"a": [1, {"b": "deep"}]}"#;

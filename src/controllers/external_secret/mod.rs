@@ -69,10 +69,9 @@ pub(crate) async fn reconcile(
     }
     let desired = resolve(&object.name_any(), &object.spec);
     let stores = note_uses(&object, &context, &user, desired.as_ref());
-    if stores
-        .iter()
-        .any(|(_, store)| is_of_others(&context, store))
-    {
+    let is_of_others = |(_, store): &_| is_of_others(&context, store);
+    if stores.iter().any(is_of_others) {
+        context.fetcher.unwatch(&user);
         return Ok(Action::await_change());
     }
     if deletes(&object) {
@@ -83,37 +82,14 @@ pub(crate) async fn reconcile(
     let now = Timestamp::now();
     let version = version(&object);
     let uid = object.uid().unwrap_or_default();
-    let mut synced = context.syncs.get(&user, &uid);
-    // What is watched is as good as read.
-    let confirmed = context.fetcher.confirmed(&user);
-    if let (Some(synced), Some(ago)) = (&mut synced, confirmed) {
-        synced.refreshed = synced.refreshed.max(now - ago);
-    }
-    let has_news = context.fetcher.has_news(&user);
-    let status = effective(&object.status.clone().unwrap_or_default(), synced.as_ref());
-    // A failure is tried again at once when something that it may have waited for has moved.
-    let stirred = context.uses.take_stirred(&user) || context.uses.is_stale(&user) || has_news;
-    let stale = context.uses.is_stale(&user) && follows_sources(desired.as_ref());
-    let changes = Changes {
-        sources: stale,
-        values: has_news,
-    };
-    let due = due(&object.spec, &status, &version, changes, now);
-    let due = match confirmed {
-        // It is woken when something changes, and looked at from time to time.
-        Some(_) if matches!(due, Due::In(_)) => {
-            let heartbeat = context.settings.status_heartbeat;
-            let written = object.status.as_ref();
-            let written = written.filter(|written| written.refresh_time.is_some());
-            if written.is_some_and(|written| status::is_beat(written, heartbeat, now)) {
-                Due::Now
-            } else {
-                Due::In(watched(&context))
-            }
-        }
-        _ => due,
-    };
     let target = target_of(&object);
+    let Standing {
+        synced,
+        status,
+        due,
+        is_stirred,
+        is_stale,
+    } = standing(&object, &context, &user, (desired.as_ref(), &stores), now);
     let unchanged = is_unchanged(&context, &user, &target, synced.as_ref());
     let ready = is_ready(&object, &status, synced.as_ref()) && desired.is_ok();
     if unchanged && due != Due::Now && ready {
@@ -123,10 +99,8 @@ pub(crate) async fn reconcile(
         return Ok(Action::requeue(NEW_STORE));
     }
     let is_repair = synced.is_some() && !unchanged && due != Due::Now;
-    let urgency = urgency(
-        &status,
-        is_repair || stale || !is_version(&status, &version),
-    );
+    let is_change = is_repair || is_stale || !is_version(&status, &version);
+    let urgency = urgency(&status, is_change);
     let reads = match &desired {
         Ok(desired) => Reads::announce(&object, &context, &stores, desired, &user).await,
         Err(error) => Err(sync::SyncError::from(error.clone())),
@@ -145,12 +119,13 @@ pub(crate) async fn reconcile(
     };
     let valid = is_valid_target(&object, &status, &live);
     if due != Due::Now && valid && ready {
-        remember(&context, &user, &uid, &status, &live);
+        remember(&object, &context, &status, &live, &stores);
+        follow(&object, &context, &user, reads);
         return Ok(rest(due));
     }
     // A failure is tried again when its wait is over, or when something that decides has changed.
     let fingerprint = format!("{uid} {version} {} {}", seen(&live), fingerprint(&stores));
-    if !stirred && let Some(rest) = context.memory.rest(&key, &fingerprint, now) {
+    if !is_stirred && let Some(rest) = context.memory.rest(&key, &fingerprint, now) {
         return Ok(Action::requeue(rest));
     }
     let timer = context.metrics.start("ExternalSecret");
@@ -171,26 +146,162 @@ pub(crate) async fn reconcile(
     drop((pass, store_pass));
     timer.finish(&object.name_any(), &user.0);
     let mut result = match result {
-        Err(sync::SyncError::Conflict(error)) => return Err(error.into()),
+        Err(sync::SyncError::Conflict(error)) => {
+            context.syncs.failed(&user);
+            return Err(error.into());
+        }
         result => result,
     };
-    let action = match &mut result {
+    let memory = (key.as_str(), fingerprint.as_str());
+    let stores = of_stores(&stores);
+    let action = settle(&object, &context, (&user, stores), memory, now, &mut result);
+    status::announce(&context, &object, &result).await;
+    let said = say(&object, &context, &api, &result, &version, now).await;
+    said.inspect_err(|_| {
+        // What was not said is said after the next sync, which must not wait for a change.
+        context.syncs.failed(&user);
+        context.fetcher.unwatch(&user);
+    })?;
+    Ok(action)
+}
+
+/// Watches what was read by another process, and not by this one yet.
+fn follow(
+    object: &ExternalSecret,
+    context: &Context,
+    user: &User,
+    reads: Result<Reads, sync::SyncError>,
+) {
+    let interval = watch_interval(&object.spec);
+    let interval = interval.filter(|_| !context.fetcher.is_watched(user));
+    if let (Ok(Some(reading)), Some(interval)) = (reads.map(Reads::watchable), interval) {
+        context.fetcher.watch(user, &reading, interval);
+    }
+}
+
+/// Remembers what came of a sync, and says when to look again.
+fn settle(
+    object: &ExternalSecret,
+    context: &Context,
+    (user, stores): (&User, u64),
+    (key, fingerprint): (&str, &str),
+    now: Timestamp,
+    result: &mut Result<sync::Outcome, sync::SyncError>,
+) -> Action {
+    match result {
         Ok(outcome) => {
-            context.memory.forget(&key);
-            context.syncs.set(&user, outcome.synced(uid, &version));
-            after(&object, &context, &user, outcome.reading.take())
+            context.memory.forget(key);
+            let uid = object.uid().unwrap_or_default();
+            let synced = outcome.synced(uid, &version(object), stores);
+            context.syncs.set(user, synced);
+            after(object, context, user, outcome.reading.take())
         }
         Err(error) => {
-            context.syncs.failed(&user);
-            let wait = context
-                .memory
-                .failed(&key, &fingerprint, now, bounds(error));
-            Action::requeue(wait)
+            context.syncs.failed(user);
+            let bounds = bounds(error);
+            Action::requeue(context.memory.failed(key, fingerprint, now, bounds))
         }
+    }
+}
+
+/// How an ExternalSecret stands before anything is read.
+struct Standing {
+    synced: Option<Synced>,
+    /// As if every refresh were written down.
+    status: ExternalSecretStatus,
+    due: Due,
+    /// Something has moved that it may have waited for.
+    is_stirred: bool,
+    /// What its template comes from has changed.
+    is_stale: bool,
+}
+
+fn standing(
+    object: &ExternalSecret,
+    context: &Context,
+    user: &User,
+    (desired, stores): (Result<&DesiredSecret, &SpecError>, &Stores),
+    now: Timestamp,
+) -> Standing {
+    let mut synced = context.syncs.get(user, &object.uid().unwrap_or_default());
+    // What is watched is as good as read.
+    let confirmed = confirmed(object, context, user, stores, synced.as_ref());
+    if let (Some(synced), Some(ago)) = (&mut synced, confirmed) {
+        synced.refreshed = synced.refreshed.max(now - ago);
+    }
+    let has_news = context.fetcher.has_news(user);
+    let status = effective(&object.status.clone().unwrap_or_default(), synced.as_ref());
+    // A failure is tried again at once when something that it may have waited for has moved.
+    let is_stirred = context.uses.take_stirred(user) || context.uses.is_stale(user) || has_news;
+    let is_stale = context.uses.is_stale(user) && follows_sources(desired);
+    let changes = Changes {
+        sources: is_stale,
+        values: has_news,
     };
-    status::announce(&context, &object, &result).await;
-    say(&object, &context, &api, &result, &version, now).await?;
-    Ok(action)
+    let due = due(&object.spec, &status, &version(object), changes, now);
+    let is_moved = synced.as_ref();
+    let is_moved = is_moved.is_some_and(|synced| synced.stores != of_stores(stores));
+    let due = match due {
+        // Another store may hold other values.
+        Due::In(_) if is_moved && are_usable(context, stores, user) => Due::Now,
+        // It is woken when something changes, and looked at from time to time.
+        Due::In(_) if confirmed.is_some() && is_beat(object, context, now) => Due::Now,
+        Due::In(_) if confirmed.is_some() => Due::In(watched(context)),
+        due => due,
+    };
+    Standing {
+        synced,
+        status,
+        due,
+        is_stirred,
+        is_stale,
+    }
+}
+
+/// How long ago all values were known to be as they were read, if that is as good as reading them now.
+fn confirmed(
+    object: &ExternalSecret,
+    context: &Context,
+    user: &User,
+    stores: &Stores,
+    synced: Option<&Synced>,
+) -> Option<Duration> {
+    let confirmed = context.fetcher.confirmed(user)?;
+    if watch_interval(&object.spec).is_none() {
+        context.fetcher.unwatch(user);
+        return None;
+    }
+    // What nobody may compare is written again at its interval.
+    let is_orphan = object.spec.target.creation_policy == CreationPolicy::Orphan;
+    let is_kept = !is_orphan || is_unchanged(context, user, &target_of(object), synced);
+    (is_kept && are_usable(context, stores, user)).then_some(confirmed)
+}
+
+/// True if all stores may be read from at present.
+fn are_usable(context: &Context, stores: &Stores, user: &User) -> bool {
+    stores.iter().all(|(reference, store)| {
+        let usable = store.as_ref().ok();
+        usable.is_some_and(|store| store.check_usable(context, reference, &user.0).is_ok())
+    })
+}
+
+/// Which stores, and in which state of their specs.
+fn of_stores(stores: &Stores) -> u64 {
+    use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+    let mut hash = DefaultHasher::new();
+    for (reference, store) in stores {
+        let generation = store.as_ref().map(|store| store.generation);
+        (reference.to_string(), generation.unwrap_or_default()).hash(&mut hash);
+    }
+    hash.finish()
+}
+
+/// True if the time of the last refresh is to be written, though nothing has changed.
+fn is_beat(object: &ExternalSecret, context: &Context, now: Timestamp) -> bool {
+    let heartbeat = context.settings.status_heartbeat;
+    let written = object.status.as_ref();
+    let written = written.filter(|written| written.refresh_time.is_some());
+    written.is_some_and(|written| status::is_beat(written, heartbeat, now))
 }
 
 /// When to look again: where all values are watched, only for what else the clock may ask for.
@@ -201,7 +312,7 @@ fn after(
     reading: Option<Reading>,
 ) -> Action {
     if let (Some(reading), Some(interval)) = (reading, watch_interval(&object.spec)) {
-        context.fetcher.watch(user, reading, interval);
+        context.fetcher.watch(user, &reading, interval);
         return Action::requeue(watched(context));
     }
     context.fetcher.unwatch(user);
@@ -408,22 +519,29 @@ fn is_unchanged(context: &Context, user: &User, target: &str, synced: Option<&Sy
 }
 
 /// Remembers a Secret that was found as it should be, so that it is not read again before it changes.
-fn remember(context: &Context, user: &User, uid: &str, status: &ExternalSecretStatus, live: &Live) {
+fn remember(
+    object: &ExternalSecret,
+    context: &Context,
+    status: &ExternalSecretStatus,
+    live: &Live,
+    stores: &Stores,
+) {
     let (Live::Read(Some(live)), Some(version), Some(refreshed)) =
         (live, &status.synced_resource_version, &status.refresh_time)
     else {
         return;
     };
     let synced = Synced {
-        uid: uid.to_owned(),
+        uid: object.uid().unwrap_or_default(),
         version: version.clone(),
+        stores: of_stores(stores),
         refreshed: refreshed.0,
         ready: true,
         secret: live.resource_version().unwrap_or_default(),
         // What was rendered is not known, so the next refresh compares with the Secret itself.
         rendered: [0; 32],
     };
-    context.syncs.set(user, synced);
+    context.syncs.set(&user_of(object), synced);
 }
 
 /// The resource version of the Secret.

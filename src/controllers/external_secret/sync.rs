@@ -119,13 +119,29 @@ pub(super) struct Outcome {
 }
 
 impl Outcome {
+    fn new(is_generated: bool) -> Self {
+        Self {
+            written: Written::Nothing,
+            missing: Vec::new(),
+            orphans: Vec::new(),
+            is_frozen: false,
+            was_deleted: false,
+            is_generated,
+            rendered: [0; 32],
+            secret_version: String::new(),
+            finished: Timestamp::now(),
+            reading: None,
+        }
+    }
+
     /// What is remembered of it.
-    pub(super) fn synced(&self, uid: String, version: &str) -> Synced {
+    pub(super) fn synced(&self, uid: String, version: &str, stores: u64) -> Synced {
         Synced {
             uid,
             version: version.to_owned(),
             refreshed: self.finished,
             ready: true,
+            stores,
             secret: self.secret_version.clone(),
             rendered: self.rendered,
         }
@@ -152,18 +168,7 @@ pub(super) async fn sync(
     let (object, context) = (request.object, request.context);
     let secrets = context.secrets_of(object);
     let generates = desired.generators().next().is_some();
-    let mut outcome = Outcome {
-        written: Written::Nothing,
-        missing: Vec::new(),
-        orphans: Vec::new(),
-        is_frozen: false,
-        was_deleted: false,
-        is_generated: generates,
-        rendered: [0; 32],
-        secret_version: String::new(),
-        finished: Timestamp::now(),
-        reading: None,
-    };
+    let mut outcome = Outcome::new(generates);
     // What was generated and written for this refresh, before a crash, is not generated again.
     if let Live::Read(Some(live)) = &live
         && generates
@@ -186,11 +191,7 @@ pub(super) async fn sync(
     let (composed, mut is_volatile) = match think(context, desired.rewrites(), work).await {
         Ok(composed) => composed,
         Err(error) => {
-            // What is wrong with the values may be mended, and then it is woken.
-            let interval = watch_interval(&object.spec);
-            if let (Some(reading), Some(interval)) = (reads.watchable(), interval) {
-                context.fetcher.watch(request.user, reading, interval);
-            }
+            follow(&request, reads);
             return Err(error.into());
         }
     };
@@ -259,6 +260,15 @@ pub(super) async fn sync(
     };
     outcome.finished = Timestamp::now();
     Ok(outcome)
+}
+
+/// What is wrong with the values may be mended, and then it is woken.
+fn follow(request: &Request<'_>, reads: Reads) {
+    let interval = watch_interval(&request.object.spec);
+    if let (Some(reading), Some(interval)) = (reads.watchable(), interval) {
+        let fetcher = &request.context.fetcher;
+        fetcher.watch(request.user, &reading, interval);
+    }
 }
 
 /// How often a write is tried again when somebody else was faster.

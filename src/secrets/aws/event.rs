@@ -119,7 +119,7 @@ mod tests {
         assert_eq!(text, expected, "{event}");
     }
 
-    fn event(name: &str, more: Value) -> Value {
+    fn event(name: &str, more: &Value) -> Value {
         let mut detail = json!({"eventName": name, "awsRegion": "eu-west-1", "eventSource": "secretsmanager.amazonaws.com"});
         for (key, value) in more.as_object().unwrap() {
             detail[key] = value.clone();
@@ -131,35 +131,35 @@ mod tests {
     fn events_of_cloudtrail() {
         let put = json!({"requestParameters": {"secretId": "app/db"}, "responseElements": {"arn": "arn:x", "versionId": "v2"}});
         check(
-            &event("PutSecretValue", put.clone()),
+            &event("PutSecretValue", &put),
             "PutSecretValue of arn:x in eu-west-1 1 -> v2",
         );
         let by_name =
             json!({"requestParameters": {"secretId": "app/db"}, "responseElements": null});
         check(
-            &event("UpdateSecret", by_name),
+            &event("UpdateSecret", &by_name),
             "UpdateSecret of app/db in eu-west-1 1 -> ",
         );
         let rotated = json!({"additionalEventData": {"SecretId": "arn:y"}});
         check(
-            &event("RotationSucceeded", rotated),
+            &event("RotationSucceeded", &rotated),
             "RotationSucceeded of arn:y in eu-west-1 1 -> ",
         );
         let moved = |stage: &str| json!({"requestParameters": {"secretId": "a", "versionStage": stage, "moveToVersionId": "v1"}});
         check(
-            &event("UpdateSecretVersionStage", moved("AWSCURRENT")),
+            &event("UpdateSecretVersionStage", &moved("AWSCURRENT")),
             "UpdateSecretVersionStage of a in eu-west-1 1 -> v1",
         );
         check(
-            &event("UpdateSecretVersionStage", moved("blue")),
+            &event("UpdateSecretVersionStage", &moved("blue")),
             "UpdateSecretVersionStage of a in eu-west-1 1 -> ",
         );
-        check(&event("GetSecretValue", put.clone()), "nothing");
-        let mut refused = event("PutSecretValue", put.clone());
+        check(&event("GetSecretValue", &put), "nothing");
+        let mut refused = event("PutSecretValue", &put);
         refused["detail"]["errorCode"] = json!("AccessDenied");
         check(&refused, "nothing");
         let letter =
-            json!({"Type": "Notification", "Message": event("DeleteSecret", put).to_string()});
+            json!({"Type": "Notification", "Message": event("DeleteSecret", &put).to_string()});
         check(&letter, "DeleteSecret of arn:x in eu-west-1 1 -> ");
     }
 
@@ -171,11 +171,11 @@ mod tests {
             "error: it is no event of EventBridge: it has no `source` and `detail`",
         );
         check(
-            &event("PutSecretValue", json!({})),
+            &event("PutSecretValue", &json!({})),
             "error: it names no secret",
         );
         assert_eq!(parse("{"), Err(EventError::Json));
         let long = json!({"requestParameters": {"secretId": "x".repeat(5000)}});
-        check(&event("PutSecretValue", long), "error: it names no secret");
+        check(&event("PutSecretValue", &long), "error: it names no secret");
     }
 }

@@ -205,7 +205,7 @@ impl Fetcher {
         let mut readers = lock(&self.readers);
         readers
             .entry(key.clone())
-            .or_insert(Arc::new(reader))
+            .or_insert_with(|| Arc::new(reader))
             .clone()
     }
 
@@ -242,12 +242,12 @@ impl Fetcher {
     }
 
     /// Lets a user be woken when what it has read changes; as often as its interval says, at least, it is looked at.
-    pub(crate) fn watch(&self, user: &User, reading: Reading, interval: Duration) {
+    pub(crate) fn watch(&self, user: &User, reading: &Reading, interval: Duration) {
         let now = Instant::now();
         let mut changed = false;
         let mut questions = Vec::new();
         for wanted in &reading.wanted {
-            let Some(print) = wanted.print else { continue };
+            let print = wanted.print.unwrap_or(Print::Unread);
             let mut board = wanted.reader.board();
             changed |= board.watch(user, &wanted.question, print, interval, now);
             questions.push((wanted.reader.clone(), wanted.question.clone()));
@@ -272,6 +272,11 @@ impl Fetcher {
             self.wake(vec![user.clone()]);
         }
         self.work.notify_one();
+    }
+
+    /// True if a user is woken when something changes.
+    pub(crate) fn is_watched(&self, user: &User) -> bool {
+        lock(&self.watches).contains_key(user)
     }
 
     /// Lets a user not be woken any more.
@@ -319,7 +324,7 @@ impl Fetcher {
         for reader in self.readers() {
             if reader.key.identity.uses_secret(namespace, name) {
                 any = true;
-                reader.session.credentials.forget();
+                reader.session.forget();
                 let woken = reader.board().mend(now);
                 self.wake(woken);
             }
@@ -329,12 +334,16 @@ impl Fetcher {
     }
 
     /// What is watched of a secret that has changed, by whoever may read it.
-    pub(crate) fn concerned(&self, change: &Change) -> Questions {
+    /// With an identity, by that one alone.
+    pub(crate) fn concerned(&self, change: &Change, only: Option<&Identity>) -> Questions {
         let spellings = spellings(&change.secret);
         let mut concerned = Vec::new();
         for reader in self.readers() {
             let identity = &reader.key.identity;
-            if reader.key.service != Service::SecretsManager || identity.region != change.region {
+            let is_other = only.is_some_and(|only| only != identity)
+                || reader.key.service != Service::SecretsManager
+                || identity.region != change.region;
+            if is_other {
                 continue;
             }
             let arn = change

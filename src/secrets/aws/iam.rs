@@ -129,9 +129,11 @@ impl Policies<'_> {
         };
         let secret =
             |id: &str| secret_arn(id, |name| arn(&format!("secret:{name}"), "secretsmanager"));
-        let parameter = |id: &str| match id.starts_with("arn:") {
-            true => id.to_owned(),
-            false => arn(&format!("parameter/{}", id.trim_start_matches('/')), "ssm"),
+        let parameter = |id: &str| {
+            if id.starts_with("arn:") {
+                return id.to_owned();
+            }
+            arn(&format!("parameter/{}", id.trim_start_matches('/')), "ssm")
         };
         let mut need =
             |action, resource: String| self.need(identity, action, resource, &why, false);
@@ -312,7 +314,7 @@ mod tests {
     use super::super::usage::{KnownStore, KnownUser};
     use super::*;
 
-    fn usage(store: Value, specs: &[Value]) -> Usage {
+    fn usage(store: &Value, specs: &[Value]) -> Usage {
         let users = specs.iter().enumerate().map(|(number, spec)| KnownUser {
             namespace: "team".to_owned(),
             name: format!("es{number}"),
@@ -329,7 +331,7 @@ mod tests {
         }
     }
 
-    fn spec(more: Value) -> Value {
+    fn spec(more: &Value) -> Value {
         let mut spec = json!({"secretStoreRef": {"kind": "ClusterSecretStore", "name": "aws"}});
         for (key, value) in more.as_object().unwrap() {
             spec[key] = value.clone();
@@ -353,13 +355,13 @@ mod tests {
         let data = |key: &str| json!({"secretKey": "k", "remoteRef": {"key": key}});
         let tags = json!({"secretKey": "t", "remoteRef": {"key": "db", "metadataPolicy": "Fetch"}});
         let specs = [
-            spec(json!({"data": [data("db"), tags]})),
-            spec(json!({"data": [data("db")]})),
-            spec(json!({"data": [data("db"), data("db")]})),
+            spec(&json!({"data": [data("db"), tags]})),
+            spec(&json!({"data": [data("db")]})),
+            spec(&json!({"data": [data("db"), data("db")]})),
         ];
         check(
-            &usage(store, &specs),
-            r##"
+            &usage(&store, &specs),
+            r#"
 # the daemon's own identity in eu-west-1, account 9
 #   secretsmanager:BatchGetSecretValue  *                                                        fewer calls for ExternalSecret team/es0, ExternalSecret team/es1
 #   secretsmanager:DescribeSecret       arn:aws:secretsmanager:eu-west-1:9:secret:app/db-??????  ExternalSecret team/es0
@@ -369,7 +371,7 @@ mod tests {
 #   sqs:ReceiveMessage                  arn:aws:sqs:eu-west-1:1:rotations                        rotation events of ClusterSecretStore aws
 {"Statement":[{"Action":["secretsmanager:BatchGetSecretValue","secretsmanager:ListSecrets"],"Effect":"Allow","Resource":["*"]},{"Action":["secretsmanager:DescribeSecret","secretsmanager:GetSecretValue"],"Effect":"Allow","Resource":["arn:aws:secretsmanager:eu-west-1:9:secret:app/db-??????"]},{"Action":["sqs:DeleteMessage","sqs:ReceiveMessage"],"Effect":"Allow","Resource":["arn:aws:sqs:eu-west-1:1:rotations"]}],"Version":"2012-10-17"}
 ExternalSecret team/es2 is left out: key `k` stands twice in `data`
-"##,
+"#,
         );
     }
 
@@ -380,11 +382,11 @@ ExternalSecret team/es2 is left out: key `k` stands twice in `data`
             "additionalRoles": ["arn:aws-cn:iam::1:role/a"], "sessionTags": [{"key": "team", "value": "web"}],
         });
         let data = json!([{"secretKey": "k", "remoteRef": {"key": "/app/db"}}]);
-        let mut usage = usage(store, &[spec(json!({"data": data}))]);
+        let mut usage = usage(&store, &[spec(&json!({"data": data}))]);
         usage.stores[0].queue = None;
         check(
             &usage,
-            r##"
+            r#"
 # the daemon's own identity in cn-north-1, account 9
 #   sts:AssumeRole  arn:aws-cn:iam::1:role/a  ExternalSecret team/es0
 {"Statement":[{"Action":["sts:AssumeRole"],"Effect":"Allow","Resource":["arn:aws-cn:iam::1:role/a"]}],"Version":"2012-10-17"}
@@ -396,7 +398,7 @@ ExternalSecret team/es2 is left out: key `k` stands twice in `data`
 #   ssm:GetParameter   arn:aws-cn:ssm:cn-north-1:2:parameter/app/db  ExternalSecret team/es0
 #   ssm:GetParameters  arn:aws-cn:ssm:cn-north-1:2:parameter/app/db  ExternalSecret team/es0
 {"Statement":[{"Action":["ssm:GetParameter","ssm:GetParameters"],"Effect":"Allow","Resource":["arn:aws-cn:ssm:cn-north-1:2:parameter/app/db"]}],"Version":"2012-10-17"}
-"##,
+"#,
         );
     }
 

@@ -308,7 +308,7 @@ mod tests {
         name: "s",
     };
 
-    fn aws(more: Value) -> AwsProvider {
+    fn aws(more: &Value) -> AwsProvider {
         let mut spec = json!({"service": "SecretsManager", "region": "eu-west-1"});
         for (key, value) in more.as_object().unwrap() {
             spec[key] = value.clone();
@@ -316,8 +316,9 @@ mod tests {
         serde_json::from_value(spec).unwrap()
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "callers make it right here")]
     fn check(store: StoreName<'_>, more: Value, user: Option<&str>, expected: &str) {
-        let text = match identify(store, &aws(more), user) {
+        let text = match identify(store, &aws(&more), user) {
             Ok(None) => "depends".to_owned(),
             Ok(Some(identity)) => {
                 let role = |role: &Role| {
@@ -433,7 +434,7 @@ mod tests {
                 r#"{first} {{"esoNamespace": "", "esoStoreKind": "ClusterSecretStore", "esoStoreName": "s"}} ["team"]"#
             ),
         );
-        let identity = identify(OWN, &aws(spec("None")), None).unwrap().unwrap();
+        let identity = identify(OWN, &aws(&spec("None")), None).unwrap().unwrap();
         assert_eq!(identity.account(), Some("2"));
         let (parent, role) = identity.parent().unwrap();
         assert_eq!(

@@ -106,9 +106,13 @@ impl Circuit {
 
     /// It does not. `chance`, from 0 to 1, spreads those who try again.
     pub(crate) fn failed(&mut self, now: Instant, chance: f64) {
+        // What was on its way when it opened says nothing new.
+        if self.until.is_some_and(|until| now < until) {
+            return;
+        }
         self.failures += 1;
         if let Some(after) = self.failures.checked_sub(Self::PATIENCE) {
-            let bounds = (Duration::from_secs(1), Duration::from_secs(60));
+            let bounds = (Duration::from_secs(1), Duration::from_secs(30));
             let wait = crate::schedule::backoff(bounds.0, bounds.1, after);
             self.until = Some(now + spread(wait, chance));
         }
@@ -203,6 +207,13 @@ mod tests {
         assert_eq!(circuit.closed_for(later), None, "one tries");
         circuit.failed(later, 1.0);
         assert_eq!(circuit.closed_for(later), Some(Duration::from_secs(2)));
+        circuit.failed(later, 1.0);
+        assert_eq!(
+            circuit.closed_for(later),
+            Some(Duration::from_secs(2)),
+            "it counts once"
+        );
+        let later = later + Duration::from_secs(2);
         circuit.failed(later, 0.0);
         assert_eq!(
             circuit.closed_for(later),

@@ -123,7 +123,7 @@ impl ParameterStore {
                         .max_results(10);
                     request.set_next_token(token.clone()).send()
                 });
-            let Some(page) = page.await? else { break };
+            let page = page.await?.ok_or_else(nothing)?;
             for parameter in page.parameters.unwrap_or_default() {
                 let (Some(name), Some(value)) = (parameter.name, parameter.value) else {
                     continue;
@@ -150,7 +150,7 @@ impl ParameterStore {
                 let request = request.set_parameter_filters(filters.clone());
                 request.set_next_token(token.clone()).send()
             });
-            let Some(page) = page.await? else { break };
+            let page = page.await?.ok_or_else(nothing)?;
             let described = page.parameters.unwrap_or_default().into_iter();
             names.extend(described.filter_map(|parameter| parameter.name));
             token = page.next_token.filter(|token| !token.is_empty());
@@ -192,6 +192,14 @@ fn given(name: &str, parameter: Parameter) -> (Told, Origin) {
             origin,
         ),
         None => (Err(no_value(name)), origin),
+    }
+}
+
+/// A search asks for nothing in particular, so that nothing can be missing.
+fn nothing() -> ProviderError {
+    ProviderError::Other {
+        key: "*".to_owned(),
+        reason: "the search says that there is no such parameter".to_owned(),
     }
 }
 

@@ -22,6 +22,8 @@ use crate::schedule::backoff;
 pub(crate) struct Queue {
     pub(crate) url: String,
     pub(crate) identity: Identity,
+    /// What it says is for everybody; otherwise for who reads it alone.
+    pub(crate) is_for_all: bool,
 }
 
 /// How a queue stands.
@@ -223,7 +225,8 @@ impl Listener {
         };
         let mut waits = AGAIN.into_iter();
         loop {
-            let concerned = self.fetcher.concerned(&change);
+            let only = (!self.queue.is_for_all).then_some(&self.queue.identity);
+            let concerned = self.fetcher.concerned(&change, only);
             if concerned.is_empty() {
                 return Ok(Fate::Ignored);
             }

@@ -134,7 +134,7 @@ impl SecretsManager {
                 let request = request.set_filters(filters.clone());
                 request.set_next_token(token.clone()).send()
             });
-            let Some(page) = page.await? else { break };
+            let page = page.await?.ok_or_else(|| nothing(LIST))?;
             let found = page.secret_list.unwrap_or_default().into_iter();
             names.extend(found.filter_map(|secret| secret.name));
             token = page.next_token.filter(|token| !token.is_empty());
@@ -167,7 +167,7 @@ impl SecretsManager {
                 let request = request.set_filters(Some(filters(search)));
                 request.set_next_token(token.clone()).send()
             });
-            let Some(page) = page.await? else { break };
+            let page = page.await?.ok_or_else(|| nothing(BATCH_GET))?;
             // A secret that could not be read must not look as if it were gone.
             if let Some(error) = page.errors.unwrap_or_default().into_iter().next() {
                 return Err(refused(&error, error.secret_id().unwrap_or_default()));
@@ -185,6 +185,14 @@ impl SecretsManager {
             }
         }
         Ok(found)
+    }
+}
+
+/// A search asks for nothing in particular, so that nothing can be missing.
+fn nothing(action: &str) -> ProviderError {
+    ProviderError::Other {
+        key: "*".to_owned(),
+        reason: format!("{action} says that there is no such secret"),
     }
 }
 
@@ -222,6 +230,16 @@ fn answers(
             };
             errors.iter().find(about)
         });
+        // Of several ids that meant one secret, only those count that still mean the one that was answered.
+        let meant = |question: &Question| {
+            let id = &question.id;
+            group[0].id == *id
+                || entry.as_ref().is_some_and(|entry| {
+                    entry.name() == Some(id.as_str())
+                        || entry.arn().is_some_and(|arn| is_same_secret(arn, id))
+                })
+        };
+        let meant: Vec<_> = group.iter().filter(|question| meant(question)).collect();
         let (answer, origin) = match (entry, error) {
             (Some(entry), _) => {
                 let origin = Origin {
@@ -234,7 +252,7 @@ fn answers(
             (None, Some(error)) => (gone_or(error, id), Origin::default()),
             (None, None) => continue,
         };
-        for question in group {
+        for question in meant {
             told.push((question.clone(), answer.clone(), origin.clone()));
         }
     }

@@ -76,6 +76,18 @@ pub(crate) struct Session {
     /// Its credentials provider is the session's own.
     pub(crate) config: SdkConfig,
     pub(crate) credentials: CredentialCache,
+    /// As whom its role is assumed.
+    parent: Option<Arc<Self>>,
+}
+
+impl Session {
+    /// Gets other credentials at the next use, from the beginning.
+    pub(crate) fn forget(&self) {
+        self.credentials.forget();
+        if let Some(parent) = &self.parent {
+            parent.forget();
+        }
+    }
 }
 
 impl Sessions {
@@ -103,16 +115,13 @@ impl Sessions {
                 return known.clone();
             }
             let config = self.configuration(&identity.region).await;
-            let source = match identity.parent() {
+            let (source, parent) = match identity.parent() {
                 Some((parent, role)) => {
                     let parent = self.of(&parent).await;
-                    Source::Role(sts::Assumption::new(
-                        &self.environment,
-                        &parent.config,
-                        role,
-                    ))
+                    let role = sts::Assumption::new(&self.environment, &parent.config, role);
+                    (Source::Role(role, parent.clone()), Some(parent))
                 }
-                None => self.first(identity, &config).await,
+                None => (self.first(identity, &config).await, None),
             };
             let credentials = CredentialCache::new(source);
             let provider = SharedCredentialsProvider::new(credentials.clone());
@@ -120,6 +129,7 @@ impl Sessions {
             let session = Arc::new(Session {
                 config: config.build(),
                 credentials,
+                parent,
             });
             let mut kept = self.lock();
             kept.entry(identity.clone()).or_insert(session).clone()
@@ -214,7 +224,8 @@ enum Source {
     Process(SharedCredentialsProvider),
     Account(sts::AccountToken),
     Keys(Option<Cluster>, Base),
-    Role(sts::Assumption),
+    /// A role, and as whom it is assumed.
+    Role(sts::Assumption, Arc<Session>),
 }
 
 impl Source {
@@ -228,7 +239,14 @@ impl Source {
             Self::Keys(cluster, base) => {
                 sts::static_keys(cluster.as_ref().map(|cluster| &cluster.0), base).await
             }
-            Self::Role(assumption) => assumption.assume().await,
+            Self::Role(assumption, parent) => {
+                let assumed = assumption.assume().await;
+                // What they come from may be what is wrong.
+                if assumed.is_err() {
+                    parent.forget();
+                }
+                assumed
+            }
         }
     }
 }
@@ -262,6 +280,9 @@ enum Age {
     Ageing,
     Over,
 }
+
+/// How long credentials are waited for.
+const LONGEST: Duration = Duration::from_secs(30);
 
 /// Credentials without an end are got again after a while, for files and Secrets change.
 const ENDLESS: Duration = Duration::from_secs(15 * 60);
@@ -339,7 +360,8 @@ impl CredentialCache {
         {
             return Err(reason.clone());
         }
-        let loaded = self.0.source.load().await;
+        let loaded = tokio::time::timeout(LONGEST, self.0.source.load()).await;
+        let loaded = loaded.unwrap_or_else(|_| Err("they did not come in time".to_owned()));
         let mut kept = self.kept();
         match loaded {
             Ok(credentials) => {

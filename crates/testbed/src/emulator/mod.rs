@@ -286,7 +286,9 @@ impl Account {
             place = place.wrapping_sub(*share);
             hit
         });
-        self.fault.or(own).or(often.map(|(fault, _)| *fault))
+        self.fault
+            .or(own)
+            .or_else(|| often.map(|(fault, _)| *fault))
     }
 }
 

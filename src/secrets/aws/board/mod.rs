@@ -46,6 +46,8 @@ pub(crate) enum Print {
     Value([u8; 16]),
     Missing,
     Failed,
+    /// It was not read yet.
+    Unread,
 }
 
 /// What an answer came with.
@@ -135,6 +137,15 @@ struct Held {
     takers: Vec<User>,
 }
 
+/// Who is to be woken.
+#[derive(Debug)]
+struct Watcher {
+    user: User,
+    interval: Duration,
+    /// What it knows: what it has used, was given, or was woken for.
+    print: Print,
+}
+
 #[derive(Debug, Default)]
 struct Topic {
     /// By their numbers. Mostly nobody.
@@ -146,7 +157,7 @@ struct Topic {
     is_alone: bool,
     /// Polls that failed in a row, and may not next time.
     failures: u8,
-    users: Vec<(User, Duration)>,
+    users: Vec<Watcher>,
     held: Option<Held>,
     /// Its place in the schedule.
     due: Option<Instant>,
@@ -173,7 +184,7 @@ impl Topic {
     }
 
     fn interval(&self) -> Option<Duration> {
-        self.users.iter().map(|(_, interval)| *interval).min()
+        self.users.iter().map(|watcher| watcher.interval).min()
     }
 }
 
@@ -200,6 +211,8 @@ pub(crate) struct Board {
     /// Those who were told of trouble, to be woken at its end.
     sufferers: BTreeSet<User>,
     batch_denied: Option<Instant>,
+    /// Batches in a row that were denied as a whole, though it may have been for one of them.
+    denied_batches: u8,
     list_denied: Option<Instant>,
     listing: Listing,
 }
@@ -232,6 +245,7 @@ impl Board {
             trouble: None,
             sufferers: BTreeSet::new(),
             batch_denied: None,
+            denied_batches: 0,
             list_denied: None,
             listing: Listing::default(),
         }
@@ -324,16 +338,24 @@ impl Board {
             return false;
         };
         let before = topic.interval();
-        match topic.users.iter_mut().find(|(known, _)| known == user) {
-            Some((_, known)) => *known = interval,
+        let known = topic.known.as_ref();
+        // Who has not read it is woken by the next answer, whatever it is.
+        let known = known.filter(|_| used != Print::Unread);
+        let changed = known.is_some_and(|known| known.print != used);
+        let watcher = Watcher {
+            user: user.clone(),
+            interval,
+            print: known.map_or(used, |known| known.print),
+        };
+        let place = topic.users.iter().position(|known| known.user == *user);
+        match place.and_then(|place| topic.users.get_mut(place)) {
+            Some(known) => *known = watcher,
             None => {
                 // Most have one user.
                 topic.users.reserve_exact(1);
-                topic.users.push((user.clone(), interval));
+                topic.users.push(watcher);
             }
         }
-        let known = topic.known.as_ref();
-        let changed = known.is_some_and(|known| known.print != used);
         self.recount(&question, before, now);
         changed
     }
@@ -345,7 +367,7 @@ impl Board {
         };
         let (question, before) = (question.clone(), topic.interval());
         if let Some(topic) = self.topics.get_mut(&question) {
-            topic.users.retain(|(known, _)| known != user);
+            topic.users.retain(|known| known.user != *user);
         }
         self.recount(&question, before, now);
     }
@@ -354,7 +376,7 @@ impl Board {
     pub(crate) fn confirmed(&self, user: &User, question: &Question) -> Option<Instant> {
         let topic = self.topics.get(question)?;
         let known = topic.known.as_ref()?;
-        let is_user = topic.users.iter().any(|(known, _)| known == user);
+        let is_user = topic.users.iter().any(|known| known.user == *user);
         (is_user && known.print != Print::Failed).then_some(known.confirmed)
     }
 
@@ -464,7 +486,9 @@ impl Board {
 
     fn reschedule(&mut self, question: &Arc<Question>, now: Instant) {
         let is_listing = self.listing.due.is_some();
-        let Some(topic) = self.topics.get_mut(question) else {
+        let topic = self.topics.get_mut(question);
+        // One that is on its way gets its place when it is answered.
+        let Some(topic) = topic.filter(|topic| !topic.is_in_flight) else {
             return;
         };
         let due = next_look(question, topic, is_listing, now);

@@ -49,7 +49,7 @@ impl Board {
             plan.calls.push(Call::Single(question));
             room -= 1;
         }
-        let mut groups = self.groups(together);
+        let mut groups = self.groups(&together);
         while room > 0 && groups.len() >= self.abilities.batch {
             let full = groups.drain(..self.abilities.batch).collect();
             plan.calls.push(Call::Batch(full));
@@ -119,10 +119,10 @@ impl Board {
     }
 
     /// The same secret once, by whatever ids it is asked.
-    fn groups(&self, questions: Vec<Arc<Question>>) -> Groups {
+    fn groups(&self, questions: &[Arc<Question>]) -> Groups {
         let mut places: BTreeMap<(&str, &str), usize> = BTreeMap::new();
         let mut groups: Groups = Vec::new();
-        for question in &questions {
+        for question in questions {
             let key = self.canonical(question);
             let place = *places.entry(key).or_insert(groups.len());
             match groups.get_mut(place) {
@@ -278,11 +278,15 @@ impl Board {
             let _ = waiting.reply.send(Err(refused(&question.id)));
         }
         let due = self.schedule.range(..(now, last()));
+        let due = due.filter(|(_, question)| {
+            let topic = self.topics.get(question);
+            topic.is_some_and(|topic| !topic.is_in_flight && !topic.users.is_empty())
+        });
         let due: Vec<_> = due.map(|(_, question)| question.clone()).collect();
         let mut heeded = Heeded::default();
         for question in due {
             let told = Err(refused(&question.id));
-            self.tell(&question, told, Origin::default(), &mut heeded, now);
+            self.tell(&question, &told, Origin::default(), &mut heeded, now);
         }
         heeded.wake
     }
@@ -329,7 +333,7 @@ impl Board {
     pub(super) fn list_period(&self) -> Option<Duration> {
         const LEAST: Duration = Duration::from_secs(60);
         let (shortest, _) = self.slow().next()?;
-        Some((shortest - LAG).max(LEAST))
+        Some(shortest.saturating_sub(LAG).max(LEAST))
     }
 
     /// Pages of a list: as the last one had it, or as many as what is watched would fill.

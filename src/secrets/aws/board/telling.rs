@@ -7,6 +7,9 @@ use std::time::Instant;
 use super::{Board, Call, Known, Origin, Print, Question, Told, User, stage_of};
 use crate::secrets::provider::{Class, ProviderError};
 
+/// So many batches in a row may be denied for one of those in them.
+const DENIED_BATCHES: u8 = 3;
+
 /// What came of a call.
 #[derive(Debug)]
 pub(crate) enum Heard {
@@ -130,7 +133,22 @@ impl Board {
     ) {
         let is_batch = questions.len() > 1;
         let answers = match heard {
-            Heard::Each(answers) => answers,
+            Heard::Each(answers) => {
+                if is_batch {
+                    self.denied_batches = 0;
+                }
+                answers
+            }
+            // Parameter Store denies a whole batch for one name in it.
+            Heard::Nothing(error)
+                if is_batch_denied(&error)
+                    && self.abilities.batches_versions
+                    && self.denied_batches < DENIED_BATCHES =>
+            {
+                self.denied_batches += 1;
+                self.alone(questions);
+                return self.again(questions, now);
+            }
             Heard::Nothing(error) if is_batch_denied(&error) => {
                 if self.batch_denied.replace(now).is_none() {
                     heeded.denied = error.action();
@@ -155,7 +173,7 @@ impl Board {
         let mut left: Vec<Arc<Question>> = questions.to_vec();
         for (question, told, origin) in answers {
             left.retain(|other| *other != question);
-            self.tell(&question, told, origin, heeded, now);
+            self.tell(&question, &told, origin, heeded, now);
         }
         self.alone(&left);
         self.again(&left, now);
@@ -197,12 +215,12 @@ impl Board {
     pub(super) fn tell(
         &mut self,
         question: &Arc<Question>,
-        told: Told,
+        told: &Told,
         origin: Origin,
         heeded: &mut Heeded,
         now: Instant,
     ) {
-        let print = self.print(&told);
+        let print = self.print(told);
         let Some(topic) = self.topics.get_mut(question) else {
             return;
         };
@@ -238,8 +256,7 @@ impl Board {
         if topic.failures == 1 && served.is_empty() && topic.known.is_some() {
             return self.reschedule(question, now);
         }
-        let before = topic.known.as_ref().map(|known| known.print);
-        match (&mut topic.known, &told) {
+        match (&mut topic.known, told) {
             (Some(known), Err(_)) => known.print = Print::Failed,
             (known, _) => {
                 *known = Some(Known {
@@ -250,20 +267,15 @@ impl Board {
                 });
             }
         }
-        let changed = before.is_some_and(|before| before != print);
-        let takers: Vec<User> = if changed {
-            let users = topic.users.iter().map(|(user, _)| user);
-            users
-                .filter(|user| !served.contains(user))
-                .cloned()
-                .collect()
-        } else {
-            Vec::new()
-        };
-        if changed {
-            self.hold(question, &told, takers.clone(), now);
-            heeded.wake.extend(takers);
+        let mut takers: Vec<User> = Vec::new();
+        for watcher in &mut topic.users {
+            let knows = std::mem::replace(&mut watcher.print, print) == print;
+            if !knows && !served.contains(&watcher.user) {
+                takers.push(watcher.user.clone());
+            }
         }
+        self.hold(question, told, takers.clone(), now);
+        heeded.wake.extend(takers);
         self.reschedule(question, now);
     }
 
@@ -282,8 +294,8 @@ impl Board {
                     heeded.denied = error.action();
                 }
             }
-            // It is tried again soon; what is due meanwhile is read.
-            Heard::Nothing(_) | Heard::Each(_) => self.listing.due = Some(now + super::RETRY),
+            // Nobody waits for lists that do not come: for an hour everything is read in batches.
+            Heard::Nothing(_) | Heard::Each(_) => self.list_denied = Some(now),
         }
         self.choose(now);
     }

@@ -383,7 +383,7 @@ fn a_value_that_has_changed_before_it_is_watched_is_noticed() {
     talk.answer(&calls);
     let old = talk.board.print(&answer.try_recv().unwrap().unwrap());
     talk.put("a", "2");
-    let _ = talk.ask("z", "a");
+    let _answer = talk.ask("z", "a");
     talk.later(25);
     let (calls, _) = talk.plan();
     assert_eq!(talk.answer(&calls), ["x"]);
@@ -556,8 +556,9 @@ fn while_nothing_is_asked_those_who_watch_are_told() {
         plan.calls.is_empty() && plan.wake.is_empty(),
         "once is nobody's business"
     );
+    talk.later(200);
     talk.board.circuit.failed(talk.now, 1.0);
-    talk.later(1000);
+    talk.later(800);
     let plan = talk.board.plan(talk.now);
     assert_eq!((plan.calls.len(), plan.wake), (0, vec![user("x")]));
     let told = shown(talk.ask("x", "a").try_recv().unwrap());
@@ -628,4 +629,89 @@ fn what_nobody_wants_any_more_is_forgotten() {
     assert!(talk.board.is_idle() && talk.board.schedule.is_empty());
     assert!(talk.board.urgent.is_empty() && talk.board.announced.is_empty());
     assert!(talk.board.intervals.is_empty());
+}
+
+#[test]
+fn a_list_that_fails_is_not_waited_for() {
+    let mut talk = Talk::new(SECRETS);
+    for n in 0..60 {
+        talk.put(&format!("s{n}"), "1");
+        talk.follow(&format!("x{n}"), &format!("s{n}"), 3600);
+    }
+    talk.later(3_500_000);
+    let (calls, text) = talk.plan();
+    assert!(text.starts_with("list"), "{text}");
+    talk.hear(&calls[0], Heard::Nothing(broken()));
+    let made = talk.run(600);
+    assert!(
+        made.iter().all(|call| call.contains("batch")) && made.len() >= 3,
+        "{made:?}"
+    );
+}
+
+#[test]
+fn who_takes_its_time_is_told_of_what_has_changed_meanwhile() {
+    let mut talk = Talk::new(SECRETS);
+    talk.put("a", "1");
+    let mut answer = talk.ask("x", "a");
+    talk.later(5);
+    let (calls, _) = talk.plan();
+    talk.answer(&calls);
+    let used = talk.board.print(&answer.try_recv().unwrap().unwrap());
+    // So long that nobody remembers the answer.
+    talk.run(300);
+    assert!(talk.board.is_idle());
+    talk.put("a", "2");
+    let minute = Duration::from_secs(60);
+    talk.board
+        .watch(&user("x"), &question("a"), used, minute, talk.now);
+    // And one that has not read it in this process.
+    talk.board
+        .watch(&user("y"), &question("a"), Print::Unread, minute, talk.now);
+    talk.later(60_000);
+    talk.plan();
+    talk.later(25);
+    let (calls, _) = talk.plan();
+    assert_eq!(talk.answer(&calls), ["x", "y"]);
+    talk.later(60_025);
+    let (calls, _) = talk.plan();
+    assert!(talk.answer(&calls).is_empty(), "they know it by now");
+}
+
+#[test]
+fn one_forbidden_parameter_keeps_no_others_from_going_together() {
+    let parameters = Abilities {
+        batch: 10,
+        batches_versions: true,
+        lists: false,
+    };
+    let mut talk = Talk::new(parameters);
+    talk.put("/a", "1");
+    let _answers = [talk.ask("x", "/a"), talk.ask("y", "/forbidden")];
+    talk.later(5);
+    let (calls, _) = talk.plan();
+    assert!(
+        talk.hear(&calls[0], Heard::Nothing(denied("ssm:GetParameters")))
+            .is_empty()
+    );
+    let (calls, text) = talk.plan();
+    assert!(text.starts_with("single /a; single /forbidden; "), "{text}");
+    talk.answer(&calls[..1]);
+    let refused = vec![(
+        Arc::new(question("/forbidden")),
+        Err(denied("ssm:GetParameter")),
+        Origin::default(),
+    )];
+    talk.hear(&calls[1], Heard::Each(refused));
+    let _again = [
+        talk.ask("x", "/a"),
+        talk.ask("y", "/b"),
+        talk.ask("y", "/forbidden"),
+    ];
+    talk.later(25);
+    let (_, text) = talk.plan();
+    assert!(
+        text.starts_with("single /forbidden; batch /a /b; "),
+        "{text}"
+    );
 }
