@@ -1,5 +1,6 @@
 //! The program as a person runs it: whole output and exit code.
 
+mod aws;
 mod build;
 mod diff;
 mod remote;

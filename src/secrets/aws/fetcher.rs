@@ -502,7 +502,8 @@ impl Reading {
     pub(super) async fn take_each(&mut self) -> Vec<Told> {
         let now = Instant::now();
         for wanted in &self.wanted {
-            wanted.reader.board().urge(wanted.number, now);
+            let mut board = wanted.reader.board();
+            board.urge(wanted.number, &wanted.question, now);
         }
         self.fetcher.work.notify_one();
         let mut all = Vec::new();

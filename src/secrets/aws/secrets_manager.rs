@@ -203,52 +203,32 @@ fn answers(
 ) -> Vec<(Arc<Question>, Told, Origin)> {
     let values = batch.secret_values.unwrap_or_default();
     let errors = batch.errors.unwrap_or_default();
-    let name = |value: &SecretValueEntry| value.name.as_deref().map(str::to_owned);
+    // A secret that is asked by two ids may be answered twice, or once.
+    let values: Vec<Given> = values.into_iter().map(given).collect();
     let mut told = Vec::new();
-    // Values are taken out of the answer, not copied.
-    let mut values: Vec<(Option<String>, Option<String>, Option<SecretValueEntry>)> = values
-        .into_iter()
-        .map(|value| (name(&value), value.arn.clone(), Some(value)))
-        .collect();
     for group in groups {
         let id = &group[0].id;
         let found = answer_to(
             id,
             &values,
-            |value| value.0.as_deref(),
-            |value| value.1.as_deref(),
+            |value| value.name.as_deref(),
+            |value| value.origin.arn.as_deref(),
         );
-        let place =
-            found.and_then(|found| values.iter().position(|value| std::ptr::eq(value, found)));
-        let entry = place.and_then(|place| values[place].2.take());
+        // One that is named otherwise than it was asked is asked alone.
         let error = errors.iter().find(|error| error.secret_id() == Some(id));
-        let error = error.or_else(|| {
-            let about = |error: &&ApiErrorType| {
-                error
-                    .secret_id()
-                    .is_some_and(|other| is_same_secret(other, id))
-            };
-            errors.iter().find(about)
-        });
         // Of several ids that meant one secret, only those count that still mean the one that was answered.
         let meant = |question: &Question| {
             let id = &question.id;
             group[0].id == *id
-                || entry.as_ref().is_some_and(|entry| {
-                    entry.name() == Some(id.as_str())
-                        || entry.arn().is_some_and(|arn| is_same_secret(arn, id))
+                || found.is_some_and(|found| {
+                    let arn = found.origin.arn.as_deref();
+                    found.name.as_deref() == Some(id.as_str())
+                        || arn.is_some_and(|arn| is_same_secret(arn, id))
                 })
         };
         let meant: Vec<_> = group.iter().filter(|question| meant(question)).collect();
-        let (answer, origin) = match (entry, error) {
-            (Some(entry), _) => {
-                let origin = Origin {
-                    arn: entry.arn,
-                    version_id: entry.version_id,
-                };
-                let value = held(id, entry.secret_string, entry.secret_binary);
-                (value.map(Answer::Value), origin)
-            }
+        let (answer, origin) = match (found, error) {
+            (Some(found), _) => (found.told.clone(), found.origin.clone()),
             (None, Some(error)) => (gone_or(error, id), Origin::default()),
             (None, None) => continue,
         };
@@ -257,6 +237,25 @@ fn answers(
         }
     }
     told
+}
+
+/// One secret of a batch.
+struct Given {
+    name: Option<String>,
+    origin: Origin,
+    told: Told,
+}
+
+fn given(entry: SecretValueEntry) -> Given {
+    let id = entry.name.clone().unwrap_or_default();
+    Given {
+        told: held(&id, entry.secret_string, entry.secret_binary).map(Answer::Value),
+        origin: Origin {
+            arn: entry.arn,
+            version_id: entry.version_id,
+        },
+        name: entry.name,
+    }
 }
 
 /// The text of a secret, or its bytes.

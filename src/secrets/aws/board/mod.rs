@@ -144,6 +144,7 @@ struct Watcher {
     interval: Duration,
     /// What it knows: what it has used, was given, or was woken for.
     print: Print,
+    since: Instant,
 }
 
 #[derive(Debug, Default)]
@@ -299,19 +300,21 @@ impl Board {
         (self.number, answer)
     }
 
-    /// Says that the answer is wanted now.
-    pub(crate) fn urge(&mut self, number: u64, now: Instant) {
-        let Some(question) = self.announced.remove(&number) else {
+    /// Says that the answer is wanted now. It may be on its way already, and it may be left out there.
+    pub(crate) fn urge(&mut self, number: u64, question: &Question, now: Instant) {
+        let Some((question, _)) = self.topics.get_key_value(question) else {
             return;
         };
+        let question = question.clone();
         let topic = self.topics.get_mut(&question);
-        let waiting = topic.and_then(|topic| topic.waiting_mut(number));
-        if let Some(waiting) = waiting {
-            waiting.is_urgent = true;
-            waiting.since = now;
-            if !waiting.is_sent {
-                self.urgent.insert(number, question);
-            }
+        let Some(waiting) = topic.and_then(|topic| topic.waiting_mut(number)) else {
+            return;
+        };
+        waiting.is_urgent = true;
+        waiting.since = now;
+        if !waiting.is_sent {
+            self.announced.remove(&number);
+            self.urgent.insert(number, question);
         }
     }
 
@@ -346,6 +349,7 @@ impl Board {
             user: user.clone(),
             interval,
             print: known.map_or(used, |known| known.print),
+            since: now,
         };
         let place = topic.users.iter().position(|known| known.user == *user);
         match place.and_then(|place| topic.users.get_mut(place)) {

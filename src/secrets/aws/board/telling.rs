@@ -234,10 +234,12 @@ impl Board {
             .map(|(number, _)| *number)
             .collect();
         let mut served: Vec<User> = Vec::new();
+        let mut is_event = false;
         for number in sent {
             let Some(waiting) = topic.take_waiting(number) else {
                 continue;
             };
+            is_event |= waiting.user.is_none();
             served.extend(waiting.user);
             // Whoever waits no more has gone.
             let _ = waiting.reply.send(told.clone());
@@ -269,6 +271,11 @@ impl Board {
         }
         let mut takers: Vec<User> = Vec::new();
         for watcher in &mut topic.users {
+            // Who has not read it yet does so at its interval, unless something has happened.
+            let is_early = now < watcher.since + watcher.interval.mul_f64(0.9);
+            if watcher.print == Print::Unread && is_early && !is_event {
+                continue;
+            }
             let knows = std::mem::replace(&mut watcher.print, print) == print;
             if !knows && !served.contains(&watcher.user) {
                 takers.push(watcher.user.clone());

@@ -97,7 +97,7 @@ impl Talk {
 
     fn ask(&mut self, name: &str, id: &str) -> oneshot::Receiver<Told> {
         let (number, answer) = self.announce(name, id);
-        self.board.urge(number, self.now);
+        self.board.urge(number, &question(id), self.now);
         answer
     }
 
@@ -676,6 +676,26 @@ fn who_takes_its_time_is_told_of_what_has_changed_meanwhile() {
     talk.later(60_025);
     let (calls, _) = talk.plan();
     assert!(talk.answer(&calls).is_empty(), "they know it by now");
+}
+
+#[test]
+fn who_came_along_and_was_left_out_is_asked_for_again() {
+    let mut talk = Talk::new(SECRETS);
+    talk.put("a", "1");
+    talk.put("b", "2");
+    let (number, mut later) = talk.announce("y", "b");
+    let _now = talk.ask("x", "a");
+    talk.later(5);
+    let (calls, text) = talk.plan();
+    assert!(text.starts_with("batch a b; "), "{text}");
+    // It is wanted while it is on its way, and the answer says nothing of it.
+    talk.board.urge(number, &question("b"), talk.now);
+    let heard = talk.answers(&[Arc::new(question("a"))]);
+    talk.hear(&calls[0], heard);
+    let (calls, text) = talk.plan();
+    assert!(text.starts_with("single b; "), "{text}");
+    talk.answer(&calls);
+    assert_eq!(shown(later.try_recv().unwrap()), "2");
 }
 
 #[test]
