@@ -1,21 +1,21 @@
 //! AWS as it should be used: identities, credentials that end, faults, and rotation events, each with a daemon of its own.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use base64::Engine as _;
 use serde_json::{Value, json};
-use testbed::{Background, Fault, Moto, PodIdentityAgent, http_get, wait_for};
+use testbed::{Background, Fault, PodIdentityAgent, http_get, wait_for};
 
 use crate::bed::{Own, PATIENCE, condition};
 
-const KINDS: &str = "/apis/external-secrets.io/v1";
+pub(crate) const KINDS: &str = "/apis/external-secrets.io/v1";
 
 /// A control plane, an account, and a daemon between them.
-struct Land {
-    own: Own,
-    daemon: Option<Background>,
+pub(crate) struct Land {
+    pub(crate) own: Own,
+    pub(crate) daemon: Option<Background>,
     port: u16,
 }
 
@@ -24,7 +24,7 @@ fn encode(text: &str) -> String {
 }
 
 impl Land {
-    fn new(flags: &[&str], variables: &[(&str, &str)]) -> Self {
+    pub(crate) fn new(flags: &[&str], variables: &[(&str, &str)]) -> Self {
         let own = Own::start();
         let (daemon, port) = own.daemon(flags, variables);
         let land = Self {
@@ -56,7 +56,12 @@ impl Land {
             .unwrap_or_default()
     }
 
-    fn try_store(&self, path: &str, aws: &Value, annotations: Value) -> anyhow::Result<()> {
+    pub(crate) fn try_store(
+        &self,
+        path: &str,
+        aws: &Value,
+        annotations: Value,
+    ) -> anyhow::Result<()> {
         let (plural, name) = path.split_once('/').context("a path")?;
         let (kind, namespace) = match plural {
             "secretstores" => ("SecretStore", "/namespaces/default"),
@@ -81,7 +86,7 @@ impl Land {
     }
 
     /// An ExternalSecret that reads a key into `k`.
-    fn read(&self, name: &str, store: &str, key: &str, more: &Value) {
+    pub(crate) fn read(&self, name: &str, store: &str, key: &str, more: &Value) {
         let (kind, store) = match store.strip_prefix("cluster/") {
             Some(store) => ("ClusterSecretStore", store),
             None => ("SecretStore", store),
@@ -103,7 +108,7 @@ impl Land {
         .unwrap();
     }
 
-    fn holds(&self, name: &str, value: &str) {
+    pub(crate) fn holds(&self, name: &str, value: &str) {
         let path = format!("/api/v1/namespaces/default/secrets/{name}");
         let result = wait_for("the Secret", PATIENCE, || {
             let secret = self.own.cluster.get(&path)?.unwrap_or_default();
@@ -117,7 +122,7 @@ impl Land {
     }
 
     /// Waits for a condition with a message.
-    fn says(&self, path: &str, type_: &str, status: &str, message: &str) -> String {
+    pub(crate) fn says(&self, path: &str, type_: &str, status: &str, message: &str) -> String {
         let result = wait_for("a condition", PATIENCE, || {
             let object = self.own.cluster.get(&format!("{KINDS}/{path}"))?;
             let condition = condition(&object.unwrap_or_default(), type_);
@@ -163,7 +168,7 @@ impl Land {
     }
 
     /// A count of the daemon's metrics, of the lines that hold all of these.
-    fn metric(&self, parts: &[&str]) -> u64 {
+    pub(crate) fn metric(&self, parts: &[&str]) -> u64 {
         let (_, text) = http_get(self.port, "/metrics").unwrap();
         let lines = text
             .lines()
@@ -564,220 +569,4 @@ fn what_is_denied_is_hinted_once_and_gone_around() {
     );
     aws.set_fault_of("AssumeRole", None);
     land.says(path, "Ready", "True", "store validated");
-}
-
-/// A message as EventBridge puts it into the queue.
-fn event(name: &str, secret: &str) -> Value {
-    json!({
-        "version": "0", "source": "aws.secretsmanager", "account": "123456789012", "region": "us-east-1",
-        "detail-type": "AWS API Call via CloudTrail",
-        "detail": {
-            "eventSource": "secretsmanager.amazonaws.com", "eventName": name, "awsRegion": "us-east-1",
-            "requestParameters": {"secretId": secret}, "responseElements": null,
-        },
-    })
-}
-
-#[test]
-fn a_rotation_arrives_by_its_event_and_without_the_queue_by_looking() {
-    let moto = Moto::start().unwrap();
-    let send = |url: &str, body: &str| {
-        let request = json!({"QueueUrl": url, "MessageBody": body});
-        moto.call("sqs", "SendMessage", &request).unwrap();
-    };
-    let queue = moto
-        .call("sqs", "CreateQueue", &json!({"QueueName": "rotations"}))
-        .unwrap();
-    let url = queue["QueueUrl"].as_str().unwrap().to_owned();
-    let flags = [
-        "--rotation-queue",
-        &url,
-        "--rotation-queue-region",
-        "us-east-1",
-    ];
-    let land = Land::new(&flags, &[("AWS_ENDPOINT_URL_SQS", &moto.url())]);
-    let aws = &land.own.aws;
-    aws.put("app/db", "one");
-    let hourly = json!({"refreshInterval": "1h"});
-    land.read("db", "cluster/aws", "app/db", &hourly);
-    let arn = "arn:aws:secretsmanager:us-east-1:123456789012:secret:app/db-AbCdEf";
-    land.read("by-arn", "cluster/aws", arn, &hourly);
-    land.read("often", "cluster/aws", "app/db", &json!({}));
-    land.holds("db", "one");
-    land.holds("by-arn", "one");
-    let reason = land.says(
-        "clustersecretstores/aws",
-        "RotationEvents",
-        "True",
-        "queue `rotations`",
-    );
-    assert_eq!(reason, "Listening");
-    for (number, name) in ["PutSecretValue", "UpdateSecret", "RotationSucceeded"]
-        .iter()
-        .enumerate()
-    {
-        let value = format!("by-event-{number}");
-        aws.put("app/db", &value);
-        let secret = if number == 1 { arn } else { "app/db" };
-        send(&url, &event(name, secret).to_string());
-        land.holds("db", &value);
-        land.holds("by-arn", &value);
-    }
-    // The old version is shown for a moment after the event.
-    aws.set_lag(Duration::from_secs(1));
-    aws.put("app/db", "late");
-    send(&url, &event("PutSecretValue", "app/db").to_string());
-    land.holds("db", "late");
-    aws.set_lag(Duration::ZERO);
-    // What nobody uses is of no interest, and what is no event comes back only so often.
-    send(&url, &event("PutSecretValue", "of/others").to_string());
-    send(&url, "canary-message");
-    let empty = || {
-        let names = json!([
-            "ApproximateNumberOfMessages",
-            "ApproximateNumberOfMessagesNotVisible"
-        ]);
-        let request = json!({"QueueUrl": url, "AttributeNames": names});
-        let answer = moto.call("sqs", "GetQueueAttributes", &request)?;
-        let attributes = answer["Attributes"]
-            .as_object()
-            .cloned()
-            .unwrap_or_default();
-        ensure!(
-            attributes.values().all(|count| count == "0"),
-            "{attributes:?}"
-        );
-        Ok(())
-    };
-    wait_for("an empty queue", Duration::from_secs(90), empty).unwrap();
-    assert_eq!(
-        land.metric(&["overlayd_rotation_messages_total", "\"dropped\""]),
-        1
-    );
-    assert!(land.metric(&["overlayd_rotation_messages_total", "\"handled\""]) >= 4);
-    assert!(
-        !land
-            .daemon
-            .as_ref()
-            .unwrap()
-            .log()
-            .contains("canary-message")
-    );
-
-    drop(moto);
-    let reason = land.says(
-        "clustersecretstores/aws",
-        "RotationEvents",
-        "False",
-        "cannot be read",
-    );
-    assert_eq!(reason, "QueueUnavailable");
-    let path = format!("{KINDS}/clustersecretstores/aws");
-    let store = land.own.cluster.get(&path).unwrap().unwrap();
-    assert_eq!(condition(&store, "Ready")["status"], "True");
-    aws.put("app/db", "by-looking");
-    land.holds("often", "by-looking");
-}
-
-#[test]
-fn a_store_can_have_a_queue_of_its_own_and_a_desk_can_ask() {
-    let moto = Moto::start().unwrap();
-    let queue = moto
-        .call("sqs", "CreateQueue", &json!({"QueueName": "own"}))
-        .unwrap();
-    let url = queue["QueueUrl"].as_str().unwrap().to_owned();
-    let land = Land::new(&[], &[("AWS_ENDPOINT_URL_SQS", &moto.url())]);
-    let aws = &land.own.aws;
-    aws.put("app/db", "one");
-    aws.put("app/secret", "s");
-    let spec = json!({"service": "SecretsManager", "region": "us-east-1"});
-    let annotation = json!({"overlayd.dev/rotation-queue": url});
-    land.try_store("clustersecretstores/own", &spec, annotation.clone())
-        .unwrap();
-    land.says(
-        "clustersecretstores/own",
-        "RotationEvents",
-        "True",
-        "queue `own`",
-    );
-    // Who may make stores in a namespace has no queue with the daemon's own identity.
-    land.try_store("secretstores/tenant", &spec, annotation)
-        .unwrap();
-    let tenant = "namespaces/default/secretstores/tenant";
-    land.says(tenant, "RotationEvents", "False", "needs `auth` of its own");
-    land.read(
-        "db",
-        "cluster/own",
-        "app/db",
-        &json!({"refreshInterval": "1h"}),
-    );
-    land.holds("db", "one");
-    aws.put("app/db", "two");
-    let body = event("PutSecretValue", "app/db").to_string();
-    moto.call(
-        "sqs",
-        "SendMessage",
-        &json!({"QueueUrl": url, "MessageBody": body}),
-    )
-    .unwrap();
-    land.holds("db", "two");
-    land.read("secret", "cluster/own", "app/secret", &json!({}));
-    land.holds("secret", "s");
-
-    let desk = |arguments: &[&str]| {
-        let output = std::process::Command::new(env!("CARGO_BIN_EXE_overlayd"))
-            .args(arguments)
-            .env("KUBECONFIG", land.own.plane.kubeconfig())
-            .env("AWS_ENDPOINT_URL", aws.url())
-            .env("AWS_ACCESS_KEY_ID", "AKIADESK")
-            .env("AWS_SECRET_ACCESS_KEY", "s")
-            .output()
-            .unwrap();
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        (
-            output.status.code(),
-            text(&output.stdout),
-            text(&output.stderr),
-        )
-    };
-    let (code, text, _) = desk(&["iam", "--account", "123456789012"]);
-    assert_eq!(code, Some(0));
-    for line in [
-        "secret:app/db-??????",
-        "sqs:ReceiveMessage",
-        "ExternalSecret default/secret",
-    ] {
-        assert!(text.contains(line), "{line} not in:\n{text}");
-    }
-    let (code, text, _) = desk(&["iam", "--check"]);
-    assert_eq!(code, Some(0), "{text}");
-    assert!(!text.contains("MISSING"), "{text}");
-    aws.deny("app/secret");
-    aws.set_fault_of("ListSecrets", Some(Fault::AccessDenied));
-    let (code, text, error) = desk(&["iam", "--check"]);
-    assert_eq!(code, Some(1), "{text}");
-    for line in [
-        "MISSING  secretsmanager:GetSecretValue        app/secret",
-        "allowed  secretsmanager:GetSecretValue        app/db",
-        "MISSING  secretsmanager:ListSecrets           *",
-        "secret:app/secret-??????",
-    ] {
-        assert!(text.contains(line), "{line} not in:\n{text}");
-    }
-    assert!(
-        !text.contains("two") && error.contains("1 permissions are missing"),
-        "{text}{error}"
-    );
-    let (code, text, _) = desk(&["cost"]);
-    assert_eq!(code, Some(0));
-    assert!(
-        text.contains("ClusterSecretStore own") && text.contains("UNSHARED"),
-        "{text}"
-    );
-    let started = Instant::now();
-    wait_for("the cost as a metric", Duration::from_secs(90), || {
-        ensure!(land.metric(&["overlayd_store_estimated_calls_per_day", "\"own\""]) > 80_000);
-        Ok(())
-    })
-    .unwrap_or_else(|error| panic!("{error:#} after {:?}", started.elapsed()));
 }

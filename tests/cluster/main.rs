@@ -21,6 +21,7 @@ mod moto;
 mod policies;
 mod receivers;
 mod rollouts;
+mod rotations;
 mod secrets;
 mod sources;
 mod stores;

@@ -82,7 +82,7 @@ impl<'m> Machine<'m> {
     }
 
     /// The time of this render.
-    pub(crate) fn now(&self) -> Timestamp {
+    pub(crate) fn time(&self) -> Timestamp {
         self.used.set(true);
         self.now
     }

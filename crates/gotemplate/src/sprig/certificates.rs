@@ -118,7 +118,7 @@ fn params(machine: &mut Machine<'_>, name: &str, days: i64) -> Outcome<Certifica
     // Positive, and never shorter than it looks.
     serial[0] = serial[0] & 0x7f | 0x40;
     let now = made(OffsetDateTime::from_unix_timestamp(
-        machine.now().as_second(),
+        machine.time().as_second(),
     ))?;
     let Some(end) = now.checked_add(Duration::days(days.clamp(-100_000_000, 100_000_000))) else {
         return fault(format!("{days} days lead beyond the calendar"));

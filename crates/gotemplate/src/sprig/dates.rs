@@ -88,7 +88,7 @@ fn time(time: Time) -> Value {
 }
 
 fn now(machine: &Machine<'_>) -> Time {
-    Time::utc(machine.now())
+    Time::utc(machine.time())
 }
 
 /// A time, or seconds since 1970; anything else means now.
