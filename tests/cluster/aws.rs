@@ -73,7 +73,11 @@ impl Land {
             "spec": {"provider": {"aws": aws}},
         });
         let path = format!("{KINDS}{namespace}/{path}");
-        self.own.cluster.apply(&path, &object).map(drop)
+        // The kind is served a moment after its definition is.
+        wait_for("the kind", PATIENCE, || {
+            self.own.cluster.apply(&path, &object)
+        })
+        .map(drop)
     }
 
     /// A store of Secrets Manager with more in it.
