@@ -22,12 +22,8 @@ pub(super) async fn apply(args: ApplyArgs) -> Result<(), Failure> {
         reorder: Reorder::None,
         ..BuildOptions::default()
     };
-    // A build may start a runtime of its own to fetch remote bases.
     let directory = args.directory.clone();
-    let task = tokio::task::spawn_blocking(move || build::render(&directory, &options));
-    let rendered = task
-        .await
-        .unwrap_or_else(|error| Err(Failure::new(error.to_string())))?;
+    let rendered = build::apart(move || build::render(&directory, &options)).await?;
     let client = cluster::connect(&args.cluster).await?;
     // Applied by hand, objects carry no owner; a Kustomization that renders them later takes them over.
     let spec = KustomizationSpec::default();

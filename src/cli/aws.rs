@@ -41,11 +41,8 @@ async fn find(args: &UsageArgs) -> Result<Found, Failure> {
             client: Some(client),
         });
     };
-    // A build may start a runtime of its own to fetch remote bases.
     let render = move || build::render(&directory, &BuildOptions::default());
-    let rendered = tokio::task::spawn_blocking(render)
-        .await
-        .unwrap_or_else(|error| Err(Failure::new(error.to_string())))?;
+    let rendered = build::apart(render).await?;
     Ok(Found {
         usage: of_objects(&rendered.objects)?,
         client: None,
@@ -173,19 +170,12 @@ pub(super) async fn iam(args: IamArgs) -> Result<(), Failure> {
     }
     let text = match args.output {
         ReportForm::Text => {
-            let part = |policy: &Policy| {
-                let document = serde_json::to_string_pretty(&policy.document());
-                format!("{}{}\n", policy.table(), document.unwrap_or_default())
-            };
+            let part = |policy: &Policy| policy.table() + &pretty(&policy.document());
             policies.iter().map(part).collect::<Vec<_>>().join("\n")
         }
         ReportForm::Json => {
             let part = |policy: &Policy| json!({"identity": policy.identity.to_string(), "account": policy.account, "policy": policy.document()});
-            let all: Vec<Value> = policies.iter().map(part).collect();
-            format!(
-                "{}\n",
-                serde_json::to_string_pretty(&all).unwrap_or_default()
-            )
+            pretty(&policies.iter().map(part).collect())
         }
     };
     output::write(&text)?;
@@ -231,12 +221,8 @@ async fn check(found: &Found, policies: &[Policy]) -> Result<(), Failure> {
                 needs: lacking,
                 ..policy.clone()
             };
-            let document = serde_json::to_string_pretty(&lacking.document()["Statement"]);
-            let _ = writeln!(
-                text,
-                "# these statements are missing:\n{}",
-                document.unwrap_or_default()
-            );
+            text += "# these statements are missing:\n";
+            text += &pretty(&lacking.document()["Statement"]);
         }
         missing += tried
             .values()
@@ -270,15 +256,16 @@ pub(super) async fn cost(args: CostArgs) -> Result<(), Failure> {
                     "unsharedCallsPerDay": cost.unshared_calls_per_day.round(), "unsharedDollarsPerMonth": cents(cost.unshared_dollars_per_month),
                 })
             };
-            let all: Vec<Value> = costs.iter().map(part).collect();
-            format!(
-                "{}\n",
-                serde_json::to_string_pretty(&all).unwrap_or_default()
-            )
+            pretty(&costs.iter().map(part).collect())
         }
     };
     output::write(&text)?;
     Ok(())
+}
+
+/// JSON for people, with the end of its line.
+fn pretty(value: &Value) -> String {
+    format!("{value:#}\n")
 }
 
 fn cents(dollars: f64) -> f64 {

@@ -44,6 +44,14 @@ pub(super) fn build(args: &BuildArgs) -> Result<(), Failure> {
     written
 }
 
+/// Renders on a thread of its own: a build may start a runtime to fetch remote bases.
+pub(super) async fn apart(
+    render: impl FnOnce() -> Result<Rendered, Failure> + Send + 'static,
+) -> Result<Rendered, Failure> {
+    let rendered = tokio::task::spawn_blocking(render).await;
+    rendered.unwrap_or_else(|error| Err(Failure::new(error.to_string())))
+}
+
 /// Into one file, or, where a directory is named, a file per object.
 fn write_to(path: &Path, rendered: &Rendered, text: &str) -> Result<(), Failure> {
     let write = |path: &Path, text: &str| {

@@ -243,10 +243,5 @@ fn mask_rendered(manifest: &mut Value, template: Option<&Template>, left_delimit
 }
 
 fn environment() -> Environment<'static> {
-    let random = rustls::crypto::aws_lc_rs::default_provider().secure_random;
-    Environment::new(jiff::Timestamp::now(), move |bytes| {
-        random
-            .fill(bytes)
-            .expect("the system's random source works");
-    })
+    Environment::new(jiff::Timestamp::now(), crate::chance::fill)
 }

@@ -25,6 +25,7 @@ use super::rotation::Rotations;
 use super::sources::Sources;
 use super::synced::Syncs;
 use super::uses::Uses;
+use crate::api::secret_store::SecretStoreSpec;
 use crate::apply::claims::Claims;
 use crate::git::Mirrors;
 use crate::metrics::Metrics;
@@ -113,6 +114,11 @@ impl Settings {
     /// An interval as this object keeps it, so that equal ones do not move together.
     pub(crate) fn jittered<K: Resource>(&self, interval: Duration, object: &K) -> Duration {
         jittered(interval, self.jitter_percent, seed(object))
+    }
+
+    /// True for a store that this process serves.
+    pub(crate) fn serves(&self, store: &SecretStoreSpec) -> bool {
+        self.serves_class(store.controller.as_deref().unwrap_or_default())
     }
 
     /// True for a class of stores and generators that this process serves.

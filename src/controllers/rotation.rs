@@ -16,7 +16,6 @@ use super::Context;
 use super::secret_store::Store;
 use crate::secrets::aws::identity::Base;
 use crate::secrets::aws::{Denied, Fate, Listener, Queue, QueueState, Said};
-use crate::secrets::provider::reader_key;
 
 /// The annotation of a store that names its queue.
 pub(crate) const QUEUE: &str = "overlayd.dev/rotation-queue";
@@ -129,14 +128,10 @@ fn queue_of<S: Store>(store: &S) -> Option<Result<Queue, String>> {
     if url::Url::parse(&url).is_err() {
         return Some(Err(format!("annotation `{QUEUE}` is no URL")));
     }
-    let (namespace, name) = (store.namespace(), store.name_any());
-    let name = crate::secrets::aws::identity::StoreName {
-        namespace: namespace.as_deref(),
-        name: &name,
-    };
-    Some(match reader_key(name, store.store_spec(), None) {
+    let is_own = store.store_name().namespace.is_some();
+    Some(match store.reader_key() {
         // Otherwise who may make stores in one namespace could drain the queue of another.
-        Ok(Some(key)) if namespace.is_some() && key.identity.base == Base::Process => Err(format!(
+        Ok(Some(key)) if is_own && key.identity.base == Base::Process => Err(format!(
             "annotation `{QUEUE}` of a SecretStore needs `auth` of its own; a ClusterSecretStore does not"
         )),
         Ok(Some(key)) => Ok(Queue {
@@ -154,22 +149,22 @@ fn queue_of<S: Store>(store: &S) -> Option<Result<Queue, String>> {
 /// Every queue that the flag and the stores name.
 fn wanted(context: &Context) -> Vec<Queue> {
     let mut all: Vec<Queue> = context.rotations.queue.iter().cloned().collect();
+    let settings = &context.settings;
     let own = context.caches.stores.state();
-    let own = own.iter().filter(|store| is_served(context, &***store));
+    let own = own
+        .iter()
+        .filter(|store| settings.serves(store.store_spec()));
     all.extend(own.filter_map(|store| queue_of(&**store)?.ok()));
-    if context.settings.cluster_stores {
+    if settings.cluster_stores {
         let shared = context.caches.cluster_stores.state();
-        let shared = shared.iter().filter(|store| is_served(context, &***store));
+        let shared = shared
+            .iter()
+            .filter(|store| settings.serves(store.store_spec()));
         all.extend(shared.filter_map(|store| queue_of(&**store)?.ok()));
     }
     all.sort();
     all.dedup();
     all
-}
-
-fn is_served<S: Store>(context: &Context, store: &S) -> bool {
-    let class = store.store_spec().controller.as_deref();
-    context.settings.serves_class(class.unwrap_or_default())
 }
 
 /// Listens to every queue that is wanted, for as long as the process works.
@@ -256,13 +251,10 @@ pub(crate) async fn say_denials(
 }
 
 async fn hint<S: Store>(context: &Context, store: &S, denied: &Denied, note: &str) {
-    let (namespace, name) = (store.namespace(), store.name_any());
-    let name = crate::secrets::aws::identity::StoreName {
-        namespace: namespace.as_deref(),
-        name: &name,
-    };
-    let key = reader_key(name, store.store_spec(), None);
-    if key.is_ok_and(|key| key.as_ref() == Some(&denied.key)) {
+    if store
+        .reader_key()
+        .is_ok_and(|key| key.as_ref() == Some(&denied.key))
+    {
         let type_ = EventType::Warning;
         context
             .events

@@ -23,9 +23,10 @@ use crate::api::secret_store::{
 };
 use crate::schedule::parse_duration;
 use crate::secrets::admission::admits;
+use crate::secrets::aws::ReaderKey;
 use crate::secrets::aws::identity::StoreName;
 use crate::secrets::desired::StoreRef;
-use crate::secrets::provider::{Provider, StoreError, Validation};
+use crate::secrets::provider::{Provider, StoreError, Validation, reader_key};
 
 /// The finalizer of External Secrets, which we take away.
 const FINALIZER: &str = "secretstore.externalsecrets.io/finalizer";
@@ -36,7 +37,6 @@ pub(crate) struct StoreObject {
     /// Kind, namespace and name.
     pub(crate) id: String,
     pub(crate) spec: SecretStoreSpec,
-    pub(crate) is_cluster: bool,
     namespace: Option<String>,
     name: String,
     pub(crate) created: Timestamp,
@@ -85,7 +85,6 @@ impl StoreObject {
         Self {
             id: memory_key(object),
             spec: object.store_spec().clone(),
-            is_cluster: object.meta().namespace.is_none(),
             namespace: object.namespace(),
             name: object.name_any(),
             created: object
@@ -99,6 +98,11 @@ impl StoreObject {
                 .and_then(|condition| condition.message.clone())
                 .unwrap_or_default(),
         }
+    }
+
+    /// True for one for all namespaces.
+    pub(crate) fn is_cluster(&self) -> bool {
+        self.namespace.is_none()
     }
 
     /// By what it is known.
@@ -116,7 +120,7 @@ impl StoreObject {
         reference: &StoreRef,
         namespace: &str,
     ) -> Result<(), String> {
-        if self.is_cluster {
+        if self.is_cluster() {
             let known = context.caches.namespaces.get(&ObjectRef::new(namespace));
             let labels = known
                 .as_ref()
@@ -156,6 +160,20 @@ pub(crate) trait Store:
     fn store_status(&self) -> Option<&SecretStoreStatus>;
     /// The API that serves the object.
     fn api(&self, context: &Context) -> Api<Self>;
+
+    /// By what the store is known.
+    fn store_name(&self) -> StoreName<'_> {
+        let meta = self.meta();
+        StoreName {
+            namespace: meta.namespace.as_deref(),
+            name: meta.name.as_deref().unwrap_or_default(),
+        }
+    }
+
+    /// Who reads for the store itself, before anybody uses it; nothing if that depends on who does.
+    fn reader_key(&self) -> Result<Option<ReaderKey>, StoreError> {
+        reader_key(self.store_name(), self.store_spec(), None)
+    }
 }
 
 impl Store for SecretStore {
@@ -189,8 +207,7 @@ pub(crate) async fn reconcile<S: Store>(
     object: Readable<S>,
     context: Arc<Context>,
 ) -> Result<Action, ReconcileError> {
-    let class = object.store_spec().controller.clone().unwrap_or_default();
-    if !context.settings.serves_class(&class) {
+    if !context.settings.serves(object.store_spec()) {
         return Ok(Action::await_change());
     }
     if object.meta().deletion_timestamp.is_some() {
@@ -364,10 +381,8 @@ async fn provider_of<S: Store>(
     object: &S,
     context: &Context,
 ) -> Result<Option<Arc<dyn Provider>>, StoreError> {
-    let (namespace, name) = (object.namespace(), object.name_any());
-    let name = StoreName {
-        namespace: namespace.as_deref(),
-        name: &name,
-    };
-    context.providers.of(name, object.store_spec(), None).await
+    let providers = &context.providers;
+    providers
+        .of(object.store_name(), object.store_spec(), None)
+        .await
 }

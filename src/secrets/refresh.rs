@@ -39,14 +39,19 @@ pub(crate) fn interval(spec: &ExternalSecretSpec) -> Option<Duration> {
     }
 }
 
-/// How often values are looked at that are watched. Nothing where the interval does not decide when they are read.
-pub(crate) fn watch_interval(spec: &ExternalSecretSpec) -> Option<Duration> {
+/// How often values are read again. Nothing where they are read once, or when the spec changes.
+pub(crate) fn periodic_interval(spec: &ExternalSecretSpec) -> Option<Duration> {
     let is_periodic = spec
         .refresh_policy
         .is_none_or(|policy| policy == RefreshPolicy::Periodic);
     let interval = interval(spec).filter(|interval| !interval.is_zero());
+    interval.filter(|_| is_periodic)
+}
+
+/// How often values are looked at that are watched. Nothing where the interval does not decide when they are read.
+pub(crate) fn watch_interval(spec: &ExternalSecretSpec) -> Option<Duration> {
     // Windows say when values are read.
-    interval.filter(|_| is_periodic && spec.sync_windows.is_none())
+    periodic_interval(spec).filter(|_| spec.sync_windows.is_none())
 }
 
 /// Decides by policy, interval, the version that was synced, what has changed, and the time.

@@ -57,7 +57,7 @@ impl Bed {
             port,
             &directory.path().join("data"),
         );
-        aws_environment(&mut command, &agent, &aws.url());
+        agent.give_to(&mut command, &aws.url());
         command.args(["--events-addr", &inbox.url()]);
         let mut daemon = Background::start(
             "overlayd",
@@ -145,7 +145,7 @@ impl Own {
         let mut command = Command::new(env!("CARGO_BIN_EXE_overlayd"));
         let data = self.directory.path().join("data");
         daemon_arguments(&mut command, self.plane.kubeconfig(), port, &data);
-        aws_environment(&mut command, &self.agent, &self.aws.url());
+        self.agent.give_to(&mut command, &self.aws.url());
         command.args(flags);
         for (name, value) in variables {
             match *value {
@@ -188,22 +188,6 @@ pub(crate) fn daemon_arguments(command: &mut Command, kubeconfig: &Path, port: u
         ])
         .arg(data)
         .env("KUBECONFIG", kubeconfig);
-}
-
-/// AWS as a pod on EKS sees it.
-pub(crate) fn aws_environment(command: &mut Command, agent: &PodIdentityAgent, url: &str) {
-    for name in [
-        "AWS_ACCESS_KEY_ID",
-        "AWS_SECRET_ACCESS_KEY",
-        "AWS_SESSION_TOKEN",
-        "AWS_PROFILE",
-    ] {
-        command.env_remove(name);
-    }
-    command
-        .envs(agent.environment())
-        .env("AWS_ENDPOINT_URL", url)
-        .env("AWS_EC2_METADATA_DISABLED", "true");
 }
 
 /// One test's namespace, with a repository of the same name.

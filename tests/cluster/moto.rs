@@ -9,7 +9,7 @@ use base64::Engine as _;
 use serde_json::{Value, json};
 use testbed::{Background, Cluster, ControlPlane, Moto, PodIdentityAgent, free_port, wait_for};
 
-use crate::bed::{PATIENCE, aws_environment, condition, daemon_arguments};
+use crate::bed::{PATIENCE, condition, daemon_arguments};
 
 const KINDS: &str = "/apis/external-secrets.io/v1";
 
@@ -86,7 +86,7 @@ fn judged(directory: &std::path::Path, plane: &ControlPlane, agent: &PodIdentity
         port,
         &directory.join("data"),
     );
-    aws_environment(&mut command, agent, &moto.url());
+    agent.give_to(&mut command, &moto.url());
     let daemon = Background::start("overlayd", &mut command, &directory.join("moto.log")).unwrap();
     Judged {
         cluster: plane.cluster().unwrap(),

@@ -135,18 +135,8 @@ fn set(binary: &Path, args: &DemoArgs) -> Result<Stage> {
         ])
         .args(["--log-encoding", "text", "--data-dir"])
         .arg(directory.path().join("data"))
-        .env("KUBECONFIG", &kubeconfig)
-        .envs(agent.environment())
-        .env("AWS_ENDPOINT_URL", moto.url())
-        .env("AWS_EC2_METADATA_DISABLED", "true");
-    for name in [
-        "AWS_ACCESS_KEY_ID",
-        "AWS_SECRET_ACCESS_KEY",
-        "AWS_SESSION_TOKEN",
-        "AWS_PROFILE",
-    ] {
-        command.env_remove(name);
-    }
+        .env("KUBECONFIG", &kubeconfig);
+    agent.give_to(&mut command, &moto.url());
     let started = Instant::now();
     say(&format!(
         "$ overlayd run --repo {} --path overlays/demo --interval 2s",

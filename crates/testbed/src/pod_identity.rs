@@ -3,6 +3,7 @@
 //! tested.
 
 use std::path::PathBuf;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
@@ -75,6 +76,22 @@ impl PodIdentityAgent {
             ("AWS_CONTAINER_CREDENTIALS_FULL_URI".to_owned(), uri),
             ("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE".to_owned(), file),
         ]
+    }
+
+    /// Lets a program see AWS as a pod on EKS does, at an address of ours, with no other credentials.
+    pub fn give_to(&self, command: &mut Command, url: &str) {
+        for name in [
+            "AWS_ACCESS_KEY_ID",
+            "AWS_SECRET_ACCESS_KEY",
+            "AWS_SESSION_TOKEN",
+            "AWS_PROFILE",
+        ] {
+            command.env_remove(name);
+        }
+        command
+            .envs(self.environment())
+            .env("AWS_ENDPOINT_URL", url)
+            .env("AWS_EC2_METADATA_DISABLED", "true");
     }
 
     /// The environment of a pod that asks the instance that it is on.

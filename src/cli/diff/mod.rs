@@ -232,8 +232,7 @@ async fn against(
 /// Builds a directory of the disk, or `COMMIT:DIRECTORY` of the repository around us.
 async fn render(target: &str, spec: Option<&KustomizationSpec>) -> Result<Rendered, Failure> {
     let (target, spec) = (target.to_owned(), spec.cloned());
-    // A build may start a runtime of its own to fetch remote bases.
-    let task = tokio::task::spawn_blocking(move || {
+    let render = move || {
         let options = BuildOptions {
             reorder: Reorder::None,
             load_restriction: if spec.is_some() {
@@ -255,9 +254,8 @@ async fn render(target: &str, spec: Option<&KustomizationSpec>) -> Result<Render
             None => tree,
         };
         build::render_tree(&target, tree, &directory, &options)
-    });
-    task.await
-        .unwrap_or_else(|error| Err(Failure::new(error.to_string())))
+    };
+    build::apart(render).await
 }
 
 fn open(target: &str, as_source: bool) -> Result<(FileTree, RepoPath), Failure> {

@@ -134,13 +134,12 @@ pub(crate) async fn reconcile(
         object: &object,
         context: &context,
         user: &user,
-        reads,
         synced: synced.filter(|synced| synced.version == version),
         status: &status,
     };
     let result = match desired {
         // Those who wait for their turn should be small.
-        Ok(desired) => Box::pin(sync::sync(request, &desired, live)).await,
+        Ok(desired) => Box::pin(sync::sync(request, &desired, live, reads)).await,
         Err(error) => Err(sync::SyncError::from(error)),
     };
     drop((pass, store_pass));
@@ -172,11 +171,23 @@ fn follow(
     user: &User,
     reads: Result<Reads, sync::SyncError>,
 ) {
-    let interval = watch_interval(&object.spec);
-    let interval = interval.filter(|_| !context.fetcher.is_watched(user));
-    if let (Ok(Some(reading)), Some(interval)) = (reads.map(Reads::watchable), interval) {
-        context.fetcher.watch(user, &reading, interval);
+    if let (Ok(reads), false) = (reads, context.fetcher.is_watched(user)) {
+        watch(object, context, user, reads.watchable());
     }
+}
+
+/// Watches what was read, if it can be. True if it is.
+pub(super) fn watch(
+    object: &ExternalSecret,
+    context: &Context,
+    user: &User,
+    reading: Option<Reading>,
+) -> bool {
+    let (Some(reading), Some(interval)) = (reading, watch_interval(&object.spec)) else {
+        return false;
+    };
+    context.fetcher.watch(user, &reading, interval);
+    true
 }
 
 /// Remembers what came of a sync, and says when to look again.
@@ -311,8 +322,7 @@ fn after(
     user: &User,
     reading: Option<Reading>,
 ) -> Action {
-    if let (Some(reading), Some(interval)) = (reading, watch_interval(&object.spec)) {
-        context.fetcher.watch(user, &reading, interval);
+    if watch(object, context, user, reading) {
         return Action::requeue(watched(context));
     }
     context.fetcher.unwatch(user);
@@ -446,10 +456,9 @@ fn stores(context: &Context, desired: &DesiredSecret, namespace: &str) -> Stores
 
 /// True for a store that another controller serves. One that is not there may be anybody's, and is missed.
 fn is_of_others(context: &Context, store: &Result<StoreObject, String>) -> bool {
-    let class = |store: &StoreObject| store.spec.controller.clone().unwrap_or_default();
     let settings = &context.settings;
     store.as_ref().is_ok_and(|store| {
-        !settings.serves_class(&class(store)) || store.is_cluster && !settings.cluster_stores
+        !settings.serves(&store.spec) || store.is_cluster() && !settings.cluster_stores
     })
 }
 

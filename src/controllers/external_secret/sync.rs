@@ -14,8 +14,8 @@ use kube::api::Api;
 use kube::core::ObjectMeta;
 use kube::{Resource as _, ResourceExt as _};
 
-use super::Live;
 use super::reads::Reads;
+use super::{Live, watch};
 use crate::api::external_secret::{
     CreationPolicy, DeletionPolicy, ExternalSecret, ExternalSecretStatus, GeneratorReference,
 };
@@ -35,7 +35,7 @@ use crate::secrets::desired::{DesiredSecret, SpecError};
 use crate::secrets::generate::{GenerateError, Generator, generate};
 use crate::secrets::hash::{field_manager, rendered_hash};
 use crate::secrets::provider::ProviderError;
-use crate::secrets::refresh::{is_generated, watch_interval};
+use crate::secrets::refresh::is_generated;
 use crate::secrets::render::{RenderError, RenderedSecret, render};
 use crate::secrets::template_from::{self, SourceKind, TemplateSources};
 use crate::secrets::write::{Written, delete, write};
@@ -61,9 +61,6 @@ pub(super) enum SyncError {
     Write(String),
     #[error("{0}")]
     Orphans(String),
-    /// What is to be read was taken already.
-    #[error("nothing is to be read")]
-    Taken,
     /// Others write the Secret at the same time. It is tried again soon, and nobody needs to know.
     #[error("the Secret is being changed by somebody else")]
     Conflict(kube::Error),
@@ -75,7 +72,6 @@ impl SyncError {
         match self {
             Self::Spec(_)
             | Self::Store(_)
-            | Self::Taken
             | Self::Provider(_)
             | Self::Generator { .. }
             | Self::Compose(_) => "could not get secret data from provider",
@@ -153,7 +149,6 @@ pub(super) struct Request<'r> {
     pub(super) object: &'r ExternalSecret,
     pub(super) context: &'r Context,
     pub(super) user: &'r User,
-    pub(super) reads: Result<Reads, SyncError>,
     /// The last sync of this version, if this process made it.
     pub(super) synced: Option<Synced>,
     pub(super) status: &'r ExternalSecretStatus,
@@ -161,9 +156,10 @@ pub(super) struct Request<'r> {
 
 /// Reads, composes, renders, decides and writes.
 pub(super) async fn sync(
-    mut request: Request<'_>,
+    request: Request<'_>,
     desired: &DesiredSecret,
     live: Live,
+    reads: Result<Reads, SyncError>,
 ) -> Result<Outcome, SyncError> {
     let (object, context) = (request.object, request.context);
     let secrets = context.secrets_of(object);
@@ -182,7 +178,7 @@ pub(super) async fn sync(
         outcome.secret_version = live.resource_version().unwrap_or_default();
         return Ok(outcome);
     }
-    let mut reads = std::mem::replace(&mut request.reads, Err(SyncError::Taken))?;
+    let mut reads = reads?;
     let mut fetched = reads.take(request.user).await?;
     run_generators(&request, desired, &mut fetched).await?;
     let owner = owner(object);
@@ -191,7 +187,8 @@ pub(super) async fn sync(
     let (composed, mut is_volatile) = match think(context, desired.rewrites(), work).await {
         Ok(composed) => composed,
         Err(error) => {
-            follow(&request, reads);
+            // What is wrong with the values may be mended, and then it is woken.
+            watch(object, context, request.user, reads.watchable());
             return Err(error.into());
         }
     };
@@ -260,15 +257,6 @@ pub(super) async fn sync(
     };
     outcome.finished = Timestamp::now();
     Ok(outcome)
-}
-
-/// What is wrong with the values may be mended, and then it is woken.
-fn follow(request: &Request<'_>, reads: Reads) {
-    let interval = watch_interval(&request.object.spec);
-    if let (Some(reading), Some(interval)) = (reads.watchable(), interval) {
-        let fetcher = &request.context.fetcher;
-        fetcher.watch(request.user, &reading, interval);
-    }
 }
 
 /// How often a write is tried again when somebody else was faster.

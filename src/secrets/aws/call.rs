@@ -105,6 +105,32 @@ impl Caller {
         }
     }
 
+    /// Makes a call for each page. `take` takes a page in, and gives the token of the next one.
+    pub(super) async fn pages<T, E, F>(
+        &self,
+        about: About<'_>,
+        send: impl Fn(Option<String>) -> F,
+        mut take: impl FnMut(T) -> Result<Option<String>, ProviderError>,
+    ) -> Result<(), ProviderError>
+    where
+        F: Future<Output = Result<T, SdkError<E>>>,
+        E: ProvideErrorMetadata + std::error::Error + 'static,
+    {
+        let mut token = None;
+        loop {
+            let page = self.call(about, || send(token.clone())).await?;
+            // Nothing in particular was asked for, so that nothing can be missing.
+            let page = page.ok_or_else(|| ProviderError::Other {
+                key: about.key.to_owned(),
+                reason: format!("{} says that there is no such secret", about.action),
+            })?;
+            token = take(page)?.filter(|token| !token.is_empty());
+            if token.is_none() {
+                return Ok(());
+            }
+        }
+    }
+
     fn pause(&self, attempt: u32, error: &ProviderError) -> Duration {
         if let Some(interval) = self.retry.interval {
             return interval;

@@ -3,12 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use super::board::{Abilities, Board, Print, Question};
+use super::board::{Board, Print, Question};
 use super::fetcher::{ReaderKey, Service};
-use super::ids::stage_of;
 use super::usage::{Asked, Usage};
 use crate::secrets::desired::Ask;
-use crate::secrets::refresh::interval;
+use crate::secrets::refresh::periodic_interval;
 
 /// What a store costs.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -63,34 +62,14 @@ pub(crate) fn costs(usage: &Usage, now: Instant) -> (BTreeMap<String, Cost>, Vec
     (costs, notes)
 }
 
-/// How often a question is asked; nothing for one that is asked once.
-fn every(asked: &Asked<'_>) -> Option<Duration> {
-    let interval = interval(&asked.user.spec)?;
-    let once = asked.user.spec.refresh_policy;
-    let is_periodic =
-        once.is_none_or(|policy| policy == crate::api::external_secret::RefreshPolicy::Periodic);
-    (is_periodic && !interval.is_zero()).then_some(interval)
-}
-
 fn reader(key: &ReaderKey, asked: &[&Asked<'_>], now: Instant, costs: &mut BTreeMap<String, Cost>) {
-    let abilities = match key.service {
-        Service::SecretsManager => Abilities {
-            batch: 20,
-            batches_versions: false,
-            lists: true,
-        },
-        Service::ParameterStore => Abilities {
-            batch: 10,
-            batches_versions: true,
-            lists: false,
-        },
-    };
+    let abilities = key.service.abilities();
     let mut board = Board::new(abilities, [0; 32]);
-    let (mut singly, mut weights) = (0.0, BTreeMap::<String, f64>::new());
+    let mut weights: BTreeMap<String, f64> = BTreeMap::new();
     let mut single: BTreeMap<&Ask, Duration> = BTreeMap::new();
     for asked in asked {
         let cost = costs.entry(asked.store.to_string()).or_default();
-        let Some(interval) = every(asked) else {
+        let Some(interval) = periodic_interval(&asked.user.spec) else {
             continue;
         };
         let often = DAY / interval.as_secs_f64();
@@ -98,9 +77,7 @@ fn reader(key: &ReaderKey, asked: &[&Asked<'_>], now: Instant, costs: &mut BTree
         cost.unshared_dollars_per_month += dollars_per_month(key.service, often);
         *weights.entry(asked.store.to_string()).or_default() += often;
         match &asked.ask {
-            Ask::Value { key: id, version }
-                if abilities.batches_versions || stage_of(version) == Some("AWSCURRENT") =>
-            {
+            Ask::Value { key: id, version } if abilities.batches(version) => {
                 let question = Question {
                     id: id.clone(),
                     version: version.clone(),
@@ -116,11 +93,8 @@ fn reader(key: &ReaderKey, asked: &[&Asked<'_>], now: Instant, costs: &mut BTree
             }
         }
     }
-    singly += single
-        .values()
-        .map(|interval| DAY / interval.as_secs_f64())
-        .sum::<f64>();
-    let calls = board.calls_per_day(now) + singly;
+    let singly = single.values().map(|interval| DAY / interval.as_secs_f64());
+    let calls = board.calls_per_day(now) + singly.sum::<f64>();
     let total: f64 = weights.values().sum();
     for (store, weight) in weights {
         let share = calls * weight / total;

@@ -15,9 +15,30 @@ pub(super) fn classify<E>(
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
 {
-    let key = key.to_owned();
-    let code = error.code().unwrap_or_default().to_owned();
-    let message = error.message().unwrap_or_default();
+    let code = error.code().unwrap_or_default();
+    if code.is_empty() {
+        return Some(ProviderError::Unavailable {
+            key: key.to_owned(),
+            reason: transport(error),
+        });
+    }
+    let known = by_code(key, action, code, error.message().unwrap_or_default())?;
+    Some(match known {
+        ProviderError::Other { key, reason } if is_broken(error) => {
+            ProviderError::Unavailable { key, reason }
+        }
+        known => known,
+    })
+}
+
+/// The same of a code and its message, as a batch has them for each secret.
+pub(super) fn by_code(
+    key: &str,
+    action: &'static str,
+    code: &str,
+    message: &str,
+) -> Option<ProviderError> {
+    let (key, code) = (key.to_owned(), code.to_owned());
     Some(match code.as_str() {
         "ResourceNotFoundException" | "ParameterNotFound" => return None,
         // A secret that is scheduled for deletion is answered with either of these.
@@ -43,11 +64,6 @@ where
         | "InternalServerError"
         | "InternalFailure"
         | "ServiceUnavailable" => ProviderError::Unavailable { key, reason: code },
-        "" => ProviderError::Unavailable {
-            key,
-            reason: transport(error),
-        },
-        _ if is_broken(error) => ProviderError::Unavailable { key, reason: code },
         _ => ProviderError::Other { key, reason: code },
     })
 }

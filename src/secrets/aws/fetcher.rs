@@ -10,7 +10,7 @@ use futures::stream::FuturesUnordered;
 use futures::{FutureExt as _, StreamExt as _};
 use tokio::sync::Notify;
 
-use super::board::{Board, Call, Heard, Heeded, Print, Question, Told, User};
+use super::board::{Abilities, Board, Call, Heard, Heeded, Print, Question, Told, User};
 use super::call::{Caller, Paces};
 use super::event::Change;
 use super::identity::{Base, Identity, partition};
@@ -31,6 +31,25 @@ use crate::secrets::provider::ProviderError;
 pub(crate) enum Service {
     SecretsManager,
     ParameterStore,
+}
+
+impl Service {
+    /// What it can be asked in one call.
+    pub(super) fn abilities(self) -> Abilities {
+        match self {
+            Self::SecretsManager => Abilities {
+                batch: 20,
+                batches_versions: false,
+                lists: true,
+            },
+            // It has no list that tells versions for less than a batch costs.
+            Self::ParameterStore => Abilities {
+                batch: 10,
+                batches_versions: true,
+                lists: false,
+            },
+        }
+    }
 }
 
 /// How calls are tried again.
@@ -198,7 +217,7 @@ impl Fetcher {
         };
         let reader = Reader {
             key: key.clone(),
-            board: Mutex::new(Board::new(remote.abilities(), self.secret)),
+            board: Mutex::new(Board::new(key.service.abilities(), self.secret)),
             session,
             remote,
         };

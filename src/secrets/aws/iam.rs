@@ -150,12 +150,10 @@ impl Policies<'_> {
                     "secretsmanager:GetSecretValue",
                     arn(&name, "secretsmanager"),
                 );
-                if search.name.is_some() && search.path.is_none() {
-                    need("secretsmanager:ListSecrets", "*".to_owned());
-                } else {
+                // A batch by filters lists, too.
+                need("secretsmanager:ListSecrets", "*".to_owned());
+                if search.name.is_none() || search.path.is_some() {
                     need("secretsmanager:BatchGetSecretValue", "*".to_owned());
-                    // A batch by filters lists, too.
-                    need("secretsmanager:ListSecrets", "*".to_owned());
                 }
             }
             (Service::ParameterStore, Ask::Value { key, .. }) => {
@@ -223,22 +221,16 @@ fn beginning(search: &Search) -> String {
     let Some(rest) = pattern.strip_prefix('^') else {
         return String::new();
     };
-    let is_plain = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '/' | '_' | '-');
-    let plain: String = rest.chars().take_while(is_plain).collect();
-    // The last letter may be one that need not be there.
-    match rest[plain.len()..].chars().next() {
-        Some('*' | '?' | '{' | '|') => {
-            let mut plain = plain;
-            plain.pop();
-            if rest.contains('|') {
-                String::new()
-            } else {
-                plain
-            }
-        }
-        _ if rest.contains('|') => String::new(),
-        _ => plain,
+    if rest.contains('|') {
+        return String::new();
     }
+    let is_plain = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '/' | '_' | '-');
+    let mut plain: String = rest.chars().take_while(is_plain).collect();
+    // The last letter may be one that need not be there.
+    if rest[plain.len()..].starts_with(['*', '?', '{']) {
+        plain.pop();
+    }
+    plain
 }
 
 fn queue_arn(url: &str, region: &str) -> String {

@@ -145,26 +145,23 @@ fn static_keys(
         "auth.secretRef.secretAccessKeySecretRef",
     )?;
     let token = match &keys.session_token {
-        Some(_) => Some(key(
-            &keys.session_token,
-            "auth.secretRef.sessionTokenSecretRef",
-        )?),
+        Some(_) => {
+            let token = key(&keys.session_token, "auth.secretRef.sessionTokenSecretRef")?;
+            // All or nothing: each of them may depend on who uses the store.
+            if token.is_none() {
+                return Ok(None);
+            }
+            token
+        }
         None => None,
     };
-    // All or nothing: each of them may depend on who uses the store.
-    Ok(match (id, secret, token) {
-        (Some(access_key_id), Some(secret_access_key), None) => Some(Base::Keys {
+    Ok(id
+        .zip(secret)
+        .map(|(access_key_id, secret_access_key)| Base::Keys {
             access_key_id,
             secret_access_key,
-            session_token: None,
-        }),
-        (Some(access_key_id), Some(secret_access_key), Some(Some(token))) => Some(Base::Keys {
-            access_key_id,
-            secret_access_key,
-            session_token: Some(token),
-        }),
-        _ => None,
-    })
+            session_token: token,
+        }))
 }
 
 /// The additional roles as they are, then the role, which alone has an external id and tags.

@@ -4,14 +4,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use aws_sdk_ssm::Client;
+use aws_sdk_ssm::operation::describe_parameters::DescribeParametersOutput;
+use aws_sdk_ssm::operation::get_parameters_by_path::GetParametersByPathOutput;
 use aws_sdk_ssm::types::{Parameter, ParameterStringFilter, ResourceTypeForTagging};
+use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _};
 
-use super::board::{Abilities, Heard, Origin, Question, Told};
+use super::board::{Heard, Origin, Question, Told};
 use super::call::{About, Caller};
 use super::pace::Api;
-use super::remote::Remote;
+use super::remote::{Remote, values_of};
 use super::sessions::AwsEnvironment;
 use crate::secrets::compose::Answer;
 use crate::secrets::desired::Search;
@@ -24,11 +26,6 @@ pub(super) struct ParameterStore {
     client: Client,
     caller: Caller,
 }
-
-/// How many parameters are read at once for one search.
-const AT_ONCE: usize = 8;
-/// Names of a batch.
-const BATCH: usize = 10;
 
 fn about<'a>(action: &'static str, key: &'a str) -> About<'a> {
     About {
@@ -111,19 +108,13 @@ impl ParameterStore {
     async fn find_by_path(&self, search: &Search) -> Result<SecretData, ProviderError> {
         let pattern = pattern(search)?;
         let path = search.path.as_deref().unwrap_or("/");
-        let (mut found, mut token) = (SecretData::new(), None::<String>);
-        loop {
-            let page = self
-                .caller
-                .call(about("ssm:GetParametersByPath", path), || {
-                    let request = self.client.get_parameters_by_path().path(path);
-                    let request = request
-                        .recursive(true)
-                        .with_decryption(true)
-                        .max_results(10);
-                    request.set_next_token(token.clone()).send()
-                });
-            let page = page.await?.ok_or_else(nothing)?;
+        let send = |token| {
+            let request = self.client.get_parameters_by_path().path(path);
+            let request = request.recursive(true).with_decryption(true);
+            request.max_results(10).set_next_token(token).send()
+        };
+        let mut found = SecretData::new();
+        let take = |page: GetParametersByPathOutput| {
             for parameter in page.parameters.unwrap_or_default() {
                 let (Some(name), Some(value)) = (parameter.name, parameter.value) else {
                     continue;
@@ -132,42 +123,35 @@ impl ParameterStore {
                     found.insert(name, SecretValue::from(value.into_bytes()));
                 }
             }
-            token = page.next_token.filter(|token| !token.is_empty());
-            if token.is_none() {
-                break;
-            }
-        }
+            Ok(page.next_token)
+        };
+        let about = about("ssm:GetParametersByPath", path);
+        self.caller.pages(about, send, take).await?;
         Ok(found)
     }
 
     async fn find_described(&self, search: &Search) -> Result<SecretData, ProviderError> {
         let pattern = pattern(search)?;
         let filters = Some(filters(search)?).filter(|filters| !filters.is_empty());
-        let (mut names, mut token) = (Vec::new(), None::<String>);
-        loop {
-            let page = self.caller.call(about("ssm:DescribeParameters", "*"), || {
-                let request = self.client.describe_parameters().max_results(50);
-                let request = request.set_parameter_filters(filters.clone());
-                request.set_next_token(token.clone()).send()
-            });
-            let page = page.await?.ok_or_else(nothing)?;
+        let send = |token| {
+            let request = self.client.describe_parameters().max_results(50);
+            let request = request.set_parameter_filters(filters.clone());
+            request.set_next_token(token).send()
+        };
+        let mut names = Vec::new();
+        let take = |page: DescribeParametersOutput| {
             let described = page.parameters.unwrap_or_default().into_iter();
             names.extend(described.filter_map(|parameter| parameter.name));
-            token = page.next_token.filter(|token| !token.is_empty());
-            if token.is_none() {
-                break;
-            }
-        }
+            Ok(page.next_token)
+        };
+        let about = about("ssm:DescribeParameters", "*");
+        self.caller.pages(about, send, take).await?;
         names.retain(|name| pattern.is_match(name));
-        let values = futures::stream::iter(names).map(async |name| {
-            // One that went between the list and the read was not found.
-            match self.value(&name).await.0? {
-                Answer::Value(value) => Ok(Some((name, value))),
-                _ => Ok::<_, ProviderError>(None),
-            }
-        });
-        let found: Vec<_> = values.buffered(AT_ONCE).try_collect().await?;
-        Ok(found.into_iter().flatten().collect())
+        let read = async |name: String| {
+            let (told, _) = self.value(&name).await;
+            (name, told)
+        };
+        values_of(names, read).await
     }
 }
 
@@ -192,14 +176,6 @@ fn given(name: &str, parameter: Parameter) -> (Told, Origin) {
             origin,
         ),
         None => (Err(no_value(name)), origin),
-    }
-}
-
-/// A search asks for nothing in particular, so that nothing can be missing.
-fn nothing() -> ProviderError {
-    ProviderError::Other {
-        key: "*".to_owned(),
-        reason: "the search says that there is no such parameter".to_owned(),
     }
 }
 
@@ -229,14 +205,6 @@ fn filters(search: &Search) -> Result<Vec<ParameterStringFilter>, ProviderError>
 }
 
 impl Remote for ParameterStore {
-    fn abilities(&self) -> Abilities {
-        Abilities {
-            batch: BATCH,
-            batches_versions: true,
-            lists: false,
-        }
-    }
-
     fn batch<'a>(&'a self, groups: &'a [Vec<Arc<Question>>]) -> BoxFuture<'a, Heard> {
         self.get_parameters(groups).boxed()
     }

@@ -3,16 +3,16 @@
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
+use futures::{StreamExt as _, TryStreamExt as _};
 
-use super::board::{Abilities, Heard, Question};
+use super::board::{Heard, Question, Told};
+use crate::secrets::SecretData;
 use crate::secrets::compose::Answer;
 use crate::secrets::desired::Search;
 use crate::secrets::provider::ProviderError;
 
 /// One service, as one identity.
 pub(super) trait Remote: Send + Sync + std::fmt::Debug {
-    fn abilities(&self) -> Abilities;
-
     /// Several secrets in one call; each group is one secret.
     fn batch<'a>(&'a self, groups: &'a [Vec<Arc<Question>>]) -> BoxFuture<'a, Heard>;
 
@@ -27,4 +27,23 @@ pub(super) trait Remote: Send + Sync + std::fmt::Debug {
 
     /// The values of all that fit.
     fn find<'a>(&'a self, search: &'a Search) -> BoxFuture<'a, Result<Answer, ProviderError>>;
+}
+
+/// The values of several names, each read by itself. One that has gone since it was listed was not found.
+pub(super) async fn values_of<F>(
+    names: Vec<String>,
+    read: impl Fn(String) -> F,
+) -> Result<SecretData, ProviderError>
+where
+    F: Future<Output = (String, Told)>,
+{
+    /// How many are read at once.
+    const AT_ONCE: usize = 8;
+    let values = futures::stream::iter(names).map(read).buffered(AT_ONCE);
+    let values = values.map(|(name, told)| match told? {
+        Answer::Value(value) => Ok(Some((name, value))),
+        _ => Ok(None),
+    });
+    let found: Vec<_> = values.try_collect().await?;
+    Ok(found.into_iter().flatten().collect())
 }

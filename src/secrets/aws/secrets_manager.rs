@@ -4,18 +4,20 @@ use std::sync::Arc;
 
 use aws_sdk_secretsmanager::Client;
 use aws_sdk_secretsmanager::operation::batch_get_secret_value::BatchGetSecretValueOutput;
+use aws_sdk_secretsmanager::operation::list_secrets::ListSecretsOutput;
 use aws_sdk_secretsmanager::primitives::Blob;
 use aws_sdk_secretsmanager::types::{
     ApiErrorType, Filter, FilterNameStringType, SecretListEntry, SecretValueEntry,
 };
+use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _};
 
-use super::board::{Abilities, Heard, Listed, Origin, Question, Told};
+use super::board::{Heard, Listed, Origin, Question, Told};
 use super::call::{About, Caller};
+use super::errors::by_code;
 use super::ids::{answer_to, is_same_secret};
 use super::pace::Api;
-use super::remote::Remote;
+use super::remote::{Remote, values_of};
 use super::sessions::AwsEnvironment;
 use crate::secrets::compose::Answer;
 use crate::secrets::desired::Search;
@@ -29,10 +31,6 @@ pub(super) struct SecretsManager {
     caller: Caller,
 }
 
-/// How many secrets are read at once for one search.
-const AT_ONCE: usize = 8;
-/// Ids of a batch.
-const BATCH: usize = 20;
 /// Secrets of a page.
 const PAGE: i32 = 100;
 
@@ -127,50 +125,47 @@ impl SecretsManager {
         let pattern = pattern(search)?;
         let filters = filters(search);
         let filters = Some(filters).filter(|filters| !filters.is_empty());
-        let (mut names, mut token) = (Vec::new(), None::<String>);
-        loop {
-            let page = self.caller.call(about(Api::List, LIST, "*"), || {
-                let request = self.client.list_secrets().max_results(PAGE);
-                let request = request.set_filters(filters.clone());
-                request.set_next_token(token.clone()).send()
-            });
-            let page = page.await?.ok_or_else(|| nothing(LIST))?;
+        let send = |token| {
+            let request = self.client.list_secrets().max_results(PAGE);
+            let request = request.set_filters(filters.clone());
+            request.set_next_token(token).send()
+        };
+        let mut names = Vec::new();
+        let take = |page: ListSecretsOutput| {
             let found = page.secret_list.unwrap_or_default().into_iter();
             names.extend(found.filter_map(|secret| secret.name));
-            token = page.next_token.filter(|token| !token.is_empty());
-            if token.is_none() {
-                break;
-            }
-        }
+            Ok(page.next_token)
+        };
+        let about = about(Api::List, LIST, "*");
+        self.caller.pages(about, send, take).await?;
         names.retain(|name| pattern.is_match(name));
-        let values = futures::stream::iter(names).map(async |name| {
+        let read = async |id| {
             let question = Question {
-                id: name,
+                id,
                 version: String::new(),
             };
-            // One that went between the list and the read was not found.
-            match self.value(&question).await.0? {
-                Answer::Value(value) => Ok(Some((question.id, value))),
-                _ => Ok::<_, ProviderError>(None),
-            }
-        });
-        let found: Vec<_> = values.buffered(AT_ONCE).try_collect().await?;
-        Ok(found.into_iter().flatten().collect())
+            let (told, _) = self.value(&question).await;
+            (question.id, told)
+        };
+        values_of(names, read).await
     }
 
     async fn find_batches(&self, search: &Search) -> Result<SecretData, ProviderError> {
         let pattern = pattern(search)?;
-        let (mut found, mut token) = (SecretData::new(), None::<String>);
-        loop {
-            let page = self.caller.call(about(Api::Batch, BATCH_GET, "*"), || {
-                let request = self.client.batch_get_secret_value().max_results(20);
-                let request = request.set_filters(Some(filters(search)));
-                request.set_next_token(token.clone()).send()
-            });
-            let page = page.await?.ok_or_else(|| nothing(BATCH_GET))?;
+        let send = |token| {
+            let request = self.client.batch_get_secret_value().max_results(20);
+            let request = request.set_filters(Some(filters(search)));
+            request.set_next_token(token).send()
+        };
+        let mut found = SecretData::new();
+        let take = |page: BatchGetSecretValueOutput| {
             // A secret that could not be read must not look as if it were gone.
             if let Some(error) = page.errors.unwrap_or_default().into_iter().next() {
-                return Err(refused(&error, error.secret_id().unwrap_or_default()));
+                let id = error.secret_id().unwrap_or_default();
+                return Err(refused(&error, id).unwrap_or_else(|| ProviderError::Other {
+                    key: id.to_owned(),
+                    reason: error.error_code().unwrap_or_default().to_owned(),
+                }));
             }
             for secret in page.secret_values.unwrap_or_default() {
                 let Some(name) = secret.name.filter(|name| pattern.is_match(name)) else {
@@ -179,20 +174,11 @@ impl SecretsManager {
                 let value = held(&name, secret.secret_string, secret.secret_binary)?;
                 found.insert(name, value);
             }
-            token = page.next_token.filter(|token| !token.is_empty());
-            if token.is_none() {
-                break;
-            }
-        }
+            Ok(page.next_token)
+        };
+        let about = about(Api::Batch, BATCH_GET, "*");
+        self.caller.pages(about, send, take).await?;
         Ok(found)
-    }
-}
-
-/// A search asks for nothing in particular, so that nothing can be missing.
-fn nothing(action: &str) -> ProviderError {
-    ProviderError::Other {
-        key: "*".to_owned(),
-        reason: format!("{action} says that there is no such secret"),
     }
 }
 
@@ -229,7 +215,10 @@ fn answers(
         let meant: Vec<_> = group.iter().filter(|question| meant(question)).collect();
         let (answer, origin) = match (found, error) {
             (Some(found), _) => (found.told.clone(), found.origin.clone()),
-            (None, Some(error)) => (gone_or(error, id), Origin::default()),
+            (None, Some(error)) => {
+                let told = refused(error, id).map_or(Ok(Answer::Missing), Err);
+                (told, Origin::default())
+            }
             (None, None) => continue,
         };
         for question in meant {
@@ -271,35 +260,9 @@ fn held(id: &str, text: Option<String>, bytes: Option<Blob>) -> Result<SecretVal
 }
 
 /// What a batch says of one secret that it does not give.
-fn gone_or(error: &ApiErrorType, id: &str) -> Told {
-    let message = error.message().unwrap_or_default();
-    match error.error_code().unwrap_or_default() {
-        "ResourceNotFoundException" => Ok(Answer::Missing),
-        "InvalidRequestException" | "InvalidParameterException"
-            if message.contains("marked for deletion") || message.contains("marked deleted") =>
-        {
-            Ok(Answer::Missing)
-        }
-        _ => Err(refused(error, id)),
-    }
-}
-
-/// The error of one secret in a batch. Its code and name alone are used.
-fn refused(error: &ApiErrorType, id: &str) -> ProviderError {
-    let key = id.to_owned();
-    let code = error.error_code().unwrap_or_default().to_owned();
-    match code.as_str() {
-        "AccessDeniedException" | "AccessDenied" => ProviderError::AccessDenied {
-            key,
-            action: GET,
-            code,
-        },
-        "ThrottlingException" => ProviderError::Throttled { key, code },
-        "InternalServiceError" | "InternalFailure" => {
-            ProviderError::Unavailable { key, reason: code }
-        }
-        _ => ProviderError::Other { key, reason: code },
-    }
+fn refused(error: &ApiErrorType, id: &str) -> Option<ProviderError> {
+    let code = error.error_code().unwrap_or_default();
+    by_code(id, GET, code, error.message().unwrap_or_default())
 }
 
 fn listed(entry: SecretListEntry) -> Listed {
@@ -329,14 +292,6 @@ fn filters(search: &Search) -> Vec<Filter> {
 }
 
 impl Remote for SecretsManager {
-    fn abilities(&self) -> Abilities {
-        Abilities {
-            batch: BATCH,
-            batches_versions: false,
-            lists: true,
-        }
-    }
-
     fn batch<'a>(&'a self, groups: &'a [Vec<Arc<Question>>]) -> BoxFuture<'a, Heard> {
         self.batch_get(groups).boxed()
     }

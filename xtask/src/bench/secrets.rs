@@ -143,14 +143,7 @@ impl Stage {
 
     fn daemon(&self, binary: &Path) -> Result<Daemon> {
         let with = |command: &mut Command| {
-            for name in [
-                "AWS_ACCESS_KEY_ID",
-                "AWS_SECRET_ACCESS_KEY",
-                "AWS_SESSION_TOKEN",
-                "AWS_PROFILE",
-            ] {
-                command.env_remove(name);
-            }
+            self.agent.give_to(command, &self.aws.url());
             command
                 .args([
                     "--rotation-queue",
@@ -158,10 +151,7 @@ impl Stage {
                     "--rotation-queue-region",
                     "us-east-1",
                 ])
-                .env("AWS_ENDPOINT_URL_SQS", self.moto.url())
-                .envs(self.agent.environment())
-                .env("AWS_ENDPOINT_URL", self.aws.url())
-                .env("AWS_EC2_METADATA_DISABLED", "true");
+                .env("AWS_ENDPOINT_URL_SQS", self.moto.url());
         };
         Daemon::start(binary, self.plane.kubeconfig(), self.directory.path(), with)
     }

@@ -87,6 +87,13 @@ pub(crate) struct Abilities {
     pub(crate) lists: bool,
 }
 
+impl Abilities {
+    /// True if a batch can ask for this version.
+    pub(crate) fn batches(&self, version: &str) -> bool {
+        self.batches_versions || stage_of(version) == Some("AWSCURRENT")
+    }
+}
+
 /// How long the first of a batch waits for others; while others are on their way, more come soon.
 const GATHER: Duration = Duration::from_millis(5);
 const GATHER_BUSY: Duration = Duration::from_millis(25);
@@ -490,18 +497,24 @@ impl Board {
 
     fn reschedule(&mut self, question: &Arc<Question>, now: Instant) {
         let is_listing = self.listing.due.is_some();
+        let Some(topic) = self.topics.get(question) else {
+            return;
+        };
+        let due = next_look(question, topic, is_listing, now);
+        self.place(question, due);
+    }
+
+    /// Gives a topic its place in the schedule.
+    fn place(&mut self, question: &Arc<Question>, due: Instant) {
         let topic = self.topics.get_mut(question);
         // One that is on its way gets its place when it is answered.
         let Some(topic) = topic.filter(|topic| !topic.is_in_flight) else {
             return;
         };
-        let due = next_look(question, topic, is_listing, now);
-        if topic.due != Some(due) {
-            if let Some(before) = topic.due.replace(due) {
-                self.schedule.remove(&(before, question.clone()));
-            }
-            self.schedule.insert((due, question.clone()));
+        if let Some(before) = topic.due.replace(due) {
+            self.schedule.remove(&(before, question.clone()));
         }
+        self.schedule.insert((due, question.clone()));
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::{
     Board, Call, DENIED, GATHER, GATHER_BUSY, Heeded, LAG, MOST_CALLS, NET, Origin, Plan, Question,
-    Topic, User, stage_of,
+    Topic, User,
 };
 use crate::secrets::provider::ProviderError;
 
@@ -113,8 +113,7 @@ impl Board {
             .topics
             .get(question)
             .is_some_and(|topic| topic.is_alone);
-        let version =
-            self.abilities.batches_versions || stage_of(&question.version) == Some("AWSCURRENT");
+        let version = self.abilities.batches(&question.version);
         !is_alone && version && self.batch_denied.is_none() && self.abilities.batch > 1
     }
 
@@ -235,13 +234,9 @@ impl Board {
         });
         let idle: Vec<_> = idle.cloned().collect();
         for (at, question) in idle {
-            let topic = self.topics.get_mut(&question);
-            if topic.is_some_and(|topic| !topic.waiting.is_empty() || topic.is_in_flight) {
-                // It is looked at again when it is answered, or cancelled.
-                self.schedule.remove(&(at, question.clone()));
-                if let Some(topic) = self.topics.get_mut(&question) {
-                    topic.due = None;
-                }
+            let topic = self.topics.get(&question);
+            if topic.is_some_and(|topic| !topic.waiting.is_empty()) {
+                // It is looked at again later: somebody waits.
                 self.reschedule(&question, now);
             } else {
                 self.schedule.remove(&(at, question.clone()));
@@ -313,10 +308,7 @@ impl Board {
         if was != self.listing.due.is_some() {
             let all: Vec<_> = self.topics.keys().cloned().collect();
             for question in all {
-                let topic = self.topics.get(&question);
-                if topic.is_some_and(|topic| !topic.is_in_flight) {
-                    self.reschedule(&question, now);
-                }
+                self.reschedule(&question, now);
             }
         }
     }

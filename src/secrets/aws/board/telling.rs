@@ -109,18 +109,9 @@ impl Board {
 
     /// Lets a secret be read at once.
     pub(crate) fn poke(&mut self, question: &Question, now: Instant) {
-        let Some((question, topic)) = self.topics.get_key_value(question) else {
-            return;
-        };
-        let question = question.clone();
-        if topic.is_in_flight {
-            return;
-        }
-        if let Some(topic) = self.topics.get_mut(&question) {
-            if let Some(before) = topic.due.replace(now) {
-                self.schedule.remove(&(before, question.clone()));
-            }
-            self.schedule.insert((now, question));
+        let known = self.topics.get_key_value(question);
+        if let Some(question) = known.map(|(question, _)| question.clone()) {
+            self.place(&question, now);
         }
     }
 

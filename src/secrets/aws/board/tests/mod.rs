@@ -103,6 +103,14 @@ impl Talk {
         answer
     }
 
+    /// What is called a while after something became due, when nothing more comes.
+    fn calls_after(&mut self, milliseconds: u64) -> Vec<Call> {
+        self.later(milliseconds);
+        self.plan();
+        self.later(25);
+        self.plan().0
+    }
+
     /// What is to be called now, and when to look again.
     fn plan(&mut self) -> (Vec<Call>, String) {
         let plan = self.board.plan(self.now);

@@ -34,10 +34,7 @@ fn a_change_wakes_those_who_use_it_and_its_value_waits_for_them() {
     talk.follow("x", "a", 60);
     talk.follow("y", "a", 60);
     talk.put("a", "2");
-    talk.later(60_000);
-    talk.plan();
-    talk.later(25);
-    let (calls, _) = talk.plan();
+    let calls = talk.calls_after(60_000);
     assert_eq!(talk.answer(&calls), ["x", "y"]);
     assert_eq!(shown(talk.ask("x", "a").try_recv().unwrap()), "2");
     assert_eq!(
@@ -350,10 +347,7 @@ fn who_takes_its_time_is_told_of_what_has_changed_meanwhile() {
     // And one that has not read it in this process.
     talk.board
         .watch(&user("y"), &question("a"), Print::Unread, minute, talk.now);
-    talk.later(60_000);
-    talk.plan();
-    talk.later(25);
-    let (calls, _) = talk.plan();
+    let calls = talk.calls_after(60_000);
     assert_eq!(talk.answer(&calls), ["x", "y"]);
     talk.later(60_025);
     let (calls, _) = talk.plan();
