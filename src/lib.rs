@@ -1,6 +1,6 @@
 //! overlayd: one daemon that applies kustomize overlays from git and turns ExternalSecrets into Secrets.
 //!
-//! Two flows make up the program; the modules follow them.
+//! This crate is the shell: it watches, fetches, writes and serves. What is decided is in `overlayd_core`.
 //!
 //! ```text
 //! sync     GitSource ─fetch→ Revision ─snapshot→ FileTree ─build→ Rendered
@@ -11,25 +11,15 @@
 //! ARCHITECTURE.md tells more. The library exists for the program and its tests; it promises nothing to others.
 
 pub mod cli;
-mod config;
+mod daemon;
 
-mod api;
-mod apply;
-mod calendar;
-mod causes;
-mod chance;
+mod aws;
+mod cluster;
 mod controllers;
 mod expression;
-mod faults;
 mod git;
-mod health;
-mod https;
-mod lease;
-mod rendering;
-mod requests;
-mod schedule;
 mod secrets;
 
-mod metrics;
-mod telemetry;
-mod web;
+mod failpoints;
+mod https;
+mod random;

@@ -5,15 +5,17 @@ use std::time::Duration;
 use kustomize::{BuildOptions, Reorder};
 use serde_json::Value;
 
-use super::args::ApplyArgs;
-use super::report::Failure;
-use super::{build, cluster, output, timeout};
-use crate::api::kustomization::KustomizationSpec;
-use crate::apply::execute::{ChangeSet, How};
-use crate::apply::plan::{Guard, OnError, Protected, Terms, plan};
-use crate::apply::{Applier, BOOTSTRAP_MANAGER, ObjectRef};
+use crate::cli::args::ApplyArgs;
+use crate::cli::report::Failure;
+use crate::cli::{build, cluster, output, timeout};
+use crate::cluster::apply::How;
+use crate::cluster::apply::{Applier, BOOTSTRAP_MANAGER};
 use crate::controllers::kustomization::desired;
-use crate::health;
+use overlayd_core::api::kustomization::KustomizationSpec;
+use overlayd_core::apply::change_set::ChangeSet;
+use overlayd_core::apply::health;
+use overlayd_core::apply::object_ref::ObjectRef;
+use overlayd_core::apply::plan::{Guard, OnError, Protected, Terms, plan};
 
 pub(super) async fn apply(args: ApplyArgs) -> Result<(), Failure> {
     let what = || format!("cannot apply `{}`", args.directory);

@@ -1,25 +1,25 @@
-//! The arguments as typed. [`crate::config`] makes them into what is meant.
+//! The arguments as typed. [`crate::cli::config`] makes them into what is meant.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
-use super::gitops_args::GitOpsArgs;
+use crate::cli::gitops_args::GitOpsArgs;
 
-use crate::telemetry::LogEncoding;
+use crate::daemon::telemetry::LogEncoding;
 
 /// Applies kustomize overlays from git, and turns ExternalSecrets into Secrets.
 #[derive(Debug, Parser)]
 #[command(name = "overlayd", version, about, propagate_version = true)]
-pub(super) struct Args {
+pub(crate) struct Args {
     #[command(subcommand)]
-    pub(super) command: Command,
+    pub(crate) command: Command,
 }
 
 /// What to do.
 #[derive(Debug, Subcommand)]
-pub(super) enum Command {
+pub(crate) enum Command {
     /// Run the daemon: sources, Kustomizations, stores and ExternalSecrets.
     Run(Box<RunArgs>),
     /// Build a kustomization and print it, as `kustomize build` does.
@@ -49,13 +49,13 @@ pub(super) enum Command {
 
 /// Which cluster.
 #[derive(Debug, Clone, Default, clap::Args)]
-pub(super) struct ClusterArgs {
+pub(crate) struct ClusterArgs {
     /// The kubeconfig file; in a pod, the service account is used.
     #[arg(long, env = "KUBECONFIG", value_name = "FILE")]
-    pub(super) kubeconfig: Option<PathBuf>,
+    pub(crate) kubeconfig: Option<PathBuf>,
     /// The context of the kubeconfig.
     #[arg(long, value_name = "NAME")]
-    pub(super) context: Option<String>,
+    pub(crate) context: Option<String>,
 }
 
 /// Arguments of `run`.
@@ -63,7 +63,7 @@ pub(super) struct ClusterArgs {
 #[derive(Debug, clap::Args)]
 pub(crate) struct RunArgs {
     #[command(flatten)]
-    pub(super) cluster: ClusterArgs,
+    pub(crate) cluster: ClusterArgs,
     /// A git repository to follow: creates a GitRepository and a Kustomization for it.
     #[arg(long, env = "OVERLAYD_REPO", value_name = "URL", requires = "path")]
     pub(crate) repo: Option<String>,
@@ -225,30 +225,30 @@ pub(crate) enum LogLevel {
 
 /// Arguments of `build`.
 #[derive(Debug, clap::Args)]
-pub(super) struct BuildArgs {
+pub(crate) struct BuildArgs {
     /// The directory of the kustomization, or a git URL of one, such as `https://host/repo.git//dir?ref=v1`.
     #[arg(default_value = ".", value_name = "DIR|URL")]
-    pub(super) directory: String,
+    pub(crate) directory: String,
     /// Write the result into a file; into a file per object if this is a directory.
     #[arg(short, long, value_name = "PATH")]
-    pub(super) output: Option<PathBuf>,
+    pub(crate) output: Option<PathBuf>,
     /// Which files a kustomization may name.
     #[arg(long, value_enum, default_value = "LoadRestrictionsRootOnly")]
-    pub(super) load_restrictor: LoadRestrictor,
+    pub(crate) load_restrictor: LoadRestrictor,
     /// The order of the output, unless the kustomization's `sortOptions` give one.
     #[arg(long, value_enum, default_value = "legacy")]
-    pub(super) reorder: ReorderArg,
+    pub(crate) reorder: ReorderArg,
     /// Add the label `app.kubernetes.io/managed-by`.
     #[arg(long)]
-    pub(super) enable_managedby_label: bool,
+    pub(crate) enable_managedby_label: bool,
     /// Refused: charts are not rendered.
     #[arg(long, hide = true)]
-    pub(super) enable_helm: bool,
+    pub(crate) enable_helm: bool,
 }
 
 /// Which files a kustomization may name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum LoadRestrictor {
+pub(crate) enum LoadRestrictor {
     /// Those in or below its own directory.
     #[value(name = "LoadRestrictionsRootOnly")]
     RootOnly,
@@ -259,7 +259,7 @@ pub(super) enum LoadRestrictor {
 
 /// The order of the output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum ReorderArg {
+pub(crate) enum ReorderArg {
     /// Namespaces and definitions first, webhooks last.
     Legacy,
     /// As accumulated.
@@ -268,90 +268,90 @@ pub(super) enum ReorderArg {
 
 /// Arguments of `apply`.
 #[derive(Debug, clap::Args)]
-pub(super) struct ApplyArgs {
+pub(crate) struct ApplyArgs {
     #[command(flatten)]
-    pub(super) cluster: ClusterArgs,
+    pub(crate) cluster: ClusterArgs,
     /// The directory of the kustomization, or a git URL of one.
     #[arg(value_name = "DIR|URL")]
-    pub(super) directory: String,
+    pub(crate) directory: String,
     /// Wait until Deployments are available, and stores and ExternalSecrets ready.
     #[arg(long)]
-    pub(super) wait: bool,
+    pub(crate) wait: bool,
     /// How long to wait.
     #[arg(long, value_name = "DURATION", default_value = "3m")]
-    pub(super) timeout: String,
+    pub(crate) timeout: String,
 }
 
 /// Where stores and ExternalSecrets are.
 #[derive(Debug, clap::Args)]
-pub(super) struct UsageArgs {
+pub(crate) struct UsageArgs {
     #[command(flatten)]
-    pub(super) cluster: ClusterArgs,
+    pub(crate) cluster: ClusterArgs,
     /// The directory of a kustomization, or a git URL of one; the cluster if none is given.
     #[arg(value_name = "DIR|URL")]
-    pub(super) directory: Option<String>,
+    pub(crate) directory: Option<String>,
 }
 
 /// Arguments of `iam`.
 #[derive(Debug, clap::Args)]
-pub(super) struct IamArgs {
+pub(crate) struct IamArgs {
     #[command(flatten)]
-    pub(super) usage: UsageArgs,
+    pub(crate) usage: UsageArgs,
     /// The account of secrets whose store does not tell it by a role.
     #[arg(long, value_name = "ACCOUNT")]
-    pub(super) account: Option<String>,
+    pub(crate) account: Option<String>,
     /// Try each permission, as the identity of each store, and print the statements that are missing. Nothing is
     /// changed, and what is read is dropped. Exits with 1 if something is missing.
     #[arg(long)]
-    pub(super) check: bool,
+    pub(crate) check: bool,
     /// The form of the result.
     #[arg(short, long, value_enum, default_value = "text")]
-    pub(super) output: ReportForm,
+    pub(crate) output: ReportForm,
 }
 
 /// Arguments of `cost`.
 #[derive(Debug, clap::Args)]
-pub(super) struct CostArgs {
+pub(crate) struct CostArgs {
     #[command(flatten)]
-    pub(super) usage: UsageArgs,
+    pub(crate) usage: UsageArgs,
     /// The form of the result.
     #[arg(short, long, value_enum, default_value = "text")]
-    pub(super) output: ReportForm,
+    pub(crate) output: ReportForm,
 }
 
 /// The form of a report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum ReportForm {
+pub(crate) enum ReportForm {
     Text,
     Json,
 }
 
 /// Arguments of `diff`.
 #[derive(Debug, clap::Args)]
-pub(super) struct DiffArgs {
+pub(crate) struct DiffArgs {
     #[command(flatten)]
-    pub(super) cluster: ClusterArgs,
+    pub(crate) cluster: ClusterArgs,
     /// What would be applied: a directory, or COMMIT:DIRECTORY of the repository around us. With a second one, what was
     /// before it; no cluster is asked then.
     #[arg(value_name = "DIR|COMMIT:DIR")]
-    pub(super) old_or_new: String,
+    pub(crate) old_or_new: String,
     /// What is after it.
     #[arg(value_name = "DIR|COMMIT:DIR", conflicts_with_all = ["kustomization", "namespace"])]
-    pub(super) new: Option<String>,
+    pub(crate) new: Option<String>,
     /// As this Kustomization of the cluster would apply it: with its fields, variables and inventory.
     #[arg(short = 'k', long, value_name = "NAME")]
-    pub(super) kustomization: Option<String>,
+    pub(crate) kustomization: Option<String>,
     /// The namespace of the Kustomization; the context's own if none is given.
     #[arg(short, long, value_name = "NAME", requires = "kustomization")]
-    pub(super) namespace: Option<String>,
+    pub(crate) namespace: Option<String>,
     /// The form of the result.
     #[arg(short, long, value_enum, default_value = "text")]
-    pub(super) output: DiffForm,
+    pub(crate) output: DiffForm,
 }
 
 /// The form of a diff.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum DiffForm {
+pub(crate) enum DiffForm {
     Text,
     Json,
     /// For a comment on a pull request.
@@ -360,7 +360,7 @@ pub(super) enum DiffForm {
 
 /// A kind that the daemon serves, by the names that kubectl knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum KindArg {
+pub(crate) enum KindArg {
     #[value(name = "gitrepository", aliases = ["gitrepositories", "gitrepo"])]
     GitRepository,
     #[value(name = "kustomization", aliases = ["kustomizations", "ks"])]
@@ -374,7 +374,7 @@ pub(super) enum KindArg {
 }
 
 impl KindArg {
-    pub(super) const ALL: [Self; 5] = [
+    pub(crate) const ALL: [Self; 5] = [
         Self::GitRepository,
         Self::Kustomization,
         Self::ClusterSecretStore,
@@ -385,76 +385,76 @@ impl KindArg {
 
 /// Arguments of `get`.
 #[derive(Debug, clap::Args)]
-pub(super) struct GetArgs {
+pub(crate) struct GetArgs {
     #[command(flatten)]
-    pub(super) cluster: ClusterArgs,
+    pub(crate) cluster: ClusterArgs,
     /// Which kind; all of them if none is given.
     #[arg(value_name = "KIND", ignore_case = true)]
-    pub(super) kind: Option<KindArg>,
+    pub(crate) kind: Option<KindArg>,
     /// The namespace; the context's own if none is given.
     #[arg(short, long, value_name = "NAME")]
-    pub(super) namespace: Option<String>,
+    pub(crate) namespace: Option<String>,
     /// Those of every namespace.
     #[arg(short = 'A', long, conflicts_with = "namespace")]
-    pub(super) all_namespaces: bool,
+    pub(crate) all_namespaces: bool,
 }
 
 /// One object.
 #[derive(Debug, clap::Args)]
-pub(super) struct ObjectArgs {
+pub(crate) struct ObjectArgs {
     /// Its kind.
     #[arg(value_name = "KIND", ignore_case = true)]
-    pub(super) kind: KindArg,
+    pub(crate) kind: KindArg,
     /// Its name.
     #[arg(value_name = "NAME")]
-    pub(super) name: String,
+    pub(crate) name: String,
     /// Its namespace; the context's own if none is given.
     #[arg(short, long, value_name = "NAME")]
-    pub(super) namespace: Option<String>,
+    pub(crate) namespace: Option<String>,
 }
 
 /// Arguments of `suspend`.
 #[derive(Debug, clap::Args)]
-pub(super) struct SuspendArgs {
+pub(crate) struct SuspendArgs {
     #[command(flatten)]
-    pub(super) cluster: ClusterArgs,
+    pub(crate) cluster: ClusterArgs,
     #[command(flatten)]
-    pub(super) object: ObjectArgs,
+    pub(crate) object: ObjectArgs,
 }
 
 /// Arguments of `reconcile` and `resume`.
 #[derive(Debug, clap::Args)]
-pub(super) struct ReconcileArgs {
+pub(crate) struct ReconcileArgs {
     #[command(flatten)]
-    pub(super) cluster: ClusterArgs,
+    pub(crate) cluster: ClusterArgs,
     #[command(flatten)]
-    pub(super) object: ObjectArgs,
+    pub(crate) object: ObjectArgs,
     /// The source of a Kustomization first.
     #[arg(long)]
-    pub(super) with_source: bool,
+    pub(crate) with_source: bool,
     /// How long to wait.
     #[arg(long, value_name = "DURATION", default_value = "5m")]
-    pub(super) timeout: String,
+    pub(crate) timeout: String,
 }
 
 /// Arguments of `template`.
 #[derive(Debug, clap::Args)]
-pub(super) struct TemplateArgs {
+pub(crate) struct TemplateArgs {
     /// The manifest of the ExternalSecret; ConfigMaps and Secrets that it takes templates from may stand beside it.
     #[arg(value_name = "FILE")]
-    pub(super) file: PathBuf,
+    pub(crate) file: PathBuf,
     /// A map from key to text, standing for what the stores give after `data` and `dataFrom`.
     #[arg(long, value_name = "VALUES.yaml")]
-    pub(super) values: PathBuf,
+    pub(crate) values: PathBuf,
     /// Show the values of the Secret, in base64 as in a cluster, and what functions say of values that they refuse.
     #[arg(long)]
-    pub(super) show: bool,
+    pub(crate) show: bool,
     /// What begins an action in a template.
     #[arg(long, value_name = "TEXT", default_value = "{{")]
-    pub(super) left_delimiter: String,
+    pub(crate) left_delimiter: String,
     /// What ends it.
     #[arg(long, value_name = "TEXT", default_value = "}}")]
-    pub(super) right_delimiter: String,
+    pub(crate) right_delimiter: String,
 }
 
 impl LogLevel {

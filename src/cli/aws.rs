@@ -12,19 +12,19 @@ use kustomize::{BuildOptions, Object};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::args::{CostArgs, IamArgs, ReportForm, UsageArgs};
-use super::report::Failure;
-use super::{build, cluster, output};
-use crate::api::external_secret::ExternalSecret;
-use crate::api::secret_store::{ClusterSecretStore, SecretStore, SecretStoreSpec};
-use crate::apply::execute::describe;
+use crate::aws::probe::{Tried, probe};
+use crate::aws::{AwsEnvironment, Fetcher, Sessions};
+use crate::cli::args::{CostArgs, IamArgs, ReportForm, UsageArgs};
+use crate::cli::report::Failure;
+use crate::cli::{build, cluster, output};
+use crate::cluster::apply::describe;
 use crate::controllers::rotation::QUEUE;
-use crate::metrics::Metrics;
-use crate::secrets::aws::cost::{Cost, costs};
-use crate::secrets::aws::iam::{Need, Policy, policies};
-use crate::secrets::aws::probe::{Tried, probe};
-use crate::secrets::aws::usage::{KnownStore, KnownUser, Usage};
-use crate::secrets::aws::{AwsEnvironment, Fetcher, Sessions};
+use crate::daemon::metrics::Metrics;
+use overlayd_core::api::external_secret::ExternalSecret;
+use overlayd_core::api::secret_store::{ClusterSecretStore, SecretStore, SecretStoreSpec};
+use overlayd_core::aws::cost::{Cost, costs};
+use overlayd_core::aws::iam::{Need, Policy, policies};
+use overlayd_core::aws::usage::{KnownStore, KnownUser, Usage};
 
 /// Stores and ExternalSecrets, and the client of the cluster that they came from.
 struct Found {

@@ -8,10 +8,11 @@ use kustomize::{
     Rendered, Reorder, RepoPath,
 };
 
-use super::args::{BuildArgs, LoadRestrictor, ReorderArg};
-use super::report::Failure;
-use super::{disk, output};
-use crate::git::{LocalRepositories, Mirrors, Remotes};
+use crate::cli::args::{BuildArgs, LoadRestrictor, ReorderArg};
+use crate::cli::report::Failure;
+use crate::cli::{disk, output};
+use crate::git::{Mirrors, Remotes};
+use overlayd_core::git::source::LocalRepositories;
 
 pub(super) fn build(args: &BuildArgs) -> Result<(), Failure> {
     if args.enable_helm {

@@ -6,22 +6,22 @@ use std::time::Duration;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 
-use super::args::ClusterArgs;
-use super::report::Failure;
-use crate::apply::execute::describe;
-use crate::metrics::Metrics;
-use crate::requests;
+use crate::cli::args::ClusterArgs;
+use crate::cli::report::Failure;
+use crate::cluster::apply::describe;
+use crate::cluster::client;
+use crate::daemon::metrics::Metrics;
 
 /// How long the API server may take to say its version.
 const FIRST_ANSWER: Duration = Duration::from_secs(15);
 
 /// A client, after the API server has answered once.
-pub(super) async fn connect(args: &ClusterArgs) -> Result<Client, Failure> {
+pub(crate) async fn connect(args: &ClusterArgs) -> Result<Client, Failure> {
     connect_with(configure(args).await?, &Arc::default()).await
 }
 
 /// A client of this configuration, after the API server has answered once.
-pub(super) async fn connect_with(
+pub(crate) async fn connect_with(
     config: Config,
     metrics: &Arc<Metrics>,
 ) -> Result<Client, Failure> {
@@ -32,8 +32,7 @@ pub(super) async fn connect_with(
             Some("check the kubeconfig's context, or pass --kubeconfig and --context"),
         )
     };
-    let client =
-        requests::client(config, metrics).map_err(|error| unreachable(describe(&error)))?;
+    let client = client::client(config, metrics).map_err(|error| unreachable(describe(&error)))?;
     let version = tokio::time::timeout(FIRST_ANSWER, client.apiserver_version()).await;
     match version {
         Err(_) => Err(unreachable(format!(
@@ -48,7 +47,7 @@ pub(super) async fn connect_with(
     }
 }
 
-pub(super) async fn configure(args: &ClusterArgs) -> Result<Config, Failure> {
+pub(crate) async fn configure(args: &ClusterArgs) -> Result<Config, Failure> {
     let bad = |reason: String| Failure::new("there is no usable kubeconfig").because(reason, None);
     let options = KubeConfigOptions {
         context: args.context.clone(),

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use kustomize::{FileEntry, FileTree, Files, RepoPath};
 
-use super::report::Failure;
-use crate::git::ignore::Ignore;
+use crate::cli::report::Failure;
 use crate::git::view::Filtered;
+use overlayd_core::git::ignore::Ignore;
 
 /// The whole disk, since bases may stand beside a kustomization.
 struct Disk;

@@ -1,17 +1,17 @@
 //! The command line: `args` as typed, one file per command, `report` for errors, `output` for results.
 
 mod apply;
-mod args;
+pub(crate) mod args;
 mod aws;
 mod build;
-mod cluster;
+pub(crate) mod cluster;
+pub(crate) mod config;
 mod diff;
 mod disk;
 mod gitops_args;
 mod objects;
-mod output;
-mod report;
-mod run;
+pub(crate) mod output;
+pub(crate) mod report;
 mod template;
 
 use std::process::ExitCode;
@@ -23,7 +23,7 @@ pub(crate) use args::RunArgs;
 use args::{Args, Command};
 pub(crate) use gitops_args::GitOpsArgs;
 
-use crate::schedule::parse_duration;
+use overlayd_core::schedule::parse_duration;
 
 /// Parses the arguments, runs the command, reports what went wrong. 0 means done, 1 failed, 2 misused.
 pub fn main() -> ExitCode {
@@ -45,7 +45,7 @@ pub fn main() -> ExitCode {
                 },
             );
         }
-        Command::Run(args) => block_on(run::run(*args)),
+        Command::Run(args) => block_on(crate::daemon::run::run(*args)),
         Command::Build(args) => build::build(&args),
         Command::Apply(args) => block_on(apply::apply(args)),
         Command::Template(args) => template::template(&args),
@@ -55,7 +55,9 @@ pub fn main() -> ExitCode {
         Command::Reconcile(args) => block_on(objects::reconcile(args)),
         Command::Suspend(args) => block_on(objects::suspend(args)),
         Command::Resume(args) => block_on(objects::resume(args)),
-        Command::Crds => output::write(&crate::api::crds::to_yaml()).map_err(report::Failure::from),
+        Command::Crds => {
+            output::write(&overlayd_core::api::crds::to_yaml()).map_err(report::Failure::from)
+        }
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -8,16 +8,16 @@ use kube::{Client, ResourceExt as _};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::args::{GetArgs, KindArg, ObjectArgs, ReconcileArgs, SuspendArgs};
-use super::report::Failure;
-use super::{cluster, output};
-use crate::api::REQUESTED_AT;
-use crate::api::external_secret::ExternalSecret;
-use crate::api::git_repository::GitRepository;
-use crate::api::kustomization::Kustomization;
-use crate::api::secret_store::{ClusterSecretStore, SecretStore};
-use crate::apply::execute::describe;
-use crate::health;
+use crate::cli::args::{GetArgs, KindArg, ObjectArgs, ReconcileArgs, SuspendArgs};
+use crate::cli::report::Failure;
+use crate::cli::{cluster, output};
+use crate::cluster::apply::describe;
+use overlayd_core::api::REQUESTED_AT;
+use overlayd_core::api::external_secret::ExternalSecret;
+use overlayd_core::api::git_repository::GitRepository;
+use overlayd_core::api::kustomization::Kustomization;
+use overlayd_core::api::secret_store::{ClusterSecretStore, SecretStore};
+use overlayd_core::apply::health;
 
 /// The manager of what is changed from a desk.
 const DESK_MANAGER: &str = "overlayd-cli";

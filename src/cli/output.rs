@@ -3,7 +3,7 @@
 use std::io::Write as _;
 
 /// Writes a result. A reader that went away is no failure.
-pub(super) fn write(text: &str) -> std::io::Result<()> {
+pub(crate) fn write(text: &str) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
@@ -12,6 +12,6 @@ pub(super) fn write(text: &str) -> std::io::Result<()> {
 }
 
 /// Writes a message for the person. If even that fails, nobody is there to be told.
-pub(super) fn note(text: &str) {
+pub(crate) fn note(text: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{text}");
 }

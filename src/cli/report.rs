@@ -5,11 +5,11 @@ use std::process::ExitCode;
 
 use kustomize::BuildErrors;
 
-use super::output;
+use crate::cli::output;
 
 /// A command that failed.
 #[derive(Debug)]
-pub(super) struct Failure {
+pub(crate) struct Failure {
     /// What was being done.
     what: String,
     /// Why it failed, outermost first.
@@ -24,7 +24,7 @@ struct Cause {
 }
 
 impl Failure {
-    pub(super) fn new(what: impl Into<String>) -> Self {
+    pub(crate) fn new(what: impl Into<String>) -> Self {
         Self {
             what: what.into(),
             causes: Vec::new(),
@@ -32,7 +32,7 @@ impl Failure {
     }
 
     /// Adds why, and what to do next.
-    pub(super) fn because(mut self, message: impl Into<String>, hint: Option<&str>) -> Self {
+    pub(crate) fn because(mut self, message: impl Into<String>, hint: Option<&str>) -> Self {
         self.causes.push(Cause {
             message: message.into(),
             place: None,
@@ -42,7 +42,7 @@ impl Failure {
     }
 
     /// The errors of a build.
-    pub(super) fn build(directory: &str, errors: &BuildErrors) -> Self {
+    pub(crate) fn build(directory: &str, errors: &BuildErrors) -> Self {
         let causes = errors.0.iter().map(|error| {
             let place = error.place.as_ref().map(ToString::to_string);
             let place = [place, error.field.clone()]
@@ -85,19 +85,19 @@ impl From<std::io::Error> for Failure {
 }
 
 /// Reports a failed command.
-pub(super) fn failure(failure: &Failure) -> ExitCode {
+pub(crate) fn failure(failure: &Failure) -> ExitCode {
     output::note(&failure.render());
     ExitCode::from(1)
 }
 
 /// Reports a comparison that failed; 1 would mean that there are differences.
-pub(super) fn failure_of_diff(failure: &Failure) -> ExitCode {
+pub(crate) fn failure_of_diff(failure: &Failure) -> ExitCode {
     output::note(&failure.render());
     ExitCode::from(2)
 }
 
 /// Reports arguments that cannot be understood, or answers `--help`.
-pub(super) fn usage(error: &clap::Error) -> ExitCode {
+pub(crate) fn usage(error: &clap::Error) -> ExitCode {
     let code = u8::try_from(error.exit_code()).unwrap_or(2);
     // clap chooses the stream and the colours.
     let printed = error.print();

@@ -9,15 +9,15 @@ use k8s_openapi::api::core::v1::Secret;
 use serde::Deserialize as _;
 use serde_json::{Value, json};
 
-use super::args::TemplateArgs;
-use super::output;
-use super::report::Failure;
-use crate::api::external_secret::{CreationPolicy, ExternalSecretSpec, Template};
-use crate::secrets::decide::{DATA_HASH, SecretOwner, SecretWrite, decide};
-use crate::secrets::desired::resolve;
-use crate::secrets::render::{RenderError, render};
-use crate::secrets::template_from::{SourceKind, TemplateSources};
-use crate::secrets::{SecretData, SecretValue};
+use crate::cli::args::TemplateArgs;
+use crate::cli::output;
+use crate::cli::report::Failure;
+use overlayd_core::api::external_secret::{CreationPolicy, ExternalSecretSpec, Template};
+use overlayd_core::secrets::decide::{DATA_HASH, SecretOwner, SecretWrite, decide};
+use overlayd_core::secrets::desired::resolve;
+use overlayd_core::secrets::render::{RenderError, render};
+use overlayd_core::secrets::template_from::{SourceKind, TemplateSources};
+use overlayd_core::secrets::{SecretData, SecretValue};
 
 pub(super) fn template(args: &TemplateArgs) -> Result<(), Failure> {
     let manifests = Manifests::read(&args.file)?;
@@ -243,5 +243,5 @@ fn mask_rendered(manifest: &mut Value, template: Option<&Template>, left_delimit
 }
 
 fn environment() -> Environment<'static> {
-    Environment::new(jiff::Timestamp::now(), crate::chance::fill)
+    Environment::new(jiff::Timestamp::now(), crate::random::fill)
 }

@@ -9,9 +9,9 @@ use jiff::Timestamp;
 use kustomize::{BuildErrors, BuildOptions, DocumentCache, FileTree, Inputs, Rendered, RepoPath};
 use tokio::runtime::Handle;
 
-use crate::api::kustomization::KustomizationSpec;
 use crate::git::{Fetched, Remotes, snapshot};
-use crate::rendering::amend::{Amended, amend};
+use overlayd_core::api::kustomization::KustomizationSpec;
+use overlayd_core::render::spec_overlay::{Amended, amend};
 
 /// What all builds share.
 #[derive(Debug)]

@@ -17,13 +17,13 @@ use kube::{Client, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 use tokio::sync::OnceCell;
 
-use super::Context;
-use super::uses::{Used, User, Uses};
-use crate::api::external_secret::StoreKind;
-use crate::api::generators::{ClusterGenerator, Fake, Password, UUID};
-use crate::api::kustomization::SubstituteKind;
-use crate::api::secret_store::{ClusterSecretStore, SecretStore};
-use crate::secrets::decide::{CREATED_BY, MANAGED};
+use crate::controllers::Context;
+use overlayd_core::api::external_secret::StoreKind;
+use overlayd_core::api::generators::{ClusterGenerator, Fake, Password, UUID};
+use overlayd_core::api::kustomization::SubstituteKind;
+use overlayd_core::api::secret_store::{ClusterSecretStore, SecretStore};
+use overlayd_core::secrets::decide::{CREATED_BY, MANAGED};
+use overlayd_core::secrets::dependency_index::{Used, User, Uses};
 
 /// What is known without asking.
 #[derive(Debug, Clone)]

@@ -11,28 +11,29 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
-use super::builds::Builds;
-use super::caches::Caches;
-use super::events::Events;
-use super::gate::{Gate, Gates};
-use super::identities::Identities;
-use super::kustomization::Dependencies;
-use super::kustomization::reads::Reads;
-use super::kustomization::wait::Waits;
-use super::kustomization::written::Written;
-use super::memory::Memory;
-use super::rotation::Rotations;
-use super::sources::Sources;
-use super::synced::Syncs;
-use super::uses::Uses;
-use crate::api::secret_store::SecretStoreSpec;
-use crate::apply::claims::Claims;
+use crate::aws::Fetcher;
+use crate::cluster::impersonation::Identities;
+use crate::controllers::builds::Builds;
+use crate::controllers::caches::Caches;
+use crate::controllers::events::Events;
+use crate::controllers::kustomization::Dependencies;
+use crate::controllers::kustomization::wait::Waits;
+use crate::controllers::priority_semaphore::{Gate, Gates};
+use crate::controllers::rotation::Rotations;
+use crate::controllers::sources::Sources;
+use crate::daemon::metrics::Metrics;
+use crate::daemon::web::Hooks;
 use crate::git::Mirrors;
-use crate::metrics::Metrics;
-use crate::schedule::jittered;
-use crate::secrets::aws::Fetcher;
 use crate::secrets::provider::Providers;
-use crate::web::Hooks;
+use overlayd_core::api::secret_store::SecretStoreSpec;
+use overlayd_core::apply::ownership::Claims;
+use overlayd_core::apply::unit_settings::UnitDefaults;
+use overlayd_core::apply::written_status::Written;
+use overlayd_core::reconcile_cache::Memory;
+use overlayd_core::render::variable_index::Reads;
+use overlayd_core::schedule::jittered;
+use overlayd_core::secrets::dependency_index::Uses;
+use overlayd_core::secrets::last_sync::Syncs;
 
 /// The manager of the fields of a status.
 pub(crate) const STATUS_MANAGER: &str = "overlayd-status";
@@ -84,14 +85,10 @@ pub(crate) struct Settings {
     pub(crate) store_interval: Duration,
     /// The class of stores that this process serves.
     pub(crate) controller_class: String,
-    /// More deletions than this, and than the share below, are not done unasked.
-    pub(crate) deletion_limit: Option<usize>,
     /// As whom Kustomizations are applied that name no service account; as the daemon if nobody is given.
     pub(crate) default_service_account: Option<String>,
-    /// Percent of the inventory.
-    pub(crate) deletion_share: usize,
-    /// A variable without a value is an error, where a Kustomization does not say otherwise.
-    pub(crate) strict_substitution: bool,
+    /// What holds where a Kustomization's annotations do not say otherwise.
+    pub(crate) unit_defaults: UnitDefaults,
     /// Objects may name none of other namespaces.
     pub(crate) no_cross_namespace_refs: bool,
     /// How long a dependency is waited for, should no event come.
@@ -134,10 +131,8 @@ impl Default for Settings {
             source_backoff: (Duration::from_millis(750), Duration::from_secs(15 * 60)),
             store_interval: Duration::from_secs(300),
             controller_class: "default".to_owned(),
-            deletion_limit: Some(20),
             default_service_account: None,
-            deletion_share: 30,
-            strict_substitution: true,
+            unit_defaults: UnitDefaults::default(),
             no_cross_namespace_refs: false,
             requeue_dependency: Duration::from_secs(30),
             jitter_percent: 5,

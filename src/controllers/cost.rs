@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Context;
-use super::uses::Used;
-use crate::api::external_secret::StoreKind;
-use crate::secrets::aws::cost::dollars_per_month;
+use crate::controllers::Context;
+use overlayd_core::api::external_secret::StoreKind;
+use overlayd_core::aws::cost::dollars_per_month;
+use overlayd_core::secrets::dependency_index::Used;
 
 /// How often it is measured.
 const EVERY: Duration = Duration::from_secs(60);

@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::{Client, Resource};
 
-use super::posts::{Post, Poster};
+use crate::controllers::event_webhook::{Post, Poster};
 
 /// The names under which each dialect's events are reported.
 #[derive(Clone)]
@@ -177,7 +177,7 @@ impl Events {
             _ => recorder,
         };
         if let Err(error) = recorder.publish(&event, &reference).await {
-            tracing::warn!(reason, error = %crate::apply::execute::describe(&error), "event was not written");
+            tracing::warn!(reason, error = %crate::cluster::apply::describe(&error), "event was not written");
         }
     }
 }

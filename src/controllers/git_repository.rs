@@ -12,19 +12,22 @@ use kube::runtime::events::EventType;
 use kube::{Resource as _, ResourceExt as _};
 use kustomize::{FileEntry, RepoPath};
 
-use super::context::memory_key;
-use super::events::Component;
-use super::status::{Progress, Says, flux_condition, flux_conditions};
-use super::unreadable::Readable;
-use super::{Context, ReconcileError};
-use crate::api::REQUESTED_AT;
-use crate::api::git_repository::{Artifact, GitRepository, GitRepositorySpec, GitRepositoryStatus};
-use crate::api::kustomization::LocalReference;
-use crate::git::ignore::{Ignore, MAX_PATTERNS};
+use crate::controllers::context::memory_key;
+use crate::controllers::events::Component;
+use crate::controllers::unreadable::Readable;
+use crate::controllers::{Context, ReconcileError};
 use crate::git::view::{Include, View};
-use crate::git::{Fetched, GitSource, snapshot, submodules};
-use crate::schedule::{parse_duration, seconds};
-use crate::secrets::SecretValue;
+use crate::git::{Fetched, snapshot, submodules};
+use overlayd_core::api::REQUESTED_AT;
+use overlayd_core::api::git_repository::{
+    Artifact, GitRepository, GitRepositorySpec, GitRepositoryStatus,
+};
+use overlayd_core::api::kustomization::LocalReference;
+use overlayd_core::conditions::{Progress, Says, flux_condition, flux_conditions};
+use overlayd_core::git::ignore::{Ignore, MAX_PATTERNS};
+use overlayd_core::git::source::GitSource;
+use overlayd_core::schedule::{parse_duration, seconds};
+use overlayd_core::secrets::SecretValue;
 
 /// The finalizer of Flux, which we never add but take away.
 const FINALIZER: &str = "finalizers.fluxcd.io";
@@ -271,14 +274,14 @@ async fn secret_of(
     let namespace = object.namespace().unwrap_or_default();
     let api: Api<Secret> = Api::namespaced(context.client.clone(), &namespace);
     let secret = api.get_opt(&reference.name).await;
-    let secret = secret.map_err(|error| crate::apply::execute::describe(&error))?;
+    let secret = secret.map_err(|error| crate::cluster::apply::describe(&error))?;
     let secret = secret.ok_or_else(|| {
         format!(
             "Secret `{namespace}/{}` of `spec.{field}` does not exist",
             reference.name
         )
     })?;
-    Ok(Some(crate::secrets::decide::secret_data(&secret)))
+    Ok(Some(overlayd_core::secrets::decide::secret_data(&secret)))
 }
 
 fn next_status(

@@ -5,22 +5,17 @@ pub(crate) mod builds;
 pub(crate) mod caches;
 pub(crate) mod context;
 pub(crate) mod cost;
+pub(crate) mod event_webhook;
 pub(crate) mod events;
 pub(crate) mod external_secret;
-pub(crate) mod gate;
 pub(crate) mod git_repository;
-pub(crate) mod identities;
 pub(crate) mod kustomization;
-pub(crate) mod memory;
-pub(crate) mod posts;
+pub(crate) mod priority_semaphore;
 pub(crate) mod receiver;
 pub(crate) mod rotation;
 pub(crate) mod secret_store;
 pub(crate) mod sources;
-pub(crate) mod status;
-pub(crate) mod synced;
 pub(crate) mod unreadable;
-pub(crate) mod uses;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,7 +29,7 @@ pub(crate) use context::Context;
 /// Why a reconcile could not even record its outcome.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ReconcileError {
-    #[error("the API server did not take the status or metadata: {}", crate::apply::execute::describe(.0))]
+    #[error("the API server did not take the status or metadata: {}", crate::cluster::apply::describe(.0))]
     Api(#[from] kube::Error),
     #[error("a reconcile ended in a defect of overlayd; please report what the log says")]
     Panicked,

@@ -7,13 +7,13 @@ use jiff::Timestamp;
 use kube::ResourceExt as _;
 use kube::runtime::controller::Action;
 
-use super::status::{Progress, flux_conditions};
-use super::unreadable::Readable;
-use super::{Context, ReconcileError};
-use crate::api::REQUESTED_AT;
-use crate::api::receiver::{Receiver, ReceiverStatus, ReceiverType};
-use crate::schedule::parse_duration;
-use crate::web::signature;
+use crate::controllers::unreadable::Readable;
+use crate::controllers::{Context, ReconcileError};
+use overlayd_core::api::REQUESTED_AT;
+use overlayd_core::api::receiver::{Receiver, ReceiverStatus, ReceiverType};
+use overlayd_core::conditions::{Progress, flux_conditions};
+use overlayd_core::schedule::parse_duration;
+use overlayd_core::webhook_signature;
 
 /// What Flux holds receivers by.
 const FINALIZER: &str = "finalizers.fluxcd.io";
@@ -99,7 +99,7 @@ async fn address(
     let name = &spec.secret_ref.name;
     let secret = context.secrets_of(object).get_opt(name).await;
     let missing = |what: String| (Progress::Retrying, "TokenNotFound", what);
-    let secret = secret.map_err(|error| missing(crate::apply::execute::describe(&error)))?;
+    let secret = secret.map_err(|error| missing(crate::cluster::apply::describe(&error)))?;
     let secret = secret.ok_or_else(|| {
         missing(format!(
             "Secret `{name}` of `spec.secretRef` does not exist"
@@ -109,5 +109,9 @@ async fn address(
     let token = token.filter(|token| !token.0.is_empty());
     let token = token.ok_or_else(|| missing(format!("Secret `{name}` has no key `token`")))?;
     let namespace = object.namespace().unwrap_or_default();
-    Ok(signature::path(&token.0, &object.name_any(), &namespace))
+    Ok(webhook_signature::path(
+        &token.0,
+        &object.name_any(),
+        &namespace,
+    ))
 }

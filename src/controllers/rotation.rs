@@ -12,10 +12,11 @@ use kube::ResourceExt as _;
 use kube::runtime::events::EventType;
 use tokio::sync::watch;
 
-use super::Context;
-use super::secret_store::Store;
-use crate::secrets::aws::identity::Base;
-use crate::secrets::aws::{Denied, Fate, Listener, Queue, QueueState, Said};
+use crate::aws::{Denied, Fate, Listener, QueueState, Said};
+use crate::controllers::Context;
+use crate::controllers::secret_store::Store;
+use overlayd_core::aws::identity::Base;
+use overlayd_core::aws::queue::Queue;
 
 /// The annotation of a store that names its queue.
 pub(crate) const QUEUE: &str = "overlayd.dev/rotation-queue";
@@ -119,7 +120,9 @@ impl Rotations {
 
 fn is_secrets_manager<S: Store>(store: &S) -> bool {
     let aws = store.store_spec().provider.aws.as_ref();
-    aws.is_some_and(|aws| aws.service == crate::api::secret_store::AwsService::SecretsManager)
+    aws.is_some_and(|aws| {
+        aws.service == overlayd_core::api::secret_store::AwsService::SecretsManager
+    })
 }
 
 /// The queue that a store names, or why it cannot be listened to.
@@ -235,7 +238,7 @@ pub(crate) async fn say_denials(
 ) {
     while let Some(denied) = denials.next().await {
         let Denied { key, action } = &denied;
-        let resource = crate::secrets::aws::iam::widest(action, &key.identity.region);
+        let resource = overlayd_core::aws::iam::widest(action, &key.identity.region);
         let note = format!(
             "{} lacks `{action}`, so secrets are read in a dearer way; to allow it, add {{\"Effect\": \"Allow\", \"Action\": \"{action}\", \"Resource\": \"{resource}\"}} to its policy",
             key.identity

@@ -12,21 +12,23 @@ use kube::runtime::reflector::ObjectRef;
 use kube::{Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 
-use super::context::memory_key;
-use super::events::Component;
-use super::status::{Says, secrets_condition};
-use super::unreadable::Readable;
-use super::{Context, ReconcileError};
-use crate::api::external_secret::StoreKind;
-use crate::api::secret_store::{
+use crate::controllers::context::memory_key;
+use crate::controllers::events::Component;
+use crate::controllers::unreadable::Readable;
+use crate::controllers::{Context, ReconcileError};
+use crate::secrets::provider::{Provider, Validation};
+use overlayd_core::api::external_secret::StoreKind;
+use overlayd_core::api::secret_store::{
     Capabilities, ClusterSecretStore, SecretStore, SecretStoreSpec, SecretStoreStatus,
 };
-use crate::schedule::parse_duration;
-use crate::secrets::admission::admits;
-use crate::secrets::aws::ReaderKey;
-use crate::secrets::aws::identity::StoreName;
-use crate::secrets::desired::StoreRef;
-use crate::secrets::provider::{Provider, StoreError, Validation, reader_key};
+use overlayd_core::aws::identity::StoreName;
+use overlayd_core::aws::reader_key::ReaderKey;
+use overlayd_core::aws::reader_key::reader_key;
+use overlayd_core::conditions::{Says, secrets_condition};
+use overlayd_core::schedule::parse_duration;
+use overlayd_core::secrets::admission::admits;
+use overlayd_core::secrets::desired::StoreRef;
+use overlayd_core::secrets::provider_error::StoreError;
 
 /// The finalizer of External Secrets, which we take away.
 const FINALIZER: &str = "secretstore.externalsecrets.io/finalizer";

@@ -14,10 +14,10 @@ use kube::{Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::context::STATUS_MANAGER;
-use super::events::Component;
-use super::status::{Progress, Says, flux_conditions, secrets_condition};
-use super::{Context, ReconcileError};
+use crate::controllers::context::STATUS_MANAGER;
+use crate::controllers::events::Component;
+use crate::controllers::{Context, ReconcileError};
+use overlayd_core::conditions::{Progress, Says, flux_conditions, secrets_condition};
 
 /// An object that can be read, as the cache holds it: it is not copied for a reconcile.
 #[derive(Debug, Clone)]
@@ -181,7 +181,7 @@ fn without_value(error: &serde_json::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::external_secret::ExternalSecret;
+    use overlayd_core::api::external_secret::ExternalSecret;
 
     fn error_of(spec: &Value) -> String {
         let object = json!({

@@ -1,4 +1,4 @@
-//! Pure: which keys a server may show, by the text of a `known_hosts` file.
+//! Decides with russh's key types: which keys a server may show, by the text of a `known_hosts` file.
 //!
 //! The patterns are those of OpenSSH: names with `*` and `?`, `!` before what is not meant, `[host]:port`, and hashed
 //! names. A key that is marked `@revoked` is never taken; certificate authorities are not supported, and trust nothing.

@@ -12,11 +12,11 @@ use kustomize::RepoPath;
 use sha2::{Digest as _, Sha256};
 use tokio::runtime::Handle;
 
-use super::revision::Revision;
-use super::source::{GitSource, RefTarget};
-use super::transport::Session;
-use super::view::View;
-use crate::faults;
+use crate::failpoints;
+use crate::git::transport::Session;
+use crate::git::view::View;
+use overlayd_core::git::revision::Revision;
+use overlayd_core::git::source::{GitSource, RefTarget};
 
 /// The mirrors of this process, below one directory.
 #[derive(Debug)]
@@ -256,7 +256,7 @@ impl Operation<'_> {
             },
         };
         self.fetch_advertised(&repository, &mut remote, &wanted)?;
-        faults::point("fetched");
+        failpoints::point("fetched");
         self.describe(&repository, wanted.commit, wanted.name)
     }
 
@@ -419,7 +419,7 @@ impl Operation<'_> {
         if repository.find_commit(wanted.commit).is_ok() {
             return Ok(());
         }
-        faults::point("fetch");
+        failpoints::point("fetch");
         let own_name = wanted.reference.trim_start_matches("refs/");
         let refspec = format!("+{}:refs/overlayd/{own_name}", wanted.reference);
         self.fetch_refs(remote, &[refspec])

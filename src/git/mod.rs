@@ -1,18 +1,15 @@
 //! From a repository's address to a tree of files: `GitSource ─fetch→ Revision ─snapshot→ FileTree`.
 //!
-//! [`source`], [`revision`] and [`ignore`] are pure; [`view`] says what of a commit is in service. [`mirror`] owns git2 and keeps one bare mirror per address and
+//! [`view`] says what of a commit is in service. [`mirror`] owns git2 and keeps one bare mirror per address and
 //! credential, into which it fetches only when a ref moved. [`snapshot`] reads trees from the mirror's
 //! object store, without a checkout. [`remote`] serves builds whose bases stand in other repositories, and
 //! [`submodules`] what a tree takes from others. [`transport`] carries git's smart HTTP over the one
 //! TLS stack, and [`ssh`] the same over SSH.
 
-pub(crate) mod ignore;
-pub(crate) mod known_hosts;
+mod known_hosts;
 pub(crate) mod mirror;
 pub(crate) mod remote;
-pub(crate) mod revision;
 pub(crate) mod snapshot;
-pub(crate) mod source;
 mod ssh;
 pub(crate) mod submodules;
 mod transport;
@@ -20,7 +17,6 @@ pub(crate) mod view;
 
 pub(crate) use mirror::{Fetched, Mirrors};
 pub(crate) use remote::Remotes;
-pub(crate) use source::{GitSource, LocalRepositories};
 
 /// Registers the HTTP transport with libgit2. Call once, before anything else uses git.
 pub(crate) fn initialize() {

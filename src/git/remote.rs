@@ -9,9 +9,9 @@ use kustomize::{
 };
 use tokio::runtime::Handle;
 
-use super::mirror::Mirrors;
-use super::source::{GitSource, LocalRepositories};
-use super::{snapshot, submodules, transport};
+use crate::git::mirror::Mirrors;
+use crate::git::{snapshot, submodules, transport};
+use overlayd_core::git::source::{GitSource, LocalRepositories};
 
 /// A base may need another, so often.
 const MAX_ROUNDS: usize = 16;

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use git2::{FileMode, ObjectType, Oid, Repository};
 use kustomize::{ContentId, FileEntry, FileTree, Files, RepoPath};
 
-use super::mirror::Fetched;
-use super::view::{Filtered, Mounted, Sparse};
+use crate::git::mirror::Fetched;
+use crate::git::view::{Filtered, Mounted, Sparse};
 
 /// The files of one commit. Objects are immutable, so reading them late changes nothing.
 struct CommitFiles {

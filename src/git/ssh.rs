@@ -16,10 +16,10 @@ use russh::keys::{
 };
 use russh::{ChannelMsg, ChannelReadHalf, ChannelWriteHalf, Disconnect, Preferred, client};
 
-use super::known_hosts::KnownHost;
-use super::source::SshCredentials;
-use super::transport::Session;
-use crate::causes::causes;
+use crate::git::known_hosts::KnownHost;
+use crate::git::transport::Session;
+use overlayd_core::error_chain::causes;
+use overlayd_core::git::source::SshCredentials;
 
 /// A passphrase may be worked on so often; `ssh-keygen` does it 16 or 24 times.
 const MAX_ROUNDS: u32 = 1000;

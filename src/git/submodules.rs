@@ -5,9 +5,9 @@ use std::time::Instant;
 
 use kustomize::RepoPath;
 
-use super::mirror::{FetchError, Fetched, Mirrors};
-use super::snapshot;
-use super::source::GitSource;
+use crate::git::mirror::{FetchError, Fetched, Mirrors};
+use crate::git::snapshot;
+use overlayd_core::git::source::GitSource;
 
 /// Submodules of submodules, so deep; and so many in all.
 const MAX_DEPTH: usize = 8;

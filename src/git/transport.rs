@@ -17,10 +17,11 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
 use tokio::runtime::Handle;
 
-use super::source::{Authorization, Credentials, SshCredentials};
-use super::ssh::Ssh;
-use crate::causes::causes;
-use crate::https::{self, HttpClient, Proxies};
+use crate::git::ssh::Ssh;
+use crate::https;
+use crate::https::{HttpClient, Proxies};
+use overlayd_core::error_chain::causes;
+use overlayd_core::git::source::{Authorization, Credentials, SshCredentials};
 
 /// What one git operation may use. Lives on the thread that runs it.
 #[derive(Clone)]

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use kustomize::{FileEntry, Files, RepoPath};
 
-use super::ignore::Ignore;
-use super::mirror::Fetched;
+use crate::git::mirror::Fetched;
+use overlayd_core::git::ignore::Ignore;
 
 /// What a source makes of its commit.
 #[derive(Debug, Clone, PartialEq)]

@@ -9,20 +9,21 @@ use kube::ResourceExt as _;
 use kube::api::Api;
 use kustomize::{BuildOptions, FileTree, LoadRestriction, Rendered, Reorder, RepoPath};
 
-use self::show::{Entry, Fate};
-use super::args::{DiffArgs, DiffForm};
-use super::report::Failure;
-use super::{build, cluster, disk, output};
-use crate::api::kustomization::{Kustomization, KustomizationSpec};
-use crate::apply::drift::{Difference, differences};
-use crate::apply::execute::{How, Would, describe};
-use crate::apply::plan::{
+use crate::cli::args::{DiffArgs, DiffForm};
+use crate::cli::diff::show::{Entry, Fate};
+use crate::cli::report::Failure;
+use crate::cli::{build, cluster, disk, output};
+use crate::cluster::apply::{Applier, BOOTSTRAP_MANAGER, FIELD_MANAGER};
+use crate::cluster::apply::{How, Would, describe};
+use crate::controllers::kustomization::{desired, preview as desk};
+use crate::git::snapshot;
+use overlayd_core::api::kustomization::{Kustomization, KustomizationSpec};
+use overlayd_core::apply::drift::{Difference, differences};
+use overlayd_core::apply::inventory;
+use overlayd_core::apply::plan::{
     ApplyPlan, Desired, Guard, OnError, Owner, Protected, Terms, Wave, keeps, plan,
 };
-use crate::apply::{Applier, BOOTSTRAP_MANAGER, FIELD_MANAGER, inventory};
-use crate::controllers::kustomization::{desired, desk};
-use crate::git::snapshot;
-use crate::rendering::amend::amend;
+use overlayd_core::render::spec_overlay::amend;
 
 /// Whether there are differences.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -286,7 +287,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::apply::ObjectRef;
+    use overlayd_core::apply::object_ref::ObjectRef;
 
     #[test]
     fn between_two_states() {

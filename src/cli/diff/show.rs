@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
-use crate::apply::ObjectRef;
-use crate::apply::drift::Difference;
+use overlayd_core::apply::drift::Difference;
+use overlayd_core::apply::object_ref::ObjectRef;
 
 /// What would happen to one object.
 #[derive(Debug, Clone, PartialEq)]

@@ -16,23 +16,23 @@ use kube::{Resource as _, ResourceExt as _};
 
 use reads::Reads;
 
-use super::context::memory_key;
-use super::gate::Urgency;
-use super::synced::{Synced, effective};
-use super::unreadable::Readable;
-use super::uses::{Used, User};
-use super::{Context, ReconcileError};
-use crate::api::external_secret::{
+use crate::aws::Reading;
+use crate::cluster::secret_writer::delete;
+use crate::controllers::context::memory_key;
+use crate::controllers::priority_semaphore::Urgency;
+use crate::controllers::secret_store::{StoreObject, resolve_store};
+use crate::controllers::unreadable::Readable;
+use crate::controllers::{Context, ReconcileError};
+use overlayd_core::api::external_secret::{
     CreationPolicy, DeletionPolicy, ExternalSecret, ExternalSecretStatus, StoreKind,
 };
-use crate::controllers::secret_store::{StoreObject, resolve_store};
-use crate::secrets::aws::Reading;
-use crate::secrets::decide::{Precondition, is_controlled_by, is_valid};
-use crate::secrets::desired::{DesiredSecret, SpecError, StoreRef, resolve};
-use crate::secrets::hash::synced_resource_version;
-use crate::secrets::refresh::{Changes, Due, due, interval, watch_interval};
-use crate::secrets::template_from::{SourceKind, references};
-use crate::secrets::write::delete;
+use overlayd_core::secrets::decide::{Precondition, is_controlled_by, is_valid};
+use overlayd_core::secrets::dependency_index::{Used, User};
+use overlayd_core::secrets::desired::{DesiredSecret, SpecError, StoreRef, resolve};
+use overlayd_core::secrets::hash::synced_resource_version;
+use overlayd_core::secrets::last_sync::{Synced, effective};
+use overlayd_core::secrets::refresh::{Changes, Due, due, interval, watch_interval};
+use overlayd_core::secrets::template_from::{SourceKind, references};
 
 /// The finalizer of External Secrets. We add it only where the Secret must go with its ExternalSecret, and always take
 /// it away.

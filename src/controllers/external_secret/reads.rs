@@ -6,15 +6,15 @@ use std::sync::Arc;
 use futures::{StreamExt as _, TryStreamExt as _};
 use kube::ResourceExt as _;
 
-use super::Stores;
-use super::sync::SyncError;
-use crate::api::external_secret::ExternalSecret;
+use crate::aws::Reading;
 use crate::controllers::Context;
-use crate::controllers::uses::User;
-use crate::secrets::aws::Reading;
-use crate::secrets::compose::{Answer, Fetched};
-use crate::secrets::desired::{DesiredSecret, Read, StoreRef};
+use crate::controllers::external_secret::Stores;
+use crate::controllers::external_secret::sync::SyncError;
 use crate::secrets::provider::Provider;
+use overlayd_core::api::external_secret::ExternalSecret;
+use overlayd_core::secrets::compose::{Answer, Fetched};
+use overlayd_core::secrets::dependency_index::User;
+use overlayd_core::secrets::desired::{DesiredSecret, Read, StoreRef};
 
 /// How many questions that are asked alone are on their way at once.
 const AT_ONCE: usize = 8;

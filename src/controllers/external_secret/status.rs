@@ -7,12 +7,14 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt as _;
 use kube::runtime::events::EventType;
 
-use super::sync::{Outcome, SyncError};
-use crate::api::external_secret::{Binding, CreationPolicy, ExternalSecret, ExternalSecretStatus};
+use crate::cluster::secret_writer::Written;
 use crate::controllers::Context;
 use crate::controllers::events::Component;
-use crate::controllers::status::{Says, secrets_condition};
-use crate::secrets::write::Written;
+use crate::controllers::external_secret::sync::{Outcome, SyncError};
+use overlayd_core::api::external_secret::{
+    Binding, CreationPolicy, ExternalSecret, ExternalSecretStatus,
+};
+use overlayd_core::conditions::{Says, secrets_condition};
 
 /// What a retained Secret is said with, in the words of External Secrets.
 const RETAINED: &str = "secret retained due to DeletionPolicy=Retain";
@@ -191,7 +193,7 @@ mod tests {
     fn the_time_moves_when_something_changes_or_once_per_heartbeat() {
         let object = ExternalSecret::new(
             "db",
-            crate::api::external_secret::ExternalSecretSpec::default(),
+            overlayd_core::api::external_secret::ExternalSecretSpec::default(),
         );
         let next = |old: &ExternalSecretStatus, written, version: &str, finished: &str| {
             let result = Ok(outcome(written, finished));

@@ -14,31 +14,34 @@ use kube::api::Api;
 use kube::core::ObjectMeta;
 use kube::{Resource as _, ResourceExt as _};
 
-use super::reads::Reads;
-use super::{Live, watch};
-use crate::api::external_secret::{
+use crate::aws::Reading;
+use crate::cluster::secret_writer::{Written, delete, write};
+use crate::controllers::Context;
+use crate::controllers::external_secret::reads::Reads;
+use crate::controllers::external_secret::{Live, watch};
+use crate::random;
+use overlayd_core::api::external_secret::{
     CreationPolicy, DeletionPolicy, ExternalSecret, ExternalSecretStatus, GeneratorReference,
 };
-use crate::api::generators::{ClusterGenerator, ClusterGeneratorSpec, Fake, Password, UUID};
-use crate::chance;
-use crate::controllers::Context;
-use crate::controllers::synced::Synced;
-use crate::controllers::uses::{Used, User};
-use crate::secrets::SecretData;
-use crate::secrets::aws::Reading;
-use crate::secrets::compose::{ComposeError, Composed, Fetched, compose};
-use crate::secrets::decide::{
+use overlayd_core::api::generators::{
+    ClusterGenerator, ClusterGeneratorSpec, Fake, Password, UUID,
+};
+use overlayd_core::secrets::SecretData;
+use overlayd_core::secrets::compose::{ComposeError, Composed, Fetched, compose};
+use overlayd_core::secrets::decide::{
     DecideError, Precondition, SecretOwner, SecretWrite, decide, decide_empty, secret_data,
     was_created_by,
 };
-use crate::secrets::desired::{DesiredSecret, SpecError};
-use crate::secrets::generate::{GenerateError, Generator, generate};
-use crate::secrets::hash::{field_manager, rendered_hash};
-use crate::secrets::provider::ProviderError;
-use crate::secrets::refresh::is_generated;
-use crate::secrets::render::{RenderError, RenderedSecret, render};
-use crate::secrets::template_from::{self, SourceKind, TemplateSources};
-use crate::secrets::write::{Written, delete, write};
+use overlayd_core::secrets::dependency_index::{Used, User};
+use overlayd_core::secrets::desired::{DesiredSecret, SpecError};
+use overlayd_core::secrets::generate::{GenerateError, Generator, generate};
+use overlayd_core::secrets::hash::{field_manager, rendered_hash};
+use overlayd_core::secrets::last_sync::Synced;
+use overlayd_core::secrets::provider_error::ProviderError;
+use overlayd_core::secrets::refresh::is_generated;
+use overlayd_core::secrets::render::{RenderError, RenderedSecret, render};
+use overlayd_core::secrets::template_from;
+use overlayd_core::secrets::template_from::{SourceKind, TemplateSources};
 
 /// Why a sync failed.
 #[derive(Debug, thiserror::Error)]
@@ -288,7 +291,7 @@ async fn run_generators(
         };
         let generator = generator(request.object, request.context, &entry.generator).await;
         let made = generator.and_then(|generator| {
-            let made = generate(&generator, &mut |bytes| chance::fill(bytes));
+            let made = generate(&generator, &mut |bytes| random::fill(bytes));
             made.map_err(|error: GenerateError| error.to_string())
         });
         let made = made.map_err(failed)?;
@@ -308,7 +311,7 @@ async fn generator(
     let name = &reference.name;
     let missing = || format!("{} `{name}` does not exist", reference.kind);
     let unreadable = |error: kube::Error| {
-        let reason = crate::apply::execute::describe(&error);
+        let reason = crate::cluster::apply::describe(&error);
         format!("{} `{name}` cannot be read: {reason}", reference.kind)
     };
     let generator = match reference.kind.as_str() {
@@ -383,7 +386,7 @@ async fn templates(
     let secrets = context.secrets_of(object);
     for (kind, name) in template_from::references(template) {
         let failed = |error: kube::Error| {
-            let reason = crate::apply::execute::describe(&error);
+            let reason = crate::cluster::apply::describe(&error);
             SyncError::Write(format!("cannot read {kind:?} `{name}`: {reason}"))
         };
         let used = match kind {
@@ -484,13 +487,13 @@ async fn delete_orphans(
 
 /// The time and the chance of this moment, for a template that asks for them.
 fn environment() -> gotemplate::Environment<'static> {
-    gotemplate::Environment::new(Timestamp::now(), chance::fill)
+    gotemplate::Environment::new(Timestamp::now(), random::fill)
 }
 
 /// The API server's text may quote a value; its reason and the fields it minds may not.
 fn describe_write(error: &kube::Error) -> String {
     let kube::Error::Api(status) = error else {
-        return crate::apply::execute::describe(error);
+        return crate::cluster::apply::describe(error);
     };
     let causes = status.details.iter().flat_map(|details| &details.causes);
     let fields: Vec<String> = causes

@@ -11,18 +11,19 @@ use kustomize::{BuildErrors, BuildOptions, Inputs, LoadRestriction, Object, Rend
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-use super::reads::Read;
-use super::settings::UnitSettings;
-use super::{ANNOTATIONS, SyncError, unit_of};
-use crate::api::kustomization::{
-    Kustomization, KustomizationSpec, SubstituteKind, SubstituteReference, SubstituteStrategy,
-};
-use crate::apply::ObjectRef;
-use crate::apply::plan::Desired;
 use crate::controllers::Context;
 use crate::controllers::builds::NotBuilt;
+use crate::controllers::kustomization::{ANNOTATIONS, SyncError};
 use crate::git::Fetched;
-use crate::rendering::substitute::{Variables, is_name, substitute};
+use overlayd_core::api::kustomization::{
+    Kustomization, KustomizationSpec, SubstituteKind, SubstituteReference, SubstituteStrategy,
+};
+use overlayd_core::apply::object_ref::ObjectRef;
+use overlayd_core::apply::plan::Desired;
+use overlayd_core::apply::unit_settings::UnitSettings;
+use overlayd_core::apply::written_status::unit_of;
+use overlayd_core::render::substitution::{Variables, is_name, substitute};
+use overlayd_core::render::variable_index::Read;
 
 /// An object that is left as it was built says so with this label or annotation.
 const SUBSTITUTE: &str = "kustomize.toolkit.fluxcd.io/substitute";
@@ -177,7 +178,7 @@ async fn values(
     let namespace = object.namespace().unwrap_or_default();
     let (kind, name) = (reference.kind, &reference.name);
     let unreadable = |error: kube::Error| {
-        let reason = crate::apply::execute::describe(&error);
+        let reason = crate::cluster::apply::describe(&error);
         SyncError::Build(format!(
             "`postBuild`: {kind:?} `{name}` cannot be read: {reason}"
         ))

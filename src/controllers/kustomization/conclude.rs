@@ -7,15 +7,15 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::runtime::events::EventType;
 use kube::{Resource as _, ResourceExt as _};
 
-use super::{Outcome, SyncError, is_ready};
-use crate::api::kustomization::{HistoryEntry, Kustomization, KustomizationStatus};
-use crate::apply::PlanError;
 use crate::controllers::Context;
 use crate::controllers::context::Settings;
 use crate::controllers::events::Component;
-use crate::controllers::status::{Progress, Says, flux_condition, flux_conditions};
-use crate::metrics::UnitState;
-use crate::schedule::{parse_duration, seconds};
+use crate::controllers::kustomization::{Outcome, SyncError, is_ready};
+use crate::daemon::metrics::UnitState;
+use overlayd_core::api::kustomization::{HistoryEntry, Kustomization, KustomizationStatus};
+use overlayd_core::apply::plan::PlanError;
+use overlayd_core::conditions::{Progress, Says, flux_condition, flux_conditions};
+use overlayd_core::schedule::{parse_duration, seconds};
 
 /// The condition of a Kustomization outside of its windows.
 const WINDOW: &str = "SyncWindow";

@@ -6,12 +6,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use kube::ResourceExt as _;
 use kube::api::Api;
 
-use super::{SyncError, source_key, unit_of};
-use crate::api::kustomization::{Dependency, Kustomization};
-use crate::apply::records::Unit;
 use crate::controllers::Context;
 use crate::controllers::context::memory_key;
+use crate::controllers::kustomization::{SyncError, source_key};
 use crate::expression::Expression;
+use overlayd_core::api::kustomization::{Dependency, Kustomization};
+use overlayd_core::apply::last_applied::Unit;
+use overlayd_core::apply::written_status::unit_of;
 
 /// How Kustomizations stand, as far as their dependents care.
 #[derive(Debug, Default)]

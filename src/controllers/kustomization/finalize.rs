@@ -8,13 +8,14 @@ use kube::runtime::controller::Action;
 use kube::runtime::events::EventType;
 use kube::{Resource as _, ResourceExt as _};
 
-use super::{FINALIZER, account, applier, owner, unit_of, wait, write};
-use crate::api::kustomization::{DeletionPolicy, Kustomization};
-use crate::apply::plan::Protected;
-use crate::apply::{inventory, plan};
 use crate::controllers::events::Component;
-use crate::controllers::status::{Progress, flux_conditions};
+use crate::controllers::kustomization::{FINALIZER, account, applier, owner, wait, write};
 use crate::controllers::{Context, ReconcileError};
+use overlayd_core::api::kustomization::{DeletionPolicy, Kustomization};
+use overlayd_core::apply::plan::Protected;
+use overlayd_core::apply::written_status::unit_of;
+use overlayd_core::apply::{inventory, plan};
+use overlayd_core::conditions::{Progress, flux_conditions};
 
 /// Deletes what was applied, as the policy says, then lets the object go.
 pub(super) async fn finalize(

@@ -9,13 +9,10 @@
 mod build;
 mod conclude;
 mod depend;
-pub(crate) mod desk;
 mod finalize;
-pub(crate) mod reads;
-mod settings;
+pub(crate) mod preview;
 mod sync;
 pub(crate) mod wait;
-pub(crate) mod written;
 
 pub(crate) use build::desired;
 pub(crate) use depend::Dependencies;
@@ -29,24 +26,27 @@ use kube::runtime::controller::Action;
 use kube::{Resource as _, ResourceExt as _};
 use kustomize::Inputs;
 
-use self::build::Redaction;
-use self::conclude::{announce, conclude, next_wait};
-use self::finalize::finalize;
-use self::settings::{ANNOTATIONS, SettingError, UnitSettings};
-use self::sync::{Found, Run};
-use self::wait::Waiting;
-use super::context::{Settings, memory_key};
-use super::unreadable::Readable;
-use super::{Context, ReconcileError};
-use crate::api::REQUESTED_AT;
-use crate::api::kustomization::{
+use crate::cluster::apply::Applier;
+use crate::controllers::context::{Settings, memory_key};
+use crate::controllers::kustomization::build::Redaction;
+use crate::controllers::kustomization::conclude::{announce, conclude, next_wait};
+use crate::controllers::kustomization::finalize::finalize;
+use crate::controllers::kustomization::sync::{Found, Run};
+use crate::controllers::kustomization::wait::Waiting;
+use crate::controllers::unreadable::Readable;
+use crate::controllers::{Context, ReconcileError};
+use crate::failpoints;
+use crate::git::Fetched;
+use overlayd_core::api::REQUESTED_AT;
+use overlayd_core::api::kustomization::{
     Kustomization, KustomizationSpec, KustomizationStatus, SourceKind,
 };
-use crate::apply::claims::Claims;
-use crate::apply::records::Unit;
-use crate::apply::{Applier, ApplyError, ObjectFailure, Owner, PlanError};
-use crate::faults;
-use crate::git::Fetched;
+use overlayd_core::apply::change_set::{ApplyError, ObjectFailure};
+use overlayd_core::apply::last_applied::Unit;
+use overlayd_core::apply::ownership::Claims;
+use overlayd_core::apply::plan::{Owner, PlanError};
+use overlayd_core::apply::unit_settings::{ANNOTATIONS, SettingError, UnitSettings};
+use overlayd_core::apply::written_status::unit_of;
 
 /// Flux's finalizer, by which a deletion waits for us to prune.
 const FINALIZER: &str = "finalizers.fluxcd.io";
@@ -279,7 +279,7 @@ async fn work(
     if waiting.is_none() && !known.is_drifted {
         due = still_applied(context, key, &wanted, known.source.as_ref(), started).await;
     }
-    let settings = UnitSettings::new(object.annotations(), &context.settings);
+    let settings = UnitSettings::new(object.annotations(), &context.settings.unit_defaults);
     let outcome = match settings {
         Err(error) => Outcome::Failed(error.into()),
         Ok(settings) => {
@@ -324,7 +324,7 @@ async fn work(
     conclude(object, &mut status, &outcome, revision, started, now);
     let state = conclude::state(&status, &outcome, now);
     context.metrics.unit(&unit.0, &unit.1, &state);
-    faults::point("status");
+    failpoints::point("status");
     write(context, api, object, &status).await?;
     context.memory.succeeded(key, &known.fingerprint, now, wait);
     if was_disturbed {
@@ -413,11 +413,6 @@ pub(crate) fn gone(context: &Context, unit: &Unit) {
 fn is_ready(status: &KustomizationStatus) -> bool {
     let mut conditions = status.conditions.iter();
     conditions.any(|condition| condition.type_ == "Ready" && condition.status == "True")
-}
-
-/// Namespace and name.
-fn unit_of(object: &Kustomization) -> Unit {
-    (object.namespace().unwrap_or_default(), object.name_any())
 }
 
 /// The annotations that change what is done.

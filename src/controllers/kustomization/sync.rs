@@ -13,24 +13,32 @@ use kube::api::Api;
 use kube::runtime::events::EventType;
 use sha2::{Digest as _, Sha256};
 
-use super::build::{self, Built, Substitution};
-use super::settings::{Mode, UnitSettings};
-use super::wait::{self, Waiting};
-use super::{
+use crate::cluster::apply::Applier;
+use crate::cluster::apply::{How, Would};
+use crate::controllers::Context;
+use crate::controllers::events::Component;
+use crate::controllers::kustomization::build;
+use crate::controllers::kustomization::build::{Built, Substitution};
+use crate::controllers::kustomization::wait;
+use crate::controllers::kustomization::wait::Waiting;
+use crate::controllers::kustomization::{
     Applied, Outcome, SyncError, applier, check, depend, is_ready, missing_source, owner,
     source_key, write,
 };
-use crate::api::kustomization::{Kustomization, KustomizationStatus};
-use crate::apply::execute::{ChangeSet, How, Would};
-use crate::apply::ignored::Ignored;
-use crate::apply::plan::{ApplyPlan, Desired, OnError, Protected, Terms, Wave, control, opted_out};
-use crate::apply::records::Unit;
-use crate::apply::{Applier, ApplyError, ObjectFailure, ObjectRef, inventory, plan};
-use crate::calendar::Window;
-use crate::controllers::Context;
-use crate::controllers::events::Component;
-use crate::faults;
+use crate::failpoints;
 use crate::git::Fetched;
+use overlayd_core::api::kustomization::{Kustomization, KustomizationStatus};
+use overlayd_core::apply::change_set::ChangeSet;
+use overlayd_core::apply::change_set::{ApplyError, ObjectFailure};
+use overlayd_core::apply::ignore_rules::Ignored;
+use overlayd_core::apply::last_applied::Unit;
+use overlayd_core::apply::object_ref::ObjectRef;
+use overlayd_core::apply::plan::{
+    ApplyPlan, Desired, OnError, Protected, Terms, Wave, control, opted_out,
+};
+use overlayd_core::apply::unit_settings::{Mode, UnitSettings};
+use overlayd_core::apply::{inventory, plan};
+use overlayd_core::cron_windows::Window;
 
 /// Says of an object that it is taken over from the Kustomization that it names as `namespace/name`.
 const TAKE_OVER: &str = "overlayd.dev/take-over";
@@ -202,11 +210,11 @@ impl Run<'_> {
         let ended_well = is_ready(status);
         status.last_attempted_revision = Some(revision.to_owned());
         status.inventory = Some(inventory::of(rendered.iter().chain(&held)));
-        faults::point("inventory");
+        failpoints::point("inventory");
         if let Err(error) = write(context, self.api, object, status).await {
             return Ok(Err(error));
         }
-        faults::point("inventoried");
+        failpoints::point("inventoried");
         let (digest, last) = (digest(&plan), status.history.first());
         let waiting = Waiting {
             fingerprint: self.fingerprint.to_owned(),
@@ -447,7 +455,7 @@ impl Run<'_> {
                     Api::namespaced(self.context.client.clone(), &owner.0);
                 // Who cannot be asked about is not taken for one that is gone.
                 let found = api.get_opt(&owner.1).await.map_err(|error| {
-                    let reason = crate::apply::execute::describe(&error);
+                    let reason = crate::cluster::apply::describe(&error);
                     SyncError::Owner(format!(
                         "Kustomization `{}/{}`, which owns {}, cannot be read: {reason}",
                         owner.0, owner.1, desired.reference
@@ -504,7 +512,7 @@ impl Run<'_> {
 impl Applied {
     /// Takes note of what was done.
     fn take(&mut self, changes: &ChangeSet) {
-        use crate::apply::execute::Change;
+        use overlayd_core::apply::change_set::Change;
         let text = changes.describe_changes();
         if !text.is_empty() {
             if !self.changes.is_empty() {

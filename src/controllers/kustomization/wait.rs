@@ -10,14 +10,18 @@ use k8s_openapi::api::core::v1::{Event, Pod};
 use kube::api::{Api, ListParams};
 use serde_json::Value;
 
-use super::Applied;
-use crate::api::kustomization::KustomizationSpec;
-use crate::apply::execute::How;
-use crate::apply::plan::Wave;
-use crate::apply::records::Unit;
-use crate::apply::{Applier, ApplyPlan, ObjectFailure, ObjectRef};
-use crate::health::{Custom, Health, Report, health};
-use crate::schedule::{backoff, parse_duration};
+use crate::cluster::apply::Applier;
+use crate::cluster::apply::How;
+use crate::controllers::kustomization::Applied;
+use crate::expression::health::Custom;
+use overlayd_core::api::kustomization::KustomizationSpec;
+use overlayd_core::apply::change_set::ObjectFailure;
+use overlayd_core::apply::health::{Health, Report, health};
+use overlayd_core::apply::last_applied::Unit;
+use overlayd_core::apply::object_ref::ObjectRef;
+use overlayd_core::apply::plan::ApplyPlan;
+use overlayd_core::apply::plan::Wave;
+use overlayd_core::schedule::{backoff, parse_duration};
 
 /// A Kustomization that is applied and not healthy yet.
 #[derive(Debug)]

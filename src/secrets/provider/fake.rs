@@ -3,11 +3,12 @@
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, ready};
 
-use super::{Provider, ProviderError, Validation};
-use crate::api::secret_store::{Capabilities, FakeProvider};
-use crate::secrets::compose::Answer;
-use crate::secrets::desired::{Ask, Search};
-use crate::secrets::{SecretData, SecretValue};
+use crate::secrets::provider::{Provider, Validation};
+use overlayd_core::api::secret_store::{Capabilities, FakeProvider};
+use overlayd_core::secrets::compose::Answer;
+use overlayd_core::secrets::desired::{Ask, Search};
+use overlayd_core::secrets::provider_error::ProviderError;
+use overlayd_core::secrets::{SecretData, SecretValue};
 
 /// The values of one store.
 #[derive(Debug)]

@@ -1,0 +1,208 @@
+//! Pure: the custom resource definitions, made from the types, with what a derive cannot say.
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::CustomResourceExt;
+use serde_json::{Value, json};
+
+use crate::api::external_secret::ExternalSecret;
+use crate::api::generators::{ClusterGenerator, Fake, Password, UUID};
+use crate::api::git_repository::GitRepository;
+use crate::api::kustomization::Kustomization;
+use crate::api::receiver::Receiver;
+use crate::api::secret_store::{ClusterSecretStore, SecretStore};
+
+/// The providers that External Secrets knows. A store that uses one we do not build is valid, and says so.
+const PROVIDERS: [&str; 41] = [
+    "akeyless",
+    "azurekv",
+    "barbican",
+    "beyondtrust",
+    "beyondtrustworkloadcredentials",
+    "bitwardensecretsmanager",
+    "chef",
+    "cloudrusm",
+    "conjur",
+    "crd",
+    "delinea",
+    "doppler",
+    "dvls",
+    "fortanix",
+    "gcpsm",
+    "github",
+    "gitlab",
+    "ibm",
+    "infisical",
+    "keepersecurity",
+    "kubernetes",
+    "nebiusmysterybox",
+    "ngrok",
+    "onboardbase",
+    "onepassword",
+    "onepasswordSDK",
+    "openBao",
+    "oracle",
+    "ovh",
+    "passbolt",
+    "passworddepot",
+    "previder",
+    "pulumi",
+    "scaleway",
+    "secretserver",
+    "senhasegura",
+    "vault",
+    "volcengine",
+    "webhook",
+    "yandexcertificatemanager",
+    "yandexlockbox",
+];
+
+/// The generators that External Secrets knows, as a `ClusterGenerator` names them. One that is not built in is valid
+/// there, and whoever uses it is told.
+const GENERATORS: [&str; 15] = [
+    "acrAccessTokenSpec",
+    "beyondtrustWorkloadCredentialsDynamicSecretSpec",
+    "cloudsmithAccessTokenSpec",
+    "ecrAuthorizationTokenSpec",
+    "gcrAccessTokenSpec",
+    "githubAccessTokenSpec",
+    "gitlabDeployTokenSpec",
+    "grafanaSpec",
+    "mfaSpec",
+    "quayAccessTokenSpec",
+    "sshKeySpec",
+    "stsSessionTokenSpec",
+    "vaultDynamicSecretSpec",
+    "webhookSpec",
+    "openBaoDynamicSecretSpec",
+];
+
+/// All definitions, in the order in which they are installed.
+pub fn all() -> Vec<CustomResourceDefinition> {
+    let flux = [GitRepository::crd(), Kustomization::crd(), Receiver::crd()];
+    let secrets = [
+        with_old_version(ExternalSecret::crd()),
+        with_old_version(with_providers(SecretStore::crd())),
+        with_old_version(with_providers(ClusterSecretStore::crd())),
+    ];
+    let generators = [
+        Password::crd(),
+        UUID::crd(),
+        Fake::crd(),
+        with_generators(ClusterGenerator::crd()),
+    ];
+    let all = flux.into_iter().chain(secrets).chain(generators);
+    all.map(labelled).collect()
+}
+
+/// The definitions as one YAML text, for `base/`.
+pub fn to_yaml() -> String {
+    let nodes: Vec<goyaml::Node> = all()
+        .iter()
+        .map(|crd| goyaml::from_json(&without_nulls(&json!(crd))))
+        .collect();
+    goyaml::print_all(&nodes).expect("definitions hold nothing that YAML cannot")
+}
+
+fn without_nulls(value: &Value) -> Value {
+    match value {
+        Value::Object(fields) => {
+            let kept = fields.iter().filter(|(_, value)| !value.is_null());
+            Value::Object(
+                kept.map(|(key, value)| (key.clone(), without_nulls(value)))
+                    .collect(),
+            )
+        }
+        Value::Array(values) => Value::Array(values.iter().map(without_nulls).collect()),
+        other => other.clone(),
+    }
+}
+
+fn labelled(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
+    let component = if crd.spec.group.ends_with("external-secrets.io") {
+        "external-secrets.io/component"
+    } else {
+        "app.kubernetes.io/component"
+    };
+    crd.metadata
+        .labels
+        .get_or_insert_default()
+        .insert(component.to_owned(), "controller".to_owned());
+    crd
+}
+
+/// Clusters that once ran an older External Secrets list `v1beta1` among the stored versions,
+/// and the API server refuses a definition without it.
+fn with_old_version(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
+    let mut old = crd.spec.versions[0].clone();
+    "v1beta1".clone_into(&mut old.name);
+    old.served = false;
+    old.storage = false;
+    old.deprecated = Some(true);
+    old.selectable_fields = None;
+    let schema = json!({"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}});
+    old.schema = serde_json::from_value(schema).ok();
+    crd.spec.versions.push(old);
+    crd
+}
+
+/// Exactly one provider; those that are not built in may hold anything.
+fn with_providers(crd: CustomResourceDefinition) -> CustomResourceDefinition {
+    one_of(crd, "provider", &PROVIDERS)
+}
+
+/// Exactly one generator; those that are not built in may hold anything.
+fn with_generators(crd: CustomResourceDefinition) -> CustomResourceDefinition {
+    one_of(crd, "generator", &GENERATORS)
+}
+
+/// Exactly one member of a field of the spec; the others by these names may hold anything.
+fn one_of(crd: CustomResourceDefinition, field: &str, names: &[&str]) -> CustomResourceDefinition {
+    let mut value = json!(crd);
+    let schema = &mut value["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
+    let choice = &mut schema["properties"]["spec"]["properties"][field];
+    choice["minProperties"] = json!(1);
+    choice["maxProperties"] = json!(1);
+    for name in names {
+        choice["properties"][name] =
+            json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
+    }
+    serde_json::from_value(value).unwrap_or(crd)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stores_take_exactly_one_of_the_known_providers() {
+        let crd = json!(with_providers(SecretStore::crd()));
+        let spec = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"];
+        let provider = &spec["properties"]["provider"];
+        assert_eq!(provider["maxProperties"], 1);
+        assert_eq!(
+            provider["properties"]["aws"]["required"],
+            json!(["region", "service"])
+        );
+        assert_eq!(
+            provider["properties"]["vault"]["x-kubernetes-preserve-unknown-fields"],
+            true
+        );
+        assert!(provider["properties"].get("others").is_none());
+    }
+
+    #[test]
+    fn the_old_version_is_there_and_not_served() {
+        for crd in all()
+            .iter()
+            .filter(|crd| crd.spec.group == "external-secrets.io")
+        {
+            let versions: Vec<_> = crd
+                .spec
+                .versions
+                .iter()
+                .map(|v| (v.name.as_str(), v.served, v.storage))
+                .collect();
+            assert_eq!(versions, [("v1", true, true), ("v1beta1", false, false)]);
+        }
+    }
+}

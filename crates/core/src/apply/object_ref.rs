@@ -1,0 +1,126 @@
+//! Pure: what an object is called in the cluster, and Flux's id for it.
+
+use std::fmt;
+
+/// Group, version, kind, namespace and name. The version does not count for identity.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ObjectRef {
+    pub group: String,
+    pub kind: String,
+    /// Empty for what has none.
+    pub namespace: String,
+    pub name: String,
+    pub version: String,
+}
+
+impl ObjectRef {
+    /// The reference of an object, with the namespace it gets if it is not given one.
+    pub fn new(api_version: &str, kind: &str, namespace: &str, name: &str) -> Self {
+        let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+        let own = |text: &str| text.to_owned();
+        Self {
+            group: own(group),
+            version: own(version),
+            kind: own(kind),
+            namespace: own(namespace),
+            name: own(name),
+        }
+    }
+
+    pub fn api_version(&self) -> String {
+        if self.group.is_empty() {
+            self.version.clone()
+        } else {
+            format!("{}/{}", self.group, self.version)
+        }
+    }
+
+    /// Group, version and kind.
+    pub fn gvk(&self) -> (String, String, String) {
+        (self.group.clone(), self.version.clone(), self.kind.clone())
+    }
+
+    /// `<namespace>_<name>_<group>_<kind>`, with `:` in names of RBAC objects as `__`.
+    pub fn id(&self) -> String {
+        let name = if self.name_may_have_colon() {
+            self.name.replace(':', "__")
+        } else {
+            self.name.clone()
+        };
+        format!("{}_{name}_{}_{}", self.namespace, self.group, self.kind)
+    }
+
+    fn name_may_have_colon(&self) -> bool {
+        matches!(
+            &*self.kind,
+            "Role" | "ClusterRole" | "RoleBinding" | "ClusterRoleBinding"
+        )
+    }
+
+    /// Reads an id back: by the first `_` for the namespace, by the last two for group and kind.
+    pub fn parse(id: &str, version: &str) -> Option<Self> {
+        let (namespace, rest) = id.split_once('_')?;
+        let (rest, kind) = rest.rsplit_once('_')?;
+        let (name, group) = rest.rsplit_once('_')?;
+        if name.is_empty() || kind.is_empty() {
+            return None;
+        }
+        let own = |text: &str| text.to_owned();
+        let name = name.replace("__", ":");
+        Some(Self {
+            group: own(group),
+            version: own(version),
+            kind: own(kind),
+            namespace: own(namespace),
+            name,
+        })
+    }
+}
+
+/// `Kind/namespace/name`, as Flux writes it in messages.
+impl fmt::Display for ObjectRef {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.namespace.is_empty() {
+            write!(formatter, "{}/{}", self.kind, self.name)
+        } else {
+            write!(formatter, "{}/{}/{}", self.kind, self.namespace, self.name)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_those_of_flux_and_read_back() {
+        for (reference, id) in [
+            (
+                ObjectRef::new("v1", "Service", "default", "app"),
+                "default_app__Service",
+            ),
+            (
+                ObjectRef::new(
+                    "rbac.authorization.k8s.io/v1",
+                    "ClusterRole",
+                    "",
+                    "system:x",
+                ),
+                "_system__x_rbac.authorization.k8s.io_ClusterRole",
+            ),
+            (
+                ObjectRef::new(
+                    "apiextensions.k8s.io/v1",
+                    "CustomResourceDefinition",
+                    "",
+                    "a.b.c",
+                ),
+                "_a.b.c_apiextensions.k8s.io_CustomResourceDefinition",
+            ),
+        ] {
+            assert_eq!(reference.id(), id);
+            assert_eq!(ObjectRef::parse(id, &reference.version), Some(reference));
+        }
+        assert_eq!(ObjectRef::parse("nonsense", "v1"), None);
+    }
+}

@@ -1,0 +1,130 @@
+//! Pure: fields that kubectl or Flux own become ours, so that one which is no longer in git goes from the object.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{FieldsV1, ManagedFieldsEntry};
+use serde_json::Value;
+
+/// True for an entry whose fields are taken over.
+fn is_taken(entry: &ManagedFieldsEntry, more: &[String]) -> bool {
+    if entry
+        .subresource
+        .as_deref()
+        .is_some_and(|name| !name.is_empty())
+    {
+        return false;
+    }
+    let manager = entry.manager.as_deref().unwrap_or_default();
+    manager.starts_with("kubectl")
+        || matches!(manager, "before-first-apply" | "kustomize-controller")
+        || more.iter().any(|other| other == manager)
+}
+
+/// The managed fields with those of the former managers, and of some more, in our own entry; nothing if there are none to take over.
+pub fn take_over(
+    fields: &[ManagedFieldsEntry],
+    manager: &str,
+    more: &[String],
+) -> Option<Vec<ManagedFieldsEntry>> {
+    let (taken, mut kept): (Vec<_>, Vec<_>) = fields
+        .iter()
+        .cloned()
+        .partition(|entry| is_taken(entry, more));
+    let first = taken.first()?;
+    let ours = |entry: &ManagedFieldsEntry| {
+        entry.manager.as_deref() == Some(manager)
+            && entry.operation.as_deref() == Some("Apply")
+            && entry.subresource.as_deref().unwrap_or_default().is_empty()
+    };
+    let at = kept.iter().position(ours).unwrap_or_else(|| {
+        kept.push(ManagedFieldsEntry {
+            manager: Some(manager.to_owned()),
+            operation: Some("Apply".to_owned()),
+            fields_v1: None,
+            ..first.clone()
+        });
+        kept.len() - 1
+    });
+    let mut union = kept[at]
+        .fields_v1
+        .take()
+        .map_or(Value::Null, |fields| fields.0);
+    for entry in &taken {
+        if let Some(fields) = &entry.fields_v1 {
+            merge(&mut union, &fields.0);
+        }
+    }
+    kept[at].fields_v1 = Some(FieldsV1(union));
+    Some(kept)
+}
+
+/// Adds the paths of one set of fields to another.
+fn merge(into: &mut Value, from: &Value) {
+    let Value::Object(from) = from else {
+        return;
+    };
+    if !into.is_object() {
+        *into = Value::Object(serde_json::Map::new());
+    }
+    if let Value::Object(into) = into {
+        for (key, value) in from {
+            merge(
+                into.entry(key.clone())
+                    .or_insert_with(|| Value::Object(serde_json::Map::new())),
+                value,
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "fields are written where they are checked"
+)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn check(fields: Value, expected: Value) {
+        let fields: Vec<ManagedFieldsEntry> = serde_json::from_value(fields).unwrap();
+        let taken = take_over(&fields, "overlayd", &["lens".to_owned()]);
+        assert_eq!(serde_json::to_value(taken).unwrap(), expected);
+    }
+
+    fn entry(manager: &str, operation: &str, fields: Value) -> Value {
+        json!({"manager": manager, "operation": operation, "apiVersion": "v1", "fieldsType": "FieldsV1", "fieldsV1": fields})
+    }
+
+    #[test]
+    fn fields_of_former_managers_become_ours() {
+        let data = |key: &str| json!({"f:data": {key: {}}});
+        check(
+            json!([
+                entry("overlayd", "Apply", data("f:a")),
+                entry("kubectl-edit", "Update", data("f:b")),
+                entry("kustomize-controller", "Apply", data("f:c")),
+                entry("helm", "Update", data("f:d")),
+            ]),
+            json!([
+                entry(
+                    "overlayd",
+                    "Apply",
+                    json!({"f:data": {"f:a": {}, "f:b": {}, "f:c": {}}})
+                ),
+                entry("helm", "Update", data("f:d")),
+            ]),
+        );
+        check(
+            json!([entry("kubectl-client-side-apply", "Update", data("f:a"))]),
+            json!([entry("overlayd", "Apply", data("f:a"))]),
+        );
+        check(
+            json!([entry("lens", "Update", data("f:a"))]),
+            json!([entry("overlayd", "Apply", data("f:a"))]),
+        );
+        check(json!([entry("helm", "Update", data("f:d"))]), Value::Null);
+        let mut scale = entry("kubectl", "Update", json!({"f:spec": {}}));
+        scale["subresource"] = json!("scale");
+        check(json!([scale]), Value::Null);
+    }
+}

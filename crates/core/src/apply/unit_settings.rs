@@ -1,0 +1,318 @@
+//! Pure: what a Kustomization's annotations ask for, beyond the fields that it shares with Flux.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use crate::apply::plan::{DRIFT, DriftMode, Guard, OnError};
+use crate::cron_windows::{Recurring, Window, Windows};
+
+/// Annotations of ours begin so.
+pub const ANNOTATIONS: &str = "overlayd.dev/";
+
+/// What flags decide for every Kustomization, where its annotations do not say otherwise.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnitDefaults {
+    /// A plan that deletes more objects than this, and more than the share below, needs an approval. `None`: no limit.
+    pub deletion_limit: Option<usize>,
+    /// Percent of the inventory that a plan may delete without an approval.
+    pub deletion_share: usize,
+    /// A variable without a value is an error.
+    pub strict_substitution: bool,
+}
+
+impl Default for UnitDefaults {
+    fn default() -> Self {
+        Self {
+            deletion_limit: Some(20),
+            deletion_share: 30,
+            strict_substitution: true,
+        }
+    }
+}
+
+/// What is done with a plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Mode {
+    #[default]
+    Apply,
+    /// Nothing is changed; what would be is said.
+    Report,
+}
+
+/// The annotations, understood.
+#[derive(Debug, Clone)]
+pub struct UnitSettings {
+    pub guard: Guard,
+    pub on_error: OnError,
+    pub drift: DriftMode,
+    pub mode: Mode,
+    /// One that has no value is an error.
+    pub strict_substitution: bool,
+    pub may_rename_namespaces: bool,
+    pub windows: SyncWindows,
+}
+
+/// An annotation that cannot be understood.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SettingError {
+    #[error("annotation `{name}: {text}`: {expected}")]
+    Value {
+        name: String,
+        text: String,
+        expected: &'static str,
+    },
+    #[error("annotation `{name}` is not known; there are `{ANNOTATIONS}` {}", KNOWN.join(", "))]
+    Unknown { name: String },
+}
+
+const KNOWN: [&str; 10] = [
+    "approve-deletions",
+    "deletion-limit",
+    "deletion-share",
+    "drift",
+    "mode",
+    "on-error",
+    "rename-namespaces",
+    "strict-substitution",
+    "sync-windows",
+    "wave",
+];
+
+impl UnitSettings {
+    /// Reads the annotations of a Kustomization. Flags decide where none is set.
+    pub fn new(
+        annotations: &BTreeMap<String, String>,
+        defaults: &UnitDefaults,
+    ) -> Result<Self, SettingError> {
+        let mut unit = Self {
+            guard: Guard {
+                limit: defaults.deletion_limit,
+                share: defaults.deletion_share,
+                ..Guard::default()
+            },
+            on_error: OnError::Stop,
+            drift: DriftMode::Correct,
+            mode: Mode::Apply,
+            strict_substitution: defaults.strict_substitution,
+            may_rename_namespaces: false,
+            windows: SyncWindows::default(),
+        };
+        for (name, text) in annotations {
+            if let Some(short) = name.strip_prefix(ANNOTATIONS) {
+                let expected = unit.set(short, text.trim());
+                expected.map_err(|expected| match expected {
+                    Some(expected) => SettingError::Value {
+                        name: name.clone(),
+                        text: text.clone(),
+                        expected,
+                    },
+                    None => SettingError::Unknown { name: name.clone() },
+                })?;
+            }
+        }
+        Ok(unit)
+    }
+
+    /// Takes one annotation. The error says what it should be; nothing for one that is not known.
+    fn set(&mut self, name: &str, text: &str) -> Result<(), Option<&'static str>> {
+        let yes_or_no = || match text {
+            "true" => Ok(true),
+            "false" => Ok(false),
+            _ => Err(Some("must be `true` or `false`")),
+        };
+        match name {
+            "approve-deletions" => self.guard.approved = Some(text.to_owned()),
+            "deletion-limit" if text == "off" => self.guard.limit = None,
+            "deletion-limit" => {
+                let number = text
+                    .parse()
+                    .map_err(|_| Some("must be a number of objects, or `off`"))?;
+                self.guard.limit = Some(number);
+            }
+            "deletion-share" => {
+                let percent = text.trim_end_matches('%').parse().ok();
+                let percent = percent.filter(|percent| *percent <= 100);
+                self.guard.share = percent.ok_or(Some("must be a percentage from 0 to 100"))?;
+            }
+            "drift" => {
+                self.drift = DriftMode::named(text)
+                    .ok_or(Some("must be `correct`, `report` or `ignore`"))?;
+            }
+            "mode" => {
+                self.mode = match text {
+                    "apply" => Mode::Apply,
+                    "report" => Mode::Report,
+                    _ => return Err(Some("must be `apply` or `report`")),
+                };
+            }
+            "on-error" => {
+                self.on_error = match text {
+                    "stop" => OnError::Stop,
+                    "continue" => OnError::Continue,
+                    _ => return Err(Some("must be `stop` or `continue`")),
+                };
+            }
+            "rename-namespaces" => self.may_rename_namespaces = yes_or_no()?,
+            "strict-substitution" => self.strict_substitution = yes_or_no()?,
+            "sync-windows" => {
+                self.windows = SyncWindows::parse(text).ok_or(Some(
+                    "must be windows as `allow 0 8 * * 1-5 9h Europe/Berlin` or `deny @weekly 24h`, separated by `;`",
+                ))?;
+            }
+            // Of the Kustomization as an object of another one.
+            "wave" => {}
+            _ => return Err(None),
+        }
+        debug_assert!(KNOWN.contains(&name) && DRIFT.starts_with(ANNOTATIONS));
+        Ok(())
+    }
+}
+
+/// When a Kustomization may be applied.
+#[derive(Debug, Clone, Default)]
+pub struct SyncWindows {
+    allow: Windows,
+    deny: Windows,
+}
+
+impl SyncWindows {
+    /// Windows as `allow|deny SCHEDULE DURATION [TIME ZONE]`, separated by `;` or in lines.
+    fn parse(text: &str) -> Option<Self> {
+        let (mut allow, mut deny) = (Vec::new(), Vec::new());
+        let lines = text.split([';', '\n']).map(str::trim);
+        for line in lines.filter(|line| !line.is_empty()) {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            let (kind, rest) = words.split_first()?;
+            // A schedule is one word beginning with `@` (two for `@every 1h`), or five fields.
+            let length = match *rest.first()? {
+                "@every" => 2,
+                word if word.starts_with('@') => 1,
+                _ => 5,
+            };
+            let (schedule, rest) = rest.split_at_checked(length)?;
+            let (duration, zone) = match rest {
+                [duration] => (duration, None),
+                [duration, zone] => (duration, Some(*zone)),
+                _ => return None,
+            };
+            let window = Recurring::new(&schedule.join(" "), duration, zone)?;
+            match *kind {
+                "allow" => allow.push(window),
+                "deny" => deny.push(window),
+                _ => return None,
+            }
+        }
+        Some(Self {
+            allow: allow.into_iter().collect(),
+            deny: deny.into_iter().collect(),
+        })
+    }
+
+    /// Whether it may be applied now. Where windows overlap, `deny` wins.
+    pub fn at(&self, now: Timestamp) -> Window {
+        let allowed = if self.allow.is_empty() {
+            Window::Open
+        } else {
+            self.allow.allow(now)
+        };
+        match (self.deny.deny(now), allowed) {
+            (Window::Closed(denied), Window::Closed(allowed)) => {
+                Window::Closed(denied.max(allowed))
+            }
+            (Window::Closed(wait), Window::Open) | (Window::Open, Window::Closed(wait)) => {
+                Window::Closed(wait)
+            }
+            (Window::Open, Window::Open) => Window::Open,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(pairs: &[(&str, &str)]) -> Result<UnitSettings, String> {
+        let pairs = pairs
+            .iter()
+            .map(|(name, text)| (format!("{ANNOTATIONS}{name}"), (*text).to_owned()));
+        let read = UnitSettings::new(&pairs.collect(), &UnitDefaults::default());
+        read.map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn annotations_are_understood_or_refused() {
+        let unit = read(&[
+            ("deletion-limit", "off"),
+            ("deletion-share", "50%"),
+            ("on-error", "continue"),
+            ("drift", "report"),
+            ("mode", "report"),
+        ])
+        .unwrap();
+        assert_eq!((unit.guard.limit, unit.guard.share), (None, 50));
+        assert_eq!(
+            (unit.on_error, unit.drift, unit.mode),
+            (OnError::Continue, DriftMode::Report, Mode::Report)
+        );
+        for (name, text, expected) in [
+            (
+                "deletion-limit",
+                "many",
+                "annotation `overlayd.dev/deletion-limit: many`: must be a number of objects, or `off`",
+            ),
+            (
+                "deletion-share",
+                "101",
+                "annotation `overlayd.dev/deletion-share: 101`: must be a percentage from 0 to 100",
+            ),
+            (
+                "mode",
+                "dry",
+                "annotation `overlayd.dev/mode: dry`: must be `apply` or `report`",
+            ),
+            (
+                "strict-substitution",
+                "no",
+                "annotation `overlayd.dev/strict-substitution: no`: must be `true` or `false`",
+            ),
+        ] {
+            assert_eq!(read(&[(name, text)]).unwrap_err(), expected);
+        }
+        let unknown = read(&[("on-eror", "continue")]).unwrap_err();
+        assert!(
+            unknown.starts_with("annotation `overlayd.dev/on-eror` is not known; there are"),
+            "{unknown}"
+        );
+        assert!(
+            UnitSettings::new(
+                &[("other/x".to_owned(), String::new())].into(),
+                &UnitDefaults::default()
+            )
+            .is_ok()
+        );
+    }
+
+    #[test]
+    fn windows_open_and_close() {
+        let at = |text: &str, now: &str| {
+            let windows = read(&[("sync-windows", text)]).map(|unit| unit.windows);
+            windows.map(|windows| windows.at(now.parse().unwrap()) == Window::Open)
+        };
+        let office = "allow 0 8 * * 1-5 9h Europe/Berlin; deny 0 12 * * * 1h Europe/Berlin";
+        assert_eq!(at(office, "2026-01-05T07:30:00Z"), Ok(true));
+        assert_eq!(at(office, "2026-01-05T11:30:00Z"), Ok(false), "lunch");
+        assert_eq!(at(office, "2026-01-04T07:30:00Z"), Ok(false), "a Sunday");
+        assert_eq!(at("deny @daily 1h", "2026-01-04T00:30:00Z"), Ok(false));
+        assert_eq!(at("deny @daily 1h", "2026-01-04T07:30:00Z"), Ok(true));
+        for wrong in [
+            "allow",
+            "allow 0 8 * * 1h",
+            "sometimes @daily 1h",
+            "allow @daily 1d",
+            "allow @daily 1h Nowhere/Land",
+        ] {
+            assert!(at(wrong, "2026-01-04T07:30:00Z").is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! Pure: how often AWS is asked for what stands in stores and ExternalSecrets, and what that costs.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use crate::aws::read_scheduler::{Board, Print, Question};
+use crate::aws::reader_key::{ReaderKey, Service};
+use crate::aws::usage::{Asked, Usage};
+use crate::secrets::desired::Ask;
+use crate::secrets::refresh::periodic_interval;
+
+/// What a store costs.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Cost {
+    /// Secrets that are read, each once.
+    pub secrets: usize,
+    pub external_secrets: usize,
+    pub calls_per_day: f64,
+    pub dollars_per_month: f64,
+    /// One call for each secret of each ExternalSecret at each interval.
+    pub unshared_calls_per_day: f64,
+    pub unshared_dollars_per_month: f64,
+}
+
+const DAY: f64 = 86_400.0;
+
+/// Dollars for so many calls a day, in 30 days. Reads of Parameter Store cost nothing at its standard throughput.
+pub fn dollars_per_month(service: Service, calls_per_day: f64) -> f64 {
+    match service {
+        Service::SecretsManager => calls_per_day * 30.0 / 10_000.0 * 0.05,
+        Service::ParameterStore => 0.0,
+    }
+}
+
+/// What each store costs, by its name, and what could not be made sense of. What stores share is divided among them by
+/// how often they need it. `now` is any time.
+pub fn costs(usage: &Usage, now: Instant) -> (BTreeMap<String, Cost>, Vec<String>) {
+    let (asked, notes) = usage.asked();
+    let mut readers: BTreeMap<&ReaderKey, Vec<&Asked<'_>>> = BTreeMap::new();
+    for asked in &asked {
+        readers.entry(&asked.key).or_default().push(asked);
+    }
+    let mut costs: BTreeMap<String, Cost> = BTreeMap::new();
+    for (key, asked) in readers {
+        reader(key, &asked, now, &mut costs);
+    }
+    for (name, cost) in &mut costs {
+        let of_store = asked
+            .iter()
+            .filter(|asked| asked.store.to_string() == *name);
+        let mut keys: Vec<_> = of_store.clone().map(|asked| &asked.ask).collect();
+        keys.sort();
+        keys.dedup();
+        cost.secrets = keys.len();
+        let mut users: Vec<_> = of_store
+            .map(|asked| (&asked.user.namespace, &asked.user.name))
+            .collect();
+        users.sort();
+        users.dedup();
+        cost.external_secrets = users.len();
+    }
+    (costs, notes)
+}
+
+fn reader(key: &ReaderKey, asked: &[&Asked<'_>], now: Instant, costs: &mut BTreeMap<String, Cost>) {
+    let abilities = key.service.abilities();
+    let mut board = Board::new(abilities, [0; 32]);
+    let mut weights: BTreeMap<String, f64> = BTreeMap::new();
+    let mut single: BTreeMap<&Ask, Duration> = BTreeMap::new();
+    for asked in asked {
+        let cost = costs.entry(asked.store.to_string()).or_default();
+        let Some(interval) = periodic_interval(&asked.user.spec) else {
+            continue;
+        };
+        let often = DAY / interval.as_secs_f64();
+        cost.unshared_calls_per_day += often;
+        cost.unshared_dollars_per_month += dollars_per_month(key.service, often);
+        *weights.entry(asked.store.to_string()).or_default() += often;
+        match &asked.ask {
+            Ask::Value { key: id, version } if abilities.batches(version) => {
+                let question = Question {
+                    id: id.clone(),
+                    version: version.clone(),
+                };
+                let user = (asked.user.namespace.clone(), asked.user.name.clone());
+                board.watch(&user, &question, Print::Missing, interval, now);
+            }
+            // A version by its id is read once a day.
+            Ask::Value { version, .. } if version.starts_with("uuid/") => {}
+            other => {
+                let known = single.entry(other).or_insert(interval);
+                *known = interval.min(*known);
+            }
+        }
+    }
+    let singly = single.values().map(|interval| DAY / interval.as_secs_f64());
+    let calls = board.calls_per_day(now) + singly.sum::<f64>();
+    let total: f64 = weights.values().sum();
+    for (store, weight) in weights {
+        let share = calls * weight / total;
+        let cost = costs.entry(store).or_default();
+        cost.calls_per_day += share;
+        cost.dollars_per_month += dollars_per_month(key.service, share);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::usage::{KnownStore, KnownUser};
+    use super::*;
+
+    /// So many ExternalSecrets of a secret each, or all of one.
+    fn usage(count: usize, interval: &str, is_shared: bool) -> Usage {
+        let user = |number: usize| {
+            let key = if is_shared {
+                "one".to_owned()
+            } else {
+                format!("s{number}")
+            };
+            KnownUser {
+                namespace: "team".to_owned(),
+                name: format!("es{number}"),
+                spec: serde_json::from_value(json!({
+                    "refreshInterval": interval,
+                    "secretStoreRef": {"kind": "ClusterSecretStore", "name": "aws"},
+                    "data": [{"secretKey": "k", "remoteRef": {"key": key}}],
+                }))
+                .unwrap(),
+            }
+        };
+        let spec =
+            json!({"provider": {"aws": {"service": "SecretsManager", "region": "eu-west-1"}}});
+        Usage {
+            stores: vec![KnownStore {
+                namespace: None,
+                name: "aws".to_owned(),
+                spec: serde_json::from_value(spec).unwrap(),
+                queue: None,
+            }],
+            users: (0..count).map(user).collect(),
+        }
+    }
+
+    fn check(usage: &Usage, calls: f64, unshared: f64) {
+        let (costs, notes) = costs(usage, Instant::now());
+        assert!(notes.is_empty(), "{notes:?}");
+        let cost = &costs["ClusterSecretStore aws"];
+        assert!((cost.calls_per_day - calls).abs() < 0.5, "{cost:?}");
+        assert!(
+            (cost.unshared_calls_per_day - unshared).abs() < 0.5,
+            "{cost:?}"
+        );
+    }
+
+    #[test]
+    fn what_is_shared_and_batched_costs_less() {
+        check(&usage(5000, "1m", false), 360_000.0, 7_200_000.0);
+        check(&usage(500, "1m", true), 1440.0, 720_000.0);
+        // A list every 55 minutes, and everything once a day.
+        check(
+            &usage(1000, "1h", false),
+            10.0 * 1440.0 / 55.0 + 50.0,
+            24_000.0,
+        );
+        check(&usage(10, "0", false), 0.0, 0.0);
+        let (costs, _) = costs(&usage(5000, "1m", false), Instant::now());
+        let cost = &costs["ClusterSecretStore aws"];
+        assert!(
+            (cost.unshared_dollars_per_month - 1080.0).abs() < 0.1,
+            "{cost:?}"
+        );
+        assert!((cost.dollars_per_month - 54.0).abs() < 0.1, "{cost:?}");
+        assert_eq!((cost.secrets, cost.external_secrets), (5000, 5000));
+    }
+}

@@ -1,0 +1,430 @@
+//! Pure: what policies must allow: for each identity exactly the secrets that are asked for, with the reasons.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+
+use serde_json::{Value, json};
+
+use crate::aws::arn::{SecretArn, without_suffix};
+use crate::aws::identity::{Identity, partition};
+use crate::aws::queue::region_of;
+use crate::aws::reader_key::Service;
+use crate::aws::usage::{Asked, Usage};
+use crate::secrets::desired::{Ask, Search};
+
+/// Something that an identity must be allowed.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Need {
+    pub action: &'static str,
+    pub resource: String,
+}
+
+impl Need {
+    /// True if it allows the action on this id.
+    pub fn fits(&self, id: &str) -> bool {
+        let id = id.trim_start_matches('/');
+        let resource = self.resource.trim_end_matches("-??????");
+        self.resource == "*"
+            || self.resource == id
+            || resource.ends_with(&format!(":{id}"))
+            || resource.ends_with(&format!("/{id}"))
+            || resource == id
+    }
+}
+
+/// What one identity needs in one account, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Policy {
+    pub identity: Identity,
+    /// `*` where it is not known.
+    pub account: String,
+    pub needs: BTreeMap<Need, Why>,
+}
+
+/// Why something is needed.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Why {
+    reasons: BTreeSet<String>,
+    /// Without it things work too, but cost more.
+    pub is_optional: bool,
+}
+
+/// The resources of a statement that allows an action wherever it is needed.
+pub fn widest(action: &str, region: &str) -> String {
+    match action {
+        "ssm:GetParameters" => {
+            let partition = partition(region);
+            format!("arn:{partition}:ssm:{region}:*:parameter/*")
+        }
+        // These know no resources.
+        _ => "*".to_owned(),
+    }
+}
+
+/// The policies for everything that is asked, and what could not be made sense of. `account` stands in for the account
+/// that a store does not tell.
+pub fn policies(usage: &Usage, account: Option<&str>) -> (Vec<Policy>, Vec<String>) {
+    let (asked, notes) = usage.asked();
+    let mut policies = Policies {
+        account,
+        all: BTreeMap::new(),
+    };
+    for asked in &asked {
+        policies.ask(asked);
+    }
+    for store in &usage.stores {
+        if let (Some(url), Some(key)) = (&store.queue, store.reader()) {
+            let why = format!("rotation events of {store}");
+            for action in ["sqs:ReceiveMessage", "sqs:DeleteMessage"] {
+                let resource = queue_arn(url, &key.identity.region);
+                policies.need(&key.identity, action, resource, &why, false);
+            }
+        }
+    }
+    (policies.all.into_values().collect(), notes)
+}
+
+struct Policies<'a> {
+    account: Option<&'a str>,
+    all: BTreeMap<Identity, Policy>,
+}
+
+impl Policies<'_> {
+    fn need(
+        &mut self,
+        identity: &Identity,
+        action: &'static str,
+        resource: String,
+        why: &str,
+        is_optional: bool,
+    ) {
+        let account = self.account_of(identity);
+        let policy = self.all.entry(identity.clone()).or_insert_with(|| Policy {
+            identity: identity.clone(),
+            account,
+            needs: BTreeMap::new(),
+        });
+        let need = Need { action, resource };
+        let known = policy.needs.entry(need).or_insert_with(|| Why {
+            reasons: BTreeSet::new(),
+            is_optional,
+        });
+        known.is_optional &= is_optional;
+        known.reasons.insert(why.to_owned());
+    }
+
+    fn account_of(&self, identity: &Identity) -> String {
+        let known = identity.account().or(self.account);
+        known.unwrap_or("*").to_owned()
+    }
+
+    fn ask(&mut self, asked: &Asked<'_>) {
+        let Asked { user, key, ask, .. } = asked;
+        let identity = &key.identity;
+        let why = format!("ExternalSecret {}/{}", user.namespace, user.name);
+        let account = self.account_of(identity);
+        let arn = |resource: &str, service: &str| {
+            let (partition, region) = (partition(&identity.region), &identity.region);
+            format!("arn:{partition}:{service}:{region}:{account}:{resource}")
+        };
+        let secret =
+            |id: &str| secret_arn(id, |name| arn(&format!("secret:{name}"), "secretsmanager"));
+        let parameter = |id: &str| {
+            if id.starts_with("arn:") {
+                return id.to_owned();
+            }
+            arn(&format!("parameter/{}", id.trim_start_matches('/')), "ssm")
+        };
+        let mut need =
+            |action, resource: String| self.need(identity, action, resource, &why, false);
+        match (key.service, ask) {
+            (Service::SecretsManager, Ask::Value { key, .. }) => {
+                need("secretsmanager:GetSecretValue", secret(key));
+            }
+            (Service::SecretsManager, Ask::Tags { key }) => {
+                need("secretsmanager:DescribeSecret", secret(key));
+            }
+            (Service::SecretsManager, Ask::Find(search)) => {
+                let name = format!("secret:{}*", beginning(search));
+                need(
+                    "secretsmanager:GetSecretValue",
+                    arn(&name, "secretsmanager"),
+                );
+                // A batch by filters lists, too.
+                need("secretsmanager:ListSecrets", "*".to_owned());
+                if search.name.is_none() || search.path.is_some() {
+                    need("secretsmanager:BatchGetSecretValue", "*".to_owned());
+                }
+            }
+            (Service::ParameterStore, Ask::Value { key, .. }) => {
+                need("ssm:GetParameter", parameter(key));
+                need("ssm:GetParameters", parameter(key));
+            }
+            (Service::ParameterStore, Ask::Tags { key }) => {
+                need("ssm:ListTagsForResource", parameter(key));
+            }
+            (Service::ParameterStore, Ask::Find(search)) => {
+                let below = parameter(&format!("{}*", beginning(search)));
+                if search.name.is_some() {
+                    need("ssm:GetParametersByPath", below);
+                } else {
+                    need("ssm:DescribeParameters", arn("*", "ssm"));
+                    need("ssm:GetParameter", below);
+                }
+            }
+        }
+        self.cheaper(asked, &why);
+        self.roles(identity, &why);
+    }
+
+    /// What makes reads cheaper.
+    fn cheaper(&mut self, asked: &Asked<'_>, why: &str) {
+        let Asked { key, ask, .. } = asked;
+        if key.service == Service::SecretsManager && matches!(ask, Ask::Value { .. }) {
+            for action in [
+                "secretsmanager:BatchGetSecretValue",
+                "secretsmanager:ListSecrets",
+            ] {
+                self.need(&key.identity, action, "*".to_owned(), why, true);
+            }
+        }
+    }
+
+    /// Who assumes a role must be allowed to.
+    fn roles(&mut self, identity: &Identity, why: &str) {
+        let mut identity = identity.clone();
+        while let Some((parent, role)) = identity.parent() {
+            self.need(&parent, "sts:AssumeRole", role.arn.clone(), why, false);
+            if !role.tags.is_empty() {
+                self.need(&parent, "sts:TagSession", role.arn.clone(), why, false);
+            }
+            identity = parent;
+        }
+    }
+}
+
+/// The ARN of a secret by its id; what is not known of it is open.
+fn secret_arn(id: &str, of_name: impl Fn(&str) -> String) -> String {
+    match SecretArn::parse(id) {
+        Some(arn) if without_suffix(arn.resource).is_some() => id.to_owned(),
+        Some(_) => format!("{id}-??????"),
+        None => of_name(&format!("{id}-??????")),
+    }
+}
+
+/// How the names of a search begin, as far as it says.
+fn beginning(search: &Search) -> String {
+    if let Some(path) = &search.path {
+        return path.clone();
+    }
+    let pattern = search.name.as_deref().unwrap_or_default();
+    let Some(rest) = pattern.strip_prefix('^') else {
+        return String::new();
+    };
+    if rest.contains('|') {
+        return String::new();
+    }
+    let is_plain = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '/' | '_' | '-');
+    let mut plain: String = rest.chars().take_while(is_plain).collect();
+    // The last letter may be one that need not be there.
+    if rest[plain.len()..].starts_with(['*', '?', '{']) {
+        plain.pop();
+    }
+    plain
+}
+
+fn queue_arn(url: &str, region: &str) -> String {
+    let region = region_of(url).unwrap_or(region);
+    let mut parts = url.rsplit('/');
+    let (name, account) = (
+        parts.next().unwrap_or_default(),
+        parts.next().unwrap_or_default(),
+    );
+    let account = if account.bytes().all(|byte| byte.is_ascii_digit()) && !account.is_empty() {
+        account
+    } else {
+        "*"
+    };
+    format!("arn:{}:sqs:{region}:{account}:{name}", partition(region))
+}
+
+impl Policy {
+    /// The policy, actions with the same resources in one statement.
+    pub fn document(&self) -> Value {
+        let mut by_action: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+        for need in self.needs.keys() {
+            by_action
+                .entry(need.action)
+                .or_default()
+                .insert(&need.resource);
+        }
+        let mut by_resources: BTreeMap<BTreeSet<&str>, BTreeSet<&str>> = BTreeMap::new();
+        for (action, resources) in by_action {
+            by_resources.entry(resources).or_default().insert(action);
+        }
+        let statement = |(resources, actions): (BTreeSet<&str>, BTreeSet<&str>)| json!({"Effect": "Allow", "Action": actions, "Resource": resources});
+        let statements: Vec<Value> = by_resources.into_iter().map(statement).collect();
+        json!({"Version": "2012-10-17", "Statement": statements})
+    }
+
+    /// The reasons, as a table of comments.
+    pub fn table(&self) -> String {
+        const SHOWN: usize = 3;
+        let mut text = format!("# {}, account {}\n", self.identity, self.account);
+        let width = |of: fn(&Need) -> usize| self.needs.keys().map(of).max().unwrap_or(0);
+        let (actions, resources) = (
+            width(|need| need.action.len()),
+            width(|need| need.resource.len()),
+        );
+        for (need, why) in &self.needs {
+            let shown: Vec<&str> = why.reasons.iter().take(SHOWN).map(String::as_str).collect();
+            let more = why.reasons.len().saturating_sub(SHOWN);
+            let more = if more > 0 {
+                format!(" and {more} more")
+            } else {
+                String::new()
+            };
+            let optional = if why.is_optional {
+                "fewer calls for "
+            } else {
+                ""
+            };
+            let _ = writeln!(
+                text,
+                "#   {:actions$}  {:resources$}  {optional}{}{more}",
+                need.action,
+                need.resource,
+                shown.join(", ")
+            );
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::usage::{KnownStore, KnownUser};
+    use super::*;
+
+    fn usage(store: &Value, specs: &[Value]) -> Usage {
+        let users = specs.iter().enumerate().map(|(number, spec)| KnownUser {
+            namespace: "team".to_owned(),
+            name: format!("es{number}"),
+            spec: serde_json::from_value(spec.clone()).unwrap(),
+        });
+        Usage {
+            stores: vec![KnownStore {
+                namespace: None,
+                name: "aws".to_owned(),
+                spec: serde_json::from_value(json!({"provider": {"aws": store}})).unwrap(),
+                queue: Some("https://sqs.eu-west-1.amazonaws.com/1/rotations".to_owned()),
+            }],
+            users: users.collect(),
+        }
+    }
+
+    fn spec(more: &Value) -> Value {
+        let mut spec = json!({"secretStoreRef": {"kind": "ClusterSecretStore", "name": "aws"}});
+        for (key, value) in more.as_object().unwrap() {
+            spec[key] = value.clone();
+        }
+        spec
+    }
+
+    fn check(usage: &Usage, expected: &str) {
+        let (policies, notes) = policies(usage, Some("9"));
+        let text: String = policies
+            .iter()
+            .map(|policy| format!("{}{}\n", policy.table(), policy.document()))
+            .chain(notes.iter().map(|note| format!("{note}\n")))
+            .collect();
+        assert_eq!(text.trim(), expected.trim(), "\n{text}");
+    }
+
+    #[test]
+    fn exactly_the_secrets_that_are_asked_for() {
+        let store = json!({"service": "SecretsManager", "region": "eu-west-1", "prefix": "app/"});
+        let data = |key: &str| json!({"secretKey": "k", "remoteRef": {"key": key}});
+        let tags = json!({"secretKey": "t", "remoteRef": {"key": "db", "metadataPolicy": "Fetch"}});
+        let specs = [
+            spec(&json!({"data": [data("db"), tags]})),
+            spec(&json!({"data": [data("db")]})),
+            spec(&json!({"data": [data("db"), data("db")]})),
+        ];
+        check(
+            &usage(&store, &specs),
+            r#"
+# the daemon's own identity in eu-west-1, account 9
+#   secretsmanager:BatchGetSecretValue  *                                                        fewer calls for ExternalSecret team/es0, ExternalSecret team/es1
+#   secretsmanager:DescribeSecret       arn:aws:secretsmanager:eu-west-1:9:secret:app/db-??????  ExternalSecret team/es0
+#   secretsmanager:GetSecretValue       arn:aws:secretsmanager:eu-west-1:9:secret:app/db-??????  ExternalSecret team/es0, ExternalSecret team/es1
+#   secretsmanager:ListSecrets          *                                                        fewer calls for ExternalSecret team/es0, ExternalSecret team/es1
+#   sqs:DeleteMessage                   arn:aws:sqs:eu-west-1:1:rotations                        rotation events of ClusterSecretStore aws
+#   sqs:ReceiveMessage                  arn:aws:sqs:eu-west-1:1:rotations                        rotation events of ClusterSecretStore aws
+{"Statement":[{"Action":["secretsmanager:BatchGetSecretValue","secretsmanager:ListSecrets"],"Effect":"Allow","Resource":["*"]},{"Action":["secretsmanager:DescribeSecret","secretsmanager:GetSecretValue"],"Effect":"Allow","Resource":["arn:aws:secretsmanager:eu-west-1:9:secret:app/db-??????"]},{"Action":["sqs:DeleteMessage","sqs:ReceiveMessage"],"Effect":"Allow","Resource":["arn:aws:sqs:eu-west-1:1:rotations"]}],"Version":"2012-10-17"}
+ExternalSecret team/es2 is left out: key `k` stands twice in `data`
+"#,
+        );
+    }
+
+    #[test]
+    fn roles_need_to_be_assumed_and_tell_the_account() {
+        let store = json!({
+            "service": "ParameterStore", "region": "cn-north-1", "role": "arn:aws-cn:iam::2:role/b",
+            "additionalRoles": ["arn:aws-cn:iam::1:role/a"], "sessionTags": [{"key": "team", "value": "web"}],
+        });
+        let data = json!([{"secretKey": "k", "remoteRef": {"key": "/app/db"}}]);
+        let mut usage = usage(&store, &[spec(&json!({"data": data}))]);
+        usage.stores[0].queue = None;
+        check(
+            &usage,
+            r#"
+# the daemon's own identity in cn-north-1, account 9
+#   sts:AssumeRole  arn:aws-cn:iam::1:role/a  ExternalSecret team/es0
+{"Statement":[{"Action":["sts:AssumeRole"],"Effect":"Allow","Resource":["arn:aws-cn:iam::1:role/a"]}],"Version":"2012-10-17"}
+# role arn:aws-cn:iam::1:role/a in cn-north-1, account 1
+#   sts:AssumeRole  arn:aws-cn:iam::2:role/b  ExternalSecret team/es0
+#   sts:TagSession  arn:aws-cn:iam::2:role/b  ExternalSecret team/es0
+{"Statement":[{"Action":["sts:AssumeRole","sts:TagSession"],"Effect":"Allow","Resource":["arn:aws-cn:iam::2:role/b"]}],"Version":"2012-10-17"}
+# role arn:aws-cn:iam::2:role/b in cn-north-1, account 2
+#   ssm:GetParameter   arn:aws-cn:ssm:cn-north-1:2:parameter/app/db  ExternalSecret team/es0
+#   ssm:GetParameters  arn:aws-cn:ssm:cn-north-1:2:parameter/app/db  ExternalSecret team/es0
+{"Statement":[{"Action":["ssm:GetParameter","ssm:GetParameters"],"Effect":"Allow","Resource":["arn:aws-cn:ssm:cn-north-1:2:parameter/app/db"]}],"Version":"2012-10-17"}
+"#,
+        );
+    }
+
+    #[test]
+    fn searches_are_narrowed_as_far_as_they_say() {
+        let search = |path: Option<&str>, name: Option<&str>| Search {
+            path: path.map(str::to_owned),
+            name: name.map(str::to_owned),
+            ..Search::default()
+        };
+        for (search, expected) in [
+            (search(Some("app/"), Some("x")), "app/"),
+            (search(None, Some("^app/db")), "app/db"),
+            (search(None, Some("^app/db.*$")), "app/db"),
+            (search(None, Some("^app/dbs?")), "app/db"),
+            (search(None, Some("^app|^other")), ""),
+            (search(None, Some("db$")), ""),
+            (search(None, None), ""),
+        ] {
+            assert_eq!(beginning(&search), expected, "{search:?}");
+        }
+    }
+
+    #[test]
+    fn a_need_is_about_an_id_by_name_or_arn() {
+        let need = |resource: &str| Need {
+            action: "a",
+            resource: resource.to_owned(),
+        };
+        let arn = "arn:aws:secretsmanager:r:1:secret:app/db-AbCdEf";
+        assert!(need("arn:aws:secretsmanager:r:1:secret:app/db-??????").fits("app/db"));
+        assert!(!need("arn:aws:secretsmanager:r:1:secret:app/db-??????").fits("app"));
+        assert!(need(arn).fits(arn));
+        assert!(need("arn:aws:ssm:r:1:parameter/app/db").fits("/app/db"));
+        assert!(need("*").fits("*"));
+    }
+}

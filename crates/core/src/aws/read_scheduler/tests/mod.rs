@@ -1,0 +1,331 @@
+//! What is asked of AWS and when, as a conversation with the board.
+
+mod watching;
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::channel::oneshot;
+
+use crate::aws::read_scheduler::*;
+use crate::secrets::SecretValue;
+
+const SECRETS: Abilities = Abilities {
+    batch: 20,
+    batches_versions: false,
+    lists: true,
+};
+
+/// A board, a clock, and what AWS holds.
+struct Talk {
+    board: Board,
+    start: Instant,
+    now: Instant,
+    values: BTreeMap<String, String>,
+    calls: usize,
+}
+
+fn question(id: &str) -> Question {
+    match id.split_once('@') {
+        Some((id, version)) => Question {
+            id: id.to_owned(),
+            version: version.to_owned(),
+        },
+        None => Question {
+            id: id.to_owned(),
+            version: String::new(),
+        },
+    }
+}
+
+fn user(name: &str) -> User {
+    ("team".to_owned(), name.to_owned())
+}
+
+fn arn(name: &str) -> String {
+    format!("arn:aws:secretsmanager:r:1:secret:{name}-AbCdEf")
+}
+
+fn shown(told: Option<Told>) -> String {
+    match told {
+        None => "waits".to_owned(),
+        Some(Ok(Answer::Value(value))) => String::from_utf8_lossy(value.expose()).into_owned(),
+        Some(Ok(_)) => "missing".to_owned(),
+        Some(Err(error)) => format!("error: {error}"),
+    }
+}
+
+fn broken() -> ProviderError {
+    ProviderError::Unavailable {
+        key: "first".to_owned(),
+        reason: "broken".to_owned(),
+    }
+}
+
+fn denied(action: &'static str) -> ProviderError {
+    ProviderError::AccessDenied {
+        key: "first".to_owned(),
+        action,
+        code: "AccessDenied".to_owned(),
+    }
+}
+
+impl Talk {
+    fn new(abilities: Abilities) -> Self {
+        let now = Instant::now();
+        Self {
+            board: Board::new(abilities, [7; 32]),
+            start: now,
+            now,
+            values: BTreeMap::new(),
+            calls: 0,
+        }
+    }
+
+    fn put(&mut self, name: &str, value: &str) {
+        self.values.insert(name.to_owned(), value.to_owned());
+    }
+
+    fn later(&mut self, milliseconds: u64) {
+        self.now += Duration::from_millis(milliseconds);
+    }
+
+    fn announce(&mut self, name: &str, id: &str) -> (u64, oneshot::Receiver<Told>) {
+        self.board
+            .announce(Some(user(name)), &question(id), self.now)
+    }
+
+    fn ask(&mut self, name: &str, id: &str) -> oneshot::Receiver<Told> {
+        let (number, answer) = self.announce(name, id);
+        self.board.urge(number, &question(id), self.now);
+        answer
+    }
+
+    /// What is called a while after something became due, when nothing more comes.
+    fn calls_after(&mut self, milliseconds: u64) -> Vec<Call> {
+        self.later(milliseconds);
+        self.plan();
+        self.later(25);
+        self.plan().0
+    }
+
+    /// What is to be called now, and when to look again.
+    fn plan(&mut self) -> (Vec<Call>, String) {
+        let plan = self.board.plan(self.now);
+        let mut text = String::new();
+        for call in &plan.calls {
+            let names = |group: &Vec<Arc<Question>>| {
+                let ids = group
+                    .iter()
+                    .map(|question| match question.version.as_str() {
+                        "" => question.id.clone(),
+                        version => format!("{}@{version}", question.id),
+                    });
+                ids.collect::<Vec<_>>().join("=")
+            };
+            match call {
+                Call::Batch(groups) if groups.len() > 5 => {
+                    let _ = write!(text, "batch of {}; ", groups.len());
+                }
+                Call::Batch(groups) => {
+                    let groups: Vec<_> = groups.iter().map(names).collect();
+                    let _ = write!(text, "batch {}; ", groups.join(" "));
+                }
+                Call::Single(question) => {
+                    let _ = write!(text, "single {}; ", names(&vec![question.clone()]));
+                }
+                Call::List(pages) => {
+                    let _ = write!(text, "list {pages}; ");
+                }
+            }
+        }
+        let next = plan
+            .next
+            .map(|at| at.saturating_duration_since(self.now).as_millis());
+        let next = next.map_or_else(|| "never".to_owned(), |next| format!("{next} ms"));
+        self.calls += plan.calls.len();
+        (plan.calls, format!("{text}next {next}"))
+    }
+
+    fn answers(&self, questions: &[Arc<Question>]) -> Heard {
+        let answers = questions.iter().map(|question| {
+            let name = question.id.rsplit(':').next().unwrap_or_default();
+            let name = name.strip_suffix("-AbCdEf").unwrap_or(name);
+            let (told, origin) = match self.values.get(name) {
+                Some(value) => (
+                    Ok(Answer::Value(SecretValue::from(value.clone().into_bytes()))),
+                    Origin {
+                        arn: Some(arn(name)),
+                        version_id: Some(value.clone()),
+                    },
+                ),
+                None => (Ok(Answer::Missing), Origin::default()),
+            };
+            (question.clone(), told, origin)
+        });
+        Heard::Each(answers.collect())
+    }
+
+    fn hear(&mut self, call: &Call, heard: Heard) -> Vec<String> {
+        let heeded = self.board.heard(call, heard, self.now, 1.0);
+        let woken = heeded.wake.into_iter().map(|user| user.1);
+        woken
+            .chain(heeded.denied.map(|action| format!("denied {action}")))
+            .collect()
+    }
+
+    /// Lets AWS answer, and gives who is woken.
+    fn answer(&mut self, calls: &[Call]) -> Vec<String> {
+        let mut woken = Vec::new();
+        for call in calls {
+            let heard = match call {
+                Call::List(_) => Heard::Listed(self.list(), 1),
+                Call::Single(question) => self.answers(std::slice::from_ref(question)),
+                Call::Batch(groups) => {
+                    self.answers(&groups.iter().flatten().cloned().collect::<Vec<_>>())
+                }
+            };
+            woken.extend(self.hear(call, heard));
+        }
+        woken
+    }
+
+    fn list(&self) -> Vec<Listed> {
+        let listed = |(name, value): (&String, &String)| Listed {
+            name: name.clone(),
+            arn: arn(name),
+            stages: [("AWSCURRENT".to_owned(), value.clone())].into(),
+        };
+        self.values.iter().map(listed).collect()
+    }
+
+    /// Reads and watches, as an ExternalSecret does.
+    fn follow(&mut self, name: &str, id: &str, interval: u64) {
+        let mut answer = self.ask(name, id);
+        self.later(30);
+        let (calls, _) = self.plan();
+        self.answer(&calls);
+        let told = answer.try_recv().unwrap().unwrap();
+        let print = self.board.print(&told);
+        let interval = Duration::from_secs(interval);
+        self.board
+            .watch(&user(name), &question(id), print, interval, self.now);
+    }
+
+    /// Lets the clock run, AWS answering at once, and gives the calls that were made.
+    fn run(&mut self, seconds: u64) -> Vec<String> {
+        let end = self.now + Duration::from_secs(seconds);
+        let mut made = Vec::new();
+        loop {
+            let plan = self.board.plan(self.now);
+            for call in &plan.calls {
+                let at = self.now.saturating_duration_since(self.start).as_secs();
+                let what = match call {
+                    Call::Batch(groups) => format!("batch {}", groups.len()),
+                    Call::Single(_) => "single".to_owned(),
+                    Call::List(_) => "list".to_owned(),
+                };
+                made.push(format!("{at} s: {what}"));
+            }
+            self.answer(&plan.calls);
+            if !plan.calls.is_empty() {
+                continue;
+            }
+            match plan.next {
+                Some(next) if next <= end => self.now = next.max(self.now),
+                _ => break,
+            }
+        }
+        self.now = end;
+        made
+    }
+}
+
+#[test]
+fn what_is_asked_at_once_goes_together_and_each_is_asked_once() {
+    let mut talk = Talk::new(SECRETS);
+    talk.put("a", "1");
+    talk.put("b", "2");
+    let mut answers: Vec<_> = [("x", "a"), ("y", "a"), ("z", "b"), ("z", "none")]
+        .map(|(name, id)| talk.ask(name, id))
+        .into();
+    assert_eq!(talk.plan().1, "next 5 ms", "more may come");
+    talk.later(5);
+    let (calls, text) = talk.plan();
+    assert_eq!(text, "batch a b none; next never");
+    assert_eq!(talk.plan().1, "next never", "it is on its way");
+    assert!(talk.answer(&calls).is_empty());
+    let told: Vec<_> = answers
+        .iter_mut()
+        .map(|answer| shown(answer.try_recv().unwrap()))
+        .collect();
+    assert_eq!(told, ["1", "1", "2", "missing"]);
+}
+
+#[test]
+fn full_batches_go_at_once_and_what_is_announced_comes_along() {
+    let mut talk = Talk::new(SECRETS);
+    let announced: Vec<_> = (0..50)
+        .map(|n| talk.announce("later", &format!("l{n}")))
+        .collect();
+    let asked: Vec<_> = (0..45).map(|n| talk.ask("now", &format!("n{n}"))).collect();
+    let (calls, text) = talk.plan();
+    assert_eq!(text, "batch of 20; batch of 20; next 25 ms");
+    talk.later(25);
+    let (more, text) = talk.plan();
+    assert_eq!(
+        text, "batch of 20; next 59975 ms",
+        "five, and fifteen that are wanted later"
+    );
+    talk.answer(&calls);
+    talk.answer(&more);
+    assert_eq!(
+        asked
+            .into_iter()
+            .filter_map(|mut answer| answer.try_recv().unwrap())
+            .count(),
+        45
+    );
+    let given = announced
+        .into_iter()
+        .filter_map(|(_, mut answer)| answer.try_recv().unwrap());
+    assert_eq!(given.count(), 15);
+}
+
+#[test]
+fn names_and_arns_of_one_secret_meet() {
+    let mut talk = Talk::new(SECRETS);
+    talk.put("a", "1");
+    let partial = "arn:aws:secretsmanager:r:1:secret:a";
+    for id in ["a", &arn("a"), partial] {
+        talk.follow("x", id, 60);
+    }
+    talk.later(60_000);
+    talk.plan();
+    talk.later(10);
+    let (_, text) = talk.plan();
+    assert_eq!(text, format!("batch a={}={partial}; next never", arn("a")));
+}
+
+#[test]
+fn versions_that_a_batch_cannot_ask_for_are_read_singly() {
+    let mut talk = Talk::new(SECRETS);
+    let _answers = ["a@AWSCURRENT", "a@AWSPREVIOUS", "a@uuid/1", "b"].map(|id| talk.ask("x", id));
+    talk.later(25);
+    let (_, text) = talk.plan();
+    assert_eq!(
+        text,
+        "single a@AWSPREVIOUS; single a@uuid/1; batch a@AWSCURRENT b; next never"
+    );
+    let parameters = Abilities {
+        batch: 10,
+        batches_versions: true,
+        lists: false,
+    };
+    let mut talk = Talk::new(parameters);
+    let _answers = ["/a", "/a@3"].map(|id| talk.ask("x", id));
+    talk.later(5);
+    assert_eq!(talk.plan().1, "batch /a /a@3; next never");
+}

@@ -1,0 +1,6 @@
+//! Pure: a repository's address, its refs, and which of its files count: `GitRepository → GitSource`.
+
+pub mod ignore;
+pub mod proxy;
+pub mod revision;
+pub mod source;

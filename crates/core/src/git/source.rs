@@ -1,0 +1,572 @@
+//! Pure: a valid git source, made of a `GitRepository` and its Secret, or why there is none.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use gotemplate::Constraint;
+use kustomize::RemoteRepository;
+use sha2::{Digest, Sha256};
+
+use crate::api::git_repository::{GitReference, GitRepositorySpec};
+use crate::git::proxy::Proxy;
+use crate::schedule::parse_duration;
+use crate::secrets::SecretValue;
+
+/// Where to fetch from, what, and as whom.
+#[derive(Debug, Clone)]
+pub struct GitSource {
+    pub url: String,
+    pub target: RefTarget,
+    pub credentials: Credentials,
+    pub timeout: Duration,
+    /// Submodules come along.
+    pub submodules: bool,
+}
+
+/// Whether repositories on this machine's disk may be named.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LocalRepositories {
+    /// For a person at a desk.
+    Allowed,
+    /// For a daemon that serves others.
+    Refused,
+}
+
+/// Which commit is wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RefTarget {
+    /// The head of a branch.
+    Branch(String),
+    /// The commit of a tag.
+    Tag(String),
+    /// The tag of the highest version that satisfies a range.
+    Semver {
+        range: String,
+        constraint: Constraint,
+    },
+    /// A full ref name.
+    Name(String),
+    /// What the remote's HEAD points to.
+    Head,
+    /// A branch, tag or commit, whichever there is.
+    Any(String),
+    /// A commit, found on a branch (any, if none is named).
+    Commit {
+        /// 40 hex digits.
+        id: String,
+        /// Where to look, and what the revision shows.
+        branch: Option<String>,
+    },
+}
+
+/// As whom to ask.
+#[derive(Debug, Clone, Default)]
+pub struct Credentials {
+    pub authorization: Authorization,
+    /// A certificate authority to trust for this server, PEM.
+    pub ca: Option<Vec<u8>>,
+    pub ssh: Option<Arc<SshCredentials>>,
+    /// By way of which it is reached; as the process's variables say, if none is given.
+    pub proxy: Option<Proxy>,
+}
+
+/// As whom to ask over SSH.
+#[derive(Debug)]
+pub struct SshCredentials {
+    pub user: String,
+    /// A private key.
+    pub identity: SecretValue,
+    pub passphrase: Option<SecretValue>,
+    /// The keys that the server may show; those of the big forges, if nothing is given.
+    pub known_hosts: Option<String>,
+}
+
+/// The `Authorization` header.
+#[derive(Debug, Clone, Default)]
+pub enum Authorization {
+    #[default]
+    Anonymous,
+    Basic {
+        username: String,
+        password: SecretValue,
+    },
+    Bearer(SecretValue),
+}
+
+/// What is said where it is not there.
+const SSH_NEEDS: &str = "ssh needs a Secret with `identity` and `known_hosts` in `spec.secretRef`";
+/// Forges whose keys are known, so that a Secret need not have them.
+const FORGES: [&str; 3] = ["github.com", "gitlab.com", "bitbucket.org"];
+
+/// Why a `GitRepository` cannot be fetched as it is written.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    #[error("{0}")]
+    Url(String),
+    #[error("{0}")]
+    Credentials(String),
+    #[error("field `{field}` is not supported yet")]
+    Unsupported { field: &'static str },
+    #[error(
+        "field `spec.ref.semver` is no range of versions: `{0}`; write one as `>=1.2.0 <2.0.0`"
+    )]
+    Semver(String),
+    #[error("field `{field}` is no duration: {text}")]
+    Duration { field: &'static str, text: String },
+}
+
+impl SourceError {
+    /// The reason of the condition, in Flux's words.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Url(_) | Self::Duration { .. } => "URLInvalid",
+            Self::Semver(_) => "GitOperationFailed",
+            Self::Credentials(_) => "AuthenticationFailed",
+            Self::Unsupported { .. } => "FeatureGateDisabled",
+        }
+    }
+
+    /// True if only a change of the spec can help.
+    pub fn is_stalled(&self) -> bool {
+        !matches!(self, Self::Credentials(_))
+    }
+}
+
+impl GitSource {
+    /// Checks a spec and the data of its Secret, if it names one.
+    pub fn new(
+        spec: &GitRepositorySpec,
+        secret: Option<&BTreeMap<String, SecretValue>>,
+    ) -> Result<Self, SourceError> {
+        refuse_unsupported(spec)?;
+        let url = url::Url::parse(&spec.url)
+            .map_err(|error| SourceError::Url(format!("the URL is invalid: {error}")))?;
+        if !matches!(url.scheme(), "http" | "https" | "ssh") || !url.has_host() {
+            let message = format!(
+                "URLs of scheme `{}` are not supported; use https or ssh",
+                url.scheme()
+            );
+            return Err(SourceError::Url(message));
+        }
+        let text = spec.timeout.as_deref().unwrap_or("60s");
+        let timeout = parse_duration(text).ok_or_else(|| SourceError::Duration {
+            field: "spec.timeout",
+            text: text.to_owned(),
+        })?;
+        let credentials = Credentials::new(&url, secret)?;
+        Ok(Self {
+            url: bare(url),
+            target: RefTarget::new(spec.reference.as_ref())?,
+            credentials,
+            timeout,
+            submodules: spec.recurse_submodules,
+        })
+    }
+
+    /// The same, by way of the proxy that a Secret's data describes.
+    pub fn by_way_of(
+        mut self,
+        secret: &BTreeMap<String, SecretValue>,
+    ) -> Result<Self, SourceError> {
+        let text = |key: &str| {
+            let text = secret
+                .get(key)
+                .map(|value| String::from_utf8(value.expose().to_vec()));
+            let wrong = |_| {
+                SourceError::Credentials(format!("key `{key}` of the proxy's Secret is not text"))
+            };
+            text.transpose().map_err(wrong)
+        };
+        let address = text("address")?.ok_or_else(|| {
+            SourceError::Credentials(
+                "the Secret of `spec.proxySecretRef` has no key `address`".to_owned(),
+            )
+        })?;
+        let login = text("username")?.map(|user| Ok((user, text("password")?.unwrap_or_default())));
+        let proxy = Proxy::new(&address, login.transpose()?).map_err(SourceError::Credentials)?;
+        if self.credentials.ssh.is_some() {
+            let message =
+                "`spec.proxySecretRef` is for http and https; ssh goes straight".to_owned();
+            return Err(SourceError::Credentials(message));
+        }
+        self.credentials.proxy = Some(proxy);
+        Ok(self)
+    }
+
+    /// Where a build finds a remote base. Credentials may stand in the URL.
+    pub fn remote(
+        remote: &RemoteRepository,
+        local: LocalRepositories,
+    ) -> Result<Self, SourceError> {
+        let target = remote
+            .reference
+            .clone()
+            .map_or(RefTarget::Head, RefTarget::Any);
+        let refused = |scheme: &str| {
+            SourceError::Url(format!(
+                "URLs of scheme `{scheme}` are not supported here; use https"
+            ))
+        };
+        let url = url::Url::parse(&remote.url).map_err(|_| refused("ssh"))?;
+        let credentials = match (url.scheme(), local) {
+            ("http" | "https", _) => Credentials::new(&url, None)?,
+            ("file", LocalRepositories::Allowed) => Credentials::default(),
+            (scheme, _) => return Err(refused(scheme)),
+        };
+        Ok(Self {
+            url: bare(url),
+            target,
+            credentials,
+            timeout: remote.timeout,
+            submodules: remote.submodules,
+        })
+    }
+
+    /// A submodule of a fetched commit. The credentials go along to the same server only.
+    pub fn submodule(&self, url: &str, commit: &str) -> Result<Self, SourceError> {
+        let invalid =
+            |error| SourceError::Url(format!("the URL of a submodule is invalid: {error}"));
+        let own = url::Url::parse(&self.url).map_err(invalid)?;
+        // A relative URL is one beside this repository, as git resolves it.
+        let url = if url.starts_with("./") || url.starts_with("../") {
+            let mut base = own.clone();
+            base.set_path(&format!("{}/", own.path().trim_end_matches('/')));
+            base.join(url)
+        } else {
+            url::Url::parse(&with_scheme(url))
+        };
+        let url = url.map_err(invalid)?;
+        // Another port is another server.
+        let is_same = url.scheme() == own.scheme()
+            && url.host_str() == own.host_str()
+            && url.port_or_known_default() == own.port_or_known_default();
+        let with_own = matches!(url.scheme(), "file" | "ssh") && is_same;
+        if !(matches!(url.scheme(), "http" | "https") || with_own) {
+            let message = format!(
+                "a submodule's URL of scheme `{}` is not supported",
+                url.scheme()
+            );
+            return Err(SourceError::Url(message));
+        }
+        Ok(Self {
+            url: bare(url),
+            target: RefTarget::Commit {
+                id: commit.to_owned(),
+                branch: None,
+            },
+            credentials: if is_same {
+                self.credentials.clone()
+            } else {
+                // A proxy is no credential of a server.
+                Credentials {
+                    proxy: self.credentials.proxy.clone(),
+                    ..Credentials::default()
+                }
+            },
+            timeout: self.timeout,
+            submodules: self.submodules,
+        })
+    }
+
+    /// Names the mirror: equal for equal address and credentials.
+    pub fn mirror_key(&self) -> String {
+        let mut hasher = Sha256::new();
+        hasher.update(&self.url);
+        self.credentials.feed(&mut hasher);
+        hasher
+            .finalize()
+            .iter()
+            .take(16)
+            .map(|byte| format!("{byte:02x}"))
+            .collect()
+    }
+}
+
+/// `user@host:path` is an address of SSH, in git's own short form.
+fn with_scheme(url: &str) -> String {
+    match url.split_once(':') {
+        Some((host, path)) if host.contains('@') && !host.contains('/') => {
+            format!("ssh://{host}/{}", path.trim_start_matches('/'))
+        }
+        _ => url.to_owned(),
+    }
+}
+
+/// The address without credentials, which travel in a header: it is shown in messages.
+fn bare(mut url: url::Url) -> String {
+    // Only a URL without a host refuses, and such a one has no credentials either.
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    url.to_string()
+}
+
+fn refuse_unsupported(spec: &GitRepositorySpec) -> Result<(), SourceError> {
+    use crate::api::git_repository::GitProvider;
+    let set = [
+        ("spec.verify", spec.verify.is_some()),
+        (
+            "spec.provider",
+            spec.provider
+                .is_some_and(|provider| provider != GitProvider::Generic),
+        ),
+    ];
+    match set.iter().find(|(_, set)| *set) {
+        Some((field, _)) => Err(SourceError::Unsupported { field }),
+        None => Ok(()),
+    }
+}
+
+impl RefTarget {
+    /// The first that is given: commit, name, tag, semver, branch.
+    fn new(reference: Option<&GitReference>) -> Result<Self, SourceError> {
+        let default = GitReference::default();
+        let reference = reference.unwrap_or(&default);
+        let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+        if let Some(id) = given(&reference.commit) {
+            if id.len() != 40 || !id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+                return Err(SourceError::Url(format!(
+                    "`ref.commit` must have 40 hex digits, not `{id}`"
+                )));
+            }
+            return Ok(Self::Commit {
+                id: id.to_lowercase(),
+                branch: given(&reference.branch),
+            });
+        }
+        if let Some(name) = given(&reference.name) {
+            return Ok(Self::Name(name));
+        }
+        if let Some(tag) = given(&reference.tag) {
+            return Ok(Self::Tag(tag));
+        }
+        if let Some(range) = given(&reference.semver) {
+            return match Constraint::parse(&range) {
+                Some(constraint) => Ok(Self::Semver { range, constraint }),
+                None => Err(SourceError::Semver(range)),
+            };
+        }
+        // Flux takes `master` where nothing is given, not the remote's HEAD.
+        Ok(Self::Branch(
+            given(&reference.branch).unwrap_or_else(|| "master".to_owned()),
+        ))
+    }
+}
+
+impl Credentials {
+    fn new(
+        url: &url::Url,
+        secret: Option<&BTreeMap<String, SecretValue>>,
+    ) -> Result<Self, SourceError> {
+        let from_url = (!url.username().is_empty()).then(|| Authorization::Basic {
+            username: url.username().to_owned(),
+            password: SecretValue::from(url.password().unwrap_or_default().as_bytes().to_vec()),
+        });
+        let Some(secret) = secret else {
+            if url.scheme() == "ssh" {
+                return Err(SourceError::Credentials(SSH_NEEDS.to_owned()));
+            }
+            return Ok(Self {
+                authorization: from_url.unwrap_or_default(),
+                ..Self::default()
+            });
+        };
+        let text = |key: &str| -> Result<Option<String>, SourceError> {
+            let Some(value) = secret.get(key) else {
+                return Ok(None);
+            };
+            let text = std::str::from_utf8(value.expose()).map_err(|_| {
+                SourceError::Credentials(format!("key `{key}` of the Secret is not text"))
+            })?;
+            Ok(Some(text.to_owned()))
+        };
+        if url.scheme() == "ssh" {
+            let Some(identity) = secret.get("identity") else {
+                return Err(SourceError::Credentials(SSH_NEEDS.to_owned()));
+            };
+            let known_hosts = text("known_hosts")?;
+            let is_forge = FORGES.contains(&url.host_str().unwrap_or_default());
+            if known_hosts.is_none() && !is_forge {
+                return Err(SourceError::Credentials(SSH_NEEDS.to_owned()));
+            }
+            let user = Some(url.username()).filter(|user| !user.is_empty());
+            let ssh = SshCredentials {
+                user: user.unwrap_or("git").to_owned(),
+                identity: identity.clone(),
+                passphrase: secret.get("password").cloned(),
+                known_hosts,
+            };
+            return Ok(Self {
+                ssh: Some(Arc::new(ssh)),
+                ..Self::default()
+            });
+        }
+        let ca = secret
+            .get("ca.crt")
+            .or_else(|| secret.get("caFile"))
+            .map(|value| value.expose().to_vec());
+        let authorization = match (
+            secret.get("bearerToken"),
+            text("username")?,
+            secret.get("password"),
+        ) {
+            (Some(_), ..) if from_url.is_some() => {
+                let message =
+                    "a bearer token and credentials in the URL cannot be set at the same time";
+                return Err(SourceError::Credentials(message.to_owned()));
+            }
+            (Some(token), ..) => Authorization::Bearer(token.clone()),
+            (None, None, Some(_)) => {
+                let message = "the Secret has a `password` without a `username`";
+                return Err(SourceError::Credentials(message.to_owned()));
+            }
+            (None, Some(username), password) => Authorization::Basic {
+                username,
+                password: password.cloned().unwrap_or_default(),
+            },
+            (None, None, None) => from_url.unwrap_or_default(),
+        };
+        Ok(Self {
+            authorization,
+            ca,
+            ssh: None,
+            proxy: None,
+        })
+    }
+
+    fn feed(&self, hasher: &mut Sha256) {
+        if let Some(ssh) = &self.ssh {
+            hasher.update(format!("\0ssh\0{}\0", ssh.user));
+            hasher.update(ssh.identity.expose());
+        }
+        match &self.authorization {
+            Authorization::Anonymous => hasher.update("\0anonymous"),
+            Authorization::Basic { username, password } => {
+                hasher.update(format!("\0basic\0{username}\0"));
+                hasher.update(password.expose());
+            }
+            Authorization::Bearer(token) => {
+                hasher.update("\0bearer\0");
+                hasher.update(token.expose());
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec(url: &str) -> GitRepositorySpec {
+        GitRepositorySpec {
+            url: url.to_owned(),
+            interval: "1m".to_owned(),
+            ..GitRepositorySpec::default()
+        }
+    }
+
+    fn secret(pairs: &[(&str, &str)]) -> BTreeMap<String, SecretValue> {
+        pairs
+            .iter()
+            .map(|(key, value)| {
+                (
+                    (*key).to_owned(),
+                    SecretValue::from(value.as_bytes().to_vec()),
+                )
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_submodule_gets_the_credentials_of_its_own_server_alone() {
+        let pairs = secret(&[("username", "robot"), ("password", "p")]);
+        let source = GitSource::new(&spec("https://host/team/own.git"), Some(&pairs)).unwrap();
+        let id = "0123456789abcdef0123456789abcdef01234567";
+        for (url, keeps) in [
+            ("../other.git", true),
+            ("https://host:443/other.git", true),
+            ("https://host:8443/other.git", false),
+            ("http://host/other.git", false),
+            ("https://elsewhere/other.git", false),
+        ] {
+            let submodule = source.submodule(url, id).unwrap();
+            let anonymous = matches!(
+                submodule.credentials.authorization,
+                Authorization::Anonymous
+            );
+            assert_eq!(!anonymous, keeps, "{url}");
+        }
+    }
+
+    #[test]
+    fn the_reference_that_wins() {
+        let target = |reference: GitReference| RefTarget::new(Some(&reference)).unwrap();
+        let some = |text: &str| Some(text.to_owned());
+        assert_eq!(
+            RefTarget::new(None).unwrap(),
+            RefTarget::Branch("master".into())
+        );
+        let tag_and_branch = GitReference {
+            tag: some("v1"),
+            branch: some("main"),
+            ..GitReference::default()
+        };
+        assert_eq!(target(tag_and_branch), RefTarget::Tag("v1".into()));
+        let id = "0123456789abcdef0123456789abcdef01234567";
+        let commit = GitReference {
+            commit: some(id),
+            branch: some("main"),
+            ..GitReference::default()
+        };
+        assert_eq!(
+            target(commit),
+            RefTarget::Commit {
+                id: id.into(),
+                branch: some("main")
+            }
+        );
+    }
+
+    #[test]
+    fn credentials_in_the_url_never_stay_in_the_address() {
+        let source = GitSource::new(&spec("https://me:hunter2@git.example/r.git"), None).unwrap();
+        assert_eq!(source.url, "https://git.example/r.git");
+        assert!(!format!("{source:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn what_is_wrong_has_the_reason_that_flux_gives() {
+        let reason =
+            |spec: &GitRepositorySpec, secret| GitSource::new(spec, secret).unwrap_err().reason();
+        assert_eq!(reason(&spec("ftp://host/r"), None), "URLInvalid");
+        assert_eq!(
+            reason(&spec("ssh://git@host/r"), None),
+            "AuthenticationFailed"
+        );
+        let bare = secret(&[("identity", "k")]);
+        assert_eq!(
+            reason(&spec("ssh://git@host/r"), Some(&bare)),
+            "AuthenticationFailed"
+        );
+        assert!(GitSource::new(&spec("ssh://git@github.com/o/r"), Some(&bare)).is_ok());
+        let lone = secret(&[("password", "x")]);
+        assert_eq!(
+            reason(&spec("https://host/r"), Some(&lone)),
+            "AuthenticationFailed"
+        );
+        let both = secret(&[("bearerToken", "x")]);
+        assert_eq!(
+            reason(&spec("https://u:p@host/r"), Some(&both)),
+            "AuthenticationFailed"
+        );
+        let mut github = spec("https://host/r");
+        github.provider = Some(crate::api::git_repository::GitProvider::Github);
+        assert_eq!(reason(&github, None), "FeatureGateDisabled");
+        let mut range = spec("https://host/r");
+        range.reference = Some(GitReference {
+            semver: Some("^one".to_owned()),
+            ..GitReference::default()
+        });
+        assert_eq!(reason(&range, None), "GitOperationFailed");
+    }
+}

@@ -1,0 +1,87 @@
+//! Pure: the names of objects, as types.
+
+use std::fmt;
+
+use kube::{Resource, ResourceExt as _};
+
+/// The namespace and the name of an object; printed as `namespace/name`, as Kubernetes prints them.
+///
+/// An object without a namespace (a `ClusterSecretStore`) has an empty one, and is printed by its name alone.
+/// Names sort by namespace first.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct NamespacedName {
+    /// Empty for an object of the cluster.
+    pub namespace: String,
+    /// `metadata.name`.
+    pub name: String,
+}
+
+impl NamespacedName {
+    /// A name in a namespace.
+    pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
+        Self {
+            namespace: namespace.into(),
+            name: name.into(),
+        }
+    }
+
+    /// The name of an object.
+    pub fn of<K: Resource>(object: &K) -> Self {
+        Self::new(object.namespace().unwrap_or_default(), object.name_any())
+    }
+}
+
+impl fmt::Display for NamespacedName {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { namespace, name } = self;
+        if namespace.is_empty() {
+            write!(formatter, "{name}")
+        } else {
+            write!(formatter, "{namespace}/{name}")
+        }
+    }
+}
+
+/// The kind and the name of an object, by which caches, queues and logs know it: `ExternalSecret team/db`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ObjectKey {
+    /// The kind, as a manifest writes it. Kinds that overlayd reconciles have different names, so the group is left out.
+    pub kind: &'static str,
+    /// Where the object is, and its name.
+    pub name: NamespacedName,
+}
+
+impl ObjectKey {
+    /// The key of an object of a kind.
+    pub fn new(kind: &'static str, name: NamespacedName) -> Self {
+        Self { kind, name }
+    }
+}
+
+impl fmt::Display for ObjectKey {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{} {}", self.kind, self.name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_print_as_kubernetes_prints_them() {
+        let name = NamespacedName::new("team", "db");
+        assert_eq!(name.to_string(), "team/db");
+        assert_eq!(NamespacedName::new("", "shared").to_string(), "shared");
+        let key = ObjectKey::new("ExternalSecret", name);
+        assert_eq!(key.to_string(), "ExternalSecret team/db");
+    }
+
+    #[test]
+    fn names_sort_by_namespace_first() {
+        let mut names =
+            [("b", "a"), ("a", "b"), ("a", "a")].map(|(a, b)| NamespacedName::new(a, b));
+        names.sort();
+        assert_eq!(names.map(|name| name.to_string()).join(" "), "a/a a/b b/a");
+    }
+}

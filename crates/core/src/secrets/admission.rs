@@ -1,0 +1,105 @@
+//! Pure: which namespaces may use a store: `spec.conditions` of a ClusterSecretStore.
+
+use std::collections::BTreeMap;
+
+use gotemplate::re2;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+
+use crate::api::secret_store::StoreCondition;
+
+/// True if a namespace may use the store: one of the conditions is met, by selector, name or expression; or there are
+/// none. The error names an expression that makes no sense.
+pub fn admits(
+    conditions: &[StoreCondition],
+    namespace: &str,
+    labels: &BTreeMap<String, String>,
+) -> Result<bool, String> {
+    if conditions.is_empty() {
+        return Ok(true);
+    }
+    for (index, condition) in conditions.iter().enumerate() {
+        if condition.namespaces.iter().any(|name| name == namespace) {
+            return Ok(true);
+        }
+        let selector = condition.namespace_selector.as_ref();
+        if selector.is_some_and(|selector| selects(selector, labels)) {
+            return Ok(true);
+        }
+        for expression in &condition.namespace_regexes {
+            let compiled = re2::compile(expression).map_err(|reason| {
+                format!("`spec.conditions[{index}].namespaceRegexes`: {reason}")
+            })?;
+            if compiled.is_match(namespace) {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
+}
+
+/// True if the labels are as the selector says. An empty selector selects everything.
+fn selects(selector: &LabelSelector, labels: &BTreeMap<String, String>) -> bool {
+    let wanted = selector.match_labels.iter().flatten();
+    let mut wanted = wanted.map(|(key, value)| labels.get(key) == Some(value));
+    let expressions = selector.match_expressions.iter().flatten();
+    let mut expressions = expressions.map(|expression| {
+        let value = labels.get(&expression.key);
+        let listed = || {
+            let mut values = expression.values.iter().flatten();
+            value.is_some_and(|value| values.any(|wanted| wanted == value))
+        };
+        match expression.operator.as_str() {
+            "In" => listed(),
+            "NotIn" => !listed(),
+            "Exists" => value.is_some(),
+            "DoesNotExist" => value.is_none(),
+            _ => false,
+        }
+    });
+    wanted.all(|holds| holds) && expressions.all(|holds| holds)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn check(conditions: Value, expected: &str) {
+        let conditions: Vec<StoreCondition> = serde_json::from_value(conditions).unwrap();
+        let labels = [("team", "web"), ("env", "prod")];
+        let labels = labels.map(|(key, value)| (key.to_owned(), value.to_owned()));
+        let text = match admits(&conditions, "shop", &labels.into()) {
+            Ok(admitted) => admitted.to_string(),
+            Err(error) => format!("error: {error}"),
+        };
+        assert_eq!(text, expected, "{conditions:?}");
+    }
+
+    #[test]
+    fn one_condition_must_be_met_in_one_way() {
+        let selector = |labels: Value| json!([{"namespaceSelector": {"matchLabels": labels}}]);
+        let expression = |key: &str, operator: &str, values: Value| json!([{"namespaceSelector": {"matchExpressions": [{"key": key, "operator": operator, "values": values}]}}]);
+        check(json!([]), "true");
+        check(json!([{"namespaces": ["a", "shop"]}]), "true");
+        check(json!([{"namespaces": ["a"]}]), "false");
+        check(
+            json!([{"namespaces": ["a"]}, {"namespaceRegexes": ["^sh"]}]),
+            "true",
+        );
+        check(json!([{"namespaceRegexes": ["op$"]}]), "true");
+        check(json!([{"namespaceRegexes": ["^op"]}]), "false");
+        check(
+            json!([{"namespaceRegexes": ["("]}]),
+            "error: `spec.conditions[0].namespaceRegexes`: invalid syntax",
+        );
+        check(selector(json!({"team": "web"})), "true");
+        check(selector(json!({"team": "web", "env": "test"})), "false");
+        check(json!([{"namespaceSelector": {}}]), "true");
+        check(expression("team", "In", json!(["web"])), "true");
+        check(expression("team", "NotIn", json!(["web"])), "false");
+        check(expression("nobody", "NotIn", json!(["web"])), "true");
+        check(expression("nobody", "Exists", json!(null)), "false");
+        check(expression("nobody", "DoesNotExist", json!(null)), "true");
+    }
+}

@@ -1,0 +1,531 @@
+//! Pure: what was read becomes the data of a Secret: the entries of `dataFrom` in order, then `data`, which wins.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use gotemplate::Environment;
+
+use crate::api::external_secret::{
+    ConversionStrategy, DecodingStrategy, DeletionPolicy, NullBytePolicy, Rewrite,
+};
+use crate::secrets::desired::{
+    Ask, DesiredSecret, Entry, FindEntry, GeneratorEntry, Read, Source, StoreRef,
+};
+use crate::secrets::property;
+use crate::secrets::property::PropertyError;
+use crate::secrets::rewrite::{RewriteError, rewrite};
+use crate::secrets::{SecretData, SecretValue};
+
+/// What was read and made for an ExternalSecret.
+#[derive(Debug, Default)]
+pub struct Fetched {
+    pub answers: BTreeMap<Read, Answer>,
+    /// What generators made, by the field that names them.
+    pub generated: BTreeMap<String, SecretData>,
+    /// Stores in which a secret that lacks a property counts as missing.
+    pub lenient: BTreeSet<StoreRef>,
+}
+
+/// What a store answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    Value(SecretValue),
+    /// The values that a search found, by name.
+    Found(SecretData),
+    /// There is no such secret.
+    Missing,
+}
+
+/// The data, and the keys of the stores that were not there and may be missing.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Composed {
+    pub data: SecretData,
+    pub missing: Vec<String>,
+}
+
+/// Where a problem is, and how keys and values are treated there.
+struct At<'e> {
+    field: &'e str,
+    /// The key in the store; empty for a search.
+    key: &'e str,
+    conversion: ConversionStrategy,
+    decoding: DecodingStrategy,
+    null_bytes: NullBytePolicy,
+}
+
+impl<'e> At<'e> {
+    fn entry(entry: &'e Entry) -> Self {
+        Self {
+            field: &entry.field,
+            key: &entry.remote.key,
+            conversion: entry.remote.conversion_strategy.unwrap_or_default(),
+            decoding: entry.remote.decoding_strategy.unwrap_or_default(),
+            null_bytes: entry.remote.null_byte_policy.unwrap_or_default(),
+        }
+    }
+
+    fn find(entry: &'e FindEntry) -> Self {
+        Self {
+            field: &entry.field,
+            key: "",
+            conversion: entry.find.conversion_strategy.unwrap_or_default(),
+            decoding: entry.find.decoding_strategy.unwrap_or_default(),
+            null_bytes: entry.find.null_byte_policy.unwrap_or_default(),
+        }
+    }
+
+    fn error(&self, problem: Problem) -> ComposeError {
+        let place = if self.key.is_empty() {
+            self.field.to_owned()
+        } else {
+            format!("{} of `{}`", self.field, self.key)
+        };
+        ComposeError { place, problem }
+    }
+}
+
+/// Why the data cannot be made. Names keys and fields, never values.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{place}: {problem}")]
+pub struct ComposeError {
+    /// The field of the spec, and the key in the store.
+    place: String,
+    #[source]
+    problem: Problem,
+}
+
+/// What is wrong there.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+enum Problem {
+    #[error("secret `{0}` does not exist")]
+    Missing(String),
+    #[error(transparent)]
+    Property(#[from] PropertyError),
+    #[error("the secret is not a JSON object")]
+    NotAnObject,
+    #[error("two keys become `{0}`; use `conversionStrategy: Unicode`")]
+    Collision(String),
+    #[error("`{0}` is no valid key of a Secret")]
+    InvalidKey(String),
+    #[error("the value of `{0}` has a null byte, and `nullBytePolicy` is Fail")]
+    NullByte(String),
+    #[error(transparent)]
+    Rewrite(#[from] RewriteError),
+    #[error("the value of `{name}` is not {encoding}, as `decodingStrategy` says")]
+    Encoding {
+        name: String,
+        encoding: &'static str,
+    },
+    #[error("it was not read")]
+    NotRead,
+}
+
+/// Puts the data together. The environment is that of templates that rewrite keys.
+///
+/// A secret that is not there is an error under `deletionPolicy: Retain`; under the others its keys are left out.
+pub fn compose(
+    desired: &DesiredSecret,
+    fetched: &Fetched,
+    environment: &Environment<'_>,
+) -> Result<Composed, ComposeError> {
+    let mut composed = Composed::default();
+    let mut miss = |at: &At<'_>| match desired.deletion {
+        DeletionPolicy::Retain => Err(at.error(Problem::Missing(at.key.to_owned()))),
+        DeletionPolicy::Delete | DeletionPolicy::Merge => {
+            composed.missing.push(at.key.to_owned());
+            Ok(())
+        }
+    };
+    let mut data = SecretData::new();
+    for source in &desired.sources {
+        match source {
+            Source::Extract(entry) => {
+                let at = At::entry(entry);
+                match payload(entry, fetched)? {
+                    None => miss(&at)?,
+                    Some(payload) => {
+                        let members = property::members(&payload)
+                            .map_err(|_| at.error(Problem::NotAnObject))?;
+                        let members = members.into_iter().collect();
+                        data.extend(several(&at, members, &entry.rewrite, environment)?);
+                    }
+                }
+            }
+            Source::Find(entry) => {
+                let at = At::find(entry);
+                let Some(Answer::Found(found)) = fetched.answers.get(&entry.read()) else {
+                    return Err(at.error(Problem::NotRead));
+                };
+                data.extend(several(&at, found.clone(), &entry.rewrite, environment)?);
+            }
+            Source::Generate(entry) => data.extend(generated(entry, fetched, environment)?),
+        }
+    }
+    for (name, entry) in &desired.data {
+        let at = At::entry(entry);
+        match payload(entry, fetched)? {
+            None => miss(&at)?,
+            Some(value) => {
+                data.insert(name.clone(), treated(&at, name, value)?);
+            }
+        }
+    }
+    composed.data = data;
+    Ok(composed)
+}
+
+/// The value of an entry, its property taken out; nothing if the secret does not exist.
+fn payload(entry: &Entry, fetched: &Fetched) -> Result<Option<SecretValue>, ComposeError> {
+    let at = At::entry(entry);
+    let read = entry.read();
+    let value = match fetched.answers.get(&read) {
+        Some(Answer::Value(value)) => value,
+        Some(Answer::Missing) => return Ok(None),
+        Some(Answer::Found(_)) | None => return Err(at.error(Problem::NotRead)),
+    };
+    let property = entry.remote.property.as_deref();
+    let Some(path) = property.filter(|property| !property.is_empty()) else {
+        return Ok(Some(value.clone()));
+    };
+    let found = match read.1 {
+        // A tag is named, not searched for.
+        Ask::Tags { .. } => property::member(value, path),
+        _ => property::get(value, path),
+    };
+    match found {
+        Err(PropertyError::Missing(_)) if fetched.lenient.contains(&entry.store) => Ok(None),
+        found => found.map(Some).map_err(|error| at.error(error.into())),
+    }
+}
+
+/// What becomes of several keys: they are rewritten, or else made fit, and their values decoded.
+fn several(
+    at: &At<'_>,
+    members: SecretData,
+    operations: &[Rewrite],
+    environment: &Environment<'_>,
+) -> Result<SecretData, ComposeError> {
+    // Keys are converted only where no rewrite says what becomes of them.
+    let renamed = if operations.is_empty() {
+        converted(at, members)?
+    } else {
+        rewrite(operations, members, environment).map_err(|error| at.error(error.into()))?
+    };
+    let mut data = SecretData::new();
+    for (name, value) in valid_keys(at, renamed)? {
+        let value = treated(at, &name, value)?;
+        data.insert(name, value);
+    }
+    Ok(data)
+}
+
+/// What a generator made, its keys rewritten.
+fn generated(
+    entry: &GeneratorEntry,
+    fetched: &Fetched,
+    environment: &Environment<'_>,
+) -> Result<SecretData, ComposeError> {
+    let at = At {
+        field: &entry.field,
+        key: "",
+        conversion: ConversionStrategy::Default,
+        decoding: DecodingStrategy::None,
+        null_bytes: NullBytePolicy::Ignore,
+    };
+    let Some(made) = fetched.generated.get(&entry.field) else {
+        return Err(at.error(Problem::NotRead));
+    };
+    let renamed = rewrite(&entry.rewrite, made.clone(), environment)
+        .map_err(|error| at.error(error.into()))?;
+    valid_keys(&at, renamed)
+}
+
+/// Checks keys; empty ones are left out.
+fn valid_keys(at: &At<'_>, mut data: SecretData) -> Result<SecretData, ComposeError> {
+    data.remove("");
+    let invalid = |name: &&String| name.len() > 253 || !name.chars().all(is_key_character);
+    match data.keys().find(invalid) {
+        Some(name) => Err(at.error(Problem::InvalidKey(name.clone()))),
+        None => Ok(data),
+    }
+}
+
+/// The members by what their keys become. Two that become the same are an error.
+fn converted(at: &At<'_>, members: SecretData) -> Result<SecretData, ComposeError> {
+    let mut data = SecretData::new();
+    for (member, value) in members {
+        let name = convert(&member, at.conversion);
+        if !name.is_empty() && data.contains_key(&name) {
+            return Err(at.error(Problem::Collision(name)));
+        }
+        data.insert(name, value);
+    }
+    Ok(data)
+}
+
+/// The value decoded, and checked for null bytes if they are not wanted.
+fn treated(at: &At<'_>, name: &str, value: SecretValue) -> Result<SecretValue, ComposeError> {
+    let value = decoded(at.decoding, value).map_err(|encoding| {
+        at.error(Problem::Encoding {
+            name: name.to_owned(),
+            encoding,
+        })
+    })?;
+    if at.null_bytes == NullBytePolicy::Fail && value.expose().contains(&0) {
+        return Err(at.error(Problem::NullByte(name.to_owned())));
+    }
+    Ok(value)
+}
+
+/// Decodes a value as a strategy says, or names the encoding that it is not in. `Auto` takes what is no base64 for what
+/// it is.
+pub fn decoded(
+    strategy: DecodingStrategy,
+    value: SecretValue,
+) -> Result<SecretValue, &'static str> {
+    let standard = || gotemplate::decode_base64(value.expose(), b'+', b'/');
+    let for_urls = || gotemplate::decode_base64(value.expose(), b'-', b'_');
+    let (decoded, encoding) = match strategy {
+        DecodingStrategy::None => return Ok(value),
+        DecodingStrategy::Auto => {
+            let decoded = standard().or_else(|_| for_urls());
+            return Ok(decoded.map_or_else(|_| value.clone(), SecretValue::from));
+        }
+        DecodingStrategy::Base64 => (standard(), "base64"),
+        DecodingStrategy::Base64Url => (for_urls(), "base64 for URLs"),
+    };
+    decoded.map(SecretValue::from).map_err(|_| encoding)
+}
+
+fn is_key_character(character: char) -> bool {
+    character.is_alphanumeric() || matches!(character, '-' | '.' | '_')
+}
+
+/// Characters that no key may have become `_`, or `_Uhhhh_`.
+fn convert(member: &str, strategy: ConversionStrategy) -> String {
+    let mut name = String::with_capacity(member.len());
+    for character in member.chars() {
+        match strategy {
+            _ if is_key_character(character) => name.push(character),
+            ConversionStrategy::Default => name.push('_'),
+            ConversionStrategy::Unicode => {
+                name.push_str(&format!("_U{:04x}_", u32::from(character)));
+            }
+        }
+    }
+    name
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::secrets::desired::resolve;
+    use crate::secrets::shown;
+
+    /// Reads `a` = `{"user":"u","pass word":"p"}`, `b` = `text`, and so on; finds `/x/y` and `/x/z`; generates `made`.
+    fn check(spec: Value, expected: &str) {
+        let spec = serde_json::from_value(spec).unwrap();
+        let desired = resolve("es", &spec).unwrap();
+        let mut fetched = Fetched::default();
+        for store in desired.stores() {
+            for (key, value) in [
+                ("a", r#"{"user":"u","pass word":"p"}"#),
+                ("b", "te\0xt"),
+                ("d", "aGk/Pg=="),
+                ("e", "aGk_Pg=="),
+                ("c", r#"{"x y":1,"x-y":2,"x_y":3}"#),
+            ] {
+                let ask = Ask::Value {
+                    key: key.into(),
+                    version: String::new(),
+                };
+                fetched
+                    .answers
+                    .insert((store.clone(), ask), Answer::Value(secret(value)));
+            }
+            let ask = Ask::Tags { key: "a".into() };
+            let tags = r#"{"team.name":"web","env":"prod"}"#;
+            fetched
+                .answers
+                .insert((store.clone(), ask), Answer::Value(secret(tags)));
+        }
+        for (store, ask) in desired.reads() {
+            let found = [("/x/y", "1"), ("/x/z", "Mg==")];
+            let found = found.map(|(key, value)| (key.to_owned(), secret(value)));
+            let answer = match ask {
+                Ask::Find(_) => Answer::Found(found.into()),
+                _ => Answer::Missing,
+            };
+            fetched.answers.entry((store, ask)).or_insert(answer);
+        }
+        for generator in desired.generators() {
+            let made = SecretData::from([("made".to_owned(), secret("new"))]);
+            fetched.generated.insert(generator.field.clone(), made);
+        }
+        let text = match compose(&desired, &fetched, &Environment::fixed()) {
+            Ok(Composed { data, missing }) if missing.is_empty() => shown(&data),
+            Ok(Composed { data, missing }) => format!("{} without {missing:?}", shown(&data)),
+            Err(error) => format!("error: {error}"),
+        };
+        assert_eq!(text, expected);
+    }
+
+    fn secret(text: &str) -> SecretValue {
+        SecretValue::from(text.as_bytes().to_vec())
+    }
+
+    #[test]
+    fn tags_searches_and_generators() {
+        let store = json!({"name": "s"});
+        let from = |entry: Value| json!({"secretStoreRef": store, "dataFrom": [entry]});
+        let tag = |property: &str| json!({"secretStoreRef": store, "data": [{"secretKey": "k", "remoteRef": {"key": "a", "metadataPolicy": "Fetch", "property": property}}]});
+        check(tag("team.name"), "k=web");
+        check(tag(""), r#"k={"team.name":"web","env":"prod"}"#);
+        check(
+            tag("en*"),
+            "error: data[0] of `a`: property `en*` does not exist in the secret",
+        );
+        check(
+            from(json!({"extract": {"key": "a", "metadataPolicy": "Fetch"}})),
+            "env=prod team.name=web",
+        );
+        check(
+            from(json!({"find": {"name": {"regexp": "x"}}})),
+            "_x_y=1 _x_z=Mg==",
+        );
+        check(
+            from(
+                json!({"find": {"name": {"regexp": "x"}, "decodingStrategy": "Auto", "conversionStrategy": "Unicode"}}),
+            ),
+            "_U002f_x_U002f_y=1 _U002f_x_U002f_z=2",
+        );
+        check(
+            from(
+                json!({"find": {"tags": {"a": "b"}}, "rewrite": [{"regexp": {"source": "^/x/", "target": ""}}]}),
+            ),
+            "y=1 z=Mg==",
+        );
+        check(
+            from(
+                json!({"find": {"tags": {"a": "b"}}, "rewrite": [{"regexp": {"source": "q", "target": ""}}]}),
+            ),
+            "error: dataFrom[0].find: `/x/y` is no valid key of a Secret",
+        );
+        let generator = json!({"generatorRef": {"kind": "UUID", "name": "u"}});
+        check(from(json!({"sourceRef": generator})), "made=new");
+        check(
+            from(
+                json!({"sourceRef": generator, "rewrite": [{"regexp": {"source": "^", "target": "db-"}}]}),
+            ),
+            "db-made=new",
+        );
+    }
+
+    #[test]
+    fn a_missing_secret_fails_or_is_left_out() {
+        let entry = |policy: &str| {
+            json!({
+                "secretStoreRef": {"name": "s"},
+                "data": [
+                    {"secretKey": "k", "remoteRef": {"key": "nobody"}},
+                    {"secretKey": "l", "remoteRef": {"key": "d"}},
+                ],
+                "target": {"deletionPolicy": policy},
+            })
+        };
+        check(
+            entry("Retain"),
+            "error: data[0] of `nobody`: secret `nobody` does not exist",
+        );
+        check(entry("Delete"), r#"l=aGk/Pg== without ["nobody"]"#);
+        check(entry("Merge"), r#"l=aGk/Pg== without ["nobody"]"#);
+    }
+
+    #[test]
+    fn data_wins_over_data_from() {
+        check(
+            json!({
+                "secretStoreRef": {"name": "s"},
+                "dataFrom": [{"extract": {"key": "a"}}],
+                "data": [{"secretKey": "user", "remoteRef": {"key": "a", "property": "pass word"}}],
+            }),
+            "pass_word=p user=p",
+        );
+    }
+
+    #[test]
+    fn values_are_decoded_and_keys_rewritten() {
+        let store = json!({"name": "s"});
+        let entry = |key: &str, strategy: &str| json!({"secretStoreRef": store, "data": [{"secretKey": "k", "remoteRef": {"key": key, "decodingStrategy": strategy}}]});
+        check(entry("d", "Base64"), "k=hi?>");
+        check(entry("d", "Auto"), "k=hi?>");
+        check(entry("e", "Base64URL"), "k=hi?>");
+        check(entry("e", "Auto"), "k=hi?>");
+        check(entry("b", "Auto"), "k=te\0xt");
+        check(
+            entry("b", "Base64"),
+            "error: data[0] of `b`: the value of `k` is not base64, as `decodingStrategy` says",
+        );
+        let rewrite = json!([{"regexp": {"source": "^(u|p).* ?", "target": "$1-"}}]);
+        check(
+            json!({"secretStoreRef": store, "dataFrom": [{"extract": {"key": "a"}, "rewrite": rewrite}]}),
+            "p-=p u-=u",
+        );
+        check(
+            json!({"secretStoreRef": store, "dataFrom": [{"extract": {"key": "a"}, "rewrite": [{"regexp": {"source": "x", "target": ""}}]}]}),
+            "error: dataFrom[0].extract of `a`: `pass word` is no valid key of a Secret",
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_made_is_named_without_its_value() {
+        let store = json!({"name": "s"});
+        check(
+            json!({"secretStoreRef": store, "data": [{"secretKey": "k", "remoteRef": {"key": "a", "property": "missing"}}]}),
+            "error: data[0] of `a`: property `missing` does not exist in the secret",
+        );
+        check(
+            json!({"secretStoreRef": store, "dataFrom": [{"extract": {"key": "b"}}]}),
+            "error: dataFrom[0].extract of `b`: the secret is not a JSON object",
+        );
+        check(
+            json!({"secretStoreRef": store, "dataFrom": [{"extract": {"key": "c"}}]}),
+            "error: dataFrom[0].extract of `c`: two keys become `x_y`; use `conversionStrategy: Unicode`",
+        );
+        check(
+            json!({"secretStoreRef": store, "data": [{"secretKey": "k", "remoteRef": {"key": "b", "nullBytePolicy": "Fail"}}]}),
+            "error: data[0] of `b`: the value of `k` has a null byte, and `nullBytePolicy` is Fail",
+        );
+        check(
+            json!({"secretStoreRef": store, "dataFrom": [{"extract": {"key": "a", "conversionStrategy": "Unicode"}}]}),
+            "pass_U0020_word=p user=u",
+        );
+    }
+
+    proptest! {
+        /// Whatever a key is, what becomes of it is valid, and what was valid stays.
+        #[test]
+        fn converted_keys_are_valid(member in any::<String>()) {
+            for strategy in [ConversionStrategy::Default, ConversionStrategy::Unicode] {
+                let name = convert(&member, strategy);
+                prop_assert!(name.chars().all(is_key_character));
+                prop_assert_eq!(convert(&name, strategy), name.clone());
+                if member.chars().all(is_key_character) {
+                    prop_assert_eq!(name, member.clone());
+                }
+            }
+        }
+
+        /// Keys that differ do not become one in silence.
+        #[test]
+        fn conversion_loses_no_key(members in proptest::collection::btree_map("[a-c /.é_]{1,4}", any::<u8>(), 0..6)) {
+            let data = members.iter().map(|(key, value)| (key.clone(), SecretValue::from(vec![*value])));
+            let at = At { field: "f", key: "k", conversion: ConversionStrategy::Default, decoding: DecodingStrategy::None, null_bytes: NullBytePolicy::Ignore };
+            if let Ok(converted) = converted(&at, data.collect()) {
+                prop_assert_eq!(converted.len(), members.len());
+            }
+        }
+    }
+}

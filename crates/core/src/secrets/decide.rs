@@ -1,0 +1,575 @@
+//! Pure: what to write, given the data and the Secret as it is: create, update, or leave it, and why.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+
+use crate::api::external_secret::{CreationPolicy, DeletionPolicy};
+use crate::secrets::desired::DesiredSecret;
+use crate::secrets::hash::{created_by, data_hash, field_manager};
+use crate::secrets::render::{Metadata, RenderedSecret};
+use crate::secrets::{SecretData, SecretValue};
+
+/// Says that a controller of ExternalSecrets manages the Secret.
+pub const MANAGED: &str = "reconcile.external-secrets.io/managed";
+/// Names the owner, hashed.
+pub const CREATED_BY: &str = "reconcile.external-secrets.io/created-by";
+/// The hash of the data.
+pub const DATA_HASH: &str = "reconcile.external-secrets.io/data-hash";
+
+/// The ExternalSecret that owns the Secret.
+#[derive(Debug, Clone, Default)]
+pub struct SecretOwner {
+    pub name: String,
+    pub namespace: String,
+    pub uid: String,
+    pub labels: BTreeMap<String, String>,
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// What to write.
+#[derive(Debug, Clone, PartialEq)]
+pub enum SecretWrite {
+    Create(Box<Secret>),
+    /// The whole Secret as it is to be; its resource version guards against others' changes.
+    Update(Box<Secret>),
+    /// It is as it should be.
+    Leave,
+    /// The Secret is not there, and is not ours to create.
+    Absent,
+    /// The stores have no values left: the Secret goes, if it is there and still this one.
+    Delete(Option<Precondition>),
+    /// The stores have no values, and the Secret stays as it is.
+    Retain,
+}
+
+/// Which Secret is meant: it must have this uid and version when it is deleted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Precondition {
+    pub name: String,
+    pub uid: String,
+    pub resource_version: String,
+}
+
+impl Precondition {
+    pub fn of(metadata: &ObjectMeta) -> Self {
+        Self {
+            name: metadata.name.clone().unwrap_or_default(),
+            uid: metadata.uid.clone().unwrap_or_default(),
+            resource_version: metadata.resource_version.clone().unwrap_or_default(),
+        }
+    }
+}
+
+/// Why nothing may be written.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DecideError {
+    #[error("target Secret `{target}` is owned by ExternalSecret `{owner}`")]
+    OwnedByAnother { target: String, owner: String },
+    #[error("target Secret `{target}` is controlled by {kind} `{owner}`")]
+    Controlled {
+        target: String,
+        kind: String,
+        owner: String,
+    },
+    #[error(
+        "target Secret `{0}` is immutable and its content would change; delete it to have it made anew"
+    )]
+    Immutable(String),
+    #[error(
+        "the stores have no values left, and `deletionPolicy: Delete` deletes only a Secret that is owned; `creationPolicy` is {0:?}"
+    )]
+    NotOwned(CreationPolicy),
+    #[error("the stores have no values left, and Secret `{0}` was not made by this ExternalSecret")]
+    NotMade(String),
+}
+
+impl DecideError {
+    /// The message of the condition, in the words of External Secrets.
+    pub fn summary(&self) -> &'static str {
+        match self {
+            Self::OwnedByAnother { .. } => "target is owned by another ExternalSecret",
+            Self::Controlled { .. } => "failed to take ownership of target secret",
+            Self::Immutable(_) => "could not update secret, target is immutable",
+            Self::NotOwned(_) | Self::NotMade(_) => "could not delete secret",
+        }
+    }
+}
+
+/// True if the Secret is there, managed, and its data has the hash that was written with it; or if the policy does not
+/// ask for that.
+pub fn is_valid(policy: CreationPolicy, live: Option<&Secret>) -> bool {
+    let live = match (policy, live) {
+        (CreationPolicy::Orphan | CreationPolicy::None, _) | (CreationPolicy::Merge, None) => {
+            return true;
+        }
+        (_, None) => return false,
+        (_, Some(live)) => live,
+    };
+    let label = |key: &str| {
+        live.metadata
+            .labels
+            .as_ref()
+            .and_then(|labels| labels.get(key))
+            .map(String::as_str)
+    };
+    let annotation = live
+        .metadata
+        .annotations
+        .as_ref()
+        .and_then(|annotations| annotations.get(DATA_HASH));
+    label(MANAGED) == Some("true") && annotation == Some(&data_hash(&secret_data(live)))
+}
+
+/// The data of a live Secret.
+pub fn secret_data(live: &Secret) -> SecretData {
+    let data = live.data.iter().flatten();
+    data.map(|(key, ByteString(bytes))| (key.clone(), SecretValue::from(bytes.clone())))
+        .collect()
+}
+
+/// Decides what to do where the stores have no values at all.
+pub fn decide_empty(
+    desired: &DesiredSecret,
+    owner: &SecretOwner,
+    live: Option<&Secret>,
+) -> Result<SecretWrite, DecideError> {
+    if desired.deletion != DeletionPolicy::Delete {
+        return Ok(SecretWrite::Retain);
+    }
+    if desired.creation != CreationPolicy::Owner {
+        return Err(DecideError::NotOwned(desired.creation));
+    }
+    let Some(live) = live else {
+        return Ok(SecretWrite::Delete(None));
+    };
+    check_ownership(desired, owner, live)?;
+    // One that is not controlled was there before, and is not ours to delete.
+    if !is_controlled_by(&live.metadata, &owner.uid) {
+        return Err(DecideError::NotMade(desired.target.clone()));
+    }
+    let which = Precondition::of(&live.metadata);
+    Ok(SecretWrite::Delete(Some(which)))
+}
+
+/// True if the object's controller has this uid.
+pub fn is_controlled_by(metadata: &ObjectMeta, uid: &str) -> bool {
+    let mut references = metadata.owner_references.iter().flatten();
+    references.any(|reference| reference.controller == Some(true) && reference.uid == uid)
+}
+
+/// True if the Secret was made for an owner: by its label, and by its controller. The label alone anybody may write.
+pub fn was_created_by(metadata: &ObjectMeta, owner: &SecretOwner) -> bool {
+    let label = metadata
+        .labels
+        .as_ref()
+        .and_then(|labels| labels.get(CREATED_BY));
+    label == Some(&created_by(&owner.namespace, &owner.name))
+        && is_controlled_by(metadata, &owner.uid)
+}
+
+/// Decides what to write, as the creation policy says.
+pub fn decide(
+    desired: &DesiredSecret,
+    owner: &SecretOwner,
+    rendered: &RenderedSecret,
+    live: Option<&Secret>,
+) -> Result<SecretWrite, DecideError> {
+    if desired.creation == CreationPolicy::None {
+        return Ok(SecretWrite::Leave);
+    }
+    let Some(live) = live else {
+        if desired.creation == CreationPolicy::Merge {
+            return Ok(SecretWrite::Absent);
+        }
+        let mut secret = Secret {
+            type_: Some("Opaque".to_owned()),
+            ..Secret::default()
+        };
+        secret.metadata.name = Some(desired.target.clone());
+        secret.metadata.namespace = Some(owner.namespace.clone());
+        fill(&mut secret, desired, owner, rendered);
+        return Ok(SecretWrite::Create(Box::new(secret)));
+    };
+    check_ownership(desired, owner, live)?;
+    let mut secret = live.clone();
+    // With `immutable` asked for, what a live Secret holds is frozen as it is.
+    let data = if desired.immutable {
+        secret_data(live)
+    } else if merges(desired.creation) {
+        merged(live, owner, rendered)
+    } else {
+        rendered.data.clone()
+    };
+    let rendered = RenderedSecret {
+        data,
+        ..rendered.clone()
+    };
+    fill(&mut secret, desired, owner, &rendered);
+    if live.immutable == Some(true) && secret.data != live.data {
+        return Err(DecideError::Immutable(desired.target.clone()));
+    }
+    secret.metadata.managed_fields = None;
+    let mut unchanged = live.clone();
+    unchanged.metadata.managed_fields = None;
+    if secret == unchanged {
+        Ok(SecretWrite::Leave)
+    } else {
+        Ok(SecretWrite::Update(Box::new(secret)))
+    }
+}
+
+fn merges(policy: CreationPolicy) -> bool {
+    matches!(
+        policy,
+        CreationPolicy::Merge | CreationPolicy::CreateOrMerge
+    )
+}
+
+/// What others put into the Secret, with ours; what was ours before and is no longer goes.
+fn merged(live: &Secret, owner: &SecretOwner, rendered: &RenderedSecret) -> SecretData {
+    let managed = managed_keys(&live.metadata, &field_manager(&owner.name));
+    let mut data = secret_data(live);
+    data.retain(|key, _| !managed.data.contains(key));
+    data.extend(rendered.data.clone());
+    data
+}
+
+fn check_ownership(
+    desired: &DesiredSecret,
+    owner: &SecretOwner,
+    live: &Secret,
+) -> Result<(), DecideError> {
+    let references = live.metadata.owner_references.iter().flatten();
+    let Some(controller) = references
+        .into_iter()
+        .find(|reference| reference.controller == Some(true))
+    else {
+        return Ok(());
+    };
+    let target = desired.target.clone();
+    if controller.kind == "ExternalSecret" {
+        // By name, as External Secrets has it: an ExternalSecret that was made anew takes its Secret over.
+        let ours = is_ours(controller, owner);
+        return if ours {
+            Ok(())
+        } else {
+            Err(DecideError::OwnedByAnother {
+                target,
+                owner: controller.name.clone(),
+            })
+        };
+    }
+    // Only an owner must be the only one.
+    if desired.creation != CreationPolicy::Owner {
+        return Ok(());
+    }
+    Err(DecideError::Controlled {
+        target,
+        kind: controller.kind.clone(),
+        owner: controller.name.clone(),
+    })
+}
+
+/// Sets data, labels, annotations and owner. Without a template, all labels and annotations of the
+/// ExternalSecret go along; those of before that are no longer there are taken away.
+fn fill(
+    secret: &mut Secret,
+    desired: &DesiredSecret,
+    owner: &SecretOwner,
+    rendered: &RenderedSecret,
+) {
+    let own = Metadata {
+        labels: owner.labels.clone(),
+        annotations: owner.annotations.clone(),
+        finalizers: Vec::new(),
+    };
+    let metadata = rendered.metadata.clone().unwrap_or(own);
+    let data = &rendered.data;
+    if rendered.type_.is_some() {
+        secret.type_.clone_from(&rendered.type_);
+    }
+    let managed = managed_keys(&secret.metadata, &field_manager(&owner.name));
+    let labels = secret.metadata.labels.get_or_insert_default();
+    labels.retain(|key, _| !managed.labels.contains(key));
+    labels.extend(metadata.labels);
+    labels.insert(MANAGED.to_owned(), "true".to_owned());
+    let created_by = created_by(&owner.namespace, &owner.name);
+    let owns = desired.creation == CreationPolicy::Owner;
+    if owns {
+        labels.insert(CREATED_BY.to_owned(), created_by);
+    } else if labels.get(CREATED_BY) == Some(&created_by) {
+        labels.remove(CREATED_BY);
+    }
+    let annotations = secret.metadata.annotations.get_or_insert_default();
+    annotations.retain(|key, _| !managed.annotations.contains(key));
+    annotations.extend(metadata.annotations);
+    annotations.insert(DATA_HASH.to_owned(), data_hash(data));
+    let bytes = data
+        .iter()
+        .map(|(key, value)| (key.clone(), ByteString(value.expose().to_vec())));
+    secret.data = Some(bytes.collect()).filter(|data: &BTreeMap<_, _>| !data.is_empty());
+    if desired.immutable {
+        secret.immutable = Some(true);
+    }
+    if !metadata.finalizers.is_empty() && secret.metadata.deletion_timestamp.is_none() {
+        let finalizers = secret.metadata.finalizers.get_or_insert_default();
+        for finalizer in metadata.finalizers {
+            if !finalizers.contains(&finalizer) {
+                finalizers.push(finalizer);
+            }
+        }
+    }
+    if !owns {
+        if let Some(references) = &mut secret.metadata.owner_references {
+            references.retain(|reference| !is_ours(reference, owner));
+        }
+        return;
+    }
+    let references = secret.metadata.owner_references.get_or_insert_default();
+    if let Some(own) = references
+        .iter_mut()
+        .find(|reference| is_ours(reference, owner))
+    {
+        own.uid.clone_from(&owner.uid);
+        own.controller = Some(true);
+        own.block_owner_deletion = Some(true);
+    } else {
+        references.push(OwnerReference {
+            api_version: crate::api::EXTERNAL_SECRETS_API.to_owned(),
+            kind: "ExternalSecret".to_owned(),
+            name: owner.name.clone(),
+            uid: owner.uid.clone(),
+            controller: Some(true),
+            block_owner_deletion: Some(true),
+        });
+    }
+}
+
+/// True for a reference to the ExternalSecret of this name.
+fn is_ours(reference: &OwnerReference, owner: &SecretOwner) -> bool {
+    let group = reference.api_version.split('/').next();
+    reference.uid == owner.uid
+        || reference.kind == "ExternalSecret"
+            && group == Some("external-secrets.io")
+            && reference.name == owner.name
+}
+
+#[derive(Default)]
+struct ManagedKeys {
+    labels: Vec<String>,
+    annotations: Vec<String>,
+    data: Vec<String>,
+}
+
+/// The labels, annotations and keys of data that a manager wrote, by any operation.
+fn managed_keys(metadata: &ObjectMeta, manager: &str) -> ManagedKeys {
+    let mut keys = ManagedKeys::default();
+    let entries = metadata.managed_fields.iter().flatten();
+    for entry in entries.filter(|entry| entry.manager.as_deref() == Some(manager)) {
+        let Some(fields) = &entry.fields_v1 else {
+            continue;
+        };
+        let names = |fields: &serde_json::Value| {
+            let map = fields.as_object();
+            map.into_iter()
+                .flatten()
+                .filter_map(|(key, _)| key.strip_prefix("f:").map(str::to_owned))
+                .collect::<Vec<_>>()
+        };
+        let metadata = &fields.0["f:metadata"];
+        keys.labels.extend(names(&metadata["f:labels"]));
+        keys.annotations.extend(names(&metadata["f:annotations"]));
+        keys.data.extend(names(&fields.0["f:data"]));
+    }
+    keys
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn owner(uid: &str) -> SecretOwner {
+        let labels = BTreeMap::from([("team".to_owned(), "a".to_owned())]);
+        SecretOwner {
+            name: "db".into(),
+            namespace: "default".into(),
+            uid: uid.into(),
+            labels,
+            ..SecretOwner::default()
+        }
+    }
+
+    fn desired() -> DesiredSecret {
+        DesiredSecret {
+            target: "db-creds".into(),
+            immutable: false,
+            creation: CreationPolicy::Owner,
+            deletion: DeletionPolicy::Retain,
+            sources: vec![],
+            data: vec![],
+        }
+    }
+
+    fn data(value: &str) -> RenderedSecret {
+        let value = SecretValue::from(value.as_bytes().to_vec());
+        RenderedSecret {
+            data: SecretData::from([("k".to_owned(), value)]),
+            ..RenderedSecret::default()
+        }
+    }
+
+    fn created(value: &str) -> Secret {
+        match decide(&desired(), &owner("u1"), &data(value), None) {
+            Ok(SecretWrite::Create(secret)) => *secret,
+            other => panic!("expected a creation, got {other:?}"),
+        }
+    }
+
+    #[test]
+    fn what_was_written_is_valid_and_left_alone() {
+        let secret = created("v");
+        assert!(is_valid(CreationPolicy::Owner, Some(&secret)));
+        assert_eq!(secret.metadata.labels.as_ref().unwrap()["team"], "a");
+        assert_eq!(
+            decide(&desired(), &owner("u1"), &data("v"), Some(&secret)),
+            Ok(SecretWrite::Leave)
+        );
+    }
+
+    #[test]
+    fn a_changed_value_or_a_hand_edit_is_written() {
+        let secret = created("v");
+        assert!(matches!(
+            decide(&desired(), &owner("u1"), &data("w"), Some(&secret)),
+            Ok(SecretWrite::Update(_))
+        ));
+        let mut edited = secret;
+        edited
+            .data
+            .as_mut()
+            .unwrap()
+            .insert("k".into(), ByteString(b"edited".to_vec()));
+        assert!(!is_valid(CreationPolicy::Owner, Some(&edited)));
+        assert!(matches!(
+            decide(&desired(), &owner("u1"), &data("v"), Some(&edited)),
+            Ok(SecretWrite::Update(_))
+        ));
+        assert!(!is_valid(CreationPolicy::Owner, None));
+    }
+
+    #[test]
+    fn a_secret_of_another_owner_is_not_touched() {
+        let secret = created("v");
+        let another = SecretOwner {
+            name: "another".into(),
+            ..owner("u2")
+        };
+        let error = decide(&desired(), &another, &data("w"), Some(&secret)).unwrap_err();
+        assert_eq!(error.summary(), "target is owned by another ExternalSecret");
+        // One of the same name that was made anew takes its Secret over.
+        let Ok(SecretWrite::Update(taken)) =
+            decide(&desired(), &owner("u2"), &data("w"), Some(&secret))
+        else {
+            panic!("expected an update");
+        };
+        let owners = taken.metadata.owner_references.unwrap();
+        assert_eq!((owners.len(), owners[0].uid.as_str()), (1, "u2"));
+        let mut controlled = secret;
+        controlled.metadata.owner_references.as_mut().unwrap()[0].kind = "Certificate".into();
+        let error = decide(&desired(), &owner("u2"), &data("w"), Some(&controlled)).unwrap_err();
+        assert_eq!(error.summary(), "failed to take ownership of target secret");
+    }
+
+    #[test]
+    fn policies_decide_what_becomes_of_a_secret_and_of_none() {
+        use CreationPolicy::{CreateOrMerge, Merge, Orphan};
+        let foreign = || {
+            let mut secret = Secret::default();
+            let data = [("k", "theirs"), ("other", "theirs"), ("old", "ours")];
+            let data = data.map(|(key, value)| (key.to_owned(), ByteString(value.into())));
+            secret.data = Some(data.into());
+            let managed = serde_json::json!([{
+                "manager": field_manager("db"), "operation": "Update", "fieldsType": "FieldsV1",
+                "fieldsV1": {"f:data": {"f:old": {}}},
+            }]);
+            secret.metadata.managed_fields = serde_json::from_value(managed).unwrap();
+            secret
+        };
+        let check = |policy: CreationPolicy, live: Option<Secret>, expected: &str| {
+            let desired = DesiredSecret {
+                creation: policy,
+                ..desired()
+            };
+            let shown = |secret: &Secret| {
+                let keys = secret.data.iter().flatten();
+                let keys = keys.map(|(key, ByteString(value))| {
+                    format!("{key}={}", String::from_utf8_lossy(value))
+                });
+                let owned = secret.metadata.owner_references.iter().flatten().count();
+                let marked = secret
+                    .metadata
+                    .labels
+                    .as_ref()
+                    .unwrap()
+                    .contains_key(CREATED_BY);
+                format!(
+                    "{} owners {owned} marked {marked}",
+                    keys.collect::<Vec<_>>().join(" ")
+                )
+            };
+            let text = match decide(&desired, &owner("u1"), &data("v"), live.as_ref()).unwrap() {
+                SecretWrite::Create(secret) => format!("create {}", shown(&secret)),
+                SecretWrite::Update(secret) => format!("update {}", shown(&secret)),
+                SecretWrite::Leave => "leave".to_owned(),
+                other => format!("{other:?}").to_lowercase(),
+            };
+            assert_eq!(text, expected, "{policy:?}");
+        };
+        check(
+            CreationPolicy::Owner,
+            None,
+            "create k=v owners 1 marked true",
+        );
+        check(
+            CreationPolicy::Owner,
+            Some(foreign()),
+            "update k=v owners 1 marked true",
+        );
+        check(Orphan, None, "create k=v owners 0 marked false");
+        check(Orphan, Some(foreign()), "update k=v owners 0 marked false");
+        let merged = "update k=v other=theirs owners 0 marked false";
+        check(CreateOrMerge, None, "create k=v owners 0 marked false");
+        check(CreateOrMerge, Some(foreign()), merged);
+        check(Merge, None, "absent");
+        check(Merge, Some(foreign()), merged);
+        // What was owned is let go.
+        check(
+            Orphan,
+            Some(created("v")),
+            "update k=v owners 0 marked false",
+        );
+        check(CreationPolicy::None, None, "leave");
+        check(CreationPolicy::None, Some(foreign()), "leave");
+    }
+
+    #[test]
+    fn an_immutable_secret_keeps_its_content() {
+        let mut secret = created("v");
+        secret.immutable = Some(true);
+        assert_eq!(
+            decide(&desired(), &owner("u1"), &data("w"), Some(&secret)),
+            Err(DecideError::Immutable("db-creds".into()))
+        );
+        let frozen = DesiredSecret {
+            immutable: true,
+            ..desired()
+        };
+        assert_eq!(
+            decide(&frozen, &owner("u1"), &data("w"), Some(&secret)),
+            Ok(SecretWrite::Leave)
+        );
+    }
+}

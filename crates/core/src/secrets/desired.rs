@@ -1,0 +1,524 @@
+//! Pure: a valid ExternalSecret: every entry with its store, nothing that is not supported, keys distinct.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::api::external_secret::{
+    CreationPolicy, DataFromEntry, DeletionPolicy, ExternalSecretSpec, Find, GeneratorReference,
+    MetadataPolicy, RemoteReference, Rewrite, SourceReference, StoreKind, StoreReference,
+    TemplateFrom,
+};
+use crate::secrets::refresh::interval;
+use crate::secrets::template_from::Target;
+
+/// What is to be read and what is to become of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DesiredSecret {
+    /// The name of the Secret.
+    pub target: String,
+    pub immutable: bool,
+    /// What becomes of a Secret that is there, or is not.
+    pub creation: CreationPolicy,
+    /// What becomes of it when the stores no longer have the values.
+    pub deletion: DeletionPolicy,
+    /// In order; later ones win, and all of them lose to `data`.
+    pub sources: Vec<Source>,
+    pub data: Vec<(String, Entry)>,
+}
+
+/// An entry of `dataFrom`: where several keys come from.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Source {
+    /// The members of one secret.
+    Extract(Entry),
+    /// All secrets that a search finds.
+    Find(FindEntry),
+    /// What a generator makes.
+    Generate(GeneratorEntry),
+}
+
+/// One reading: which store, and what of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Entry {
+    pub store: StoreRef,
+    pub remote: RemoteReference,
+    /// What becomes of the keys of an extract.
+    pub rewrite: Vec<Rewrite>,
+    /// Where it stands in the spec, for messages.
+    pub field: String,
+}
+
+/// A search in a store.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FindEntry {
+    pub store: StoreRef,
+    pub find: Find,
+    pub rewrite: Vec<Rewrite>,
+    pub field: String,
+}
+
+/// The use of a generator.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GeneratorEntry {
+    pub generator: GeneratorReference,
+    pub rewrite: Vec<Rewrite>,
+    pub field: String,
+}
+
+/// What a store is asked.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Ask {
+    /// The value of a key; an empty version is the current one.
+    Value { key: String, version: String },
+    /// The tags of a key, as a JSON object.
+    Tags { key: String },
+    /// The values of all keys that fit.
+    Find(Search),
+}
+
+/// What keys fit: those below a path, whose name is as the expression says, with all of the tags.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Search {
+    pub path: Option<String>,
+    /// In RE2's syntax, anywhere in the name.
+    pub name: Option<String>,
+    pub tags: BTreeMap<String, String>,
+}
+
+/// A question to a store.
+pub type Read = (StoreRef, Ask);
+
+impl Entry {
+    /// What must be asked for it.
+    pub fn read(&self) -> Read {
+        let key = self.remote.key.clone();
+        let ask = match self.remote.metadata_policy.unwrap_or_default() {
+            MetadataPolicy::Fetch => Ask::Tags { key },
+            MetadataPolicy::None => Ask::Value {
+                key,
+                version: self.remote.version.clone().unwrap_or_default(),
+            },
+        };
+        (self.store.clone(), ask)
+    }
+}
+
+impl FindEntry {
+    /// What must be asked for it.
+    pub fn read(&self) -> Read {
+        let name = self.find.name.as_ref();
+        // One without an expression fits every name.
+        let name = name.map(|name| name.regexp.clone().unwrap_or_default());
+        let search = Search {
+            path: self.find.path.clone().filter(|path| !path.is_empty()),
+            name,
+            tags: self.find.tags.clone(),
+        };
+        (self.store.clone(), Ask::Find(search))
+    }
+}
+
+/// A store by kind and name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct StoreRef {
+    pub kind: StoreKind,
+    pub name: String,
+}
+
+impl std::fmt::Display for StoreRef {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "{:?} `{}`", self.kind, self.name)
+    }
+}
+
+/// Why a spec cannot be synced as it is written. Only a change of the spec can help.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SpecError {
+    #[error("`target.template.type: {0}` would mint a credential of the cluster, and is refused")]
+    ForbiddenType(String),
+    #[error("either `data` or `dataFrom` must be given")]
+    Empty,
+    #[error("`{0}` names no store, and there is no `secretStoreRef`")]
+    NoStore(String),
+    #[error("`{0}` must have exactly one of `extract`, `find` and `sourceRef.generatorRef`")]
+    Ambiguous(String),
+    #[error("key `{0}` stands twice in `data`")]
+    RepeatedKey(String),
+    #[error(
+        "`target.template.templateFrom[{0}].target: {1}` is none of Data, Labels and Annotations, which a Secret has"
+    )]
+    Target(usize, String),
+    #[error(
+        "`target.manifest` makes an object that is no Secret, which overlayd does not; take it out to make a Secret"
+    )]
+    Manifest,
+    #[error("`target.template.engineVersion: {0}` is not known; v2 is")]
+    Engine(String),
+    #[error("`refreshInterval: {0}` is not a duration; write it as 30s, 5m or 1h30m")]
+    Interval(String),
+    #[error("`{0}.find` needs a `name` or `tags`")]
+    EmptyFind(String),
+    #[error("`{field}.find.name.regexp`: {reason}")]
+    Regexp { field: String, reason: &'static str },
+    #[error("`{0}.sourceRef` is empty: it needs a `storeRef` or a `generatorRef`")]
+    EmptySource(String),
+    #[error("`{0}.sourceRef.generatorRef` cannot give one key; use it in `dataFrom`")]
+    GeneratorForKey(String),
+    #[error(
+        "`target.deletionPolicy: {deletion:?}` cannot go with `target.creationPolicy: {creation:?}`"
+    )]
+    Policies {
+        creation: CreationPolicy,
+        deletion: DeletionPolicy,
+    },
+}
+
+/// Checks a spec. `name` is that of the ExternalSecret.
+pub fn resolve(name: &str, spec: &ExternalSecretSpec) -> Result<DesiredSecret, SpecError> {
+    if spec.data.is_empty() && spec.data_from.is_empty() {
+        return Err(SpecError::Empty);
+    }
+    if interval(spec).is_none() {
+        return Err(SpecError::Interval(spec.refresh_interval.clone()));
+    }
+    check_target(spec)?;
+    let mut keys = BTreeSet::new();
+    let repeated = spec
+        .data
+        .iter()
+        .find(|entry| !keys.insert(&entry.secret_key));
+    // Under the other policies the later one wins, as it does in External Secrets.
+    if let Some(entry) = repeated
+        && spec.target.deletion_policy == DeletionPolicy::Retain
+    {
+        return Err(SpecError::RepeatedKey(entry.secret_key.clone()));
+    }
+    let data = spec.data.iter().enumerate().map(|(index, entry)| {
+        let field = format!("data[{index}]");
+        if entry
+            .source_ref
+            .as_ref()
+            .is_some_and(|source| source.generator_ref.is_some())
+        {
+            return Err(SpecError::GeneratorForKey(field));
+        }
+        let store = store(spec, entry.source_ref.as_deref(), &field)?;
+        let entry_ = Entry {
+            store,
+            remote: entry.remote_ref.clone(),
+            rewrite: Vec::new(),
+            field,
+        };
+        Ok((entry.secret_key.clone(), entry_))
+    });
+    let data = data.collect::<Result<_, SpecError>>()?;
+    let sources = spec
+        .data_from
+        .iter()
+        .enumerate()
+        .filter_map(|(index, entry)| source(spec, index, entry).transpose());
+    let sources = sources.collect::<Result<_, _>>()?;
+    let target = spec
+        .target
+        .name
+        .clone()
+        .filter(|name| !name.is_empty())
+        .unwrap_or_else(|| name.to_owned());
+    Ok(DesiredSecret {
+        target,
+        immutable: spec.target.immutable == Some(true),
+        creation: spec.target.creation_policy,
+        deletion: spec.target.deletion_policy,
+        sources,
+        data,
+    })
+}
+
+/// An entry of `dataFrom`; nothing for one that names a store and asks it nothing.
+fn source(
+    spec: &ExternalSecretSpec,
+    index: usize,
+    entry: &DataFromEntry,
+) -> Result<Option<Source>, SpecError> {
+    let field = format!("dataFrom[{index}]");
+    let source_ref = entry.source_ref.as_deref();
+    let generator = source_ref.and_then(|source| source.generator_ref.clone());
+    let rewrite = entry.rewrite.clone();
+    Ok(Some(match (&entry.extract, &entry.find, generator) {
+        (Some(remote), None, None) => Source::Extract(Entry {
+            store: store(spec, source_ref, &field)?,
+            remote: remote.clone(),
+            rewrite,
+            field: format!("{field}.extract"),
+        }),
+        (None, Some(find), None) => {
+            check_find(&field, find)?;
+            Source::Find(FindEntry {
+                store: store(spec, source_ref, &field)?,
+                find: find.clone(),
+                rewrite,
+                field: format!("{field}.find"),
+            })
+        }
+        (None, None, Some(generator)) => Source::Generate(GeneratorEntry {
+            generator,
+            rewrite,
+            field: format!("{field}.sourceRef.generatorRef"),
+        }),
+        (None, None, None) if source_ref.is_some() => {
+            store(spec, source_ref, &field)?;
+            return Ok(None);
+        }
+        _ => return Err(SpecError::Ambiguous(field)),
+    }))
+}
+
+fn check_find(field: &str, find: &Find) -> Result<(), SpecError> {
+    if find.name.is_none() && find.tags.is_empty() {
+        return Err(SpecError::EmptyFind(field.to_owned()));
+    }
+    let pattern = find.name.as_ref().and_then(|name| name.regexp.as_deref());
+    let compiled = gotemplate::re2::compile(pattern.unwrap_or_default());
+    compiled.map(drop).map_err(|reason| SpecError::Regexp {
+        field: field.to_owned(),
+        reason,
+    })
+}
+
+fn check_target(spec: &ExternalSecretSpec) -> Result<(), SpecError> {
+    let target = &spec.target;
+    let (creation, deletion) = (target.creation_policy, target.deletion_policy);
+    let shared = matches!(
+        creation,
+        CreationPolicy::Merge | CreationPolicy::None | CreationPolicy::CreateOrMerge
+    );
+    if deletion == DeletionPolicy::Delete && shared {
+        return Err(SpecError::Policies { creation, deletion });
+    }
+    if deletion == DeletionPolicy::Merge && creation == CreationPolicy::None {
+        return Err(SpecError::Policies { creation, deletion });
+    }
+    if target.manifest.is_some() {
+        return Err(SpecError::Manifest);
+    }
+    check_template(spec)
+}
+
+/// The rules hold here, whether or not an admission webhook holds them too.
+fn check_template(spec: &ExternalSecretSpec) -> Result<(), SpecError> {
+    const ACCOUNT_TOKEN: &str = "kubernetes.io/service-account-token";
+    const ACCOUNT_NAME: &str = "kubernetes.io/service-account.name";
+    let Some(template) = &spec.target.template else {
+        return Ok(());
+    };
+    if !matches!(template.engine_version.as_str(), "" | "v2") {
+        return Err(SpecError::Engine(template.engine_version.clone()));
+    }
+    for (index, entry) in template.template_from.iter().enumerate() {
+        if Target::of(&entry.target).is_none() {
+            return Err(SpecError::Target(index, entry.target.clone()));
+        }
+    }
+    let metadata = template.metadata.clone().unwrap_or_default();
+    let type_ = template.type_.as_deref().unwrap_or_default();
+    let annotates = |entry: &TemplateFrom| Target::of(&entry.target) == Some(Target::Annotations);
+    let mints = type_ == ACCOUNT_TOKEN
+        && (metadata.annotations.contains_key(ACCOUNT_NAME)
+            || template.template_from.iter().any(annotates));
+    if mints || type_ == "bootstrap.kubernetes.io/token" {
+        return Err(SpecError::ForbiddenType(type_.to_owned()));
+    }
+    Ok(())
+}
+
+fn store(
+    spec: &ExternalSecretSpec,
+    source: Option<&SourceReference>,
+    field: &str,
+) -> Result<StoreRef, SpecError> {
+    if let Some(source) = source
+        && source.store_ref.is_none()
+        && source.generator_ref.is_none()
+    {
+        return Err(SpecError::EmptySource(field.to_owned()));
+    }
+    let own = source.and_then(|source| source.store_ref.as_ref());
+    let reference: Option<&StoreReference> = own.or(spec.secret_store_ref.as_ref());
+    let name = reference
+        .and_then(|reference| reference.name.clone())
+        .filter(|name| !name.is_empty());
+    let name = name.ok_or_else(|| SpecError::NoStore(field.to_owned()))?;
+    let kind = reference
+        .and_then(|reference| reference.kind)
+        .unwrap_or_default();
+    Ok(StoreRef { kind, name })
+}
+
+impl DesiredSecret {
+    /// Everything that must be asked, each once.
+    pub fn reads(&self) -> BTreeSet<Read> {
+        let of_source = |source: &Source| match source {
+            Source::Extract(entry) => Some(entry.read()),
+            Source::Find(entry) => Some(entry.read()),
+            Source::Generate(_) => None,
+        };
+        let data = self.data.iter().map(|(_, entry)| entry.read());
+        self.sources
+            .iter()
+            .filter_map(of_source)
+            .chain(data)
+            .collect()
+    }
+
+    /// Every store that is read from, each once.
+    pub fn stores(&self) -> BTreeSet<StoreRef> {
+        self.reads().into_iter().map(|(store, _)| store).collect()
+    }
+
+    /// True if keys are renamed, which may be much work.
+    pub fn rewrites(&self) -> bool {
+        let rewrites = |source: &Source| match source {
+            Source::Extract(entry) => !entry.rewrite.is_empty(),
+            Source::Find(entry) => !entry.rewrite.is_empty(),
+            Source::Generate(entry) => !entry.rewrite.is_empty(),
+        };
+        self.sources.iter().any(rewrites)
+    }
+
+    /// Every use of a generator.
+    pub fn generators(&self) -> impl Iterator<Item = &GeneratorEntry> {
+        self.sources.iter().filter_map(|source| match source {
+            Source::Generate(entry) => Some(entry),
+            _ => None,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn check(spec: Value, expected: &str) {
+        let spec: ExternalSecretSpec = serde_json::from_value(spec).unwrap();
+        let text = match resolve("db", &spec) {
+            Ok(desired) => format!(
+                "{} <- {} sources, {} data",
+                desired.target,
+                desired.sources.len(),
+                desired.data.len()
+            ),
+            Err(error) => format!("error: {error}"),
+        };
+        assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn specs_and_what_becomes_of_them() {
+        let store = json!({"name": "aws"});
+        let data = |key: &str| json!({"secretKey": key, "remoteRef": {"key": "a"}});
+        check(
+            json!({"secretStoreRef": store, "data": [data("x")]}),
+            "db <- 0 sources, 1 data",
+        );
+        check(
+            json!({"secretStoreRef": store, "dataFrom": [{"extract": {"key": "a"}}], "target": {"name": "t"}}),
+            "t <- 1 sources, 0 data",
+        );
+        check(
+            json!({"secretStoreRef": store, "data": [data("x")], "refreshInterval": "1d"}),
+            "error: `refreshInterval: 1d` is not a duration; write it as 30s, 5m or 1h30m",
+        );
+        check(
+            json!({"secretStoreRef": store, "data": [data("x")], "refreshInterval": "-1h"}),
+            "db <- 0 sources, 1 data",
+        );
+        check(
+            json!({"secretStoreRef": store, "data": [data("x")], "target": {"template": {"engineVersion": "v1"}}}),
+            "error: `target.template.engineVersion: v1` is not known; v2 is",
+        );
+        check(
+            json!({"secretStoreRef": store}),
+            "error: either `data` or `dataFrom` must be given",
+        );
+        check(
+            json!({"data": [data("x")]}),
+            "error: `data[0]` names no store, and there is no `secretStoreRef`",
+        );
+        check(
+            json!({"secretStoreRef": store, "data": [data("x"), data("x")]}),
+            "error: key `x` stands twice in `data`",
+        );
+        check(
+            json!({"secretStoreRef": store, "dataFrom": [{}]}),
+            "error: `dataFrom[0]` must have exactly one of `extract`, `find` and `sourceRef.generatorRef`",
+        );
+        check(
+            json!({"secretStoreRef": store, "data": [data("x")], "target": {"template": {"templateFrom": [{"literal": "a", "target": "spec"}]}}}),
+            "error: `target.template.templateFrom[0].target: spec` is none of Data, Labels and Annotations, which a Secret has",
+        );
+        check(
+            json!({"secretStoreRef": store, "data": [data("x")], "target": {"creationPolicy": "None", "deletionPolicy": "Delete"}}),
+            "error: `target.deletionPolicy: Delete` cannot go with `target.creationPolicy: None`",
+        );
+        check(
+            json!({"secretStoreRef": store, "data": [data("x")], "target": {"creationPolicy": "None", "deletionPolicy": "Merge"}}),
+            "error: `target.deletionPolicy: Merge` cannot go with `target.creationPolicy: None`",
+        );
+        check(
+            json!({"secretStoreRef": store, "data": [data("x"), data("x")], "target": {"deletionPolicy": "Delete"}}),
+            "db <- 0 sources, 2 data",
+        );
+        check(
+            json!({"secretStoreRef": store, "data": [data("x")], "target": {"manifest": {"apiVersion": "v1", "kind": "ConfigMap"}}}),
+            "error: `target.manifest` makes an object that is no Secret, which overlayd does not; take it out to make a Secret",
+        );
+        let account = json!({"type": "kubernetes.io/service-account-token", "templateFrom": [{"literal": "a: b", "target": "annotations"}]});
+        check(
+            json!({"secretStoreRef": store, "data": [data("x")], "target": {"template": account}}),
+            "error: `target.template.type: kubernetes.io/service-account-token` would mint a credential of the cluster, and is refused",
+        );
+    }
+
+    #[test]
+    fn sources_of_several_keys() {
+        let from = |entry: Value| json!({"secretStoreRef": {"name": "aws"}, "dataFrom": [entry]});
+        check(
+            from(json!({"find": {"name": {"regexp": "^a"}}})),
+            "db <- 1 sources, 0 data",
+        );
+        check(
+            from(json!({"find": {"tags": {"a": "b"}}})),
+            "db <- 1 sources, 0 data",
+        );
+        check(
+            from(json!({"find": {"path": "/a"}})),
+            "error: `dataFrom[0].find` needs a `name` or `tags`",
+        );
+        check(
+            from(json!({"find": {"name": {"regexp": "("}}})),
+            "error: `dataFrom[0].find.name.regexp`: invalid syntax",
+        );
+        check(
+            from(json!({"find": {"tags": {"a": "b"}}, "extract": {"key": "a"}})),
+            "error: `dataFrom[0]` must have exactly one of `extract`, `find` and `sourceRef.generatorRef`",
+        );
+        check(
+            from(json!({"sourceRef": {"generatorRef": {"kind": "UUID", "name": "u"}}})),
+            "db <- 1 sources, 0 data",
+        );
+        // Asks nothing, and gives nothing, as in External Secrets.
+        check(
+            from(json!({"sourceRef": {"storeRef": {"name": "s"}}})),
+            "db <- 0 sources, 0 data",
+        );
+        check(
+            from(json!({"sourceRef": {}})),
+            "error: `dataFrom[0].sourceRef` is empty: it needs a `storeRef` or a `generatorRef`",
+        );
+        check(
+            json!({"data": [{"secretKey": "k", "remoteRef": {"key": "a"}, "sourceRef": {"generatorRef": {"kind": "UUID", "name": "u"}}}]}),
+            "error: `data[0].sourceRef.generatorRef` cannot give one key; use it in `dataFrom`",
+        );
+    }
+}

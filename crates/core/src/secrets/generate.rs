@@ -1,0 +1,282 @@
+//! Pure: what generators make. Random bytes are an argument.
+
+use std::collections::BTreeSet;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE};
+use data_encoding::BASE32;
+
+use crate::api::generators::{FakeSpec, PasswordEncoding, PasswordSpec};
+use crate::secrets::{SecretData, SecretValue};
+
+/// A generator, whichever object it comes from.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Generator {
+    Password(PasswordSpec),
+    Uuid,
+    Fake(FakeSpec),
+}
+
+/// Why a generator can make nothing as it is written.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum GenerateError {
+    #[error("`length` must be from 1 to 65536, not {0}")]
+    Length(i64),
+    #[error("`digits` and `symbols` are more than `length` in all")]
+    TooMany,
+    #[error(
+        "{wanted} {what} are wanted and there are {there} different ones; `allowRepeat` lets one come twice"
+    )]
+    TooFew {
+        what: &'static str,
+        wanted: usize,
+        there: usize,
+    },
+    #[error("`secretKeys` has an empty key or one that comes twice")]
+    Keys,
+}
+
+const LOWER: &str = "abcdefghijklmnopqrstuvwxyz";
+const UPPER: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
+const DIGITS: &str = "0123456789";
+const SYMBOLS: &str = "~!@#$%^&*()_+`-={}|[]\\:\"<>?,./";
+
+/// Fills a slice with random bytes.
+pub type Random<'r> = dyn FnMut(&mut [u8]) + 'r;
+
+/// Makes the values of a generator.
+pub fn generate(
+    generator: &Generator,
+    random: &mut Random<'_>,
+) -> Result<SecretData, GenerateError> {
+    match generator {
+        Generator::Password(spec) => passwords(spec, random),
+        Generator::Uuid => {
+            let value = SecretValue::from(uuid(random).into_bytes());
+            Ok([("uuid".to_owned(), value)].into())
+        }
+        Generator::Fake(spec) => {
+            let value = |(key, text): (&String, &String)| {
+                (key.clone(), SecretValue::from(text.clone().into_bytes()))
+            };
+            Ok(spec.data.iter().map(value).collect())
+        }
+    }
+}
+
+fn passwords(spec: &PasswordSpec, random: &mut Random<'_>) -> Result<SecretData, GenerateError> {
+    let default = ["password".to_owned()];
+    let keys = if spec.secret_keys.is_empty() {
+        &default[..]
+    } else {
+        &spec.secret_keys
+    };
+    let distinct: BTreeSet<&String> = keys.iter().filter(|key| !key.is_empty()).collect();
+    if distinct.len() != keys.len() {
+        return Err(GenerateError::Keys);
+    }
+    let password = |key: &String| {
+        let text = password(spec, random)?;
+        let encoded = match spec.encoding {
+            PasswordEncoding::Raw => text,
+            PasswordEncoding::Base64 => STANDARD.encode(text),
+            PasswordEncoding::Base64url => URL_SAFE.encode(text),
+            PasswordEncoding::Base32 => BASE32.encode(text.as_bytes()),
+            PasswordEncoding::Hex => text.bytes().map(|byte| format!("{byte:02x}")).collect(),
+        };
+        Ok((key.clone(), SecretValue::from(encoded.into_bytes())))
+    };
+    keys.iter().map(password).collect()
+}
+
+/// So many letters, digits and symbols, in random order.
+fn password(spec: &PasswordSpec, random: &mut Random<'_>) -> Result<String, GenerateError> {
+    let length = usize::try_from(spec.length).ok();
+    let length = length.filter(|length| (1..=65536).contains(length));
+    let length = length.ok_or(GenerateError::Length(spec.length))?;
+    let count = |given: Option<i64>| match given {
+        Some(count) => usize::try_from(count).map_err(|_| GenerateError::TooMany),
+        None => Ok(length / 4),
+    };
+    let (digits, symbols) = (count(spec.digits)?, count(spec.symbols)?);
+    let letters = digits
+        .checked_add(symbols)
+        .and_then(|others| length.checked_sub(others))
+        .ok_or(GenerateError::TooMany)?;
+    let alphabet = if spec.no_upper {
+        LOWER.to_owned()
+    } else {
+        format!("{LOWER}{UPPER}")
+    };
+    let symbol_characters = spec.symbol_characters.as_deref().unwrap_or(SYMBOLS);
+    let mut password = Vec::new();
+    for (what, wanted, from) in [
+        ("letters", letters, alphabet.as_str()),
+        ("digits", digits, DIGITS),
+        ("symbols", symbols, symbol_characters),
+    ] {
+        let from: Vec<char> = from.chars().collect();
+        // Without repeats, what another class has taken is no longer there.
+        let taken = |letter: &&char| !spec.allow_repeat && password.contains(*letter);
+        let left: BTreeSet<&char> = from.iter().filter(|letter| !taken(letter)).collect();
+        let there = left.len();
+        if wanted > there && !(spec.allow_repeat && there > 0) {
+            return Err(GenerateError::TooFew {
+                what,
+                wanted,
+                there,
+            });
+        }
+        let end = password.len() + wanted;
+        while password.len() < end {
+            let letter = from[below(from.len(), random)];
+            if spec.allow_repeat || !password.contains(&letter) {
+                password.push(letter);
+            }
+        }
+    }
+    // Each place is as likely as any other for each character.
+    for last in (1..password.len()).rev() {
+        password.swap(last, below(last + 1, random));
+    }
+    Ok(password.into_iter().collect())
+}
+
+/// A random number below a bound, each as likely as the others.
+fn below(bound: usize, random: &mut Random<'_>) -> usize {
+    let bound = u32::try_from(bound).unwrap_or(u32::MAX);
+    let fair = u32::MAX - u32::MAX % bound;
+    loop {
+        let mut bytes = [0; 4];
+        random(&mut bytes);
+        let number = u32::from_le_bytes(bytes);
+        if number < fair {
+            return (number % bound) as usize;
+        }
+    }
+}
+
+/// A UUID of version 4.
+fn uuid(random: &mut Random<'_>) -> String {
+    let mut bytes = [0; 16];
+    random(&mut bytes);
+    bytes[6] = bytes[6] & 0x0f | 0x40;
+    bytes[8] = bytes[8] & 0x3f | 0x80;
+    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!(
+        "{}-{}-{}-{}-{}",
+        &hex[..8],
+        &hex[8..12],
+        &hex[12..16],
+        &hex[16..20],
+        &hex[20..]
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// A generator of numbers that is as good as random here.
+    fn chance() -> impl FnMut(&mut [u8]) {
+        let mut state = 7_u64;
+        move |bytes| {
+            for byte in bytes {
+                state = state
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1);
+                *byte = (state >> 33).to_le_bytes()[0];
+            }
+        }
+    }
+
+    fn made(spec: Value) -> Result<SecretData, GenerateError> {
+        let spec = serde_json::from_value(spec).unwrap();
+        generate(&Generator::Password(spec), &mut chance())
+    }
+
+    fn text(data: &SecretData, key: &str) -> String {
+        String::from_utf8(data[key].expose().to_vec()).unwrap()
+    }
+
+    #[test]
+    fn passwords_have_the_characters_that_are_asked_for() {
+        let count = |text: &str, of: &str| text.chars().filter(|c| of.contains(*c)).count();
+        let data = made(json!({})).unwrap();
+        let password = text(&data, "password");
+        assert_eq!(password.chars().count(), 24);
+        assert_eq!(count(&password, DIGITS), 6);
+        assert_eq!(count(&password, SYMBOLS), 6);
+        let letters: BTreeSet<char> = password.chars().collect();
+        assert_eq!(letters.len(), 24, "nothing comes twice: {password}");
+
+        let data = made(json!({"length": 50, "digits": 30, "symbols": 5, "symbolCharacters": "é!", "noUpper": true, "allowRepeat": true, "secretKeys": ["a", "b"]})).unwrap();
+        for key in ["a", "b"] {
+            let password = text(&data, key);
+            assert_eq!(password.chars().count(), 50);
+            assert_eq!(count(&password, DIGITS), 30);
+            assert_eq!(count(&password, "é!"), 5);
+            assert_eq!(count(&password, UPPER), 0);
+        }
+        assert_ne!(data["a"], data["b"]);
+    }
+
+    #[test]
+    fn passwords_are_encoded() {
+        for (encoding, length) in [
+            ("base64", 32),
+            ("base64url", 32),
+            ("base32", 40),
+            ("hex", 48),
+        ] {
+            let data = made(json!({"encoding": encoding})).unwrap();
+            assert_eq!(text(&data, "password").len(), length, "{encoding}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_made_is_said() {
+        for (spec, expected) in [
+            (
+                json!({"length": 0}),
+                "`length` must be from 1 to 65536, not 0",
+            ),
+            (
+                json!({"length": 4, "digits": 3, "symbols": 3}),
+                "`digits` and `symbols` are more than `length` in all",
+            ),
+            (
+                json!({"length": 44}),
+                "11 digits are wanted and there are 10 different ones; `allowRepeat` lets one come twice",
+            ),
+            (
+                json!({"symbolCharacters": "", "allowRepeat": true}),
+                "6 symbols are wanted and there are 0 different ones; `allowRepeat` lets one come twice",
+            ),
+            (
+                json!({"length": 40, "digits": 10, "symbols": 5, "symbolCharacters": "0123456789"}),
+                "5 symbols are wanted and there are 0 different ones; `allowRepeat` lets one come twice",
+            ),
+            (
+                json!({"secretKeys": ["a", "a"]}),
+                "`secretKeys` has an empty key or one that comes twice",
+            ),
+        ] {
+            assert_eq!(made(spec).unwrap_err().to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn uuids_and_fixed_values() {
+        let data = generate(&Generator::Uuid, &mut chance()).unwrap();
+        let uuid = text(&data, "uuid");
+        assert_eq!(uuid.len(), 36);
+        assert_eq!(&uuid[14..15], "4");
+        assert!("89ab".contains(&uuid[19..20]), "{uuid}");
+        let fake = serde_json::from_value(json!({"data": {"k": "v"}})).unwrap();
+        let data = generate(&Generator::Fake(fake), &mut chance()).unwrap();
+        assert_eq!(text(&data, "k"), "v");
+    }
+}

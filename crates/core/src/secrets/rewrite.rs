@@ -1,0 +1,266 @@
+//! Pure: `rewrite` operations: the keys of what was read become others, or the values are merged.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use gotemplate::{Environment, Template, re2};
+use serde_json::{Map, Value};
+
+use crate::api::external_secret::{
+    ConflictPolicy, MergeStrategy, PriorityPolicy, Rewrite, RewriteMerge,
+};
+use crate::secrets::{SecretData, SecretValue};
+
+/// Why keys cannot be rewritten. Names operations and keys, never values.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RewriteError {
+    #[error("rewrite[{0}] must have exactly one of `regexp`, `transform` and `merge`")]
+    Ambiguous(usize),
+    #[error("rewrite[{at}].regexp.source: {reason}")]
+    Regexp { at: usize, reason: &'static str },
+    #[error("rewrite[{at}].transform.template, for key `{key}`: {source}")]
+    Transform {
+        at: usize,
+        key: String,
+        #[source]
+        source: gotemplate::TemplateError,
+    },
+    #[error("rewrite[{at}].merge: the value of `{key}` is not a JSON object")]
+    NotAnObject { at: usize, key: String },
+    #[error("rewrite[{0}].merge: `into` is needed with `strategy: JSON`")]
+    NoInto(usize),
+    #[error(
+        "rewrite[{at}].merge: `{member}` stands in more than one value; `conflictPolicy: Ignore` takes the last"
+    )]
+    Conflict { at: usize, member: String },
+    #[error(
+        "rewrite[{at}].merge: there is no key `{key}` of `priority`; `priorityPolicy: IgnoreNotFound` allows that"
+    )]
+    NoPriority { at: usize, key: String },
+}
+
+/// Applies the operations in order. Where two keys become one, the last in the order of the old keys counts.
+/// The environment is that of `transform` templates, whose missing fields print as `<no value>`.
+pub fn rewrite(
+    operations: &[Rewrite],
+    mut data: SecretData,
+    environment: &Environment<'_>,
+) -> Result<SecretData, RewriteError> {
+    for (at, operation) in operations.iter().enumerate() {
+        data = match (&operation.regexp, &operation.transform, &operation.merge) {
+            (Some(regexp), None, None) => {
+                let compiled = re2::compile(&regexp.source)
+                    .map_err(|reason| RewriteError::Regexp { at, reason })?;
+                let renamed =
+                    |key: &str| Ok(compiled.replace_all(key, &regexp.target).into_owned());
+                rename(data, renamed)?
+            }
+            (None, Some(transform), None) => {
+                let renamed = |key: &str| {
+                    let rendered = Template::parse("t", &transform.template).and_then(|template| {
+                        template.render([("value", key.as_bytes())], environment)
+                    });
+                    match rendered {
+                        Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
+                        Err(source) => Err(RewriteError::Transform {
+                            at,
+                            key: key.to_owned(),
+                            source,
+                        }),
+                    }
+                };
+                rename(data, renamed)?
+            }
+            (None, None, Some(merge)) => merged(at, merge, data)?,
+            _ => return Err(RewriteError::Ambiguous(at)),
+        };
+    }
+    Ok(data)
+}
+
+fn rename(
+    data: SecretData,
+    renamed: impl Fn(&str) -> Result<String, RewriteError>,
+) -> Result<SecretData, RewriteError> {
+    data.into_iter()
+        .map(|(key, value)| Ok((renamed(&key)?, value)))
+        .collect()
+}
+
+/// The members of all values in one map; those of `priority` keys last.
+fn merged(at: usize, merge: &RewriteMerge, data: SecretData) -> Result<SecretData, RewriteError> {
+    let is_json = merge.strategy == MergeStrategy::Json;
+    if is_json && merge.into.is_empty() {
+        return Err(RewriteError::NoInto(at));
+    }
+    let absent = merge.priority.iter().find(|key| !data.contains_key(*key));
+    if let Some(key) = absent.filter(|_| merge.priority_policy == PriorityPolicy::Strict) {
+        let key = key.clone();
+        return Err(RewriteError::NoPriority { at, key });
+    }
+    let plain = data.keys().filter(|key| !merge.priority.contains(key));
+    let order = plain.chain(&merge.priority);
+    let (mut members, mut seen) = (BTreeMap::new(), BTreeSet::new());
+    for key in order {
+        let Some(value) = data.get(key) else { continue };
+        let object: Map<String, Value> =
+            serde_json::from_slice(value.expose()).map_err(|_| RewriteError::NotAnObject {
+                at,
+                key: key.clone(),
+            })?;
+        for (member, value) in object {
+            if !seen.insert(member.clone()) && merge.conflict_policy == ConflictPolicy::Error {
+                return Err(RewriteError::Conflict { at, member });
+            }
+            members.insert(member, value);
+        }
+    }
+    if is_json {
+        let mut data = data;
+        let object: Map<String, Value> = members.into_iter().collect();
+        let text = gotemplate::print_json(Value::Object(object));
+        data.insert(merge.into.clone(), SecretValue::from(text.into_bytes()));
+        return Ok(data);
+    }
+    let text = |value| match value {
+        Value::Null => String::new(),
+        Value::String(text) => text,
+        other => gotemplate::print_json(other),
+    };
+    let data = members
+        .into_iter()
+        .map(|(member, value)| (member, SecretValue::from(text(value).into_bytes())));
+    Ok(data.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use gotemplate::MissingKey;
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+    use crate::secrets::shown;
+
+    fn check(operations: Value, expected: &str) {
+        let operations: Vec<Rewrite> = serde_json::from_value(operations).unwrap();
+        let data = [
+            (
+                "a.b",
+                r#"{"x": 1.50, "z": {"b": "<", "a": 10000000000000000}}"#,
+            ),
+            ("c", r#"{"x": null, "y": "text"}"#),
+        ];
+        let data =
+            data.map(|(key, value)| (key.to_owned(), SecretValue::from(value.as_bytes().to_vec())));
+        let environment = Environment::fixed().with_missing_key(MissingKey::Invalid);
+        let text = match rewrite(&operations, data.into(), &environment) {
+            Ok(data) => shown(&data),
+            Err(error) => format!("error: {error}"),
+        };
+        assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn keys_are_renamed() {
+        let values = [
+            r#"{"x": 1.50, "z": {"b": "<", "a": 10000000000000000}}"#,
+            r#"{"x": null, "y": "text"}"#,
+        ];
+        let both = |one: &str, other: &str| format!("{one}={} {other}={}", values[0], values[1]);
+        check(
+            json!([{"regexp": {"source": "(.*)", "target": "my_$1"}}]),
+            &both("my_a.b", "my_c"),
+        );
+        check(
+            json!([{"regexp": {"source": "\\.", "target": "-"}}, {"transform": {"template": "{{ .value | upper }}"}}]),
+            &both("A-B", "C"),
+        );
+        check(
+            json!([{"transform": {"template": "{{ .other }}"}}]),
+            &format!("<no value>={}", values[1]),
+        );
+        check(
+            json!([{"regexp": {"source": "(", "target": ""}}]),
+            "error: rewrite[0].regexp.source: invalid syntax",
+        );
+        check(
+            json!([{"regexp": {"source": "a", "target": ""}, "merge": {}}]),
+            "error: rewrite[0] must have exactly one of `regexp`, `transform` and `merge`",
+        );
+    }
+
+    #[test]
+    fn values_are_merged() {
+        check(
+            json!([{"merge": {"conflictPolicy": "Ignore"}}]),
+            r#"x= y=text z={"a":10000000000000000,"b":"\u003c"}"#,
+        );
+        check(
+            json!([{"merge": {"conflictPolicy": "Ignore", "priority": ["a.b"], "strategy": "JSON", "into": "all"}}, {"regexp": {"source": "^[ac].?b?$", "target": "rest"}}]),
+            r#"all={"x":1.5,"y":"text","z":{"a":10000000000000000,"b":"\u003c"}} rest={"x": null, "y": "text"}"#,
+        );
+        check(
+            json!([{"merge": {}}]),
+            "error: rewrite[0].merge: `x` stands in more than one value; `conflictPolicy: Ignore` takes the last",
+        );
+        check(
+            json!([{"merge": {"priority": ["no"]}}]),
+            "error: rewrite[0].merge: there is no key `no` of `priority`; `priorityPolicy: IgnoreNotFound` allows that",
+        );
+        check(
+            json!([{"merge": {"conflictPolicy": "Ignore", "strategy": "JSON"}}]),
+            "error: rewrite[0].merge: `into` is needed with `strategy: JSON`",
+        );
+        check(
+            json!([{"merge": {"conflictPolicy": "Ignore"}}, {"merge": {}}]),
+            "error: rewrite[1].merge: the value of `x` is not a JSON object",
+        );
+    }
+
+    proptest! {
+        /// An expression that matches nothing changes nothing, and one that matches everything is applied to each key.
+        #[test]
+        fn keys_that_do_not_match_stay(keys in proptest::collection::btree_set("[a-z]{1,6}", 0..8)) {
+            let data: SecretData = keys.iter().map(|key| (key.clone(), SecretValue::from(key.clone().into_bytes()))).collect();
+            let rename = |source: &str, target: &str| {
+                let operation = serde_json::json!([{"regexp": {"source": source, "target": target}}]);
+                let operations: Vec<Rewrite> = serde_json::from_value(operation).unwrap();
+                rewrite(&operations, data.clone(), &Environment::fixed()).unwrap()
+            };
+            prop_assert_eq!(rename("[0-9]+", "x"), data.clone());
+            let renamed = rename("^(.*)$", "a-$1");
+            prop_assert_eq!(renamed.len(), data.len());
+            for (key, value) in &data {
+                prop_assert_eq!(renamed.get(&format!("a-{key}")), Some(value));
+            }
+        }
+
+        /// Objects that share no member are merged whole, whatever the order.
+        #[test]
+        fn a_merge_keeps_every_member(members in proptest::collection::btree_map("[a-z]{1,4}", "[a-z]{0,4}", 1..8)) {
+            let object = |(key, value): (&String, &String)| {
+                let text = serde_json::json!({key: value}).to_string();
+                (format!("of-{key}"), SecretValue::from(text.into_bytes()))
+            };
+            let data: SecretData = members.iter().map(object).collect();
+            let operations: Vec<Rewrite> = serde_json::from_value(serde_json::json!([{"merge": {}}])).unwrap();
+            let merged = rewrite(&operations, data, &Environment::fixed()).unwrap();
+            let expected: SecretData = members.iter().map(|(key, value)| (key.clone(), SecretValue::from(value.clone().into_bytes()))).collect();
+            prop_assert_eq!(merged, expected);
+        }
+
+        /// Any operation on any data ends in data or in an error.
+        #[test]
+        fn nothing_panics(source in "[a-c(|)*$^.\\\\]{0,6}", target in "[a$1{}]{0,5}", template in "[.{} a-z|]{0,12}", json in r#"[{}":a,0-9\[\]]{0,12}"#) {
+            let data: SecretData = [("a".to_owned(), SecretValue::from(json.into_bytes()))].into();
+            let operations: Vec<Rewrite> = serde_json::from_value(serde_json::json!([
+                {"merge": {"priority": ["a"]}},
+                {"regexp": {"source": source, "target": target}},
+                {"transform": {"template": template}},
+            ])).unwrap();
+            for operation in operations {
+                let _ = rewrite(&[operation], data.clone(), &Environment::fixed());
+            }
+        }
+    }
+}

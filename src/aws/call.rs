@@ -1,0 +1,146 @@
+//! Talks to AWS: one call, in its turn, tried again where that may help.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use aws_sdk_secretsmanager::error::{ProvideErrorMetadata, SdkError};
+
+use crate::aws::errors::classify;
+use crate::aws::sessions::Session;
+use crate::daemon::metrics::Metrics;
+use crate::random;
+use overlayd_core::aws::reader_key::Retry;
+use overlayd_core::aws::throttle::{Api, Bucket, spread};
+use overlayd_core::secrets::provider_error::{Class, ProviderError};
+
+/// The buckets of this process, by account, region and API.
+#[derive(Debug, Default)]
+pub(crate) struct Paces(Mutex<BTreeMap<(String, String, Api), Bucket>>);
+
+impl Paces {
+    fn with<T>(
+        &self,
+        key: &(String, String, Api),
+        work: impl FnOnce(&mut Bucket, Instant) -> T,
+    ) -> T {
+        let mut buckets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        let bucket = buckets.entry(key.clone());
+        work(bucket.or_insert_with(|| Bucket::new(key.2, now)), now)
+    }
+}
+
+/// What every call of one reader has in common.
+#[derive(Debug)]
+pub(super) struct Caller {
+    pub(super) session: Arc<Session>,
+    pub(super) paces: Arc<Paces>,
+    pub(super) metrics: Arc<Metrics>,
+    /// As External Secrets names it in metrics.
+    pub(super) provider: &'static str,
+    pub(super) retry: Retry,
+    pub(super) region: String,
+    /// The account, or who asks where that is not known.
+    pub(super) account: String,
+}
+
+/// What a call is about.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct About<'a> {
+    pub(super) api: Api,
+    /// With its service, as policies name it.
+    pub(super) action: &'static str,
+    pub(super) key: &'a str,
+}
+
+impl Caller {
+    /// Makes a call. Nothing if there is no such secret.
+    pub(super) async fn call<T, E, F>(
+        &self,
+        about: About<'_>,
+        send: impl Fn() -> F,
+    ) -> Result<Option<T>, ProviderError>
+    where
+        F: Future<Output = Result<T, SdkError<E>>>,
+        E: ProvideErrorMetadata + std::error::Error + 'static,
+    {
+        let mut attempt = 0;
+        loop {
+            let credentials = self.session.credentials.get().await;
+            let credentials = credentials.map_err(ProviderError::Credentials)?;
+            let account = credentials
+                .account_id()
+                .map(|account| account.as_str().to_owned());
+            let account = account.unwrap_or_else(|| self.account.clone());
+            let bucket = (account, self.region.clone(), about.api);
+            let turn = self.paces.with(&bucket, Bucket::turn);
+            if !turn.is_zero() {
+                tokio::time::sleep(turn).await;
+            }
+            let answer = send().await;
+            let name = about.action.rsplit(':').next().unwrap_or_default();
+            self.metrics
+                .provider_call(self.provider, name, answer.is_ok());
+            let error = match answer {
+                Ok(answer) => {
+                    self.paces.with(&bucket, |bucket, _| bucket.answered());
+                    return Ok(Some(answer));
+                }
+                Err(error) => error,
+            };
+            let Some(error) = classify(about.key, about.action, &error) else {
+                return Ok(None);
+            };
+            match &error {
+                ProviderError::Throttled { .. } => self.paces.with(&bucket, Bucket::throttled),
+                ProviderError::Refused { .. } => self.session.credentials.refuse(&credentials),
+                _ => {}
+            }
+            attempt += 1;
+            if error.class() != Class::Trouble || attempt >= self.retry.attempts {
+                return Err(error);
+            }
+            tokio::time::sleep(self.pause(attempt, &error)).await;
+        }
+    }
+
+    /// Makes a call for each page. `take` takes a page in, and gives the token of the next one.
+    pub(super) async fn pages<T, E, F>(
+        &self,
+        about: About<'_>,
+        send: impl Fn(Option<String>) -> F,
+        mut take: impl FnMut(T) -> Result<Option<String>, ProviderError>,
+    ) -> Result<(), ProviderError>
+    where
+        F: Future<Output = Result<T, SdkError<E>>>,
+        E: ProvideErrorMetadata + std::error::Error + 'static,
+    {
+        let mut token = None;
+        loop {
+            let page = self.call(about, || send(token.clone())).await?;
+            // Nothing in particular was asked for, so that nothing can be missing.
+            let page = page.ok_or_else(|| ProviderError::Other {
+                key: about.key.to_owned(),
+                reason: format!("{} says that there is no such secret", about.action),
+            })?;
+            token = take(page)?.filter(|token| !token.is_empty());
+            if token.is_none() {
+                return Ok(());
+            }
+        }
+    }
+
+    fn pause(&self, attempt: u32, error: &ProviderError) -> Duration {
+        if let Some(interval) = self.retry.interval {
+            return interval;
+        }
+        // With other credentials there is nothing to wait for.
+        if matches!(error, ProviderError::Refused { .. }) {
+            return Duration::ZERO;
+        }
+        let bounds = (Duration::from_millis(200), Duration::from_secs(20));
+        let wait = overlayd_core::schedule::backoff(bounds.0, bounds.1, attempt - 1);
+        spread(wait, random::fraction())
+    }
+}

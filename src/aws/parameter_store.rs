@@ -1,0 +1,262 @@
+//! Talks to AWS: Parameter Store of Systems Manager.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use aws_sdk_ssm::Client;
+use aws_sdk_ssm::operation::describe_parameters::DescribeParametersOutput;
+use aws_sdk_ssm::operation::get_parameters_by_path::GetParametersByPathOutput;
+use aws_sdk_ssm::types::{Parameter, ParameterStringFilter, ResourceTypeForTagging};
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+
+use crate::aws::call::{About, Caller};
+use crate::aws::remote::{Remote, values_of};
+use crate::aws::sessions::AwsEnvironment;
+use crate::secrets::provider::{pattern, tags};
+use overlayd_core::aws::read_scheduler::{Heard, Origin, Question, Told};
+use overlayd_core::aws::throttle::Api;
+use overlayd_core::secrets::compose::Answer;
+use overlayd_core::secrets::desired::Search;
+use overlayd_core::secrets::provider_error::ProviderError;
+use overlayd_core::secrets::{SecretData, SecretValue};
+
+/// Parameter Store in one region, as one identity.
+#[derive(Debug)]
+pub(super) struct ParameterStore {
+    client: Client,
+    caller: Caller,
+}
+
+fn about<'a>(action: &'static str, key: &'a str) -> About<'a> {
+    About {
+        api: Api::Parameter,
+        action,
+        key,
+    }
+}
+
+impl ParameterStore {
+    pub(super) fn new(environment: &AwsEnvironment, caller: Caller) -> Self {
+        let mut service = aws_sdk_ssm::config::Builder::from(&caller.session.config);
+        if let Some(endpoint) = &environment.parameter_store_endpoint {
+            service = service.endpoint_url(endpoint);
+        }
+        Self {
+            client: Client::from_conf(service.build()),
+            caller,
+        }
+    }
+
+    /// The value of a parameter, by its name with the version.
+    async fn value(&self, name: &str) -> (Told, Origin) {
+        let answer = self.caller.call(about("ssm:GetParameter", name), || {
+            let request = self.client.get_parameter().name(name);
+            request.with_decryption(true).send()
+        });
+        match answer.await {
+            Ok(Some(answer)) => match answer.parameter {
+                Some(parameter) => given(name, parameter),
+                None => (Err(no_value(name)), Origin::default()),
+            },
+            Ok(None) => (Ok(Answer::Missing), Origin::default()),
+            Err(error) => (Err(error), Origin::default()),
+        }
+    }
+
+    async fn get_parameters(&self, groups: &[Vec<Arc<Question>>]) -> Heard {
+        let names: Vec<String> = groups.iter().map(|group| name_of(&group[0])).collect();
+        let key = names.first().cloned().unwrap_or_default();
+        let answer = self.caller.call(about("ssm:GetParameters", &key), || {
+            let request = self.client.get_parameters();
+            let request = request.set_names(Some(names.clone()));
+            request.with_decryption(true).send()
+        });
+        let answer = match answer.await {
+            Ok(Some(answer)) => answer,
+            Ok(None) => return Heard::Each(Vec::new()),
+            Err(error) => return Heard::Nothing(error),
+        };
+        let mut values: BTreeMap<String, Parameter> = BTreeMap::new();
+        for parameter in answer.parameters.unwrap_or_default() {
+            let name = parameter.name.clone().unwrap_or_default();
+            let selector = parameter.selector.clone().unwrap_or_default();
+            let arn = parameter.arn.clone().unwrap_or_default();
+            // It is answered by its name, also where it was asked by its ARN.
+            let asked = names.iter().find(|asked| {
+                **asked == format!("{name}{selector}") || **asked == format!("{arn}{selector}")
+            });
+            values.insert(asked.cloned().unwrap_or(name), parameter);
+        }
+        let invalid = answer.invalid_parameters.unwrap_or_default();
+        let mut told = Vec::new();
+        for (group, name) in groups.iter().zip(&names) {
+            let (answer, origin) = match values.remove(name) {
+                Some(parameter) => given(name, parameter),
+                // Of a version it is not said what is missing; a call for it alone says so.
+                None if invalid.contains(name) && group[0].version.is_empty() => {
+                    (Ok(Answer::Missing), Origin::default())
+                }
+                None => continue,
+            };
+            for question in group {
+                told.push((question.clone(), answer.clone(), origin.clone()));
+            }
+        }
+        Heard::Each(told)
+    }
+
+    async fn find_by_path(&self, search: &Search) -> Result<SecretData, ProviderError> {
+        let pattern = pattern(search)?;
+        let path = search.path.as_deref().unwrap_or("/");
+        let send = |token| {
+            let request = self.client.get_parameters_by_path().path(path);
+            let request = request.recursive(true).with_decryption(true);
+            request.max_results(10).set_next_token(token).send()
+        };
+        let mut found = SecretData::new();
+        let take = |page: GetParametersByPathOutput| {
+            for parameter in page.parameters.unwrap_or_default() {
+                let (Some(name), Some(value)) = (parameter.name, parameter.value) else {
+                    continue;
+                };
+                if pattern.is_match(&name) {
+                    found.insert(name, SecretValue::from(value.into_bytes()));
+                }
+            }
+            Ok(page.next_token)
+        };
+        let about = about("ssm:GetParametersByPath", path);
+        self.caller.pages(about, send, take).await?;
+        Ok(found)
+    }
+
+    async fn find_described(&self, search: &Search) -> Result<SecretData, ProviderError> {
+        let pattern = pattern(search)?;
+        let filters = Some(filters(search)?).filter(|filters| !filters.is_empty());
+        let send = |token| {
+            let request = self.client.describe_parameters().max_results(50);
+            let request = request.set_parameter_filters(filters.clone());
+            request.set_next_token(token).send()
+        };
+        let mut names = Vec::new();
+        let take = |page: DescribeParametersOutput| {
+            let described = page.parameters.unwrap_or_default().into_iter();
+            names.extend(described.filter_map(|parameter| parameter.name));
+            Ok(page.next_token)
+        };
+        let about = about("ssm:DescribeParameters", "*");
+        self.caller.pages(about, send, take).await?;
+        names.retain(|name| pattern.is_match(name));
+        let read = async |name: String| {
+            let (told, _) = self.value(&name).await;
+            (name, told)
+        };
+        values_of(names, read).await
+    }
+}
+
+/// `name`, or `name:version`.
+fn name_of(question: &Question) -> String {
+    let Question { id, version } = question;
+    if version.is_empty() {
+        id.clone()
+    } else {
+        format!("{id}:{version}")
+    }
+}
+
+fn given(name: &str, parameter: Parameter) -> (Told, Origin) {
+    let origin = Origin {
+        arn: parameter.arn,
+        version_id: Some(parameter.version.to_string()),
+    };
+    match parameter.value {
+        Some(text) => (
+            Ok(Answer::Value(SecretValue::from(text.into_bytes()))),
+            origin,
+        ),
+        None => (Err(no_value(name)), origin),
+    }
+}
+
+fn no_value(name: &str) -> ProviderError {
+    ProviderError::Other {
+        key: name.to_owned(),
+        reason: "the answer holds no value".to_owned(),
+    }
+}
+
+fn filters(search: &Search) -> Result<Vec<ParameterStringFilter>, ProviderError> {
+    let filter = |key: String, option: &str, value: &str| {
+        let filter = ParameterStringFilter::builder().key(key).option(option);
+        filter
+            .values(value)
+            .build()
+            .map_err(|_| ProviderError::Other {
+                key: value.to_owned(),
+                reason: "the search cannot be asked".to_owned(),
+            })
+    };
+    let path = search.path.iter();
+    let path = path.map(|path| filter("Path".to_owned(), "Recursive", path));
+    let tags = search.tags.iter();
+    let tags = tags.map(|(key, value)| filter(format!("tag:{key}"), "Equals", value));
+    path.chain(tags).collect()
+}
+
+impl Remote for ParameterStore {
+    fn batch<'a>(&'a self, groups: &'a [Vec<Arc<Question>>]) -> BoxFuture<'a, Heard> {
+        self.get_parameters(groups).boxed()
+    }
+
+    fn single<'a>(&'a self, question: &'a Arc<Question>) -> BoxFuture<'a, Heard> {
+        async move {
+            let (told, origin) = self.value(&name_of(question)).await;
+            Heard::Each(vec![(question.clone(), told, origin)])
+        }
+        .boxed()
+    }
+
+    fn list(&self, most_pages: usize) -> BoxFuture<'_, Heard> {
+        // It has no list that tells versions for less than a batch costs.
+        futures::future::ready(Heard::TooLong(most_pages)).boxed()
+    }
+
+    fn tags<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Answer, ProviderError>> {
+        async move {
+            let answer = self.caller.call(about("ssm:ListTagsForResource", id), || {
+                let request = self.client.list_tags_for_resource();
+                let request = request.resource_type(ResourceTypeForTagging::Parameter);
+                request.resource_id(id).send()
+            });
+            let Some(answer) = answer.await? else {
+                return Ok(Answer::Missing);
+            };
+            let own = answer.tag_list.unwrap_or_default().into_iter();
+            Ok(Answer::Value(tags(own.map(|tag| (tag.key, tag.value)))))
+        }
+        .boxed()
+    }
+
+    fn find<'a>(&'a self, search: &'a Search) -> BoxFuture<'a, Result<Answer, ProviderError>> {
+        async {
+            if search.name.is_none() {
+                return self.find_described(search).await.map(Answer::Found);
+            }
+            let found = match self.find_by_path(search).await {
+                // Some policies allow to describe and to get, but not to get by path.
+                Err(ProviderError::AccessDenied { .. }) => {
+                    let search = Search {
+                        tags: BTreeMap::new(),
+                        ..search.clone()
+                    };
+                    self.find_described(&search).await
+                }
+                result => result,
+            };
+            found.map(Answer::Found)
+        }
+        .boxed()
+    }
+}

@@ -1,0 +1,125 @@
+//! Talks to AWS: tries what policies must allow, without harm: values that are read on the way are dropped at once.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::aws::fetcher::{Fetcher, Reader};
+use overlayd_core::aws::read_scheduler::{Heard, Question};
+use overlayd_core::aws::reader_key::{ReaderKey, Service};
+use overlayd_core::aws::usage::Usage;
+use overlayd_core::secrets::desired::Ask;
+use overlayd_core::secrets::provider_error::{Class, ProviderError};
+
+/// What came of trying an action.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Tried {
+    Allowed,
+    Denied,
+    /// It could not be told.
+    Unknown(String),
+}
+
+/// What was tried: an action, on an id or on everything (`*`).
+pub(crate) type Trial = (&'static str, String);
+
+/// Tries every action once for each id, as each identity.
+pub(crate) async fn probe(
+    fetcher: &Fetcher,
+    usage: &Usage,
+) -> BTreeMap<ReaderKey, BTreeMap<Trial, Tried>> {
+    let (asked, _) = usage.asked();
+    let mut wanted: BTreeMap<&ReaderKey, BTreeSet<&Ask>> = BTreeMap::new();
+    for asked in &asked {
+        wanted.entry(&asked.key).or_default().insert(&asked.ask);
+    }
+    let mut all = BTreeMap::new();
+    for (key, asks) in wanted {
+        let reader = fetcher.reader(key).await;
+        let mut tried = BTreeMap::new();
+        match reader.session.credentials.get().await {
+            Err(reason) => {
+                let trial = ("sts:AssumeRole", "*".to_owned());
+                tried.insert(trial, Tried::Unknown(reason));
+            }
+            Ok(_) => {
+                for ask in asks {
+                    try_one(&reader, ask, &mut tried).await;
+                }
+                if key.service == Service::SecretsManager {
+                    let heard = reader.remote.list(1).await;
+                    let trial = ("secretsmanager:ListSecrets", "*".to_owned());
+                    tried.insert(trial, of_call(&heard));
+                }
+            }
+        }
+        all.insert(key.clone(), tried);
+    }
+    all
+}
+
+async fn try_one(reader: &Arc<Reader>, ask: &Ask, tried: &mut BTreeMap<Trial, Tried>) {
+    let (get, batch, tags) = match reader.key.service {
+        Service::SecretsManager => (
+            "secretsmanager:GetSecretValue",
+            "secretsmanager:BatchGetSecretValue",
+            "secretsmanager:DescribeSecret",
+        ),
+        Service::ParameterStore => (
+            "ssm:GetParameter",
+            "ssm:GetParameters",
+            "ssm:ListTagsForResource",
+        ),
+    };
+    match ask {
+        Ask::Value { key, version } => {
+            let question = Arc::new(Question {
+                id: key.clone(),
+                version: version.clone(),
+            });
+            let heard = reader.remote.batch(&[vec![question.clone()]]).await;
+            let place = match reader.key.service {
+                Service::SecretsManager => "*".to_owned(),
+                Service::ParameterStore => key.clone(),
+            };
+            tried.insert((batch, place), of_call(&heard));
+            // What the batch says of the one tells whether it may be read; otherwise it is asked alone.
+            let of_one = match heard {
+                Heard::Each(answers) if !answers.is_empty() => Heard::Each(answers),
+                _ => reader.remote.single(&question).await,
+            };
+            tried.insert((get, key.clone()), of_answer(&of_one));
+        }
+        Ask::Tags { key } => {
+            let answer = reader.remote.tags(key).await;
+            tried.insert((tags, key.clone()), of_result(answer.err()));
+        }
+        // A search would read every value that it finds.
+        Ask::Find(_) => {}
+    }
+}
+
+fn of_call(heard: &Heard) -> Tried {
+    match heard {
+        Heard::Nothing(error) => of_result(Some(error.clone())),
+        _ => Tried::Allowed,
+    }
+}
+
+fn of_answer(heard: &Heard) -> Tried {
+    match heard {
+        Heard::Nothing(error) => of_result(Some(error.clone())),
+        Heard::Each(answers) => {
+            let error = answers.iter().find_map(|(_, told, _)| told.as_ref().err());
+            of_result(error.cloned())
+        }
+        _ => Tried::Allowed,
+    }
+}
+
+fn of_result(error: Option<ProviderError>) -> Tried {
+    match error {
+        None => Tried::Allowed,
+        Some(error) if error.class() == Class::Denied => Tried::Denied,
+        Some(error) => Tried::Unknown(error.to_string()),
+    }
+}

@@ -1,0 +1,49 @@
+//! What a service of AWS can be asked: one file per service behind this trait.
+
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use futures::{StreamExt as _, TryStreamExt as _};
+
+use overlayd_core::aws::read_scheduler::{Heard, Question, Told};
+use overlayd_core::secrets::SecretData;
+use overlayd_core::secrets::compose::Answer;
+use overlayd_core::secrets::desired::Search;
+use overlayd_core::secrets::provider_error::ProviderError;
+
+/// One service, as one identity.
+pub(super) trait Remote: Send + Sync + std::fmt::Debug {
+    /// Several secrets in one call; each group is one secret.
+    fn batch<'a>(&'a self, groups: &'a [Vec<Arc<Question>>]) -> BoxFuture<'a, Heard>;
+
+    /// One secret.
+    fn single<'a>(&'a self, question: &'a Arc<Question>) -> BoxFuture<'a, Heard>;
+
+    /// The versions of all secrets, on so many pages at most.
+    fn list(&self, most_pages: usize) -> BoxFuture<'_, Heard>;
+
+    /// The tags of a secret as a JSON object.
+    fn tags<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Answer, ProviderError>>;
+
+    /// The values of all that fit.
+    fn find<'a>(&'a self, search: &'a Search) -> BoxFuture<'a, Result<Answer, ProviderError>>;
+}
+
+/// The values of several names, each read by itself. One that has gone since it was listed was not found.
+pub(super) async fn values_of<F>(
+    names: Vec<String>,
+    read: impl Fn(String) -> F,
+) -> Result<SecretData, ProviderError>
+where
+    F: Future<Output = (String, Told)>,
+{
+    /// How many are read at once.
+    const AT_ONCE: usize = 8;
+    let values = futures::stream::iter(names).map(read).buffered(AT_ONCE);
+    let values = values.map(|(name, told)| match told? {
+        Answer::Value(value) => Ok(Some((name, value))),
+        _ => Ok(None),
+    });
+    let found: Vec<_> = values.try_collect().await?;
+    Ok(found.into_iter().flatten().collect())
+}

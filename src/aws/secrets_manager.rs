@@ -1,0 +1,339 @@
+//! Talks to AWS: Secrets Manager.
+
+use std::sync::Arc;
+
+use aws_sdk_secretsmanager::Client;
+use aws_sdk_secretsmanager::operation::batch_get_secret_value::BatchGetSecretValueOutput;
+use aws_sdk_secretsmanager::operation::list_secrets::ListSecretsOutput;
+use aws_sdk_secretsmanager::primitives::Blob;
+use aws_sdk_secretsmanager::types::{
+    ApiErrorType, Filter, FilterNameStringType, SecretListEntry, SecretValueEntry,
+};
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+
+use crate::aws::call::{About, Caller};
+use crate::aws::errors::by_code;
+use crate::aws::remote::{Remote, values_of};
+use crate::aws::sessions::AwsEnvironment;
+use crate::secrets::provider::{pattern, tags};
+use overlayd_core::aws::arn::{answer_to, is_same_secret};
+use overlayd_core::aws::read_scheduler::{Heard, Listed, Origin, Question, Told};
+use overlayd_core::aws::throttle::Api;
+use overlayd_core::secrets::compose::Answer;
+use overlayd_core::secrets::desired::Search;
+use overlayd_core::secrets::provider_error::ProviderError;
+use overlayd_core::secrets::{SecretData, SecretValue};
+
+/// Secrets Manager in one region, as one identity.
+#[derive(Debug)]
+pub(super) struct SecretsManager {
+    client: Client,
+    caller: Caller,
+}
+
+/// Secrets of a page.
+const PAGE: i32 = 100;
+
+/// The name of an action in the policies of IAM.
+const GET: &str = "secretsmanager:GetSecretValue";
+const BATCH_GET: &str = "secretsmanager:BatchGetSecretValue";
+const DESCRIBE: &str = "secretsmanager:DescribeSecret";
+const LIST: &str = "secretsmanager:ListSecrets";
+
+fn about<'a>(api: Api, action: &'static str, key: &'a str) -> About<'a> {
+    About { api, action, key }
+}
+
+impl SecretsManager {
+    pub(super) fn new(environment: &AwsEnvironment, caller: Caller) -> Self {
+        let mut service = aws_sdk_secretsmanager::config::Builder::from(&caller.session.config);
+        if let Some(endpoint) = &environment.secrets_manager_endpoint {
+            service = service.endpoint_url(endpoint);
+        }
+        Self {
+            client: Client::from_conf(service.build()),
+            caller,
+        }
+    }
+
+    /// The value of a secret.
+    async fn value(&self, question: &Question) -> (Told, Origin) {
+        let (id, version) = (&question.id, &question.version);
+        let answer = self.caller.call(about(Api::Secret, GET, id), || {
+            let request = self.client.get_secret_value().secret_id(id);
+            let request = match version.strip_prefix("uuid/") {
+                Some(version_id) => request.version_id(version_id),
+                None if version.is_empty() => request.version_stage("AWSCURRENT"),
+                None => request.version_stage(version),
+            };
+            request.send()
+        });
+        match answer.await {
+            Ok(Some(answer)) => {
+                let origin = Origin {
+                    arn: answer.arn,
+                    version_id: answer.version_id,
+                };
+                let value = held(id, answer.secret_string, answer.secret_binary);
+                (value.map(Answer::Value), origin)
+            }
+            Ok(None) => (Ok(Answer::Missing), Origin::default()),
+            Err(error) => (Err(error), Origin::default()),
+        }
+    }
+
+    async fn batch_get(&self, groups: &[Vec<Arc<Question>>]) -> Heard {
+        let ids: Vec<String> = groups.iter().map(|group| group[0].id.clone()).collect();
+        let key = ids.first().cloned().unwrap_or_default();
+        let answer = self.caller.call(about(Api::Batch, BATCH_GET, &key), || {
+            let request = self.client.batch_get_secret_value();
+            request.set_secret_id_list(Some(ids.clone())).send()
+        });
+        match answer.await {
+            Ok(Some(answer)) => Heard::Each(answers(groups, answer)),
+            Ok(None) => Heard::Each(Vec::new()),
+            Err(error) => Heard::Nothing(error),
+        }
+    }
+
+    async fn versions(&self, most_pages: usize) -> Heard {
+        let (mut all, mut token, mut pages) = (Vec::new(), None::<String>, 0);
+        loop {
+            if pages == most_pages {
+                return Heard::TooLong(pages + 1);
+            }
+            let page = self.caller.call(about(Api::List, LIST, "*"), || {
+                let request = self.client.list_secrets().max_results(PAGE);
+                request.set_next_token(token.clone()).send()
+            });
+            let page = match page.await {
+                Ok(page) => page,
+                Err(error) => return Heard::Nothing(error),
+            };
+            pages += 1;
+            let Some(page) = page else { break };
+            all.extend(page.secret_list.unwrap_or_default().into_iter().map(listed));
+            token = page.next_token.filter(|token| !token.is_empty());
+            if token.is_none() {
+                break;
+            }
+        }
+        Heard::Listed(all, pages)
+    }
+
+    async fn find_names(&self, search: &Search) -> Result<SecretData, ProviderError> {
+        let pattern = pattern(search)?;
+        let filters = filters(search);
+        let filters = Some(filters).filter(|filters| !filters.is_empty());
+        let send = |token| {
+            let request = self.client.list_secrets().max_results(PAGE);
+            let request = request.set_filters(filters.clone());
+            request.set_next_token(token).send()
+        };
+        let mut names = Vec::new();
+        let take = |page: ListSecretsOutput| {
+            let found = page.secret_list.unwrap_or_default().into_iter();
+            names.extend(found.filter_map(|secret| secret.name));
+            Ok(page.next_token)
+        };
+        let about = about(Api::List, LIST, "*");
+        self.caller.pages(about, send, take).await?;
+        names.retain(|name| pattern.is_match(name));
+        let read = async |id| {
+            let question = Question {
+                id,
+                version: String::new(),
+            };
+            let (told, _) = self.value(&question).await;
+            (question.id, told)
+        };
+        values_of(names, read).await
+    }
+
+    async fn find_batches(&self, search: &Search) -> Result<SecretData, ProviderError> {
+        let pattern = pattern(search)?;
+        let send = |token| {
+            let request = self.client.batch_get_secret_value().max_results(20);
+            let request = request.set_filters(Some(filters(search)));
+            request.set_next_token(token).send()
+        };
+        let mut found = SecretData::new();
+        let take = |page: BatchGetSecretValueOutput| {
+            // A secret that could not be read must not look as if it were gone.
+            if let Some(error) = page.errors.unwrap_or_default().into_iter().next() {
+                let id = error.secret_id().unwrap_or_default();
+                return Err(refused(&error, id).unwrap_or_else(|| ProviderError::Other {
+                    key: id.to_owned(),
+                    reason: error.error_code().unwrap_or_default().to_owned(),
+                }));
+            }
+            for secret in page.secret_values.unwrap_or_default() {
+                let Some(name) = secret.name.filter(|name| pattern.is_match(name)) else {
+                    continue;
+                };
+                let value = held(&name, secret.secret_string, secret.secret_binary)?;
+                found.insert(name, value);
+            }
+            Ok(page.next_token)
+        };
+        let about = about(Api::Batch, BATCH_GET, "*");
+        self.caller.pages(about, send, take).await?;
+        Ok(found)
+    }
+}
+
+/// What a batch says of each secret. One that it says nothing of is left out.
+fn answers(
+    groups: &[Vec<Arc<Question>>],
+    batch: BatchGetSecretValueOutput,
+) -> Vec<(Arc<Question>, Told, Origin)> {
+    let values = batch.secret_values.unwrap_or_default();
+    let errors = batch.errors.unwrap_or_default();
+    // A secret that is asked by two ids may be answered twice, or once.
+    let values: Vec<Given> = values.into_iter().map(given).collect();
+    let mut told = Vec::new();
+    for group in groups {
+        let id = &group[0].id;
+        let found = answer_to(
+            id,
+            &values,
+            |value| value.name.as_deref(),
+            |value| value.origin.arn.as_deref(),
+        );
+        // One that is named otherwise than it was asked is asked alone.
+        let error = errors.iter().find(|error| error.secret_id() == Some(id));
+        // Of several ids that meant one secret, only those count that still mean the one that was answered.
+        let meant = |question: &Question| {
+            let id = &question.id;
+            group[0].id == *id
+                || found.is_some_and(|found| {
+                    let arn = found.origin.arn.as_deref();
+                    found.name.as_deref() == Some(id.as_str())
+                        || arn.is_some_and(|arn| is_same_secret(arn, id))
+                })
+        };
+        let meant: Vec<_> = group.iter().filter(|question| meant(question)).collect();
+        let (answer, origin) = match (found, error) {
+            (Some(found), _) => (found.told.clone(), found.origin.clone()),
+            (None, Some(error)) => {
+                let told = refused(error, id).map_or(Ok(Answer::Missing), Err);
+                (told, Origin::default())
+            }
+            (None, None) => continue,
+        };
+        for question in meant {
+            told.push((question.clone(), answer.clone(), origin.clone()));
+        }
+    }
+    told
+}
+
+/// One secret of a batch.
+struct Given {
+    name: Option<String>,
+    origin: Origin,
+    told: Told,
+}
+
+fn given(entry: SecretValueEntry) -> Given {
+    let id = entry.name.clone().unwrap_or_default();
+    Given {
+        told: held(&id, entry.secret_string, entry.secret_binary).map(Answer::Value),
+        origin: Origin {
+            arn: entry.arn,
+            version_id: entry.version_id,
+        },
+        name: entry.name,
+    }
+}
+
+/// The text of a secret, or its bytes.
+fn held(id: &str, text: Option<String>, bytes: Option<Blob>) -> Result<SecretValue, ProviderError> {
+    match (text, bytes) {
+        (Some(text), _) => Ok(SecretValue::from(text.into_bytes())),
+        (None, Some(blob)) => Ok(SecretValue::from(blob.into_inner())),
+        (None, None) => Err(ProviderError::Other {
+            key: id.to_owned(),
+            reason: "the answer holds no value".to_owned(),
+        }),
+    }
+}
+
+/// What a batch says of one secret that it does not give.
+fn refused(error: &ApiErrorType, id: &str) -> Option<ProviderError> {
+    let code = error.error_code().unwrap_or_default();
+    by_code(id, GET, code, error.message().unwrap_or_default())
+}
+
+fn listed(entry: SecretListEntry) -> Listed {
+    let mut stages = std::collections::BTreeMap::new();
+    for (id, names) in entry.secret_versions_to_stages.unwrap_or_default() {
+        stages.extend(names.into_iter().map(|stage| (stage, id.clone())));
+    }
+    Listed {
+        name: entry.name.unwrap_or_default(),
+        arn: entry.arn.unwrap_or_default(),
+        stages,
+    }
+}
+
+fn filters(search: &Search) -> Vec<Filter> {
+    let filter =
+        |key: FilterNameStringType, value: &str| Filter::builder().key(key).values(value).build();
+    let path = search.path.iter();
+    let mut filters: Vec<Filter> = path
+        .map(|path| filter(FilterNameStringType::Name, path))
+        .collect();
+    for (key, value) in &search.tags {
+        filters.push(filter(FilterNameStringType::TagKey, key));
+        filters.push(filter(FilterNameStringType::TagValue, value));
+    }
+    filters
+}
+
+impl Remote for SecretsManager {
+    fn batch<'a>(&'a self, groups: &'a [Vec<Arc<Question>>]) -> BoxFuture<'a, Heard> {
+        self.batch_get(groups).boxed()
+    }
+
+    fn single<'a>(&'a self, question: &'a Arc<Question>) -> BoxFuture<'a, Heard> {
+        async {
+            let (told, origin) = self.value(question).await;
+            Heard::Each(vec![(question.clone(), told, origin)])
+        }
+        .boxed()
+    }
+
+    fn list(&self, most_pages: usize) -> BoxFuture<'_, Heard> {
+        self.versions(most_pages).boxed()
+    }
+
+    fn tags<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Answer, ProviderError>> {
+        async move {
+            let answer = self.caller.call(about(Api::Secret, DESCRIBE, id), || {
+                self.client.describe_secret().secret_id(id).send()
+            });
+            let Some(answer) = answer.await? else {
+                return Ok(Answer::Missing);
+            };
+            let own = answer.tags.unwrap_or_default().into_iter();
+            let own = own.filter_map(|tag| Some((tag.key?, tag.value?)));
+            Ok(Answer::Value(tags(own)))
+        }
+        .boxed()
+    }
+
+    fn find<'a>(&'a self, search: &'a Search) -> BoxFuture<'a, Result<Answer, ProviderError>> {
+        async {
+            // A batch gives the values at once, but knows no expression; names alone are cheaper to list first.
+            let found = if search.name.is_some() && search.path.is_none() {
+                self.find_names(search).await
+            } else {
+                self.find_batches(search).await
+            };
+            found.map(Answer::Found)
+        }
+        .boxed()
+    }
+}

@@ -1,0 +1,275 @@
+//! Pure: what the flags mean: a valid configuration, or why there is none.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::cli::{GitOpsArgs, RunArgs};
+use crate::controllers::context::Settings;
+use crate::daemon::leader_election::Timing;
+use overlayd_core::apply::unit_settings::UnitDefaults;
+use overlayd_core::aws::identity::{Base, Identity};
+use overlayd_core::aws::queue::{Queue, region_of};
+use overlayd_core::schedule::parse_duration;
+
+/// The configuration of the daemon.
+#[derive(Debug)]
+pub(crate) struct Config {
+    pub(crate) settings: Settings,
+    pub(crate) pair: Option<Pair>,
+    pub(crate) install_crds: bool,
+    pub(crate) mirrors: PathBuf,
+    pub(crate) max_fetch_bytes: usize,
+    pub(crate) allow_remote_bases: bool,
+    pub(crate) document_cache_bytes: usize,
+    pub(crate) listen: SocketAddr,
+    pub(crate) concurrent: u16,
+    pub(crate) concurrent_secrets: u16,
+    /// Requests of one apply in flight.
+    pub(crate) concurrent_ssa: u16,
+    pub(crate) watch_label_selector: Option<String>,
+    pub(crate) override_managers: Vec<String>,
+    /// Where pages are served besides.
+    pub(crate) more_addresses: Vec<SocketAddr>,
+    pub(crate) events_address: Option<url::Url>,
+    /// Rotation events for all stores.
+    pub(crate) rotation_queue: Option<Queue>,
+    /// Nothing, if there is one replica alone.
+    pub(crate) election: Option<Election>,
+}
+
+/// How one of several replicas is chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Election {
+    pub(crate) timing: Timing,
+    /// The lease is given back at the end.
+    pub(crate) releases: bool,
+}
+
+/// The one-line way in: a repository and a directory of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Pair {
+    pub(crate) url: String,
+    pub(crate) path: String,
+    pub(crate) branch: String,
+    pub(crate) interval: String,
+}
+
+/// A flag whose value makes no sense.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`--{flag} {value}`: {reason}")]
+pub(crate) struct ConfigError {
+    flag: &'static str,
+    value: String,
+    reason: &'static str,
+}
+
+impl Config {
+    /// Checks the flags against each other.
+    pub(crate) fn new(args: &RunArgs) -> Result<Self, ConfigError> {
+        duration("interval", &args.interval)?;
+        let pair = match (&args.repo, &args.path) {
+            (Some(url), Some(path)) => Some(pair(url, path, args)?),
+            _ => None,
+        };
+        let gitops = &args.gitops;
+        let settings = Settings {
+            own_namespace: args.namespace.clone(),
+            store_interval: duration("store-requeue-interval", &args.store_requeue_interval)?,
+            controller_class: args.controller_class.clone(),
+            status_heartbeat: match args.status_heartbeat.as_str() {
+                "never" => None,
+                text => Some(duration("status-heartbeat", text)?),
+            },
+            template_delimiters: (
+                args.template_left_delimiter.clone(),
+                args.template_right_delimiter.clone(),
+            ),
+            flood_gate: args.enable_flood_gate,
+            cluster_stores: args.enable_cluster_store_reconciler,
+            default_service_account: args.default_service_account.clone(),
+            source_backoff: (
+                duration("min-retry-delay", &gitops.min_retry_delay)?,
+                duration("max-retry-delay", &gitops.max_retry_delay)?,
+            ),
+            requeue_dependency: duration("requeue-dependency", &gitops.requeue_dependency)?,
+            jitter_percent: gitops.interval_jitter_percentage,
+            unit_defaults: UnitDefaults {
+                deletion_limit: deletion_limit(&gitops.deletion_limit)?,
+                deletion_share: usize::from(gitops.deletion_share),
+                strict_substitution: gitops.strict_substitutions,
+            },
+            no_cross_namespace_refs: gitops.no_cross_namespace_refs,
+            stage_kinds: gitops.custom_apply_stage_kinds.clone(),
+        };
+        let more = [
+            gitops.metrics_addr,
+            gitops.health_addr,
+            gitops.receiver_addr,
+        ];
+        let more: BTreeSet<SocketAddr> = more.into_iter().flatten().collect();
+        Ok(Self {
+            concurrent_ssa: gitops.concurrent_ssa,
+            watch_label_selector: gitops.watch_label_selector.clone(),
+            override_managers: gitops.override_manager.clone(),
+            more_addresses: more
+                .into_iter()
+                .filter(|address| *address != args.listen)
+                .collect(),
+            events_address: gitops
+                .events_addr
+                .as_deref()
+                .map(events_address)
+                .transpose()?,
+            election: gitops
+                .enable_leader_election
+                .then(|| election(gitops))
+                .transpose()?,
+            rotation_queue: args
+                .rotation_queue
+                .as_deref()
+                .map(|url| queue(url, args.rotation_queue_region.as_deref()))
+                .transpose()?,
+            settings,
+            pair,
+            install_crds: args.install_crds,
+            mirrors: args.data_dir.join("mirrors"),
+            max_fetch_bytes: args.max_fetch_mib.saturating_mul(1 << 20),
+            allow_remote_bases: args.allow_remote_bases,
+            document_cache_bytes: args.document_cache_mib.saturating_mul(1 << 20),
+            listen: args.listen,
+            concurrent: args.concurrent,
+            concurrent_secrets: args.concurrent_secrets,
+        })
+    }
+}
+
+fn pair(url: &str, path: &str, args: &RunArgs) -> Result<Pair, ConfigError> {
+    let bad = |reason| ConfigError {
+        flag: "repo",
+        value: without_credentials(url),
+        reason,
+    };
+    let parsed =
+        url::Url::parse(url).map_err(|_| bad("not a URL; write https://host/repository.git"))?;
+    if !matches!(parsed.scheme(), "http" | "https") {
+        return Err(bad("only http and https are supported yet"));
+    }
+    if !parsed.username().is_empty() || parsed.password().is_some() {
+        return Err(bad(
+            "credentials in the URL would be stored in the GitRepository; use a Secret and `spec.secretRef`",
+        ));
+    }
+    Ok(Pair {
+        url: url.to_owned(),
+        path: path.to_owned(),
+        branch: args.branch.clone(),
+        interval: args.interval.clone(),
+    })
+}
+
+/// The queue is read as the daemon's own identity.
+fn queue(url: &str, region: Option<&str>) -> Result<Queue, ConfigError> {
+    let bad = |reason| ConfigError {
+        flag: "rotation-queue",
+        value: without_credentials(url),
+        reason,
+    };
+    let parsed = url::Url::parse(url).ok();
+    if !parsed.is_some_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host()) {
+        return Err(bad(
+            "not a URL; write https://sqs.REGION.amazonaws.com/ACCOUNT/NAME",
+        ));
+    }
+    let region = region_of(url).or_else(|| region.filter(|region| !region.is_empty()));
+    let region = region.ok_or_else(|| bad("it names no region; give --rotation-queue-region"))?;
+    Ok(Queue {
+        url: url.to_owned(),
+        identity: Identity {
+            region: region.to_owned(),
+            base: Base::Process,
+            roles: Vec::new(),
+        },
+        is_for_all: true,
+    })
+}
+
+fn deletion_limit(text: &str) -> Result<Option<usize>, ConfigError> {
+    if text == "off" {
+        return Ok(None);
+    }
+    let limit = text.parse().map_err(|_| ConfigError {
+        flag: "deletion-limit",
+        value: text.to_owned(),
+        reason: "must be a number of objects, or `off`",
+    });
+    limit.map(Some)
+}
+
+/// Where events go. Without a scheme it is http, and without a path the root.
+fn events_address(text: &str) -> Result<url::Url, ConfigError> {
+    let full = if text.contains("://") {
+        text.to_owned()
+    } else {
+        format!("http://{text}")
+    };
+    let url = url::Url::parse(&full).ok();
+    let url = url.filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+    url.ok_or_else(|| ConfigError {
+        flag: "events-addr",
+        value: without_credentials(text),
+        reason: "not an address; write it as http://notification-controller.flux-system.svc.cluster.local./",
+    })
+}
+
+fn election(args: &GitOpsArgs) -> Result<Election, ConfigError> {
+    let (lease, deadline, retry) = (
+        &args.leader_election_lease_duration,
+        &args.leader_election_renew_deadline,
+        &args.leader_election_retry_period,
+    );
+    let timing = Timing {
+        duration: duration("leader-election-lease-duration", lease)?,
+        deadline: duration("leader-election-renew-deadline", deadline)?,
+        retry: duration("leader-election-retry-period", retry)?,
+    };
+    let wrong = |flag, value: &String, reason| ConfigError {
+        flag,
+        value: value.clone(),
+        reason,
+    };
+    if timing.deadline >= timing.duration {
+        let reason = "must be less than the lease's duration, or two replicas could work at once";
+        return Err(wrong("leader-election-renew-deadline", deadline, reason));
+    }
+    if timing.retry >= timing.deadline {
+        let reason = "must be less than the renew deadline";
+        return Err(wrong("leader-election-retry-period", retry, reason));
+    }
+    Ok(Election {
+        timing,
+        releases: args.leader_election_release_on_cancel,
+    })
+}
+
+/// What stands before an `@` in an address may be a password.
+fn without_credentials(url: &str) -> String {
+    url.rsplit_once('@')
+        .map_or_else(|| url.to_owned(), |(_, rest)| format!("***@{rest}"))
+}
+
+fn duration(flag: &'static str, text: &str) -> Result<Duration, ConfigError> {
+    let error = |reason| ConfigError {
+        flag,
+        value: text.to_owned(),
+        reason,
+    };
+    let duration = parse_duration(text)
+        .ok_or_else(|| error("not a duration; write it as 10s, 5m or 1h30m"))?;
+    if duration.is_zero() {
+        Err(error("must be more than nothing"))
+    } else {
+        Ok(duration)
+    }
+}
