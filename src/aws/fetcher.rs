@@ -20,8 +20,9 @@ use crate::random;
 use overlayd_core::aws::arn::{spellings, stage_of};
 use overlayd_core::aws::cloudtrail::Change;
 use overlayd_core::aws::identity::{Base, Identity, partition};
-use overlayd_core::aws::read_scheduler::{Board, Call, Heard, Heeded, Print, Question, Told, User};
+use overlayd_core::aws::read_scheduler::{Board, Call, Heard, Heeded, Print, Question, Told};
 use overlayd_core::aws::reader_key::{ReaderKey, Service};
+use overlayd_core::names::NamespacedName;
 use overlayd_core::secrets::compose::Answer;
 use overlayd_core::secrets::provider_error::ProviderError;
 
@@ -57,11 +58,11 @@ pub(crate) struct Fetcher {
     /// Held by the one who makes a reader: many want the same at a start, and what makes one is large.
     making: tokio::sync::Mutex<()>,
     /// What each user watches.
-    watches: Mutex<BTreeMap<User, Watch>>,
+    watches: Mutex<BTreeMap<NamespacedName, Watch>>,
     /// Those for whom something has changed, and who have not read it yet.
-    news: Mutex<BTreeSet<User>>,
+    news: Mutex<BTreeSet<NamespacedName>>,
     work: Notify,
-    wakes: mpsc::UnboundedSender<User>,
+    wakes: mpsc::UnboundedSender<NamespacedName>,
     hints: mpsc::UnboundedSender<Denied>,
     secret: [u8; 32],
 }
@@ -88,7 +89,7 @@ pub(crate) struct Looked {
 /// The other ends: who is to be woken, and what is denied.
 #[derive(Debug)]
 pub(crate) struct Stirred {
-    pub(crate) wakes: mpsc::UnboundedReceiver<User>,
+    pub(crate) wakes: mpsc::UnboundedReceiver<NamespacedName>,
     pub(crate) hints: mpsc::UnboundedReceiver<Denied>,
 }
 
@@ -179,7 +180,7 @@ impl Fetcher {
     /// Says what will be wanted. Nothing is asked for it alone before [`Reading::take`].
     pub(crate) fn announce(
         self: &Arc<Self>,
-        user: Option<&User>,
+        user: Option<&NamespacedName>,
         questions: Vec<(Arc<Reader>, Question)>,
     ) -> Reading {
         let now = Instant::now();
@@ -200,7 +201,7 @@ impl Fetcher {
     }
 
     /// Lets a user be woken when what it has read changes; as often as its interval says, at least, it is looked at.
-    pub(crate) fn watch(&self, user: &User, reading: &Reading, interval: Duration) {
+    pub(crate) fn watch(&self, user: &NamespacedName, reading: &Reading, interval: Duration) {
         let now = Instant::now();
         let mut changed = false;
         let mut questions = Vec::new();
@@ -233,12 +234,12 @@ impl Fetcher {
     }
 
     /// True if a user is woken when something changes.
-    pub(crate) fn is_watched(&self, user: &User) -> bool {
+    pub(crate) fn is_watched(&self, user: &NamespacedName) -> bool {
         lock(&self.watches).contains_key(user)
     }
 
     /// Lets a user not be woken any more.
-    pub(crate) fn unwatch(&self, user: &User) {
+    pub(crate) fn unwatch(&self, user: &NamespacedName) {
         let now = Instant::now();
         lock(&self.news).remove(user);
         let before = lock(&self.watches).remove(user);
@@ -248,7 +249,7 @@ impl Fetcher {
     }
 
     /// How long ago everything that a user has read was known to be the same. Nothing if it is not watched, or not well.
-    pub(crate) fn confirmed(&self, user: &User) -> Option<Duration> {
+    pub(crate) fn confirmed(&self, user: &NamespacedName) -> Option<Duration> {
         let watches = lock(&self.watches);
         let watch = watches.get(user)?;
         let mut oldest: Option<Instant> = None;
@@ -263,11 +264,11 @@ impl Fetcher {
     }
 
     /// True if something has changed that a user has not read yet.
-    pub(crate) fn has_news(&self, user: &User) -> bool {
+    pub(crate) fn has_news(&self, user: &NamespacedName) -> bool {
         lock(&self.news).contains(user)
     }
 
-    fn wake(&self, users: Vec<User>) {
+    fn wake(&self, users: Vec<NamespacedName>) {
         for user in users {
             lock(&self.news).insert(user.clone());
             // Nobody listens when the process ends.
@@ -347,7 +348,7 @@ impl Fetcher {
     }
 
     /// The calls a day that each user's share of what is watched costs.
-    pub(crate) fn shares(&self) -> Vec<(User, Service, f64)> {
+    pub(crate) fn shares(&self) -> Vec<(NamespacedName, Service, f64)> {
         let now = Instant::now();
         let mut weights: BTreeMap<&ReaderKey, f64> = BTreeMap::new();
         let watches = lock(&self.watches);
@@ -450,7 +451,10 @@ struct Wanted {
 
 impl Reading {
     /// Waits for all answers, in the order of the questions.
-    pub(crate) async fn take(&mut self, user: &User) -> Result<Vec<Answer>, ProviderError> {
+    pub(crate) async fn take(
+        &mut self,
+        user: &NamespacedName,
+    ) -> Result<Vec<Answer>, ProviderError> {
         // What changes from here on is news again.
         lock(&self.fetcher.news).remove(user);
         self.take_each().await.into_iter().collect()

@@ -6,26 +6,27 @@ use std::time::{Duration, Instant};
 
 use futures::{Stream, StreamExt as _};
 use jiff::Timestamp;
+use kube::Client as _;
+use kube::Client;
 use kube::api::{Api, ApiResource};
 use kube::core::ObjectMeta;
 use kube::runtime::watcher::Event;
-use kube::runtime::{WatchStreamExt as _, watcher};
-use kube::{Client, ResourceExt as _};
 use tokio::sync::broadcast;
 use tokio::task::JoinSet;
 
 use crate::cluster::apply::FIELD_MANAGER;
-use overlayd_core::apply::last_applied::{Records, Seen, Unit, shape};
+use overlayd_core::apply::last_applied::{Records, Seen, shape};
 use overlayd_core::apply::object_ref::ObjectRef;
 use overlayd_core::apply::plan::{OWNER_NAME, OWNER_NAMESPACE};
 use overlayd_core::apply::slim::Slim;
+use overlayd_core::names::NamespacedName;
 
 /// What is known of the objects of each kind that was applied.
 pub(crate) struct Live {
     client: Client,
     records: Arc<Records>,
     kinds: Arc<Mutex<Kinds>>,
-    drifted: broadcast::Sender<Unit>,
+    drifted: broadcast::Sender<NamespacedName>,
     /// Ended with this.
     tasks: Mutex<JoinSet<()>>,
 }
@@ -44,7 +45,7 @@ struct Kind {
     /// Everything was listed, so that what is not known is not there.
     is_complete: bool,
     /// By namespace and name.
-    shapes: BTreeMap<(String, String), Shape>,
+    shapes: BTreeMap<NamespacedName, Shape>,
     /// When it is worth trying again, for a kind that may not be watched.
     refused: Option<Instant>,
 }
@@ -53,7 +54,7 @@ struct Kind {
 #[derive(Debug)]
 struct Shape {
     text: String,
-    owner: Arc<Unit>,
+    owner: Arc<NamespacedName>,
 }
 
 /// A kind is waited for so long until it is listed.
@@ -91,7 +92,7 @@ impl Live {
         let Some(kind) = kinds.get(&object.gvk()).filter(|kind| kind.is_complete) else {
             return Known::Unknown;
         };
-        let name = (object.namespace.clone(), object.name.clone());
+        let name = NamespacedName::new(&object.namespace, &object.name);
         match kind.shapes.get(&name) {
             Some(shape) => Known::Shape(shape.text.clone()),
             None => Known::Missing,
@@ -99,9 +100,9 @@ impl Live {
     }
 
     /// Who owns an object, if its kind is watched and somebody does.
-    pub(crate) fn owner(&self, object: &ObjectRef) -> Option<Unit> {
+    pub(crate) fn owner(&self, object: &ObjectRef) -> Option<NamespacedName> {
         let kinds = lock(&self.kinds);
-        let name = (object.namespace.clone(), object.name.clone());
+        let name = NamespacedName::new(&object.namespace, &object.name);
         let shape = kinds.get(&object.gvk())?.shapes.get(&name)?;
         Some((*shape.owner).clone())
     }
@@ -109,7 +110,7 @@ impl Live {
     /// True if an object is known under another group of its kind too: it was moved there, and is the same.
     pub(crate) fn is_of_another_group(&self, object: &ObjectRef, uid: &str) -> bool {
         let kinds = lock(&self.kinds);
-        let name = (object.namespace.clone(), object.name.clone());
+        let name = NamespacedName::new(&object.namespace, &object.name);
         let others = kinds
             .iter()
             .filter(|((group, _, kind), _)| *kind == object.kind && *group != object.group);
@@ -134,13 +135,13 @@ impl Live {
     }
 
     /// Lets a unit look whether there is something to do.
-    pub(crate) fn nudge(&self, unit: &Unit) {
+    pub(crate) fn nudge(&self, unit: &NamespacedName) {
         // Nobody listening is no failure: who starts looks at everything.
         let _ = self.drifted.send(unit.clone());
     }
 
     /// Lets a unit look again at what it has applied.
-    pub(crate) fn wake(&self, unit: &Unit) {
+    pub(crate) fn wake(&self, unit: &NamespacedName) {
         self.records.mark(unit);
         self.nudge(unit);
     }
@@ -175,7 +176,7 @@ impl Live {
     }
 
     /// The units whose objects are changed by others from now on.
-    pub(crate) fn drifted(&self) -> impl Stream<Item = Unit> + Send + use<> {
+    pub(crate) fn drifted(&self) -> impl Stream<Item = NamespacedName> + Send + use<> {
         futures::stream::unfold(self.drifted.subscribe(), |mut receiver| async move {
             loop {
                 match receiver.recv().await {
@@ -200,16 +201,16 @@ async fn follow(
     key: (String, String, String),
     kinds: Arc<Mutex<Kinds>>,
     records: Arc<Records>,
-    drifted: broadcast::Sender<Unit>,
+    drifted: broadcast::Sender<NamespacedName>,
 ) {
     let api: Api<Slim> = Api::all_with(client, &resource);
     let config = watcher::Config::default().labels(OWNER_NAME);
     let mut events = Box::pin(watcher(api, config).default_backoff());
-    let mut before: BTreeSet<(String, String)> = BTreeSet::new();
-    let mut owners: BTreeSet<Arc<Unit>> = BTreeSet::new();
+    let mut before: BTreeSet<NamespacedName> = BTreeSet::new();
+    let mut owners: BTreeSet<Arc<NamespacedName>> = BTreeSet::new();
     while let Some(event) = events.next().await {
         let mut changed: Vec<Changed> = Vec::new();
-        let reference = |(namespace, name): &(String, String)| {
+        let reference = |NamespacedName { namespace, name }: &NamespacedName| {
             ObjectRef::new(&resource.api_version, &resource.kind, namespace, name)
         };
         {
@@ -221,7 +222,7 @@ async fn follow(
                 // What is known stays so until the new list is complete.
                 Ok(Event::Init) => before = kind.shapes.keys().cloned().collect(),
                 Ok(Event::InitApply(object) | Event::Apply(object)) => {
-                    let name = (object.namespace().unwrap_or_default(), object.name_any());
+                    let name = NamespacedName::of(&object);
                     before.remove(&name);
                     let text = shape(&object.metadata);
                     changed.push(Changed {
@@ -239,7 +240,7 @@ async fn follow(
                     kind.shapes.insert(name, Shape { text, owner });
                 }
                 Ok(Event::Delete(object)) => {
-                    let name = (object.namespace().unwrap_or_default(), object.name_any());
+                    let name = NamespacedName::of(&object);
                     kind.shapes.remove(&name);
                     changed.push(Changed::gone(reference(&name)));
                 }
@@ -309,7 +310,7 @@ impl Changed {
     }
 }
 
-fn owner(metadata: &ObjectMeta) -> Unit {
+fn owner(metadata: &ObjectMeta) -> NamespacedName {
     let label = |name: &str| {
         let labels = metadata.labels.as_ref();
         labels
@@ -317,7 +318,7 @@ fn owner(metadata: &ObjectMeta) -> Unit {
             .cloned()
             .unwrap_or_default()
     };
-    (label(OWNER_NAMESPACE), label(OWNER_NAME))
+    NamespacedName::new(label(OWNER_NAMESPACE), label(OWNER_NAME))
 }
 
 /// The manager besides us that has written fields last, but for those of the status.

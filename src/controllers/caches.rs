@@ -22,8 +22,9 @@ use overlayd_core::api::external_secret::StoreKind;
 use overlayd_core::api::generators::{ClusterGenerator, Fake, Password, UUID};
 use overlayd_core::api::kustomization::SubstituteKind;
 use overlayd_core::api::secret_store::{ClusterSecretStore, SecretStore};
+use overlayd_core::names::NamespacedName;
 use overlayd_core::secrets::decide::{CREATED_BY, MANAGED};
-use overlayd_core::secrets::dependency_index::{Used, User, Uses};
+use overlayd_core::secrets::dependency_index::{Used, Uses};
 
 /// What is known without asking.
 #[derive(Debug, Clone)]
@@ -101,7 +102,7 @@ impl Caches {
 pub(crate) fn wakes(
     context: &Arc<Context>,
     writers: Writers,
-) -> impl Stream<Item = User> + Send + use<> {
+) -> impl Stream<Item = NamespacedName> + Send + use<> {
     let (client, uses) = (&context.client, &context.uses);
     let stores = watched_whole::<SecretStore>(client, writers.stores);
     let cluster_stores = watched_whole::<ClusterSecretStore>(client, writers.cluster_stores);
@@ -118,7 +119,7 @@ pub(crate) fn wakes(
     );
     let (readers, map_readers) = (context.clone(), context.clone());
     let [of_secrets, of_maps, of_namespaces] = [uses.clone(), uses.clone(), uses.clone()];
-    let all: [BoxStream<'static, Vec<User>>; 9] = [
+    let all: [BoxStream<'static, Vec<NamespacedName>>; 9] = [
         stores
             .map(move |store| own(store.namespace().unwrap_or_default(), store.name_any()))
             .boxed(),
@@ -174,7 +175,7 @@ fn follow_keys(context: &Context, metadata: &ObjectMeta) {
     }
 }
 
-fn users_of_secret(uses: &Uses, secret: &PartialObjectMeta<Secret>) -> Vec<User> {
+fn users_of_secret(uses: &Uses, secret: &PartialObjectMeta<Secret>) -> Vec<NamespacedName> {
     let (namespace, name) = (secret.namespace().unwrap_or_default(), secret.name_any());
     let template = Used::Secret(namespace.clone(), name.clone());
     let mut users = uses.changed(&template, &secret.resource_version().unwrap_or_default());
@@ -182,7 +183,7 @@ fn users_of_secret(uses: &Uses, secret: &PartialObjectMeta<Secret>) -> Vec<User>
     users
 }
 
-fn generators<K>(client: &Client, uses: &Arc<Uses>) -> BoxStream<'static, Vec<User>>
+fn generators<K>(client: &Client, uses: &Arc<Uses>) -> BoxStream<'static, Vec<NamespacedName>>
 where
     K: Resource<DynamicType = ()> + Clone + Debug + Send + Sync + 'static,
 {

@@ -26,6 +26,7 @@ use overlayd_core::api::kustomization::LocalReference;
 use overlayd_core::conditions::{Progress, Says, flux_condition, flux_conditions};
 use overlayd_core::git::ignore::{Ignore, MAX_PATTERNS};
 use overlayd_core::git::source::GitSource;
+use overlayd_core::names::NamespacedName;
 use overlayd_core::schedule::{parse_duration, seconds};
 use overlayd_core::secrets::SecretValue;
 
@@ -56,7 +57,7 @@ pub(crate) async fn reconcile(
     context: Arc<Context>,
 ) -> Result<Action, ReconcileError> {
     let key = memory_key(&*object);
-    let source_key = (object.namespace().unwrap_or_default(), object.name_any());
+    let source_key = NamespacedName::of(&*object);
     let api = context.api_of(&*object);
     if object.meta().deletion_timestamp.is_some() {
         context.sources.remove(&source_key);
@@ -68,7 +69,7 @@ pub(crate) async fn reconcile(
     }
     let requested = object.annotations().get(REQUESTED_AT).cloned();
     let included = object.spec.include.iter().map(|include| {
-        let key = (source_key.0.clone(), include.repository.name.clone());
+        let key = NamespacedName::new(&source_key.namespace, &include.repository.name);
         let fetched = context.sources.get(&key);
         fetched.map(|fetched| fetched.content().to_owned())
     });
@@ -194,7 +195,7 @@ fn includes(
     };
     let includes = object.spec.include.iter().map(|include| {
         let name = &include.repository.name;
-        let found = context.sources.get(&(namespace.clone(), name.clone()));
+        let found = context.sources.get(&NamespacedName::new(&namespace, name));
         let fetched = found
             .filter(|_| *name != object.name_any())
             .ok_or_else(|| {
@@ -203,13 +204,13 @@ fn includes(
                 );
                 ("NoArtifact", message)
             })?;
-        let own = (namespace.clone(), object.name_any());
+        let own = NamespacedName::of(object);
         if fetched.view.as_ref().is_some_and(|view| view.includes(&own, MAX_INCLUDES)) {
             let message = format!("GitRepository `{namespace}/{name}` includes this one in its turn, or includes are nested deeper than {MAX_INCLUDES}");
             return Err(("IncludeCircle", message));
         }
         Ok(Include {
-            source: (namespace.clone(), name.clone()),
+            source: NamespacedName::new(&namespace, name),
             from: path(include.from_path.as_deref(), "")?,
             to: path(include.to_path.as_deref(), name)?,
             fetched,

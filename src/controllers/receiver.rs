@@ -12,6 +12,7 @@ use crate::controllers::{Context, ReconcileError};
 use overlayd_core::api::REQUESTED_AT;
 use overlayd_core::api::receiver::{Receiver, ReceiverStatus, ReceiverType};
 use overlayd_core::conditions::{Progress, flux_conditions};
+use overlayd_core::names::NamespacedName;
 use overlayd_core::schedule::parse_duration;
 use overlayd_core::webhook_signature;
 
@@ -26,7 +27,7 @@ pub(crate) async fn reconcile(
     context: Arc<Context>,
 ) -> Result<Action, ReconcileError> {
     let api = context.api_of(&*object);
-    let unit = (object.namespace().unwrap_or_default(), object.name_any());
+    let unit = NamespacedName::of(&*object);
     if object.metadata.deletion_timestamp.is_some() {
         context.hooks.set(&unit, None);
         // Flux's, which we never add but take away.

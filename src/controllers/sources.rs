@@ -7,15 +7,13 @@ use futures::Stream;
 use tokio::sync::broadcast;
 
 use crate::git::Fetched;
-
-/// Namespace and name of a source.
-pub(crate) type SourceKey = (String, String);
+use overlayd_core::names::NamespacedName;
 
 /// What is in service, shared by the controllers of sources and of Kustomizations.
 #[derive(Debug)]
 pub(crate) struct Sources {
-    held: Mutex<BTreeMap<SourceKey, Arc<Fetched>>>,
-    moved: broadcast::Sender<SourceKey>,
+    held: Mutex<BTreeMap<NamespacedName, Arc<Fetched>>>,
+    moved: broadcast::Sender<NamespacedName>,
 }
 
 impl Default for Sources {
@@ -29,7 +27,7 @@ impl Default for Sources {
 
 impl Sources {
     /// The commit in service.
-    pub(crate) fn get(&self, key: &SourceKey) -> Option<Arc<Fetched>> {
+    pub(crate) fn get(&self, key: &NamespacedName) -> Option<Arc<Fetched>> {
         self.held
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -38,7 +36,7 @@ impl Sources {
     }
 
     /// Puts a commit into service; wakes its users if it is new.
-    pub(crate) fn put(&self, key: &SourceKey, fetched: Fetched) {
+    pub(crate) fn put(&self, key: &NamespacedName, fetched: Fetched) {
         let fetched = Arc::new(fetched);
         let old = self
             .held
@@ -55,7 +53,7 @@ impl Sources {
     }
 
     /// Takes a source out of service.
-    pub(crate) fn remove(&self, key: &SourceKey) {
+    pub(crate) fn remove(&self, key: &NamespacedName) {
         self.held
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -63,7 +61,7 @@ impl Sources {
     }
 
     /// The sources that move from now on.
-    pub(crate) fn moved(&self) -> impl Stream<Item = SourceKey> + Send + use<> {
+    pub(crate) fn moved(&self) -> impl Stream<Item = NamespacedName> + Send + use<> {
         futures::stream::unfold(self.moved.subscribe(), |mut receiver| async move {
             loop {
                 match receiver.recv().await {

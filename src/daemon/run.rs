@@ -56,6 +56,7 @@ use overlayd_core::api::{GIT_REPOSITORY_API, KUSTOMIZATION_API, crds};
 use overlayd_core::apply::object_ref::ObjectRef as ClusterObject;
 use overlayd_core::apply::plan::{Desired, Wave};
 use overlayd_core::git::source::LocalRepositories;
+use overlayd_core::names::NamespacedName;
 use overlayd_core::secrets::last_sync::Syncs;
 
 /// How long tasks may take to end.
@@ -152,8 +153,7 @@ fn context(
 }
 
 /// ExternalSecrets for which a store has something new.
-type Moved =
-    futures::channel::mpsc::UnboundedReceiver<overlayd_core::secrets::dependency_index::User>;
+type Moved = futures::channel::mpsc::UnboundedReceiver<NamespacedName>;
 
 /// What the tasks of the daemon take their work from.
 struct Ends {
@@ -491,15 +491,20 @@ fn git_repositories(
     let controller = controller::<GitRepository>(context, shard(config));
     let store = controller.store();
     // Those that include it look at it again.
-    let moved = context.sources.moved().flat_map(move |(namespace, name)| {
-        let users = store.state_filter(|user: &DeserializeGuard<GitRepository>| {
-            let Ok(user) = &user.0 else { return false };
-            let mut includes = user.spec.include.iter();
-            user.namespace().as_ref() == Some(&namespace)
-                && includes.any(|include| include.repository.name == name)
+    let moved = context
+        .sources
+        .moved()
+        .flat_map(move |NamespacedName { namespace, name }| {
+            let users = store.state_filter(|user: &DeserializeGuard<GitRepository>| {
+                let Ok(user) = &user.0 else {
+                    return false;
+                };
+                let mut includes = user.spec.include.iter();
+                user.namespace().as_ref() == Some(&namespace)
+                    && includes.any(|include| include.repository.name == name)
+            });
+            futures::stream::iter(users.into_iter().map(|user| ObjectRef::from_obj(&*user)))
         });
-        futures::stream::iter(users.into_iter().map(|user| ObjectRef::from_obj(&*user)))
-    });
     let controller = controller
         .with_config(at_once(config.concurrent))
         .reconcile_on(moved);
@@ -522,8 +527,7 @@ fn receivers(
     let controller = controller::<Receiver>(context, watcher::Config::default());
     let reconcile = controllers::receiver::reconcile;
     drive(controller, context, stopping, reconcile, |context, gone| {
-        let namespace = gone.namespace.clone().unwrap_or_default();
-        context.hooks.set(&(namespace, gone.name.clone()), None);
+        context.hooks.set(&name_of(gone), None);
     })
 }
 
@@ -534,30 +538,34 @@ fn kustomizations(
 ) -> impl Future<Output = ()> + use<> {
     let controller = controller::<Kustomization>(context, shard(config));
     let store = controller.store();
-    let moved = context.sources.moved().flat_map(move |(namespace, name)| {
-        let users = store.state_filter(|user: &DeserializeGuard<Kustomization>| {
-            let Ok(user) = &user.0 else { return false };
-            let reference = &user.spec.source_ref;
-            reference.name == name
-                && reference
-                    .namespace
-                    .clone()
-                    .or_else(|| user.namespace())
-                    .as_ref()
-                    == Some(&namespace)
+    let moved = context
+        .sources
+        .moved()
+        .flat_map(move |NamespacedName { namespace, name }| {
+            let users = store.state_filter(|user: &DeserializeGuard<Kustomization>| {
+                let Ok(user) = &user.0 else {
+                    return false;
+                };
+                let reference = &user.spec.source_ref;
+                reference.name == name
+                    && reference
+                        .namespace
+                        .clone()
+                        .or_else(|| user.namespace())
+                        .as_ref()
+                        == Some(&namespace)
+            });
+            futures::stream::iter(users.into_iter().map(|user| ObjectRef::from_obj(&*user)))
         });
-        futures::stream::iter(users.into_iter().map(|user| ObjectRef::from_obj(&*user)))
-    });
     let drifted = context.identities.live().drifted();
-    let drifted = drifted.map(|(namespace, name)| ObjectRef::new(&name).within(&namespace));
+    let drifted = drifted.map(|unit| ObjectRef::new(&unit.name).within(&unit.namespace));
     let controller = controller
         .with_config(at_once(config.concurrent))
         .reconcile_on(moved)
         .reconcile_on(drifted);
     let reconcile = controllers::kustomization::reconcile;
     drive(controller, context, stopping, reconcile, |context, gone| {
-        let namespace = gone.namespace.clone().unwrap_or_default();
-        controllers::kustomization::gone(context, &(namespace, gone.name.clone()));
+        controllers::kustomization::gone(context, &name_of(gone));
     })
 }
 
@@ -598,6 +606,11 @@ async fn own_task(
 /// So many ExternalSecrets wait for their turn at most; the others wait for theirs where they take no memory.
 const MOST_WAITING: u16 = 1024;
 
+/// The name of an object that is gone.
+fn name_of<K: Resource>(gone: &ObjectRef<K>) -> NamespacedName {
+    NamespacedName::new(gone.namespace.clone().unwrap_or_default(), &gone.name)
+}
+
 /// Wakes an ExternalSecret when something that it uses changes. How many are synced at once is the gate's affair.
 fn external_secrets(
     context: &Arc<Context>,
@@ -606,15 +619,14 @@ fn external_secrets(
 ) -> impl Future<Output = ()> + use<> {
     let wakes = caches::wakes(context, writers);
     let wakes = futures::stream::select(wakes, moved);
-    let wakes = wakes.map(|(namespace, name)| ObjectRef::new(&name).within(&namespace));
+    let wakes = wakes.map(|user| ObjectRef::new(&user.name).within(&user.namespace));
     let controller = controller::<ExternalSecret>(context, watcher::Config::default());
     let controller = controller
         .with_config(at_once(MOST_WAITING))
         .reconcile_on(wakes);
     let reconcile = controllers::external_secret::reconcile;
     drive(controller, context, stopping, reconcile, |context, gone| {
-        let namespace = gone.namespace.clone().unwrap_or_default();
-        controllers::external_secret::forget(context, &(namespace, gone.name.clone()));
+        controllers::external_secret::forget(context, &name_of(gone));
     })
 }
 

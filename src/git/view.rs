@@ -6,6 +6,7 @@ use kustomize::{FileEntry, Files, RepoPath};
 
 use crate::git::mirror::Fetched;
 use overlayd_core::git::ignore::Ignore;
+use overlayd_core::names::NamespacedName;
 
 /// What a source makes of its commit.
 #[derive(Debug, Clone, PartialEq)]
@@ -20,7 +21,7 @@ pub(crate) struct View {
 #[derive(Debug, Clone)]
 pub(crate) struct Include {
     /// Namespace and name of the other source.
-    pub(crate) source: (String, String),
+    pub(crate) source: NamespacedName,
     pub(crate) from: RepoPath,
     pub(crate) to: RepoPath,
     pub(crate) fetched: Arc<Fetched>,
@@ -36,7 +37,7 @@ impl PartialEq for Include {
 
 impl View {
     /// True if a source is included, by others too; also where they are nested so deep that nobody can mean it.
-    pub(crate) fn includes(&self, source: &(String, String), depth: usize) -> bool {
+    pub(crate) fn includes(&self, source: &NamespacedName, depth: usize) -> bool {
         let mut includes = self.includes.iter();
         includes.any(|include| {
             let below = include.fetched.view.as_ref();

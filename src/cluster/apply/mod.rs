@@ -28,13 +28,14 @@ use crate::cluster::watch::{Known, Live};
 use crate::failpoints;
 use overlayd_core::apply::change_set::{ApplyError, Change, ChangeSet, ObjectFailure};
 use overlayd_core::apply::ignore_rules::Ignored;
-use overlayd_core::apply::last_applied::{Hash, Unit, account_hash, shape};
+use overlayd_core::apply::last_applied::{Hash, account_hash, shape};
 use overlayd_core::apply::object_ref::ObjectRef;
 use overlayd_core::apply::plan::{
     ApplyPlan, Desired, DriftMode, EXISTED, OWNER_NAME, OWNER_NAMESPACE, OnError, Wave, drift_of,
 };
 use overlayd_core::apply::slim::Slim;
 use overlayd_core::apply::takeover::take_over;
+use overlayd_core::names::NamespacedName;
 
 /// The name under which the daemon owns fields.
 pub(crate) const FIELD_MANAGER: &str = "overlayd";
@@ -189,7 +190,7 @@ impl Applier {
 
     /// Watches the kinds of objects that are about to be applied, and tells who owns which of them already. Of kinds
     /// that may not be watched, or are not there yet, nothing is known.
-    pub(crate) async fn owners(&self, objects: &[&ObjectRef]) -> Vec<Option<Unit>> {
+    pub(crate) async fn owners(&self, objects: &[&ObjectRef]) -> Vec<Option<NamespacedName>> {
         let Some(live) = &self.live else {
             return vec![None; objects.len()];
         };
@@ -500,12 +501,12 @@ impl Applier {
 }
 
 /// The Kustomization that owns a manifest.
-fn unit_of(manifest: &Value) -> (String, String) {
+fn unit_of(manifest: &Value) -> NamespacedName {
     let label = |name: &str| {
         let label = manifest["metadata"]["labels"][name].as_str();
         label.unwrap_or_default().to_owned()
     };
-    (label(OWNER_NAMESPACE), label(OWNER_NAME))
+    NamespacedName::new(label(OWNER_NAMESPACE), label(OWNER_NAME))
 }
 
 /// The server and its webhooks quote what they refuse, and in a Secret that may be a value: of one, only refusals that

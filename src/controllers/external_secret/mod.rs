@@ -26,8 +26,9 @@ use crate::controllers::{Context, ReconcileError};
 use overlayd_core::api::external_secret::{
     CreationPolicy, DeletionPolicy, ExternalSecret, ExternalSecretStatus, StoreKind,
 };
+use overlayd_core::names::NamespacedName;
 use overlayd_core::secrets::decide::{Precondition, is_controlled_by, is_valid};
-use overlayd_core::secrets::dependency_index::{Used, User};
+use overlayd_core::secrets::dependency_index::Used;
 use overlayd_core::secrets::desired::{DesiredSecret, SpecError, StoreRef, resolve};
 use overlayd_core::secrets::hash::synced_resource_version;
 use overlayd_core::secrets::last_sync::{Synced, effective};
@@ -143,7 +144,7 @@ pub(crate) async fn reconcile(
         Err(error) => Err(sync::SyncError::from(error)),
     };
     drop((pass, store_pass));
-    timer.finish(&object.name_any(), &user.0);
+    timer.finish(&object.name_any(), &user.namespace);
     let mut result = match result {
         Err(sync::SyncError::Conflict(error)) => {
             context.syncs.failed(&user);
@@ -168,7 +169,7 @@ pub(crate) async fn reconcile(
 fn follow(
     object: &ExternalSecret,
     context: &Context,
-    user: &User,
+    user: &NamespacedName,
     reads: Result<Reads, sync::SyncError>,
 ) {
     if let (Ok(reads), false) = (reads, context.fetcher.is_watched(user)) {
@@ -180,7 +181,7 @@ fn follow(
 pub(super) fn watch(
     object: &ExternalSecret,
     context: &Context,
-    user: &User,
+    user: &NamespacedName,
     reading: Option<Reading>,
 ) -> bool {
     let (Some(reading), Some(interval)) = (reading, watch_interval(&object.spec)) else {
@@ -194,7 +195,7 @@ pub(super) fn watch(
 fn settle(
     object: &ExternalSecret,
     context: &Context,
-    (user, stores): (&User, u64),
+    (user, stores): (&NamespacedName, u64),
     (key, fingerprint): (&str, &str),
     now: Timestamp,
     result: &mut Result<sync::Outcome, sync::SyncError>,
@@ -230,7 +231,7 @@ struct Standing {
 fn standing(
     object: &ExternalSecret,
     context: &Context,
-    user: &User,
+    user: &NamespacedName,
     (desired, stores): (Result<&DesiredSecret, &SpecError>, &Stores),
     now: Timestamp,
 ) -> Standing {
@@ -273,7 +274,7 @@ fn standing(
 fn confirmed(
     object: &ExternalSecret,
     context: &Context,
-    user: &User,
+    user: &NamespacedName,
     stores: &Stores,
     synced: Option<&Synced>,
 ) -> Option<Duration> {
@@ -289,10 +290,14 @@ fn confirmed(
 }
 
 /// True if all stores may be read from at present.
-fn are_usable(context: &Context, stores: &Stores, user: &User) -> bool {
+fn are_usable(context: &Context, stores: &Stores, user: &NamespacedName) -> bool {
     stores.iter().all(|(reference, store)| {
         let usable = store.as_ref().ok();
-        usable.is_some_and(|store| store.check_usable(context, reference, &user.0).is_ok())
+        usable.is_some_and(|store| {
+            store
+                .check_usable(context, reference, &user.namespace)
+                .is_ok()
+        })
     })
 }
 
@@ -319,7 +324,7 @@ fn is_beat(object: &ExternalSecret, context: &Context, now: Timestamp) -> bool {
 fn after(
     object: &ExternalSecret,
     context: &Context,
-    user: &User,
+    user: &NamespacedName,
     reading: Option<Reading>,
 ) -> Action {
     if watch(object, context, user, reading) {
@@ -363,7 +368,7 @@ async fn say(
     version: &str,
     now: Timestamp,
 ) -> Result<(), kube::Error> {
-    let (namespace, name) = user_of(object);
+    let NamespacedName { namespace, name } = user_of(object);
     context
         .metrics
         .external_secret(&namespace, &name, result.is_ok());
@@ -406,18 +411,20 @@ async fn finish(
 }
 
 /// Forgets an ExternalSecret that is gone.
-pub(crate) fn forget(context: &Context, user: &User) {
+pub(crate) fn forget(context: &Context, user: &NamespacedName) {
     context.uses.forget(user);
     context.fetcher.unwatch(user);
     context.syncs.forget(user);
     context
         .memory
-        .forget(&format!("ExternalSecret/{}/{}", user.0, user.1));
-    context.metrics.forget_external_secret(&user.0, &user.1);
+        .forget(&format!("ExternalSecret/{}/{}", user.namespace, user.name));
+    context
+        .metrics
+        .forget_external_secret(&user.namespace, &user.name);
 }
 
-fn user_of(object: &ExternalSecret) -> User {
-    (object.namespace().unwrap_or_default(), object.name_any())
+fn user_of(object: &ExternalSecret) -> NamespacedName {
+    NamespacedName::of(object)
 }
 
 /// True if the Secret is deleted with its ExternalSecret, whatever becomes of what it owns.
@@ -437,12 +444,15 @@ fn target_of(object: &ExternalSecret) -> String {
 fn note_uses(
     object: &ExternalSecret,
     context: &Context,
-    user: &User,
+    user: &NamespacedName,
     desired: Result<&DesiredSecret, &SpecError>,
 ) -> Stores {
     let uses = desired.map(|desired| uses(object, desired));
     context.uses.set(user, uses.unwrap_or_default());
-    desired.map_or_else(|_| Vec::new(), |desired| stores(context, desired, &user.0))
+    desired.map_or_else(
+        |_| Vec::new(),
+        |desired| stores(context, desired, &user.namespace),
+    )
 }
 
 /// The stores that are read from, or why they cannot be.
@@ -520,8 +530,13 @@ fn is_ready(
 }
 
 /// True if the metadata of the Secret says that it is as it was after the last sync or look.
-fn is_unchanged(context: &Context, user: &User, target: &str, synced: Option<&Synced>) -> bool {
-    let known = context.caches.secret(&user.0, target);
+fn is_unchanged(
+    context: &Context,
+    user: &NamespacedName,
+    target: &str,
+    synced: Option<&Synced>,
+) -> bool {
+    let known = context.caches.secret(&user.namespace, target);
     let version = known.and_then(|known| known.resource_version);
     let synced = synced.map(|synced| &synced.secret);
     version.is_some() && version.as_ref() == synced

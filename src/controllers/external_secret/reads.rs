@@ -12,8 +12,8 @@ use crate::controllers::external_secret::Stores;
 use crate::controllers::external_secret::sync::SyncError;
 use crate::secrets::provider::Provider;
 use overlayd_core::api::external_secret::ExternalSecret;
+use overlayd_core::names::NamespacedName;
 use overlayd_core::secrets::compose::{Answer, Fetched};
-use overlayd_core::secrets::dependency_index::User;
 use overlayd_core::secrets::desired::{DesiredSecret, Read, StoreRef};
 
 /// How many questions that are asked alone are on their way at once.
@@ -35,7 +35,7 @@ impl Reads {
         context: &Context,
         stores: &Stores,
         desired: &DesiredSecret,
-        user: &User,
+        user: &NamespacedName,
     ) -> Result<Self, SyncError> {
         let namespace = object.namespace().unwrap_or_default();
         let mut providers: BTreeMap<&StoreRef, Arc<dyn Provider>> = BTreeMap::new();
@@ -80,7 +80,7 @@ impl Reads {
     }
 
     /// Asks, and waits for all answers.
-    pub(super) async fn take(&mut self, user: &User) -> Result<Fetched, SyncError> {
+    pub(super) async fn take(&mut self, user: &NamespacedName) -> Result<Fetched, SyncError> {
         let mut fetched = Fetched::default();
         fetched.lenient.extend(self.lenient.iter().cloned());
         let answers = self.reading.take(user).await?;

@@ -26,13 +26,14 @@ use overlayd_core::api::external_secret::{
 use overlayd_core::api::generators::{
     ClusterGenerator, ClusterGeneratorSpec, Fake, Password, UUID,
 };
+use overlayd_core::names::NamespacedName;
 use overlayd_core::secrets::SecretData;
 use overlayd_core::secrets::compose::{ComposeError, Composed, Fetched, compose};
 use overlayd_core::secrets::decide::{
     DecideError, Precondition, SecretOwner, SecretWrite, decide, decide_empty, secret_data,
     was_created_by,
 };
-use overlayd_core::secrets::dependency_index::{Used, User};
+use overlayd_core::secrets::dependency_index::Used;
 use overlayd_core::secrets::desired::{DesiredSecret, SpecError};
 use overlayd_core::secrets::generate::{GenerateError, Generator, generate};
 use overlayd_core::secrets::hash::{field_manager, rendered_hash};
@@ -151,7 +152,7 @@ impl Outcome {
 pub(super) struct Request<'r> {
     pub(super) object: &'r ExternalSecret,
     pub(super) context: &'r Context,
-    pub(super) user: &'r User,
+    pub(super) user: &'r NamespacedName,
     /// The last sync of this version, if this process made it.
     pub(super) synced: Option<Synced>,
     pub(super) status: &'r ExternalSecretStatus,
@@ -411,7 +412,7 @@ async fn templates(
                 (version, templates)
             }
         };
-        let user = (namespace.clone(), object.name_any());
+        let user = NamespacedName::of(object);
         context.uses.read(&user, used, &version.unwrap_or_default());
         if let Some(templates) = templates {
             sources.insert((kind, name), templates);

@@ -11,8 +11,8 @@ use crate::controllers::context::memory_key;
 use crate::controllers::kustomization::{SyncError, source_key};
 use crate::expression::Expression;
 use overlayd_core::api::kustomization::{Dependency, Kustomization};
-use overlayd_core::apply::last_applied::Unit;
 use overlayd_core::apply::written_status::unit_of;
+use overlayd_core::names::NamespacedName;
 
 /// How Kustomizations stand, as far as their dependents care.
 #[derive(Debug, Default)]
@@ -21,11 +21,11 @@ pub(crate) struct Dependencies(Mutex<State>);
 #[derive(Debug, Default)]
 struct State {
     /// How each stands, and its version.
-    units: BTreeMap<Unit, (String, String)>,
+    units: BTreeMap<NamespacedName, (String, String)>,
     /// Those that judge their dependencies themselves.
-    judges: BTreeSet<Unit>,
+    judges: BTreeSet<NamespacedName>,
     /// Whom each depends on.
-    needs: BTreeMap<Unit, BTreeSet<Unit>>,
+    needs: BTreeMap<NamespacedName, BTreeSet<NamespacedName>>,
     /// How the dependencies of one stood when it was found to be blocked.
     blocked: BTreeMap<String, String>,
 }
@@ -36,7 +36,7 @@ impl Dependencies {
     }
 
     /// Takes note of how a Kustomization stands; gives those that depend on it, if it stands otherwise than before.
-    pub(crate) fn changed(&self, object: &Kustomization) -> Vec<Unit> {
+    pub(crate) fn changed(&self, object: &Kustomization) -> Vec<NamespacedName> {
         let unit = unit_of(object);
         let mut state = self.state();
         let needs = needs(object).map(|(_, unit)| unit).collect();
@@ -70,7 +70,7 @@ impl Dependencies {
     }
 
     /// Forgets a Kustomization; gives those that depend on it.
-    pub(super) fn gone(&self, unit: &Unit) -> Vec<Unit> {
+    pub(super) fn gone(&self, unit: &NamespacedName) -> Vec<NamespacedName> {
         let mut state = self.state();
         state.needs.remove(unit);
         state.judges.remove(unit);
@@ -105,7 +105,7 @@ impl Dependencies {
     }
 
     /// The way from a Kustomization back to itself, if there is one.
-    fn cycle(&self, unit: &Unit) -> Option<Vec<Unit>> {
+    fn cycle(&self, unit: &NamespacedName) -> Option<Vec<NamespacedName>> {
         let state = self.state();
         let mut seen = BTreeSet::new();
         let mut ways = vec![vec![unit.clone()]];
@@ -145,11 +145,11 @@ fn judges(object: &Kustomization) -> bool {
     dependencies.any(|dependency| dependency.ready_expr.is_some())
 }
 
-fn needs(object: &Kustomization) -> impl Iterator<Item = (&Dependency, Unit)> {
+fn needs(object: &Kustomization) -> impl Iterator<Item = (&Dependency, NamespacedName)> {
     let own = object.namespace().unwrap_or_default();
     object.spec.depends_on.iter().map(move |dependency| {
         let namespace = dependency.namespace.clone().unwrap_or_else(|| own.clone());
-        (dependency, (namespace, dependency.name.clone()))
+        (dependency, NamespacedName::new(namespace, &dependency.name))
     })
 }
 
@@ -168,15 +168,14 @@ pub(super) async fn check(
     if object.spec.depends_on.is_empty() {
         return Ok(Ok(()));
     }
-    let shown = |(namespace, name): &Unit| format!("{namespace}/{name}");
     if let Some(cycle) = context.dependencies.cycle(&unit_of(object)) {
-        let way: Vec<String> = cycle.iter().map(shown).collect();
+        let way: Vec<String> = cycle.iter().map(ToString::to_string).collect();
         let message = format!("dependencies go in a circle: {}", way.join(" → "));
         return Ok(Err(SyncError::Dependency(message)));
     }
     for (dependency, unit) in needs(object) {
-        let api: Api<Kustomization> = Api::namespaced(context.client.clone(), &unit.0);
-        let found = api.get_opt(&unit.1).await?;
+        let api: Api<Kustomization> = Api::namespaced(context.client.clone(), &unit.namespace);
+        let found = api.get_opt(&unit.name).await?;
         let why = match (&dependency.ready_expr, &found) {
             (Some(text), Some(found)) => match judged(text, object, found).await {
                 Ok(why) => why,
@@ -185,7 +184,7 @@ pub(super) async fn check(
             (_, found) => unmet(object, found.as_ref(), revision),
         };
         if let Some(why) = why {
-            let message = format!("dependency '{}' {why}", shown(&unit));
+            let message = format!("dependency '{}' {why}", unit);
             return Ok(Err(SyncError::Dependency(message)));
         }
     }
@@ -293,7 +292,7 @@ mod tests {
         dependencies.block("app", dependencies.stand(&app));
         assert!(!dependencies.is_freed("app", &app));
         let woken = dependencies.changed(&unit("infra", &[], &ready("a")));
-        assert_eq!(woken, [("team".to_owned(), "app".to_owned())]);
+        assert_eq!(woken, [NamespacedName::new("team", "app")]);
         assert!(dependencies.is_freed("app", &app));
         assert!(!dependencies.is_freed("app", &app), "once");
         assert!(
@@ -301,10 +300,10 @@ mod tests {
                 .changed(&unit("infra", &[], &ready("a")))
                 .is_empty()
         );
-        let gone = dependencies.gone(&("team".to_owned(), "infra".to_owned()));
+        let gone = dependencies.gone(&NamespacedName::new("team", "infra"));
         assert_eq!(gone, woken);
         dependencies.changed(&unit("infra", &["app"], &ready("a")));
-        let cycle = dependencies.cycle(&("team".to_owned(), "app".to_owned()));
+        let cycle = dependencies.cycle(&NamespacedName::new("team", "app"));
         assert_eq!(cycle.unwrap().len(), 3);
     }
 }

@@ -42,11 +42,11 @@ use overlayd_core::api::kustomization::{
     Kustomization, KustomizationSpec, KustomizationStatus, SourceKind,
 };
 use overlayd_core::apply::change_set::{ApplyError, ObjectFailure};
-use overlayd_core::apply::last_applied::Unit;
 use overlayd_core::apply::ownership::Claims;
 use overlayd_core::apply::plan::{Owner, PlanError};
 use overlayd_core::apply::unit_settings::{ANNOTATIONS, SettingError, UnitSettings};
 use overlayd_core::apply::written_status::unit_of;
+use overlayd_core::names::NamespacedName;
 
 /// Flux's finalizer, by which a deletion waits for us to prune.
 const FINALIZER: &str = "finalizers.fluxcd.io";
@@ -228,7 +228,7 @@ pub(crate) async fn reconcile(
 /// What is known of an object that there is work for.
 struct Known {
     key: String,
-    unit: Unit,
+    unit: NamespacedName,
     requested: Option<String>,
     source: Option<Arc<Fetched>>,
     revision: Option<String>,
@@ -323,7 +323,7 @@ async fn work(
     announce(context, object, &outcome, revision.as_deref()).await;
     conclude(object, &mut status, &outcome, revision, started, now);
     let state = conclude::state(&status, &outcome, now);
-    context.metrics.unit(&unit.0, &unit.1, &state);
+    context.metrics.unit(&unit.namespace, &unit.name, &state);
     failpoints::point("status");
     write(context, api, object, &status).await?;
     context.memory.succeeded(key, &known.fingerprint, now, wait);
@@ -344,7 +344,7 @@ async fn work(
     {
         context.builds.applied(key, &wanted, inputs, due);
     }
-    timer.finish(&unit.1, &unit.0);
+    timer.finish(&unit.name, &unit.namespace);
     Ok(Action::requeue(wait))
 }
 
@@ -361,14 +361,14 @@ fn wanted(object: &Kustomization) -> String {
 }
 
 /// Forgets what is remembered of an object that goes.
-fn forget(context: &Context, key: &str, unit: &Unit) {
+fn forget(context: &Context, key: &str, unit: &NamespacedName) {
     context.memory.forget(key);
     context.builds.forget(key);
     context.waits.take(key);
     context.identities.live().records().wait_for(unit, &[]);
     context.claims.going(unit);
     context.reads.note(unit, Vec::new());
-    context.metrics.forget_unit(&unit.0, &unit.1);
+    context.metrics.forget_unit(&unit.namespace, &unit.name);
 }
 
 impl Outcome {
@@ -398,7 +398,7 @@ pub(crate) fn follows(claims: &Claims, object: &Kustomization) {
 }
 
 /// Forgets a Kustomization that is gone, and lets those know who depend on it.
-pub(crate) fn gone(context: &Context, unit: &Unit) {
+pub(crate) fn gone(context: &Context, unit: &NamespacedName) {
     context.written.forget(unit);
     // Those that were refused what it owned can have it now.
     for other in context.claims.forget(unit) {
@@ -421,14 +421,14 @@ fn settings_of(object: &Kustomization) -> Vec<(&String, &String)> {
     object.annotations().iter().filter(own).collect()
 }
 
-fn source_key(object: &Kustomization) -> (String, String) {
+fn source_key(object: &Kustomization) -> NamespacedName {
     let reference = &object.spec.source_ref;
     let namespace = reference
         .namespace
         .clone()
         .or_else(|| object.namespace())
         .unwrap_or_default();
-    (namespace, reference.name.clone())
+    NamespacedName::new(namespace, &reference.name)
 }
 
 fn owner(object: &Kustomization) -> Owner {
@@ -505,9 +505,9 @@ fn check(object: &Kustomization, settings: &Settings) -> Result<(), SyncError> {
 }
 
 fn missing_source(object: &Kustomization) -> SyncError {
-    let (namespace, name) = source_key(object);
+    let source = source_key(object);
     SyncError::Source(format!(
-        "source artifact not found: GitRepository `{namespace}/{name}` has fetched nothing yet"
+        "source artifact not found: GitRepository `{source}` has fetched nothing yet"
     ))
 }
 

@@ -31,7 +31,6 @@ use overlayd_core::api::kustomization::{Kustomization, KustomizationStatus};
 use overlayd_core::apply::change_set::ChangeSet;
 use overlayd_core::apply::change_set::{ApplyError, ObjectFailure};
 use overlayd_core::apply::ignore_rules::Ignored;
-use overlayd_core::apply::last_applied::Unit;
 use overlayd_core::apply::object_ref::ObjectRef;
 use overlayd_core::apply::plan::{
     ApplyPlan, Desired, OnError, Protected, Terms, Wave, control, opted_out,
@@ -39,6 +38,7 @@ use overlayd_core::apply::plan::{
 use overlayd_core::apply::unit_settings::{Mode, UnitSettings};
 use overlayd_core::apply::{inventory, plan};
 use overlayd_core::cron_windows::Window;
+use overlayd_core::names::NamespacedName;
 
 /// Says of an object that it is taken over from the Kustomization that it names as `namespace/name`.
 const TAKE_OVER: &str = "overlayd.dev/take-over";
@@ -54,7 +54,7 @@ pub(super) struct Run<'r> {
     pub(super) context: &'r Context,
     pub(super) key: &'r str,
     pub(super) fingerprint: &'r str,
-    pub(super) unit: &'r Unit,
+    pub(super) unit: &'r NamespacedName,
     /// All that decides besides the source, with the variables.
     pub(super) wanted: &'r str,
     pub(super) settings: &'r UnitSettings,
@@ -93,10 +93,10 @@ impl Run<'_> {
         match found.variables {
             Err(error) => Ok(Outcome::Failed(error)),
             Ok(_) if found.is_still_applied => {
-                let (namespace, kustomization) = self.unit;
+                let NamespacedName { namespace, name } = self.unit;
                 tracing::info!(
                     namespace,
-                    kustomization,
+                    kustomization = name,
                     "the revision changes nothing that was built"
                 );
                 Ok(Outcome::Done(Applied::skipped()))
@@ -222,7 +222,7 @@ impl Run<'_> {
             pending: Vec::new(),
             since: Timestamp::now(),
             looks: 0,
-            checks: wait::checked(&object.spec, &self.unit.0, &plan),
+            checks: wait::checked(&object.spec, &self.unit.namespace, &plan),
             how: How {
                 // After a build that did not come to its end, its objects may be there.
                 is_same_build: ended_well && last.is_some_and(|last| last.digest == digest),
@@ -307,8 +307,8 @@ impl Run<'_> {
             let message = format!(
                 "everything is applied; before {} objects are deleted, it waits to know whether Kustomization `{}/{}` wants them",
                 waiting.prune.len(),
-                other.0,
-                other.1
+                other.namespace,
+                other.name
             );
             context.waits.put(self.key, waiting);
             let again = Duration::from_millis(100);
@@ -358,7 +358,7 @@ impl Run<'_> {
     }
 
     /// A Kustomization of the same source that may want what is about to be deleted, and has not said yet.
-    fn unsettled(&self, waiting: &mut Waiting) -> Option<Unit> {
+    fn unsettled(&self, waiting: &mut Waiting) -> Option<NamespacedName> {
         if waiting.prune.is_empty() {
             return None;
         }
@@ -383,8 +383,8 @@ impl Run<'_> {
         let context = self.context;
         waiting.prune.retain(|object| {
             let other = context.claims.wanted_elsewhere(self.unit, &object.id());
-            if let Some((namespace, name)) = &other {
-                tracing::info!(%object, to = format!("{namespace}/{name}"), "handed over");
+            if let Some(to) = &other {
+                tracing::info!(%object, %to, "handed over");
             }
             other.is_none()
         });
@@ -432,7 +432,13 @@ impl Run<'_> {
         &self,
         plan: &ApplyPlan,
         applier: &Applier,
-    ) -> Result<(Vec<(ObjectFailure, Kustomization)>, BTreeSet<Unit>), SyncError> {
+    ) -> Result<
+        (
+            Vec<(ObjectFailure, Kustomization)>,
+            BTreeSet<NamespacedName>,
+        ),
+        SyncError,
+    > {
         let objects: Vec<&Desired> = plan.waves.iter().flat_map(Wave::objects).collect();
         let references: Vec<&ObjectRef> =
             objects.iter().map(|desired| &desired.reference).collect();
@@ -440,25 +446,25 @@ impl Run<'_> {
         let (mut others, mut conflicts) = (BTreeMap::new(), Vec::new());
         let mut taken = BTreeSet::new();
         for (desired, owner) in objects.into_iter().zip(owners) {
-            let Some(owner) = owner
-                .filter(|owner| owner != self.unit && !owner.0.is_empty() && !owner.1.is_empty())
-            else {
+            let Some(owner) = owner.filter(|owner| {
+                owner != self.unit && !owner.namespace.is_empty() && !owner.name.is_empty()
+            }) else {
                 continue;
             };
             let named = desired.manifest["metadata"]["annotations"][TAKE_OVER].as_str();
-            if named == Some(format!("{}/{}", owner.0, owner.1).as_str()) {
+            if named == Some(format!("{}/{}", owner.namespace, owner.name).as_str()) {
                 taken.insert(owner);
                 continue;
             }
             if !others.contains_key(&owner) {
                 let api: Api<Kustomization> =
-                    Api::namespaced(self.context.client.clone(), &owner.0);
+                    Api::namespaced(self.context.client.clone(), &owner.namespace);
                 // Who cannot be asked about is not taken for one that is gone.
-                let found = api.get_opt(&owner.1).await.map_err(|error| {
+                let found = api.get_opt(&owner.name).await.map_err(|error| {
                     let reason = crate::cluster::apply::describe(&error);
                     SyncError::Owner(format!(
                         "Kustomization `{}/{}`, which owns {}, cannot be read: {reason}",
-                        owner.0, owner.1, desired.reference
+                        owner.namespace, owner.name, desired.reference
                     ))
                 });
                 others.insert(owner.clone(), found?);
@@ -470,7 +476,7 @@ impl Run<'_> {
             if self.wants(&owner, other, &desired.reference) {
                 let reason = format!(
                     "Kustomization `{0}/{1}` applies it too; take it out of one of them, or let it go over to this one with the annotation `{TAKE_OVER}: {0}/{1}` on the object",
-                    owner.0, owner.1
+                    owner.namespace, owner.name
                 );
                 conflicts.push((ObjectFailure::new(desired, reason), other.clone()));
             }
@@ -479,7 +485,7 @@ impl Run<'_> {
     }
 
     /// Whether a Kustomization wants an object: by its last build, or else by what it has applied.
-    fn wants(&self, unit: &Unit, other: &Kustomization, object: &ObjectRef) -> bool {
+    fn wants(&self, unit: &NamespacedName, other: &Kustomization, object: &ObjectRef) -> bool {
         let known = self.context.claims.wants(unit, &object.id());
         known.unwrap_or_else(|| {
             let status = other.status.as_ref();
@@ -493,7 +499,7 @@ impl Run<'_> {
         for (failure, other) in conflicts {
             let note = format!(
                 "{} is rendered by Kustomization `{}/{}` too, which was refused it",
-                failure.object, self.unit.0, self.unit.1
+                failure.object, self.unit.namespace, self.unit.name
             );
             let events = &self.context.events;
             events

@@ -17,10 +17,10 @@ use crate::expression::health::Custom;
 use overlayd_core::api::kustomization::KustomizationSpec;
 use overlayd_core::apply::change_set::ObjectFailure;
 use overlayd_core::apply::health::{Health, Report, health};
-use overlayd_core::apply::last_applied::Unit;
 use overlayd_core::apply::object_ref::ObjectRef;
 use overlayd_core::apply::plan::ApplyPlan;
 use overlayd_core::apply::plan::Wave;
+use overlayd_core::names::NamespacedName;
 use overlayd_core::schedule::{backoff, parse_duration};
 
 /// A Kustomization that is applied and not healthy yet.
@@ -49,7 +49,7 @@ pub(crate) struct Waiting {
     /// Others have changed something meanwhile.
     pub(super) is_drifted: bool,
     /// Whom objects were taken over from; they are told when it is done.
-    pub(super) taken: BTreeSet<Unit>,
+    pub(super) taken: BTreeSet<NamespacedName>,
     pub(super) rendered: Vec<ObjectRef>,
     /// Since when others are waited for that may want what is to be deleted.
     pub(super) settling: Option<Timestamp>,

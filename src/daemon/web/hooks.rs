@@ -18,6 +18,7 @@ use crate::cluster::apply::describe;
 use crate::expression::Expression;
 use overlayd_core::api::receiver::{Receiver, ReceiverResource};
 use overlayd_core::api::{GIT_REPOSITORY_API, KUSTOMIZATION_API, REQUESTED_AT};
+use overlayd_core::names::NamespacedName;
 use overlayd_core::webhook_signature::verify;
 
 /// A body may have so many bytes.
@@ -26,7 +27,7 @@ const MAX_BODY: usize = 3 << 20;
 /// The receivers by their addresses.
 #[derive(Default)]
 pub(crate) struct Hooks {
-    paths: Mutex<BTreeMap<String, (String, String)>>,
+    paths: Mutex<BTreeMap<String, NamespacedName>>,
     client: std::sync::OnceLock<Client>,
     same_namespace: std::sync::atomic::AtomicBool,
 }
@@ -41,7 +42,7 @@ impl Hooks {
     }
 
     /// Gives a receiver its one address; none, if it has no token.
-    pub(crate) fn set(&self, receiver: &(String, String), path: Option<&str>) {
+    pub(crate) fn set(&self, receiver: &NamespacedName, path: Option<&str>) {
         let mut paths = self.paths.lock().unwrap_or_else(PoisonError::into_inner);
         paths.retain(|_, other| other != receiver);
         if let Some(path) = path {
@@ -49,7 +50,7 @@ impl Hooks {
         }
     }
 
-    fn find(&self, path: &str) -> Option<(String, String)> {
+    fn find(&self, path: &str) -> Option<NamespacedName> {
         let paths = self.paths.lock().unwrap_or_else(PoisonError::into_inner);
         paths.get(path).cloned()
     }
@@ -83,7 +84,7 @@ async fn answer(hooks: &Hooks, digest: &str, request: Request<Body>) -> Answer {
         .get()
         .ok_or_else(|| not_ready("receivers are not served yet"))?;
     let found = hooks.find(&format!("/hook/{digest}"));
-    let (namespace, name) = found.ok_or_else(unknown)?;
+    let NamespacedName { namespace, name } = found.ok_or_else(unknown)?;
     let (parts, body) = request.into_parts();
     let body = axum::body::to_bytes(body, MAX_BODY).await.map_err(|_| {
         (

@@ -10,9 +10,7 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use crate::apply::object_ref::ObjectRef;
-
-/// Namespace and name of the Kustomization that owns an object.
-pub type Unit = (String, String);
+use crate::names::NamespacedName;
 
 /// The hash of a manifest.
 pub type Hash = [u8; 32];
@@ -39,16 +37,16 @@ pub struct Records(Mutex<State>);
 struct State {
     objects: BTreeMap<String, Record>,
     /// Units whose objects are not as they were applied.
-    drifted: BTreeSet<Unit>,
+    drifted: BTreeSet<NamespacedName>,
     /// Objects that a unit waits for, by their ids.
-    expected: BTreeMap<String, BTreeSet<Unit>>,
+    expected: BTreeMap<String, BTreeSet<NamespacedName>>,
     /// Units that wait for an object that has changed in whatever way.
-    stirred: BTreeSet<Unit>,
+    stirred: BTreeSet<NamespacedName>,
 }
 
 #[derive(Debug, Default)]
 struct Record {
-    unit: Unit,
+    unit: NamespacedName,
     hash: Hash,
     /// The shape after it was applied; nothing while it is being applied.
     shape: Option<String>,
@@ -64,9 +62,9 @@ struct Record {
 pub enum Seen {
     /// It is as it was applied, or nobody here has applied it.
     Known,
-    Drifted(Unit),
+    Drifted(NamespacedName),
     /// It was corrected so often that somebody else must want it otherwise; left alone for a while. Said once.
-    Fought(Unit),
+    Fought(NamespacedName),
 }
 
 /// What tells a change that matters from one of the status: the uid, labels and annotations, and the generation, or the
@@ -144,7 +142,7 @@ impl Records {
     }
 
     /// Says that an object is about to be applied: what is seen of it now is our own doing.
-    pub fn begin(&self, object: &ObjectRef, unit: &Unit) {
+    pub fn begin(&self, object: &ObjectRef, unit: &NamespacedName) {
         let mut state = self.state();
         let record = state.objects.entry(object.id()).or_default();
         record.unit.clone_from(unit);
@@ -181,7 +179,7 @@ impl Records {
     }
 
     /// Lets a unit look at everything again.
-    pub fn mark(&self, unit: &Unit) {
+    pub fn mark(&self, unit: &NamespacedName) {
         self.state().drifted.insert(unit.clone());
     }
 
@@ -219,7 +217,7 @@ impl Records {
     }
 
     /// Says for which objects a unit waits: from now on each change of one stirs it.
-    pub fn wait_for(&self, unit: &Unit, objects: &[ObjectRef]) {
+    pub fn wait_for(&self, unit: &NamespacedName, objects: &[ObjectRef]) {
         let mut state = self.state();
         for units in state.expected.values_mut() {
             units.remove(unit);
@@ -235,7 +233,7 @@ impl Records {
     }
 
     /// Takes note that an object has changed, also if only its status has; gives those that wait for it.
-    pub fn stir(&self, object: &ObjectRef) -> Vec<Unit> {
+    pub fn stir(&self, object: &ObjectRef) -> Vec<NamespacedName> {
         let mut state = self.state();
         // Mostly nobody waits.
         if state.expected.is_empty() {
@@ -251,12 +249,12 @@ impl Records {
     }
 
     /// True once for a unit that waits for an object that has changed.
-    pub fn take_stirred(&self, unit: &Unit) -> bool {
+    pub fn take_stirred(&self, unit: &NamespacedName) -> bool {
         self.state().stirred.remove(unit)
     }
 
     /// True once for a unit whose objects are not as they were applied.
-    pub fn take_drifted(&self, unit: &Unit) -> bool {
+    pub fn take_drifted(&self, unit: &NamespacedName) -> bool {
         self.state().drifted.remove(unit)
     }
 }
@@ -274,7 +272,7 @@ mod tests {
     #[test]
     fn a_change_that_is_not_ours_is_drift_and_too_many_are_a_fight() {
         let records = Records::default();
-        let unit = ("team".to_owned(), "app".to_owned());
+        let unit = NamespacedName::new("team", "app");
         let mut now: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
         assert_eq!(
             records.seen(&object(), Some("1"), "hand", now),
@@ -328,7 +326,7 @@ mod tests {
     #[test]
     fn who_waits_for_an_object_is_stirred_by_every_change() {
         let records = Records::default();
-        let unit = ("team".to_owned(), "app".to_owned());
+        let unit = NamespacedName::new("team", "app");
         assert!(records.stir(&object()).is_empty());
         records.wait_for(&unit, &[object()]);
         assert_eq!(records.stir(&object()), std::slice::from_ref(&unit));

@@ -1,19 +1,18 @@
 //! Pure: which Kustomization wants which objects, so that two do not take an object from each other in turn, and one
 //! that moves from one to the other is not deleted on the way.
 
+use crate::names::NamespacedName;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::apply::last_applied::Unit;
-
 /// What each Kustomization wants, as its last build had it.
 #[derive(Debug, Default)]
-pub struct Claims(Mutex<BTreeMap<Unit, Claim>>);
+pub struct Claims(Mutex<BTreeMap<NamespacedName, Claim>>);
 
 #[derive(Debug, Default)]
 struct Claim {
     /// Namespace and name of its source; nothing while it is suspended or going.
-    source: Option<Unit>,
+    source: Option<NamespacedName>,
     /// The revision that it knows what it wants of.
     settled: Option<String>,
     /// Ids of objects; nothing if it was not built yet.
@@ -23,17 +22,22 @@ struct Claim {
 }
 
 impl Claims {
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<Unit, Claim>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<NamespacedName, Claim>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes note of a Kustomization and the source that it follows; of none while it does nothing.
-    pub fn follows(&self, unit: &Unit, source: Option<Unit>) {
+    pub fn follows(&self, unit: &NamespacedName, source: Option<NamespacedName>) {
         self.lock().entry(unit.clone()).or_default().source = source;
     }
 
     /// Says what a Kustomization wants of a revision. Gives those that want something it has let go of.
-    pub fn claim(&self, unit: &Unit, revision: &str, objects: &BTreeSet<String>) -> Vec<Unit> {
+    pub fn claim(
+        &self,
+        unit: &NamespacedName,
+        revision: &str,
+        objects: &BTreeSet<String>,
+    ) -> Vec<NamespacedName> {
         let mut all = self.lock();
         let claim = all.entry(unit.clone()).or_default();
         claim.settled = Some(revision.to_owned());
@@ -43,19 +47,19 @@ impl Claims {
     }
 
     /// Says that a revision cannot be built, so that nobody waits to know what is wanted of it.
-    pub fn settle(&self, unit: &Unit, revision: &str) {
+    pub fn settle(&self, unit: &NamespacedName, revision: &str) {
         self.lock().entry(unit.clone()).or_default().settled = Some(revision.to_owned());
     }
 
     /// Says that a Kustomization is being deleted.
-    pub fn going(&self, unit: &Unit) {
+    pub fn going(&self, unit: &NamespacedName) {
         if let Some(claim) = self.lock().get_mut(unit) {
             claim.is_going = true;
         }
     }
 
     /// Forgets a Kustomization that is gone. Gives those that want something it wanted.
-    pub fn forget(&self, unit: &Unit) -> Vec<Unit> {
+    pub fn forget(&self, unit: &NamespacedName) -> Vec<NamespacedName> {
         let mut all = self.lock();
         let left = all
             .remove(unit)
@@ -65,20 +69,25 @@ impl Claims {
     }
 
     /// Whether a Kustomization wants an object, if that is known.
-    pub fn wants(&self, unit: &Unit, id: &str) -> Option<bool> {
+    pub fn wants(&self, unit: &NamespacedName, id: &str) -> Option<bool> {
         let all = self.lock();
         all.get(unit)?.wants(id)
     }
 
     /// Another Kustomization that wants an object.
-    pub fn wanted_elsewhere(&self, unit: &Unit, id: &str) -> Option<Unit> {
+    pub fn wanted_elsewhere(&self, unit: &NamespacedName, id: &str) -> Option<NamespacedName> {
         let all = self.lock();
         let wants = |claim: &Claim| !claim.is_going && claim.wants(id) == Some(true);
         others(&all, unit, wants).next()
     }
 
     /// Another Kustomization of the same source that does not know yet what it wants of a revision.
-    pub fn unsettled(&self, unit: &Unit, source: &Unit, revision: &str) -> Option<Unit> {
+    pub fn unsettled(
+        &self,
+        unit: &NamespacedName,
+        source: &NamespacedName,
+        revision: &str,
+    ) -> Option<NamespacedName> {
         let all = self.lock();
         let waits = |claim: &Claim| {
             claim.source.as_ref() == Some(source) && claim.settled.as_deref() != Some(revision)
@@ -101,10 +110,10 @@ impl Claim {
 
 /// The other Kustomizations whose claims are such.
 fn others(
-    all: &BTreeMap<Unit, Claim>,
-    unit: &Unit,
+    all: &BTreeMap<NamespacedName, Claim>,
+    unit: &NamespacedName,
     holds: impl Fn(&Claim) -> bool,
-) -> impl Iterator<Item = Unit> {
+) -> impl Iterator<Item = NamespacedName> {
     let others = all
         .iter()
         .filter(move |(other, claim)| *other != unit && holds(claim));
@@ -115,8 +124,8 @@ fn others(
 mod tests {
     use super::*;
 
-    fn unit(name: &str) -> Unit {
-        ("team".to_owned(), name.to_owned())
+    fn unit(name: &str) -> NamespacedName {
+        NamespacedName::new("team", name)
     }
 
     fn ids(text: &str) -> BTreeSet<String> {

@@ -9,16 +9,16 @@ use std::sync::{Mutex, PoisonError};
 use kube::ResourceExt as _;
 
 use crate::api::kustomization::{Kustomization, KustomizationStatus};
-use crate::apply::last_applied::Unit;
+use crate::names::NamespacedName;
 
 /// Namespace and name of a Kustomization.
-pub fn unit_of(object: &Kustomization) -> Unit {
-    (object.namespace().unwrap_or_default(), object.name_any())
+pub fn unit_of(object: &Kustomization) -> NamespacedName {
+    NamespacedName::of(object)
 }
 
 /// What was written last.
 #[derive(Debug, Default)]
-pub struct Written(Mutex<BTreeMap<Unit, Entry>>);
+pub struct Written(Mutex<BTreeMap<NamespacedName, Entry>>);
 
 #[derive(Debug)]
 struct Entry {
@@ -60,7 +60,7 @@ impl Written {
     }
 
     /// Forgets a Kustomization that is gone.
-    pub fn forget(&self, unit: &Unit) {
+    pub fn forget(&self, unit: &NamespacedName) {
         self.0
             .lock()
             .unwrap_or_else(PoisonError::into_inner)

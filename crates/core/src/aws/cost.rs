@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use crate::aws::read_scheduler::{Board, Print, Question};
 use crate::aws::reader_key::{ReaderKey, Service};
 use crate::aws::usage::{Asked, Usage};
+use crate::names::NamespacedName;
 use crate::secrets::desired::Ask;
 use crate::secrets::refresh::periodic_interval;
 
@@ -82,7 +83,7 @@ fn reader(key: &ReaderKey, asked: &[&Asked<'_>], now: Instant, costs: &mut BTree
                     id: id.clone(),
                     version: version.clone(),
                 };
-                let user = (asked.user.namespace.clone(), asked.user.name.clone());
+                let user = NamespacedName::new(&asked.user.namespace, &asked.user.name);
                 board.watch(&user, &question, Print::Missing, interval, now);
             }
             // A version by its id is read once a day.

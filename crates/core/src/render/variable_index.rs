@@ -4,18 +4,18 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use crate::api::kustomization::SubstituteKind;
-use crate::apply::last_applied::Unit;
+use crate::names::NamespacedName;
 
 /// A ConfigMap or Secret: kind, namespace and name.
 pub type Read = (SubstituteKind, String, String);
 
 /// What was read, at which version, by whom.
 #[derive(Debug, Default)]
-pub struct Reads(Mutex<BTreeMap<Read, BTreeMap<Unit, String>>>);
+pub struct Reads(Mutex<BTreeMap<Read, BTreeMap<NamespacedName, String>>>);
 
 impl Reads {
     /// Says all that a Kustomization has read, with the versions; an empty one for what is not there.
-    pub fn note(&self, unit: &Unit, read: Vec<(Read, String)>) {
+    pub fn note(&self, unit: &NamespacedName, read: Vec<(Read, String)>) {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for users in all.values_mut() {
             users.remove(unit);
@@ -27,7 +27,7 @@ impl Reads {
     }
 
     /// Those who have read an object at another version.
-    pub fn changed(&self, object: &Read, version: &str) -> Vec<Unit> {
+    pub fn changed(&self, object: &Read, version: &str) -> Vec<NamespacedName> {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let users = all.get(object).into_iter().flatten();
         let users = users.filter(|(_, read)| *read != version);
@@ -42,7 +42,7 @@ mod tests {
     #[test]
     fn who_has_read_another_version_is_woken() {
         let reads = Reads::default();
-        let unit = |name: &str| ("team".to_owned(), name.to_owned());
+        let unit = |name: &str| NamespacedName::new("team", name);
         let map = || {
             (
                 SubstituteKind::ConfigMap,

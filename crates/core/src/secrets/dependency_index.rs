@@ -4,9 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::api::external_secret::StoreKind;
-
-/// An ExternalSecret by namespace and name.
-pub type User = (String, String);
+use crate::names::NamespacedName;
 
 /// What an ExternalSecret can use, by namespace (empty for what has none) and name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -29,12 +27,12 @@ pub struct Uses(Mutex<State>);
 /// Most things have one user; a tree for each would be most of the memory.
 #[derive(Debug)]
 enum Users {
-    One(User),
-    Many(BTreeSet<User>),
+    One(NamespacedName),
+    Many(BTreeSet<NamespacedName>),
 }
 
 impl Users {
-    fn insert(&mut self, user: User) {
+    fn insert(&mut self, user: NamespacedName) {
         match self {
             Self::One(one) => *self = Self::Many([one.clone(), user].into()),
             Self::Many(many) => drop(many.insert(user)),
@@ -42,7 +40,7 @@ impl Users {
     }
 
     /// True if nobody is left.
-    fn remove(&mut self, user: &User) -> bool {
+    fn remove(&mut self, user: &NamespacedName) -> bool {
         match self {
             Self::One(one) => one == user,
             Self::Many(many) => {
@@ -52,7 +50,7 @@ impl Users {
         }
     }
 
-    fn all(&self) -> Vec<User> {
+    fn all(&self) -> Vec<NamespacedName> {
         match self {
             Self::One(one) => vec![one.clone()],
             Self::Many(many) => many.iter().cloned().collect(),
@@ -62,14 +60,14 @@ impl Users {
 
 #[derive(Debug, Default)]
 struct State {
-    by_user: BTreeMap<User, Vec<Used>>,
+    by_user: BTreeMap<NamespacedName, Vec<Used>>,
     users: BTreeMap<Used, Users>,
     /// The resource version that each user has read last; empty for what was not there.
-    seen: BTreeMap<User, BTreeMap<Used, String>>,
+    seen: BTreeMap<NamespacedName, BTreeMap<Used, String>>,
     /// Those whose sources have changed since they were read.
-    stale: BTreeSet<User>,
+    stale: BTreeSet<NamespacedName>,
     /// Those for whom something has moved that they may have waited for.
-    stirred: BTreeSet<User>,
+    stirred: BTreeSet<NamespacedName>,
 }
 
 impl Uses {
@@ -78,7 +76,7 @@ impl Uses {
     }
 
     /// Sets all that an ExternalSecret uses.
-    pub fn set(&self, user: &User, uses: BTreeSet<Used>) {
+    pub fn set(&self, user: &NamespacedName, uses: BTreeSet<Used>) {
         let mut state = self.state();
         if state
             .by_user
@@ -100,7 +98,7 @@ impl Uses {
     }
 
     /// Forgets an ExternalSecret that is gone.
-    pub fn forget(&self, user: &User) {
+    pub fn forget(&self, user: &NamespacedName) {
         let mut state = self.state();
         state.remove(user);
         state.seen.remove(user);
@@ -109,13 +107,13 @@ impl Uses {
     }
 
     /// Those that use something.
-    pub fn users(&self, used: &Used) -> Vec<User> {
+    pub fn users(&self, used: &Used) -> Vec<NamespacedName> {
         let state = self.state();
         state.users.get(used).map(Users::all).unwrap_or_default()
     }
 
     /// All that an ExternalSecret uses.
-    pub fn of(&self, user: &User) -> Vec<Used> {
+    pub fn of(&self, user: &NamespacedName) -> Vec<Used> {
         let state = self.state();
         state
             .by_user
@@ -127,15 +125,17 @@ impl Uses {
     }
 
     /// Those in a namespace.
-    pub fn in_namespace(&self, namespace: &str) -> Vec<User> {
+    pub fn in_namespace(&self, namespace: &str) -> Vec<NamespacedName> {
         let state = self.state();
-        let from = (namespace.to_owned(), String::new());
+        let from = NamespacedName::new(namespace, "");
         let users = state.by_user.range(from..).map(|(user, _)| user.clone());
-        users.take_while(|user| user.0 == namespace).collect()
+        users
+            .take_while(|user| user.namespace == namespace)
+            .collect()
     }
 
     /// Remembers at which version a user has read something.
-    pub fn read(&self, user: &User, used: Used, version: &str) {
+    pub fn read(&self, user: &NamespacedName, used: Used, version: &str) {
         let mut state = self.state();
         let seen = state.seen.entry(user.clone()).or_default();
         seen.insert(used, version.to_owned());
@@ -143,7 +143,7 @@ impl Uses {
 
     /// Those that have read something at another version than it has now. They are stale until [`Self::fresh`].
     /// For one that has not read it in this process, what there is now is what it has read.
-    pub fn changed(&self, used: &Used, version: &str) -> Vec<User> {
+    pub fn changed(&self, used: &Used, version: &str) -> Vec<NamespacedName> {
         let mut state = self.state();
         let users = state.users.get(used).map(Users::all).unwrap_or_default();
         let changed = users.into_iter().filter(|user| {
@@ -153,35 +153,35 @@ impl Uses {
                 .or_insert_with(|| version.to_owned());
             known != version
         });
-        let changed: Vec<User> = changed.collect();
+        let changed: Vec<NamespacedName> = changed.collect();
         state.stale.extend(changed.iter().cloned());
         changed
     }
 
     /// Tells users that something has moved that they may have waited for.
-    pub fn stir(&self, users: Vec<User>) -> Vec<User> {
+    pub fn stir(&self, users: Vec<NamespacedName>) -> Vec<NamespacedName> {
         self.state().stirred.extend(users.iter().cloned());
         users
     }
 
     /// True once for a user for whom something has moved.
-    pub fn take_stirred(&self, user: &User) -> bool {
+    pub fn take_stirred(&self, user: &NamespacedName) -> bool {
         self.state().stirred.remove(user)
     }
 
     /// True if a source has changed since it was read.
-    pub fn is_stale(&self, user: &User) -> bool {
+    pub fn is_stale(&self, user: &NamespacedName) -> bool {
         self.state().stale.contains(user)
     }
 
     /// Says that all sources are about to be read.
-    pub fn fresh(&self, user: &User) {
+    pub fn fresh(&self, user: &NamespacedName) {
         self.state().stale.remove(user);
     }
 }
 
 impl State {
-    fn remove(&mut self, user: &User) {
+    fn remove(&mut self, user: &NamespacedName) {
         for used in self.by_user.remove(user).unwrap_or_default() {
             let Some(users) = self.users.get_mut(&used) else {
                 continue;
@@ -197,8 +197,8 @@ impl State {
 mod tests {
     use super::*;
 
-    fn user(name: &str) -> User {
-        ("team".to_owned(), name.to_owned())
+    fn user(name: &str) -> NamespacedName {
+        NamespacedName::new("team", name)
     }
 
     fn map(name: &str) -> Used {

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::api::external_secret::ExternalSecretStatus;
-use crate::secrets::dependency_index::User;
+use crate::names::NamespacedName;
 
 /// The last sync of one ExternalSecret.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,32 +29,32 @@ pub struct Synced {
 
 /// The last sync of each ExternalSecret, by namespace and name.
 #[derive(Debug, Default)]
-pub struct Syncs(Mutex<BTreeMap<User, Synced>>);
+pub struct Syncs(Mutex<BTreeMap<NamespacedName, Synced>>);
 
 impl Syncs {
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<User, Synced>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<NamespacedName, Synced>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The last sync of this very object.
-    pub fn get(&self, user: &User, uid: &str) -> Option<Synced> {
+    pub fn get(&self, user: &NamespacedName, uid: &str) -> Option<Synced> {
         let synced = self.lock().get(user).cloned();
         synced.filter(|synced| synced.uid == uid)
     }
 
-    pub fn set(&self, user: &User, synced: Synced) {
+    pub fn set(&self, user: &NamespacedName, synced: Synced) {
         self.lock().insert(user.clone(), synced);
     }
 
     /// Takes note that a sync has failed since.
-    pub fn failed(&self, user: &User) {
+    pub fn failed(&self, user: &NamespacedName) {
         if let Some(synced) = self.lock().get_mut(user) {
             synced.ready = false;
         }
     }
 
     /// Forgets an ExternalSecret that is gone.
-    pub fn forget(&self, user: &User) {
+    pub fn forget(&self, user: &NamespacedName) {
         self.lock().remove(user);
     }
 }
@@ -100,7 +100,7 @@ mod tests {
         assert_eq!(version(effective(&new, Some(&synced))), "1-a");
         assert_eq!(version(effective(&old, None)), "1-a");
         let syncs = Syncs::default();
-        let user = ("team".to_owned(), "db".to_owned());
+        let user = NamespacedName::new("team", "db");
         syncs.set(&user, synced);
         assert!(syncs.get(&user, "u").is_some());
         assert!(syncs.get(&user, "another").is_none());

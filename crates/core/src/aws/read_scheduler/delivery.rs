@@ -4,9 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::aws::read_scheduler::{
-    Board, Call, Known, Origin, Print, Question, Told, User, stage_of,
-};
+use crate::aws::read_scheduler::{Board, Call, Known, Origin, Print, Question, Told, stage_of};
+use crate::names::NamespacedName;
 use crate::secrets::provider_error::{Class, ProviderError};
 
 /// So many batches in a row may be denied for one of those in them.
@@ -38,7 +37,7 @@ pub struct Listed {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Heeded {
     /// Those for whom something has changed.
-    pub wake: Vec<User>,
+    pub wake: Vec<NamespacedName>,
     /// An action that is denied, said once.
     pub denied: Option<&'static str>,
 }
@@ -91,7 +90,7 @@ impl Board {
     }
 
     /// What kept everything from being read may be over. Gives those who met it.
-    pub fn mend(&mut self, now: Instant) -> Vec<User> {
+    pub fn mend(&mut self, now: Instant) -> Vec<NamespacedName> {
         self.circuit.succeeded();
         self.retry_failed(now);
         std::mem::take(&mut self.sufferers).into_iter().collect()
@@ -226,7 +225,7 @@ impl Board {
             .filter(|(_, waiting)| waiting.is_sent)
             .map(|(number, _)| *number)
             .collect();
-        let mut served: Vec<User> = Vec::new();
+        let mut served: Vec<NamespacedName> = Vec::new();
         let mut is_event = false;
         for number in sent {
             let Some(waiting) = topic.take_waiting(number) else {
@@ -262,7 +261,7 @@ impl Board {
                 });
             }
         }
-        let mut takers: Vec<User> = Vec::new();
+        let mut takers: Vec<NamespacedName> = Vec::new();
         for watcher in &mut topic.users {
             // Who has not read it yet does so at its interval, unless something has happened.
             let is_early = now < watcher.since + watcher.interval.mul_f64(0.9);

@@ -22,13 +22,11 @@ use sha2::{Digest as _, Sha256};
 
 use crate::aws::arn::{is_same_secret, stage_of};
 use crate::aws::throttle::Circuit;
+use crate::names::NamespacedName;
 use crate::secrets::compose::Answer;
 use crate::secrets::provider_error::ProviderError;
 
 pub use delivery::{Heard, Heeded, Listed};
-
-/// An ExternalSecret by namespace and name.
-pub type User = (String, String);
 
 /// What is said of a secret. An error is about this secret alone, or about all that was asked.
 pub type Told = Result<Answer, ProviderError>;
@@ -72,7 +70,7 @@ pub enum Call {
 pub struct Plan {
     pub calls: Vec<Call>,
     /// Those who are to be told that nothing can be asked.
-    pub wake: Vec<User>,
+    pub wake: Vec<NamespacedName>,
     pub next: Option<Instant>,
 }
 
@@ -118,7 +116,7 @@ const IDLE: Duration = Duration::from_secs(60);
 /// Who waits for an answer.
 #[derive(Debug)]
 struct Waiting {
-    user: Option<User>,
+    user: Option<NamespacedName>,
     is_urgent: bool,
     /// The call that will answer is on its way.
     is_sent: bool,
@@ -141,13 +139,13 @@ struct Known {
 struct Held {
     told: Told,
     until: Instant,
-    takers: Vec<User>,
+    takers: Vec<NamespacedName>,
 }
 
 /// Who is to be woken.
 #[derive(Debug)]
 struct Watcher {
-    user: User,
+    user: NamespacedName,
     interval: Duration,
     /// What it knows: what it has used, was given, or was woken for.
     print: Print,
@@ -217,7 +215,7 @@ pub struct Board {
     /// Why the circuit is open.
     trouble: Option<ProviderError>,
     /// Those who were told of trouble, to be woken at its end.
-    sufferers: BTreeSet<User>,
+    sufferers: BTreeSet<NamespacedName>,
     batch_denied: Option<Instant>,
     /// Batches in a row that were denied as a whole, though it may have been for one of them.
     denied_batches: u8,
@@ -279,7 +277,7 @@ impl Board {
     /// Says that an answer will be wanted: it may come along with others. What is held for the user is given at once.
     pub fn announce(
         &mut self,
-        user: Option<User>,
+        user: Option<NamespacedName>,
         question: &Question,
         now: Instant,
     ) -> (u64, oneshot::Receiver<Told>) {
@@ -337,7 +335,7 @@ impl Board {
     /// Lets a user be woken when one of these changes from what it has used. True if one has by now.
     pub fn watch(
         &mut self,
-        user: &User,
+        user: &NamespacedName,
         question: &Question,
         used: Print,
         interval: Duration,
@@ -372,7 +370,7 @@ impl Board {
     }
 
     /// Lets a user not be woken any more.
-    pub fn unwatch(&mut self, user: &User, question: &Question, now: Instant) {
+    pub fn unwatch(&mut self, user: &NamespacedName, question: &Question, now: Instant) {
         let Some((question, topic)) = self.topics.get_key_value(question) else {
             return;
         };
@@ -384,7 +382,7 @@ impl Board {
     }
 
     /// Since when it is known to be as the user knows it. Nothing if it is not known, or in trouble.
-    pub fn confirmed(&self, user: &User, question: &Question) -> Option<Instant> {
+    pub fn confirmed(&self, user: &NamespacedName, question: &Question) -> Option<Instant> {
         let topic = self.topics.get(question)?;
         let known = topic.known.as_ref()?;
         let is_user = topic.users.iter().any(|known| known.user == *user);
@@ -437,7 +435,12 @@ impl Board {
         question
     }
 
-    fn take_held(&mut self, question: &Arc<Question>, user: &User, now: Instant) -> Option<Told> {
+    fn take_held(
+        &mut self,
+        question: &Arc<Question>,
+        user: &NamespacedName,
+        now: Instant,
+    ) -> Option<Told> {
         let topic = self.topics.get_mut(question)?;
         let held = topic.held.as_mut()?;
         let place = held.takers.iter().position(|taker| taker == user)?;
@@ -457,7 +460,13 @@ impl Board {
         }
     }
 
-    fn hold(&mut self, question: &Arc<Question>, told: &Told, takers: Vec<User>, now: Instant) {
+    fn hold(
+        &mut self,
+        question: &Arc<Question>,
+        told: &Told,
+        takers: Vec<NamespacedName>,
+        now: Instant,
+    ) {
         self.let_go(question);
         let size = size(told);
         if takers.is_empty() || self.held_bytes + size > HOLD_BYTES {

@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use crate::aws::read_scheduler::{
     Board, Call, DENIED, GATHER, GATHER_BUSY, Heeded, LAG, MOST_CALLS, NET, Origin, Plan, Question,
-    Topic, User,
+    Topic,
 };
+use crate::names::NamespacedName;
 use crate::secrets::provider_error::ProviderError;
 
 /// One secret by all the ids that it is asked by.
@@ -258,7 +259,7 @@ impl Board {
     }
 
     /// Tells those who wait that nothing is asked at present, and counts what is due as failed. Gives who is to be woken.
-    fn refuse(&mut self, now: Instant) -> Vec<User> {
+    fn refuse(&mut self, now: Instant) -> Vec<NamespacedName> {
         let Some(trouble) = self.trouble.clone() else {
             return Vec::new();
         };

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use futures::channel::oneshot;
 
 use crate::aws::read_scheduler::*;
+use crate::names::NamespacedName;
 use crate::secrets::SecretValue;
 
 const SECRETS: Abilities = Abilities {
@@ -40,8 +41,8 @@ fn question(id: &str) -> Question {
     }
 }
 
-fn user(name: &str) -> User {
-    ("team".to_owned(), name.to_owned())
+fn user(name: &str) -> NamespacedName {
+    NamespacedName::new("team", name)
 }
 
 fn arn(name: &str) -> String {
@@ -170,7 +171,7 @@ impl Talk {
 
     fn hear(&mut self, call: &Call, heard: Heard) -> Vec<String> {
         let heeded = self.board.heard(call, heard, self.now, 1.0);
-        let woken = heeded.wake.into_iter().map(|user| user.1);
+        let woken = heeded.wake.into_iter().map(|user| user.name);
         woken
             .chain(heeded.denied.map(|action| format!("denied {action}")))
             .collect()
