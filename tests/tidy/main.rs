@@ -43,14 +43,15 @@ fn pure_files_are_pure() {
 
 #[test]
 fn pure_crates_depend_on_nothing_that_touches_the_world() {
-    let read = |name: &str| {
-        let path = format!("crates/{name}/Cargo.toml");
+    let read = |path: String| {
         let text = std::fs::read_to_string(root().join(&path)).ok()?;
         Some((path, text))
     };
+    let crates = PURE_CRATES.map(|name| format!("crates/{name}/Cargo.toml"));
     // A crate that is planned and not there yet is no fault.
-    let manifests: Vec<_> = PURE_CRATES.into_iter().filter_map(read).collect();
-    assert!(manifests.len() >= 4, "the engines are there");
+    let paths = crates.into_iter().chain(["Cargo.toml".to_owned()]);
+    let manifests: Vec<_> = paths.filter_map(read).collect();
+    assert!(manifests.len() >= 5, "the engines are there");
     check("manifests of pure crates", rules::manifests(&manifests));
 }
 

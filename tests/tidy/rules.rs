@@ -68,6 +68,8 @@ pub(crate) fn purity(sources: &[Source]) -> Broken {
 }
 
 /// Manifests of pure crates, given as path and text, bring nothing that touches the world.
+///
+/// The manifest of the workspace is among them, for a crate may take a version and features from there.
 pub(crate) fn manifests(manifests: &[(String, String)]) -> Broken {
     const NAMES: [&str; 11] = [
         "tokio",
@@ -83,23 +85,37 @@ pub(crate) fn manifests(manifests: &[(String, String)]) -> Broken {
         "rustls",
     ];
     let mut broken = Broken::new();
+    let workspace = manifests.iter().find(|(path, _)| path == "Cargo.toml");
+    let workspace = workspace.map_or_else(Vec::new, |(_, text)| dependencies(text));
     for (path, text) in manifests {
-        let is_pure = |name: &&str| *path == format!("crates/{name}/Cargo.toml");
-        if !PURE_CRATES.iter().any(|name| is_pure(&name)) {
+        if !PURE_CRATES
+            .iter()
+            .any(|name| *path == format!("crates/{name}/Cargo.toml"))
+        {
             continue;
         }
         for (name, line) in dependencies(text) {
-            let is_client = name == "kube"
-                && (!line.contains("default-features = false")
-                    || ["\"client\"", "\"runtime\"", "\"ws\""]
-                        .iter()
-                        .any(|feature| line.contains(feature)));
-            if is_client || NAMES.iter().any(|word| name.starts_with(word)) {
+            let inherited = workspace.iter().find(|(of_workspace, inherited)| {
+                *of_workspace == name && line.contains("workspace = true") && *inherited != line
+            });
+            let has_client = name == "kube"
+                && (brings_a_client(&line)
+                    || !inherited
+                        .map_or(&line, |(_, line)| line)
+                        .contains("default-features = false")
+                    || inherited.is_some_and(|(_, line)| brings_a_client(line)));
+            if has_client || NAMES.iter().any(|word| name.starts_with(word)) {
                 broken.push(format!("{path}: {line}"));
             }
         }
     }
     broken
+}
+
+/// True if a dependency on kube asks for more than its types and derives.
+fn brings_a_client(line: &str) -> bool {
+    let features = ["\"client\"", "\"config\"", "\"runtime\"", "\"ws\""];
+    features.iter().any(|feature| line.contains(feature))
 }
 
 /// The dependencies of a manifest but those of tests: name and line.
