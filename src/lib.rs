@@ -29,6 +29,7 @@ mod rendering;
 mod requests;
 mod schedule;
 mod secrets;
+mod tasks;
 
 mod metrics;
 mod telemetry;

@@ -12,12 +12,12 @@ use kube::runtime::watcher::Event;
 use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Client, ResourceExt as _};
 use tokio::sync::broadcast;
-use tokio::task::JoinSet;
 
 use super::plan::{OWNER_NAME, OWNER_NAMESPACE};
 use super::records::{Records, Seen, Unit, shape};
 use super::slim::Slim;
 use super::{FIELD_MANAGER, ObjectRef};
+use crate::tasks::Spawner;
 
 /// What is known of the objects of each kind that was applied.
 pub(crate) struct Live {
@@ -25,8 +25,8 @@ pub(crate) struct Live {
     records: Arc<Records>,
     kinds: Arc<Mutex<Kinds>>,
     drifted: broadcast::Sender<Unit>,
-    /// Ended with this.
-    tasks: Mutex<JoinSet<()>>,
+    /// Runs the watches.
+    spawner: Spawner,
 }
 
 impl std::fmt::Debug for Live {
@@ -70,13 +70,14 @@ pub(crate) enum Known {
 }
 
 impl Live {
-    pub(crate) fn new(client: Client) -> Self {
+    /// `spawner` runs the watches, and sees one that panics.
+    pub(crate) fn new(client: Client, spawner: Spawner) -> Self {
         Self {
             client,
             records: Arc::default(),
             kinds: Arc::default(),
             drifted: broadcast::channel(4096).0,
-            tasks: Mutex::default(),
+            spawner,
         }
     }
 
@@ -169,8 +170,8 @@ impl Live {
             self.records.clone(),
             self.drifted.clone(),
         );
-        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
-        tasks.spawn(following);
+        let name = format!("the watch of {}", resource.kind);
+        self.spawner.spawn(name, following);
     }
 
     /// The units whose objects are changed by others from now on.

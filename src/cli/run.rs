@@ -49,8 +49,9 @@ use crate::lease::Elector;
 use crate::metrics::Metrics;
 use crate::secrets::aws::{AwsEnvironment, Denied, Fetcher, Sessions, Stirred};
 use crate::secrets::provider::Providers;
+use crate::tasks::Supervisor;
 use crate::web::{self, Readiness};
-use crate::{git, telemetry};
+use crate::{git, tasks, telemetry};
 
 /// How long tasks may take to end.
 const SHUTDOWN: Duration = Duration::from_secs(20);
@@ -98,6 +99,7 @@ fn context(
 ) -> (Arc<Context>, Ends) {
     let (caches, writers) = caches::caches();
     let (poster, posts) = posts::poster();
+    let (spawner, supervisor) = tasks::supervisor();
     let wants_posts = config.events_address.is_some();
     let instance = instance();
     let sessions = Sessions::new(AwsEnvironment::of_process(), Some(client.clone()));
@@ -128,7 +130,7 @@ fn context(
         memory: controllers::memory::Memory::default(),
         sources: controllers::sources::Sources::default(),
         mirrors,
-        identities: Identities::new(connection, &client, metrics.clone(), habits),
+        identities: Identities::new(connection, &client, metrics.clone(), habits, spawner),
         providers: Providers::new(fetcher.clone()),
         fetcher,
         rotations: Rotations::new(config.rotation_queue.clone()),
@@ -141,6 +143,7 @@ fn context(
         writers,
         stirred,
         posts: wants_posts.then_some(posts),
+        supervisor,
     };
     (context, ends)
 }
@@ -153,6 +156,8 @@ struct Ends {
     writers: Writers,
     stirred: Stirred,
     posts: Option<posts::Waiting>,
+    /// Runs the watches of what was applied.
+    supervisor: Supervisor,
 }
 
 /// The name of this replica.
@@ -235,6 +240,8 @@ fn pair_objects(pair: &Pair, namespace: &str) -> [Value; 2] {
 
 /// The task that renews the lease. When it ends, the process must too, before another replica works.
 const LEASE: &str = "the lease";
+/// The task that reads secrets for all ExternalSecrets.
+const READING: &str = "the reading of secrets";
 
 /// Runs everything until a signal comes or something ends unasked.
 async fn serve(
@@ -247,6 +254,7 @@ async fn serve(
         writers,
         stirred,
         posts,
+        supervisor,
     } = ends;
     let (stop, stopping) = watch::channel(false);
     let readiness = Arc::new(Readiness::default());
@@ -300,9 +308,13 @@ async fn serve(
     know_all(&context).await;
     let Stirred { wakes, hints } = stirred;
     // Reconciles that end wait for what they have asked, so this goes on until they have.
-    let mut reading: JoinSet<()> = JoinSet::new();
+    let mut reading: JoinSet<String> = JoinSet::new();
     let fetcher = context.fetcher.clone();
-    reading.spawn(async move { fetcher.run().await });
+    reading.spawn(async move {
+        fetcher.run().await;
+        READING.to_owned()
+    });
+    reading.spawn(supervisor.run());
     tasks.spawn(about_secrets(&context, hints, &stopping));
     for (name, controller) in wire(&context, (writers, wakes), config, &stopping) {
         tasks.spawn(controller.map(move |()| name));
@@ -316,12 +328,14 @@ async fn serve(
     }
     let ended = tokio::select! {
         signal = signals.next() => { tracing::info!(signal, "stopping"); None }
-        ended = tasks.join_next() => Some(ended.and_then(Result::ok).unwrap_or("a task")),
-        _ = reading.join_next() => Some("the reading of secrets"),
-        () = hold(&mut elector) => Some(LEASE),
+        ended = tasks.join_next() => Some(ended.and_then(Result::ok).unwrap_or("a task").to_owned()),
+        ended = reading.join_next() => {
+            Some(ended.and_then(Result::ok).unwrap_or_else(|| READING.to_owned()))
+        }
+        () = hold(&mut elector) => Some(LEASE.to_owned()),
     };
     readiness.set(false);
-    if ended == Some(LEASE) {
+    if ended.as_deref() == Some(LEASE) {
         tasks.abort_all();
         return Err(lost());
     }
