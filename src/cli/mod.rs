@@ -10,6 +10,7 @@ mod disk;
 mod gitops_args;
 mod objects;
 mod output;
+mod panics;
 mod report;
 mod run;
 mod template;
@@ -23,10 +24,13 @@ pub(crate) use args::RunArgs;
 use args::{Args, Command};
 pub(crate) use gitops_args::GitOpsArgs;
 
+use crate::faults;
 use crate::schedule::parse_duration;
 
 /// Parses the arguments, runs the command, reports what went wrong. 0 means done, 1 failed, 2 misused.
 pub fn main() -> ExitCode {
+    panics::install();
+    faults::point("start");
     let args = match Args::try_parse() {
         Ok(args) => args,
         Err(error) => return report::usage(&error),
