@@ -39,10 +39,11 @@ use crate::controllers::events::Events;
 use crate::controllers::gate::{Gate, Gates};
 use crate::controllers::identities::Identities;
 use crate::controllers::kustomization::wait::Waits;
+use crate::controllers::panicked::{Panics, contained};
 use crate::controllers::posts;
 use crate::controllers::rotation::Rotations;
 use crate::controllers::synced::Syncs;
-use crate::controllers::unreadable::{Readable, readable};
+use crate::controllers::unreadable::Readable;
 use crate::controllers::{self, Context, ReconcileError, error_policy, observe};
 use crate::git::{LocalRepositories, Mirrors, Remotes};
 use crate::lease::Elector;
@@ -587,21 +588,6 @@ where
     })
 }
 
-/// Runs a reconcile as a task of its own, so that the work of one does not hold up the others; ended with whoever
-/// waits for it.
-async fn own_task(
-    reconcile: BoxFuture<'static, Result<Action, ReconcileError>>,
-) -> Result<Action, ReconcileError> {
-    let mut tasks = JoinSet::new();
-    tasks.spawn(reconcile);
-    match tasks.join_next().await {
-        Some(Ok(result)) => result,
-        Some(Err(error)) if error.is_panic() => Err(ReconcileError::Panicked),
-        // Aborted: the process is ending.
-        Some(Err(_)) | None => Ok(Action::await_change()),
-    }
-}
-
 /// So many ExternalSecrets wait for their turn at most; the others wait for theirs where they take no memory.
 const MOST_WAITING: u16 = 1024;
 
@@ -659,10 +645,11 @@ where
     F: Future<Output = Result<Action, ReconcileError>> + Send + 'static,
 {
     let observing = context.clone();
+    let panics = Arc::new(Panics::default());
     controller
         .graceful_shutdown_on(stopped(stopping.clone()))
         .run(
-            move |object, context| own_task(readable(object, context, reconcile).boxed()),
+            move |object, context| contained(object, context, reconcile, panics.clone()),
             error_policy,
             context.clone(),
         )

@@ -12,6 +12,7 @@ pub(crate) mod git_repository;
 pub(crate) mod identities;
 pub(crate) mod kustomization;
 pub(crate) mod memory;
+pub(crate) mod panicked;
 pub(crate) mod posts;
 pub(crate) mod receiver;
 pub(crate) mod rotation;
