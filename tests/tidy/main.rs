@@ -80,6 +80,11 @@ fn no_test_is_ignored_and_no_machine_is_named() {
 }
 
 #[test]
+fn no_test_sleeps() {
+    check("a test waits for a fact", rules::sleeps(&SOURCES));
+}
+
+#[test]
 fn test_files_are_listed_in_their_main() {
     check(
         "a test file that is not listed does not run",

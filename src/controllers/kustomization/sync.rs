@@ -91,6 +91,7 @@ impl Run<'_> {
                     kustomization,
                     "the revision changes nothing that was built"
                 );
+                self.context.metrics.skipped_build(namespace, kustomization);
                 Ok(Outcome::Done(Applied::skipped()))
             }
             Ok(variables) => {
