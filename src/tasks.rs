@@ -122,7 +122,7 @@ mod tests {
         let (held, dropped) = oneshot::channel::<()>();
         spawner.spawn("a task".to_owned(), async move {
             let _held = held;
-            std::future::pending().await
+            std::future::pending::<()>().await;
         });
         assert_eq!(supervisor.step().await, None);
         drop(supervisor);

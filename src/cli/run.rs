@@ -308,14 +308,7 @@ async fn serve(
     }
     know_all(&context).await;
     let Stirred { wakes, hints } = stirred;
-    // Reconciles that end wait for what they have asked, so this goes on until they have.
-    let mut reading: JoinSet<String> = JoinSet::new();
-    let fetcher = context.fetcher.clone();
-    reading.spawn(async move {
-        fetcher.run().await;
-        READING.to_owned()
-    });
-    reading.spawn(supervisor.run());
+    let mut serving = serving(&context, supervisor);
     tasks.spawn(about_secrets(&context, hints, &stopping));
     for (name, controller) in wire(&context, (writers, wakes), config, &stopping) {
         tasks.spawn(controller.map(move |()| name));
@@ -330,9 +323,7 @@ async fn serve(
     let ended = tokio::select! {
         signal = signals.next() => { tracing::info!(signal, "stopping"); None }
         ended = tasks.join_next() => Some(ended.and_then(Result::ok).unwrap_or("a task").to_owned()),
-        ended = reading.join_next() => {
-            Some(ended.and_then(Result::ok).unwrap_or_else(|| READING.to_owned()))
-        }
+        ended = serving.join_next() => ended.and_then(Result::ok).or(Some(READING.to_owned())),
         () = hold(&mut elector) => Some(LEASE.to_owned()),
     };
     readiness.set(false);
@@ -360,6 +351,19 @@ async fn serve(
         None => Ok(()),
         Some(name) => Err(Failure::new(format!("{name} ended unasked"))),
     }
+}
+
+/// What reconciles wait for until they have ended: the reading of secrets, and the watches of what was applied. Each
+/// gives the name of what ended unasked.
+fn serving(context: &Context, supervisor: Supervisor) -> JoinSet<String> {
+    let mut serving = JoinSet::new();
+    let fetcher = context.fetcher.clone();
+    serving.spawn(async move {
+        fetcher.run().await;
+        READING.to_owned()
+    });
+    serving.spawn(supervisor.run());
+    serving
 }
 
 /// Renews the lease, if there is one, for as long as it can be.
