@@ -5,6 +5,7 @@ use std::panic::{Location, PanicHookInfo};
 use super::output;
 
 /// Lets every panic of the process be reported by its place, thread and task alone.
+#[expect(clippy::disallowed_methods, reason = "this is the one hook")]
 pub(super) fn install() {
     std::panic::set_hook(Box::new(report));
 }

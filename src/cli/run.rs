@@ -323,7 +323,7 @@ async fn serve(
     let ended = tokio::select! {
         signal = signals.next() => { tracing::info!(signal, "stopping"); None }
         ended = tasks.join_next() => Some(ended.and_then(Result::ok).unwrap_or("a task").to_owned()),
-        ended = serving.join_next() => ended.and_then(Result::ok).or(Some(READING.to_owned())),
+        ended = serving.join_next() => ended.and_then(Result::ok).or_else(|| Some(READING.to_owned())),
         () = hold(&mut elector) => Some(LEASE.to_owned()),
     };
     readiness.set(false);
