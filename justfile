@@ -34,6 +34,10 @@ oracle *args:
 crds:
     cargo xtask crds
 
+# Sizes of files and functions, share of docs, tests per line of code, import circles.
+shape:
+    cargo test --quiet --test tidy the_shape -- --nocapture
+
 # Licences, advisories, one version of each crate.
 deny:
     cargo deny --workspace check

@@ -19,6 +19,7 @@ mod controllers;
 mod expression;
 mod git;
 mod secrets;
+mod tasks;
 
 mod failpoints;
 mod https;

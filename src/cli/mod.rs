@@ -11,6 +11,7 @@ mod disk;
 mod gitops_args;
 mod objects;
 pub(crate) mod output;
+mod panics;
 pub(crate) mod report;
 mod template;
 
@@ -23,10 +24,13 @@ pub(crate) use args::RunArgs;
 use args::{Args, Command};
 pub(crate) use gitops_args::GitOpsArgs;
 
+use crate::failpoints;
 use overlayd_core::schedule::parse_duration;
 
 /// Parses the arguments, runs the command, reports what went wrong. 0 means done, 1 failed, 2 misused.
 pub fn main() -> ExitCode {
+    panics::install();
+    failpoints::point("start");
     let args = match Args::try_parse() {
         Ok(args) => args,
         Err(error) => return report::usage(&error),

@@ -11,6 +11,7 @@ use crate::cluster::apply::{Applier, FIELD_MANAGER};
 use crate::cluster::client;
 use crate::cluster::watch::Live;
 use crate::daemon::metrics::Metrics;
+use crate::tasks::Spawner;
 
 /// How the API server is asked to let a request be another's.
 const IMPERSONATE: HeaderName = HeaderName::from_static("impersonate-user");
@@ -33,8 +34,9 @@ impl Identities {
         client: &Client,
         metrics: Arc<Metrics>,
         habits: Habits,
+        spawner: Spawner,
     ) -> Self {
-        let live = Arc::new(Live::new(client.clone()));
+        let live = Arc::new(Live::new(client.clone(), spawner));
         let own = Applier::watching(client.clone(), FIELD_MANAGER, live.clone());
         let own = own.with(habits.clone());
         Self {

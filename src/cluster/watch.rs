@@ -6,15 +6,15 @@ use std::time::{Duration, Instant};
 
 use futures::{Stream, StreamExt as _};
 use jiff::Timestamp;
-use kube::Client as _;
 use kube::Client;
 use kube::api::{Api, ApiResource};
 use kube::core::ObjectMeta;
 use kube::runtime::watcher::Event;
 use tokio::sync::broadcast;
-use tokio::task::JoinSet;
 
 use crate::cluster::apply::FIELD_MANAGER;
+use crate::tasks::Spawner;
+use kube::runtime::{WatchStreamExt as _, watcher};
 use overlayd_core::apply::last_applied::{Records, Seen, shape};
 use overlayd_core::apply::object_ref::ObjectRef;
 use overlayd_core::apply::plan::{OWNER_NAME, OWNER_NAMESPACE};
@@ -27,8 +27,8 @@ pub(crate) struct Live {
     records: Arc<Records>,
     kinds: Arc<Mutex<Kinds>>,
     drifted: broadcast::Sender<NamespacedName>,
-    /// Ended with this.
-    tasks: Mutex<JoinSet<()>>,
+    /// Runs the watches.
+    spawner: Spawner,
 }
 
 impl std::fmt::Debug for Live {
@@ -72,13 +72,14 @@ pub(crate) enum Known {
 }
 
 impl Live {
-    pub(crate) fn new(client: Client) -> Self {
+    /// `spawner` runs the watches, and sees one that panics.
+    pub(crate) fn new(client: Client, spawner: Spawner) -> Self {
         Self {
             client,
             records: Arc::default(),
             kinds: Arc::default(),
             drifted: broadcast::channel(4096).0,
-            tasks: Mutex::default(),
+            spawner,
         }
     }
 
@@ -171,8 +172,8 @@ impl Live {
             self.records.clone(),
             self.drifted.clone(),
         );
-        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
-        tasks.spawn(following);
+        let name = format!("the watch of {}", resource.kind);
+        self.spawner.spawn(name, following);
     }
 
     /// The units whose objects are changed by others from now on.

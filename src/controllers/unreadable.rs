@@ -87,28 +87,48 @@ where
 }
 
 /// How a kind says what is wrong.
-struct Dialect {
-    component: Component,
+pub(super) struct Dialect {
+    pub(super) component: Component,
+    /// The reason for an object that cannot be read.
     reason: &'static str,
+    /// The reason after a panic, among those that the peer's users know.
+    pub(super) panicked: &'static str,
     /// Flux's conditions have a generation.
-    flux: bool,
+    pub(super) flux: bool,
 }
 
-fn dialect(kind: &str) -> Dialect {
-    let (component, reason, flux) = match kind {
-        "GitRepository" => (Component::Source, "InvalidSpec", true),
-        "Kustomization" => (Component::Kustomize, "InvalidSpec", true),
-        "SecretStore" => (Component::SecretStore, "InvalidProviderConfig", false),
+pub(super) fn dialect(kind: &str) -> Dialect {
+    let (component, reason, panicked, flux) = match kind {
+        "GitRepository" => (Component::Source, "InvalidSpec", "Failed", true),
+        "Kustomization" => (
+            Component::Kustomize,
+            "InvalidSpec",
+            "ReconciliationFailed",
+            true,
+        ),
+        "SecretStore" => (
+            Component::SecretStore,
+            "InvalidProviderConfig",
+            "ValidationFailed",
+            false,
+        ),
         "ClusterSecretStore" => (
             Component::ClusterSecretStore,
             "InvalidProviderConfig",
+            "ValidationFailed",
             false,
         ),
-        _ => (Component::ExternalSecrets, "SecretSyncedError", false),
+        _ => (
+            Component::ExternalSecrets,
+            "SecretSyncedError",
+            "SecretSyncedError",
+            false,
+        ),
     };
     Dialect {
         component,
         reason,
+        panicked,
         flux,
     }
 }
@@ -144,7 +164,7 @@ fn conditions(
 }
 
 /// What can be read of the conditions that were there.
-fn conditions_of<C: DeserializeOwned>(old: Option<&Value>) -> Vec<C> {
+pub(super) fn conditions_of<C: DeserializeOwned>(old: Option<&Value>) -> Vec<C> {
     let old = old.and_then(Value::as_array).into_iter().flatten();
     old.filter_map(|condition| serde_json::from_value(condition.clone()).ok())
         .collect()

@@ -40,6 +40,7 @@ pub(crate) struct Metrics {
     unit_opted_out: Family<Labels, Gauge>,
     unit_pending_deletions: Family<Labels, Gauge>,
     unit_last_success: Family<Labels, Gauge>,
+    unit_skipped_builds: Family<Labels, Counter>,
 }
 
 /// How a Kustomization stands.
@@ -94,6 +95,7 @@ impl Default for Metrics {
             unit_opted_out: Family::default(),
             unit_pending_deletions: Family::default(),
             unit_last_success: Family::default(),
+            unit_skipped_builds: Family::default(),
         };
         metrics.register();
         metrics.register_units();
@@ -228,6 +230,11 @@ impl Metrics {
             let name = format!("overlayd_kustomization_{name}");
             self.registry.register(name, help, gauge.clone());
         }
+        self.registry.register(
+            "overlayd_kustomization_skipped_builds",
+            "Revisions that changed nothing that a Kustomization was built from",
+            self.unit_skipped_builds.clone(),
+        );
     }
 
     /// Says whether this replica is the one that works.
@@ -266,6 +273,15 @@ impl Metrics {
         }
     }
 
+    /// Counts a revision that a Kustomization was not built for, since it changes nothing that the last build read.
+    pub(crate) fn skipped_build(&self, namespace: &str, name: &str) {
+        let labels = vec![
+            ("namespace", namespace.to_owned()),
+            ("name", name.to_owned()),
+        ];
+        self.unit_skipped_builds.get_or_create(&labels).inc();
+    }
+
     /// Forgets a Kustomization that is gone.
     pub(crate) fn forget_unit(&self, namespace: &str, name: &str) {
         let labels = vec![
@@ -282,6 +298,7 @@ impl Metrics {
         ] {
             gauge.remove(&labels);
         }
+        self.unit_skipped_builds.remove(&labels);
     }
 
     /// Begins to time a reconcile that does work.
@@ -316,6 +333,11 @@ impl Metrics {
         if !ok {
             self.sync_errors.get_or_create(&labels()).inc();
         }
+        self.external_secret_is(namespace, name, ok);
+    }
+
+    /// Sets the condition gauges of an ExternalSecret, which another process may have synced.
+    pub(crate) fn external_secret_is(&self, namespace: &str, name: &str, ok: bool) {
         for (status, holds) in [("True", ok), ("False", !ok)] {
             let gauge = self
                 .external_secret_condition
@@ -477,6 +499,19 @@ mod tests {
         ] {
             assert!(text.contains(line), "{line} not in:\n{text}");
         }
+        metrics.skipped_build("team", "app");
+        let skipped = r#"overlayd_kustomization_skipped_builds_total{namespace="team",name="app"}"#;
+        assert!(metrics.render().contains(&format!("{skipped} 1")));
+        metrics.forget_unit("team", "app");
+        assert!(!metrics.render().contains(skipped));
+        metrics.external_secret_is("default", "old", true);
+        let ready = r#"externalsecret_status_condition{name="old",namespace="default",condition="Ready",status="True"} 1.0"#;
+        let text = metrics.render();
+        assert!(text.contains(ready), "{text}");
+        assert!(
+            !text.contains(r#"externalsecret_sync_calls_total{name="old""#),
+            "{text}"
+        );
         metrics.forget_external_secret("default", "db");
         assert!(!metrics.render().contains(r#"name="db""#));
     }

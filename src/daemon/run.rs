@@ -35,9 +35,10 @@ use crate::controllers::caches::Writers;
 use crate::controllers::event_webhook;
 use crate::controllers::events::Events;
 use crate::controllers::kustomization::wait::Waits;
+use crate::controllers::panicked::{Panics, contained};
 use crate::controllers::priority_semaphore::{Gate, Gates};
 use crate::controllers::rotation::Rotations;
-use crate::controllers::unreadable::{Readable, readable};
+use crate::controllers::unreadable::Readable;
 use crate::controllers::{Context, ReconcileError, error_policy, observe};
 use crate::daemon::leader_election::Elector;
 use crate::daemon::metrics::Metrics;
@@ -47,6 +48,8 @@ use crate::daemon::web::Readiness;
 use crate::git;
 use crate::git::{Mirrors, Remotes};
 use crate::secrets::provider::Providers;
+use crate::tasks;
+use crate::tasks::Supervisor;
 use overlayd_core::api::external_secret::ExternalSecret;
 use overlayd_core::api::git_repository::GitRepository;
 use overlayd_core::api::kustomization::Kustomization;
@@ -105,6 +108,7 @@ fn context(
 ) -> (Arc<Context>, Ends) {
     let (caches, writers) = caches::caches();
     let (poster, posts) = event_webhook::poster();
+    let (spawner, supervisor) = tasks::supervisor();
     let wants_posts = config.events_address.is_some();
     let instance = instance();
     let sessions = Sessions::new(AwsEnvironment::of_process(), Some(client.clone()));
@@ -135,7 +139,7 @@ fn context(
         memory: overlayd_core::reconcile_cache::Memory::default(),
         sources: controllers::sources::Sources::default(),
         mirrors,
-        identities: Identities::new(connection, &client, metrics.clone(), habits),
+        identities: Identities::new(connection, &client, metrics.clone(), habits, spawner),
         providers: Providers::new(fetcher.clone()),
         fetcher,
         rotations: Rotations::new(config.rotation_queue.clone()),
@@ -148,6 +152,7 @@ fn context(
         writers,
         stirred,
         posts: wants_posts.then_some(posts),
+        supervisor,
     };
     (context, ends)
 }
@@ -160,6 +165,8 @@ struct Ends {
     writers: Writers,
     stirred: Stirred,
     posts: Option<event_webhook::Waiting>,
+    /// Runs the watches of what was applied.
+    supervisor: Supervisor,
 }
 
 /// The name of this replica.
@@ -242,6 +249,8 @@ fn pair_objects(pair: &Pair, namespace: &str) -> [Value; 2] {
 
 /// The task that renews the lease. When it ends, the process must too, before another replica works.
 const LEASE: &str = "the lease";
+/// The task that reads secrets for all ExternalSecrets.
+const READING: &str = "the reading of secrets";
 
 /// Runs everything until a signal comes or something ends unasked.
 async fn serve(
@@ -254,6 +263,7 @@ async fn serve(
         writers,
         stirred,
         posts,
+        supervisor,
     } = ends;
     let (stop, stopping) = watch::channel(false);
     let readiness = Arc::new(Readiness::default());
@@ -306,10 +316,7 @@ async fn serve(
     }
     know_all(&context).await;
     let Stirred { wakes, hints } = stirred;
-    // Reconciles that end wait for what they have asked, so this goes on until they have.
-    let mut reading: JoinSet<()> = JoinSet::new();
-    let fetcher = context.fetcher.clone();
-    reading.spawn(async move { fetcher.run().await });
+    let mut serving = serving(&context, supervisor);
     tasks.spawn(about_secrets(&context, hints, &stopping));
     for (name, controller) in wire(&context, (writers, wakes), config, &stopping) {
         tasks.spawn(controller.map(move |()| name));
@@ -323,12 +330,12 @@ async fn serve(
     }
     let ended = tokio::select! {
         signal = signals.next() => { tracing::info!(signal, "stopping"); None }
-        ended = tasks.join_next() => Some(ended.and_then(Result::ok).unwrap_or("a task")),
-        _ = reading.join_next() => Some("the reading of secrets"),
-        () = hold(&mut elector) => Some(LEASE),
+        ended = tasks.join_next() => Some(ended.and_then(Result::ok).unwrap_or("a task").to_owned()),
+        ended = serving.join_next() => ended.and_then(Result::ok).or_else(|| Some(READING.to_owned())),
+        () = hold(&mut elector) => Some(LEASE.to_owned()),
     };
     readiness.set(false);
-    if ended == Some(LEASE) {
+    if ended.as_deref() == Some(LEASE) {
         tasks.abort_all();
         return Err(lost());
     }
@@ -352,6 +359,19 @@ async fn serve(
         None => Ok(()),
         Some(name) => Err(Failure::new(format!("{name} ended unasked"))),
     }
+}
+
+/// What reconciles wait for until they have ended: the reading of secrets, and the watches of what was applied. Each
+/// gives the name of what ended unasked.
+fn serving(context: &Context, supervisor: Supervisor) -> JoinSet<String> {
+    let mut serving = JoinSet::new();
+    let fetcher = context.fetcher.clone();
+    serving.spawn(async move {
+        fetcher.run().await;
+        READING.to_owned()
+    });
+    serving.spawn(supervisor.run());
+    serving
 }
 
 /// Renews the lease, if there is one, for as long as it can be.
@@ -588,21 +608,6 @@ where
     })
 }
 
-/// Runs a reconcile as a task of its own, so that the work of one does not hold up the others; ended with whoever
-/// waits for it.
-async fn own_task(
-    reconcile: BoxFuture<'static, Result<Action, ReconcileError>>,
-) -> Result<Action, ReconcileError> {
-    let mut tasks = JoinSet::new();
-    tasks.spawn(reconcile);
-    match tasks.join_next().await {
-        Some(Ok(result)) => result,
-        Some(Err(error)) if error.is_panic() => Err(ReconcileError::Panicked),
-        // Aborted: the process is ending.
-        Some(Err(_)) | None => Ok(Action::await_change()),
-    }
-}
-
 /// So many ExternalSecrets wait for their turn at most; the others wait for theirs where they take no memory.
 const MOST_WAITING: u16 = 1024;
 
@@ -664,10 +669,11 @@ where
     F: Future<Output = Result<Action, ReconcileError>> + Send + 'static,
 {
     let observing = context.clone();
+    let panics = Arc::new(Panics::default());
     controller
         .graceful_shutdown_on(stopped(stopping.clone()))
         .run(
-            move |object, context| own_task(readable(object, context, reconcile).boxed()),
+            move |object, context| contained(object, context, reconcile, panics.clone()),
             error_policy,
             context.clone(),
         )

@@ -3,6 +3,7 @@
 mod aws;
 mod build;
 mod diff;
+mod panics;
 mod remote;
 mod run;
 mod template;

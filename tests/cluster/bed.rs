@@ -384,6 +384,18 @@ impl Case {
         result.unwrap_or_else(|error| panic!("{error:#}\n{}", self.bed.daemon.log_tail()))
     }
 
+    /// The sum of the samples of the shared daemon whose line has all parts, and how many there are.
+    pub(crate) fn metric(&self, parts: &[&str]) -> (f64, usize) {
+        let (_, text) = testbed::http_get(self.bed.port, "/metrics").expect("the daemon answers");
+        let lines = text
+            .lines()
+            .filter(|line| !line.starts_with('#') && parts.iter().all(|part| line.contains(part)));
+        let samples: Vec<f64> = lines
+            .filter_map(|line| line.rsplit_once(' ')?.1.parse().ok())
+            .collect();
+        (samples.iter().sum(), samples.len())
+    }
+
     /// Waits until an object is gone.
     pub(crate) fn wait_gone(&self, kind: &str, name: &str) {
         let result = wait_for("an object to go", PATIENCE, || {

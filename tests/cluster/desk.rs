@@ -94,7 +94,14 @@ fn an_external_secret_is_refreshed_on_request() {
     case.secret_is("db", "k", "v");
     case.ready("externalsecrets", "db", "True", "");
     let before = case.get("externalsecrets", "db").unwrap()["status"]["refreshTime"].clone();
-    std::thread::sleep(std::time::Duration::from_millis(1100));
+    // The time of a refresh has whole seconds.
+    let refreshed: jiff::Timestamp = before.as_str().unwrap().parse().unwrap();
+    let next = refreshed + jiff::SignedDuration::from_secs(1);
+    testbed::wait_for("the next second", crate::bed::PATIENCE, || {
+        anyhow::ensure!(jiff::Timestamp::now() >= next, "not yet");
+        Ok(())
+    })
+    .unwrap();
     let (well, _, notes) = case
         .bed
         .overlayd(&["reconcile", "es", "db", "-n", "desk-secrets"]);

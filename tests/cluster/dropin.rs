@@ -97,7 +97,7 @@ fn the_first_pass_over_what_external_secrets_left_writes_nothing() {
     };
     let before = versions();
     store(&case, "default");
-    // A new one is synced after those that were woken with it.
+    // A new one is synced by a read of its own.
     let data = json!([{"secretKey": "foo", "remoteRef": {"key": "dropin/es-0"}}]);
     case.apply(
         "externalsecrets",
@@ -105,7 +105,16 @@ fn the_first_pass_over_what_external_secrets_left_writes_nothing() {
         json!({"secretStoreRef": {"kind": "ClusterSecretStore", "name": "dropin"}, "data": data}),
     );
     case.secret_is("new", "foo", "bar");
-    std::thread::sleep(std::time::Duration::from_secs(1));
+    // The daemon has taken over an ExternalSecret when it counts it as ready.
+    let result = testbed::wait_for("all to be taken over", crate::bed::PATIENCE, || {
+        for name in &names {
+            let name = format!("name=\"{name}\",namespace=\"dropin\"");
+            let ready = ["externalsecret_status_condition{", &name, "status=\"True\""];
+            anyhow::ensure!(case.metric(&ready) == (1.0, 1), "{name}");
+        }
+        Ok(())
+    });
+    result.unwrap();
     assert_eq!(
         versions(),
         before,

@@ -18,6 +18,7 @@ mod guards;
 mod hygiene;
 mod lifecycle;
 mod moto;
+mod panics;
 mod policies;
 mod receivers;
 mod rollouts;

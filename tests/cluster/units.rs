@@ -415,9 +415,14 @@ fn a_fight_is_left_alone_for_a_while() {
         case.map_is("a", "key", "one");
     }
     case.patch("configmaps", "a", json!({"data": {"key": "insisted"}}));
-    std::thread::sleep(std::time::Duration::from_secs(1));
+    // The daemon has seen the change when it says that it leaves the object alone.
+    let unit = case.wait("kustomizations", "app", "the fight", |unit| {
+        condition(unit, "Drifted")["status"] == "True"
+    });
+    let message = condition(&unit, "Drifted")["message"].to_string();
+    assert!(message.contains("ConfigMap unit-fight/a"), "{message}");
+    assert!(message.contains("changes it again and again"), "{message}");
     case.map_is("a", "key", "insisted");
-    assert!(case.bed.daemon.log().contains("corrected again and again"));
 }
 
 #[test]

@@ -565,7 +565,12 @@ fn remember(
         // What was rendered is not known, so the next refresh compares with the Secret itself.
         rendered: [0; 32],
     };
-    context.syncs.set(&user_of(object), synced);
+    let user = user_of(object);
+    // As after a sync, so that a restart leaves no gap in what is alerted on.
+    context
+        .metrics
+        .external_secret_is(&user.namespace, &user.name, true);
+    context.syncs.set(&user, synced);
 }
 
 /// The resource version of the Secret.

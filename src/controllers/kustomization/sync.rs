@@ -99,6 +99,7 @@ impl Run<'_> {
                     kustomization = name,
                     "the revision changes nothing that was built"
                 );
+                self.context.metrics.skipped_build(namespace, name);
                 Ok(Outcome::Done(Applied::skipped()))
             }
             Ok(variables) => {
