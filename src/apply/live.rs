@@ -1,7 +1,7 @@
 //! Talks to the API server: watches the metadata of what was applied, a watch for each kind.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::{Stream, StreamExt as _};
@@ -11,6 +11,7 @@ use kube::core::ObjectMeta;
 use kube::runtime::watcher::Event;
 use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Client, ResourceExt as _};
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::broadcast;
 
 use super::plan::{OWNER_NAME, OWNER_NAMESPACE};
@@ -190,7 +191,7 @@ impl Live {
 }
 
 fn lock(kinds: &Mutex<Kinds>) -> MutexGuard<'_, Kinds> {
-    kinds.lock().unwrap_or_else(PoisonError::into_inner)
+    kinds.lock()
 }
 
 /// Follows one kind until the process ends or it may not be watched.
