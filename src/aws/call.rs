@@ -1,10 +1,11 @@
 //! Talks to AWS: one call, in its turn, tried again where that may help.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use aws_sdk_secretsmanager::error::{ProvideErrorMetadata, SdkError};
+use parking_lot::Mutex;
 
 use crate::aws::errors::classify;
 use crate::aws::sessions::Session;
@@ -24,7 +25,7 @@ impl Paces {
         key: &(String, String, Api),
         work: impl FnOnce(&mut Bucket, Instant) -> T,
     ) -> T {
-        let mut buckets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut buckets = self.0.lock();
         let now = Instant::now();
         let bucket = buckets.entry(key.clone());
         work(bucket.or_insert_with(|| Bucket::new(key.2, now)), now)

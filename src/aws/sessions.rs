@@ -1,7 +1,7 @@
 //! Talks to AWS and the API server: one session (credentials and configuration) per identity, shared by all who use it.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use aws_config::identity::IdentityCache;
@@ -15,6 +15,7 @@ use aws_credential_types::provider::{
 };
 use aws_smithy_http_client::tls;
 use futures::future::BoxFuture;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::OnceCell;
 
 use crate::aws::sts;
@@ -200,8 +201,8 @@ impl Sessions {
             .retain(|_, session| Arc::strong_count(session) > 1);
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<Identity, Arc<Session>>> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Identity, Arc<Session>>> {
+        self.kept.lock()
     }
 }
 
@@ -319,9 +320,8 @@ impl CredentialCache {
         }))
     }
 
-    fn kept(&self) -> std::sync::MutexGuard<'_, Kept> {
-        let kept = self.0.kept.lock();
-        kept.unwrap_or_else(PoisonError::into_inner)
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.0.kept.lock()
     }
 
     /// Credentials that serve, or why there are none. A failure is remembered for a moment, so that many who wait do not

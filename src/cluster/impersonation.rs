@@ -1,10 +1,11 @@
 //! Talks to the API server: as whom each Kustomization is applied. One client for each service account.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue};
 use kube::{Client, Config};
+use parking_lot::Mutex;
 
 use crate::cluster::apply::Habits;
 use crate::cluster::apply::{Applier, FIELD_MANAGER};
@@ -67,7 +68,7 @@ impl Identities {
             return Ok(self.own.clone());
         };
         let key = (namespace.to_owned(), account.to_owned());
-        let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut accounts = self.accounts.lock();
         if let Some(applier) = accounts.get(&key) {
             return Ok(applier.clone());
         }

@@ -1,7 +1,7 @@
 //! Talks to the API server: watches the metadata of what was applied, a watch for each kind.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::{Stream, StreamExt as _};
@@ -10,6 +10,7 @@ use kube::Client;
 use kube::api::{Api, ApiResource};
 use kube::core::ObjectMeta;
 use kube::runtime::watcher::Event;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::broadcast;
 
 use crate::cluster::apply::FIELD_MANAGER;
@@ -192,7 +193,7 @@ impl Live {
 }
 
 fn lock(kinds: &Mutex<Kinds>) -> MutexGuard<'_, Kinds> {
-    kinds.lock().unwrap_or_else(PoisonError::into_inner)
+    kinds.lock()
 }
 
 /// Follows one kind until the process ends or it may not be watched.

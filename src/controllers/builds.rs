@@ -3,10 +3,11 @@
 //! A commit that changes nothing of that cannot change the result, so it is neither built nor applied.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use kustomize::{BuildErrors, BuildOptions, DocumentCache, FileTree, Inputs, Rendered, RepoPath};
+use parking_lot::{Mutex, MutexGuard};
 use tokio::runtime::Handle;
 
 use crate::git::{Fetched, Remotes, snapshot};
@@ -126,7 +127,7 @@ impl Builds {
         self.lock().remove(key);
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Applied>> {
-        self.applied.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Applied>> {
+        self.applied.lock()
     }
 }

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::FutureExt as _;
@@ -17,6 +17,7 @@ use kube::core::DeserializeGuard;
 use kube::runtime::controller::Action;
 use kube::runtime::events::EventType;
 use kube::{Client, Resource, ResourceExt as _};
+use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
@@ -67,7 +68,7 @@ impl State {
 impl Panics {
     /// How long the object is still left alone, if its last reconcile panicked.
     fn rest(&self, object: &ObjectMeta, now: Instant) -> Option<Duration> {
-        let panics = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let panics = self.0.lock();
         let panic = panics.get(&key(object))?;
         let rest = (panic.at + REST).checked_duration_since(now)?;
         (!rest.is_zero() && panic.state == State::of(object)).then_some(rest)
@@ -75,7 +76,7 @@ impl Panics {
 
     /// Takes note of how a reconcile ended.
     fn ended(&self, object: &ObjectMeta, has_panicked: bool, now: Instant) {
-        let mut panics = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut panics = self.0.lock();
         // What has rested is tried again, and an object that is gone must not stay here.
         panics.retain(|_, panic| now.saturating_duration_since(panic.at) < REST);
         if has_panicked {
@@ -255,7 +256,7 @@ mod tests {
                     assert!(request.uri().path().ends_with("/status"));
                     let body = request.into_body().collect().await.expect("a body");
                     let patch = serde_json::from_slice(&body.to_bytes()).expect("JSON");
-                    server.patches.lock().expect("no panic").push(patch);
+                    server.patches.lock().push(patch);
                 }
                 let body = serde_json::to_vec(&server.object).expect("JSON");
                 Ok(Response::new(Body::from(body)))
@@ -277,7 +278,7 @@ mod tests {
         let client = Client::new(server.clone(), "default");
         let dialect = dialect(&K::kind(&()));
         let written = write(&client, &guard, &dialect).await.unwrap();
-        let patches = server.patches.lock().unwrap().clone();
+        let patches = server.patches.lock().clone();
         assert_eq!(written, !patches.is_empty());
         patches
     }

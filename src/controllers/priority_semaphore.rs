@@ -1,9 +1,10 @@
 //! So many at once, the urgent ones first.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use futures::channel::oneshot;
+use parking_lot::{Mutex, MutexGuard};
 
 /// How much somebody waits for the result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -48,17 +49,14 @@ impl Gates {
 
     /// The gate of a store.
     pub(crate) fn of(&self, id: &str) -> Gate {
-        let mut gates = self.gates.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut gates = self.gates.lock();
         let gate = gates.entry(id.to_owned());
         gate.or_insert_with(|| Gate::new(self.places)).clone()
     }
 
     /// Forgets a store that is gone.
     pub(crate) fn forget(&self, id: &str) {
-        self.gates
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(id);
+        self.gates.lock().remove(id);
     }
 }
 
@@ -92,7 +90,7 @@ impl Gate {
 }
 
 fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
-    state.lock().unwrap_or_else(PoisonError::into_inner)
+    state.lock()
 }
 
 impl Drop for Pass {

@@ -1,9 +1,10 @@
 //! The revisions in service: which commit each `GitRepository` stands at, and a wake-up when one moves.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use futures::Stream;
+use parking_lot::Mutex;
 use tokio::sync::broadcast;
 
 use crate::git::Fetched;
@@ -28,21 +29,13 @@ impl Default for Sources {
 impl Sources {
     /// The commit in service.
     pub(crate) fn get(&self, key: &NamespacedName) -> Option<Arc<Fetched>> {
-        self.held
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(key)
-            .cloned()
+        self.held.lock().get(key).cloned()
     }
 
     /// Puts a commit into service; wakes its users if it is new.
     pub(crate) fn put(&self, key: &NamespacedName, fetched: Fetched) {
         let fetched = Arc::new(fetched);
-        let old = self
-            .held
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(key.clone(), fetched.clone());
+        let old = self.held.lock().insert(key.clone(), fetched.clone());
         let is_same = |old: Arc<Fetched>| {
             old.revision == fetched.revision && old.content() == fetched.content()
         };
@@ -54,10 +47,7 @@ impl Sources {
 
     /// Takes a source out of service.
     pub(crate) fn remove(&self, key: &NamespacedName) {
-        self.held
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(key);
+        self.held.lock().remove(key);
     }
 
     /// The sources that move from now on.

@@ -3,12 +3,13 @@
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use git2::{AutotagOption, Direction, FetchOptions, Oid, RemoteCallbacks, Repository};
 use gotemplate::{Constraint, Version};
 use kustomize::RepoPath;
+use parking_lot::Mutex;
 use sha2::{Digest as _, Sha256};
 use tokio::runtime::Handle;
 
@@ -131,14 +132,8 @@ impl Mirrors {
 
     fn fetch_blocking(&self, source: &GitSource, runtime: Handle) -> Result<Fetched, FetchError> {
         let key = source.mirror_key();
-        let lock = self
-            .locks
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .entry(key.clone())
-            .or_default()
-            .clone();
-        let _guard = lock.lock().unwrap_or_else(PoisonError::into_inner);
+        let lock = self.locks.lock().entry(key.clone()).or_default().clone();
+        let _guard = lock.lock();
         let path = self.directory.join(format!("{key}.git"));
         let deadline = Instant::now() + source.timeout;
         let session = Session::new(&source.credentials, deadline, runtime).map_err(|reason| {

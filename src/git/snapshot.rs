@@ -1,10 +1,11 @@
 //! Reads git objects: the tree of a commit as a `FileTree`, without a checkout.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use git2::{FileMode, ObjectType, Oid, Repository};
 use kustomize::{ContentId, FileEntry, FileTree, Files, RepoPath};
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::git::mirror::Fetched;
 use crate::git::view::{Filtered, Mounted, Sparse};
@@ -200,10 +201,8 @@ impl CommitFiles {
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Repository> {
-        self.repository
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Repository> {
+        self.repository.lock()
     }
 }
 

@@ -40,9 +40,14 @@ fn a_panicked_reconcile_is_seen_in_the_status_and_in_the_log_by_its_place_alone(
     let unit = until("False", "ReconciliationFailed");
     let message = condition(&unit, "Ready")["message"].to_string();
     assert!(message.contains("internal error (a panic)"), "{message}");
-    let (_, metrics) = testbed::http_get(port, "/metrics").unwrap();
     let counted = r#"controller_runtime_reconcile_errors_total{controller="kustomization",category="panic"} 1"#;
-    assert!(metrics.contains(counted), "{metrics}");
+    // Counted when the reconcile has ended, which is after its condition was written.
+    wait_for("the count", PATIENCE, || {
+        let (_, metrics) = testbed::http_get(port, "/metrics")?;
+        ensure!(metrics.contains(counted), "{metrics}");
+        Ok(())
+    })
+    .unwrap();
 
     // A request is answered at once, and by then nothing is wrong any more.
     let metadata = &unit["metadata"];

@@ -420,7 +420,7 @@ fn a_fight_is_left_alone_for_a_while() {
         condition(unit, "Drifted")["status"] == "True"
     });
     let message = condition(&unit, "Drifted")["message"].to_string();
-    assert!(message.contains("ConfigMap unit-fight/a"), "{message}");
+    assert!(message.contains("ConfigMap/unit-fight/a"), "{message}");
     assert!(message.contains("changes it again and again"), "{message}");
     case.map_is("a", "key", "insisted");
 }

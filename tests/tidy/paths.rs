@@ -80,7 +80,7 @@ fn import(
                         prefix.pop();
                     }
                     let exported = is_public
-                        .then(|| alias.or(prefix.last().cloned()))
+                        .then(|| alias.or_else(|| prefix.last().cloned()))
                         .flatten();
                     found.push(Named {
                         position: *position,

@@ -243,7 +243,7 @@ pub(crate) fn long_files(sources: &[Source], todo: &[Todo]) -> Broken {
         let lines = lines_of_code(source);
         (lines > LONGEST_FILE).then(|| (source.key().to_owned(), format!("{lines} lines of code")))
     });
-    compare(long.collect(), todo)
+    compare(&long.collect(), todo)
 }
 
 /// Functions of at most [`LONGEST_FUNCTION`] lines, but for those that are still to be split.
@@ -257,7 +257,7 @@ pub(crate) fn long_functions(sources: &[Source], todo: &[Todo]) -> Broken {
             }
         }
     }
-    compare(long, todo)
+    compare(&long, todo)
 }
 
 /// No two types of the daemon have the same name, but for those that are still to be renamed.
@@ -279,7 +279,7 @@ pub(crate) fn types_of_one_name(sources: &[Source], todo: &[Todo]) -> Broken {
         let places: Vec<String> = places.into_iter().collect();
         (name.to_owned(), places.join(", "))
     });
-    compare(listed.collect(), todo)
+    compare(&listed.collect(), todo)
 }
 
 /// The types that a code defines.
@@ -317,7 +317,7 @@ pub(crate) fn private_words(sources: &[Source], todo: &[Todo]) -> Broken {
                 .or_insert_with(|| format!("{place}: use {instead}"));
         }
     }
-    compare(found, todo)
+    compare(&found, todo)
 }
 
 /// The types, modules and words inside names that are private, with what to use.
@@ -358,7 +358,7 @@ pub(crate) fn circles(sources: &[Source], todo: &[Todo]) -> Broken {
             .map_or_else(|| folder.clone(), |rest| format!("overlayd{rest}"));
         (folder, text)
     });
-    compare(named.collect(), todo)
+    compare(&named.collect(), todo)
 }
 
 /// How often the daemon answers with a text where an error type is due.
@@ -399,9 +399,9 @@ fn second_argument(arguments: &str) -> Option<&str> {
 }
 
 /// What breaks a rule and is on no list, and what is on the list and breaks it no more.
-fn compare(found: BTreeMap<String, String>, todo: &[Todo]) -> Broken {
+fn compare(found: &BTreeMap<String, String>, todo: &[Todo]) -> Broken {
     let mut broken = Broken::new();
-    for (name, why) in &found {
+    for (name, why) in found {
         if !todo.iter().any(|(listed, _)| listed == name) {
             broken.push(format!("{name}: {why}"));
         }

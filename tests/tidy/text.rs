@@ -28,7 +28,7 @@ pub(crate) fn product(text: &str) -> String {
     let code = code(text);
     let mut kept = text.as_bytes().to_vec();
     let mut at = 0;
-    while let Some(start) = code[at..].find("#").map(|found| at + found) {
+    while let Some(start) = code[at..].find('#').map(|found| at + found) {
         let Some(attribute) = Attribute::at(&code, start) else {
             at = start + 1;
             continue;
@@ -101,11 +101,7 @@ pub(crate) fn words(code: &str) -> impl Iterator<Item = (usize, &str)> {
 
 /// The number of the line that a position is in, from 1.
 pub(crate) fn line_of(text: &str, position: usize) -> usize {
-    text.as_bytes()[..position]
-        .iter()
-        .filter(|byte| **byte == b'\n')
-        .count()
-        + 1
+    text[..position].matches('\n').count() + 1
 }
 
 struct Attribute {
@@ -223,7 +219,8 @@ fn opaque_end(bytes: &[u8], at: usize) -> Option<usize> {
         return Some(block_comment_end(bytes, at));
     }
     if let Some(open) = raw_string_open(rest) {
-        let hashes = rest[..open].iter().filter(|byte| **byte == b'#').count();
+        let prefix = rest.iter().take_while(|byte| byte.is_ascii_alphabetic());
+        let hashes = open - prefix.count();
         return Some(raw_string_end(bytes, at + open + 1, hashes));
     }
     match rest {
@@ -334,7 +331,7 @@ mod tests {
             ("a // b {\n c", "a c"),
             ("a /* { /* } */ } */ b", "a b"),
             (r#"x("a } \" }", y)"#, "x( , y)"),
-            (r###"x(r#"a " } "#, y)"###, "x( , y)"),
+            (r##"x(r#"a " } "#, y)"##, "x( , y)"),
             (r#"x(b"}", c"}", br"}")"#, "x( , , )"),
             ("x('}', '\\'', b'{', 'é')", "x( , , , )"),
             ("fn a<'a>(b: &'a str) {}", "fn a<'a>(b: &'a str) {}"),

@@ -3,8 +3,8 @@
 //! A controller wakes on every change of its object, its own status writes included. The fingerprint of
 //! all that decides (generation, annotations, revision, …) tells a real change from an echo.
 
+use parking_lot::Mutex;
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -26,7 +26,7 @@ struct Entry {
 impl Memory {
     /// How long the object can be left alone, if nothing that decides has changed.
     pub fn rest(&self, key: &str, fingerprint: &str, now: Timestamp) -> Option<Duration> {
-        let entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let entries = self.0.lock();
         let entry = entries
             .get(key)
             .filter(|entry| entry.fingerprint == fingerprint)?;
@@ -41,10 +41,7 @@ impl Memory {
             until: now.checked_add(holds).ok(),
             failures: 0,
         };
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(key.to_owned(), entry);
+        self.0.lock().insert(key.to_owned(), entry);
     }
 
     /// Remembers a failure, and gives the wait before the next try: doubled each time within the bounds.
@@ -55,7 +52,7 @@ impl Memory {
         now: Timestamp,
         bounds: (Duration, Duration),
     ) -> Duration {
-        let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut entries = self.0.lock();
         let entry = entries.entry(key.to_owned()).or_default();
         let failures = if entry.fingerprint == fingerprint {
             entry.failures
@@ -73,18 +70,12 @@ impl Memory {
 
     /// Forgets all objects whose key begins so.
     pub fn forget_kind(&self, kind: &str) {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .retain(|key, _| !key.starts_with(kind));
+        self.0.lock().retain(|key, _| !key.starts_with(kind));
     }
 
     /// Forgets an object that is gone.
     pub fn forget(&self, key: &str) {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(key);
+        self.0.lock().remove(key);
     }
 }
 

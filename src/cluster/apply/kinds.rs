@@ -1,7 +1,5 @@
 //! Talks to the API server: how the objects of a kind are reached, and what is there.
 
-use std::sync::PoisonError;
-
 use kube::Resource;
 use kube::api::{Api, ApiResource, DynamicObject};
 use kube::core::{DynamicResourceScope, GroupVersionKind};
@@ -36,7 +34,7 @@ impl Applier {
 
     /// A kind that was asked for before.
     pub(super) fn known(&self, reference: &ObjectRef) -> Option<(ApiResource, bool)> {
-        let kinds = self.kinds.lock().unwrap_or_else(PoisonError::into_inner);
+        let kinds = self.kinds.lock();
         kinds.get(&reference.gvk()).cloned()
     }
 
@@ -53,7 +51,7 @@ impl Applier {
                 _ => describe(&error),
             })?;
         let entry = (resource, capabilities.scope == Scope::Namespaced);
-        let mut kinds = self.kinds.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kinds = self.kinds.lock();
         kinds.insert(reference.gvk(), entry.clone());
         Ok(entry)
     }

@@ -1,10 +1,10 @@
 //! `dependsOn`: what must be ready first, and whom a change sets free.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use kube::ResourceExt as _;
 use kube::api::Api;
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::controllers::Context;
 use crate::controllers::context::memory_key;
@@ -32,7 +32,7 @@ struct State {
 
 impl Dependencies {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     /// Takes note of how a Kustomization stands; gives those that depend on it, if it stands otherwise than before.

@@ -1,13 +1,13 @@
 //! Waits for health as state: what is not healthy yet, since when, and what is to be done afterwards.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::StreamExt as _;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Event, Pod};
 use kube::api::{Api, ListParams};
+use parking_lot::{Mutex, MutexGuard};
 use serde_json::Value;
 
 use crate::cluster::apply::Applier;
@@ -64,7 +64,7 @@ pub(crate) struct Waits(Mutex<BTreeMap<String, Waiting>>);
 
 impl Waits {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Waiting>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     pub(super) fn put(&self, key: &str, waiting: Waiting) {

@@ -1,7 +1,7 @@
 //! Talks to git servers that call: checks a call, and asks for the reconciles that its receiver names.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{Path, Request, State};
@@ -12,6 +12,7 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::Client;
 use kube::api::{Api, ApiResource, DynamicObject, ListParams, Patch, PatchParams};
 use kube::core::{GroupVersionKind, ObjectMeta};
+use parking_lot::Mutex;
 use serde_json::json;
 
 use crate::cluster::apply::describe;
@@ -43,7 +44,7 @@ impl Hooks {
 
     /// Gives a receiver its one address; none, if it has no token.
     pub(crate) fn set(&self, receiver: &NamespacedName, path: Option<&str>) {
-        let mut paths = self.paths.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut paths = self.paths.lock();
         paths.retain(|_, other| other != receiver);
         if let Some(path) = path {
             paths.insert(path.to_owned(), receiver.clone());
@@ -51,7 +52,7 @@ impl Hooks {
     }
 
     fn find(&self, path: &str) -> Option<NamespacedName> {
-        let paths = self.paths.lock().unwrap_or_else(PoisonError::into_inner);
+        let paths = self.paths.lock();
         paths.get(path).cloned()
     }
 }

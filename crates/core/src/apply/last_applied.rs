@@ -1,7 +1,7 @@
 //! Pure: what was applied last, object by object, so that what has not changed since costs no request.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -124,7 +124,7 @@ pub fn account_hash(account: &str, hash: Hash) -> Hash {
 
 impl Records {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     /// True if the object was applied from this manifest and has kept its shape since; for some hours, so that what no

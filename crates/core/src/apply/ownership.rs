@@ -2,8 +2,8 @@
 //! that moves from one to the other is not deleted on the way.
 
 use crate::names::NamespacedName;
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// What each Kustomization wants, as its last build had it.
 #[derive(Debug, Default)]
@@ -23,7 +23,7 @@ struct Claim {
 
 impl Claims {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<NamespacedName, Claim>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     /// Takes note of a Kustomization and the source that it follows; of none while it does nothing.

@@ -3,8 +3,8 @@
 //! A reconcile may begin before its own last write has come back. What it would take for the inventory then is an old
 //! one, and what was applied since would be forgotten.
 
+use parking_lot::Mutex;
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
 
 use kube::ResourceExt as _;
 
@@ -30,7 +30,7 @@ struct Entry {
 impl Written {
     /// The status as it is, by all that is known: that of the object, or the one that was written since.
     pub fn newest(&self, object: &Kustomization) -> KustomizationStatus {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.0.lock();
         let unit = unit_of(object);
         let newer = all.get(&unit).filter(|entry| {
             let seen = version(object.resource_version().as_deref());
@@ -55,16 +55,13 @@ impl Written {
             version,
             status: status.clone(),
         };
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.0.lock();
         all.insert(unit_of(object), entry);
     }
 
     /// Forgets a Kustomization that is gone.
     pub fn forget(&self, unit: &NamespacedName) {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(unit);
+        self.0.lock().remove(unit);
     }
 }
 

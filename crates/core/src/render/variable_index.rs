@@ -1,7 +1,7 @@
 //! Pure: which Kustomization reads which ConfigMaps and Secrets for its variables, so that a change of one wakes it.
 
+use parking_lot::Mutex;
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
 
 use crate::api::kustomization::SubstituteKind;
 use crate::names::NamespacedName;
@@ -16,7 +16,7 @@ pub struct Reads(Mutex<BTreeMap<Read, BTreeMap<NamespacedName, String>>>);
 impl Reads {
     /// Says all that a Kustomization has read, with the versions; an empty one for what is not there.
     pub fn note(&self, unit: &NamespacedName, read: Vec<(Read, String)>) {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.0.lock();
         for users in all.values_mut() {
             users.remove(unit);
         }
@@ -28,7 +28,7 @@ impl Reads {
 
     /// Those who have read an object at another version.
     pub fn changed(&self, object: &Read, version: &str) -> Vec<NamespacedName> {
-        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = self.0.lock();
         let users = all.get(object).into_iter().flatten();
         let users = users.filter(|(_, read)| *read != version);
         users.map(|(unit, _)| unit.clone()).collect()

@@ -1,7 +1,7 @@
 //! Pure: which ExternalSecret uses what, so that a change of a store, template or Secret wakes those and no others.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::api::external_secret::StoreKind;
 use crate::names::NamespacedName;
@@ -72,7 +72,7 @@ struct State {
 
 impl Uses {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     /// Sets all that an ExternalSecret uses.

@@ -1,7 +1,7 @@
 //! Pure: what was synced last, for what the status does not say: refreshes that changed nothing are not written down.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -33,7 +33,7 @@ pub struct Syncs(Mutex<BTreeMap<NamespacedName, Synced>>);
 
 impl Syncs {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<NamespacedName, Synced>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     /// The last sync of this very object.
