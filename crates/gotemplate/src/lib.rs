@@ -29,7 +29,6 @@ mod node;
 mod number;
 mod parse;
 mod printf;
-pub mod re2;
 mod sprig;
 mod time;
 mod value;

@@ -1,15 +1,16 @@
-//! Pure: functions on regular expressions, in RE2's syntax.
+//! Pure: functions on regular expressions, in Go's syntax.
+
+use gocompat::regex::{self, quote_meta};
 
 use crate::error::{Fault, Outcome};
 use crate::functions::{Row, int, text};
 use crate::machine::Machine;
-use crate::re2;
 use crate::value::Value;
 
 pub(crate) const ROWS: &[Row] = &[
     ("regexMatch", "ss", |_, v| {
         Ok(Value::Bool(
-            re2::compile(&text(v, 0)).is_ok_and(|regex| regex.is_match(&text(v, 1))),
+            regex::compile(&text(v, 0)).is_ok_and(|regex| regex.is_match(&text(v, 1))),
         ))
     }),
     ("mustRegexMatch", "ss", |_, v| {
@@ -26,23 +27,16 @@ pub(crate) const ROWS: &[Row] = &[
     ("regexSplit", "ssi", split),
     ("mustRegexSplit", "ssi", split),
     ("regexQuoteMeta", "s", |_, v| {
-        let mut quoted = String::new();
-        for c in text(v, 0).chars() {
-            if "\\.+*?()|[]{}^$".contains(c) {
-                quoted.push('\\');
-            }
-            quoted.push(c);
-        }
-        Ok(Value::str(quoted))
+        Ok(Value::str(quote_meta(&text(v, 0))))
     }),
 ];
 
 /// A pattern may come from a value, so its text is hidden.
 fn compile(pattern: &str) -> Outcome<::regex::Regex> {
-    re2::compile(pattern).map_err(|reason| {
+    regex::compile(pattern).map_err(|error| {
         Fault::hiding(
-            format!("error parsing regexp: {reason}"),
-            format!("error parsing regexp: {reason}: `{pattern}`"),
+            format!("error parsing regexp: {}", error.code()),
+            error.to_string(),
         )
     })
 }
@@ -67,7 +61,11 @@ fn replace_all(machine: &mut Machine<'_>, values: &[Value]) -> Outcome<Value> {
     let regex = compile(&text(values, 0))?;
     let (subject, replacement) = (text(values, 1), text(values, 2));
     machine.spend(subject.len().saturating_mul(replacement.len().max(1)) / 256)?;
-    Ok(Value::str(&*regex.replace_all(&subject, &*replacement)))
+    Ok(Value::str(regex::replace_all(
+        &regex,
+        &subject,
+        &replacement,
+    )))
 }
 
 fn replace_all_literal(machine: &mut Machine<'_>, values: &[Value]) -> Outcome<Value> {
