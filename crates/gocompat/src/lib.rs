@@ -5,6 +5,8 @@
 //! text that Go refuses, and gives the error in Go's words.
 //!
 //! - [`regex`]: regular expressions and the replacement templates of `Regexp.Expand`.
+//! - [`semver`]: versions and ranges, of Masterminds' package, which all peers use.
 #![warn(missing_docs)]
 
 pub mod regex;
+pub mod semver;

@@ -40,8 +40,6 @@ use jiff::Timestamp;
 pub use machine::{Limits, MissingKey};
 pub use sprig::crypto::decode_base64;
 pub use sprig::json::print_json;
-/// Versions, as `semverCompare` reads them and as Flux's references do.
-pub use sprig::semver::{Constraint, Version};
 
 use error::ParseError;
 use exec::Failure;

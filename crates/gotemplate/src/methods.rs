@@ -13,12 +13,12 @@ pub(crate) fn call(value: &Value, name: &str, arguments: &[Value]) -> Option<Out
         Value::Semver(version) => {
             let unsigned = |number: u64| Value::Int64(i64::try_from(number).unwrap_or(i64::MAX));
             match (name, arguments) {
-                ("Major", []) => Some(Ok(unsigned(version.major))),
-                ("Minor", []) => Some(Ok(unsigned(version.minor))),
-                ("Patch", []) => Some(Ok(unsigned(version.patch))),
-                ("Prerelease", []) => Some(Ok(Value::str(&version.prerelease))),
-                ("Metadata", []) => Some(Ok(Value::str(&version.metadata))),
-                ("Original", []) => Some(Ok(Value::str(&version.original))),
+                ("Major", []) => Some(Ok(unsigned(version.major()))),
+                ("Minor", []) => Some(Ok(unsigned(version.minor()))),
+                ("Patch", []) => Some(Ok(unsigned(version.patch()))),
+                ("Prerelease", []) => Some(Ok(Value::str(version.prerelease()))),
+                ("Metadata", []) => Some(Ok(Value::str(version.metadata()))),
+                ("Original", []) => Some(Ok(Value::str(version.original()))),
                 ("String", []) => Some(Ok(Value::str(version.to_string()))),
                 ("Compare", [Value::Semver(other)]) => {
                     Some(Ok(Value::Int(version.compare(other) as i64)))
