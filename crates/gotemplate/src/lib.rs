@@ -38,7 +38,6 @@ use std::cell::{Cell, RefCell};
 pub use error::TemplateError;
 use jiff::Timestamp;
 pub use machine::{Limits, MissingKey};
-pub use sprig::crypto::decode_base64;
 pub use sprig::json::print_json;
 
 use error::ParseError;

@@ -122,7 +122,7 @@ fn duration(nanoseconds: i64, name: &str, arguments: &[Value]) -> Option<Outcome
         ("Seconds", []) => float(1e9),
         ("Milliseconds", []) => Some(Ok(Value::Int64(nanoseconds / 1_000_000))),
         ("Nanoseconds", []) => Some(Ok(Value::Int64(nanoseconds))),
-        ("String", []) => Some(Ok(Value::str(crate::time::duration_text(nanoseconds)))),
+        ("String", []) => Some(Ok(Value::str(gocompat::duration::print(nanoseconds)))),
         _ => None,
     }
 }

@@ -8,12 +8,12 @@ mod tests;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use gocompat::base64::{Alphabet, decode as decode_base64};
 use goyaml::{Mapping, Meaning, Node, NodeKind, ReadOptions, Sequence, Tag};
 
 use crate::error::{Outcome, fault};
 use crate::functions::{Row, any, text};
 use crate::machine::Machine;
-use crate::sprig::crypto::decode_base64;
 use crate::sprig::json;
 use crate::value::{MAX_DEPTH, Value};
 
@@ -180,7 +180,7 @@ pub(crate) fn next_block(text: &str) -> Option<(Block, &str)> {
             .map(str::trim)
             .filter(|line| !line.is_empty())
             .partition(|line| line.contains(": "));
-        let Ok(bytes) = decode_base64(encoded.concat().as_bytes(), b'+', b'/') else {
+        let Ok(bytes) = decode_base64(encoded.concat().as_bytes(), Alphabet::Standard) else {
             continue;
         };
         let rest = rest.strip_prefix('\r').unwrap_or(rest);
