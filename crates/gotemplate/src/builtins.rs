@@ -3,9 +3,9 @@
 use std::cmp::Ordering;
 
 use crate::error::{Outcome, fault};
-use crate::functions::{Row, any, bytes};
 use crate::machine::Machine;
 use crate::printf::{print, printf, println, to_text};
+use crate::signature::{Row, any, bytes};
 use crate::value::Value;
 
 pub(crate) const ROWS: &[Row] = &[

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use crate::Environment;
+use crate::environment::{Environment, Limits, MissingKey};
 use crate::error::Fault;
-use crate::functions::{self, Function, Parameter};
-use crate::machine::{Limits, Machine, MissingKey};
+use crate::functions;
+use crate::machine::Machine;
 use crate::node::{Argument, Branch, Command, List, Node, Operand, Pipe};
 use crate::parse::Parsed;
 use crate::printf::format_value;
+use crate::signature::{Function, Parameter};
 use crate::value::{Element, Value};
 
 /// Where execution failed, and why.

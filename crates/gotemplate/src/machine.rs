@@ -1,44 +1,13 @@
-//! Pure: what a template may use, and how much of it.
+//! Pure: the state of a render that functions share: the time, random bytes, and the steps that are left.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 
 use jiff::Timestamp;
 
-use crate::Environment;
+use crate::environment::{Environment, RandomBytes};
 use crate::error::{Outcome, fault};
 
-/// What a field of a map is that has no such key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum MissingKey {
-    /// An error.
-    #[default]
-    Error,
-    /// Nothing, which prints as `<no value>`.
-    Invalid,
-}
-
-/// How much a template may do, so that no tenant's template can hold up the process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// Bytes of output.
-    pub output: usize,
-    /// Steps: nodes, calls, and a step for each 64 bytes that a function makes.
-    pub steps: usize,
-    /// Templates within templates.
-    pub depth: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            output: 8 << 20,
-            steps: 2_000_000,
-            depth: 100,
-        }
-    }
-}
-
-/// What functions may use, and what they have used up.
+/// What functions may use, and how many steps they have left.
 pub(crate) struct Machine<'m> {
     now: Timestamp,
     used: &'m Cell<bool>,
@@ -67,7 +36,8 @@ impl<'m> Machine<'m> {
         }
     }
 
-    /// Counts work against the limit.
+    /// Charges steps against the limit. A function charges its work before it does it, so that an input that multiplies
+    /// is refused before it takes memory.
     pub(crate) fn spend(&mut self, steps: usize) -> Outcome<()> {
         match self.steps.checked_sub(steps) {
             Some(left) => {
@@ -93,6 +63,3 @@ impl<'m> Machine<'m> {
         self.random.fill(bytes);
     }
 }
-
-/// Random bytes that a caller gives out.
-pub(crate) type RandomBytes<'r> = RefCell<Box<dyn FnMut(&mut [u8]) + 'r>>;

@@ -8,11 +8,11 @@ use gocompat::base64::{self, Alphabet};
 use num_bigint::BigUint;
 use serde_json::{Map, Value as Json};
 
-use super::{Block, next_block};
 use crate::der;
 use crate::error::{Outcome, fault};
-use crate::functions::{Row, bytes, text};
 use crate::machine::Machine;
+use crate::pem::{Block, next_block};
+use crate::signature::{Row, bytes, text};
 use crate::value::Value;
 
 pub(crate) const ROWS: &[Row] = &[

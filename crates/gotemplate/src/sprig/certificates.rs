@@ -13,9 +13,9 @@ use time::{Duration, OffsetDateTime};
 
 use crate::der::element;
 use crate::error::{Outcome, fault};
-use crate::eso::{Block, next_block};
-use crate::functions::{Row, any, int, text};
 use crate::machine::Machine;
+use crate::pem::{Block, next_block};
+use crate::signature::{Row, any, int, text};
 use crate::value::{Certificate, Value};
 
 pub(crate) const ROWS: &[Row] = &[

@@ -15,8 +15,8 @@ use sha1::Sha1;
 use sha2::{Digest, Sha256, Sha512};
 
 use crate::error::{Outcome, fault};
-use crate::functions::{Row, bytes, int, text};
 use crate::machine::Machine;
+use crate::signature::{Row, bytes, int, text};
 use crate::value::Value;
 
 pub(crate) const ROWS: &[Row] = &[

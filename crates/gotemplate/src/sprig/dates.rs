@@ -10,8 +10,8 @@ use std::rc::Rc;
 use gocompat::duration;
 
 use crate::error::{Fault, Outcome};
-use crate::functions::{Row, any, text};
 use crate::machine::Machine;
+use crate::signature::{Row, any, text};
 use crate::time::{Time, zero};
 use crate::value::Value;
 

@@ -1,8 +1,8 @@
 //! Pure: defaults, choices, and questions about types.
 
 use crate::error::{Fault, Outcome, fault};
-use crate::functions::{Row, any, bytes, text};
 use crate::machine::Machine;
+use crate::signature::{Row, any, bytes, text};
 use crate::value::{Value, deep_equal};
 
 pub(crate) const ROWS: &[Row] = &[

@@ -4,8 +4,8 @@ use std::rc::Rc;
 
 use crate::builtins::string_of;
 use crate::error::{Outcome, fault};
-use crate::functions::{Row, any, bytes};
 use crate::machine::Machine;
+use crate::signature::{Row, any, bytes};
 use crate::value::{Bytes, Dict, MAX_DEPTH, Value, check_acyclic};
 
 pub(crate) const ROWS: &[Row] = &[

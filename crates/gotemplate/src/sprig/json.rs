@@ -8,8 +8,8 @@
 use std::fmt::Write as _;
 
 use crate::error::{Fault, Outcome, fault};
-use crate::functions::{Row, any, bytes};
 use crate::machine::Machine;
+use crate::signature::{Row, any, bytes};
 use crate::value::{MAX_DEPTH, Value};
 
 pub(crate) const ROWS: &[Row] = &[
@@ -95,7 +95,8 @@ pub(crate) fn of_json(json: serde_json::Value) -> Value {
     }
 }
 
-/// JSON as Go writes what it read: keys sorted, numbers as floats, `<`, `>` and `&` escaped.
+/// Prints JSON as Go's `json.Marshal` prints a value that `json.Unmarshal` has read into an `interface{}`: without
+/// spaces, keys sorted, numbers as 64-bit floats, and `<`, `>` and `&` escaped.
 pub fn print_json(json: serde_json::Value) -> String {
     // What was read as JSON is no deeper than that allows, and holds nothing that has no form.
     print(&of_json(json), Style::COMPACT).unwrap_or_default()

@@ -3,8 +3,8 @@
 use std::rc::Rc;
 
 use crate::error::{Outcome, fault};
-use crate::functions::{Row, any, int};
 use crate::machine::Machine;
+use crate::signature::{Row, any, int};
 use crate::value::{Element, Value, deep_equal};
 
 pub(crate) const ROWS: &[Row] = &[

@@ -3,8 +3,8 @@
 use gocompat::regex::{self, quote_meta};
 
 use crate::error::{Fault, Outcome};
-use crate::functions::{Row, int, text};
 use crate::machine::Machine;
+use crate::signature::{Row, int, text};
 use crate::value::Value;
 
 pub(crate) const ROWS: &[Row] = &[

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use gocompat::semver::{Constraint, Version};
 
 use crate::error::{Fault, fault};
-use crate::functions::{Row, text};
+use crate::signature::{Row, text};
 use crate::value::Value;
 
 pub(crate) const ROWS: &[Row] = &[

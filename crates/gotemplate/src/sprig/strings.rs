@@ -7,12 +7,12 @@
 
 use std::rc::Rc;
 
-use super::words;
+use super::words::{self, simple_upper};
 use crate::builtins::string_of;
 use crate::error::{Outcome, fault};
-use crate::functions::{Row, any, bytes, int, text};
 use crate::machine::Machine;
 use crate::printf::{quote, to_text};
+use crate::signature::{Row, any, bytes, int, text};
 use crate::value::{Bytes, Element, Value};
 
 pub(crate) const ROWS: &[Row] = &[
@@ -186,15 +186,6 @@ fn trim_all(_: &mut Machine<'_>, values: &[Value]) -> Outcome<Value> {
 
 fn mapped(text: &str, map: fn(char) -> char) -> String {
     text.chars().map(map).collect()
-}
-
-/// One character for one, as `unicode.ToUpper` maps: `ß` stays.
-pub(crate) fn simple_upper(c: char) -> char {
-    let mut upper = c.to_uppercase();
-    match (upper.next(), upper.next()) {
-        (Some(one), None) => one,
-        _ => c,
-    }
 }
 
 fn simple_lower(c: char) -> char {
