@@ -70,6 +70,17 @@ pub fn translate(pattern: &str) -> Result<String, SyntaxError> {
     Ok(print::print(&parse::parse(pattern)?))
 }
 
+/// About how many states the automaton of a pattern has, with all repetitions written out.
+///
+/// Compiling a pattern takes time in proportion to its states, and a search takes time up to states × bytes of the text.
+/// A caller with untrusted patterns charges both before it compiles.
+///
+/// # Errors
+/// The error that Go gives for the pattern.
+pub fn states(pattern: &str) -> Result<usize, SyntaxError> {
+    Ok(parse::parse(pattern)?.states)
+}
+
 /// Escapes all characters that have a meaning in a pattern, as `regexp.QuoteMeta` does.
 pub fn quote_meta(text: &str) -> String {
     let mut quoted = String::with_capacity(text.len());

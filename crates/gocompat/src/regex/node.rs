@@ -14,6 +14,8 @@ pub(super) struct Node {
     pub(super) height: u32,
     /// The largest product of the repetitions along a path from this node to a leaf.
     pub(super) copies: u32,
+    /// About how many states of an automaton the node takes.
+    pub(super) states: usize,
 }
 
 #[derive(Debug, Clone)]
@@ -69,10 +71,18 @@ pub(super) enum Operator {
 
 impl Node {
     pub(super) fn leaf(kind: Kind) -> Self {
+        let states = match &kind {
+            // Tables of Unicode properties have hundreds of ranges.
+            Kind::Atom(text) if text.contains(r"\p") || text.contains(r"\P") => 300,
+            Kind::Atom(text) => 4 + text.len() / 8,
+            Kind::Literal { text, .. } => text.len(),
+            _ => 1,
+        };
         Self {
             kind,
             height: 1,
             copies: 1,
+            states,
         }
     }
 
@@ -84,6 +94,7 @@ impl Node {
         Self {
             height: sub.height + 1,
             copies: sub.copies,
+            states: sub.states.saturating_add(2),
             kind: Kind::Capture {
                 name,
                 sub: Box::new(sub),
@@ -102,6 +113,7 @@ impl Node {
             Kind::Literal { .. } => Self {
                 height: sub.height,
                 copies: sub.copies,
+                states: sub.states,
                 kind: Kind::Concat(vec![sub]),
             },
             _ => sub,
@@ -120,6 +132,9 @@ impl Node {
         Self {
             height: 1 + parts.iter().map(|part| part.height).max().unwrap_or(0),
             copies: parts.iter().map(|part| part.copies).max().unwrap_or(1),
+            states: parts
+                .iter()
+                .fold(1, |sum: usize, part| sum.saturating_add(part.states)),
             kind: kind(parts),
         }
     }
@@ -131,9 +146,15 @@ impl Node {
             Operator::Counted { min, max } => sub.copies.saturating_mul(max.unwrap_or(min).max(1)),
             Operator::Star | Operator::Plus | Operator::Quest => sub.copies,
         };
+        let times = match operator {
+            Operator::Counted { min, max } => max.unwrap_or(min).max(1),
+            Operator::Star | Operator::Plus | Operator::Quest => 1,
+        };
+        let times = usize::try_from(times).unwrap_or(usize::MAX);
         Self {
             height: sub.height + 1,
             copies,
+            states: sub.states.saturating_add(1).saturating_mul(times),
             kind: Kind::Repeat {
                 operator,
                 greed,

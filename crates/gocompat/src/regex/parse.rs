@@ -159,7 +159,13 @@ impl<'p> Parser<'p> {
         let same_case = self.flags.fold;
         match self.group.parts.last_mut().map(|part| &mut part.kind) {
             Some(Kind::Literal { text, fold }) if *fold == same_case => text.push(c),
-            _ => self.push(Node::literal(c.to_string(), same_case)),
+            _ => {
+                self.push(Node::literal(c.to_string(), same_case));
+                return;
+            }
+        }
+        if let Some(part) = self.group.parts.last_mut() {
+            part.states = part.states.saturating_add(c.len_utf8());
         }
     }
 
@@ -257,6 +263,7 @@ impl<'p> Parser<'p> {
             let c = text.pop()?;
             let fold = *fold;
             if !text.is_empty() {
+                last.states = text.len();
                 self.group.parts.push(last);
             }
             return Some(Node::literal(c.to_string(), fold));
