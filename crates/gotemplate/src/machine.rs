@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use crate::environment::{Environment, RandomBytes};
 use crate::error::{Outcome, fault};
+use crate::value::{Element, MAX_DEPTH, Value};
 
 /// What functions may use, and how many steps they have left.
 pub(crate) struct Machine<'m> {
@@ -48,6 +49,39 @@ impl<'m> Machine<'m> {
                 self.steps = 0;
                 fault("the template does more than is allowed: its steps are used up")
             }
+        }
+    }
+
+    /// Charges what it takes to go through all values inside a value, and to print them. Values share their parts, so a
+    /// small list of lists can have more of them than there is memory for.
+    pub(crate) fn spend_walk(&mut self, value: &Value) -> Outcome<()> {
+        self.walk(value, 0)
+    }
+
+    fn walk(&mut self, value: &Value, depth: usize) -> Outcome<()> {
+        if depth > MAX_DEPTH {
+            // No function goes deeper.
+            return Ok(());
+        }
+        // An element on a line of its own is indented by two spaces for each level.
+        let element_cost = 1 + depth / 32;
+        match value {
+            Value::Str(text) => self.spend(text.len() / 64),
+            Value::List(values, Element::Int | Element::Uint8) => {
+                self.spend(values.len().saturating_mul(element_cost))
+            }
+            Value::List(values, _) => values.iter().try_for_each(|value| {
+                self.spend(element_cost)?;
+                self.walk(value, depth + 1)
+            }),
+            Value::Dict(map) => map.borrow().iter().try_for_each(|(key, value)| {
+                self.spend(element_cost + key.len() / 64)?;
+                self.walk(value, depth + 1)
+            }),
+            Value::Strings(map) => map.iter().try_for_each(|(key, text)| {
+                self.spend(element_cost + (key.len() + text.len()) / 64)
+            }),
+            _ => Ok(()),
         }
     }
 

@@ -11,6 +11,8 @@ pub(crate) struct Function {
     parameters: Vec<Parameter>,
     /// The last parameter takes any number of arguments.
     variadic: bool,
+    /// The function goes through all values inside its arguments (letter `w`), so these are charged before the call.
+    pub(crate) walks: bool,
     pub(crate) call: Call,
 }
 
@@ -34,11 +36,13 @@ pub(crate) enum Parameter {
     Certificate,
 }
 
-/// A row of a table of functions: name, parameters (a letter each, `*` if the last repeats), and what it does.
+/// A row of a table of functions: the name, the parameters, and what the function does. A letter stands for each
+/// parameter (see `Parameter::of`), and `*` at the end means that the last one repeats.
 pub(crate) type Row = (&'static str, &'static str, Call);
 
 impl Function {
     pub(crate) fn of((name, parameters, call): &Row) -> Self {
+        let walks = parameters.contains('w');
         let (parameters, variadic) = match parameters.strip_suffix('*') {
             Some(parameters) => (parameters, true),
             None => (*parameters, false),
@@ -47,6 +51,7 @@ impl Function {
             name,
             parameters: parameters.chars().map(Parameter::of).collect(),
             variadic,
+            walks,
             call: *call,
         }
     }
@@ -87,6 +92,7 @@ impl Parameter {
             'l' => Self::List,
             't' => Self::Time,
             'c' => Self::Certificate,
+            // `a`, or `w` if the function goes through all values inside.
             _ => Self::Any,
         }
     }

@@ -16,7 +16,7 @@ use crate::sprig::json;
 use crate::value::{MAX_DEPTH, Value};
 
 pub(crate) const ROWS: &[Row] = &[
-    ("toYaml", "a", |machine, v| to_yaml(machine, any(v, 0))),
+    ("toYaml", "w", |machine, v| to_yaml(machine, any(v, 0))),
     ("fromYaml", "s", |_, v| Ok(from_yaml(&text(v, 0)))),
     ("filterPEM", "ss", filter_pem),
 ];
@@ -121,8 +121,11 @@ fn value_of(node: &Node) -> Option<Value> {
 }
 
 /// The blocks of a type, in order.
-fn filter_pem(_: &mut Machine<'_>, values: &[Value]) -> Outcome<Value> {
+fn filter_pem(machine: &mut Machine<'_>, values: &[Value]) -> Outcome<Value> {
     let (wanted, text) = (text(values, 0), text(values, 1));
+    // A block without an end is searched for its end through the whole text.
+    let blocks = text.matches("-----BEGIN ").count();
+    machine.spend(text.len().saturating_mul(blocks) / 4096)?;
     // What stands before the first block is no part of it.
     let mut rest = text.find("-----BEGIN ").map_or(&*text, |at| &text[at..]);
     let mut kept = String::new();

@@ -41,7 +41,7 @@ pub(crate) const ROWS: &[Row] = &[
     ("kindIs", "sa", |_, v| {
         Ok(Value::Bool(bytes(v, 0) == v[1].kind_name().as_bytes()))
     }),
-    ("deepEqual", "aa", |_, v| {
+    ("deepEqual", "ww", |_, v| {
         Ok(Value::Bool(deep_equal(&v[0], &v[1])))
     }),
 ];

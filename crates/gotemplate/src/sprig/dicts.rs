@@ -9,7 +9,7 @@ use crate::signature::{Row, any, bytes};
 use crate::value::{Bytes, Dict, MAX_DEPTH, Value, check_acyclic};
 
 pub(crate) const ROWS: &[Row] = &[
-    ("dict", "a*", |_, v| {
+    ("dict", "w*", |_, v| {
         let pairs = v.chunks(2).map(|pair| {
             let key: Bytes = string_of(&pair[0]).into();
             (key, pair.get(1).cloned().unwrap_or_else(|| Value::str("")))
@@ -77,8 +77,8 @@ pub(crate) const ROWS: &[Row] = &[
         merge(machine, v, Winner::Last)
     }),
     ("dig", "aaa*", dig),
-    ("deepCopy", "a", copy),
-    ("mustDeepCopy", "a", copy),
+    ("deepCopy", "w", copy),
+    ("mustDeepCopy", "w", copy),
 ];
 
 /// Which of two values stays.

@@ -19,22 +19,22 @@ pub(crate) const ROWS: &[Row] = &[
     ("mustFromJson", "s", |_, v| {
         parse(bytes(v, 0)).map_err(|position| Fault::new(format!("invalid JSON at {position}")))
     }),
-    ("toJson", "a", |machine, v| {
+    ("toJson", "w", |machine, v| {
         lenient(machine, any(v, 0), Style::COMPACT)
     }),
-    ("toPrettyJson", "a", |machine, v| {
+    ("toPrettyJson", "w", |machine, v| {
         lenient(machine, any(v, 0), Style::PRETTY)
     }),
-    ("toRawJson", "a", |machine, v| {
+    ("toRawJson", "w", |machine, v| {
         lenient(machine, any(v, 0), Style::RAW)
     }),
-    ("mustToJson", "a", |machine, v| {
+    ("mustToJson", "w", |machine, v| {
         strict(machine, any(v, 0), Style::COMPACT)
     }),
-    ("mustToPrettyJson", "a", |machine, v| {
+    ("mustToPrettyJson", "w", |machine, v| {
         strict(machine, any(v, 0), Style::PRETTY)
     }),
-    ("mustToRawJson", "a", |machine, v| {
+    ("mustToRawJson", "w", |machine, v| {
         strict(machine, any(v, 0), Style::RAW)
     }),
 ];
