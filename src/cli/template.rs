@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use gocompat::base64::{self, Alphabet};
 use gotemplate::Environment;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
@@ -136,7 +137,7 @@ fn templates(manifest: &Value) -> BTreeMap<String, String> {
     for (key, value) in manifest["data"].as_object().into_iter().flatten() {
         let value = value.as_str().unwrap_or_default();
         let text = if is_secret {
-            let bytes = gotemplate::decode_base64(value.as_bytes(), b'+', b'/');
+            let bytes = base64::decode(value.as_bytes(), Alphabet::Standard);
             String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned()
         } else {
             value.to_owned()

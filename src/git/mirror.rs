@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use git2::{AutotagOption, Direction, FetchOptions, Oid, RemoteCallbacks, Repository};
-use gotemplate::{Constraint, Version};
+use gocompat::semver::{Constraint, Version};
 use kustomize::RepoPath;
 use parking_lot::Mutex;
 use sha2::{Digest as _, Sha256};

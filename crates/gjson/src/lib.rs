@@ -1,9 +1,13 @@
-//! Pure: paths into JSON texts, as the `property` of an ExternalSecret writes them: `user.name`, `list.0`,
+//! Pure: values at paths in JSON texts, as the `property` of an ExternalSecret names them: `user.name`, `list.0`,
 //! `users.#(name=="a").id`, `{user,pass}`, `@values`.
 //!
-//! The language and its corners are those of the Go package gjson, which External Secrets uses: a path is followed
-//! through the text without reading it whole, so text that is not quite JSON may still give an answer, and of two
-//! members of one name the first that leads on counts.
+//! The path language is that of the Go package [gjson](https://github.com/tidwall/gjson/blob/master/SYNTAX.md), which
+//! External Secrets uses. Its behaviour at the corners is the same too: the text is scanned along the path and not
+//! parsed as a whole, so a text that is not quite JSON may still have a value, and of several members with the same name
+//! the first counts that has the rest of the path.
+//!
+//! A path is parsed into steps (`path`) that are followed through the text (`find`, on top of `scan`, `strings` and
+//! `wildcard`); `@` begins a modifier (`modifiers`, `pretty`).
 //!
 //! ```
 //! let json = br#"{"users":[{"name":"a","id":1},{"name":"b","id":2}]}"#;
@@ -12,7 +16,8 @@
 //! # Ok::<(), gjson::TooMuch>(())
 //! ```
 //!
-//! Paths and texts are untrusted: the bytes that are looked at or made, and how deep a path leads, are bounded.
+//! Paths and texts are untrusted: the number of bytes that are read or made and the depth of a path are bounded.
+#![warn(missing_docs)]
 
 mod find;
 mod modifiers;
@@ -24,7 +29,8 @@ mod wildcard;
 
 use find::Search;
 
-/// The path asks for more work than is allowed: it repeats, doubles or nests too much.
+/// A path asks for more work than is allowed: its modifiers or queries read the text too often, make too much text, or
+/// nest too deeply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TooMuch;
 
@@ -36,8 +42,13 @@ impl std::fmt::Display for TooMuch {
 
 impl std::error::Error for TooMuch {}
 
-/// What a path leads to, as text: a string without its quotes, null as nothing, numbers without an exponent, the
-/// rest as it is written. None if it leads nowhere.
+/// The value at a path, as gjson's `Get` and `Result.String` give it; nothing if the path leads nowhere.
+///
+/// A string is given without its quotes and escapes, `null` as an empty text, a number without an exponent, and anything
+/// else as it stands in the text.
+///
+/// # Errors
+/// The path asks for more work than is allowed.
 pub fn get(json: &[u8], path: &str) -> Result<Option<Vec<u8>>, TooMuch> {
     let found = Search::default().get(json, path.as_bytes())?;
     Ok(found.exists().then(|| found.text().into_owned()))

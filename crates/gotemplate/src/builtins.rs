@@ -3,17 +3,17 @@
 use std::cmp::Ordering;
 
 use crate::error::{Outcome, fault};
-use crate::functions::{Row, any, bytes};
 use crate::machine::Machine;
 use crate::printf::{print, printf, println, to_text};
-use crate::value::Value;
+use crate::signature::{Row, any, bytes};
+use crate::value::{MAX_DEPTH, Value};
 
 pub(crate) const ROWS: &[Row] = &[
     ("not", "a", |_, values| {
         Ok(Value::Bool(!any(values, 0).is_true()))
     }),
-    ("eq", "aa*", |_, values| equal(values)),
-    ("ne", "aa", |_, values| {
+    ("eq", "ww*", |_, values| equal(values)),
+    ("ne", "ww", |_, values| {
         Ok(Value::Bool(!is_equal(&values[0], &values[1])?))
     }),
     ("lt", "aa", |_, values| {
@@ -30,16 +30,16 @@ pub(crate) const ROWS: &[Row] = &[
     }),
     ("index", "aa*", |_, values| index(values)),
     ("len", "a", |_, values| length(any(values, 0))),
-    ("print", "a*", |_, values| Ok(Value::str(print(values)))),
-    ("println", "a*", |_, values| Ok(Value::str(println(values)))),
-    ("printf", "sa*", format),
-    ("html", "a*", |_, values| {
+    ("print", "w*", |_, values| Ok(Value::str(print(values)))),
+    ("println", "w*", |_, values| Ok(Value::str(println(values)))),
+    ("printf", "sw*", format),
+    ("html", "w*", |_, values| {
         Ok(Value::str(html(&one_text(values))))
     }),
-    ("js", "a*", |_, values| {
+    ("js", "w*", |_, values| {
         Ok(Value::str(js(&one_text(values))))
     }),
-    ("urlquery", "a*", |_, values| {
+    ("urlquery", "w*", |_, values| {
         Ok(Value::str(query_escape(&one_text(values))))
     }),
     ("call", "aa*", |_, values| match any(values, 0) {
@@ -49,9 +49,58 @@ pub(crate) const ROWS: &[Row] = &[
 ];
 
 fn format(machine: &mut Machine<'_>, values: &[Value]) -> Outcome<Value> {
-    // Widths make much of little, so the result is counted by `call`, and bounded by `printf` itself.
-    machine.spend(values.len())?;
+    machine.spend(most_printed(bytes(values, 0), &values[1..]) / 64)?;
     Ok(Value::str(printf(bytes(values, 0), &values[1..])))
+}
+
+/// At most how many bytes a format makes of its arguments: every verb may print every argument, and pads each value
+/// inside to the largest width.
+fn most_printed(format: &[u8], arguments: &[Value]) -> usize {
+    // Go ignores widths above this.
+    const MAX_WIDTH: usize = 1_000_000;
+    let verbs = format.split(|&byte| byte == b'%').count() - 1;
+    let numbers = format
+        .split(|byte| !byte.is_ascii_digit())
+        .filter_map(|digits| std::str::from_utf8(digits).ok()?.parse().ok());
+    // `*` takes the width from an argument.
+    let given = arguments
+        .iter()
+        .filter(|_| format.contains(&b'*'))
+        .filter_map(|value| usize::try_from(value.as_int()?.unsigned_abs()).ok());
+    let width = numbers
+        .chain(given)
+        .filter(|width| *width <= MAX_WIDTH)
+        .max()
+        .unwrap_or(0);
+    let sizes = arguments
+        .iter()
+        .map(|value| extent(value, 0))
+        .fold((0_usize, 0_usize), |sum, one| {
+            (sum.0.saturating_add(one.0), sum.1.saturating_add(one.1))
+        });
+    let (values, bytes) = sizes;
+    verbs.saturating_mul(bytes.saturating_add(values.saturating_mul(width)))
+}
+
+/// How many values are inside a value, and how many bytes their texts have. The walk through them is charged already.
+fn extent(value: &Value, depth: usize) -> (usize, usize) {
+    let add = |sum: (usize, usize), one: (usize, usize)| {
+        (sum.0.saturating_add(one.0), sum.1.saturating_add(one.1))
+    };
+    match value {
+        _ if depth > MAX_DEPTH => (1, 0),
+        Value::Str(text) => (1, text.len()),
+        Value::List(values, _) => values
+            .iter()
+            .fold((1, 0), |sum, value| add(sum, extent(value, depth + 1))),
+        Value::Dict(map) => map.borrow().iter().fold((1, 0), |sum, (key, value)| {
+            add(add(sum, (1, key.len())), extent(value, depth + 1))
+        }),
+        Value::Strings(map) => map.iter().fold((1, 0), |sum, (key, text)| {
+            add(sum, (2, key.len() + text.len()))
+        }),
+        _ => (1, 32),
+    }
 }
 
 /// The arguments as one text: a single string as it is, others as `print` prints them.

@@ -1,19 +1,19 @@
-//! Pure: why a template cannot be read or executed, in Go's words: name, line, column, and where in the template.
+//! Pure: why a template cannot be parsed or executed, in the form of Go's errors.
 
 use std::fmt;
 
-/// A problem of reading, at a byte of the template.
+/// A syntax error at a byte offset of the template.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ParseError {
     pub(crate) at: usize,
     pub(crate) message: String,
 }
 
-/// A problem of a function or of an operation: what is wrong, and whether its words may hold a value.
+/// Why a function or an operation failed. The message never holds a value of the data, which may be a secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Fault {
     pub(crate) message: String,
-    /// What a person may see who may see the values, too.
+    /// A longer message that may hold a value; only for people who may see the values.
     pub(crate) detail: Option<String>,
 }
 
@@ -21,7 +21,7 @@ pub(crate) struct Fault {
 pub(crate) type Outcome<T> = Result<T, Fault>;
 
 impl Fault {
-    /// Words that hold no value.
+    /// A failure with a message that holds no value.
     pub(crate) fn new(message: impl Into<String>) -> Self {
         Self {
             message: message.into(),
@@ -29,7 +29,7 @@ impl Fault {
         }
     }
 
-    /// Words that hold no value, and others that do.
+    /// A failure with a message that holds no value, and a longer one that may hold a value.
     pub(crate) fn hiding(message: impl Into<String>, detail: impl Into<String>) -> Self {
         Self {
             message: message.into(),
@@ -38,25 +38,28 @@ impl Fault {
     }
 }
 
-/// Fails with words that hold no value.
+/// Fails with a message that holds no value.
 pub(crate) fn fault<T>(message: impl Into<String>) -> Outcome<T> {
     Err(Fault::new(message))
 }
 
-/// Why a template cannot be rendered. The text has names and places, never a value.
+/// Why a template cannot be parsed or rendered. It prints as Go's error does, with names and places but never a value:
+/// `template: url:1:3: executing "url" at <.user>: map has no entry for key "user"`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TemplateError {
     /// The template's name.
     pub name: String,
     /// The line, from 1.
     pub line: usize,
-    /// The byte in the line, from 0; none for a template that cannot be read.
+    /// The byte in the line, from 0; none for a syntax error.
     pub column: Option<usize>,
-    /// The name of the definition that was executed, and the part of it that failed.
+    /// The name of the template or `define` that was executed, and the text of the part that failed; none for a syntax
+    /// error.
     pub context: Option<(String, String)>,
     /// What is wrong.
     pub message: String,
-    /// What a function said beyond the message. It may hold a value, so it is for those alone who may see values.
+    /// A longer message of a function. It may hold a value of the data, so only people who may see the values may see
+    /// it.
     pub detail: Option<String>,
 }
 

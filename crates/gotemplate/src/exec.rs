@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use crate::Environment;
-use crate::error::Fault;
-use crate::functions::{self, Function, Parameter};
-use crate::machine::{Limits, Machine, MissingKey};
+use crate::environment::{Environment, Limits, MissingKey};
+use crate::error::{Fault, Outcome};
+use crate::functions;
+use crate::machine::Machine;
 use crate::node::{Argument, Branch, Command, List, Node, Operand, Pipe};
 use crate::parse::Parsed;
 use crate::printf::format_value;
+use crate::signature::{Function, Parameter};
 use crate::value::{Element, Value};
 
 /// Where execution failed, and why.
@@ -162,6 +163,9 @@ impl<'s> State<'s> {
     }
 
     fn print(&mut self, value: &Value) -> Run<()> {
+        if let Err(fault) = self.machine.spend_walk(value) {
+            return self.fail(fault);
+        }
         let mut text = Vec::new();
         match value {
             Value::Nil => text.extend_from_slice(b"<no value>"),
@@ -512,11 +516,10 @@ impl<'s> State<'s> {
     }
 
     fn call(&mut self, function: &Function, values: &[Value], whole: Part<'s>) -> Run<Value> {
-        // Work is in proportion to what goes in and what comes out.
-        let cost = values.iter().map(size).sum::<usize>() / 64;
+        // Work is in proportion to what goes in and what comes out. A function that makes more of its arguments than that
+        // charges the rest itself before it begins.
         let result = self
-            .machine
-            .spend(1 + cost)
+            .charge(function, values)
             .and_then(|()| (function.call)(&mut self.machine, values))
             .and_then(|value| {
                 self.machine.spend(size(&value) / 64)?;
@@ -532,6 +535,17 @@ impl<'s> State<'s> {
                     .map(|detail| format!("error calling {name}: {detail}")),
             })
         })
+    }
+
+    fn charge(&mut self, function: &Function, values: &[Value]) -> Outcome<()> {
+        if !function.walks {
+            let cost = values.iter().map(size).sum::<usize>() / 64;
+            return self.machine.spend(1 + cost);
+        }
+        self.machine.spend(1)?;
+        values
+            .iter()
+            .try_for_each(|value| self.machine.spend_walk(value))
     }
 
     /// `and` and `or` evaluate only as far as they must, and give one of their arguments.

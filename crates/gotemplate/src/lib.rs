@@ -1,8 +1,19 @@
 //! Pure: Go's `text/template` with the functions of sprig and of External Secrets, for the templates of
 //! ExternalSecrets.
 //!
-//! A template is cut into tokens (`lex`), read into nodes (`parse`) and executed (`exec`) on values that have Go's
-//! types (`value`). Functions stand in tables (`builtins`, `sprig`, `eso`) with the types of their parameters.
+//! A template passes through three steps: [`Template::parse`] splits the text into tokens (`lex`) and parses the tokens
+//! into nodes (`parse`, `node`); [`Template::render`] executes the nodes (`exec`) on values that have Go's types
+//! (`value`). Data and output are bytes, most often UTF-8.
+//!
+//! The modules are layers; each uses only the layers above it in this list:
+//!
+//! - `error`, `number`, `digits`, `der`, `pem`, `time`: text forms and errors, which know no template.
+//! - `value`, `printf`, `methods`: Go's values, how they print, and the methods of times, durations and versions.
+//! - `environment`, `machine`: what a render may use, and how much it has used.
+//! - `signature`: the shape of a function, with the types of its parameters.
+//! - `builtins`, `sprig`, `eso`: the functions, in tables of rows.
+//! - `functions`: the table of all functions.
+//! - `lex`, `node`, `parse`, `exec`: the language.
 //!
 //! ```
 //! let data = [("user", &b"u"[..])];
@@ -12,12 +23,14 @@
 //! # Ok::<(), gotemplate::TemplateError>(())
 //! ```
 //!
-//! Time and random bytes are arguments ([`Environment`]). Templates and values are untrusted: output, steps and
-//! recursion are bounded, and an error never holds a value.
+//! The time and a source of random bytes are arguments ([`Environment`]), so that a render can be repeated. Templates and
+//! values are untrusted: [`Limits`] bounds output, steps and recursion, and the message of an error never holds a value.
+#![warn(missing_docs)]
 
 mod builtins;
 mod der;
 mod digits;
+mod environment;
 mod error;
 mod eso;
 mod exec;
@@ -28,34 +41,28 @@ mod methods;
 mod node;
 mod number;
 mod parse;
+mod pem;
 mod printf;
-pub mod re2;
+mod signature;
 mod sprig;
 mod time;
 mod value;
 
-use std::cell::{Cell, RefCell};
-
+pub use environment::{Environment, Limits, MissingKey};
 pub use error::TemplateError;
-use jiff::Timestamp;
-pub use machine::{Limits, MissingKey};
-pub use sprig::crypto::decode_base64;
 pub use sprig::json::print_json;
-/// Versions, as `semverCompare` reads them and as Flux's references do.
-pub use sprig::semver::{Constraint, Version};
 
 use error::ParseError;
 use exec::Failure;
-use machine::RandomBytes;
 use parse::Parsed;
 
-/// What stands around the actions of a template.
+/// The delimiters of actions that Go uses by default: left and right.
 pub const DELIMITERS: (&str, &str) = ("{{", "}}");
 
 /// The largest template (bytes).
 const MAX_TEMPLATE: usize = 1 << 20;
 
-/// A template, read.
+/// A parsed template. It can be rendered any number of times.
 #[derive(Debug)]
 pub struct Template {
     name: String,
@@ -63,69 +70,20 @@ pub struct Template {
     parsed: Parsed,
 }
 
-/// What a render may use.
-pub struct Environment<'e> {
-    /// The time that `now` gives.
-    pub now: Timestamp,
-    /// Fills a slice with random bytes.
-    random: RandomBytes<'e>,
-    /// A render has looked at the time, or has used chance.
-    used: Cell<bool>,
-    /// What a missing key is.
-    pub missing_key: MissingKey,
-    /// How much is too much.
-    pub limits: Limits,
-}
-
-impl<'e> Environment<'e> {
-    /// An environment with the time and a source of random bytes.
-    pub fn new(now: Timestamp, random: impl FnMut(&mut [u8]) + 'e) -> Self {
-        Self {
-            now,
-            random: RefCell::new(Box::new(random)),
-            used: Cell::new(false),
-            missing_key: MissingKey::default(),
-            limits: Limits::default(),
-        }
-    }
-
-    /// An environment without time and chance, for tests.
-    pub fn fixed() -> Self {
-        let mut next = 0_u8;
-        Self::new(Timestamp::UNIX_EPOCH, move |bytes| {
-            for byte in bytes {
-                next = next.wrapping_mul(109).wrapping_add(89);
-                *byte = next;
-            }
-        })
-    }
-
-    /// True if something that was rendered with it would be different another time, though its data were the same.
-    pub fn is_volatile(&self) -> bool {
-        self.used.get()
-    }
-
-    /// The same, but a missing key is nothing instead of an error.
-    #[must_use]
-    pub fn with_missing_key(mut self, missing_key: MissingKey) -> Self {
-        self.missing_key = missing_key;
-        self
-    }
-}
-
 impl Template {
-    /// Reads a template with the usual delimiters.
+    /// Parses a template with the default delimiters. Errors show `name`, as `template.New(name)` does in Go.
     ///
     /// # Errors
-    /// What is wrong with it, and the line.
+    /// The syntax error with its line, from 1; or a template of more than 1 MiB.
     pub fn parse(name: &str, text: &str) -> Result<Self, TemplateError> {
         Self::parse_with(name, text, DELIMITERS)
     }
 
-    /// Reads a template whose actions stand between other delimiters.
+    /// Parses a template with the given delimiters, left and right. An empty delimiter means the default one, as in
+    /// Go's `Template.Delims`.
     ///
     /// # Errors
-    /// What is wrong with it, and the line.
+    /// The syntax error with its line, from 1; or a template of more than 1 MiB.
     pub fn parse_with(
         name: &str,
         text: &str,
@@ -160,10 +118,10 @@ impl Template {
         }
     }
 
-    /// Executes the template on a map of strings.
+    /// Executes the template on a map of strings, which is the data (`.`) of the template, and gives the output.
     ///
     /// # Errors
-    /// What could not be done, and where.
+    /// The part of the template that failed, with its place; or the limit of the environment that was reached.
     pub fn render<'d>(
         &self,
         data: impl IntoIterator<Item = (&'d str, &'d [u8])>,
@@ -187,7 +145,7 @@ impl Template {
     }
 }
 
-/// The line, from 1, and the byte in it, from 0.
+/// The line of an offset, from 1, and the byte in that line, from 0.
 fn place(text: &str, at: usize) -> (usize, usize) {
     let before = &text.as_bytes()[..at.min(text.len())];
     let line = String::from_utf8_lossy(before).matches('\n').count() + 1;

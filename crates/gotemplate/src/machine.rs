@@ -1,44 +1,14 @@
-//! Pure: what a template may use, and how much of it.
+//! Pure: the state of a render that functions share: the time, random bytes, and the steps that are left.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 
 use jiff::Timestamp;
 
-use crate::Environment;
+use crate::environment::{Environment, RandomBytes};
 use crate::error::{Outcome, fault};
+use crate::value::{Element, MAX_DEPTH, Value};
 
-/// What a field of a map is that has no such key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum MissingKey {
-    /// An error.
-    #[default]
-    Error,
-    /// Nothing, which prints as `<no value>`.
-    Invalid,
-}
-
-/// How much a template may do, so that no tenant's template can hold up the process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// Bytes of output.
-    pub output: usize,
-    /// Steps: nodes, calls, and a step for each 64 bytes that a function makes.
-    pub steps: usize,
-    /// Templates within templates.
-    pub depth: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            output: 8 << 20,
-            steps: 2_000_000,
-            depth: 100,
-        }
-    }
-}
-
-/// What functions may use, and what they have used up.
+/// What functions may use, and how many steps they have left.
 pub(crate) struct Machine<'m> {
     now: Timestamp,
     used: &'m Cell<bool>,
@@ -67,7 +37,8 @@ impl<'m> Machine<'m> {
         }
     }
 
-    /// Counts work against the limit.
+    /// Charges steps against the limit. A function charges its work before it does it, so that an input that multiplies
+    /// is refused before it takes memory.
     pub(crate) fn spend(&mut self, steps: usize) -> Outcome<()> {
         match self.steps.checked_sub(steps) {
             Some(left) => {
@@ -78,6 +49,39 @@ impl<'m> Machine<'m> {
                 self.steps = 0;
                 fault("the template does more than is allowed: its steps are used up")
             }
+        }
+    }
+
+    /// Charges what it takes to go through all values inside a value, and to print them. Values share their parts, so a
+    /// small list of lists can have more of them than there is memory for.
+    pub(crate) fn spend_walk(&mut self, value: &Value) -> Outcome<()> {
+        self.walk(value, 0)
+    }
+
+    fn walk(&mut self, value: &Value, depth: usize) -> Outcome<()> {
+        if depth > MAX_DEPTH {
+            // No function goes deeper.
+            return Ok(());
+        }
+        // An element on a line of its own is indented by two spaces for each level.
+        let element_cost = 1 + depth / 32;
+        match value {
+            Value::Str(text) => self.spend(text.len() / 64),
+            Value::List(values, Element::Int | Element::Uint8) => {
+                self.spend(values.len().saturating_mul(element_cost))
+            }
+            Value::List(values, _) => values.iter().try_for_each(|value| {
+                self.spend(element_cost)?;
+                self.walk(value, depth + 1)
+            }),
+            Value::Dict(map) => map.borrow().iter().try_for_each(|(key, value)| {
+                self.spend(element_cost + key.len() / 64)?;
+                self.walk(value, depth + 1)
+            }),
+            Value::Strings(map) => map.iter().try_for_each(|(key, text)| {
+                self.spend(element_cost + (key.len() + text.len()) / 64)
+            }),
+            _ => Ok(()),
         }
     }
 
@@ -93,6 +97,3 @@ impl<'m> Machine<'m> {
         self.random.fill(bytes);
     }
 }
-
-/// Random bytes that a caller gives out.
-pub(crate) type RandomBytes<'r> = RefCell<Box<dyn FnMut(&mut [u8]) + 'r>>;

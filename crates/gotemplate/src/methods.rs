@@ -13,12 +13,12 @@ pub(crate) fn call(value: &Value, name: &str, arguments: &[Value]) -> Option<Out
         Value::Semver(version) => {
             let unsigned = |number: u64| Value::Int64(i64::try_from(number).unwrap_or(i64::MAX));
             match (name, arguments) {
-                ("Major", []) => Some(Ok(unsigned(version.major))),
-                ("Minor", []) => Some(Ok(unsigned(version.minor))),
-                ("Patch", []) => Some(Ok(unsigned(version.patch))),
-                ("Prerelease", []) => Some(Ok(Value::str(&version.prerelease))),
-                ("Metadata", []) => Some(Ok(Value::str(&version.metadata))),
-                ("Original", []) => Some(Ok(Value::str(&version.original))),
+                ("Major", []) => Some(Ok(unsigned(version.major()))),
+                ("Minor", []) => Some(Ok(unsigned(version.minor()))),
+                ("Patch", []) => Some(Ok(unsigned(version.patch()))),
+                ("Prerelease", []) => Some(Ok(Value::str(version.prerelease()))),
+                ("Metadata", []) => Some(Ok(Value::str(version.metadata()))),
+                ("Original", []) => Some(Ok(Value::str(version.original()))),
                 ("String", []) => Some(Ok(Value::str(version.to_string()))),
                 ("Compare", [Value::Semver(other)]) => {
                     Some(Ok(Value::Int(version.compare(other) as i64)))
@@ -122,7 +122,7 @@ fn duration(nanoseconds: i64, name: &str, arguments: &[Value]) -> Option<Outcome
         ("Seconds", []) => float(1e9),
         ("Milliseconds", []) => Some(Ok(Value::Int64(nanoseconds / 1_000_000))),
         ("Nanoseconds", []) => Some(Ok(Value::Int64(nanoseconds))),
-        ("String", []) => Some(Ok(Value::str(crate::time::duration_text(nanoseconds)))),
+        ("String", []) => Some(Ok(Value::str(gocompat::duration::print(nanoseconds)))),
         _ => None,
     }
 }

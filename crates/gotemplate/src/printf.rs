@@ -312,7 +312,7 @@ impl Printer<'_> {
             Value::Time(time) => self.stringer(&time.to_string(), verb, value),
             Value::Duration(nanoseconds) => {
                 if matches!(verb, 'v' | 's' | 'q') {
-                    self.stringer(&crate::time::duration_text(*nanoseconds), verb, value);
+                    self.stringer(&gocompat::duration::print(*nanoseconds), verb, value);
                 } else {
                     self.integer(*nanoseconds, verb, value);
                 }

@@ -598,91 +598,6 @@ impl Parts {
     }
 }
 
-/// `time.ParseDuration`, in nanoseconds.
-pub(crate) fn parse_duration(text: &str) -> Option<i64> {
-    let (negative, mut rest) = match text.strip_prefix('-') {
-        Some(rest) => (true, rest),
-        None => (false, text.strip_prefix('+').unwrap_or(text)),
-    };
-    if rest == "0" {
-        return Some(0);
-    }
-    if rest.is_empty() {
-        return None;
-    }
-    let mut total: f64 = 0.0;
-    let mut exact: i128 = 0;
-    while !rest.is_empty() {
-        let length = rest
-            .find(|c: char| !c.is_ascii_digit() && c != '.')
-            .unwrap_or(rest.len());
-        let (number, after) = rest.split_at(length);
-        let unit_length = after
-            .find(|c: char| c.is_ascii_digit() || c == '.')
-            .unwrap_or(after.len());
-        let (unit, after) = after.split_at(unit_length);
-        let nanoseconds: i128 = match unit {
-            "ns" => 1,
-            "us" | "µs" | "μs" => 1_000,
-            "ms" => 1_000_000,
-            "s" => 1_000_000_000,
-            "m" => 60_000_000_000,
-            "h" => 3_600_000_000_000,
-            _ => return None,
-        };
-        match number.parse::<i128>() {
-            Ok(number) => exact = exact.checked_add(number.checked_mul(nanoseconds)?)?,
-            Err(_) => {
-                let number: f64 = number.parse().ok()?;
-                #[expect(clippy::cast_precision_loss, reason = "units are small")]
-                let unit = nanoseconds as f64;
-                total += number * unit;
-            }
-        }
-        rest = after;
-    }
-    #[expect(clippy::cast_possible_truncation, reason = "checked below")]
-    let sum = exact.checked_add(total as i128)?;
-    i64::try_from(if negative { -sum } else { sum }).ok()
-}
-
-/// `Duration.String`: `1h2m3.5s`
-pub(crate) fn duration_text(nanoseconds: i64) -> String {
-    let sign = if nanoseconds < 0 { "-" } else { "" };
-    let magnitude = nanoseconds.unsigned_abs();
-    let fraction = |whole: u64, part: u64, digits: usize| {
-        let part = format!("{part:0digits$}");
-        let part = part.trim_end_matches('0');
-        if part.is_empty() {
-            whole.to_string()
-        } else {
-            format!("{whole}.{part}")
-        }
-    };
-    match magnitude {
-        0 => "0s".to_owned(),
-        1..1_000 => format!("{sign}{magnitude}ns"),
-        1_000..1_000_000 => format!(
-            "{sign}{}µs",
-            fraction(magnitude / 1_000, magnitude % 1_000, 3)
-        ),
-        1_000_000..1_000_000_000 => format!(
-            "{sign}{}ms",
-            fraction(magnitude / 1_000_000, magnitude % 1_000_000, 6)
-        ),
-        _ => {
-            let whole = magnitude / 1_000_000_000;
-            let seconds = fraction(whole % 60, magnitude % 1_000_000_000, 9);
-            let (minutes, hours) = (whole / 60 % 60, whole / 3600);
-            match (hours, minutes) {
-                (0, 0) => format!("{sign}{seconds}s"),
-                (0, _) => format!("{sign}{minutes}m{seconds}s"),
-                _ => format!("{sign}{hours}h{minutes}m{seconds}s"),
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -701,20 +616,5 @@ mod tests {
         assert_eq!(berlin.format("15:04 MST"), "04:05 CET");
         assert!(Time::parse("2006-01-02", "2024-13-01").is_none());
         assert_eq!(zero().format("2006-01-02"), "0001-01-01");
-    }
-
-    #[test]
-    fn durations() {
-        for (text, nanoseconds, shown) in [
-            ("1h2m3.5s", 3_723_500_000_000, "1h2m3.5s"),
-            ("-90s", -90_000_000_000, "-1m30s"),
-            ("1500us", 1_500_000, "1.5ms"),
-            ("0", 0, "0s"),
-        ] {
-            assert_eq!(parse_duration(text), Some(nanoseconds), "{text}");
-            assert_eq!(duration_text(nanoseconds), shown);
-        }
-        assert_eq!(parse_duration("5"), None);
-        assert_eq!(parse_duration("1x"), None);
     }
 }

@@ -5,8 +5,9 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use gocompat::semver::Version;
+
 use crate::error::{Outcome, fault};
-use crate::sprig::semver::Version;
 use crate::time::Time;
 
 /// Text as Go has it: bytes, most often UTF-8.

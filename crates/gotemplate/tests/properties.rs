@@ -85,9 +85,85 @@ fn what_is_too_much_is_refused() {
             "steps",
         ),
         ("{{ splitList \"\" (repeat 100000000 \"a\") }}", "steps"),
+        ("{{ join (repeat 1000000 \"x\") (until 100000) }}", "steps"),
+        (
+            "{{ wrapWith 1 (repeat 1000000 \"x\") (repeat 100000 \"a\") }}",
+            "steps",
+        ),
+        (
+            "{{ replace \"a\" (repeat 100000 \"b\") (repeat 100000 \"a\") }}",
+            "steps",
+        ),
+        (
+            "{{ regexReplaceAll \".+\" (repeat 100000 \"a\") (repeat 10000 \"$0\") }}",
+            "steps",
+        ),
+        (
+            "{{ regexReplaceAllLiteral \"a\" (repeat 100000 \"a\") (repeat 100000 \"b\") }}",
+            "steps",
+        ),
+        (
+            "{{ regexFindAll \".*[^A-Z]|[A-Z]\" (repeat 1000000 \"A\") -1 }}",
+            "steps",
+        ),
+        (
+            "{{ range until 100000 }}{{ regexMatch \"\\\\pL{10}\" \"a\" }}{{ end }}",
+            "steps",
+        ),
+        ("{{ printf \"%1000000d\" (until 100000) }}", "steps"),
+        ("{{ printf \"%*d\" 1000000 (until 100000) }}", "steps"),
+        (
+            "{{ printf (repeat 100000 \"%[1]s\") (repeat 100000 \"a\") }}",
+            "steps",
+        ),
+        (
+            "{{ filterPEM \"X\" (repeat 90000 \"-----BEGIN X-----\\n\") }}",
+            "steps",
+        ),
+        (
+            "{{ trimAll (repeat 1000000 \"b\") (repeat 1000000 \"a\") }}",
+            "steps",
+        ),
+        (
+            "{{ contains (printf \"%sb\" (repeat 500000 \"a\")) (repeat 1000000 \"a\") }}",
+            "steps",
+        ),
     ] {
         let error = outcome(template).expect_err(template);
         assert!(error.contains(expected), "{template}: {error}");
+    }
+}
+
+/// Each level of the list holds the level below ten times, so that thirty levels would print as 10³⁰ elements.
+#[test]
+fn values_that_share_their_parts_are_refused_before_they_are_printed() {
+    for use_of_list in [
+        "{{ $x }}",
+        "{{ toString $x }}",
+        "{{ print $x }}",
+        "{{ printf \"%v\" $x }}",
+        "{{ html $x }}",
+        "{{ quote $x }}",
+        "{{ cat $x }}",
+        "{{ join \",\" $x }}",
+        "{{ sortAlpha $x }}",
+        "{{ toJson $x }}",
+        "{{ mustToPrettyJson $x }}",
+        "{{ toYaml $x }}",
+        "{{ dict $x 1 }}",
+        "{{ deepCopy $x }}",
+        "{{ deepEqual $x $x }}",
+        "{{ has $x (list $x) }}",
+        "{{ uniq (list $x $x) }}",
+        "{{ without (list $x) $x }}",
+        "{{ eq $x $x }}",
+    ] {
+        let template = format!(
+            "{{{{ $x := list 1 }}}}{{{{ range until 30 }}}}\
+             {{{{ $x = list $x $x $x $x $x $x $x $x $x $x }}}}{{{{ end }}}}{use_of_list}"
+        );
+        let error = outcome(&template).expect_err(use_of_list);
+        assert!(error.contains("steps"), "{use_of_list}: {error}");
     }
 }
 

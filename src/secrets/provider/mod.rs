@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
-use gotemplate::re2;
 
 use crate::aws::{AwsStore, Fetcher, Reader};
 use overlayd_core::api::secret_store::{Capabilities, SecretStoreSpec};
@@ -58,9 +57,9 @@ pub(crate) enum Validation {
 /// The names that a search wants.
 pub(crate) fn pattern(search: &Search) -> Result<regex::Regex, ProviderError> {
     let text = search.name.as_deref().unwrap_or_default();
-    re2::compile(text).map_err(|reason| ProviderError::Other {
+    gocompat::regex::compile(text).map_err(|error| ProviderError::Other {
         key: "*".to_owned(),
-        reason: format!("`find.name.regexp`: {reason}"),
+        reason: format!("`find.name.regexp`: {}", error.code()),
     })
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use gotemplate::Constraint;
+use gocompat::semver::Constraint;
 use kustomize::RemoteRepository;
 use sha2::{Digest, Sha256};
 

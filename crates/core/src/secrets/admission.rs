@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use gotemplate::re2;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
 use crate::api::secret_store::StoreCondition;
@@ -26,7 +25,8 @@ pub fn admits(
             return Ok(true);
         }
         for expression in &condition.namespace_regexes {
-            let compiled = re2::compile(expression).map_err(|reason| {
+            let compiled = gocompat::regex::compile(expression).map_err(|error| {
+                let reason = error.code();
                 format!("`spec.conditions[{index}].namespaceRegexes`: {reason}")
             })?;
             if compiled.is_match(namespace) {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use gocompat::base64::{self, Alphabet};
 use gotemplate::Environment;
 
 use crate::api::external_secret::{
@@ -282,8 +283,8 @@ pub fn decoded(
     strategy: DecodingStrategy,
     value: SecretValue,
 ) -> Result<SecretValue, &'static str> {
-    let standard = || gotemplate::decode_base64(value.expose(), b'+', b'/');
-    let for_urls = || gotemplate::decode_base64(value.expose(), b'-', b'_');
+    let standard = || base64::decode(value.expose(), Alphabet::Standard);
+    let for_urls = || base64::decode(value.expose(), Alphabet::UrlSafe);
     let (decoded, encoding) = match strategy {
         DecodingStrategy::None => return Ok(value),
         DecodingStrategy::Auto => {

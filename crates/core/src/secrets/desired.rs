@@ -158,7 +158,10 @@ pub enum SpecError {
     #[error("`{0}.find` needs a `name` or `tags`")]
     EmptyFind(String),
     #[error("`{field}.find.name.regexp`: {reason}")]
-    Regexp { field: String, reason: &'static str },
+    Regexp {
+        field: String,
+        reason: gocompat::regex::ErrorCode,
+    },
     #[error("`{0}.sourceRef` is empty: it needs a `storeRef` or a `generatorRef`")]
     EmptySource(String),
     #[error("`{0}.sourceRef.generatorRef` cannot give one key; use it in `dataFrom`")]
@@ -277,10 +280,10 @@ fn check_find(field: &str, find: &Find) -> Result<(), SpecError> {
         return Err(SpecError::EmptyFind(field.to_owned()));
     }
     let pattern = find.name.as_ref().and_then(|name| name.regexp.as_deref());
-    let compiled = gotemplate::re2::compile(pattern.unwrap_or_default());
-    compiled.map(drop).map_err(|reason| SpecError::Regexp {
+    let compiled = gocompat::regex::compile(pattern.unwrap_or_default());
+    compiled.map(drop).map_err(|error| SpecError::Regexp {
         field: field.to_owned(),
-        reason,
+        reason: error.code(),
     })
 }
 
@@ -497,7 +500,7 @@ mod tests {
         );
         check(
             from(json!({"find": {"name": {"regexp": "("}}})),
-            "error: `dataFrom[0].find.name.regexp`: invalid syntax",
+            "error: `dataFrom[0].find.name.regexp`: missing closing )",
         );
         check(
             from(json!({"find": {"tags": {"a": "b"}}, "extract": {"key": "a"}})),

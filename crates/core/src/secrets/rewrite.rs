@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use gotemplate::{Environment, Template, re2};
+use gocompat::regex::{self, ErrorCode};
+use gotemplate::{Environment, Template};
 use serde_json::{Map, Value};
 
 use crate::api::external_secret::{
@@ -16,7 +17,7 @@ pub enum RewriteError {
     #[error("rewrite[{0}] must have exactly one of `regexp`, `transform` and `merge`")]
     Ambiguous(usize),
     #[error("rewrite[{at}].regexp.source: {reason}")]
-    Regexp { at: usize, reason: &'static str },
+    Regexp { at: usize, reason: ErrorCode },
     #[error("rewrite[{at}].transform.template, for key `{key}`: {source}")]
     Transform {
         at: usize,
@@ -48,10 +49,11 @@ pub fn rewrite(
     for (at, operation) in operations.iter().enumerate() {
         data = match (&operation.regexp, &operation.transform, &operation.merge) {
             (Some(regexp), None, None) => {
-                let compiled = re2::compile(&regexp.source)
-                    .map_err(|reason| RewriteError::Regexp { at, reason })?;
-                let renamed =
-                    |key: &str| Ok(compiled.replace_all(key, &regexp.target).into_owned());
+                let compiled = regex::compile(&regexp.source).map_err(|error| {
+                    let reason = error.code();
+                    RewriteError::Regexp { at, reason }
+                })?;
+                let renamed = |key: &str| Ok(regex::replace_all(&compiled, key, &regexp.target));
                 rename(data, renamed)?
             }
             (None, Some(transform), None) => {

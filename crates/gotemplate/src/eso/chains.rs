@@ -7,10 +7,10 @@ use x509_parser::oid_registry::{
 };
 use x509_parser::parse_x509_certificate;
 
-use super::{Block, next_block};
 use crate::error::{Outcome, fault};
-use crate::functions::{Row, text};
 use crate::machine::Machine;
+use crate::pem::{Block, next_block};
+use crate::signature::{Row, text};
 use crate::value::Value;
 
 pub(crate) const ROWS: &[Row] = &[

@@ -4,15 +4,15 @@ use aws_lc_rs::rsa::{
     OAEP_SHA1_MGF1SHA1, OAEP_SHA256_MGF1SHA256, OAEP_SHA512_MGF1SHA512, OaepPrivateDecryptingKey,
     PrivateDecryptingKey,
 };
+use gocompat::base64::{self, Alphabet};
 use num_bigint::BigUint;
 use serde_json::{Map, Value as Json};
 
-use super::{Block, next_block};
 use crate::der;
 use crate::error::{Outcome, fault};
-use crate::functions::{Row, bytes, text};
 use crate::machine::Machine;
-use crate::sprig::crypto::decode_base64;
+use crate::pem::{Block, next_block};
+use crate::signature::{Row, bytes, text};
 use crate::value::Value;
 
 pub(crate) const ROWS: &[Row] = &[
@@ -41,7 +41,7 @@ fn member(key: &Map<String, Json>, name: &str) -> Outcome<Vec<u8>> {
     };
     let text = text.trim_end_matches('=');
     let padded = format!("{text}{}", "=".repeat(text.len().wrapping_neg() % 4));
-    match decode_base64(padded.as_bytes(), b'-', b'_') {
+    match base64::decode(padded.as_bytes(), Alphabet::UrlSafe) {
         Ok(bytes) => Ok(bytes),
         Err(_) => fault(format!(
             "`{name}` of the JSON Web Key is not base64url text"

@@ -9,11 +9,11 @@ use sha1::{Digest as _, Sha1};
 use x509_parser::x509::X509Name;
 
 use super::chains::{certificates, ordered};
-use super::{Block, next_block};
 use crate::der;
 use crate::error::{Outcome, fault};
-use crate::functions::{Row, bytes, text};
 use crate::machine::Machine;
+use crate::pem::{Block, next_block};
+use crate::signature::{Row, bytes, text};
 use crate::value::Value;
 
 pub(crate) const ROWS: &[Row] = &[

@@ -6,19 +6,17 @@ pub(crate) mod keystores;
 #[cfg(test)]
 mod tests;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use goyaml::{Mapping, Meaning, Node, NodeKind, ReadOptions, Sequence, Tag};
 
 use crate::error::{Outcome, fault};
-use crate::functions::{Row, any, text};
 use crate::machine::Machine;
-use crate::sprig::crypto::decode_base64;
+use crate::pem::next_block;
+use crate::signature::{Row, any, text};
 use crate::sprig::json;
 use crate::value::{MAX_DEPTH, Value};
 
 pub(crate) const ROWS: &[Row] = &[
-    ("toYaml", "a", |machine, v| to_yaml(machine, any(v, 0))),
+    ("toYaml", "w", |machine, v| to_yaml(machine, any(v, 0))),
     ("fromYaml", "s", |_, v| Ok(from_yaml(&text(v, 0)))),
     ("filterPEM", "ss", filter_pem),
 ];
@@ -122,80 +120,12 @@ fn value_of(node: &Node) -> Option<Value> {
     })
 }
 
-/// One block of a PEM text.
-pub(crate) struct Block {
-    pub(crate) label: String,
-    headers: Vec<String>,
-    pub(crate) bytes: Vec<u8>,
-}
-
-impl Block {
-    pub(crate) fn new(label: &str, bytes: Vec<u8>) -> Self {
-        Self {
-            label: label.to_owned(),
-            headers: Vec::new(),
-            bytes,
-        }
-    }
-
-    pub(crate) fn encode(&self) -> String {
-        let mut out = format!("-----BEGIN {}-----\n", self.label);
-        for header in &self.headers {
-            out.push_str(header);
-            out.push('\n');
-        }
-        if !self.headers.is_empty() {
-            out.push('\n');
-        }
-        let encoded = STANDARD.encode(&self.bytes);
-        for line in encoded.as_bytes().chunks(64) {
-            out.push_str(&String::from_utf8_lossy(line));
-            out.push('\n');
-        }
-        out.push_str(&format!("-----END {}-----\n", self.label));
-        out
-    }
-}
-
-/// The next block and what follows it, as Go's `pem.Decode` finds it.
-pub(crate) fn next_block(text: &str) -> Option<(Block, &str)> {
-    let mut from = 0;
-    loop {
-        let offset = text[from..].find("-----BEGIN ")?;
-        let start = from + offset;
-        from = start + 1;
-        let at_line_start = start == 0 || text.as_bytes()[start - 1] == b'\n';
-        let after = &text[start + "-----BEGIN ".len()..];
-        let (label, body) = match after.split_once("-----") {
-            Some((label, body)) if at_line_start && !label.contains('\n') => (label, body),
-            _ => continue,
-        };
-        let end = format!("-----END {label}-----");
-        let Some(end_at) = body.find(&end) else {
-            continue;
-        };
-        let (content, rest) = (&body[..end_at], &body[end_at + end.len()..]);
-        let (headers, encoded): (Vec<&str>, Vec<&str>) = content
-            .lines()
-            .map(str::trim)
-            .filter(|line| !line.is_empty())
-            .partition(|line| line.contains(": "));
-        let Ok(bytes) = decode_base64(encoded.concat().as_bytes(), b'+', b'/') else {
-            continue;
-        };
-        let rest = rest.strip_prefix('\r').unwrap_or(rest);
-        let block = Block {
-            label: label.to_owned(),
-            headers: headers.into_iter().map(str::to_owned).collect(),
-            bytes,
-        };
-        return Some((block, rest.strip_prefix('\n').unwrap_or(rest)));
-    }
-}
-
 /// The blocks of a type, in order.
-fn filter_pem(_: &mut Machine<'_>, values: &[Value]) -> Outcome<Value> {
+fn filter_pem(machine: &mut Machine<'_>, values: &[Value]) -> Outcome<Value> {
     let (wanted, text) = (text(values, 0), text(values, 1));
+    // A block without an end is searched for its end through the whole text.
+    let blocks = text.matches("-----BEGIN ").count();
+    machine.spend(text.len().saturating_mul(blocks) / 4096)?;
     // What stands before the first block is no part of it.
     let mut rest = text.find("-----BEGIN ").map_or(&*text, |at| &text[at..]);
     let mut kept = String::new();

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::rc::Rc;
 
+use gocompat::base64::{self, Alphabet};
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
     Issuer, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PKCS_ED25519, PKCS_RSA_SHA256,
@@ -12,10 +13,9 @@ use time::{Duration, OffsetDateTime};
 
 use crate::der::element;
 use crate::error::{Outcome, fault};
-use crate::eso::{Block, next_block};
-use crate::functions::{Row, any, int, text};
 use crate::machine::Machine;
-use crate::sprig::crypto::decode_base64;
+use crate::pem::{Block, next_block};
+use crate::signature::{Row, any, int, text};
 use crate::value::{Certificate, Value};
 
 pub(crate) const ROWS: &[Row] = &[
@@ -161,7 +161,8 @@ fn certificate(certificate: &rcgen::Certificate, key: &KeyPair) -> Outcome<Value
 
 /// A certificate and a key of the template's own.
 fn custom(cert: &str, key: &str) -> Outcome<Value> {
-    let decoded = |text: &str, what: &str| match decode_base64(text.as_bytes(), b'+', b'/') {
+    let decoded = |text: &str, what: &str| match base64::decode(text.as_bytes(), Alphabet::Standard)
+    {
         Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
         Err(_) => fault(format!("unable to decode base64 {what}")),
     };

@@ -7,10 +7,12 @@
 
 use std::rc::Rc;
 
+use gocompat::duration;
+
 use crate::error::{Fault, Outcome};
-use crate::functions::{Row, any, text};
 use crate::machine::Machine;
-use crate::time::{Time, duration_text, parse_duration, zero};
+use crate::signature::{Row, any, text};
+use crate::time::{Time, zero};
 use crate::value::Value;
 
 pub(crate) const ROWS: &[Row] = &[
@@ -62,7 +64,7 @@ pub(crate) const ROWS: &[Row] = &[
     ("ago", "a", |machine, v| {
         let difference =
             now(machine).moment.as_second() - moment(machine, any(v, 0)).moment.as_second();
-        Ok(Value::str(duration_text(
+        Ok(Value::str(duration::print(
             difference.saturating_mul(1_000_000_000),
         )))
     }),
@@ -73,7 +75,7 @@ pub(crate) const ROWS: &[Row] = &[
             // sprig takes an int64 or a text, and nothing else.
             _ => 0,
         };
-        Ok(Value::str(duration_text(i64::saturating_mul(
+        Ok(Value::str(duration::print(i64::saturating_mul(
             seconds,
             1_000_000_000,
         ))))
@@ -106,27 +108,24 @@ fn date_in_zone(machine: &mut Machine<'_>, values: &[Value]) -> Outcome<Value> {
 }
 
 fn modify(machine: &mut Machine<'_>, values: &[Value]) -> Outcome<Value> {
-    match parse_duration(&text(values, 0)) {
-        Some(nanoseconds) => Ok(time(moment(machine, &values[1]).plus(nanoseconds))),
-        None => Ok(values[1].clone()),
+    match duration::parse(&text(values, 0)) {
+        Ok(nanoseconds) => Ok(time(moment(machine, &values[1]).plus(nanoseconds))),
+        Err(_) => Ok(values[1].clone()),
     }
 }
 
 fn must_modify(machine: &mut Machine<'_>, values: &[Value]) -> Outcome<Value> {
     let shift = text(values, 0);
-    match parse_duration(&shift) {
-        Some(nanoseconds) => Ok(time(moment(machine, &values[1]).plus(nanoseconds))),
-        None => Err(Fault::hiding(
-            "time: invalid duration",
-            format!("time: invalid duration {shift:?}"),
-        )),
+    match duration::parse(&shift) {
+        Ok(nanoseconds) => Ok(time(moment(machine, &values[1]).plus(nanoseconds))),
+        Err(error) => Err(Fault::hiding("time: invalid duration", error.to_string())),
     }
 }
 
 /// The largest unit that the duration exceeds.
 fn rounded(machine: &Machine<'_>, value: &Value) -> String {
     let nanoseconds = match value {
-        Value::Str(text) => parse_duration(&String::from_utf8_lossy(text)).unwrap_or(0),
+        Value::Str(text) => duration::parse(&String::from_utf8_lossy(text)).unwrap_or(0),
         Value::Int64(nanoseconds) => *nanoseconds,
         Value::Time(then) => {
             let difference = now(machine).moment.as_nanosecond() - then.moment.as_nanosecond();

@@ -1,8 +1,8 @@
 //! Pure: defaults, choices, and questions about types.
 
 use crate::error::{Fault, Outcome, fault};
-use crate::functions::{Row, any, bytes, text};
 use crate::machine::Machine;
+use crate::signature::{Row, any, bytes, text};
 use crate::value::{Value, deep_equal};
 
 pub(crate) const ROWS: &[Row] = &[
@@ -41,7 +41,7 @@ pub(crate) const ROWS: &[Row] = &[
     ("kindIs", "sa", |_, v| {
         Ok(Value::Bool(bytes(v, 0) == v[1].kind_name().as_bytes()))
     }),
-    ("deepEqual", "aa", |_, v| {
+    ("deepEqual", "ww", |_, v| {
         Ok(Value::Bool(deep_equal(&v[0], &v[1])))
     }),
 ];

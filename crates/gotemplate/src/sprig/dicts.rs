@@ -4,12 +4,12 @@ use std::rc::Rc;
 
 use crate::builtins::string_of;
 use crate::error::{Outcome, fault};
-use crate::functions::{Row, any, bytes};
 use crate::machine::Machine;
+use crate::signature::{Row, any, bytes};
 use crate::value::{Bytes, Dict, MAX_DEPTH, Value, check_acyclic};
 
 pub(crate) const ROWS: &[Row] = &[
-    ("dict", "a*", |_, v| {
+    ("dict", "w*", |_, v| {
         let pairs = v.chunks(2).map(|pair| {
             let key: Bytes = string_of(&pair[0]).into();
             (key, pair.get(1).cloned().unwrap_or_else(|| Value::str("")))
@@ -77,8 +77,8 @@ pub(crate) const ROWS: &[Row] = &[
         merge(machine, v, Winner::Last)
     }),
     ("dig", "aaa*", dig),
-    ("deepCopy", "a", copy),
-    ("mustDeepCopy", "a", copy),
+    ("deepCopy", "w", copy),
+    ("mustDeepCopy", "w", copy),
 ];
 
 /// Which of two values stays.

@@ -8,8 +8,8 @@
 use std::fmt::Write as _;
 
 use crate::error::{Fault, Outcome, fault};
-use crate::functions::{Row, any, bytes};
 use crate::machine::Machine;
+use crate::signature::{Row, any, bytes};
 use crate::value::{MAX_DEPTH, Value};
 
 pub(crate) const ROWS: &[Row] = &[
@@ -19,22 +19,22 @@ pub(crate) const ROWS: &[Row] = &[
     ("mustFromJson", "s", |_, v| {
         parse(bytes(v, 0)).map_err(|position| Fault::new(format!("invalid JSON at {position}")))
     }),
-    ("toJson", "a", |machine, v| {
+    ("toJson", "w", |machine, v| {
         lenient(machine, any(v, 0), Style::COMPACT)
     }),
-    ("toPrettyJson", "a", |machine, v| {
+    ("toPrettyJson", "w", |machine, v| {
         lenient(machine, any(v, 0), Style::PRETTY)
     }),
-    ("toRawJson", "a", |machine, v| {
+    ("toRawJson", "w", |machine, v| {
         lenient(machine, any(v, 0), Style::RAW)
     }),
-    ("mustToJson", "a", |machine, v| {
+    ("mustToJson", "w", |machine, v| {
         strict(machine, any(v, 0), Style::COMPACT)
     }),
-    ("mustToPrettyJson", "a", |machine, v| {
+    ("mustToPrettyJson", "w", |machine, v| {
         strict(machine, any(v, 0), Style::PRETTY)
     }),
-    ("mustToRawJson", "a", |machine, v| {
+    ("mustToRawJson", "w", |machine, v| {
         strict(machine, any(v, 0), Style::RAW)
     }),
 ];
@@ -95,7 +95,8 @@ pub(crate) fn of_json(json: serde_json::Value) -> Value {
     }
 }
 
-/// JSON as Go writes what it read: keys sorted, numbers as floats, `<`, `>` and `&` escaped.
+/// Prints JSON as Go's `json.Marshal` prints a value that `json.Unmarshal` has read into an `interface{}`: without
+/// spaces, keys sorted, numbers as 64-bit floats, and `<`, `>` and `&` escaped.
 pub fn print_json(json: serde_json::Value) -> String {
     // What was read as JSON is no deeper than that allows, and holds nothing that has no form.
     print(&of_json(json), Style::COMPACT).unwrap_or_default()

@@ -3,8 +3,8 @@
 use std::rc::Rc;
 
 use crate::error::{Outcome, fault};
-use crate::functions::{Row, any, int};
 use crate::machine::Machine;
+use crate::signature::{Row, any, int};
 use crate::value::{Element, Value, deep_equal};
 
 pub(crate) const ROWS: &[Row] = &[
@@ -26,12 +26,12 @@ pub(crate) const ROWS: &[Row] = &[
     ("mustPrepend", "aa", prepend),
     ("reverse", "a", reverse),
     ("mustReverse", "a", reverse),
-    ("uniq", "a", uniq),
-    ("mustUniq", "a", uniq),
-    ("without", "aa*", without),
-    ("mustWithout", "aa*", without),
-    ("has", "aa", has),
-    ("mustHas", "aa", has),
+    ("uniq", "w", uniq),
+    ("mustUniq", "w", uniq),
+    ("without", "ww*", without),
+    ("mustWithout", "ww*", without),
+    ("has", "ww", has),
+    ("mustHas", "ww", has),
     ("compact", "a", compact),
     ("mustCompact", "a", compact),
     ("slice", "aa*", slice),

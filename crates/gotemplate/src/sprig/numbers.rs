@@ -3,9 +3,9 @@
 use super::decimal::Decimal;
 use super::strings::below;
 use crate::error::{Outcome, fault};
-use crate::functions::{Row, any, int, text};
 use crate::machine::Machine;
 use crate::number;
+use crate::signature::{Row, any, int, text};
 use crate::value::Value;
 
 pub(crate) const ROWS: &[Row] = &[

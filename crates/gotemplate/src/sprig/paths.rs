@@ -1,8 +1,8 @@
 //! Pure: paths with slashes, and URLs.
 
 use crate::error::{Fault, Outcome, fault};
-use crate::functions::{Row, text};
 use crate::machine::Machine;
+use crate::signature::{Row, text};
 use crate::value::{Bytes, Value};
 
 pub(crate) const ROWS: &[Row] = &[

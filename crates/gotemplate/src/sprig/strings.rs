@@ -1,18 +1,13 @@
 //! Pure: functions on text.
 
-#![expect(
-    clippy::unnecessary_wraps,
-    reason = "the table of functions gives the signature"
-)]
-
 use std::rc::Rc;
 
-use super::words;
+use super::words::{self, simple_upper};
 use crate::builtins::string_of;
 use crate::error::{Outcome, fault};
-use crate::functions::{Row, any, bytes, int, text};
 use crate::machine::Machine;
 use crate::printf::{quote, to_text};
+use crate::signature::{Row, any, bytes, int, text};
 use crate::value::{Bytes, Element, Value};
 
 pub(crate) const ROWS: &[Row] = &[
@@ -52,7 +47,8 @@ pub(crate) const ROWS: &[Row] = &[
                 .collect::<String>(),
         ))
     }),
-    ("contains", "ss", |_, v| {
+    ("contains", "ss", |machine, v| {
+        spend_find(machine, bytes(v, 1), bytes(v, 0))?;
         Ok(Value::Bool(find(bytes(v, 1), bytes(v, 0)).is_some()))
     }),
     ("hasPrefix", "ss", |_, v| {
@@ -62,37 +58,44 @@ pub(crate) const ROWS: &[Row] = &[
         Ok(Value::Bool(bytes(v, 1).ends_with(bytes(v, 0))))
     }),
     ("replace", "sss", replace),
-    ("quote", "a*", |_, v| {
+    ("quote", "w*", |_, v| {
         Ok(joined(v, |value| quote(&string_of(value), '"', false)))
     }),
-    ("squote", "a*", |_, v| {
+    ("squote", "w*", |_, v| {
         Ok(joined(v, |value| [b"'", &*to_text(value), b"'"].concat()))
     }),
-    ("cat", "a*", |_, v| Ok(joined(v, to_text))),
+    ("cat", "w*", |_, v| Ok(joined(v, to_text))),
     ("indent", "is", |machine, v| {
         indent(machine, int(v, 0), bytes(v, 1), "")
     }),
     ("nindent", "is", |machine, v| {
         indent(machine, int(v, 0), bytes(v, 1), "\n")
     }),
-    ("splitList", "ss", |_, v| {
-        Ok(Value::strings(split(bytes(v, 1), bytes(v, 0), None)))
+    ("splitList", "ss", |machine, v| {
+        Ok(Value::strings(split(
+            machine,
+            bytes(v, 1),
+            bytes(v, 0),
+            None,
+        )?))
     }),
-    ("split", "ss", |_, v| {
-        Ok(numbered(&split(bytes(v, 1), bytes(v, 0), None)))
+    ("split", "ss", |machine, v| {
+        Ok(numbered(&split(machine, bytes(v, 1), bytes(v, 0), None)?))
     }),
-    ("splitn", "sis", |_, v| {
-        Ok(numbered(&split(bytes(v, 2), bytes(v, 0), Some(int(v, 1)))))
+    ("splitn", "sis", |machine, v| {
+        let most = Some(int(v, 1));
+        Ok(numbered(&split(machine, bytes(v, 2), bytes(v, 0), most)?))
     }),
-    ("join", "sa", |_, v| {
+    ("join", "sw", |machine, v| {
         let texts = texts_of(any(v, 1));
+        machine.spend(texts.len().saturating_mul(bytes(v, 0).len()) / 64)?;
         Ok(Value::str(texts.join(bytes(v, 0))))
     }),
-    ("toString", "a", |_, v| Ok(Value::str(string_of(any(v, 0))))),
-    ("toStrings", "a", |_, v| {
+    ("toString", "w", |_, v| Ok(Value::str(string_of(any(v, 0))))),
+    ("toStrings", "w", |_, v| {
         Ok(Value::strings(texts_of(any(v, 0))))
     }),
-    ("sortAlpha", "a", |_, v| {
+    ("sortAlpha", "w", |_, v| {
         let mut texts = match any(v, 0) {
             list @ Value::List(..) => texts_of(list),
             other => vec![string_of(other)],
@@ -141,15 +144,21 @@ pub(crate) const ROWS: &[Row] = &[
     ("wrap", "is", |_, v| {
         Ok(Value::str(wrap(bytes(v, 1), int(v, 0), b"\n", false)))
     }),
-    ("wrapWith", "iss", |_, v| {
+    ("wrapWith", "iss", |machine, v| {
         let separator = if bytes(v, 1).is_empty() {
             b"\n"
         } else {
             bytes(v, 1)
         };
+        // A line ends at a space or at the width.
+        let words = bytes(v, 2).split(|&byte| byte == b' ').count();
+        let width = usize::try_from(int(v, 0)).unwrap_or(1).max(1);
+        let lines = words + bytes(v, 2).len() / width;
+        machine.spend(lines.saturating_mul(separator.len()) / 64)?;
         Ok(Value::str(wrap(bytes(v, 2), int(v, 0), separator, true)))
     }),
     ("shuffle", "s", |machine, v| {
+        machine.spend(bytes(v, 0).len() / 4)?;
         let mut characters: Vec<char> = text(v, 0).chars().collect();
         for at in (1..characters.len()).rev() {
             characters.swap(at, below(machine, at + 1));
@@ -179,22 +188,15 @@ pub(crate) const ROWS: &[Row] = &[
     }),
 ];
 
-fn trim_all(_: &mut Machine<'_>, values: &[Value]) -> Outcome<Value> {
+fn trim_all(machine: &mut Machine<'_>, values: &[Value]) -> Outcome<Value> {
     let (cut, text) = (text(values, 0), text(values, 1));
+    // Each character of the text is looked for among those to cut.
+    machine.spend(text.len().saturating_mul(cut.len()) / 4096)?;
     Ok(Value::str(text.trim_matches(|c| cut.contains(c))))
 }
 
 fn mapped(text: &str, map: fn(char) -> char) -> String {
     text.chars().map(map).collect()
-}
-
-/// One character for one, as `unicode.ToUpper` maps: `ß` stays.
-pub(crate) fn simple_upper(c: char) -> char {
-    let mut upper = c.to_uppercase();
-    match (upper.next(), upper.next()) {
-        (Some(one), None) => one,
-        _ => c,
-    }
 }
 
 fn simple_lower(c: char) -> char {
@@ -286,6 +288,11 @@ fn truncate(count: i64, text: &[u8]) -> &[u8] {
     }
 }
 
+/// Charges a search: in the worst case, the part is compared at each place of the text.
+fn spend_find(machine: &mut Machine<'_>, text: &[u8], part: &[u8]) -> Outcome<()> {
+    machine.spend(text.len().saturating_mul(part.len()) / 65_536)
+}
+
 pub(crate) fn find(text: &[u8], part: &[u8]) -> Option<usize> {
     if part.is_empty() {
         return Some(0);
@@ -295,10 +302,12 @@ pub(crate) fn find(text: &[u8], part: &[u8]) -> Option<usize> {
 
 fn replace(machine: &mut Machine<'_>, values: &[Value]) -> Outcome<Value> {
     let (old, new, text) = (bytes(values, 0), bytes(values, 1), bytes(values, 2));
-    machine.spend(text.len().saturating_mul(new.len().max(1)) / 256)?;
+    spend_find(machine, text, old)?;
     let mut out = Vec::with_capacity(text.len());
+    let copy = 1 + new.len() / 64;
     if old.is_empty() {
         // Between all characters, and at both ends.
+        machine.spend((text.len() + 1).saturating_mul(new.len()) / 64)?;
         for chunk in text.utf8_chunks() {
             for character in chunk.valid().chars() {
                 out.extend_from_slice(new);
@@ -314,6 +323,7 @@ fn replace(machine: &mut Machine<'_>, values: &[Value]) -> Outcome<Value> {
     }
     let mut rest = text;
     while let Some(at) = find(rest, old) {
+        machine.spend(copy)?;
         out.extend_from_slice(&rest[..at]);
         out.extend_from_slice(new);
         rest = &rest[at + old.len()..];
@@ -351,15 +361,23 @@ fn indent(machine: &mut Machine<'_>, spaces: i64, text: &[u8], before: &str) -> 
 }
 
 /// `strings.SplitN`; without a separator, character by character.
-fn split<'t>(text: &'t [u8], separator: &[u8], most: Option<i64>) -> Vec<&'t [u8]> {
+fn split<'t>(
+    machine: &mut Machine<'_>,
+    text: &'t [u8],
+    separator: &[u8],
+    most: Option<i64>,
+) -> Outcome<Vec<&'t [u8]>> {
     let most = match most {
-        Some(0) => return Vec::new(),
+        Some(0) => return Ok(Vec::new()),
         Some(most) if most > 0 => usize::try_from(most).unwrap_or(usize::MAX),
         _ => usize::MAX,
     };
+    spend_find(machine, text, separator)?;
     let mut parts = Vec::new();
     let mut rest = text;
+    // A part takes much more memory than the byte that it may have.
     if separator.is_empty() {
+        machine.spend(text.len().min(most))?;
         while !rest.is_empty() && parts.len() + 1 < most {
             let length = std::str::from_utf8(rest)
                 .ok()
@@ -372,16 +390,17 @@ fn split<'t>(text: &'t [u8], separator: &[u8], most: Option<i64>) -> Vec<&'t [u8
         if !rest.is_empty() {
             parts.push(rest);
         }
-        return parts;
+        return Ok(parts);
     }
     while parts.len() + 1 < most
         && let Some(at) = find(rest, separator)
     {
+        machine.spend(1)?;
         parts.push(&rest[..at]);
         rest = &rest[at + separator.len()..];
     }
     parts.push(rest);
-    parts
+    Ok(parts)
 }
 
 /// The parts as a map of `_0`, `_1` and so on.

@@ -1,7 +1,5 @@
 //! Pure: `snakecase`, `kebabcase` and `camelcase`, word by word as xstrings splits them.
 
-use super::strings::simple_upper;
-
 /// The kinds of word that a text is split into.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Word {
@@ -200,6 +198,15 @@ pub(super) fn camel(text: &str) -> String {
     }
     out.push(current);
     out
+}
+
+/// One character for one, as `unicode.ToUpper` maps: `ß` stays.
+pub(crate) fn simple_upper(c: char) -> char {
+    let mut upper = c.to_uppercase();
+    match (upper.next(), upper.next()) {
+        (Some(one), None) => one,
+        _ => c,
+    }
 }
 
 #[cfg(test)]
