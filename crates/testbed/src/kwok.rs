@@ -6,10 +6,10 @@ use std::process::Command;
 use anyhow::Result;
 use serde_json::json;
 use tempfile::TempDir;
+use tools::Tools;
 
 use crate::cluster::Cluster;
 use crate::process::{Background, free_port};
-use crate::tools::Tools;
 
 /// KWOK with one node. Dropped, it stops.
 #[derive(Debug)]

@@ -9,7 +9,6 @@
 //!
 //! Everything listens on loopback, on free ports. What was started ends with the process that started it.
 
-mod cache;
 mod cluster;
 mod control_plane;
 mod emulator;
@@ -24,9 +23,7 @@ mod proxy;
 mod repository;
 mod server;
 mod ssh_server;
-mod tools;
 
-pub use cache::cache_dir;
 pub use cluster::Cluster;
 pub use control_plane::ControlPlane;
 pub use emulator::{Emulator, Fault};
@@ -40,4 +37,4 @@ pub use process::{Background, free_port, http, http_get, wait_for};
 pub use proxy::Proxy;
 pub use repository::WorkTree;
 pub use ssh_server::SshServer;
-pub use tools::{Progress, Tools, say};
+pub use tools::{Progress, Tools, cache_dir, say};

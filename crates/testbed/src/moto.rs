@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use tempfile::TempDir;
+use tools::Tools;
 
 use crate::process::{Background, free_port, http_get, wait_for};
-use crate::tools::Tools;
 
 /// Ends with its standard input, like all our parts.
 const MAIN: &str = "

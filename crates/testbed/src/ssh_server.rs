@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use tempfile::TempDir;
+use tools::{Sshd, Tools};
 
 use crate::git_server::GitServer;
 use crate::process::{Background, free_port, wait_for};
-use crate::tools::{Sshd, Tools};
 
 /// A running server. Dropped, it stops.
 #[derive(Debug)]

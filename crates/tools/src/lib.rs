@@ -1,5 +1,7 @@
 //! Builds and installs what the test bed needs, once, into the cache folder.
 
+mod cache;
+
 use std::fs::File;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -9,7 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use sha2::{Digest, Sha256};
 
-use crate::cache::cache_dir;
+pub use cache::cache_dir;
 
 const MAIN_GO: &str = include_str!("../controlplane/main.go");
 const GO_MOD: &str = include_str!("../controlplane/go.mod");
@@ -178,7 +180,7 @@ impl Tools {
     }
 
     /// The program that stands for nodes.
-    pub(crate) fn kwok(&self) -> Result<PathBuf> {
+    pub fn kwok(&self) -> Result<PathBuf> {
         self.go_install("kwok", "sigs.k8s.io/kwok/cmd/kwok", KWOK)
     }
 
@@ -258,10 +260,10 @@ impl Tools {
 
 /// OpenSSH's server, and what it needs.
 #[derive(Debug, Clone)]
-pub(crate) struct Sshd {
-    pub(crate) program: PathBuf,
-    pub(crate) keygen: PathBuf,
-    pub(crate) libraries: PathBuf,
+pub struct Sshd {
+    pub program: PathBuf,
+    pub keygen: PathBuf,
+    pub libraries: PathBuf,
 }
 
 /// Debian's packages of it; the last gives it accounts of its own.
@@ -274,13 +276,13 @@ const SSHD_PACKAGES: [&str; 4] = [
 
 impl Tools {
     /// True if [`sshd`](Self::sshd) is there, or can be had.
-    pub(crate) fn has_sshd(&self) -> bool {
+    pub fn has_sshd(&self) -> bool {
         let is_there = self.directory.join("openssh/complete").exists();
         is_there || Command::new("apt-get").arg("--version").output().is_ok()
     }
 
     /// OpenSSH's server, from Debian's packages, unpacked into the cache folder and not installed.
-    pub(crate) fn sshd(&self) -> Result<Sshd> {
+    pub fn sshd(&self) -> Result<Sshd> {
         let directory = self.directory.join("openssh");
         let complete = directory.join("complete");
         self.locked("openssh", || {
