@@ -4,11 +4,11 @@ mod bench;
 mod crds;
 mod demo;
 mod eks;
-#[path = "../../crates/kustomize/tests/generator/mod.rs"]
+#[path = "../../kustomize/tests/generator/mod.rs"]
 mod generator;
 mod oracle;
 mod test;
-#[path = "../../crates/goyaml/tests/values/mod.rs"]
+#[path = "../../goyaml/tests/values/mod.rs"]
 mod values;
 
 use std::path::{Path, PathBuf};
@@ -65,7 +65,7 @@ fn main() -> ExitCode {
 /// The root of the repository.
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("..")
+        .join("../..")
         .canonicalize()
         .unwrap_or_else(|_| PathBuf::from("."))
 }

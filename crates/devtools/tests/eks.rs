@@ -19,7 +19,7 @@ use testbed::{
 
 fn overlayd() -> PathBuf {
     // Beside our own binary: the workspace's tests build both.
-    Path::new(env!("CARGO_BIN_EXE_xtask")).with_file_name("overlayd")
+    Path::new(env!("CARGO_BIN_EXE_devtools")).with_file_name("overlayd")
 }
 
 struct Just {
@@ -31,13 +31,13 @@ struct Just {
 
 impl Just {
     fn run(&self, args: &[&str]) -> Output {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
         let mut command = Command::new(&self.program);
         command
             .current_dir(root)
             .args(args)
             .env("OVERLAYD", overlayd())
-            .env("XTASK", env!("CARGO_BIN_EXE_xtask"))
+            .env("XTASK", env!("CARGO_BIN_EXE_devtools"))
             .env("AWS", &self.aws)
             .env("KUBECONFIG", &self.kubeconfig)
             .env("AWS_ENDPOINT_URL", &self.endpoint)
