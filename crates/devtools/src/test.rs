@@ -13,7 +13,7 @@ pub(crate) fn test() -> Result<()> {
         tools.control_plane()?;
     }
     tools.kustomize()?;
-    tools.python("python")?;
+    tools.need(testbed::Tool::Moto)?;
     say("… units, golden cases, command line, cluster and AWS tests");
     crate::run(&mut crate::cargo(&[
         "test",

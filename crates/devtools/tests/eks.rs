@@ -13,8 +13,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use testbed::{
-    Background, ControlPlane, Moto, PodIdentityAgent, Tools, free_port, http_get, mark_pods_ready,
-    wait_for,
+    Background, ControlPlane, Moto, PodIdentityAgent, Tool, Tools, free_port, http_get,
+    mark_pods_ready, wait_for,
 };
 
 fn overlayd() -> PathBuf {
@@ -67,8 +67,8 @@ fn deploy_then_rotate() {
     let agent = PodIdentityAgent::start(Duration::from_secs(900)).unwrap();
     let directory = tempfile::tempdir().unwrap();
     let just = Just {
-        program: tools.python("just").unwrap(),
-        aws: tools.python("aws").unwrap(),
+        program: tools.need(Tool::Just).unwrap(),
+        aws: tools.need(Tool::AwsCli).unwrap(),
         kubeconfig: plane.kubeconfig().to_path_buf(),
         endpoint: moto.url(),
     };

@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::Result;
 use serde_json::json;
 use tempfile::TempDir;
-use tools::Tools;
+use tools::{Tool, Tools};
 
 use crate::cluster::Cluster;
 use crate::process::{Background, free_port};
@@ -24,7 +24,7 @@ impl Kwok {
 
     /// Starts it for the cluster of a kubeconfig.
     pub fn start(kubeconfig: &Path, cluster: &Cluster) -> Result<Self> {
-        let program = Tools::open()?.kwok()?;
+        let program = Tools::open()?.need(Tool::Kwok)?;
         let directory = tempfile::tempdir()?;
         // It would outlive tests that share it, so that a shell ends it when its input ends with us.
         let mut command = Command::new("sh");

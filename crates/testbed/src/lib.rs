@@ -37,4 +37,4 @@ pub use process::{Background, free_port, http, http_get, wait_for};
 pub use proxy::Proxy;
 pub use repository::WorkTree;
 pub use ssh_server::SshServer;
-pub use tools::{Progress, Tools, cache_dir, say};
+pub use tools::{Progress, Tool, Tools, cache_dir, say};

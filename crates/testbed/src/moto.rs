@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use tempfile::TempDir;
-use tools::Tools;
+use tools::{Tool, Tools};
 
 use crate::process::{Background, free_port, http_get, wait_for};
 
@@ -28,7 +28,7 @@ pub struct Moto {
 impl Moto {
     /// Starts one with nothing in it.
     pub fn start() -> Result<Self> {
-        let python = Tools::open()?.python("python")?;
+        let python = Tools::open()?.need(Tool::Moto)?;
         let directory = tempfile::tempdir()?;
         let port = free_port()?;
         let mut command = Command::new(python);

@@ -7,13 +7,13 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
-use testbed::{Tools, say};
+use testbed::{Tool, Tools, say};
 
 use super::{OracleArgs, short_hash};
 
 /// The answers to questions, in their order.
 fn ask(questions: impl IntoIterator<Item = Value>) -> Result<Vec<String>> {
-    let mut child = Command::new(Tools::open()?.go_oracle()?)
+    let mut child = Command::new(Tools::open()?.need(Tool::Oracle)?)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
