@@ -18,7 +18,7 @@ const SECRET: &str = "training/db-credentials";
 const STEP: Duration = Duration::from_secs(60);
 
 /// Arguments of `demo`.
-#[derive(Debug, Default, clap::Args)]
+#[derive(Debug, clap::Args)]
 pub(crate) struct DemoArgs {
     /// End when the story is complete.
     #[arg(long)]
@@ -26,16 +26,6 @@ pub(crate) struct DemoArgs {
     /// Use a cluster that is there, rather than starting one.
     #[arg(long, value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
-}
-
-impl DemoArgs {
-    /// The story once, on a cluster of its own.
-    pub(crate) fn once() -> Self {
-        Self {
-            once: true,
-            kubeconfig: None,
-        }
-    }
 }
 
 /// Everything that runs. Dropped, it ends, the daemon first.
@@ -53,7 +43,7 @@ struct Stage {
 }
 
 pub(crate) fn demo(args: &DemoArgs) -> Result<()> {
-    let binary = crate::build_overlayd()?;
+    let binary = crate::overlayd()?;
     let mut stage = set(&binary, args)?;
     let result = story(&mut stage);
     if result.is_err() {

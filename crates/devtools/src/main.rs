@@ -1,13 +1,14 @@
-//! overlayd's own commands: what a recipe needs beyond one line.
+//! The commands of `cargo xtask` that talk to a cluster or to AWS, or that compare our output with that of others.
+//!
+//! `xtask` builds this program together with the daemon and starts it. So it has the dependencies of the daemon, in the
+//! same versions and with the same features, and none of them is compiled twice.
 
 mod bench;
-mod crds;
 mod demo;
 mod eks;
 #[path = "../../kustomize/tests/generator/mod.rs"]
 mod generator;
 mod oracle;
-mod test;
 #[path = "../../goyaml/tests/values/mod.rs"]
 mod values;
 
@@ -28,15 +29,11 @@ struct Args {
 enum Task {
     /// The main job on a real local control plane: a commit becomes a Secret.
     Demo(demo::DemoArgs),
-    /// Every test: units, golden cases, cluster tests, AWS, the demo.
-    Test,
     /// Asks the originals (kustomize, Go's templates, Go's YAML) and compares; `--record` keeps their answers.
     Oracle(oracle::OracleArgs),
     /// Measures overlayd beside its peers, in one run.
     #[command(subcommand)]
     Bench(bench::BenchTask),
-    /// Writes the custom resource definitions into `base/`.
-    Crds,
     /// Makes the AWS side for EKS: Pod Identity add-on, role, policy, association.
     SetupEks(eks::SetupArgs),
     /// Creates or updates the AWS secret and waits until `db-creds` follows.
@@ -46,10 +43,8 @@ enum Task {
 fn main() -> ExitCode {
     let result = match Args::parse().command {
         Task::Demo(args) => demo::demo(&args),
-        Task::Test => test::test(),
         Task::Oracle(args) => oracle::oracle(&args),
         Task::Bench(task) => bench::bench(&task),
-        Task::Crds => crds::crds(),
         Task::SetupEks(args) => eks::setup(&args),
         Task::TestSecret(args) => eks::test_secret(&args),
     };
@@ -95,13 +90,14 @@ fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Builds the daemon and says where it is.
-fn build_overlayd() -> Result<PathBuf> {
-    testbed::say(
-        "… building overlayd (the first time takes some minutes; cargo shows what it does)",
+/// The daemon that was built together with this program: cargo puts both into one folder.
+fn overlayd() -> Result<PathBuf> {
+    let own = std::env::current_exe().context("this program does not know its own path")?;
+    let overlayd = own.with_file_name("overlayd");
+    ensure!(
+        overlayd.exists(),
+        "{} does not exist; `cargo xtask` builds it",
+        overlayd.display()
     );
-    run(&mut cargo(&["build", "--workspace", "--bin", "overlayd"]))?;
-    let target =
-        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
-    Ok(target.join("debug/overlayd"))
+    Ok(overlayd)
 }

@@ -52,7 +52,7 @@ pub(crate) fn oracle(args: &OracleArgs) -> Result<()> {
 
 fn builds(args: &OracleArgs) -> Result<()> {
     let kustomize = Tools::open()?.kustomize()?;
-    let overlayd = crate::build_overlayd()?;
+    let overlayd = crate::overlayd()?;
     if args.generated > 0 {
         return generated(args, &kustomize, &overlayd);
     }
