@@ -1,10 +1,10 @@
-//! `cargo xtask demo`: a commit becomes a Secret, on a real control plane, told step by step.
+//! `cargo xtask demo`: a commit becomes a Secret on a real control plane, and each step is printed with its time.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use serde_json::{Value, json};
 use testbed::{
     Background, Cluster, ControlPlane, GitServer, GitServerOptions, Moto, PodIdentityAgent,
@@ -20,15 +20,15 @@ const STEP: Duration = Duration::from_secs(60);
 /// Arguments of `demo`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct DemoArgs {
-    /// End when the story is complete.
+    /// End after the last step.
     #[arg(long)]
     once: bool,
-    /// Use a cluster that is there, rather than starting one.
+    /// Use a cluster that you have, rather than starting one.
     #[arg(long, value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
 }
 
-/// Everything that runs. Dropped, it ends, the daemon first.
+/// Everything that runs. Dropped, it stops, the daemon first.
 struct Stage {
     daemon: Background,
     cluster: Cluster,
@@ -44,114 +44,107 @@ struct Stage {
 
 pub(crate) fn demo(args: &DemoArgs) -> Result<()> {
     let binary = crate::overlayd()?;
-    let mut stage = set(&binary, args)?;
-    let result = story(&mut stage);
-    if result.is_err() {
-        say(&format!(
-            "the daemon's last words:\n{}",
-            stage.daemon.log_tail()
-        ));
+    let mut stage = Stage::start(&binary, args)?;
+    if let Err(error) = steps(&mut stage) {
+        let log = stage.daemon.log_tail();
+        say(&format!("the last lines of the daemon's log:\n{log}"));
+        return Err(error);
     }
-    result?;
     if args.once {
-        say("✓ the story is complete");
+        say("✓ the demo is complete");
         return Ok(());
     }
-    say("\nEverything stays up until you press Ctrl-C. Look around:");
-    let kubeconfig = stage.kubeconfig.display();
-    say(&format!(
-        "  KUBECONFIG={kubeconfig} kubectl get externalsecrets -A"
-    ));
-    say(&format!(
-        "  KUBECONFIG={kubeconfig} kubectl get gitrepositories,kustomizations -A"
-    ));
-    say(&format!(
-        "  commit and push in {}",
-        stage.work.path().display()
-    ));
-    loop {
-        stage.daemon.check()?;
-        std::thread::sleep(Duration::from_secs(1));
-    }
+    stage.wait_for_interrupt()
 }
 
-fn set(binary: &Path, args: &DemoArgs) -> Result<Stage> {
-    let directory = tempfile::tempdir()?;
-    let plane = match &args.kubeconfig {
-        Some(_) => None,
-        None => {
-            let progress =
-                Progress::start("starting etcd, kube-apiserver and kube-controller-manager");
-            let plane = ControlPlane::start()?;
-            progress.done();
-            Some(plane)
-        }
+/// Starts the servers that take longest, at the same time. The control plane is left out if there is a cluster already.
+fn start_servers(needs_cluster: bool) -> Result<(Option<ControlPlane>, Moto)> {
+    let cluster = if needs_cluster {
+        "etcd, kube-apiserver, kube-controller-manager and "
+    } else {
+        ""
     };
-    let kubeconfig = plane
-        .as_ref()
-        .map(|plane| plane.kubeconfig().to_path_buf())
-        .or_else(|| args.kubeconfig.clone());
-    let kubeconfig = kubeconfig.context("no kubeconfig")?;
-    let cluster = Cluster::connect(&kubeconfig)?;
-    let progress =
-        Progress::start("starting Secrets Manager (moto), a Pod Identity agent and a git server");
-    let moto = Moto::start()?;
-    let value = json!({"username": "training", "password": "first"}).to_string();
-    moto.secrets_manager(
-        "CreateSecret",
-        &json!({"Name": SECRET, "SecretString": value}),
-    )?;
-    let agent = PodIdentityAgent::start(Duration::from_secs(20 * 60))?;
+    let progress = Progress::start(&format!("starting {cluster}Secrets Manager (moto)"));
+    let (plane, moto) = std::thread::scope(|scope| {
+        let moto = scope.spawn(Moto::start);
+        let plane = needs_cluster.then(ControlPlane::start).transpose();
+        (plane, moto.join())
+    });
+    let moto = moto.map_err(|_| anyhow!("the start of moto ended with a panic"))?;
+    let servers = (plane?, moto?);
+    progress.done();
+    Ok(servers)
+}
+
+/// A git server with a repository of our own manifests.
+fn start_git() -> Result<(GitServer, WorkTree)> {
     let git = GitServer::start(&GitServerOptions::default())?;
     let work = git.create("platform")?;
     for part in ["base", "overlays", "kustomization.yaml"] {
         work.copy(&crate::root().join(part), part)?;
     }
     work.push("our own base and overlays", "main")?;
-    progress.done();
-    let listen = format!("127.0.0.1:{}", free_port()?);
-    let mut command = Command::new(binary);
-    command
-        .args([
-            "run",
-            "--repo",
-            &git.url("platform"),
-            "--path",
-            "overlays/demo",
-            "--interval",
-            "2s",
-            "--listen",
-            &listen,
-        ])
-        .args(["--log-encoding", "text", "--data-dir"])
-        .arg(directory.path().join("data"))
-        .env("KUBECONFIG", &kubeconfig);
-    agent.give_to(&mut command, &moto.url());
-    let started = Instant::now();
-    say(&format!(
-        "$ overlayd run --repo {} --path overlays/demo --interval 2s",
-        git.url("platform")
-    ));
-    let daemon = Background::start(
-        "overlayd",
-        &mut command,
-        &directory.path().join("overlayd.log"),
-    )?;
-    Ok(Stage {
-        daemon,
-        cluster,
-        work,
-        moto,
-        _agent: agent,
-        _git: git,
-        _plane: plane,
-        _directory: directory,
-        kubeconfig,
-        started,
-    })
+    Ok((git, work))
 }
 
 impl Stage {
+    fn start(binary: &Path, args: &DemoArgs) -> Result<Self> {
+        let directory = tempfile::tempdir()?;
+        let (plane, moto) = start_servers(args.kubeconfig.is_none())?;
+        let kubeconfig = match (&plane, &args.kubeconfig) {
+            (Some(plane), _) => plane.kubeconfig().to_path_buf(),
+            (None, given) => given.clone().context("there is no kubeconfig")?,
+        };
+        let progress = Progress::start("starting a Pod Identity agent and a git server");
+        put_secret(&moto, "CreateSecret", "Name", "first")?;
+        let agent = PodIdentityAgent::start(Duration::from_secs(20 * 60))?;
+        let (git, work) = start_git()?;
+        progress.done();
+        let started = Instant::now();
+        let mut command = Command::new(binary);
+        let listen = format!("127.0.0.1:{}", free_port()?);
+        let url = git.url("platform");
+        command
+            .args(["run", "--repo", &url, "--path", "overlays/demo"])
+            .args(["--interval", "2s", "--listen", &listen])
+            .args(["--log-encoding", "text", "--data-dir"])
+            .arg(directory.path().join("data"))
+            .env("KUBECONFIG", &kubeconfig);
+        agent.give_to(&mut command, &moto.url());
+        say(&format!(
+            "$ overlayd run --repo {url} --path overlays/demo --interval 2s"
+        ));
+        let log = directory.path().join("overlayd.log");
+        Ok(Self {
+            daemon: Background::start("overlayd", &mut command, &log)?,
+            cluster: Cluster::connect(&kubeconfig)?,
+            work,
+            moto,
+            _agent: agent,
+            _git: git,
+            _plane: plane,
+            _directory: directory,
+            kubeconfig,
+            started,
+        })
+    }
+
+    /// Says how to look around, and keeps everything running until the user ends it.
+    fn wait_for_interrupt(&mut self) -> Result<()> {
+        let kubeconfig = self.kubeconfig.display();
+        let work = self.work.path().display();
+        say(&format!(
+            "\nEverything stays up until you press Ctrl-C. Look around:\n  \
+             KUBECONFIG={kubeconfig} kubectl get externalsecrets -A\n  \
+             KUBECONFIG={kubeconfig} kubectl get gitrepositories,kustomizations -A\n  \
+             commit and push in {work}"
+        ));
+        loop {
+            self.daemon.check()?;
+            std::thread::sleep(Duration::from_secs(1));
+        }
+    }
+
     fn await_field(&mut self, what: &str, path: &str, pointer: &str, wanted: &Value) -> Result<()> {
         let (cluster, daemon) = (&self.cluster, &mut self.daemon);
         wait_for(what, STEP, || {
@@ -166,80 +159,63 @@ impl Stage {
     }
 }
 
-fn story(stage: &mut Stage) -> Result<()> {
+/// Writes a value of the secret in AWS; `CreateSecret` and `PutSecretValue` name it by different fields.
+fn put_secret(moto: &Moto, action: &str, name_field: &str, password: &str) -> Result<()> {
+    let value = json!({"username": "training", "password": password}).to_string();
+    let request = json!({name_field: SECRET, "SecretString": value});
+    moto.secrets_manager(action, &request).map(drop)
+}
+
+/// Prints a step and how long it took.
+fn print_step(number: u8, what: &str, since: Instant) {
+    let elapsed = since.elapsed().as_secs_f64();
+    say(&format!("{number}. {what} ({elapsed:.2} s)"));
+}
+
+fn steps(stage: &mut Stage) -> Result<()> {
     let secret = format!("/api/v1/namespaces/{NAMESPACE}/secrets/db-creds");
     let greeting = format!("/api/v1/namespaces/{NAMESPACE}/configmaps/greeting");
-    let told = |number: u8, what: &str, since: Instant| {
-        say(&format!(
-            "{number}. {what} ({:.2} s)",
-            since.elapsed().as_secs_f64()
-        ));
-    };
+    let (password, message) = ("/data/password", "/data/message");
 
+    let first = json!(base64("first"));
+    stage.await_field("the first sync", &secret, password, &first)?;
+    let what = "first sync: the repository is applied, and the AWS secret is the Secret db-creds";
+    print_step(1, what, stage.started);
+
+    let since = Instant::now();
+    let commit = commit_greeting(&stage.work)?;
+    let morning = json!("good-morning");
+    stage.await_field("the commit", &greeting, message, &morning)?;
+    let what = format!("commit {} changed the ConfigMap greeting", &commit[..7]);
+    print_step(2, &what, since);
+
+    let since = Instant::now();
+    put_secret(&stage.moto, "PutSecretValue", "SecretId", "second")?;
+    let second = json!(base64("second"));
+    stage.await_field("the rotation", &secret, password, &second)?;
+    print_step(3, "put-secret-value in AWS changed the Secret", since);
+
+    let since = Instant::now();
+    let edit = json!({"data": {"password": base64("edited by hand")}});
+    stage.cluster.patch(&secret, &edit)?;
+    let edit = json!({"data": {"message": "edited by hand"}});
+    stage.cluster.patch(&greeting, &edit)?;
+    stage.await_field("the correction of the Secret", &secret, password, &second)?;
+    print_step(4, "a hand edit of the Secret is corrected", since);
     stage.await_field(
-        "the first sync",
-        &secret,
-        "/data/password",
-        &json!(base64("first")),
+        "the correction of the ConfigMap",
+        &greeting,
+        message,
+        &morning,
     )?;
-    told(
-        1,
-        "first sync: the repository is applied, and the AWS secret is the Secret db-creds",
-        stage.started,
-    );
+    print_step(5, "a hand edit of the ConfigMap is corrected", since);
+    Ok(())
+}
 
-    let file = stage.work.path().join("overlays/demo/kustomization.yaml");
+/// Changes the message of the greeting, and gives the commit's id.
+fn commit_greeting(work: &WorkTree) -> Result<String> {
+    let file = work.path().join("overlays/demo/kustomization.yaml");
     let text = std::fs::read_to_string(&file)?.replace("message=hello", "message=good-morning");
     std::fs::write(file, text)?;
-    let since = Instant::now();
-    let commit = stage.work.push("say good morning", "main")?;
-    stage.await_field(
-        "the commit",
-        &greeting,
-        "/data/message",
-        &json!("good-morning"),
-    )?;
-    told(
-        2,
-        &format!("commit {} changed the ConfigMap greeting", &commit[..7]),
-        since,
-    );
-
-    let since = Instant::now();
-    let value = json!({"username": "training", "password": "second"}).to_string();
-    stage.moto.secrets_manager(
-        "PutSecretValue",
-        &json!({"SecretId": SECRET, "SecretString": value}),
-    )?;
-    stage.await_field(
-        "the rotation",
-        &secret,
-        "/data/password",
-        &json!(base64("second")),
-    )?;
-    told(3, "put-secret-value in AWS changed the Secret", since);
-
-    let since = Instant::now();
-    stage.cluster.patch(
-        &secret,
-        &json!({"data": {"password": base64("edited by hand")}}),
-    )?;
-    stage
-        .cluster
-        .patch(&greeting, &json!({"data": {"message": "edited by hand"}}))?;
-    stage.await_field(
-        "the repair of the Secret",
-        &secret,
-        "/data/password",
-        &json!(base64("second")),
-    )?;
-    told(4, "a hand edit of the Secret is repaired", since);
-    stage.await_field(
-        "the repair of the ConfigMap",
-        &greeting,
-        "/data/message",
-        &json!("good-morning"),
-    )?;
-    told(5, "a hand edit of the ConfigMap is repaired", since);
-    Ok(())
+    work.push("say good morning", "main")
 }

@@ -1,4 +1,4 @@
-//! The AWS side of a cluster on EKS, by the AWS CLI: idempotent, says what it does, can only say it.
+//! The AWS side of a cluster on EKS, made with the AWS CLI. Each step is idempotent; a dry run only prints the steps.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -60,8 +60,9 @@ fn ask(args: &[&str]) -> Result<Value> {
     Ok(serde_json::from_slice(&output.stdout).unwrap_or(Value::Null))
 }
 
-pub(crate) fn setup(args: &SetupArgs) -> Result<()> {
-    let trust = json!({
+/// Lets EKS give the role to pods.
+fn trust_policy() -> Value {
+    json!({
         "Version": "2012-10-17",
         "Statement": [{
             "Effect": "Allow",
@@ -69,91 +70,84 @@ pub(crate) fn setup(args: &SetupArgs) -> Result<()> {
             "Action": ["sts:AssumeRole", "sts:TagSession"],
         }],
     })
-    .to_string();
-    let policy = json!({
+}
+
+/// Lets the role read `training/*` and nothing else.
+fn read_policy() -> Value {
+    json!({
         "Version": "2012-10-17",
         "Statement": [{
             "Effect": "Allow",
             "Action": ["secretsmanager:GetSecretValue", "secretsmanager:DescribeSecret"],
             "Resource": "arn:aws:secretsmanager:*:*:secret:training/*",
         }, {
-            // Knows no resources; each value of a batch still needs the statement above.
+            // This action knows no resources; each value of a batch still needs the statement above.
             "Effect": "Allow",
             "Action": "secretsmanager:BatchGetSecretValue",
             "Resource": "*",
         }],
     })
-    .to_string();
-    let cluster = args.cluster.as_str();
-    let step = |what: &str, exists: &[&str], make: &[&str]| -> Result<()> {
-        if args.dry_run {
-            say(&format!(
-                "would make sure of {what}: aws {}",
-                make.join(" ")
-            ));
-            return Ok(());
-        }
-        if ask(exists)
-            .is_ok_and(|found| !found["associations"].as_array().is_some_and(Vec::is_empty))
-        {
-            say(&format!("{what} is there"));
-            return Ok(());
-        }
-        say(&format!("making {what}"));
-        ask(make).map(drop)
-    };
-    step(
+}
+
+/// Makes sure of a thing in AWS: `exists` asks for it, `create` creates it.
+fn make_sure(args: &SetupArgs, what: &str, exists: &[&str], create: &[&str]) -> Result<()> {
+    if args.dry_run {
+        let command = create.join(" ");
+        say(&format!("would make sure of {what}: aws {command}"));
+        return Ok(());
+    }
+    let found =
+        ask(exists).is_ok_and(|found| !found["associations"].as_array().is_some_and(Vec::is_empty));
+    if found {
+        say(&format!("{what} exists"));
+        return Ok(());
+    }
+    say(&format!("creating {what}"));
+    ask(create).map(drop)
+}
+
+pub(crate) fn setup(args: &SetupArgs) -> Result<()> {
+    make_addon(args)?;
+    make_role(args)?;
+    make_association(args)
+}
+
+fn make_addon(args: &SetupArgs) -> Result<()> {
+    let of_addon = [
+        "--cluster-name",
+        &args.cluster,
+        "--addon-name",
+        "eks-pod-identity-agent",
+    ];
+    make_sure(
+        args,
         "the Pod Identity agent add-on",
-        &[
-            "eks",
-            "describe-addon",
-            "--cluster-name",
-            cluster,
-            "--addon-name",
-            "eks-pod-identity-agent",
-        ],
-        &[
-            "eks",
-            "create-addon",
-            "--cluster-name",
-            cluster,
-            "--addon-name",
-            "eks-pod-identity-agent",
-        ],
-    )?;
-    step(
+        &[&["eks", "describe-addon"], &of_addon[..]].concat(),
+        &[&["eks", "create-addon"], &of_addon[..]].concat(),
+    )
+}
+
+fn make_role(args: &SetupArgs) -> Result<()> {
+    let (trust, policy) = (trust_policy().to_string(), read_policy().to_string());
+    let of_role = ["--role-name", ROLE];
+    let with_trust = ["--assume-role-policy-document", &trust];
+    make_sure(
+        args,
         "the role",
-        &["iam", "get-role", "--role-name", ROLE],
-        &[
-            "iam",
-            "create-role",
-            "--role-name",
-            ROLE,
-            "--assume-role-policy-document",
-            &trust,
-        ],
+        &[&["iam", "get-role"], &of_role[..]].concat(),
+        &[&["iam", "create-role"], &of_role[..], &with_trust].concat(),
     )?;
-    step(
+    let of_policy = ["--role-name", ROLE, "--policy-name", POLICY];
+    let with_document = ["--policy-document", &policy];
+    make_sure(
+        args,
         "the policy, which may read training/* and nothing else",
-        &[
-            "iam",
-            "get-role-policy",
-            "--role-name",
-            ROLE,
-            "--policy-name",
-            POLICY,
-        ],
-        &[
-            "iam",
-            "put-role-policy",
-            "--role-name",
-            ROLE,
-            "--policy-name",
-            POLICY,
-            "--policy-document",
-            &policy,
-        ],
-    )?;
+        &[&["iam", "get-role-policy"], &of_policy[..]].concat(),
+        &[&["iam", "put-role-policy"], &of_policy[..], &with_document].concat(),
+    )
+}
+
+fn make_association(args: &SetupArgs) -> Result<()> {
     let role = if args.dry_run {
         "ROLE_ARN".to_owned()
     } else {
@@ -161,22 +155,24 @@ pub(crate) fn setup(args: &SetupArgs) -> Result<()> {
     };
     let of_account = [
         "--cluster-name",
-        cluster,
+        &args.cluster,
         "--namespace",
         NAMESPACE,
         "--service-account",
         SERVICE_ACCOUNT,
     ];
-    let exists: Vec<&str> = ["eks", "list-pod-identity-associations"]
-        .into_iter()
-        .chain(of_account)
-        .collect();
-    let make: Vec<&str> = ["eks", "create-pod-identity-association"]
-        .into_iter()
-        .chain(of_account)
-        .chain(["--role-arn", &role])
-        .collect();
-    step("the Pod Identity association", &exists, &make)
+    let with_role = ["--role-arn", &role];
+    make_sure(
+        args,
+        "the Pod Identity association",
+        &[&["eks", "list-pod-identity-associations"], &of_account[..]].concat(),
+        &[
+            &["eks", "create-pod-identity-association"],
+            &of_account[..],
+            &with_role,
+        ]
+        .concat(),
+    )
 }
 
 fn role_arn() -> Result<String> {
@@ -195,73 +191,64 @@ pub(crate) fn test_secret(args: &TestSecretArgs) -> Result<()> {
         .or_else(|| std::env::home_dir().map(|home| home.join(".kube/config")));
     let cluster =
         Cluster::connect(&kubeconfig.context("there is no kubeconfig; pass --kubeconfig")?)?;
+    let first = resource_version(cluster.get(&secret_path())?.as_ref());
+    let since_epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
+    let password = format!("test-{}", since_epoch.as_nanos());
+    rotate(&password)?;
+    wait_for_password(&cluster, &password, &first, args.timeout)
+}
+
+/// Writes a password into AWS, and creates the secret if it does not exist.
+fn rotate(password: &str) -> Result<()> {
     let before = ask(&["secretsmanager", "describe-secret", "--secret-id", SECRET]).ok();
-    let password = format!(
-        "test-{}",
-        std::time::SystemTime::now()
-            .duration_since(std::time::UNIX_EPOCH)?
-            .as_nanos()
-    );
     let value = json!({"username": "training", "password": password}).to_string();
-    // The value travels in a file that only we can read, not in the list of processes.
+    // The value travels in a file that only this user can read, not in the list of processes.
     let file = tempfile::NamedTempFile::new()?;
     std::fs::write(file.path(), value)?;
     let from = format!("file://{}", file.path().display());
-    let written = match &before {
-        Some(_) => ask(&[
-            "secretsmanager",
-            "put-secret-value",
-            "--secret-id",
-            SECRET,
-            "--secret-string",
-            &from,
-        ])?,
-        None => ask(&[
-            "secretsmanager",
-            "create-secret",
-            "--name",
-            SECRET,
-            "--secret-string",
-            &from,
-        ])?,
+    let (action, name) = match &before {
+        Some(_) => ("put-secret-value", "--secret-id"),
+        None => ("create-secret", "--name"),
     };
-    let version = |value: &Value| value["VersionId"].as_str().unwrap_or("unknown").to_owned();
-    let old = before
-        .as_ref()
-        .and_then(current_version)
-        .unwrap_or_else(|| "none".to_owned());
+    let words = ["secretsmanager", action, name, SECRET];
+    let written = ask(&[&words[..], &["--secret-string", &from]].concat())?;
+    let old = before.as_ref().and_then(current_version);
     say(&format!(
-        "AWS secret {SECRET}: version {old} → {}",
-        version(&written)
+        "AWS secret {SECRET}: version {} → {}",
+        old.as_deref().unwrap_or("none"),
+        written["VersionId"].as_str().unwrap_or("unknown")
     ));
-    let path = format!("/api/v1/namespaces/{NAMESPACE}/secrets/db-creds");
-    let resource_version = |secret: &Option<Value>| {
-        secret
-            .as_ref()
-            .and_then(|secret| secret["metadata"]["resourceVersion"].as_str())
-            .unwrap_or("none")
-            .to_owned()
-    };
-    let first = resource_version(&cluster.get(&path)?);
-    let wanted = base64(&password);
+    Ok(())
+}
+
+fn secret_path() -> String {
+    format!("/api/v1/namespaces/{NAMESPACE}/secrets/db-creds")
+}
+
+fn resource_version(secret: Option<&Value>) -> String {
+    let version = secret.and_then(|secret| secret["metadata"]["resourceVersion"].as_str());
+    version.unwrap_or("none").to_owned()
+}
+
+/// Waits at most `timeout` seconds until the Secret has the password.
+fn wait_for_password(cluster: &Cluster, password: &str, first: &str, timeout: u64) -> Result<()> {
+    let wanted = base64(password);
     let started = Instant::now();
     loop {
-        let secret = cluster.get(&path)?;
-        if secret
-            .as_ref()
-            .is_some_and(|secret| secret["data"]["password"] == wanted)
+        let secret = cluster.get(&secret_path())?;
+        if let Some(secret) = &secret
+            && secret["data"]["password"] == wanted
         {
-            let now = resource_version(&secret);
             say(&format!(
-                "Secret db-creds: resource version {first} → {now}, after {:.1} s",
+                "Secret db-creds: resource version {first} → {}, after {:.1} s",
+                resource_version(Some(secret)),
                 started.elapsed().as_secs_f64()
             ));
             return Ok(());
         }
         ensure!(
-            started.elapsed() < Duration::from_secs(args.timeout),
-            "Secret db-creds did not follow within {} s; see `kubectl describe externalsecret -n {NAMESPACE} db-creds`",
-            args.timeout
+            started.elapsed() < Duration::from_secs(timeout),
+            "Secret db-creds did not follow within {timeout} s; see `kubectl describe externalsecret -n {NAMESPACE} db-creds`"
         );
         std::thread::sleep(Duration::from_millis(200));
     }
