@@ -35,7 +35,7 @@ impl Binary {
     }
 }
 
-/// A program that [`prepare`] has built. Cargo puts it beside this one.
+/// A program that [`prepare`] has built. Cargo puts it into the folder of this one.
 pub(crate) fn program(binary: Binary) -> Result<Command> {
     let own = std::env::current_exe().context("this program does not know its own path")?;
     Ok(Command::new(own.with_file_name(binary.name())))

@@ -29,12 +29,12 @@ struct Args {
 enum Task {
     /// The main job on a real local control plane: a commit becomes a Secret.
     Demo(demo::DemoArgs),
-    /// Asks the originals (kustomize, Go's templates, Go's YAML) and compares; `--record` keeps their answers.
+    /// Asks the peers (kustomize, Go's templates, Go's YAML) and compares; `--record` keeps their answers.
     Oracle(oracle::OracleArgs),
-    /// Measures overlayd beside its peers, in one run.
+    /// Measures overlayd and its peers in one run.
     #[command(subcommand)]
     Bench(bench::BenchTask),
-    /// Makes the AWS side for EKS: Pod Identity add-on, role, policy, association.
+    /// Creates the AWS side for EKS: Pod Identity add-on, role, policy, association.
     SetupEks(eks::SetupArgs),
     /// Creates or updates the AWS secret and waits until `db-creds` follows.
     TestSecret(eks::TestSecretArgs),

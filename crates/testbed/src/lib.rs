@@ -1,13 +1,13 @@
-//! Talks to the machine: real parts for tests, demo and benchmarks, each started here and ended here.
+//! Talks to the machine: real parts for tests, demo and benchmarks. Each is started and stopped here.
 //!
 //! - [`ControlPlane`]: etcd, kube-apiserver and kube-controller-manager, built once from Go modules.
 //! - [`GitServer`]: `git http-backend` behind HTTP or TLS, with basic auth if wanted.
 //! - [`SshServer`]: OpenSSH's server, for the same repositories.
-//! - [`Moto`]: the independent judge of AWS calls. [`Emulator`]: our own Secrets Manager, for faults and counting.
-//! - [`Kwok`]: a node that is not there, whose pods are Ready at once.
+//! - [`Moto`]: an independent implementation of AWS. [`Emulator`]: our own Secrets Manager, for faults and counting.
+//! - [`Kwok`]: a simulated node, whose pods are Ready at once.
 //! - [`PodIdentityAgent`]: the EKS agent's answer, on loopback, with credentials that expire.
 //!
-//! Everything listens on loopback, on free ports. What was started ends with the process that started it.
+//! Everything listens on loopback, on free ports, and stops with the process that started it.
 
 mod cluster;
 mod control_plane;

@@ -38,7 +38,7 @@ impl SshServer {
         Ok(can)
     }
 
-    /// Starts one that accepts the key of [`identity`](Self::identity).
+    /// Starts a server that accepts the key of [`identity`](Self::identity).
     pub fn start(git: &GitServer) -> Result<Self> {
         let sshd = Tools::open()?.sshd()?;
         let directory = tempfile::tempdir()?;
@@ -192,7 +192,7 @@ fn config(path: &Path, port: u16) -> String {
         "UsePAM no".to_owned(),
         "PasswordAuthentication no".to_owned(),
         "KbdInteractiveAuthentication no".to_owned(),
-        // The repositories belong to whoever runs the tests.
+        // The repositories belong to the user who runs the tests, and git refuses those of another user.
         "ForceCommand env GIT_CONFIG_COUNT=1 GIT_CONFIG_KEY_0=safe.directory 'GIT_CONFIG_VALUE_0=*' sh -c \"$SSH_ORIGINAL_COMMAND\"".to_owned(),
     ];
     lines.join("\n") + "\n"

@@ -43,7 +43,7 @@ pub enum Tool {
     Just,
     /// typos, the spell check.
     Typos,
-    /// OpenSSH's server. The path is that of `sshd`; [`Tools::sshd`] knows the files beside it.
+    /// OpenSSH's server. The path is that of `sshd`; [`Tools::sshd`] gives the other files of it.
     OpenSsh,
     /// cargo-deny, which checks licences, advisories and versions of dependencies.
     CargoDeny,

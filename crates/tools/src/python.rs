@@ -17,7 +17,7 @@ fn package(tool: Tool) -> (&'static str, &'static str) {
     match tool {
         Tool::AwsCli => ("awscli>=1.40,<2", "aws"),
         Tool::Just => ("rust-just>=1.40,<2", "just"),
-        // An exact version: a newer dictionary would fail CI for words that nobody has touched.
+        // An exact version: a newer dictionary would fail CI for words in unchanged files.
         Tool::Typos => ("typos==1.52.0", "typos"),
         _ => ("moto[server]==5.2.5", "python"),
     }
