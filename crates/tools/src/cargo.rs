@@ -5,6 +5,7 @@ use std::process::Command;
 
 use anyhow::Result;
 
+use crate::progress::count_lines;
 use crate::{Progress, Tool, Tools};
 
 /// A requirement, since new kinds of advisories need new versions.
@@ -29,10 +30,7 @@ impl Tools {
             .args(["install", "--locked", CARGO_DENY, "--root"])
             .arg(self.cargo_root());
         progress.run_counting(&mut cargo, &self.log("cargo-deny"), |output| {
-            let crates = output
-                .lines()
-                .filter(|line| line.trim_start().starts_with("Compiling "));
-            format!("{} crates", crates.count())
+            count_lines(output, "Compiling ", "crate")
         })?;
         progress.done();
         Ok(())

@@ -6,6 +6,7 @@ use std::process::Command;
 use anyhow::Result;
 
 use crate::cache::key_of;
+use crate::progress::count_lines;
 use crate::{Progress, Tool, Tools};
 
 /// The files of a Go module of ours.
@@ -158,8 +159,7 @@ impl Tools {
         let mut go = Command::new("go");
         go.current_dir(folder).args(["list", "-deps", "."]);
         progress.run_counting(&mut go, &log, |output| {
-            let modules = output.lines().filter(|line| line.starts_with("go: "));
-            format!("{} modules", modules.count())
+            count_lines(output, "go: ", "module")
         })?;
         progress.done();
         Ok(packages(&std::fs::read_to_string(&log)?))

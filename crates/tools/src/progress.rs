@@ -29,6 +29,14 @@ fn show(time: Duration) -> String {
     }
 }
 
+/// `1 package`, `12 packages`: the number of lines of an output that begin with a word.
+pub(crate) fn count_lines(output: &str, beginning: &str, noun: &str) -> String {
+    let lines = output.lines().map(str::trim_start);
+    let number = lines.filter(|line| line.starts_with(beginning)).count();
+    let ending = if number == 1 { "" } else { "s" };
+    format!("{number} {noun}{ending}")
+}
+
 /// A long step. It says what it is at its start, how far it is every ten seconds, and how long it took at its end.
 #[derive(Debug)]
 pub struct Progress {
@@ -171,12 +179,19 @@ mod tests {
     use std::process::Command;
     use std::time::Duration;
 
-    use super::{Job, Progress, show, side_by_side};
+    use super::{Job, Progress, count_lines, show, side_by_side};
 
     #[test]
     fn times_are_shown_in_minutes_and_seconds() {
         assert_eq!(show(Duration::from_millis(1234)), "1.2 s");
         assert_eq!(show(Duration::from_secs(125)), "2 m 5 s");
+    }
+
+    #[test]
+    fn lines_are_counted_by_their_beginning() {
+        let output = "   Compiling a v1\n    Finished\n   Compiling b v2\n";
+        assert_eq!(count_lines(output, "Compiling ", "crate"), "2 crates");
+        assert_eq!(count_lines(output, "Finished", "crate"), "1 crate");
     }
 
     #[test]

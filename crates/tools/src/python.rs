@@ -10,6 +10,7 @@ use std::process::Command;
 use anyhow::Result;
 
 use crate::cache::key_of;
+use crate::progress::count_lines;
 use crate::{Progress, Tool, Tools};
 
 /// The package of a tool and the program in it.
@@ -52,10 +53,7 @@ impl Tools {
         pip.args(["install", "--no-compile", "--disable-pip-version-check"])
             .arg(package);
         progress.run_counting(&mut pip, &log, |output| {
-            let packages = output
-                .lines()
-                .filter(|line| line.starts_with("Collecting "));
-            format!("{} packages", packages.count())
+            count_lines(output, "Collecting ", "package")
         })?;
         File::create(environment.join("complete"))?;
         progress.done();
