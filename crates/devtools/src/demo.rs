@@ -57,23 +57,48 @@ pub(crate) fn demo(args: &DemoArgs) -> Result<()> {
     stage.wait_for_interrupt()
 }
 
-/// Starts the servers that take longest, at the same time. The control plane is left out if there is a cluster already.
-fn start_servers(needs_cluster: bool) -> Result<(Option<ControlPlane>, Moto)> {
+/// The servers around the daemon.
+struct Servers {
+    /// None if the user has a cluster.
+    plane: Option<ControlPlane>,
+    moto: Moto,
+    git: GitServer,
+    work: WorkTree,
+}
+
+/// Starts everything at the same time, since each part mostly waits.
+fn start_servers(needs_cluster: bool) -> Result<Servers> {
     let cluster = if needs_cluster {
-        "etcd, kube-apiserver, kube-controller-manager and "
+        "etcd, kube-apiserver, kube-controller-manager, "
     } else {
         ""
     };
-    let progress = Progress::start(&format!("starting {cluster}Secrets Manager (moto)"));
-    let (plane, moto) = std::thread::scope(|scope| {
-        let moto = scope.spawn(Moto::start);
+    let progress = Progress::start(&format!(
+        "starting {cluster}Secrets Manager (moto) and a git server"
+    ));
+    let (plane, moto, git) = std::thread::scope(|scope| {
+        let (moto, git) = (scope.spawn(start_moto), scope.spawn(start_git));
         let plane = needs_cluster.then(ControlPlane::start).transpose();
-        (plane, moto.join())
+        (plane, moto.join(), git.join())
     });
     let moto = moto.map_err(|_| anyhow!("the start of moto ended with a panic"))?;
-    let servers = (plane?, moto?);
+    let git = git.map_err(|_| anyhow!("the start of the git server ended with a panic"))?;
+    let (git, work) = git?;
+    let servers = Servers {
+        plane: plane?,
+        moto: moto?,
+        git,
+        work,
+    };
     progress.done();
     Ok(servers)
+}
+
+/// A Secrets Manager with the first value of the secret.
+fn start_moto() -> Result<Moto> {
+    let moto = Moto::start()?;
+    put_secret(&moto, "CreateSecret", "Name", "first")?;
+    Ok(moto)
 }
 
 /// A git server with a repository of our own manifests.
@@ -90,27 +115,23 @@ fn start_git() -> Result<(GitServer, WorkTree)> {
 impl Stage {
     fn start(binary: &Path, args: &DemoArgs) -> Result<Self> {
         let directory = tempfile::tempdir()?;
-        let (plane, moto) = start_servers(args.kubeconfig.is_none())?;
-        let kubeconfig = match (&plane, &args.kubeconfig) {
+        let servers = start_servers(args.kubeconfig.is_none())?;
+        let kubeconfig = match (&servers.plane, &args.kubeconfig) {
             (Some(plane), _) => plane.kubeconfig().to_path_buf(),
             (None, given) => given.clone().context("there is no kubeconfig")?,
         };
-        let progress = Progress::start("starting a Pod Identity agent and a git server");
-        put_secret(&moto, "CreateSecret", "Name", "first")?;
         let agent = PodIdentityAgent::start(Duration::from_secs(20 * 60))?;
-        let (git, work) = start_git()?;
-        progress.done();
         let started = Instant::now();
         let mut command = Command::new(binary);
         let listen = format!("127.0.0.1:{}", free_port()?);
-        let url = git.url("platform");
+        let url = servers.git.url("platform");
         command
             .args(["run", "--repo", &url, "--path", "overlays/demo"])
             .args(["--interval", "2s", "--listen", &listen])
             .args(["--log-encoding", "text", "--data-dir"])
             .arg(directory.path().join("data"))
             .env("KUBECONFIG", &kubeconfig);
-        agent.give_to(&mut command, &moto.url());
+        agent.give_to(&mut command, &servers.moto.url());
         say(&format!(
             "$ overlayd run --repo {url} --path overlays/demo --interval 2s"
         ));
@@ -118,11 +139,11 @@ impl Stage {
         Ok(Self {
             daemon: Background::start("overlayd", &mut command, &log)?,
             cluster: Cluster::connect(&kubeconfig)?,
-            work,
-            moto,
+            work: servers.work,
+            moto: servers.moto,
             _agent: agent,
-            _git: git,
-            _plane: plane,
+            _git: servers.git,
+            _plane: servers.plane,
             _directory: directory,
             kubeconfig,
             started,
