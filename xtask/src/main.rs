@@ -1,107 +1,137 @@
-//! overlayd's own commands: what a recipe needs beyond one line.
+//! overlayd's own commands: builds what a command needs, at the same time and with progress, and runs it.
+//!
+//! The work itself is done by `crates/devtools`, which needs the cluster's client and is as large as the daemon. This
+//! program is small: it is compiled in seconds, so that a user sees at once what is being done.
 
-mod bench;
-mod crds;
-mod demo;
-mod eks;
-#[path = "../../crates/kustomize/tests/generator/mod.rs"]
-mod generator;
-mod oracle;
+mod check;
+mod command;
+mod prepare;
 mod test;
-#[path = "../../crates/goyaml/tests/values/mod.rs"]
-mod values;
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::ffi::OsString;
+use std::process::ExitCode;
 
-use anyhow::{Context as _, Result, ensure};
-use clap::{Parser, Subcommand};
+use anyhow::{Context as _, Result};
+use tools::{Tool, Tools, say};
 
-#[derive(Debug, Parser)]
-#[command(name = "cargo xtask", about)]
-struct Args {
-    #[command(subcommand)]
-    command: Task,
-}
+use command::run_instead_of_us;
+use prepare::{Binary, prepare, program};
 
-#[derive(Debug, Subcommand)]
-enum Task {
-    /// The main job on a real local control plane: a commit becomes a Secret.
-    Demo(demo::DemoArgs),
-    /// Every test: units, golden cases, cluster tests, AWS, the demo.
-    Test,
-    /// Asks the originals (kustomize, Go's templates, Go's YAML) and compares; `--record` keeps their answers.
-    Oracle(oracle::OracleArgs),
-    /// Measures overlayd beside its peers, in one run.
-    #[command(subcommand)]
-    Bench(bench::BenchTask),
-    /// Writes the custom resource definitions into `base/`.
-    Crds,
-    /// Makes the AWS side for EKS: Pod Identity add-on, role, policy, association.
-    SetupEks(eks::SetupArgs),
-    /// Creates or updates the AWS secret and waits until `db-creds` follows.
-    TestSecret(eks::TestSecretArgs),
-}
+const HELP: &str = "\
+Usage: cargo xtask COMMAND [ARGUMENTS]
+
+  demo         shows the main job on a real local control plane: a commit becomes a Secret
+  test         runs every test: units, golden cases, cluster tests, AWS, the demo
+  oracle       asks kustomize and Go's packages, and compares their answers with ours
+  bench        measures overlayd and its peers in one run
+  crds         writes the custom resource definitions into base/
+  setup-eks    creates the AWS side for EKS: Pod Identity add-on, role, policy, association
+  test-secret  writes a new value into AWS and waits until the Secret db-creds follows
+
+  tools        builds and installs every tool that the other commands may need
+  check-alone  compiles each pure crate without the rest of the workspace
+  check-fuzz   compiles the fuzz targets
+  just         runs just, which is installed if it is missing
+  deny         runs cargo-deny, which is installed if it is missing
+  typos        runs the spell check, which is installed if it is missing
+
+`cargo xtask COMMAND --help` shows the arguments of a command.
+";
 
 fn main() -> ExitCode {
-    let result = match Args::parse().command {
-        Task::Demo(args) => demo::demo(&args),
-        Task::Test => test::test(),
-        Task::Oracle(args) => oracle::oracle(&args),
-        Task::Bench(task) => bench::bench(&task),
-        Task::Crds => crds::crds(),
-        Task::SetupEks(args) => eks::setup(&args),
-        Task::TestSecret(args) => eks::test_secret(&args),
-    };
+    let mut arguments = std::env::args_os().skip(1);
+    let command = arguments.next().unwrap_or_default();
+    let result = dispatch(&command.to_string_lossy(), &arguments.collect::<Vec<_>>());
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            testbed::say(&format!("error: {error:#}"));
+            say(&format!("error: {error:#}"));
             ExitCode::FAILURE
         }
     }
 }
 
-/// The root of the repository.
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("..")
-        .canonicalize()
-        .unwrap_or_else(|_| PathBuf::from("."))
+fn dispatch(command: &str, arguments: &[OsString]) -> Result<()> {
+    match command {
+        "demo" | "oracle" | "bench" | "setup-eks" | "test-secret" => {
+            prepare(&Binary::of(command), &tools_of(command, arguments))?;
+            let mut devtools = program(Binary::Devtools)?;
+            run_instead_of_us(devtools.arg(command).args(arguments))
+        }
+        "test" => test::test(),
+        "crds" => crds(),
+        "tools" => prepare(&[], &test::TOOLS),
+        "check-alone" => check::pure_crates_alone(),
+        "check-fuzz" => check::fuzz_targets(),
+        "just" => run_instead_of_us(command::tool(Tool::Just)?.args(arguments)),
+        "typos" => run_instead_of_us(command::tool(Tool::Typos)?.args(arguments)),
+        "deny" => {
+            let mut deny = command::tool(Tool::CargoDeny)?;
+            run_instead_of_us(deny.arg("--workspace").args(arguments))
+        }
+        "" | "help" | "--help" | "-h" => {
+            say(HELP);
+            Ok(())
+        }
+        other => anyhow::bail!("`{other}` is not a command\n\n{HELP}"),
+    }
 }
 
-/// A cargo command at the root.
-fn cargo(args: &[&str]) -> Command {
-    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.current_dir(root()).args(args);
-    command
+/// The tools that a command needs with these arguments. Whatever is not foreseen here is installed by the command itself,
+/// only later and not at the same time as other things.
+fn tools_of(command: &str, arguments: &[OsString]) -> Vec<Tool> {
+    let has = |word: &str| {
+        arguments
+            .iter()
+            .any(|argument| argument.to_string_lossy().split('=').next() == Some(word))
+    };
+    if has("--help") || has("-h") {
+        return Vec::new();
+    }
+    let control_plane = |wanted: bool| {
+        let ours = wanted && std::env::var_os("KUBEBUILDER_ASSETS").is_none();
+        ours.then_some(Tool::ControlPlane)
+    };
+    match command {
+        "demo" => control_plane(!has("--kubeconfig"))
+            .into_iter()
+            .chain([Tool::Moto])
+            .collect(),
+        "oracle" if has("templates") || has("paths") || has("values") => vec![Tool::Oracle],
+        "oracle" => vec![Tool::Kustomize],
+        "bench" if has("build") => vec![Tool::Kustomize],
+        "bench" => control_plane(true)
+            .into_iter()
+            .chain(has("secrets").then_some(Tool::Moto))
+            .collect(),
+        _ => Vec::new(),
+    }
 }
 
-/// Runs a command to its end with its output shown.
-fn run(command: &mut Command) -> Result<()> {
-    let name = format!(
-        "{} {}",
-        command.get_program().to_string_lossy(),
-        command
-            .get_args()
-            .map(|arg| arg.to_string_lossy())
-            .collect::<Vec<_>>()
-            .join(" ")
-    );
-    let status = command
-        .status()
-        .with_context(|| format!("cannot run `{name}`"))?;
-    ensure!(status.success(), "`{name}` failed ({status})");
-    Ok(())
+/// Writes the definitions that the program installs into `base/`, where a test compares them.
+fn crds() -> Result<()> {
+    prepare(&[Binary::Daemon], &[])?;
+    let output = program(Binary::Daemon)?.arg("crds").output()?;
+    anyhow::ensure!(output.status.success(), "`overlayd crds` failed");
+    let file = command::root().join("base/crds.yaml");
+    std::fs::write(&file, output.stdout).with_context(|| format!("cannot write {}", file.display()))
 }
 
-/// Builds the daemon and says where it is.
-fn build_overlayd() -> Result<PathBuf> {
-    testbed::say(
-        "… building overlayd (the first time takes some minutes; cargo shows what it does)",
-    );
-    run(&mut cargo(&["build", "--workspace", "--bin", "overlayd"]))?;
-    let target =
-        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
-    Ok(target.join("debug/overlayd"))
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_prepares_only_what_it_needs() {
+        let tools = |command: &str, arguments: &[&str]| {
+            let arguments: Vec<OsString> = arguments.iter().map(OsString::from).collect();
+            tools_of(command, &arguments)
+        };
+        assert_eq!(tools("demo", &["--kubeconfig=f"]), [Tool::Moto]);
+        assert_eq!(tools("demo", &["--kubeconfig", "f"]), [Tool::Moto]);
+        assert_eq!(tools("demo", &["--help"]), []);
+        assert_eq!(tools("oracle", &["--record"]), [Tool::Kustomize]);
+        assert_eq!(tools("oracle", &["values"]), [Tool::Oracle]);
+        assert_eq!(tools("setup-eks", &["--dry-run"]), []);
+    }
 }

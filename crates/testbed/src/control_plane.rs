@@ -8,10 +8,10 @@ use anyhow::{Context as _, Result, bail};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use tempfile::TempDir;
+use tools::Tools;
 
 use crate::cluster::Cluster;
 use crate::process::{Background, free_port, wait_for};
-use crate::tools::Tools;
 
 const TOKEN: &str = "test-bed-admin";
 const READY: Duration = Duration::from_secs(90);

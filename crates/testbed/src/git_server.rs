@@ -200,42 +200,41 @@ async fn backend(
     headers: &HeaderMap,
     body: &[u8],
 ) -> Result<Response<Body>> {
-    let header_text = |name: header::HeaderName| {
-        headers
-            .get(name)
-            .and_then(|value| value.to_str().ok())
-            .unwrap_or_default()
-            .to_owned()
-    };
-    let mut child = tokio::process::Command::new("git")
+    let mut command = tokio::process::Command::new("git");
+    command
         .arg("http-backend")
+        .envs(cgi_environment(method, uri, headers))
         .env("GIT_PROJECT_ROOT", root)
         .env("GIT_HTTP_EXPORT_ALL", "1")
-        .env("PATH_INFO", uri.path())
-        .env("QUERY_STRING", uri.query().unwrap_or_default())
-        .env("REQUEST_METHOD", method.as_str())
-        .env("CONTENT_TYPE", header_text(header::CONTENT_TYPE))
         .env("CONTENT_LENGTH", body.len().to_string())
-        .env(
-            "HTTP_CONTENT_ENCODING",
-            header_text(header::CONTENT_ENCODING),
-        )
-        .env(
-            "GIT_PROTOCOL",
-            headers
-                .get("git-protocol")
-                .and_then(|value| value.to_str().ok())
-                .unwrap_or_default(),
-        )
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .context("cannot run `git http-backend`")?;
+        .stderr(Stdio::null());
+    let mut child = command.spawn().context("cannot run `git http-backend`")?;
     if let Some(mut input) = child.stdin.take() {
         input.write_all(body).await?;
     }
-    let output = child.wait_with_output().await?.stdout;
+    response_of(&child.wait_with_output().await?.stdout)
+}
+
+/// A request as CGI passes it on, in environment variables.
+fn cgi_environment(method: &Method, uri: &Uri, headers: &HeaderMap) -> [(&'static str, String); 6] {
+    let header = |name: &str| {
+        let value = headers.get(name).and_then(|value| value.to_str().ok());
+        value.unwrap_or_default().to_owned()
+    };
+    [
+        ("PATH_INFO", uri.path().to_owned()),
+        ("QUERY_STRING", uri.query().unwrap_or_default().to_owned()),
+        ("REQUEST_METHOD", method.to_string()),
+        ("CONTENT_TYPE", header("content-type")),
+        ("HTTP_CONTENT_ENCODING", header("content-encoding")),
+        ("GIT_PROTOCOL", header("git-protocol")),
+    ]
+}
+
+/// The response that a CGI program has written: headers, an empty line, and the body. `Status` is the code.
+fn response_of(output: &[u8]) -> Result<Response<Body>> {
     let end = output
         .windows(4)
         .position(|window| window == b"\r\n\r\n")
@@ -245,17 +244,12 @@ async fn backend(
         let Some((name, value)) = line.split_once(':') else {
             continue;
         };
-        match name {
-            "Status" => {
-                let code = value
-                    .trim()
-                    .split(' ')
-                    .next()
-                    .and_then(|code| code.parse().ok())
-                    .unwrap_or(500);
-                response = response.status(code);
-            }
-            _ => response = response.header(name, value.trim()),
+        if name == "Status" {
+            let code = value.trim().split(' ').next();
+            let code = code.and_then(|code| code.parse().ok());
+            response = response.status(code.unwrap_or(500));
+        } else {
+            response = response.header(name, value.trim());
         }
     }
     Ok(response.body(Body::from(output[end + 4..].to_vec()))?)

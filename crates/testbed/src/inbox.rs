@@ -1,4 +1,4 @@
-//! Takes whatever is posted to it, for tests of what is sent out.
+//! An HTTP server that keeps every request body, for tests of outgoing webhooks.
 
 use std::sync::{Arc, Mutex, PoisonError};
 

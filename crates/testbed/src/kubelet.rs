@@ -1,4 +1,4 @@
-//! The part that is missing without nodes: somebody who says that pods are ready.
+//! The part of a kubelet that a cluster without nodes lacks: it reports that pods are ready.
 
 use anyhow::Result;
 use serde_json::{Value, json};

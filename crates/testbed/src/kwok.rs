@@ -1,4 +1,4 @@
-//! KWOK: nodes that are not there, whose pods are Ready at once.
+//! KWOK: simulated nodes, whose pods are Ready at once.
 
 use std::path::Path;
 use std::process::Command;
@@ -6,10 +6,10 @@ use std::process::Command;
 use anyhow::Result;
 use serde_json::json;
 use tempfile::TempDir;
+use tools::{Tool, Tools};
 
 use crate::cluster::Cluster;
 use crate::process::{Background, free_port};
-use crate::tools::Tools;
 
 /// KWOK with one node. Dropped, it stops.
 #[derive(Debug)]
@@ -24,9 +24,9 @@ impl Kwok {
 
     /// Starts it for the cluster of a kubeconfig.
     pub fn start(kubeconfig: &Path, cluster: &Cluster) -> Result<Self> {
-        let program = Tools::open()?.kwok()?;
+        let program = Tools::open()?.need(Tool::Kwok)?;
         let directory = tempfile::tempdir()?;
-        // It would outlive tests that share it, so that a shell ends it when its input ends with us.
+        // KWOK does not watch its standard input, so a shell stops it when the tests that share it end.
         let mut command = Command::new("sh");
         command
             .args([
@@ -41,7 +41,7 @@ impl Kwok {
                 "--cidr=10.1.0.0/16",
                 "--node-ip=10.1.0.1",
             ])
-            // Its settings stand in the user's home otherwise.
+            // Without this it reads settings from the user's home.
             .env("KWOK_WORKDIR", directory.path());
         let process = Background::start("kwok", &mut command, &directory.path().join("kwok.log"))?;
         let node = json!({

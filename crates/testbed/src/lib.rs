@@ -1,15 +1,14 @@
-//! Talks to the machine: real parts for tests, demo and benchmarks, each started here and ended here.
+//! Talks to the machine: real parts for tests, demo and benchmarks. Each is started and stopped here.
 //!
 //! - [`ControlPlane`]: etcd, kube-apiserver and kube-controller-manager, built once from Go modules.
 //! - [`GitServer`]: `git http-backend` behind HTTP or TLS, with basic auth if wanted.
 //! - [`SshServer`]: OpenSSH's server, for the same repositories.
-//! - [`Moto`]: the independent judge of AWS calls. [`Emulator`]: our own Secrets Manager, for faults and counting.
-//! - [`Kwok`]: a node that is not there, whose pods are Ready at once.
+//! - [`Moto`]: an independent implementation of AWS. [`Emulator`]: our own Secrets Manager, for faults and counting.
+//! - [`Kwok`]: a simulated node, whose pods are Ready at once.
 //! - [`PodIdentityAgent`]: the EKS agent's answer, on loopback, with credentials that expire.
 //!
-//! Everything listens on loopback, on free ports. What was started ends with the process that started it.
+//! Everything listens on loopback, on free ports, and stops with the process that started it.
 
-mod cache;
 mod cluster;
 mod control_plane;
 mod emulator;
@@ -24,9 +23,7 @@ mod proxy;
 mod repository;
 mod server;
 mod ssh_server;
-mod tools;
 
-pub use cache::cache_dir;
 pub use cluster::Cluster;
 pub use control_plane::ControlPlane;
 pub use emulator::{Emulator, Fault};
@@ -40,4 +37,4 @@ pub use process::{Background, free_port, http, http_get, wait_for};
 pub use proxy::Proxy;
 pub use repository::WorkTree;
 pub use ssh_server::SshServer;
-pub use tools::{Progress, Tools, say};
+pub use tools::{Progress, Tool, Tools, cache_dir, say};

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use tempfile::TempDir;
+use tools::{Tool, Tools};
 
 use crate::process::{Background, free_port, http_get, wait_for};
-use crate::tools::Tools;
 
-/// Ends with its standard input, like all our parts.
+/// Stops when its standard input closes, like all parts of the test bed.
 const MAIN: &str = "
 import os, sys, threading
 threading.Thread(target=lambda: (sys.stdin.read(), os._exit(0)), daemon=True).start()
@@ -26,9 +26,9 @@ pub struct Moto {
 }
 
 impl Moto {
-    /// Starts one with nothing in it.
+    /// Starts an empty server.
     pub fn start() -> Result<Self> {
-        let python = Tools::open()?.python("python")?;
+        let python = Tools::open()?.need(Tool::Moto)?;
         let directory = tempfile::tempdir()?;
         let port = free_port()?;
         let mut command = Command::new(python);
@@ -55,7 +55,7 @@ impl Moto {
 }
 
 impl Moto {
-    /// Calls an action of Secrets Manager in us-east-1, as anybody.
+    /// Calls an action of Secrets Manager in us-east-1; moto accepts any credentials.
     pub fn secrets_manager(
         &self,
         action: &str,
@@ -64,7 +64,7 @@ impl Moto {
         self.call("secretsmanager", action, request)
     }
 
-    /// Calls an action of a service (`secretsmanager`, `ssm` or `sqs`) in us-east-1, as anybody.
+    /// Calls an action of a service (`secretsmanager`, `ssm` or `sqs`) in us-east-1; moto accepts any credentials.
     pub fn call(
         &self,
         service: &str,

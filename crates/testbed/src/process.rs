@@ -1,4 +1,4 @@
-//! Child processes that end with us.
+//! Child processes that stop with this process.
 
 use std::io::Read as _;
 use std::net::TcpListener;
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 
-/// A process in the background, its output in a file. Dropped, it is ended.
+/// A process in the background, its output in a file. Dropping it stops the process.
 #[derive(Debug)]
 pub struct Background {
     name: String,
@@ -17,7 +17,7 @@ pub struct Background {
 }
 
 impl Background {
-    /// Starts a command. Its standard input stays open as long as we live; parts of ours end with it.
+    /// Starts a command. Its standard input stays open as long as this process runs; our parts stop when it closes.
     pub fn start(name: &str, command: &mut Command, log: &Path) -> Result<Self> {
         let file = std::fs::File::create(log)
             .with_context(|| format!("cannot create {}", log.display()))?;
@@ -91,13 +91,13 @@ impl Background {
 
 impl Drop for Background {
     fn drop(&mut self) {
-        // The end of its input is the gentle way; a shell that watches over a program ends that, too.
+        // First its input closes, so that a program can stop its own children.
         drop(self.child.stdin.take());
         let deadline = Instant::now() + Duration::from_millis(300);
         while Instant::now() < deadline && matches!(self.child.try_wait(), Ok(None)) {
             std::thread::sleep(Duration::from_millis(10));
         }
-        // Already gone is what we want.
+        // An error means that it has stopped already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -1,4 +1,4 @@
-//! A proxy that connects to whatever it is told to (HTTP's CONNECT), for tests of who goes by way of one.
+//! A proxy that connects to any host (HTTP's CONNECT), for tests of the clients that can use a proxy.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -17,7 +17,7 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Starts one that lets in who knows a user name and password.
+    /// Starts a proxy that asks for a user name and password.
     pub fn start(username: &str, password: &str) -> Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0))?;
         let address = listener.local_addr()?;

@@ -1,7 +1,7 @@
 //! OpenSSH's own server on a free port of loopback, serving the repositories of a [`GitServer`].
 //!
-//! It runs as nobody special: as the user who runs the tests, or, where that is root, as one without rights, since a
-//! server that is root wants accounts and folders of the machine. The account `git` exists for it alone.
+//! It runs as the user of the tests. Where that is root, it runs as a user without rights, because a server of root
+//! needs accounts and folders of the machine. The account `git` exists for this server alone.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use tempfile::TempDir;
+use tools::{Sshd, Tools};
 
 use crate::git_server::GitServer;
 use crate::process::{Background, free_port, wait_for};
-use crate::tools::{Sshd, Tools};
 
 /// A running server. Dropped, it stops.
 #[derive(Debug)]
@@ -38,7 +38,7 @@ impl SshServer {
         Ok(can)
     }
 
-    /// Starts one that lets in who has the key of [`identity`](Self::identity).
+    /// Starts a server that accepts the key of [`identity`](Self::identity).
     pub fn start(git: &GitServer) -> Result<Self> {
         let sshd = Tools::open()?.sshd()?;
         let directory = tempfile::tempdir()?;
@@ -51,35 +51,12 @@ impl SshServer {
         } else {
             user
         };
-        for (name, kind) in [
-            ("host", "ed25519"),
-            ("host_rsa", "rsa"),
-            ("user", "ed25519"),
-            ("other", "ed25519"),
-        ] {
-            keygen(&sshd, &path.join(name), kind, "")?;
-        }
-        keygen(&sshd, &path.join("secret"), "ecdsa", "a passphrase")?;
-        let allowed =
-            ["user.pub", "secret.pub"].map(|name| std::fs::read_to_string(path.join(name)));
-        let allowed = allowed.into_iter().collect::<std::io::Result<Vec<_>>>()?;
-        std::fs::write(path.join("allowed"), allowed.concat())?;
-        std::fs::write(
-            path.join("passwd"),
-            format!("git:x:{owner}:{owner}::{}:/bin/sh\n", path.display()),
-        )?;
-        std::fs::write(path.join("group"), format!("git:x:{owner}:\n"))?;
-        std::fs::write(path.join("config"), config(path, port))?;
+        write_keys(&sshd, path)?;
+        write_settings(path, port, &owner)?;
         for open in [path, &git.root()] {
             std::fs::set_permissions(open, std::fs::Permissions::from_mode(0o755))?;
         }
-        // The cache folder of root is nobody else's to read.
-        let (program, libraries) = (path.join("sshd"), path.join("lib"));
-        std::fs::create_dir(&libraries)?;
-        std::fs::copy(&sshd.program, &program)?;
-        for name in ["libwrap.so.0", "libnss_wrapper.so"] {
-            std::fs::copy(sshd.libraries.join(name), libraries.join(name))?;
-        }
+        copy_program(&sshd, path)?;
         if is_root {
             let owned = Command::new("chown")
                 .args(["-R", &owner])
@@ -87,22 +64,7 @@ impl SshServer {
                 .status()?;
             ensure!(owned.success(), "cannot give the keys to the server");
         }
-        let mut command = if is_root {
-            let mut command = Command::new("setpriv");
-            let (user, group) = (format!("--reuid={owner}"), format!("--regid={owner}"));
-            command
-                .args([&user, &group, "--clear-groups"])
-                .arg(&program);
-            command
-        } else {
-            Command::new(&program)
-        };
-        command.args(["-D", "-e", "-f"]).arg(path.join("config"));
-        command
-            .env("LD_LIBRARY_PATH", &libraries)
-            .env("LD_PRELOAD", libraries.join("libnss_wrapper.so"))
-            .env("NSS_WRAPPER_PASSWD", path.join("passwd"))
-            .env("NSS_WRAPPER_GROUP", path.join("group"));
+        let mut command = server_command(path, is_root.then_some(&owner));
         let mut server = Background::start("sshd", &mut command, &path.with_extension("log"))?;
         wait_for("sshd", Duration::from_secs(20), || {
             server.check()?;
@@ -111,15 +73,12 @@ impl SshServer {
                 .context("not listening yet")
         })?;
         let host_key = std::fs::read_to_string(path.join("host.pub"))?;
+        let host_key: Vec<_> = host_key.split_whitespace().take(2).collect();
         Ok(Self {
+            host_key: host_key.join(" "),
             server,
             directory,
             port,
-            host_key: host_key
-                .split_whitespace()
-                .take(2)
-                .collect::<Vec<_>>()
-                .join(" "),
         })
     }
 
@@ -153,6 +112,64 @@ fn id(flag: &str) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
+/// The keys of the host and of users, and the list of those that are accepted.
+fn write_keys(sshd: &Sshd, path: &Path) -> Result<()> {
+    for (name, kind) in [
+        ("host", "ed25519"),
+        ("host_rsa", "rsa"),
+        ("user", "ed25519"),
+        ("other", "ed25519"),
+    ] {
+        keygen(sshd, &path.join(name), kind, "")?;
+    }
+    keygen(sshd, &path.join("secret"), "ecdsa", "a passphrase")?;
+    let accepted = ["user.pub", "secret.pub"].map(|name| std::fs::read_to_string(path.join(name)));
+    let accepted = accepted.into_iter().collect::<std::io::Result<Vec<_>>>()?;
+    Ok(std::fs::write(path.join("allowed"), accepted.concat())?)
+}
+
+/// The server's configuration, and the account `git`, which exists for this server alone.
+fn write_settings(path: &Path, port: u16, owner: &str) -> Result<()> {
+    let account = format!("git:x:{owner}:{owner}::{}:/bin/sh\n", path.display());
+    std::fs::write(path.join("passwd"), account)?;
+    std::fs::write(path.join("group"), format!("git:x:{owner}:\n"))?;
+    Ok(std::fs::write(path.join("config"), config(path, port))?)
+}
+
+/// Copies the server and its libraries, since another user cannot read the cache folder of root.
+fn copy_program(sshd: &Sshd, path: &Path) -> Result<()> {
+    let libraries = path.join("lib");
+    std::fs::create_dir(&libraries)?;
+    std::fs::copy(&sshd.program, path.join("sshd"))?;
+    for name in ["libwrap.so.0", "libnss_wrapper.so"] {
+        std::fs::copy(sshd.libraries.join(name), libraries.join(name))?;
+    }
+    Ok(())
+}
+
+/// The server, run as another user if there is one to change to.
+fn server_command(path: &Path, user: Option<&String>) -> Command {
+    let program = path.join("sshd");
+    let mut command = match user {
+        None => Command::new(program),
+        Some(user) => {
+            let mut command = Command::new("setpriv");
+            let (user, group) = (format!("--reuid={user}"), format!("--regid={user}"));
+            command.args([&user, &group, "--clear-groups"]).arg(program);
+            command
+        }
+    };
+    let libraries = path.join("lib");
+    command
+        .args(["-D", "-e", "-f"])
+        .arg(path.join("config"))
+        .env("LD_LIBRARY_PATH", &libraries)
+        .env("LD_PRELOAD", libraries.join("libnss_wrapper.so"))
+        .env("NSS_WRAPPER_PASSWD", path.join("passwd"))
+        .env("NSS_WRAPPER_GROUP", path.join("group"));
+    command
+}
+
 fn keygen(sshd: &Sshd, file: &Path, kind: &str, passphrase: &str) -> Result<()> {
     let made = Command::new(&sshd.keygen)
         .args(["-q", "-t", kind, "-N", passphrase, "-f"])
@@ -175,7 +192,7 @@ fn config(path: &Path, port: u16) -> String {
         "UsePAM no".to_owned(),
         "PasswordAuthentication no".to_owned(),
         "KbdInteractiveAuthentication no".to_owned(),
-        // The repositories belong to whoever runs the tests.
+        // The repositories belong to the user who runs the tests, and git refuses those of another user.
         "ForceCommand env GIT_CONFIG_COUNT=1 GIT_CONFIG_KEY_0=safe.directory 'GIT_CONFIG_VALUE_0=*' sh -c \"$SSH_ORIGINAL_COMMAND\"".to_owned(),
     ];
     lines.join("\n") + "\n"

@@ -38,7 +38,7 @@ pub enum Fault {
     EmptyAnswer,
     /// The answer is cut in the middle.
     Truncated,
-    /// There is no answer for so long that nobody waits for it.
+    /// There is no answer until every client has given up.
     Silence,
     /// The connection ends in the middle.
     Reset,
@@ -118,7 +118,7 @@ impl Emulator {
         self.account(|account| account.parameters.put(name, value, &[]));
     }
 
-    /// Lets nobody read a secret.
+    /// Denies every read of one secret.
     pub fn deny(&self, name: &str) {
         self.account(|account| account.secrets.deny(name));
     }
@@ -202,7 +202,7 @@ impl Emulator {
         self.account(|account| account.reads.get(id).copied().unwrap_or_default())
     }
 
-    /// Carries out an action of a service (`secretsmanager` or `ssm`), as somebody who may do everything.
+    /// Carries out an action of a service (`secretsmanager` or `ssm`), as a caller with every permission.
     pub fn call(&self, service: &str, action: &str, request: &Value) -> Result<Value> {
         let answer = self.account(|account| account.act(service, action, request));
         answer.map_err(|refusal| anyhow::anyhow!("{}: {}", refusal.code, refusal.message))

@@ -1,4 +1,4 @@
-//! STS: sessions of roles, which end, and who has them.
+//! STS: sessions of roles, which expire, and the role that each session belongs to.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime};
@@ -52,7 +52,7 @@ fn parameters(body: &[u8]) -> BTreeMap<String, String> {
 }
 
 impl Sessions {
-    /// Refuses a session that is over, and remembers who reads.
+    /// Refuses an expired session, and records the caller of each read.
     pub(super) fn check(&mut self, key: &str) -> Result<(), Refusal> {
         self.look(key)?;
         let role = self.given.get(key).map(|(role, _)| role.clone());

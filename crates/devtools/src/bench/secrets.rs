@@ -1,5 +1,5 @@
-//! ExternalSecrets from AWS on a real API server, beside the floor of plain writes of the same Secrets and statuses in the
-//! same run. AWS is our emulator, which counts.
+//! ExternalSecrets from AWS on a real API server, compared with the least possible work: plain writes of the same Secrets
+//! and statuses in the same run. AWS is our emulator, which counts the calls.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -31,7 +31,7 @@ pub(crate) struct SecretsArgs {
     /// How often the rotation of one is repeated; the median is shown.
     #[arg(long, default_value_t = 9)]
     runs: usize,
-    /// Measures this program rather than one that is built from here.
+    /// Measures this program and builds none.
     #[arg(long)]
     binary: Option<PathBuf>,
 }
@@ -207,7 +207,7 @@ impl Stage {
             self.count,
             seconds(self.least)
         ));
-        // They are nobody's business from here on.
+        // The measured daemon must not find them.
         self.cluster
             .delete(&format!("{KINDS}/namespaces/floor/externalsecrets"))?;
         self.cluster.delete("/api/v1/namespaces/floor/secrets")?;

@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: overlayd beside its peers and beside the floor, in one run.
+//! `cargo xtask bench`: overlayd, its peers and the least possible work, measured in one run.
 
 mod build;
 mod daemon;
@@ -11,11 +11,11 @@ use anyhow::Result;
 /// What to measure.
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum BenchTask {
-    /// `overlayd build` beside `kustomize build` on generated trees, and beside reading and printing alone.
+    /// `overlayd build`, `kustomize build`, and reading and printing alone, on generated trees.
     Build(build::BuildArgs),
-    /// The sync loop on a real API server, beside plain applies of the same objects.
+    /// The sync loop on a real API server, compared with plain applies of the same objects.
     Sync(sync::SyncArgs),
-    /// ExternalSecrets from AWS on a real API server, beside plain writes of the same Secrets and statuses.
+    /// ExternalSecrets from AWS on a real API server, compared with plain writes of the same Secrets and statuses.
     Secrets(secrets::SecretsArgs),
 }
 

@@ -160,83 +160,9 @@ fn generate(directory: &Path, objects: usize) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
+/// The objects of one app. Apps of one ten share a ConfigMap.
 fn manifests(app: usize) -> String {
-    let extra = app - app % 10;
-    format!(
-        "apiVersion: apps/v1
-kind: Deployment
-metadata:
-  name: app-{app}
-  labels:
-    app.kubernetes.io/name: app-{app}
-spec:
-  replicas: 1
-  selector:
-    matchLabels:
-      app.kubernetes.io/name: app-{app}
-  template:
-    metadata:
-      labels:
-        app.kubernetes.io/name: app-{app}
-    spec:
-      serviceAccountName: app-{app}
-      containers:
-      - name: main
-        image: registry.example.com/app:1.0
-        args: [\"--listen=:8080\", \"--verbose\"]
-        ports:
-        - containerPort: 8080
-          name: http
-        envFrom:
-        - configMapRef:
-            name: conf-{app}
-        - configMapRef:
-            name: extra-{extra}
-        readinessProbe:
-          httpGet:
-            path: /healthz
-            port: http
-        resources:
-          requests:
-            cpu: 100m
-            memory: 128Mi
----
-apiVersion: v1
-kind: Service
-metadata:
-  name: app-{app}
-spec:
-  selector:
-    app.kubernetes.io/name: app-{app}
-  ports:
-  - name: http
-    port: 80
-    targetPort: http
----
-apiVersion: v1
-kind: ConfigMap
-metadata:
-  name: conf-{app}
-data:
-  LOG_LEVEL: info
-  URL: https://app-{app}.example.com/some/path
----
-apiVersion: v1
-kind: ServiceAccount
-metadata:
-  name: app-{app}
----
-apiVersion: autoscaling/v2
-kind: HorizontalPodAutoscaler
-metadata:
-  name: app-{app}
-spec:
-  minReplicas: 1
-  maxReplicas: 5
-  scaleTargetRef:
-    apiVersion: apps/v1
-    kind: Deployment
-    name: app-{app}
-"
-    )
+    include_str!("app.yaml")
+        .replace("{app}", &app.to_string())
+        .replace("{extra}", &(app - app % 10).to_string())
 }

@@ -1,4 +1,5 @@
-//! The sync loop on a real API server, beside the floor of plain server-side applies of the same objects in the same run.
+//! The sync loop on a real API server, compared with the least possible work: plain server-side applies of the
+//! same objects in the same run.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -20,7 +21,7 @@ pub(crate) struct SyncArgs {
     /// How often each of the short steps is repeated; medians are shown.
     #[arg(long, default_value_t = 9)]
     runs: usize,
-    /// Measures this program rather than one that is built from here.
+    /// Measures this program and builds none.
     #[arg(long)]
     binary: Option<PathBuf>,
 }
@@ -157,8 +158,8 @@ impl Stage {
         Ok((started, commit))
     }
 
-    /// Waits until a commit is applied, as the status says. A status with a large inventory is a megabyte, so that
-    /// asking for it often would be what is measured: it is asked for when the daemon has finished a reconcile.
+    /// Waits until the status says that a commit is applied. A status with a large inventory is a megabyte, and reading it
+    /// often would disturb the measurement, so it is read only when the daemon has finished a reconcile.
     fn wait_applied(&self, name: &str, commit: &str) -> Result<()> {
         let deadline = Instant::now() + PATIENCE;
         let mut seen = 0;
@@ -213,7 +214,7 @@ impl Stage {
         }
     }
 
-    /// The first apply of so many objects, beside plain applies of the same.
+    /// The first apply of `count` objects, compared with plain applies of the same objects.
     fn first_apply(&mut self, name: &str, count: usize) -> Result<()> {
         let objects: Vec<Value> = (0..count)
             .map(|number| config_map(&format!("m{number}"), "one"))

@@ -1,4 +1,4 @@
-//! What Go's own packages make of templates, of paths and of values.
+//! Asks Go's own packages about templates, paths and values.
 
 use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -7,13 +7,13 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
-use testbed::{Tools, say};
+use testbed::{Tool, Tools, say};
 
 use super::{OracleArgs, short_hash};
 
 /// The answers to questions, in their order.
 fn ask(questions: impl IntoIterator<Item = Value>) -> Result<Vec<String>> {
-    let mut child = Command::new(Tools::open()?.go_oracle()?)
+    let mut child = Command::new(Tools::open()?.need(Tool::Oracle)?)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
@@ -23,7 +23,7 @@ fn ask(questions: impl IntoIterator<Item = Value>) -> Result<Vec<String>> {
         writeln!(text, "{question}")?;
     }
     let mut input = child.stdin.take().context("a pipe")?;
-    // The oracle answers while it is asked, so somebody has to listen meanwhile.
+    // The oracle answers before it has read all questions, so the answers are read at the same time.
     let asking = std::thread::spawn(move || input.write_all(text.as_bytes()));
     let output = BufReader::new(child.stdout.take().context("a pipe")?);
     let answers = output.lines().collect::<Result<Vec<_>, _>>()?;

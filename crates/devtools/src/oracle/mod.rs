@@ -1,4 +1,4 @@
-//! `cargo xtask oracle`: asks the original, compares, and keeps its answers as golden files.
+//! `cargo xtask oracle`: asks the peer, compares, and keeps its answers as golden files.
 
 mod go;
 
@@ -8,7 +8,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, ensure};
 use testbed::{Tools, say};
 
-/// What to do with the answers.
+/// Arguments of `oracle`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct OracleArgs {
     /// What to ask about.
@@ -20,7 +20,7 @@ pub(crate) struct OracleArgs {
     /// Compare this many generated trees or values instead.
     #[arg(long, value_name = "N", default_value_t = 0)]
     generated: u64,
-    /// The seed of the first; each next one has the next number.
+    /// The seed of the first tree or value; the following ones have the next numbers.
     #[arg(long, value_name = "SEED", default_value_t = 1)]
     seed: u64,
     /// Where trees that differ are kept.
@@ -28,7 +28,7 @@ pub(crate) struct OracleArgs {
     keep: Option<PathBuf>,
 }
 
-/// What there is an original of.
+/// A peer that can be asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Subject {
     /// kustomize: our own overlays and the golden cases, or generated trees.
@@ -52,7 +52,7 @@ pub(crate) fn oracle(args: &OracleArgs) -> Result<()> {
 
 fn builds(args: &OracleArgs) -> Result<()> {
     let kustomize = Tools::open()?.kustomize()?;
-    let overlayd = crate::build_overlayd()?;
+    let overlayd = crate::overlayd()?;
     if args.generated > 0 {
         return generated(args, &kustomize, &overlayd);
     }
@@ -88,7 +88,7 @@ fn builds(args: &OracleArgs) -> Result<()> {
     Ok(())
 }
 
-/// Compares random trees. A seed names its tree, so a difference can be had again.
+/// Compares random trees. A seed names its tree, so a difference can be reproduced.
 fn generated(args: &OracleArgs, kustomize: &Path, overlayd: &Path) -> Result<()> {
     let (mut different, mut failing, mut answers) = (0, 0, String::new());
     for seed in args.seed..args.seed + args.generated {
@@ -129,14 +129,14 @@ fn generated(args: &OracleArgs, kustomize: &Path, overlayd: &Path) -> Result<()>
 }
 
 /// One line of the file of answers: the seed, the hash of the output (`-` where the build fails), and a mark where
-/// ours is known to be another.
+/// our output is known to differ.
 fn answer(seed: u64, output: Option<&str>, same: bool) -> String {
     let hash = output.map_or_else(|| "-".to_owned(), short_hash);
     let mark = if same { "" } else { " differs" };
     format!("{seed} {hash}{mark}\n")
 }
 
-/// What stands for a text in a file of answers.
+/// The short form of a text in a file of answers.
 fn short_hash(text: &str) -> String {
     use sha2::{Digest, Sha256};
     let digest = Sha256::digest(text.as_bytes());
@@ -198,7 +198,7 @@ fn record(case: &Path, answer: Option<&str>) -> Result<()> {
             if output.exists() {
                 std::fs::remove_file(&output)?;
             }
-            // Only the failure counts: our messages are our own.
+            // Only the failure is compared: our messages differ on purpose.
             std::fs::write(error, "")?;
         }
     }

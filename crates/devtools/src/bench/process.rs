@@ -1,4 +1,4 @@
-//! Runs whole processes and says how long they took and how much memory they had at their peak.
+//! Runs whole processes, and measures their time and their peak memory.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, ensure};
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Run {
     pub(super) wall: Duration,
-    /// KiB, as the kernel last told before the end.
+    /// Peak memory in KiB, as the kernel last reported it before the process ended.
     pub(super) peak: u64,
 }
 
