@@ -17,7 +17,7 @@ use crate::aws::{AwsEnvironment, Fetcher, Sessions};
 use crate::cli::args::{CostArgs, IamArgs, ReportForm, UsageArgs};
 use crate::cli::report::Failure;
 use crate::cli::{build, cluster, output};
-use crate::cluster::apply::describe;
+use crate::cluster::error::describe;
 use crate::controllers::rotation::QUEUE;
 use crate::daemon::metrics::Metrics;
 use overlayd_core::api::external_secret::ExternalSecret;

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use crate::cli::args::{GetArgs, KindArg, ObjectArgs, ReconcileArgs, SuspendArgs};
 use crate::cli::report::Failure;
 use crate::cli::{cluster, output};
-use crate::cluster::apply::describe;
+use crate::cluster::error::describe;
 use overlayd_core::api::REQUESTED_AT;
 use overlayd_core::api::external_secret::ExternalSecret;
 use overlayd_core::api::git_repository::GitRepository;

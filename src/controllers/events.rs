@@ -177,7 +177,7 @@ impl Events {
             _ => recorder,
         };
         if let Err(error) = recorder.publish(&event, &reference).await {
-            tracing::warn!(reason, error = %crate::cluster::apply::describe(&error), "event was not written");
+            tracing::warn!(reason, error = %crate::cluster::error::describe(&error), "event was not written");
         }
     }
 }

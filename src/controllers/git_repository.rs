@@ -275,7 +275,7 @@ async fn secret_of(
     let namespace = object.namespace().unwrap_or_default();
     let api: Api<Secret> = Api::namespaced(context.client.clone(), &namespace);
     let secret = api.get_opt(&reference.name).await;
-    let secret = secret.map_err(|error| crate::cluster::apply::describe(&error))?;
+    let secret = secret.map_err(|error| crate::cluster::error::describe(&error))?;
     let secret = secret.ok_or_else(|| {
         format!(
             "Secret `{namespace}/{}` of `spec.{field}` does not exist",

@@ -100,7 +100,7 @@ async fn address(
     let name = &spec.secret_ref.name;
     let secret = context.secrets_of(object).get_opt(name).await;
     let missing = |what: String| (Progress::Retrying, "TokenNotFound", what);
-    let secret = secret.map_err(|error| missing(crate::cluster::apply::describe(&error)))?;
+    let secret = secret.map_err(|error| missing(crate::cluster::error::describe(&error)))?;
     let secret = secret.ok_or_else(|| {
         missing(format!(
             "Secret `{name}` of `spec.secretRef` does not exist"

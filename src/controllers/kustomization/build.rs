@@ -178,7 +178,7 @@ async fn values(
     let namespace = object.namespace().unwrap_or_default();
     let (kind, name) = (reference.kind, &reference.name);
     let unreadable = |error: kube::Error| {
-        let reason = crate::cluster::apply::describe(&error);
+        let reason = crate::cluster::error::describe(&error);
         SyncError::Build(format!(
             "`postBuild`: {kind:?} `{name}` cannot be read: {reason}"
         ))

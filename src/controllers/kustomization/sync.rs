@@ -462,7 +462,7 @@ impl Run<'_> {
                     Api::namespaced(self.context.client.clone(), &owner.namespace);
                 // Who cannot be asked about is not taken for one that is gone.
                 let found = api.get_opt(&owner.name).await.map_err(|error| {
-                    let reason = crate::cluster::apply::describe(&error);
+                    let reason = crate::cluster::error::describe(&error);
                     SyncError::Owner(format!(
                         "Kustomization `{}/{}`, which owns {}, cannot be read: {reason}",
                         owner.namespace, owner.name, desired.reference

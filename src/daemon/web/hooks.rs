@@ -15,7 +15,7 @@ use kube::core::{GroupVersionKind, ObjectMeta};
 use parking_lot::Mutex;
 use serde_json::json;
 
-use crate::cluster::apply::describe;
+use crate::cluster::error::describe;
 use crate::expression::Expression;
 use overlayd_core::api::receiver::{Receiver, ReceiverResource};
 use overlayd_core::api::{GIT_REPOSITORY_API, KUSTOMIZATION_API, REQUESTED_AT};
