@@ -17,9 +17,9 @@ use crate::cluster::apply::FIELD_MANAGER;
 use crate::cluster::error;
 use crate::tasks::Spawner;
 use kube::runtime::{WatchStreamExt as _, watcher};
+use overlayd_core::api::annotations::{OWNER_NAME, OWNER_NAMESPACE};
 use overlayd_core::apply::last_applied::{Records, Seen, shape};
 use overlayd_core::apply::object_ref::ObjectRef;
-use overlayd_core::apply::plan::{OWNER_NAME, OWNER_NAMESPACE};
 use overlayd_core::apply::slim::Slim;
 use overlayd_core::names::NamespacedName;
 

@@ -27,13 +27,12 @@ use crate::cluster::apply::dry_run::Tried;
 use crate::cluster::error::{describe, describe_about, is_not_found};
 use crate::cluster::watch::{Known, Live};
 use crate::failpoints;
+use overlayd_core::api::annotations::{EXISTED, LAST_APPLIED, OWNER_NAME, OWNER_NAMESPACE};
 use overlayd_core::apply::change_set::{ApplyError, Change, ChangeSet, ObjectFailure};
 use overlayd_core::apply::ignore_rules::Ignored;
 use overlayd_core::apply::last_applied::{Hash, account_hash, shape};
 use overlayd_core::apply::object_ref::ObjectRef;
-use overlayd_core::apply::plan::{
-    ApplyPlan, Desired, DriftMode, EXISTED, OWNER_NAME, OWNER_NAMESPACE, OnError, Wave, drift_of,
-};
+use overlayd_core::apply::plan::{ApplyPlan, Desired, DriftMode, OnError, Wave, drift_of};
 use overlayd_core::apply::slim::Slim;
 use overlayd_core::apply::takeover::take_over;
 use overlayd_core::names::NamespacedName;
@@ -42,8 +41,6 @@ use overlayd_core::names::NamespacedName;
 pub(crate) const FIELD_MANAGER: &str = "overlayd";
 /// The name under which fields are owned that a person or the start of the daemon applied.
 pub(crate) const BOOTSTRAP_MANAGER: &str = "overlayd-bootstrap";
-/// What kubectl remembers of an apply.
-const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 /// How long definitions and namespaces may take to become usable.
 const STAGE_TIMEOUT: Duration = Duration::from_secs(60);
 
