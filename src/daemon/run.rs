@@ -36,7 +36,7 @@ use crate::controllers::event_webhook;
 use crate::controllers::events::Events;
 use crate::controllers::kustomization::wait::Waits;
 use crate::controllers::panicked::{Panics, contained};
-use crate::controllers::priority_semaphore::{Gate, Gates};
+use crate::controllers::priority_semaphore::{KeyedSemaphores, PrioritySemaphore};
 use crate::controllers::rotation::Rotations;
 use crate::controllers::unreadable::Readable;
 use crate::controllers::{Context, ReconcileError, error_policy, observe};
@@ -125,9 +125,9 @@ fn context(
         caches,
         uses: Arc::default(),
         syncs: Syncs::default(),
-        gate: Gate::new(usize::from(config.concurrent_secrets)),
-        store_gates: Gates::new(usize::from(config.concurrent_secrets).div_ceil(2)),
-        thinking: tokio::sync::Semaphore::new(4),
+        sync_permits: PrioritySemaphore::new(usize::from(config.concurrent_secrets)),
+        store_permits: KeyedSemaphores::new(usize::from(config.concurrent_secrets).div_ceil(2)),
+        blocking_permits: tokio::sync::Semaphore::new(4),
         waits: Waits::default(),
         claims: Arc::default(),
         written: Arc::default(),
@@ -616,7 +616,7 @@ fn name_of<K: Resource>(gone: &ObjectRef<K>) -> NamespacedName {
     NamespacedName::new(gone.namespace.clone().unwrap_or_default(), &gone.name)
 }
 
-/// Wakes an ExternalSecret when something that it uses changes. How many are synced at once is the gate's affair.
+/// Wakes an ExternalSecret when something that it uses changes. A semaphore bounds how many are synced at once.
 fn external_secrets(
     context: &Arc<Context>,
     (writers, moved): (Writers, Moved),
