@@ -1,7 +1,7 @@
 //! Pure: what a function of a template is: its name, the types of its parameters, and a Rust function that takes the
 //! arguments. The files that implement functions build on this one; only `functions` knows them all.
 
-use crate::error::Outcome;
+use crate::error::{Outcome, fault};
 use crate::machine::Machine;
 use crate::value::{Element, Value};
 
@@ -126,7 +126,7 @@ impl Parameter {
     }
 
     /// The value as it goes in, or why it does not fit. A nil map or list goes in as nil.
-    pub(crate) fn accept(self, value: Value) -> Result<Value, String> {
+    pub(crate) fn accept(self, value: Value) -> Outcome<Value> {
         let fits = match self {
             Self::Any => true,
             Self::Str => matches!(value, Value::Str(_)),
@@ -143,7 +143,7 @@ impl Parameter {
             return Ok(value);
         }
         let wanted = self.type_name();
-        Err(match value {
+        fault(match value {
             Value::Nil => format!("invalid value; expected {wanted}"),
             value => format!(
                 "wrong type for value; expected {wanted}; got {}",

@@ -112,36 +112,27 @@ impl Time {
             Token::Year => format!("{:02}", civil.year().rem_euclid(100)),
             Token::UpperHalf => if civil.hour() >= 12 { "PM" } else { "AM" }.to_owned(),
             Token::LowerHalf => if civil.hour() >= 12 { "pm" } else { "am" }.to_owned(),
-            Token::ZoneName => {
-                if self.zone.is_empty() {
-                    offset_text(self.offset, OffsetForm::Minutes)
-                } else {
-                    self.zone.clone()
-                }
+            Token::ZoneName if self.zone.is_empty() => {
+                offset_text(self.offset, OffsetForm::Minutes)
             }
-            Token::Offset { form, z } => {
-                if z && self.offset == Offset::UTC {
-                    "Z".to_owned()
-                } else {
-                    offset_text(self.offset, form)
-                }
-            }
+            Token::ZoneName => self.zone.clone(),
+            Token::Offset { z: true, .. } if self.offset == Offset::UTC => "Z".to_owned(),
+            Token::Offset { form, .. } => offset_text(self.offset, form),
             Token::Fraction {
                 digits,
                 trims,
                 separator,
             } => {
                 let nanoseconds = format!("{:09}", civil.subsec_nanosecond());
-                let digits = &nanoseconds[..digits.min(9)];
+                let digits = nanoseconds.get(..digits).unwrap_or(&nanoseconds);
                 let digits = if trims {
                     digits.trim_end_matches('0')
                 } else {
                     digits
                 };
-                if digits.is_empty() {
-                    String::new()
-                } else {
-                    format!("{separator}{digits}")
+                match digits {
+                    "" => String::new(),
+                    digits => format!("{separator}{digits}"),
                 }
             }
         }
