@@ -6,7 +6,7 @@ use crate::error::{Outcome, fault};
 use crate::time::Time;
 use crate::value::Value;
 
-/// Calls a method, or reads a field, if the value has one of that name.
+/// Calls a method or reads a field. The result is nothing if the value has none of that name.
 pub(crate) fn call(value: &Value, name: &str, arguments: &[Value]) -> Option<Outcome<Value>> {
     match value {
         Value::Time(_) => time(value, name, arguments),

@@ -36,7 +36,7 @@ impl Time {
         Timestamp::from_second(second).map_or_else(|_| zero(), Self::utc)
     }
 
-    /// The same moment in a zone of the database that is compiled in; UTC where there is none of that name.
+    /// The same moment in a zone of the database that is compiled in; UTC if there is no zone of that name.
     pub(crate) fn in_zone(&self, name: &str) -> Self {
         let zone = zone(name).unwrap_or(TimeZone::UTC);
         let info = zone.to_offset_info(self.moment);
@@ -407,7 +407,7 @@ fn next_token_of(layout: &str) -> Option<Token> {
     next_token(layout).0
 }
 
-/// What was read of a time.
+/// The parts of a time that have been parsed.
 #[derive(Default)]
 struct Parts {
     year: i16,
@@ -513,7 +513,7 @@ impl Parts {
             .min(5);
         (length >= 3).then_some(())?;
         let zone = &text[..length];
-        // An abbreviation alone tells no offset; Go makes one of zero under that name.
+        // An abbreviation has no offset; Go gives the time an offset of zero with that name.
         self.zone = Some(zone.to_owned());
         self.offset.get_or_insert(Offset::UTC);
         Some(&text[length..])

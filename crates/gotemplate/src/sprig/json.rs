@@ -99,7 +99,7 @@ pub(crate) fn of_json(json: serde_json::Value) -> Value {
 /// Prints JSON as Go's `json.Marshal` prints a value that `json.Unmarshal` has read into an `interface{}`: without
 /// spaces, keys sorted, numbers as 64-bit floats, and `<`, `>` and `&` escaped.
 pub fn print_json(json: serde_json::Value) -> String {
-    // What was read as JSON is no deeper than that allows, and holds nothing that has no form.
+    // A value that was parsed from JSON is never too deep and always has a JSON form.
     print(&of_json(json), Style::COMPACT).unwrap_or_default()
 }
 

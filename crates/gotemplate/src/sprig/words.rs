@@ -151,7 +151,7 @@ impl Connected {
         next
     }
 
-    /// What comes after a word of letters.
+    /// Joins the word after a word of letters, and gives the word to go on with.
     fn after_letters<'c>(&mut self, next: Found<'c>) -> Found<'c> {
         let Some((Word::Number, number, after)) = next else {
             self.separate(next);
@@ -221,7 +221,7 @@ pub(super) fn camel(text: &str) -> String {
     out
 }
 
-/// One character for one, as `unicode.ToUpper` maps: `ß` stays.
+/// Maps a character to a single character, as `unicode.ToUpper` does: `ß` stays.
 pub(crate) fn simple_upper(c: char) -> char {
     let mut upper = c.to_uppercase();
     match (upper.next(), upper.next()) {
