@@ -7,7 +7,7 @@ use crate::aws::fetcher::{Fetcher, Reader};
 use overlayd_core::aws::read_scheduler::{Heard, Question};
 use overlayd_core::aws::reader_key::{ReaderKey, Service};
 use overlayd_core::aws::usage::Usage;
-use overlayd_core::secrets::desired::Ask;
+use overlayd_core::secrets::desired::Lookup;
 use overlayd_core::secrets::provider_error::{Class, ProviderError};
 
 /// What came of trying an action.
@@ -28,7 +28,7 @@ pub(crate) async fn probe(
     usage: &Usage,
 ) -> BTreeMap<ReaderKey, BTreeMap<Trial, Tried>> {
     let (asked, _) = usage.asked();
-    let mut wanted: BTreeMap<&ReaderKey, BTreeSet<&Ask>> = BTreeMap::new();
+    let mut wanted: BTreeMap<&ReaderKey, BTreeSet<&Lookup>> = BTreeMap::new();
     for asked in &asked {
         wanted.entry(&asked.key).or_default().insert(&asked.ask);
     }
@@ -57,7 +57,7 @@ pub(crate) async fn probe(
     all
 }
 
-async fn try_one(reader: &Arc<Reader>, ask: &Ask, tried: &mut BTreeMap<Trial, Tried>) {
+async fn try_one(reader: &Arc<Reader>, ask: &Lookup, tried: &mut BTreeMap<Trial, Tried>) {
     let (get, batch, tags) = match reader.key.service {
         Service::SecretsManager => (
             "secretsmanager:GetSecretValue",
@@ -71,7 +71,7 @@ async fn try_one(reader: &Arc<Reader>, ask: &Ask, tried: &mut BTreeMap<Trial, Tr
         ),
     };
     match ask {
-        Ask::Value { key, version } => {
+        Lookup::Value { key, version } => {
             let question = Arc::new(Question {
                 id: key.clone(),
                 version: version.clone(),
@@ -89,12 +89,12 @@ async fn try_one(reader: &Arc<Reader>, ask: &Ask, tried: &mut BTreeMap<Trial, Tr
             };
             tried.insert((get, key.clone()), of_answer(&of_one));
         }
-        Ask::Tags { key } => {
+        Lookup::Tags { key } => {
             let answer = reader.remote.tags(key).await;
             tried.insert((tags, key.clone()), of_result(answer.err()));
         }
         // A search would read every value that it finds.
-        Ask::Find(_) => {}
+        Lookup::Find(_) => {}
     }
 }
 

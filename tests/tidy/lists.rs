@@ -72,7 +72,6 @@ pub(crate) const LONG_FUNCTIONS: &[Todo] = &[
 
 /// Names that two types of the daemon have.
 pub(crate) const TWICE: &[Todo] = &[
-    ("Answer", "to be named by what it is of"),
     ("Applied", "to be named by what it is of"),
     ("Change", "to be named by what it is of"),
     ("Cost", "to be named by what it is of"),
@@ -115,7 +114,6 @@ pub(crate) const TWICE: &[Todo] = &[
 
 /// Private words that are still in use. `words` has the field's word for each.
 pub(crate) const WORDS: &[Todo] = &[
-    ("Answer", "to be renamed"),
     ("Board", "to be renamed"),
     ("Claims", "to be renamed"),
     ("Found", "to be renamed"),

@@ -7,7 +7,7 @@ use crate::aws::read_scheduler::{Board, Print, Question};
 use crate::aws::reader_key::{ReaderKey, Service};
 use crate::aws::usage::{Asked, Usage};
 use crate::names::NamespacedName;
-use crate::secrets::desired::Ask;
+use crate::secrets::desired::Lookup;
 use crate::secrets::refresh::periodic_interval;
 
 /// What a store costs.
@@ -67,7 +67,7 @@ fn reader(key: &ReaderKey, asked: &[&Asked<'_>], now: Instant, costs: &mut BTree
     let abilities = key.service.abilities();
     let mut board = Board::new(abilities, [0; 32]);
     let mut weights: BTreeMap<String, f64> = BTreeMap::new();
-    let mut single: BTreeMap<&Ask, Duration> = BTreeMap::new();
+    let mut single: BTreeMap<&Lookup, Duration> = BTreeMap::new();
     for asked in asked {
         let cost = costs.entry(asked.store.to_string()).or_default();
         let Some(interval) = periodic_interval(&asked.user.spec) else {
@@ -78,7 +78,7 @@ fn reader(key: &ReaderKey, asked: &[&Asked<'_>], now: Instant, costs: &mut BTree
         cost.unshared_dollars_per_month += dollars_per_month(key.service, often);
         *weights.entry(asked.store.to_string()).or_default() += often;
         match &asked.ask {
-            Ask::Value { key: id, version } if abilities.batches(version) => {
+            Lookup::Value { key: id, version } if abilities.batches(version) => {
                 let question = Question {
                     id: id.clone(),
                     version: version.clone(),
@@ -87,7 +87,7 @@ fn reader(key: &ReaderKey, asked: &[&Asked<'_>], now: Instant, costs: &mut BTree
                 board.watch(&user, &question, Print::Missing, interval, now);
             }
             // A version by its id is read once a day.
-            Ask::Value { version, .. } if version.starts_with("uuid/") => {}
+            Lookup::Value { version, .. } if version.starts_with("uuid/") => {}
             other => {
                 let known = single.entry(other).or_insert(interval);
                 *known = interval.min(*known);

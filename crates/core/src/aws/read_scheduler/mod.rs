@@ -23,13 +23,13 @@ use sha2::{Digest as _, Sha256};
 use crate::aws::arn::{is_same_secret, stage_of};
 use crate::aws::throttle::Circuit;
 use crate::names::NamespacedName;
-use crate::secrets::compose::Answer;
+use crate::secrets::compose::LookupResult;
 use crate::secrets::provider_error::ProviderError;
 
 pub use delivery::{Heard, Heeded, Listed};
 
 /// What is said of a secret. An error is about this secret alone, or about all that was asked.
-pub type Told = Result<Answer, ProviderError>;
+pub type Told = Result<LookupResult, ProviderError>;
 
 /// A secret by its id (a name or an ARN), and the version: empty, a stage, or `uuid/` and an id.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -260,7 +260,7 @@ impl Board {
     /// What is left of an answer.
     pub fn print(&self, told: &Told) -> Print {
         match told {
-            Ok(Answer::Value(value)) => {
+            Ok(LookupResult::Value(value)) => {
                 let mut hash = Sha256::new();
                 hash.update(self.secret);
                 hash.update(value.expose());
@@ -269,7 +269,7 @@ impl Board {
                 print.copy_from_slice(&digest[..16]);
                 Print::Value(print)
             }
-            Ok(Answer::Missing | Answer::Found(_)) => Print::Missing,
+            Ok(LookupResult::Missing | LookupResult::Found(_)) => Print::Missing,
             Err(_) => Print::Failed,
         }
     }
@@ -548,7 +548,7 @@ fn next_look(question: &Question, topic: &Topic, is_listing: bool, now: Instant)
 
 fn size(told: &Told) -> usize {
     match told {
-        Ok(Answer::Value(value)) => value.expose().len(),
+        Ok(LookupResult::Value(value)) => value.expose().len(),
         _ => 0,
     }
 }

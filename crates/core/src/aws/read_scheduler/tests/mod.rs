@@ -52,7 +52,9 @@ fn arn(name: &str) -> String {
 fn shown(told: Option<Told>) -> String {
     match told {
         None => "waits".to_owned(),
-        Some(Ok(Answer::Value(value))) => String::from_utf8_lossy(value.expose()).into_owned(),
+        Some(Ok(LookupResult::Value(value))) => {
+            String::from_utf8_lossy(value.expose()).into_owned()
+        }
         Some(Ok(_)) => "missing".to_owned(),
         Some(Err(error)) => format!("error: {error}"),
     }
@@ -156,13 +158,15 @@ impl Talk {
             let name = name.strip_suffix("-AbCdEf").unwrap_or(name);
             let (told, origin) = match self.values.get(name) {
                 Some(value) => (
-                    Ok(Answer::Value(SecretValue::from(value.clone().into_bytes()))),
+                    Ok(LookupResult::Value(SecretValue::from(
+                        value.clone().into_bytes(),
+                    ))),
                     Origin {
                         arn: Some(arn(name)),
                         version_id: Some(value.clone()),
                     },
                 ),
-                None => (Ok(Answer::Missing), Origin::default()),
+                None => (Ok(LookupResult::Missing), Origin::default()),
             };
             (question.clone(), told, origin)
         });
