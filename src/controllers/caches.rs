@@ -18,12 +18,12 @@ use serde::de::DeserializeOwned;
 use tokio::sync::OnceCell;
 
 use crate::controllers::Context;
+use overlayd_core::api::annotations::{CREATED_BY, MANAGED};
 use overlayd_core::api::external_secret::StoreKind;
 use overlayd_core::api::generators::{ClusterGenerator, Fake, Password, UUID};
 use overlayd_core::api::kustomization::SubstituteKind;
 use overlayd_core::api::secret_store::{ClusterSecretStore, SecretStore};
 use overlayd_core::names::NamespacedName;
-use overlayd_core::secrets::decide::{CREATED_BY, MANAGED};
 use overlayd_core::secrets::dependency_index::{Dependency, DependencyIndex};
 
 /// What is known without asking.

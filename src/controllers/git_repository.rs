@@ -18,7 +18,7 @@ use crate::controllers::unreadable::Readable;
 use crate::controllers::{Context, ReconcileError};
 use crate::git::view::{Include, View};
 use crate::git::{Fetched, snapshot, submodules};
-use overlayd_core::api::REQUESTED_AT;
+use overlayd_core::api::annotations::{FLUX_FINALIZER, REQUESTED_AT};
 use overlayd_core::api::git_repository::{
     Artifact, GitRepository, GitRepositorySpec, GitRepositoryStatus,
 };
@@ -29,9 +29,6 @@ use overlayd_core::git::source::GitSource;
 use overlayd_core::names::NamespacedName;
 use overlayd_core::schedule::{parse_duration, seconds};
 use overlayd_core::secrets::SecretValue;
-
-/// The finalizer of Flux, which we never add but take away.
-const FINALIZER: &str = "finalizers.fluxcd.io";
 
 /// What a fetch came to.
 enum Outcome {
@@ -63,7 +60,7 @@ pub(crate) async fn reconcile(
         context.sources.remove(&source_key);
         context.reconcile_cache.forget(&key);
         context
-            .set_finalizer(&api, &object, FINALIZER, false)
+            .set_finalizer(&api, &object, FLUX_FINALIZER, false)
             .await?;
         return Ok(Action::await_change());
     }
@@ -277,7 +274,7 @@ async fn secret_of(
     let namespace = object.namespace().unwrap_or_default();
     let api: Api<Secret> = Api::namespaced(context.client.clone(), &namespace);
     let secret = api.get_opt(&reference.name).await;
-    let secret = secret.map_err(|error| crate::cluster::apply::describe(&error))?;
+    let secret = secret.map_err(|error| crate::cluster::error::describe(&error))?;
     let secret = secret.ok_or_else(|| {
         format!(
             "Secret `{namespace}/{}` of `spec.{field}` does not exist",

@@ -399,7 +399,7 @@ async fn know_all(context: &Context) {
             }
         }
         Err(error) => {
-            tracing::warn!(error = %crate::cluster::apply::describe(&error), "the Kustomizations cannot be listed yet");
+            tracing::warn!(error = %crate::cluster::error::describe(&error), "the Kustomizations cannot be listed yet");
         }
     }
 }

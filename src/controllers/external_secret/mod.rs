@@ -23,6 +23,7 @@ use crate::controllers::priority_semaphore::Urgency;
 use crate::controllers::secret_store::{StoreObject, resolve_store};
 use crate::controllers::unreadable::Readable;
 use crate::controllers::{Context, ReconcileError};
+use overlayd_core::api::annotations::EXTERNAL_SECRET_FINALIZER;
 use overlayd_core::api::external_secret::{
     CreationPolicy, DeletionPolicy, ExternalSecret, ExternalSecretStatus, StoreKind,
 };
@@ -35,9 +36,6 @@ use overlayd_core::secrets::last_sync::{LastSync, effective};
 use overlayd_core::secrets::refresh::{Changes, Due, due, interval, watch_interval};
 use overlayd_core::secrets::template_from::{SourceKind, references};
 
-/// The finalizer of External Secrets. We add it only where the Secret must go with its ExternalSecret, and always take
-/// it away.
-const FINALIZER: &str = "externalsecrets.external-secrets.io/externalsecret-cleanup";
 /// First and longest wait between tries, as External Secrets has them.
 const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(420));
 
@@ -77,7 +75,7 @@ pub(crate) async fn reconcile(
     }
     if deletes(&object) {
         context
-            .set_finalizer(&api, &object, FINALIZER, true)
+            .set_finalizer(&api, &object, EXTERNAL_SECRET_FINALIZER, true)
             .await?;
     }
     let now = Timestamp::now();
@@ -404,7 +402,12 @@ async fn finish(
     context: &Context,
     api: &Api<ExternalSecret>,
 ) -> Result<Action, ReconcileError> {
-    if deletes(object) && object.finalizers().iter().any(|name| name == FINALIZER) {
+    if deletes(object)
+        && object
+            .finalizers()
+            .iter()
+            .any(|name| name == EXTERNAL_SECRET_FINALIZER)
+    {
         let secrets: Api<Secret> = context.secrets_of(object);
         let live = secrets.get_opt(&target_of(object)).await?;
         let uid = object.uid().unwrap_or_default();
@@ -414,7 +417,9 @@ async fn finish(
         }
     }
     forget(context, &user_of(object));
-    context.set_finalizer(api, object, FINALIZER, false).await?;
+    context
+        .set_finalizer(api, object, EXTERNAL_SECRET_FINALIZER, false)
+        .await?;
     Ok(Action::await_change())
 }
 

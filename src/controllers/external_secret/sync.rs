@@ -15,6 +15,7 @@ use kube::core::ObjectMeta;
 use kube::{Resource as _, ResourceExt as _};
 
 use crate::aws::Reading;
+use crate::cluster::error::{describe_fields, is_conflict};
 use crate::cluster::secret_writer::{Written, delete, write};
 use crate::controllers::Context;
 use crate::controllers::external_secret::reads::Reads;
@@ -241,7 +242,7 @@ pub(super) async fn sync(
             // Somebody else was faster: what there is now decides.
             Err(error) if is_conflict(&error) && tries < CONFLICTS => tries += 1,
             Err(error) if is_conflict(&error) => return Err(SyncError::Conflict(error)),
-            Err(error) => return Err(SyncError::Write(describe_write(&error))),
+            Err(error) => return Err(SyncError::Write(describe_fields(&error))),
         }
         live = read(&secrets, desired).await?;
     };
@@ -266,16 +267,12 @@ pub(super) async fn sync(
 /// How often a write is tried again when somebody else was faster.
 const CONFLICTS: u32 = 3;
 
-fn is_conflict(error: &kube::Error) -> bool {
-    matches!(error, kube::Error::Api(status) if status.code == 409)
-}
-
 async fn read(
     secrets: &Api<Secret>,
     desired: &DesiredSecret,
 ) -> Result<Option<Box<Secret>>, SyncError> {
     let live = secrets.get_opt(&desired.target).await;
-    let live = live.map_err(|error| SyncError::Write(describe_write(&error)))?;
+    let live = live.map_err(|error| SyncError::Write(describe_fields(&error)))?;
     Ok(live.map(Box::new))
 }
 
@@ -312,7 +309,7 @@ async fn generator(
     let name = &reference.name;
     let missing = || format!("{} `{name}` does not exist", reference.kind);
     let unreadable = |error: kube::Error| {
-        let reason = crate::cluster::apply::describe(&error);
+        let reason = crate::cluster::error::describe(&error);
         format!("{} `{name}` cannot be read: {reason}", reference.kind)
     };
     let generator = match reference.kind.as_str() {
@@ -387,7 +384,7 @@ async fn templates(
     let secrets = context.secrets_of(object);
     for (kind, name) in template_from::references(template) {
         let failed = |error: kube::Error| {
-            let reason = crate::cluster::apply::describe(&error);
+            let reason = crate::cluster::error::describe(&error);
             SyncError::Write(format!("cannot read {kind:?} `{name}`: {reason}"))
         };
         let used = match kind {
@@ -480,7 +477,7 @@ async fn delete_orphans(
     let mut deleted = Vec::new();
     for orphan in orphans {
         let result = delete(secrets, &orphan).await;
-        let done = result.map_err(|error| SyncError::Orphans(describe_write(&error)))?;
+        let done = result.map_err(|error| SyncError::Orphans(describe_fields(&error)))?;
         if done {
             deleted.push(orphan.name);
         }
@@ -491,26 +488,6 @@ async fn delete_orphans(
 /// The time and the chance of this moment, for a template that asks for them.
 fn environment() -> gotemplate::Environment<'static> {
     gotemplate::Environment::new(Timestamp::now(), random::fill)
-}
-
-/// The API server's text may quote a value; its reason and the fields it minds may not.
-fn describe_write(error: &kube::Error) -> String {
-    let kube::Error::Api(status) = error else {
-        return crate::cluster::apply::describe(error);
-    };
-    let causes = status.details.iter().flat_map(|details| &details.causes);
-    let fields: Vec<String> = causes
-        .map(|cause| cause.field.split('[').next().unwrap_or_default().to_owned())
-        .collect();
-    let about = if fields.is_empty() {
-        String::new()
-    } else {
-        format!(" about {}", fields.join(", "))
-    };
-    format!(
-        "the API server refuses the Secret: {} ({}){about}",
-        status.reason, status.code
-    )
 }
 
 fn owner(object: &ExternalSecret) -> SecretOwner {
