@@ -41,7 +41,7 @@ impl Account {
         };
         let keys = aws_credential_types::Credentials::new("id", "key", None, None, "cases");
         let sessions = Sessions::new(environment, None).with_process(keys);
-        let (fetcher, _stirred) = Fetcher::new(sessions, Arc::new(Metrics::default()));
+        let (fetcher, _wake_ups) = Fetcher::new(sessions, Arc::new(Metrics::default()));
         let mut running = JoinSet::new();
         let working = fetcher.clone();
         running.spawn(async move { working.run().await });

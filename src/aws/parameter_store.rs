@@ -11,10 +11,10 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 
 use crate::aws::call::{About, Caller};
-use crate::aws::remote::{Remote, values_of};
+use crate::aws::remote::{SecretService, values_of};
 use crate::aws::sessions::AwsEnvironment;
 use crate::secrets::provider::{pattern, tags};
-use overlayd_core::aws::read_scheduler::{Heard, Origin, Question, Told};
+use overlayd_core::aws::read_scheduler::{CallResult, Origin, ReadAnswer, SecretId};
 use overlayd_core::aws::throttle::Api;
 use overlayd_core::secrets::compose::LookupResult;
 use overlayd_core::secrets::desired::Search;
@@ -49,7 +49,7 @@ impl ParameterStore {
     }
 
     /// The value of a parameter, by its name with the version.
-    async fn value(&self, name: &str) -> (Told, Origin) {
+    async fn value(&self, name: &str) -> (ReadAnswer, Origin) {
         let answer = self.caller.call(about("ssm:GetParameter", name), || {
             let request = self.client.get_parameter().name(name);
             request.with_decryption(true).send()
@@ -64,7 +64,7 @@ impl ParameterStore {
         }
     }
 
-    async fn get_parameters(&self, groups: &[Vec<Arc<Question>>]) -> Heard {
+    async fn get_parameters(&self, groups: &[Vec<Arc<SecretId>>]) -> CallResult {
         let names: Vec<String> = groups.iter().map(|group| name_of(&group[0])).collect();
         let key = names.first().cloned().unwrap_or_default();
         let answer = self.caller.call(about("ssm:GetParameters", &key), || {
@@ -74,8 +74,8 @@ impl ParameterStore {
         });
         let answer = match answer.await {
             Ok(Some(answer)) => answer,
-            Ok(None) => return Heard::Each(Vec::new()),
-            Err(error) => return Heard::Nothing(error),
+            Ok(None) => return CallResult::Each(Vec::new()),
+            Err(error) => return CallResult::Nothing(error),
         };
         let mut values: BTreeMap<String, Parameter> = BTreeMap::new();
         for parameter in answer.parameters.unwrap_or_default() {
@@ -103,7 +103,7 @@ impl ParameterStore {
                 told.push((question.clone(), answer.clone(), origin.clone()));
             }
         }
-        Heard::Each(told)
+        CallResult::Each(told)
     }
 
     async fn find_by_path(&self, search: &Search) -> Result<SecretData, ProviderError> {
@@ -157,8 +157,8 @@ impl ParameterStore {
 }
 
 /// `name`, or `name:version`.
-fn name_of(question: &Question) -> String {
-    let Question { id, version } = question;
+fn name_of(question: &SecretId) -> String {
+    let SecretId { id, version } = question;
     if version.is_empty() {
         id.clone()
     } else {
@@ -166,7 +166,7 @@ fn name_of(question: &Question) -> String {
     }
 }
 
-fn given(name: &str, parameter: Parameter) -> (Told, Origin) {
+fn given(name: &str, parameter: Parameter) -> (ReadAnswer, Origin) {
     let origin = Origin {
         arn: parameter.arn,
         version_id: Some(parameter.version.to_string()),
@@ -205,22 +205,22 @@ fn filters(search: &Search) -> Result<Vec<ParameterStringFilter>, ProviderError>
     path.chain(tags).collect()
 }
 
-impl Remote for ParameterStore {
-    fn batch<'a>(&'a self, groups: &'a [Vec<Arc<Question>>]) -> BoxFuture<'a, Heard> {
+impl SecretService for ParameterStore {
+    fn batch<'a>(&'a self, groups: &'a [Vec<Arc<SecretId>>]) -> BoxFuture<'a, CallResult> {
         self.get_parameters(groups).boxed()
     }
 
-    fn single<'a>(&'a self, question: &'a Arc<Question>) -> BoxFuture<'a, Heard> {
+    fn single<'a>(&'a self, question: &'a Arc<SecretId>) -> BoxFuture<'a, CallResult> {
         async move {
             let (told, origin) = self.value(&name_of(question)).await;
-            Heard::Each(vec![(question.clone(), told, origin)])
+            CallResult::Each(vec![(question.clone(), told, origin)])
         }
         .boxed()
     }
 
-    fn list(&self, most_pages: usize) -> BoxFuture<'_, Heard> {
+    fn list(&self, most_pages: usize) -> BoxFuture<'_, CallResult> {
         // It has no list that tells versions for less than a batch costs.
-        futures::future::ready(Heard::TooLong(most_pages)).boxed()
+        futures::future::ready(CallResult::TooLong(most_pages)).boxed()
     }
 
     fn tags<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<LookupResult, ProviderError>> {

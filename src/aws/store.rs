@@ -8,7 +8,7 @@ use futures::future::BoxFuture;
 use crate::aws::fetcher::{Fetcher, Reader};
 use crate::secrets::provider::{Provider, Validation};
 use overlayd_core::api::secret_store::Capabilities;
-use overlayd_core::aws::read_scheduler::Question;
+use overlayd_core::aws::read_scheduler::SecretId;
 use overlayd_core::secrets::compose::LookupResult;
 use overlayd_core::secrets::desired::Lookup;
 use overlayd_core::secrets::provider_error::ProviderError;
@@ -32,11 +32,11 @@ impl AwsStore {
 }
 
 impl Provider for AwsStore {
-    fn shared(&self, ask: &Lookup) -> Option<(Arc<Reader>, Question)> {
+    fn shared(&self, ask: &Lookup) -> Option<(Arc<Reader>, SecretId)> {
         let Lookup::Value { key, version } = ask else {
             return None;
         };
-        let question = Question {
+        let question = SecretId {
             id: format!("{}{key}", self.prefix),
             version: version.clone(),
         };

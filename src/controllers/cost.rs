@@ -13,11 +13,11 @@ use overlayd_core::secrets::dependency_index::Dependency;
 const EVERY: Duration = Duration::from_secs(60);
 
 /// Calls a day and dollars a month.
-type Cost = (f64, f64);
+type CallsAndDollars = (f64, f64);
 
 /// Measures for as long as the process works.
 pub(crate) async fn measure(context: Arc<Context>) {
-    let mut known: BTreeMap<(&'static str, String, String), Cost> = BTreeMap::new();
+    let mut known: BTreeMap<(&'static str, String, String), CallsAndDollars> = BTreeMap::new();
     loop {
         tokio::time::sleep(EVERY).await;
         // A store that costs nothing any more says so.

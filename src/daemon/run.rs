@@ -20,7 +20,7 @@ use tokio::signal::unix::{self, SignalKind};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::aws::{AwsEnvironment, Denied, Fetcher, Sessions, Stirred};
+use crate::aws::{AwsEnvironment, Denied, Fetcher, Sessions, WakeUps};
 use crate::cli::args::RunArgs;
 use crate::cli::config::{Config, Election, Pair};
 use crate::cli::report::Failure;
@@ -112,7 +112,7 @@ fn context(
     let wants_posts = config.events_address.is_some();
     let instance = instance();
     let sessions = Sessions::new(AwsEnvironment::of_process(), Some(client.clone()));
-    let (fetcher, stirred) = Fetcher::new(sessions, metrics.clone());
+    let (fetcher, wake_ups) = Fetcher::new(sessions, metrics.clone());
     let habits = Habits {
         concurrency: usize::from(config.concurrent_ssa),
         override_managers: config.override_managers.clone(),
@@ -150,7 +150,7 @@ fn context(
     });
     let ends = Ends {
         writers,
-        stirred,
+        wake_ups,
         posts: wants_posts.then_some(posts),
         supervisor,
     };
@@ -163,7 +163,7 @@ type Moved = futures::channel::mpsc::UnboundedReceiver<NamespacedName>;
 /// What the tasks of the daemon take their work from.
 struct Ends {
     writers: Writers,
-    stirred: Stirred,
+    wake_ups: WakeUps,
     posts: Option<event_webhook::Waiting>,
     /// Runs the watches of what was applied.
     supervisor: Supervisor,
@@ -261,7 +261,7 @@ async fn serve(
 ) -> Result<(), Failure> {
     let Ends {
         writers,
-        stirred,
+        wake_ups,
         posts,
         supervisor,
     } = ends;
@@ -315,7 +315,7 @@ async fn serve(
         });
     }
     know_all(&context).await;
-    let Stirred { wakes, hints } = stirred;
+    let WakeUps { wakes, hints } = wake_ups;
     let mut serving = serving(&context, supervisor);
     tasks.spawn(about_secrets(&context, hints, &stopping));
     for (name, controller) in wire(&context, (writers, wakes), config, &stopping) {
@@ -600,7 +600,7 @@ where
     let controller = controller::<S>(context, watcher::Config::default());
     let controller = controller
         .with_config(at_once(concurrent))
-        .reconcile_all_on(context.rotations.stirs());
+        .reconcile_all_on(context.rotations.wake_ups());
     let reconcile = controllers::secret_store::reconcile::<S>;
     drive(controller, context, stopping, reconcile, |context, gone| {
         let namespace = gone.namespace.clone().unwrap_or_default();

@@ -10,7 +10,7 @@ use futures::future::BoxFuture;
 use crate::aws::{AwsStore, Fetcher, Reader};
 use overlayd_core::api::secret_store::{Capabilities, SecretStoreSpec};
 use overlayd_core::aws::identity::StoreName;
-use overlayd_core::aws::read_scheduler::Question;
+use overlayd_core::aws::read_scheduler::SecretId;
 use overlayd_core::aws::reader_key::reader_key;
 use overlayd_core::secrets::SecretValue;
 use overlayd_core::secrets::compose::LookupResult;
@@ -25,7 +25,7 @@ pub(crate) trait Provider: Send + Sync + std::fmt::Debug {
     fn read<'a>(&'a self, ask: &'a Lookup) -> BoxFuture<'a, Result<LookupResult, ProviderError>>;
 
     /// Where a question is asked together with those of others, and how it is asked there.
-    fn shared(&self, _ask: &Lookup) -> Option<(Arc<Reader>, Question)> {
+    fn shared(&self, _ask: &Lookup) -> Option<(Arc<Reader>, SecretId)> {
         None
     }
 
