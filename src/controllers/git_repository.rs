@@ -58,7 +58,7 @@ pub(crate) async fn reconcile(
     let api = context.api_of(&*object);
     if object.meta().deletion_timestamp.is_some() {
         context.sources.remove(&source_key);
-        context.memory.forget(&key);
+        context.reconcile_cache.forget(&key);
         context
             .set_finalizer(&api, &object, FLUX_FINALIZER, false)
             .await?;
@@ -78,7 +78,7 @@ pub(crate) async fn reconcile(
         included.collect::<Vec<_>>()
     );
     let started = Timestamp::now();
-    if let Some(rest) = context.memory.rest(&key, &fingerprint, started) {
+    if let Some(rest) = context.reconcile_cache.rest(&key, &fingerprint, started) {
         return Ok(Action::requeue(rest));
     }
     let timer = context.metrics.start("GitRepository");
@@ -98,7 +98,7 @@ pub(crate) async fn reconcile(
         Outcome::Fetched(_) => context.settings.jittered(interval, &*object),
         Outcome::Failed { .. } => {
             context
-                .memory
+                .reconcile_cache
                 .failed(&key, &fingerprint, now, context.settings.source_backoff)
         }
         // It is woken when what it waits for comes; this is the net below that.
@@ -111,7 +111,9 @@ pub(crate) async fn reconcile(
     write(&context, &api, &object, new).await?;
     if let Outcome::Fetched(fetched) = outcome {
         context.sources.put(&source_key, fetched);
-        context.memory.succeeded(&key, &fingerprint, now, wait);
+        context
+            .reconcile_cache
+            .succeeded(&key, &fingerprint, now, wait);
     }
     timer.finish(&object.name_any(), &object.namespace().unwrap_or_default());
     Ok(Action::requeue(wait))

@@ -222,7 +222,7 @@ pub(crate) async fn reconcile<S: Store>(
     let listens = context.rotations.of(&*object);
     let meta = object.meta();
     let fingerprint = format!("{:?} {:?} {listens:?}", meta.uid, meta.generation);
-    if let Some(rest) = context.memory.rest(&key, &fingerprint, now) {
+    if let Some(rest) = context.reconcile_cache.rest(&key, &fingerprint, now) {
         return Ok(Action::requeue(rest));
     }
     let interval = interval(object.store_spec(), context.settings.store_interval);
@@ -275,11 +275,15 @@ pub(crate) async fn reconcile<S: Store>(
         capabilities: capabilities.or(old.capabilities),
     };
     let wait = if validated.is_ok() {
-        context.memory.succeeded(&key, &fingerprint, now, interval);
+        context
+            .reconcile_cache
+            .succeeded(&key, &fingerprint, now, interval);
         interval
     } else {
         let bounds = (Duration::from_secs(1), interval);
-        context.memory.failed(&key, &fingerprint, now, bounds)
+        context
+            .reconcile_cache
+            .failed(&key, &fingerprint, now, bounds)
     };
     if changed {
         let type_ = if reason == "Valid" {
@@ -310,7 +314,7 @@ pub(crate) async fn reconcile<S: Store>(
 /// Forgets a store that is gone.
 pub(crate) fn forget(context: &Context, kind: &str, namespace: &str, name: &str) {
     let id = format!("{kind}/{namespace}/{name}");
-    context.memory.forget(&id);
+    context.reconcile_cache.forget(&id);
     context.store_permits.forget(&id);
     context.metrics.forget_store(kind, namespace, name);
 }

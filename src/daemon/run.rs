@@ -14,7 +14,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::aws::Stirred;
+use crate::aws::WakeUps;
 use crate::cli::args::RunArgs;
 use crate::cli::config::Config;
 use crate::cli::report::Failure;
@@ -240,7 +240,7 @@ impl Daemon {
     fn start_tasks(&mut self, inputs: TaskInputs) -> JoinSet<String> {
         let TaskInputs {
             writers,
-            stirred: Stirred { wakes, hints },
+            wake_ups: WakeUps { wakes, hints },
             posts,
             supervisor,
         } = inputs;

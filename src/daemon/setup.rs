@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use kube::Client;
 
-use crate::aws::{AwsEnvironment, Fetcher, Sessions, Stirred};
+use crate::aws::{AwsEnvironment, Fetcher, Sessions, WakeUps};
 use crate::cli::config::Config;
 use crate::cluster::apply::Habits;
 use crate::cluster::impersonation::Identities;
@@ -22,8 +22,8 @@ use crate::git::{Mirrors, Remotes};
 use crate::secrets::provider::Providers;
 use crate::tasks::{self, Supervisor};
 use overlayd_core::git::source::LocalRepositories;
-use overlayd_core::reconcile_cache::Memory;
-use overlayd_core::secrets::last_sync::Syncs;
+use overlayd_core::reconcile_cache::ReconcileCache;
+use overlayd_core::secrets::last_sync::LastSyncCache;
 
 /// Templates that are long block a thread; more of them at once would only share the same processors.
 const BLOCKING_TEMPLATES: usize = 4;
@@ -31,7 +31,7 @@ const BLOCKING_TEMPLATES: usize = 4;
 /// What the tasks of the daemon take their work from. Each part is taken by one task.
 pub(super) struct TaskInputs {
     pub(super) writers: Writers,
-    pub(super) stirred: Stirred,
+    pub(super) wake_ups: WakeUps,
     /// Nothing, if events are not posted.
     pub(super) posts: Option<event_webhook::Waiting>,
     /// Runs the watches of what was applied.
@@ -55,7 +55,7 @@ pub(super) fn context(
     let (spawner, supervisor) = tasks::supervisor();
     let wants_posts = config.events_address.is_some();
     let sessions = Sessions::new(AwsEnvironment::of_process(), Some(client.clone()));
-    let (fetcher, stirred) = Fetcher::new(sessions, metrics.clone());
+    let (fetcher, wake_ups) = Fetcher::new(sessions, metrics.clone());
     let habits = Habits {
         concurrency: usize::from(config.concurrent_ssa),
         override_managers: config.override_managers.clone(),
@@ -67,8 +67,8 @@ pub(super) fn context(
     let concurrent_secrets = usize::from(config.concurrent_secrets);
     let context = Arc::new(Context {
         caches,
-        uses: Arc::default(),
-        syncs: Syncs::default(),
+        dependency_index: Arc::default(),
+        last_syncs: LastSyncCache::default(),
         sync_permits: PrioritySemaphore::new(concurrent_secrets),
         store_permits: KeyedSemaphores::new(concurrent_secrets.div_ceil(2)),
         blocking_permits: tokio::sync::Semaphore::new(BLOCKING_TEMPLATES),
@@ -80,7 +80,7 @@ pub(super) fn context(
         dependencies: Arc::default(),
         builds: Arc::new(Builds::new(config.document_cache_bytes, remotes)),
         events: Events::new(&client, &instance(), wants_posts.then_some(poster)),
-        memory: Memory::default(),
+        reconcile_cache: ReconcileCache::default(),
         sources: Sources::default(),
         mirrors,
         identities: Identities::new(connection, &client, metrics.clone(), habits, spawner),
@@ -94,7 +94,7 @@ pub(super) fn context(
     });
     let inputs = TaskInputs {
         writers,
-        stirred,
+        wake_ups,
         posts: wants_posts.then_some(posts),
         supervisor,
     };

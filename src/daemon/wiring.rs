@@ -160,7 +160,7 @@ where
     let controller = controller::<S>(context, watcher::Config::default());
     let controller = controller
         .with_config(at_once(concurrent))
-        .reconcile_all_on(context.rotations.stirs());
+        .reconcile_all_on(context.rotations.wake_ups());
     let reconcile = controllers::secret_store::reconcile::<S>;
     drive(controller, context, stopping, reconcile, |context, gone| {
         let namespace = gone.namespace.clone().unwrap_or_default();

@@ -34,11 +34,11 @@ use overlayd_core::secrets::decide::{
     DecideError, Precondition, SecretOwner, SecretWrite, decide, decide_empty, secret_data,
     was_created_by,
 };
-use overlayd_core::secrets::dependency_index::Used;
+use overlayd_core::secrets::dependency_index::Dependency;
 use overlayd_core::secrets::desired::{DesiredSecret, SpecError};
 use overlayd_core::secrets::generate::{GenerateError, Generator, generate};
 use overlayd_core::secrets::hash::{field_manager, rendered_hash};
-use overlayd_core::secrets::last_sync::Synced;
+use overlayd_core::secrets::last_sync::LastSync;
 use overlayd_core::secrets::provider_error::ProviderError;
 use overlayd_core::secrets::refresh::is_generated;
 use overlayd_core::secrets::render::{RenderError, RenderedSecret, render};
@@ -136,8 +136,8 @@ impl Outcome {
     }
 
     /// What is remembered of it.
-    pub(super) fn synced(&self, uid: String, version: &str, stores: u64) -> Synced {
-        Synced {
+    pub(super) fn synced(&self, uid: String, version: &str, stores: u64) -> LastSync {
+        LastSync {
             uid,
             version: version.to_owned(),
             refreshed: self.finished,
@@ -155,7 +155,7 @@ pub(super) struct Request<'r> {
     pub(super) context: &'r Context,
     pub(super) user: &'r NamespacedName,
     /// The last sync of this version, if this process made it.
-    pub(super) synced: Option<Synced>,
+    pub(super) synced: Option<LastSync>,
     pub(super) status: &'r ExternalSecretStatus,
 }
 
@@ -388,8 +388,8 @@ async fn templates(
             SyncError::Write(format!("cannot read {kind:?} `{name}`: {reason}"))
         };
         let used = match kind {
-            SourceKind::ConfigMap => Used::ConfigMap(namespace.clone(), name.clone()),
-            SourceKind::Secret => Used::Secret(namespace.clone(), name.clone()),
+            SourceKind::ConfigMap => Dependency::ConfigMap(namespace.clone(), name.clone()),
+            SourceKind::Secret => Dependency::Secret(namespace.clone(), name.clone()),
         };
         let (version, templates): (_, Option<BTreeMap<String, String>>) = match kind {
             SourceKind::ConfigMap => {
@@ -410,7 +410,9 @@ async fn templates(
             }
         };
         let user = NamespacedName::of(object);
-        context.uses.read(&user, used, &version.unwrap_or_default());
+        context
+            .dependency_index
+            .read(&user, used, &version.unwrap_or_default());
         if let Some(templates) = templates {
             sources.insert((kind, name), templates);
         }

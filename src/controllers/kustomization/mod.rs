@@ -200,7 +200,7 @@ pub(crate) async fn reconcile(
     if !freed
         && !drifted
         && !stirred
-        && let Some(rest) = context.memory.rest(&key, &fingerprint, started)
+        && let Some(rest) = context.reconcile_cache.rest(&key, &fingerprint, started)
     {
         return Ok(Action::requeue(rest));
     }
@@ -325,7 +325,9 @@ async fn work(
     context.metrics.unit(&unit.namespace, &unit.name, &state);
     failpoints::point("status");
     write(context, api, object, &status).await?;
-    context.memory.succeeded(key, &known.fingerprint, now, wait);
+    context
+        .reconcile_cache
+        .succeeded(key, &known.fingerprint, now, wait);
     if was_disturbed {
         context.identities.live().wake(unit);
     }
@@ -361,7 +363,7 @@ fn wanted(object: &Kustomization) -> String {
 
 /// Forgets what is remembered of an object that goes.
 fn forget(context: &Context, key: &str, unit: &NamespacedName) {
-    context.memory.forget(key);
+    context.reconcile_cache.forget(key);
     context.builds.forget(key);
     context.waits.take(key);
     context.identities.live().records().wait_for(unit, &[]);
