@@ -67,60 +67,79 @@ fn whole(fetched: &Fetched) -> Result<Arc<dyn Files>, git2::Error> {
     Ok(Arc::new(Mounted { own, others }))
 }
 
+/// The files that leave things out of a source.
+const IGNORE_FILE: &str = ".sourceignore";
+/// The most ignore files of a commit, and the largest one, in bytes.
+const MAX_IGNORE_FILES: usize = 200;
+const MAX_IGNORE_BYTES: usize = 64 << 10;
+/// The most directories of a commit that are walked, and the longest path of one.
+const MAX_TREES: usize = 200_000;
+const MAX_PATH: usize = 4096;
+
+/// Why the ignore files of a commit cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum IgnoreFilesError {
+    #[error("{}", .0.message())]
+    Mirror(#[from] git2::Error),
+    #[error("the repository has more than {MAX_TREES} directories")]
+    TooManyDirectories,
+    #[error("the repository has more than {MAX_IGNORE_FILES} `{IGNORE_FILE}` files")]
+    TooManyFiles,
+    #[error("`{0}{IGNORE_FILE}` has more than {MAX_IGNORE_BYTES} bytes")]
+    TooLarge(String),
+}
+
 /// The `.sourceignore` files of a commit, each with its directory, the root's first.
 ///
 /// # Errors
-/// If the mirror cannot be read, or they are too many or too large to be meant.
-pub(crate) fn source_ignores(fetched: &Fetched) -> Result<Vec<(String, String)>, String> {
-    const NAME: &str = ".sourceignore";
-    const MOST: usize = 200;
-    const LARGEST: usize = 64 << 10;
-    const MOST_TREES: usize = 200_000;
-    const LONGEST: usize = 4096;
-    let unreadable = |error: git2::Error| error.message().to_owned();
-    let repository = Repository::open_bare(&fetched.mirror).map_err(unreadable)?;
-    let root = Oid::from_str(&fetched.tree).map_err(unreadable)?;
-    let (mut found, mut trees) = (Vec::new(), 0);
+/// The mirror cannot be read, or there are too many files, or one is too large.
+pub(crate) fn source_ignores(fetched: &Fetched) -> Result<Vec<(String, String)>, IgnoreFilesError> {
+    let repository = Repository::open_bare(&fetched.mirror)?;
+    let root = Oid::from_str(&fetched.tree)?;
+    let mut files = ignore_files(&repository, root)?;
+    files.sort_by_key(|(directory, _)| directory.matches('/').count());
+    let texts = files.into_iter().map(|(directory, id)| {
+        let blob = repository.find_blob(id)?;
+        if blob.size() > MAX_IGNORE_BYTES {
+            return Err(IgnoreFilesError::TooLarge(directory));
+        }
+        let text = String::from_utf8_lossy(blob.content()).into_owned();
+        Ok((directory, text))
+    });
+    texts.collect()
+}
+
+/// The directories with an ignore file, and the file's blob. The walk is bounded: a small repository can name the same
+/// tree many times, and nest deeper than a path can be.
+fn ignore_files(
+    repository: &Repository,
+    root: Oid,
+) -> Result<Vec<(String, Oid)>, IgnoreFilesError> {
+    let (mut files, mut trees) = (Vec::new(), 0);
     let mut left = vec![(root, String::new())];
-    // What is large by repeating itself is not walked to its end, nor is what is nested deeper than a path can be.
     while let Some((id, directory)) = left.pop() {
         trees += 1;
-        if trees > MOST_TREES {
-            return Err(format!(
-                "the repository has more than {MOST_TREES} directories"
-            ));
+        if trees > MAX_TREES {
+            return Err(IgnoreFilesError::TooManyDirectories);
         }
-        let tree = repository.find_tree(id).map_err(unreadable)?;
+        let tree = repository.find_tree(id)?;
         for entry in &tree {
             let Ok(name) = entry.name() else { continue };
             match entry.kind() {
-                Some(ObjectType::Blob) if name == NAME => {
-                    found.push((directory.clone(), entry.id()));
+                Some(ObjectType::Blob) if name == IGNORE_FILE => {
+                    files.push((directory.clone(), entry.id()));
                 }
-                Some(ObjectType::Tree) if directory.len() < LONGEST => {
+                Some(ObjectType::Tree) if directory.len() < MAX_PATH => {
                     left.push((entry.id(), format!("{directory}{name}/")));
                 }
                 _ => {}
             }
         }
-        if found.len() > MOST {
-            return Err(format!(
-                "the repository has more than {MOST} `{NAME}` files"
-            ));
+        if files.len() > MAX_IGNORE_FILES {
+            return Err(IgnoreFilesError::TooManyFiles);
         }
     }
-    found.sort_by_key(|(directory, _)| directory.matches('/').count());
-    let texts = found.into_iter().map(|(directory, id)| {
-        let blob = repository.find_blob(id).map_err(unreadable)?;
-        if blob.size() > LARGEST {
-            return Err(format!("`{directory}{NAME}` has more than {LARGEST} bytes"));
-        }
-        Ok((
-            directory,
-            String::from_utf8_lossy(blob.content()).into_owned(),
-        ))
-    });
-    texts.collect()
+    Ok(files)
 }
 
 /// The tree of a commit of the repository that a directory lies in.

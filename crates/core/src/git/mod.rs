@@ -2,5 +2,6 @@
 
 pub mod ignore;
 pub mod proxy;
+pub mod repository_status;
 pub mod revision;
 pub mod source;

@@ -1,0 +1,155 @@
+//! `GitRepository`: brings the wanted commit into service.
+//!
+//! `observe → decide → fetch → record`. The rules (which step is due, and what an outcome means for the status, the event
+//! and the next reconcile) are in [`overlayd_core::git::repository_status`].
+
+mod fetch;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kube::ResourceExt as _;
+use kube::runtime::controller::Action;
+use kube::runtime::events::EventType;
+
+use crate::controllers::context::memory_key;
+use crate::controllers::events::Component;
+use crate::controllers::unreadable::Readable;
+use crate::controllers::{Context, ReconcileError};
+use overlayd_core::api::annotations::FLUX_FINALIZER;
+use overlayd_core::api::git_repository::{GitRepository, GitRepositoryStatus};
+use overlayd_core::git::repository_status::{
+    FetchEvent, FetchOutcome, RepositoryStep, Requeue, change_token, event, next_status, next_step,
+    suspended_status,
+};
+use overlayd_core::names::NamespacedName;
+
+/// What decides about a reconcile besides the object itself.
+struct Observed {
+    /// The key of the object in caches.
+    key: String,
+    /// The name of the object among sources.
+    name: NamespacedName,
+    /// Differs when the last result may not hold any more.
+    change_token: String,
+    /// How long the last result still holds.
+    rest: Option<Duration>,
+}
+
+/// Does the step that is due, and records its outcome.
+pub(crate) async fn reconcile(
+    object: Readable<GitRepository>,
+    context: Arc<Context>,
+) -> Result<Action, ReconcileError> {
+    let observed = observe(&object, &context, Timestamp::now());
+    match next_step(&object, observed.rest) {
+        RepositoryStep::Finalize => finalize(&object, &context, &observed).await,
+        RepositoryStep::Rest(rest) => Ok(Action::requeue(rest)),
+        RepositoryStep::Suspend => {
+            write(&context, &object, suspended_status(&object)).await?;
+            Ok(Action::await_change())
+        }
+        RepositoryStep::Fetch => {
+            let timer = context.metrics.start("GitRepository");
+            let (outcome, fetched) = fetch::fetch(&object, &context).await;
+            let wait = record(&object, &context, &observed, &outcome).await?;
+            if let Some(fetched) = fetched {
+                // Only after the status is written: users of the source read both.
+                context.sources.put(&observed.name, fetched);
+            }
+            timer.finish(&observed.name.name, &observed.name.namespace);
+            Ok(Action::requeue(wait))
+        }
+    }
+}
+
+fn observe(object: &GitRepository, context: &Context, now: Timestamp) -> Observed {
+    let (key, name) = (memory_key(object), NamespacedName::of(object));
+    let included = object.spec.include.iter().map(|include| {
+        let source = NamespacedName::new(&name.namespace, &include.repository.name);
+        let fetched = context.sources.get(&source);
+        fetched.map(|fetched| fetched.content().to_owned())
+    });
+    let change_token = change_token(object, &included.collect::<Vec<_>>());
+    let rest = context.reconcile_cache.rest(&key, &change_token, now);
+    Observed {
+        key,
+        name,
+        change_token,
+        rest,
+    }
+}
+
+/// Takes the source out of service, and releases Flux's finalizer, which overlayd never adds here.
+async fn finalize(
+    object: &GitRepository,
+    context: &Context,
+    observed: &Observed,
+) -> Result<Action, ReconcileError> {
+    context.sources.remove(&observed.name);
+    context.reconcile_cache.forget(&observed.key);
+    let api = context.api_of(object);
+    context
+        .set_finalizer(&api, object, FLUX_FINALIZER, false)
+        .await?;
+    Ok(Action::await_change())
+}
+
+/// Records an outcome in the event, the status and the reconcile cache. Gives the wait until the next reconcile.
+async fn record(
+    object: &GitRepository,
+    context: &Context,
+    observed: &Observed,
+    outcome: &FetchOutcome,
+) -> Result<Duration, ReconcileError> {
+    let now = Timestamp::now();
+    let (key, token) = (&observed.key, &observed.change_token);
+    let wait = match outcome.requeue(object) {
+        Requeue::AfterInterval(interval) => context.settings.jittered(interval, object),
+        Requeue::AfterBackoff => {
+            let bounds = context.settings.source_backoff;
+            context.reconcile_cache.failed(key, token, now, bounds)
+        }
+        Requeue::AfterDependency => context.settings.requeue_dependency,
+        Requeue::After(wait) => wait,
+    };
+    publish(object, context, outcome).await;
+    write(context, object, next_status(object, outcome, now)).await?;
+    if matches!(outcome, FetchOutcome::Fetched(_)) {
+        context.reconcile_cache.succeeded(key, token, now, wait);
+    }
+    Ok(wait)
+}
+
+async fn publish(object: &GitRepository, context: &Context, outcome: &FetchOutcome) {
+    if let FetchOutcome::Fetched(commit) = outcome {
+        tracing::info!(source = %object.name_any(), revision = %commit.revision, "fetched");
+    }
+    let old = object.status.clone().unwrap_or_default();
+    let (type_, reason, note) = match event(&old, outcome) {
+        None => return,
+        Some(FetchEvent::NewArtifact(note)) => (EventType::Normal, "NewArtifact", note),
+        Some(FetchEvent::Failed(failure)) => {
+            let (reason, message) = (failure.reason, failure.message);
+            tracing::warn!(source = %object.name_any(), reason, message, "fetch failed");
+            (EventType::Warning, reason, message)
+        }
+    };
+    let events = &context.events;
+    events
+        .publish(Component::Source, object, type_, reason, &note)
+        .await;
+}
+
+async fn write(
+    context: &Context,
+    object: &GitRepository,
+    status: GitRepositoryStatus,
+) -> Result<(), kube::Error> {
+    if object.status.as_ref() == Some(&status) {
+        return Ok(());
+    }
+    let api = context.api_of(object);
+    context.write_status(&api, object, &status).await
+}
