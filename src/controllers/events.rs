@@ -16,6 +16,7 @@ pub(crate) struct Events {
     source: Recorder,
     kustomize: Recorder,
     external_secrets: Recorder,
+    notification: Recorder,
     secret_store: Recorder,
     cluster_secret_store: Recorder,
     /// Where events go besides.
@@ -29,6 +30,7 @@ pub(crate) struct Events {
 pub(crate) enum Component {
     Source,
     Kustomize,
+    Notification,
     ExternalSecrets,
     SecretStore,
     ClusterSecretStore,
@@ -40,6 +42,7 @@ impl Component {
         match self {
             Self::Source => "source-controller",
             Self::Kustomize => "kustomize-controller",
+            Self::Notification => "notification-controller",
             Self::ExternalSecrets => "external-secrets",
             Self::SecretStore => "secret-store",
             Self::ClusterSecretStore => "cluster-secret-store",
@@ -62,6 +65,7 @@ impl Events {
         Self {
             source: recorder(Component::Source),
             kustomize: recorder(Component::Kustomize),
+            notification: recorder(Component::Notification),
             external_secrets: recorder(Component::ExternalSecrets),
             secret_store: recorder(Component::SecretStore),
             cluster_secret_store: recorder(Component::ClusterSecretStore),
@@ -151,6 +155,7 @@ impl Events {
         let recorder = match component {
             Component::Source => &self.source,
             Component::Kustomize => &self.kustomize,
+            Component::Notification => &self.notification,
             Component::ExternalSecrets => &self.external_secrets,
             Component::SecretStore => &self.secret_store,
             Component::ClusterSecretStore => &self.cluster_secret_store,

@@ -1,4 +1,4 @@
-//! Talks to the API server: what an object says when its reconcile panicked, and when it is reconciled again.
+//! Talks to the API server: the conditions of an object whose reconcile panicked, and when it is reconciled again.
 //!
 //! A panic is a defect of overlayd. It ends one reconcile and nothing else, but an object whose status stays as it was
 //! would look healthy, so its `Ready` condition says `False`. The text of the panic can quote a secret and is never
@@ -23,16 +23,16 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use super::context::STATUS_MANAGER;
-use super::unreadable::{Dialect, Readable, conditions_of, dialect, readable};
+use super::unreadable::{ConditionDialect, Dialect, Readable, conditions_of, dialect, readable};
 use super::{Context, ReconcileError};
 use overlayd_core::conditions::{Progress, Says, flux_conditions, secrets_condition};
 use overlayd_core::names::NamespacedName;
 
-/// An object whose reconcile panicked is left alone for so long, unless it changes or a reconcile is requested: what led
-/// to the panic is most likely still there, and each attempt writes to the status, which wakes the controller again.
+/// The time before an object whose reconcile panicked is reconciled again, unless it changes or a reconcile is requested:
+/// the cause of the panic is most likely still there, and each attempt writes the status, which wakes the controller.
 const REST: Duration = Duration::from_secs(30);
 
-/// What users read in the condition and the event.
+/// The message of the condition and the event.
 const MESSAGE: &str = "overlayd failed with an internal error (a panic) while it reconciled this object, and tries again \
     every 30s. This is a defect of overlayd: please report it with the log line that names its place";
 
@@ -42,12 +42,12 @@ pub(crate) struct Panics(Mutex<BTreeMap<NamespacedName, Panic>>);
 
 #[derive(Debug)]
 struct Panic {
-    /// What the object was like. Another state is tried at once.
+    /// The state in which the object was. An object in another state is reconciled at once.
     state: State,
     at: Instant,
 }
 
-/// What of an object asks for a reconcile.
+/// The parts of an object whose change asks for a reconcile.
 #[derive(Debug, PartialEq, Eq)]
 struct State {
     uid: Option<String>,
@@ -66,7 +66,7 @@ impl State {
 }
 
 impl Panics {
-    /// How long the object is still left alone, if its last reconcile panicked.
+    /// How long the object still rests, if its last reconcile panicked.
     fn rest(&self, object: &ObjectMeta, now: Instant) -> Option<Duration> {
         let panics = self.0.lock();
         let panic = panics.get(&key(object))?;
@@ -74,10 +74,10 @@ impl Panics {
         (!rest.is_zero() && panic.state == State::of(object)).then_some(rest)
     }
 
-    /// Takes note of how a reconcile ended.
+    /// Records how a reconcile ended.
     fn ended(&self, object: &ObjectMeta, has_panicked: bool, now: Instant) {
         let mut panics = self.0.lock();
-        // What has rested is tried again, and an object that is gone must not stay here.
+        // Entries that have rested are of no more use, and those of deleted objects must not accumulate.
         panics.retain(|_, panic| now.saturating_duration_since(panic.at) < REST);
         if has_panicked {
             let state = State::of(object);
@@ -111,14 +111,14 @@ where
     let has_panicked = matches!(result, Err(ReconcileError::Panicked));
     panics.ended(object.meta(), has_panicked, Instant::now());
     if has_panicked {
-        // Boxed, for what waits for its turn should be small.
+        // Boxed, since many reconciles wait at once, and a large future takes its memory while it waits.
         record(&context, &object).boxed().await;
     }
     result
 }
 
-/// Runs a reconcile as a task of its own, so that the work of one does not hold up the others; ended with whoever
-/// waits for it.
+/// Runs a reconcile as a task of its own, so that the work of one does not hold up the others. The task is aborted when
+/// this future is dropped.
 async fn own_task(
     reconcile: BoxFuture<'static, Result<Action, ReconcileError>>,
 ) -> Result<Action, ReconcileError> {
@@ -132,7 +132,7 @@ async fn own_task(
     }
 }
 
-/// Writes into the status of an object that its reconcile panicked, with an event when it was not said before.
+/// Writes into the status of an object that its reconcile panicked, and an event when the conditions are new.
 async fn record<K>(context: &Context, object: &DeserializeGuard<K>)
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
@@ -154,7 +154,7 @@ where
     }
 }
 
-/// True if the conditions were written; false if they were there already, or the object is gone.
+/// Writes the conditions. False if they were there already, or the object is gone.
 async fn write<K>(
     client: &Client,
     object: &DeserializeGuard<K>,
@@ -186,14 +186,14 @@ where
     Ok(true)
 }
 
-/// The conditions after a panic: those that say how the reconcile stands are new, others stay.
+/// The conditions after a panic: those about the reconcile are replaced, others stay.
 fn conditions(
     dialect: &Dialect,
     old: Option<&Value>,
     generation: Option<i64>,
     now: Timestamp,
 ) -> Value {
-    let mut new = if dialect.flux {
+    let mut new = if dialect.conditions == ConditionDialect::Flux {
         let generation = generation.unwrap_or_default();
         let (progress, reason) = (Progress::Retrying, dialect.panicked);
         let old = conditions_of(old);
@@ -232,6 +232,7 @@ mod tests {
     use super::*;
     use overlayd_core::api::external_secret::ExternalSecret;
     use overlayd_core::api::kustomization::Kustomization;
+    use overlayd_core::api::receiver::Receiver;
 
     /// An API server with one object, which keeps the patches that it is sent.
     #[derive(Clone)]
@@ -327,7 +328,23 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_external_secret_says_it_in_its_own_way() {
+    async fn a_receiver_reports_a_panic_as_flux_does() {
+        let object = json!({
+            "apiVersion": "notification.toolkit.fluxcd.io/v1", "kind": "Receiver",
+            "metadata": {"name": "push", "namespace": "shop", "generation": 2},
+            "spec": {"type": "generic", "resources": [], "secretRef": {"name": "token"}},
+        });
+        let patches = patched::<Receiver>(object).await;
+        let conditions = &patches[0]["status"]["conditions"];
+        assert_eq!(conditions[0]["type"], "Reconciling");
+        assert_eq!(conditions[1]["type"], "Ready");
+        assert_eq!(conditions[1]["status"], "False");
+        assert_eq!(conditions[1]["reason"], "Failed");
+        assert_eq!(conditions[1]["observedGeneration"], 2);
+    }
+
+    #[tokio::test]
+    async fn an_external_secret_reports_a_panic_as_external_secrets_does() {
         let object = json!({
             "apiVersion": "external-secrets.io/v1", "kind": "ExternalSecret",
             "metadata": {"name": "db", "namespace": "shop"}, "spec": {},

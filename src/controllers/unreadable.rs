@@ -1,5 +1,5 @@
-//! Talks to the API server: objects that the API server took but that are no objects of ours, as those of definitions
-//! newer than overlayd. Such an object says so itself, and holds up no other.
+//! Talks to the API server: objects that the API server stores and overlayd cannot read, as those of a definition that is
+//! newer than overlayd. Each gets a condition that says so, and no other object waits for it.
 
 use std::fmt::Debug;
 use std::ops::Deref;
@@ -19,12 +19,12 @@ use crate::controllers::events::Component;
 use crate::controllers::{Context, ReconcileError};
 use overlayd_core::conditions::{Progress, Says, flux_conditions, secrets_condition};
 
-/// An object that can be read, as the cache holds it: it is not copied for a reconcile.
+/// An object that can be read, shared with the cache, so that a reconcile copies nothing.
 #[derive(Debug, Clone)]
 pub(crate) struct Readable<K>(Arc<DeserializeGuard<K>>);
 
 impl<K> Readable<K> {
-    /// Nothing for an object that cannot be read.
+    /// `None` for an object that cannot be read.
     pub(crate) fn new(object: Arc<DeserializeGuard<K>>) -> Option<Self> {
         object.0.is_ok().then_some(Self(object))
     }
@@ -38,8 +38,8 @@ impl<K> Deref for Readable<K> {
     }
 }
 
-/// Reconciles an object if it can be read, and says in its status why not otherwise. Only `conditions` are written
-/// then: an inventory stays as it is, and nothing that the object made is touched.
+/// Reconciles an object if it can be read, and writes into its status why not otherwise. Only `conditions` are written
+/// then: the inventory stays as it is, and nothing that the object made is touched.
 pub(crate) async fn readable<K, F>(
     object: Arc<DeserializeGuard<K>>,
     context: Arc<Context>,
@@ -50,7 +50,7 @@ where
     F: Future<Output = Result<Action, ReconcileError>>,
 {
     if let Some(object) = Readable::new(object.clone()) {
-        // What waits for its turn should be small.
+        // Boxed, since many reconciles wait at once, and a large future takes its memory while it waits.
         return Box::pin(reconcile(object, context)).await;
     }
     let resource = ApiResource::erase::<K>(&());
@@ -61,10 +61,11 @@ where
     let Some(live) = api.get_opt(&object.name_any()).await? else {
         return Ok(Action::await_change());
     };
-    let Err(message) = read::<K>(&live) else {
-        // It was mended meanwhile, and the watch tells so.
+    let Err(error) = read::<K>(&live) else {
+        // It was changed meanwhile, and the watch brings the new one.
         return Ok(Action::await_change());
     };
+    let message = error.to_string();
     let dialect = dialect(&K::kind(&()));
     let old = live.data.pointer("/status/conditions");
     let conditions = conditions(&dialect, old, object.meta().generation, &message);
@@ -86,50 +87,58 @@ where
     Ok(Action::await_change())
 }
 
-/// How a kind says what is wrong.
+/// The words in which a kind reports errors: those of its peer's controller.
 pub(super) struct Dialect {
     pub(super) component: Component,
     /// The reason for an object that cannot be read.
     reason: &'static str,
     /// The reason after a panic, among those that the peer's users know.
     pub(super) panicked: &'static str,
-    /// Flux's conditions have a generation.
-    pub(super) flux: bool,
+    pub(super) conditions: ConditionDialect,
 }
 
+/// The form of conditions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ConditionDialect {
+    /// Flux's: `Ready`, `Reconciling` and `Stalled`, each with the generation that it speaks of.
+    Flux,
+    /// External Secrets': `Ready` alone.
+    ExternalSecrets,
+}
+
+/// The dialect of a kind that overlayd reconciles.
 pub(super) fn dialect(kind: &str) -> Dialect {
-    let (component, reason, panicked, flux) = match kind {
-        "GitRepository" => (Component::Source, "InvalidSpec", "Failed", true),
-        "Kustomization" => (
-            Component::Kustomize,
-            "InvalidSpec",
-            "ReconciliationFailed",
-            true,
-        ),
-        "SecretStore" => (
-            Component::SecretStore,
-            "InvalidProviderConfig",
-            "ValidationFailed",
-            false,
-        ),
-        "ClusterSecretStore" => (
-            Component::ClusterSecretStore,
-            "InvalidProviderConfig",
-            "ValidationFailed",
-            false,
-        ),
-        _ => (
-            Component::ExternalSecrets,
-            "SecretSyncedError",
-            "SecretSyncedError",
-            false,
-        ),
-    };
-    Dialect {
+    let flux = |component, reason, panicked| Dialect {
         component,
         reason,
         panicked,
-        flux,
+        conditions: ConditionDialect::Flux,
+    };
+    let secrets = |component, reason, panicked| Dialect {
+        component,
+        reason,
+        panicked,
+        conditions: ConditionDialect::ExternalSecrets,
+    };
+    match kind {
+        "GitRepository" => flux(Component::Source, "InvalidSpec", "Failed"),
+        "Kustomization" => flux(Component::Kustomize, "InvalidSpec", "ReconciliationFailed"),
+        "Receiver" => flux(Component::Notification, "InvalidSpec", "Failed"),
+        "SecretStore" => secrets(
+            Component::SecretStore,
+            "InvalidProviderConfig",
+            "ValidationFailed",
+        ),
+        "ClusterSecretStore" => secrets(
+            Component::ClusterSecretStore,
+            "InvalidProviderConfig",
+            "ValidationFailed",
+        ),
+        _ => secrets(
+            Component::ExternalSecrets,
+            "SecretSyncedError",
+            "SecretSyncedError",
+        ),
     }
 }
 
@@ -140,7 +149,7 @@ fn conditions(
     message: &str,
 ) -> Value {
     let now = Timestamp::now();
-    if dialect.flux {
+    if dialect.conditions == ConditionDialect::Flux {
         let old: Vec<_> = conditions_of(old);
         let generation = generation.unwrap_or_default();
         let stalled = Progress::Stalled;
@@ -163,29 +172,34 @@ fn conditions(
     }
 }
 
-/// What can be read of the conditions that were there.
+/// The old conditions, but for those that cannot be read.
 pub(super) fn conditions_of<C: DeserializeOwned>(old: Option<&Value>) -> Vec<C> {
     let old = old.and_then(Value::as_array).into_iter().flatten();
     old.filter_map(|condition| serde_json::from_value(condition.clone()).ok())
         .collect()
 }
 
-/// An error says which field cannot be read and why, and not what stands in it.
-fn read<K: DeserializeOwned>(live: &DynamicObject) -> Result<(), String> {
-    let value = serde_json::to_value(live).unwrap_or_default();
-    match serde_path_to_error::deserialize::<_, K>(value) {
-        Ok(_) => Ok(()),
-        Err(error) => {
-            let (path, why) = (error.path().to_string(), without_value(error.inner()));
-            Err(format!(
-                "overlayd cannot read `{path}` of this object: {why}; nothing that it made was touched. \
-                 Write what the field's documentation allows, or bring overlayd to the version of the definition"
-            ))
-        }
-    }
+/// A field that cannot be read. Neither part quotes the field's value, which may be secret.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "overlayd cannot read `{path}` of this object: {why}; nothing that it made was touched. \
+     Write what the field's documentation allows, or bring overlayd to the version of the definition"
+)]
+struct UnreadableField {
+    path: String,
+    why: String,
 }
 
-/// The words of an error without the value that it quotes, which may be secret.
+fn read<K: DeserializeOwned>(live: &DynamicObject) -> Result<(), UnreadableField> {
+    let value = serde_json::to_value(live).unwrap_or_default();
+    let read = serde_path_to_error::deserialize::<_, K>(value);
+    read.map(drop).map_err(|error| UnreadableField {
+        path: error.path().to_string(),
+        why: without_value(error.inner()),
+    })
+}
+
+/// The text of an error without the value that it quotes.
 fn without_value(error: &serde_json::Error) -> String {
     let words = error.to_string();
     let quotes = ["invalid type: ", "invalid value: "];
@@ -211,7 +225,7 @@ mod tests {
             "spec": spec,
         });
         let object: DynamicObject = serde_json::from_value(object).unwrap();
-        read::<ExternalSecret>(&object).unwrap_err()
+        read::<ExternalSecret>(&object).unwrap_err().to_string()
     }
 
     #[test]
@@ -231,10 +245,39 @@ mod tests {
     }
 
     #[test]
-    fn what_is_said_already_is_not_said_again() {
+    fn a_kind_reports_in_the_dialect_of_its_peer() {
+        let check = |kind: &str, component: Component, expected: &[&str]| {
+            let dialect = dialect(kind);
+            assert_eq!(dialect.component, component, "{kind}");
+            let conditions = conditions(&dialect, None, Some(3), "why");
+            let conditions = conditions.as_array().unwrap().iter();
+            let said: Vec<String> = conditions
+                .map(|condition| {
+                    let text = |key: &str| condition[key].as_str().unwrap_or_default();
+                    let generation = &condition["observedGeneration"];
+                    let (type_, status, reason) = (text("type"), text("status"), text("reason"));
+                    format!("{type_}={status} {reason} {generation}")
+                })
+                .collect();
+            assert_eq!(said, expected, "{kind}");
+        };
+        let flux = ["Stalled=True InvalidSpec 3", "Ready=False InvalidSpec 3"];
+        check("GitRepository", Component::Source, &flux);
+        check("Kustomization", Component::Kustomize, &flux);
+        check("Receiver", Component::Notification, &flux);
+        let store = ["Ready=False InvalidProviderConfig null"];
+        check("SecretStore", Component::SecretStore, &store);
+        check("ClusterSecretStore", Component::ClusterSecretStore, &store);
+        let secret = ["Ready=False SecretSyncedError null"];
+        check("ExternalSecret", Component::ExternalSecrets, &secret);
+    }
+
+    #[test]
+    fn conditions_that_stay_the_same_are_not_written_again() {
         let kinds = [
             "GitRepository",
             "Kustomization",
+            "Receiver",
             "ExternalSecret",
             "SecretStore",
         ];
