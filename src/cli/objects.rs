@@ -1,4 +1,4 @@
-//! `overlayd get`, `reconcile`, `suspend` and `resume`: the objects of a cluster, seen and asked from a desk.
+//! `overlayd get`, `reconcile`, `suspend` and `resume`: shows the objects of a cluster, and requests their reconciles.
 
 use std::time::Duration;
 
@@ -19,13 +19,13 @@ use overlayd_core::api::kustomization::Kustomization;
 use overlayd_core::api::secret_store::{ClusterSecretStore, SecretStore};
 use overlayd_core::apply::health;
 
-/// The manager of what is changed from a desk.
-const DESK_MANAGER: &str = "overlayd-cli";
-/// How often an answer is looked for.
+/// The field manager of changes that this command makes.
+const CLI_MANAGER: &str = "overlayd-cli";
+/// The time between two looks at the object.
 const LOOK: Duration = Duration::from_millis(100);
-/// After this time, a failure that stands is taken for the answer.
+/// After this time, a failure that was there before counts as the outcome.
 const GRACE: Duration = Duration::from_secs(5);
-/// So many digits of a commit are shown.
+/// How many digits of a commit are shown.
 const SHORT: usize = 8;
 
 pub(super) async fn get(args: GetArgs) -> Result<(), Failure> {
@@ -69,9 +69,13 @@ pub(super) async fn reconcile(args: ReconcileArgs) -> Result<(), Failure> {
     let client = cluster::connect(&args.cluster).await?;
     let object = Object::new(&client, &args.object);
     if args.with_source {
-        object.source(&client).await?.ask(deadline).await?;
+        object
+            .source(&client)
+            .await?
+            .request_reconcile(deadline)
+            .await?;
     }
-    object.ask(deadline).await
+    object.request_reconcile(deadline).await
 }
 
 pub(super) async fn suspend(args: SuspendArgs) -> Result<(), Failure> {
@@ -91,9 +95,13 @@ pub(super) async fn resume(args: ReconcileArgs) -> Result<(), Failure> {
     object.set_suspended(false).await?;
     output::note(&format!("✔ {object} resumed"));
     if args.with_source {
-        object.source(&client).await?.ask(deadline).await?;
+        object
+            .source(&client)
+            .await?
+            .request_reconcile(deadline)
+            .await?;
     }
-    object.ask(deadline).await
+    object.request_reconcile(deadline).await
 }
 
 fn deadline(timeout: &str) -> Result<Instant, Failure> {
@@ -179,7 +187,7 @@ impl Object {
 
     async fn patch(&self, patch: &Value) -> Result<DynamicObject, Failure> {
         let params = PatchParams {
-            field_manager: Some(DESK_MANAGER.to_owned()),
+            field_manager: Some(CLI_MANAGER.to_owned()),
             ..PatchParams::default()
         };
         let patch = Patch::Merge(patch);
@@ -213,74 +221,108 @@ impl Object {
         self.patch(&spec).await.map(drop)
     }
 
-    /// Asks for a reconcile at once, and waits for what comes of it.
-    async fn ask(&self, deadline: Instant) -> Result<(), Failure> {
-        let annotation = match self.kind {
-            KindArg::ExternalSecret => FORCE_SYNC,
-            _ if is_flux(self.kind) => REQUESTED_AT,
-            _ => {
-                return Err(Failure::new(format!("{self} cannot be asked"))
-                    .because("a store is validated by itself, and when it changes", None));
-            }
-        };
+    /// Requests a reconcile, and waits for its outcome.
+    async fn request_reconcile(&self, deadline: Instant) -> Result<(), Failure> {
+        let annotation = self.request_annotation()?;
         let before = self.read().await?;
-        if before.data["spec"]["suspend"] == json!(true) {
+        self.refuse_idle(&before)?;
+        let (token, requested) = (Timestamp::now().to_string(), Instant::now());
+        let request = json!({"metadata": {"annotations": {annotation: token}}});
+        self.patch(&request).await?;
+        output::note(&format!("► {self} is asked to reconcile"));
+        loop {
+            let live = self.read().await?;
+            let is_late = requested.elapsed() > GRACE;
+            match self.outcome(&before, &live, &token, is_late) {
+                RequestOutcome::Ready => {
+                    output::note(&format!("✔ {self}: {}", message(&live)));
+                    return Ok(());
+                }
+                RequestOutcome::Failed => {
+                    let ready = ready(&live);
+                    let what = format!("{self} failed: {}", text(&ready["reason"]));
+                    return Err(Failure::new(what).because(text(&ready["message"]), None));
+                }
+                RequestOutcome::Pending if Instant::now() >= deadline => {
+                    return Err(self.too_late(&live));
+                }
+                RequestOutcome::Pending => tokio::time::sleep(LOOK).await,
+            }
+        }
+    }
+
+    /// The annotation that requests a reconcile of this kind.
+    fn request_annotation(&self) -> Result<&'static str, Failure> {
+        match self.kind {
+            KindArg::ExternalSecret => Ok(FORCE_SYNC),
+            KindArg::GitRepository | KindArg::Kustomization => Ok(REQUESTED_AT),
+            KindArg::SecretStore | KindArg::ClusterSecretStore => {
+                Err(Failure::new(format!("{self} cannot be asked"))
+                    .because("a store is validated by itself, and when it changes", None))
+            }
+        }
+    }
+
+    /// Refuses an object that the daemon would not reconcile.
+    fn refuse_idle(&self, object: &DynamicObject) -> Result<(), Failure> {
+        if object.data["spec"]["suspend"] == json!(true) {
             let hint = "`overlayd resume` begins again";
             return Err(Failure::new(format!("{self} is not reconciled"))
                 .because("it is suspended", Some(hint)));
         }
-        let once = json!("CreatedOnce");
-        if before.data["spec"]["refreshPolicy"] == once
-            && !before.data["status"]["refreshTime"].is_null()
+        if object.data["spec"]["refreshPolicy"] == json!("CreatedOnce")
+            && !object.data["status"]["refreshTime"].is_null()
         {
             return Err(Failure::new(format!("{self} is not refreshed")).because(
                 "its `refreshPolicy` is CreatedOnce, and it was created",
                 None,
             ));
         }
-        let (token, asked) = (Timestamp::now().to_string(), Instant::now());
-        let request = json!({"metadata": {"annotations": {annotation: token}}});
-        self.patch(&request).await?;
-        output::note(&format!("► {self} is asked to reconcile"));
-        loop {
-            let live = self.read().await?;
-            let ready = ready(&live);
-            let handled = if is_flux(self.kind) {
-                live.data["status"]["lastHandledReconcileAt"] == json!(token)
-            } else {
-                let version = "syncedResourceVersion";
-                live.data["status"][version] != before.data["status"][version]
-            };
-            // A sync that fails leaves no other trace than its condition.
-            let failed_anew = !is_flux(self.kind)
-                && ready["status"] == "False"
-                && (ready != self::ready(&before) || asked.elapsed() > GRACE);
-            match (handled || failed_anew, ready["status"].as_str()) {
-                (true, Some("True")) => {
-                    output::note(&format!("✔ {self}: {}", message(&live)));
-                    return Ok(());
-                }
-                (true, Some("False")) => {
-                    return Err(
-                        Failure::new(format!("{self} failed: {}", text(&ready["reason"])))
-                            .because(text(&ready["message"]), None),
-                    );
-                }
-                _ => {}
-            }
-            if Instant::now() >= deadline {
-                let state = match message(&live) {
-                    state if state.is_empty() => {
-                        "it has no status; is the daemon running?".to_owned()
-                    }
-                    state => state,
-                };
-                return Err(Failure::new(format!("{self} is not reconciled yet"))
-                    .because(state, Some("wait longer with --timeout")));
-            }
-            tokio::time::sleep(LOOK).await;
+        Ok(())
+    }
+
+    /// The outcome of a request, as the object shows it.
+    fn outcome(
+        &self,
+        before: &DynamicObject,
+        live: &DynamicObject,
+        token: &str,
+        is_late: bool,
+    ) -> RequestOutcome {
+        let ready = ready(live);
+        let is_handled = if is_flux(self.kind) {
+            live.data["status"]["lastHandledReconcileAt"] == json!(token)
+        } else {
+            let version = "syncedResourceVersion";
+            let has_synced = live.data["status"][version] != before.data["status"][version];
+            // A sync that fails changes nothing but its condition, and not even that if it failed before.
+            let has_failed =
+                ready["status"] == "False" && (ready != self::ready(before) || is_late);
+            has_synced || has_failed
+        };
+        match ready["status"].as_str() {
+            Some("True") if is_handled => RequestOutcome::Ready,
+            Some("False") if is_handled => RequestOutcome::Failed,
+            _ => RequestOutcome::Pending,
         }
     }
+
+    fn too_late(&self, live: &DynamicObject) -> Failure {
+        let state = match message(live) {
+            state if state.is_empty() => "it has no status; is the daemon running?".to_owned(),
+            state => state,
+        };
+        Failure::new(format!("{self} is not reconciled yet"))
+            .because(state, Some("wait longer with --timeout"))
+    }
+}
+
+/// The outcome of a requested reconcile.
+enum RequestOutcome {
+    Ready,
+    Failed,
+    /// The daemon has not handled the request yet.
+    Pending,
 }
 
 fn text(value: &Value) -> &str {

@@ -1,4 +1,6 @@
-//! Pure: a valid git source, made of a `GitRepository` and its Secret, or why there is none.
+//! Pure: a valid git source, made of a `GitRepository` and its Secret, or the reason why there is none.
+
+#![warn(missing_docs)]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,23 +15,27 @@ use crate::git::proxy::Proxy;
 use crate::schedule::parse_duration;
 use crate::secrets::SecretValue;
 
-/// Where to fetch from, what, and as whom.
+/// A repository to fetch from, the commit that is wanted of it, and the credentials.
 #[derive(Debug, Clone)]
 pub struct GitSource {
+    /// The address, without credentials: it is shown in messages.
     pub url: String,
+    /// The commit that is wanted.
     pub target: RefTarget,
+    /// The credentials for the server.
     pub credentials: Credentials,
+    /// The longest time of one git operation.
     pub timeout: Duration,
-    /// Submodules come along.
+    /// Submodules are fetched too.
     pub submodules: bool,
 }
 
 /// Whether repositories on this machine's disk may be named.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LocalRepositories {
-    /// For a person at a desk.
+    /// The commands of a person may.
     Allowed,
-    /// For a daemon that serves others.
+    /// The daemon may not, since any tenant can write a `GitRepository`.
     Refused,
 }
 
@@ -42,14 +48,16 @@ pub enum RefTarget {
     Tag(String),
     /// The tag of the highest version that satisfies a range.
     Semver {
+        /// As the spec writes it, for messages.
         range: String,
+        /// As it is compared.
         constraint: Constraint,
     },
     /// A full ref name.
     Name(String),
     /// What the remote's HEAD points to.
     Head,
-    /// A branch, tag or commit, whichever there is.
+    /// A branch, tag or commit, in this order.
     Any(String),
     /// A commit, found on a branch (any, if none is named).
     Commit {
@@ -60,41 +68,50 @@ pub enum RefTarget {
     },
 }
 
-/// As whom to ask.
+/// The credentials for a server, and the proxy to it.
 #[derive(Debug, Clone, Default)]
 pub struct Credentials {
+    /// For http and https.
     pub authorization: Authorization,
     /// A certificate authority to trust for this server, PEM.
     pub ca: Option<Vec<u8>>,
+    /// For ssh.
     pub ssh: Option<Arc<SshCredentials>>,
-    /// By way of which it is reached; as the process's variables say, if none is given.
+    /// The proxy to the server; without one, the environment variables of the process decide.
     pub proxy: Option<Proxy>,
 }
 
-/// As whom to ask over SSH.
+/// The credentials for a server over SSH.
 #[derive(Debug)]
 pub struct SshCredentials {
+    /// The user name.
     pub user: String,
-    /// A private key.
+    /// A private key, as OpenSSH or PEM writes it.
     pub identity: SecretValue,
+    /// The passphrase of the key.
     pub passphrase: Option<SecretValue>,
-    /// The keys that the server may show; those of the big forges, if nothing is given.
+    /// The server's keys in the form of `known_hosts`; without them, the keys of the big forges are used.
     pub known_hosts: Option<String>,
 }
 
 /// The `Authorization` header.
 #[derive(Debug, Clone, Default)]
 pub enum Authorization {
+    /// None.
     #[default]
     Anonymous,
+    /// A user name and a password.
     Basic {
+        /// The user name.
         username: String,
+        /// The password, or a token in its place.
         password: SecretValue,
     },
+    /// A bearer token.
     Bearer(SecretValue),
 }
 
-/// What is said where it is not there.
+/// The message for a source over ssh whose Secret is incomplete.
 const SSH_NEEDS: &str = "ssh needs a Secret with `identity` and `known_hosts` in `spec.secretRef`";
 /// Forges whose keys are known, so that a Secret need not have them.
 const FORGES: [&str; 3] = ["github.com", "gitlab.com", "bitbucket.org"];
@@ -102,18 +119,31 @@ const FORGES: [&str; 3] = ["github.com", "gitlab.com", "bitbucket.org"];
 /// Why a `GitRepository` cannot be fetched as it is written.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
+    /// The address, or a commit id, is invalid.
     #[error("{0}")]
     Url(String),
+    /// The Secret, or that of the proxy, does not fit.
     #[error("{0}")]
     Credentials(String),
+    /// A field that overlayd does not support.
     #[error("field `{field}` is not supported yet")]
-    Unsupported { field: &'static str },
+    Unsupported {
+        /// Its path.
+        field: &'static str,
+    },
+    /// The range that cannot be read.
     #[error(
         "field `spec.ref.semver` is no range of versions: `{0}`; write one as `>=1.2.0 <2.0.0`"
     )]
     Semver(String),
+    /// A duration that cannot be read.
     #[error("field `{field}` is no duration: {text}")]
-    Duration { field: &'static str, text: String },
+    Duration {
+        /// The path of the field.
+        field: &'static str,
+        /// Its value.
+        text: String,
+    },
 }
 
 impl SourceError {
@@ -135,10 +165,10 @@ impl SourceError {
 
 impl GitSource {
     /// Checks a spec and the data of its Secret, if it names one.
-    pub fn new(
-        spec: &GitRepositorySpec,
-        secret: Option<&BTreeMap<String, SecretValue>>,
-    ) -> Result<Self, SourceError> {
+    ///
+    /// # Errors
+    /// A field is invalid or not supported, or the Secret does not fit the address.
+    pub fn new(spec: &GitRepositorySpec, secret: Option<&SecretMap>) -> Result<Self, SourceError> {
         refuse_unsupported(spec)?;
         let url = url::Url::parse(&spec.url)
             .map_err(|error| SourceError::Url(format!("the URL is invalid: {error}")))?;
@@ -164,7 +194,10 @@ impl GitSource {
         })
     }
 
-    /// The same, by way of the proxy that a Secret's data describes.
+    /// The same source through the proxy that a Secret's data describes.
+    ///
+    /// # Errors
+    /// The data describes no proxy, or the source is reached over ssh.
     pub fn by_way_of(
         mut self,
         secret: &BTreeMap<String, SecretValue>,
@@ -194,7 +227,10 @@ impl GitSource {
         Ok(self)
     }
 
-    /// Where a build finds a remote base. Credentials may stand in the URL.
+    /// The source of a remote base of a build. Its URL may hold credentials.
+    ///
+    /// # Errors
+    /// The scheme of the URL is not supported.
     pub fn remote(
         remote: &RemoteRepository,
         local: LocalRepositories,
@@ -223,12 +259,15 @@ impl GitSource {
         })
     }
 
-    /// A submodule of a fetched commit. The credentials go along to the same server only.
+    /// The source of a submodule of a fetched commit. It keeps the credentials only for the same server.
+    ///
+    /// # Errors
+    /// The URL is invalid, or its scheme is not supported.
     pub fn submodule(&self, url: &str, commit: &str) -> Result<Self, SourceError> {
         let invalid =
             |error| SourceError::Url(format!("the URL of a submodule is invalid: {error}"));
         let own = url::Url::parse(&self.url).map_err(invalid)?;
-        // A relative URL is one beside this repository, as git resolves it.
+        // git resolves a relative URL against that of this repository.
         let url = if url.starts_with("./") || url.starts_with("../") {
             let mut base = own.clone();
             base.set_path(&format!("{}/", own.path().trim_end_matches('/')));
@@ -353,84 +392,56 @@ impl RefTarget {
     }
 }
 
+/// The data of a Secret.
+type SecretMap = BTreeMap<String, SecretValue>;
+
+/// A key of a Secret as text.
+fn text_of(secret: &SecretMap, key: &str) -> Result<Option<String>, SourceError> {
+    let Some(value) = secret.get(key) else {
+        return Ok(None);
+    };
+    let text = std::str::from_utf8(value.expose())
+        .map_err(|_| SourceError::Credentials(format!("key `{key}` of the Secret is not text")))?;
+    Ok(Some(text.to_owned()))
+}
+
 impl Credentials {
-    fn new(
-        url: &url::Url,
-        secret: Option<&BTreeMap<String, SecretValue>>,
-    ) -> Result<Self, SourceError> {
-        let from_url = (!url.username().is_empty()).then(|| Authorization::Basic {
-            username: url.username().to_owned(),
-            password: SecretValue::from(url.password().unwrap_or_default().as_bytes().to_vec()),
-        });
-        let Some(secret) = secret else {
-            if url.scheme() == "ssh" {
-                return Err(SourceError::Credentials(SSH_NEEDS.to_owned()));
+    fn new(url: &url::Url, secret: Option<&SecretMap>) -> Result<Self, SourceError> {
+        match secret {
+            Some(secret) if url.scheme() == "ssh" => Self::of_ssh(url, secret),
+            None if url.scheme() == "ssh" => Err(SourceError::Credentials(SSH_NEEDS.to_owned())),
+            Some(secret) => {
+                let ca = secret.get("ca.crt").or_else(|| secret.get("caFile"));
+                Ok(Self {
+                    authorization: Authorization::new(url, secret)?,
+                    ca: ca.map(|value| value.expose().to_vec()),
+                    ..Self::default()
+                })
             }
-            return Ok(Self {
-                authorization: from_url.unwrap_or_default(),
+            None => Ok(Self {
+                authorization: Authorization::of_url(url).unwrap_or_default(),
                 ..Self::default()
-            });
-        };
-        let text = |key: &str| -> Result<Option<String>, SourceError> {
-            let Some(value) = secret.get(key) else {
-                return Ok(None);
-            };
-            let text = std::str::from_utf8(value.expose()).map_err(|_| {
-                SourceError::Credentials(format!("key `{key}` of the Secret is not text"))
-            })?;
-            Ok(Some(text.to_owned()))
-        };
-        if url.scheme() == "ssh" {
-            let Some(identity) = secret.get("identity") else {
-                return Err(SourceError::Credentials(SSH_NEEDS.to_owned()));
-            };
-            let known_hosts = text("known_hosts")?;
-            let is_forge = FORGES.contains(&url.host_str().unwrap_or_default());
-            if known_hosts.is_none() && !is_forge {
-                return Err(SourceError::Credentials(SSH_NEEDS.to_owned()));
-            }
-            let user = Some(url.username()).filter(|user| !user.is_empty());
-            let ssh = SshCredentials {
-                user: user.unwrap_or("git").to_owned(),
-                identity: identity.clone(),
-                passphrase: secret.get("password").cloned(),
-                known_hosts,
-            };
-            return Ok(Self {
-                ssh: Some(Arc::new(ssh)),
-                ..Self::default()
-            });
+            }),
         }
-        let ca = secret
-            .get("ca.crt")
-            .or_else(|| secret.get("caFile"))
-            .map(|value| value.expose().to_vec());
-        let authorization = match (
-            secret.get("bearerToken"),
-            text("username")?,
-            secret.get("password"),
-        ) {
-            (Some(_), ..) if from_url.is_some() => {
-                let message =
-                    "a bearer token and credentials in the URL cannot be set at the same time";
-                return Err(SourceError::Credentials(message.to_owned()));
-            }
-            (Some(token), ..) => Authorization::Bearer(token.clone()),
-            (None, None, Some(_)) => {
-                let message = "the Secret has a `password` without a `username`";
-                return Err(SourceError::Credentials(message.to_owned()));
-            }
-            (None, Some(username), password) => Authorization::Basic {
-                username,
-                password: password.cloned().unwrap_or_default(),
-            },
-            (None, None, None) => from_url.unwrap_or_default(),
+    }
+
+    fn of_ssh(url: &url::Url, secret: &SecretMap) -> Result<Self, SourceError> {
+        let incomplete = || SourceError::Credentials(SSH_NEEDS.to_owned());
+        let identity = secret.get("identity").ok_or_else(incomplete)?;
+        let known_hosts = text_of(secret, "known_hosts")?;
+        if known_hosts.is_none() && !FORGES.contains(&url.host_str().unwrap_or_default()) {
+            return Err(incomplete());
+        }
+        let user = Some(url.username()).filter(|user| !user.is_empty());
+        let ssh = SshCredentials {
+            user: user.unwrap_or("git").to_owned(),
+            identity: identity.clone(),
+            passphrase: secret.get("password").cloned(),
+            known_hosts,
         };
         Ok(Self {
-            authorization,
-            ca,
-            ssh: None,
-            proxy: None,
+            ssh: Some(Arc::new(ssh)),
+            ..Self::default()
         })
     }
 
@@ -449,6 +460,38 @@ impl Credentials {
                 hasher.update("\0bearer\0");
                 hasher.update(token.expose());
             }
+        }
+    }
+}
+
+impl Authorization {
+    /// The user name and password of a URL, if it has a user name.
+    fn of_url(url: &url::Url) -> Option<Self> {
+        (!url.username().is_empty()).then(|| Self::Basic {
+            username: url.username().to_owned(),
+            password: SecretValue::from(url.password().unwrap_or_default().as_bytes().to_vec()),
+        })
+    }
+
+    /// From a Secret: a bearer token, or else a user name with a password, or else what the URL says.
+    fn new(url: &url::Url, secret: &SecretMap) -> Result<Self, SourceError> {
+        let from_url = Self::of_url(url);
+        let wrong = |message: &str| Err(SourceError::Credentials(message.to_owned()));
+        match (
+            secret.get("bearerToken"),
+            text_of(secret, "username")?,
+            secret.get("password"),
+        ) {
+            (Some(_), ..) if from_url.is_some() => {
+                wrong("a bearer token and credentials in the URL cannot be set at the same time")
+            }
+            (Some(token), ..) => Ok(Self::Bearer(token.clone())),
+            (None, None, Some(_)) => wrong("the Secret has a `password` without a `username`"),
+            (None, Some(username), password) => Ok(Self::Basic {
+                username,
+                password: password.cloned().unwrap_or_default(),
+            }),
+            (None, None, None) => Ok(from_url.unwrap_or_default()),
         }
     }
 }
