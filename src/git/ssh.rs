@@ -19,7 +19,7 @@ use russh::{ChannelMsg, ChannelReadHalf, ChannelWriteHalf, Disconnect, Preferred
 use crate::git::known_hosts::KnownHost;
 use crate::git::transport::Session;
 use overlayd_core::error_chain::causes;
-use overlayd_core::git::source::SshCredentials;
+use overlayd_core::git::credentials::SshCredentials;
 
 /// A passphrase may be worked on so often; `ssh-keygen` does it 16 or 24 times.
 const MAX_ROUNDS: u32 = 1000;

@@ -21,7 +21,7 @@ use crate::git::ssh::Ssh;
 use crate::https;
 use crate::https::{HttpClient, Proxies};
 use overlayd_core::error_chain::causes;
-use overlayd_core::git::source::{Authorization, Credentials, SshCredentials};
+use overlayd_core::git::credentials::{Authorization, Credentials, SshCredentials};
 
 /// What one git operation may use. Lives on the thread that runs it.
 #[derive(Clone)]

@@ -2,8 +2,6 @@
 
 #![warn(missing_docs)]
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use gocompat::semver::Constraint;
@@ -11,9 +9,9 @@ use kustomize::RemoteRepository;
 use sha2::{Digest, Sha256};
 
 use crate::api::git_repository::{GitReference, GitRepositorySpec};
+use crate::git::credentials::{Credentials, CredentialsError, SecretMap};
 use crate::git::proxy::Proxy;
 use crate::schedule::parse_duration;
-use crate::secrets::SecretValue;
 
 /// A repository to fetch from, the commit that is wanted of it, and the credentials.
 #[derive(Debug, Clone)]
@@ -68,54 +66,6 @@ pub enum RefTarget {
     },
 }
 
-/// The credentials for a server, and the proxy to it.
-#[derive(Debug, Clone, Default)]
-pub struct Credentials {
-    /// For http and https.
-    pub authorization: Authorization,
-    /// A certificate authority to trust for this server, PEM.
-    pub ca: Option<Vec<u8>>,
-    /// For ssh.
-    pub ssh: Option<Arc<SshCredentials>>,
-    /// The proxy to the server; without one, the environment variables of the process decide.
-    pub proxy: Option<Proxy>,
-}
-
-/// The credentials for a server over SSH.
-#[derive(Debug)]
-pub struct SshCredentials {
-    /// The user name.
-    pub user: String,
-    /// A private key, as OpenSSH or PEM writes it.
-    pub identity: SecretValue,
-    /// The passphrase of the key.
-    pub passphrase: Option<SecretValue>,
-    /// The server's keys in the form of `known_hosts`; without them, the keys of the big forges are used.
-    pub known_hosts: Option<String>,
-}
-
-/// The `Authorization` header.
-#[derive(Debug, Clone, Default)]
-pub enum Authorization {
-    /// None.
-    #[default]
-    Anonymous,
-    /// A user name and a password.
-    Basic {
-        /// The user name.
-        username: String,
-        /// The password, or a token in its place.
-        password: SecretValue,
-    },
-    /// A bearer token.
-    Bearer(SecretValue),
-}
-
-/// The message for a source over ssh whose Secret is incomplete.
-const SSH_NEEDS: &str = "ssh needs a Secret with `identity` and `known_hosts` in `spec.secretRef`";
-/// Forges whose keys are known, so that a Secret need not have them.
-const FORGES: [&str; 3] = ["github.com", "gitlab.com", "bitbucket.org"];
-
 /// Why a `GitRepository` cannot be fetched as it is written.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
@@ -124,7 +74,7 @@ pub enum SourceError {
     Url(String),
     /// The Secret, or that of the proxy, does not fit.
     #[error("{0}")]
-    Credentials(String),
+    Credentials(#[from] CredentialsError),
     /// A field that overlayd does not support.
     #[error("field `{field}` is not supported yet")]
     Unsupported {
@@ -198,30 +148,10 @@ impl GitSource {
     ///
     /// # Errors
     /// The data describes no proxy, or the source is reached over ssh.
-    pub fn by_way_of(
-        mut self,
-        secret: &BTreeMap<String, SecretValue>,
-    ) -> Result<Self, SourceError> {
-        let text = |key: &str| {
-            let text = secret
-                .get(key)
-                .map(|value| String::from_utf8(value.expose().to_vec()));
-            let wrong = |_| {
-                SourceError::Credentials(format!("key `{key}` of the proxy's Secret is not text"))
-            };
-            text.transpose().map_err(wrong)
-        };
-        let address = text("address")?.ok_or_else(|| {
-            SourceError::Credentials(
-                "the Secret of `spec.proxySecretRef` has no key `address`".to_owned(),
-            )
-        })?;
-        let login = text("username")?.map(|user| Ok((user, text("password")?.unwrap_or_default())));
-        let proxy = Proxy::new(&address, login.transpose()?).map_err(SourceError::Credentials)?;
+    pub fn by_way_of(mut self, secret: &SecretMap) -> Result<Self, SourceError> {
+        let proxy = Proxy::of_secret(secret).map_err(CredentialsError::from)?;
         if self.credentials.ssh.is_some() {
-            let message =
-                "`spec.proxySecretRef` is for http and https; ssh goes straight".to_owned();
-            return Err(SourceError::Credentials(message));
+            return Err(CredentialsError::ProxyOfSsh.into());
         }
         self.credentials.proxy = Some(proxy);
         Ok(self)
@@ -392,113 +322,13 @@ impl RefTarget {
     }
 }
 
-/// The data of a Secret.
-type SecretMap = BTreeMap<String, SecretValue>;
-
-/// A key of a Secret as text.
-fn text_of(secret: &SecretMap, key: &str) -> Result<Option<String>, SourceError> {
-    let Some(value) = secret.get(key) else {
-        return Ok(None);
-    };
-    let text = std::str::from_utf8(value.expose())
-        .map_err(|_| SourceError::Credentials(format!("key `{key}` of the Secret is not text")))?;
-    Ok(Some(text.to_owned()))
-}
-
-impl Credentials {
-    fn new(url: &url::Url, secret: Option<&SecretMap>) -> Result<Self, SourceError> {
-        match secret {
-            Some(secret) if url.scheme() == "ssh" => Self::of_ssh(url, secret),
-            None if url.scheme() == "ssh" => Err(SourceError::Credentials(SSH_NEEDS.to_owned())),
-            Some(secret) => {
-                let ca = secret.get("ca.crt").or_else(|| secret.get("caFile"));
-                Ok(Self {
-                    authorization: Authorization::new(url, secret)?,
-                    ca: ca.map(|value| value.expose().to_vec()),
-                    ..Self::default()
-                })
-            }
-            None => Ok(Self {
-                authorization: Authorization::of_url(url).unwrap_or_default(),
-                ..Self::default()
-            }),
-        }
-    }
-
-    fn of_ssh(url: &url::Url, secret: &SecretMap) -> Result<Self, SourceError> {
-        let incomplete = || SourceError::Credentials(SSH_NEEDS.to_owned());
-        let identity = secret.get("identity").ok_or_else(incomplete)?;
-        let known_hosts = text_of(secret, "known_hosts")?;
-        if known_hosts.is_none() && !FORGES.contains(&url.host_str().unwrap_or_default()) {
-            return Err(incomplete());
-        }
-        let user = Some(url.username()).filter(|user| !user.is_empty());
-        let ssh = SshCredentials {
-            user: user.unwrap_or("git").to_owned(),
-            identity: identity.clone(),
-            passphrase: secret.get("password").cloned(),
-            known_hosts,
-        };
-        Ok(Self {
-            ssh: Some(Arc::new(ssh)),
-            ..Self::default()
-        })
-    }
-
-    fn feed(&self, hasher: &mut Sha256) {
-        if let Some(ssh) = &self.ssh {
-            hasher.update(format!("\0ssh\0{}\0", ssh.user));
-            hasher.update(ssh.identity.expose());
-        }
-        match &self.authorization {
-            Authorization::Anonymous => hasher.update("\0anonymous"),
-            Authorization::Basic { username, password } => {
-                hasher.update(format!("\0basic\0{username}\0"));
-                hasher.update(password.expose());
-            }
-            Authorization::Bearer(token) => {
-                hasher.update("\0bearer\0");
-                hasher.update(token.expose());
-            }
-        }
-    }
-}
-
-impl Authorization {
-    /// The user name and password of a URL, if it has a user name.
-    fn of_url(url: &url::Url) -> Option<Self> {
-        (!url.username().is_empty()).then(|| Self::Basic {
-            username: url.username().to_owned(),
-            password: SecretValue::from(url.password().unwrap_or_default().as_bytes().to_vec()),
-        })
-    }
-
-    /// From a Secret: a bearer token, or else a user name with a password, or else what the URL says.
-    fn new(url: &url::Url, secret: &SecretMap) -> Result<Self, SourceError> {
-        let from_url = Self::of_url(url);
-        let wrong = |message: &str| Err(SourceError::Credentials(message.to_owned()));
-        match (
-            secret.get("bearerToken"),
-            text_of(secret, "username")?,
-            secret.get("password"),
-        ) {
-            (Some(_), ..) if from_url.is_some() => {
-                wrong("a bearer token and credentials in the URL cannot be set at the same time")
-            }
-            (Some(token), ..) => Ok(Self::Bearer(token.clone())),
-            (None, None, Some(_)) => wrong("the Secret has a `password` without a `username`"),
-            (None, Some(username), password) => Ok(Self::Basic {
-                username,
-                password: password.cloned().unwrap_or_default(),
-            }),
-            (None, None, None) => Ok(from_url.unwrap_or_default()),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
+    use crate::git::credentials::Authorization;
+    use crate::secrets::SecretValue;
 
     fn spec(url: &str) -> GitRepositorySpec {
         GitRepositorySpec {
