@@ -1,4 +1,4 @@
-//! The arguments as typed. [`crate::cli::config`] makes them into what is meant.
+//! The arguments as typed. [`crate::cli::config`] checks them and makes them into a configuration.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::cli::gitops_args::GitOpsArgs;
-
 use crate::daemon::telemetry::LogEncoding;
 
 /// Applies kustomize overlays from git, and turns ExternalSecrets into Secrets.
@@ -17,43 +16,44 @@ pub(crate) struct Args {
     pub(crate) command: Command,
 }
 
-/// What to do.
+/// The subcommands.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Run the daemon: sources, Kustomizations, stores and ExternalSecrets.
+    /// Run the daemon, which reconciles GitRepositories, Kustomizations, Receivers, SecretStores and ExternalSecrets.
     Run(Box<RunArgs>),
     /// Build a kustomization and print it, as `kustomize build` does.
     Build(BuildArgs),
-    /// Build a kustomization and apply it once to the current cluster, in stages.
+    /// Build a kustomization and apply it once to the cluster of the current context, stage by stage.
     Apply(ApplyArgs),
-    /// Show what a change would do to the cluster, or between two states of a repository. Exits with 1 if there are
-    /// differences, and with 2 if that cannot be told or the server would refuse something.
+    /// Show what applying a kustomization would change in the cluster, or how two builds differ. The exit code is 0
+    /// without differences, 1 with differences, and 2 if the comparison fails or the API server would refuse an object.
     Diff(DiffArgs),
-    /// Print the Secret that an ExternalSecret makes of given values, without a cluster and without AWS.
+    /// Print the Secret that an ExternalSecret renders from given values, without a cluster and without AWS.
     Template(TemplateArgs),
-    /// Print the IAM policies for exactly the secrets that are referenced, for each identity, with the reasons.
+    /// Print, for each identity, the IAM policy that allows exactly the secrets that are referenced, with the reason of
+    /// each statement.
     Iam(IamArgs),
-    /// Print how often AWS is asked for each store, and what that costs.
+    /// Print how many calls to AWS each store causes, and what they cost.
     Cost(CostArgs),
-    /// Show the objects that the daemon serves, and how they stand.
+    /// List the objects that the daemon reconciles, with their state.
     Get(GetArgs),
-    /// Ask for a reconcile at once, and wait for what comes of it.
+    /// Request a reconcile now, and wait for its outcome.
     Reconcile(ReconcileArgs),
-    /// Leave a GitRepository or Kustomization, and what it made, alone.
+    /// Suspend a GitRepository or Kustomization: the daemon does not reconcile it, and its objects stay as they are.
     Suspend(SuspendArgs),
-    /// Begin again, and wait for the first reconcile.
+    /// Resume a suspended GitRepository or Kustomization, and wait for its first reconcile.
     Resume(ReconcileArgs),
     /// Print the custom resource definitions.
     Crds,
 }
 
-/// Which cluster.
+/// The cluster to connect to.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(crate) struct ClusterArgs {
-    /// The kubeconfig file; in a pod, the service account is used.
+    /// The kubeconfig file. Without one, the default file is used, and in a pod its service account.
     #[arg(long, env = "KUBECONFIG", value_name = "FILE")]
     pub(crate) kubeconfig: Option<PathBuf>,
-    /// The context of the kubeconfig.
+    /// The context of the kubeconfig. Without one, its current context is used.
     #[arg(long, value_name = "NAME")]
     pub(crate) context: Option<String>,
 }
@@ -64,13 +64,13 @@ pub(crate) struct ClusterArgs {
 pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) cluster: ClusterArgs,
-    /// A git repository to follow: creates a GitRepository and a Kustomization for it.
+    /// The URL of a git repository to follow. overlayd creates a GitRepository and a Kustomization for it at the start.
     #[arg(long, env = "OVERLAYD_REPO", value_name = "URL", requires = "path")]
     pub(crate) repo: Option<String>,
-    /// The directory of the repository to apply.
+    /// The directory of the repository that is applied.
     #[arg(long, env = "OVERLAYD_PATH", value_name = "DIR", requires = "repo")]
     pub(crate) path: Option<String>,
-    /// The branch to follow.
+    /// The branch of the repository that is followed.
     #[arg(
         long,
         env = "OVERLAYD_BRANCH",
@@ -78,7 +78,7 @@ pub(crate) struct RunArgs {
         default_value = "main"
     )]
     pub(crate) branch: String,
-    /// How often the repository is asked, and drift repaired.
+    /// The interval at which the repository is checked for new commits, and drift is repaired.
     #[arg(
         long,
         env = "OVERLAYD_INTERVAL",
@@ -86,10 +86,10 @@ pub(crate) struct RunArgs {
         default_value = "1m"
     )]
     pub(crate) interval: String,
-    /// Install or upgrade the custom resource definitions at the start.
+    /// Install or upgrade the custom resource definitions at the start. Turn it off where another tool installs them.
     #[arg(long, env = "OVERLAYD_INSTALL_CRDS", value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
     pub(crate) install_crds: bool,
-    /// The namespace this process runs in.
+    /// The namespace in which this process runs. It is never deleted by a prune, and holds the lease.
     #[arg(
         long,
         env = "POD_NAMESPACE",
@@ -97,7 +97,7 @@ pub(crate) struct RunArgs {
         default_value = "external-secrets"
     )]
     pub(crate) namespace: String,
-    /// The class of stores to serve.
+    /// The controller class of the stores that are served; stores without a class are served too.
     #[arg(
         long,
         env = "OVERLAYD_CONTROLLER_CLASS",
@@ -105,7 +105,7 @@ pub(crate) struct RunArgs {
         default_value = "default"
     )]
     pub(crate) controller_class: String,
-    /// How often stores are validated.
+    /// The interval at which stores are validated.
     #[arg(
         long,
         env = "OVERLAYD_STORE_REQUEUE_INTERVAL",
@@ -113,13 +113,14 @@ pub(crate) struct RunArgs {
         default_value = "5m"
     )]
     pub(crate) store_requeue_interval: String,
-    /// A queue of SQS with the CloudTrail events of Secrets Manager: what they name is read at once.
+    /// The URL of an SQS queue with the CloudTrail events of Secrets Manager. A secret that an event names is read at
+    /// once, so that a rotation arrives within seconds.
     #[arg(long, env = "OVERLAYD_ROTATION_QUEUE", value_name = "URL")]
     pub(crate) rotation_queue: Option<String>,
-    /// The region of the queue, where its address does not tell.
+    /// The region of the queue, where its URL does not name it.
     #[arg(long, env = "AWS_REGION", value_name = "REGION")]
     pub(crate) rotation_queue_region: Option<String>,
-    /// Where mirrors of git repositories are kept.
+    /// The directory that holds the mirrors of git repositories.
     #[arg(
         long,
         env = "OVERLAYD_DATA_DIR",
@@ -127,7 +128,7 @@ pub(crate) struct RunArgs {
         default_value = "/var/lib/overlayd"
     )]
     pub(crate) data_dir: PathBuf,
-    /// The most that one git fetch may bring, in MiB.
+    /// The largest git fetch, in MiB. A larger fetch fails, so that one repository cannot fill the disk.
     #[arg(
         long,
         env = "OVERLAYD_MAX_FETCH_MIB",
@@ -135,10 +136,10 @@ pub(crate) struct RunArgs {
         default_value_t = 1024
     )]
     pub(crate) max_fetch_mib: usize,
-    /// Let kustomizations name bases and files of other servers. They are fetched without credentials.
+    /// Allow kustomizations to name bases and files on other servers. They are fetched without credentials.
     #[arg(long, env = "OVERLAYD_ALLOW_REMOTE_BASES")]
     pub(crate) allow_remote_bases: bool,
-    /// How much text of manifests is kept parsed, in MiB; it takes about four times as much memory.
+    /// The size of the cache of parsed manifests, in MiB of text. The cache takes about four times as much memory.
     #[arg(
         long,
         env = "OVERLAYD_DOCUMENT_CACHE_MIB",
@@ -146,7 +147,7 @@ pub(crate) struct RunArgs {
         default_value_t = 32
     )]
     pub(crate) document_cache_mib: usize,
-    /// Where probes and metrics are served.
+    /// The address that serves probes, metrics and receivers.
     #[arg(
         long,
         env = "OVERLAYD_LISTEN",
@@ -154,16 +155,18 @@ pub(crate) struct RunArgs {
         default_value = "0.0.0.0:8080"
     )]
     pub(crate) listen: SocketAddr,
-    /// Reconciles of each kind at once.
+    /// The number of objects of each kind that are reconciled at once.
     #[arg(long, env = "OVERLAYD_CONCURRENT", value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub(crate) concurrent: u16,
-    /// The service account, of its own namespace, as which a Kustomization is applied that names none.
+    /// The service account that is impersonated for Kustomizations that name none; it is one of the Kustomization's own
+    /// namespace. Without it, they are applied with the daemon's own rights.
     #[arg(long, env = "OVERLAYD_DEFAULT_SERVICE_ACCOUNT", value_name = "NAME", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub(crate) default_service_account: Option<String>,
-    /// ExternalSecrets that are synced at once.
+    /// The number of ExternalSecrets that are synced at once.
     #[arg(long, env = "OVERLAYD_CONCURRENT_SECRETS", value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) concurrent_secrets: u16,
-    /// How often `status.refreshTime` is written for ExternalSecrets whose values stay the same, or `never`.
+    /// The interval at which `status.refreshTime` is written for ExternalSecrets whose values stay the same, or `never`.
+    /// Each write is a request to the API server.
     #[arg(
         long,
         env = "OVERLAYD_STATUS_HEARTBEAT",
@@ -171,7 +174,7 @@ pub(crate) struct RunArgs {
         default_value = "never"
     )]
     pub(crate) status_heartbeat: String,
-    /// What begins an action in the templates of ExternalSecrets.
+    /// The text that begins an action in the templates of ExternalSecrets.
     #[arg(
         long,
         env = "OVERLAYD_TEMPLATE_LEFT_DELIMITER",
@@ -179,7 +182,7 @@ pub(crate) struct RunArgs {
         default_value = "{{"
     )]
     pub(crate) template_left_delimiter: String,
-    /// What ends it.
+    /// The text that ends an action in the templates of ExternalSecrets.
     #[arg(
         long,
         env = "OVERLAYD_TEMPLATE_RIGHT_DELIMITER",
@@ -187,15 +190,15 @@ pub(crate) struct RunArgs {
         default_value = "}}"
     )]
     pub(crate) template_right_delimiter: String,
-    /// Read only from stores that are ready.
+    /// Read only from stores that are ready, so that a store that is down gets no calls.
     #[arg(long, env = "OVERLAYD_ENABLE_FLOOD_GATE", value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
     pub(crate) enable_flood_gate: bool,
-    /// Serve stores for all namespaces, and what uses them.
+    /// Serve ClusterSecretStores, and the ExternalSecrets that use them.
     #[arg(long, env = "OVERLAYD_ENABLE_CLUSTER_STORE_RECONCILER", value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
     pub(crate) enable_cluster_store_reconciler: bool,
     #[command(flatten)]
     pub(crate) gitops: GitOpsArgs,
-    /// error, warn, info, debug or trace.
+    /// The lowest level that is logged.
     #[arg(
         long,
         env = "OVERLAYD_LOG_LEVEL",
@@ -213,7 +216,7 @@ pub(crate) struct RunArgs {
     pub(crate) log_encoding: LogEncoding,
 }
 
-/// How much is logged.
+/// The lowest level that is logged.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub(crate) enum LogLevel {
     Error,
@@ -226,19 +229,19 @@ pub(crate) enum LogLevel {
 /// Arguments of `build`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct BuildArgs {
-    /// The directory of the kustomization, or a git URL of one, such as `https://host/repo.git//dir?ref=v1`.
+    /// The directory of the kustomization, or its git URL, such as `https://host/repo.git//dir?ref=v1`.
     #[arg(default_value = ".", value_name = "DIR|URL")]
     pub(crate) directory: String,
-    /// Write the result into a file; into a file per object if this is a directory.
+    /// The file that the result is written into. If it is a directory, each object gets a file of its own.
     #[arg(short, long, value_name = "PATH")]
     pub(crate) output: Option<PathBuf>,
-    /// Which files a kustomization may name.
+    /// The files that a kustomization may name.
     #[arg(long, value_enum, default_value = "LoadRestrictionsRootOnly")]
     pub(crate) load_restrictor: LoadRestrictor,
-    /// The order of the output, unless the kustomization's `sortOptions` give one.
+    /// The order of the objects, unless the kustomization's `sortOptions` give one.
     #[arg(long, value_enum, default_value = "legacy")]
     pub(crate) reorder: ReorderArg,
-    /// Add the label `app.kubernetes.io/managed-by`.
+    /// Add the label `app.kubernetes.io/managed-by` to each object.
     #[arg(long)]
     pub(crate) enable_managedby_label: bool,
     /// Refused: charts are not rendered.
@@ -246,23 +249,23 @@ pub(crate) struct BuildArgs {
     pub(crate) enable_helm: bool,
 }
 
-/// Which files a kustomization may name.
+/// The files that a kustomization may name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum LoadRestrictor {
-    /// Those in or below its own directory.
+    /// The files in or below its own directory.
     #[value(name = "LoadRestrictionsRootOnly")]
     RootOnly,
-    /// Any.
+    /// All files.
     #[value(name = "LoadRestrictionsNone")]
     None,
 }
 
-/// The order of the output.
+/// The order of the objects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ReorderArg {
     /// Namespaces and definitions first, webhooks last.
     Legacy,
-    /// As accumulated.
+    /// The order in which the kustomization names them.
     None,
 }
 
@@ -271,23 +274,24 @@ pub(crate) enum ReorderArg {
 pub(crate) struct ApplyArgs {
     #[command(flatten)]
     pub(crate) cluster: ClusterArgs,
-    /// The directory of the kustomization, or a git URL of one.
+    /// The directory of the kustomization, or its git URL.
     #[arg(value_name = "DIR|URL")]
     pub(crate) directory: String,
-    /// Wait until Deployments are available, and stores and ExternalSecrets ready.
+    /// Wait until Deployments are available, and stores and ExternalSecrets are ready.
     #[arg(long)]
     pub(crate) wait: bool,
-    /// How long to wait.
+    /// The longest wait.
     #[arg(long, value_name = "DURATION", default_value = "3m")]
     pub(crate) timeout: String,
 }
 
-/// Where stores and ExternalSecrets are.
+/// The place of stores and ExternalSecrets.
 #[derive(Debug, clap::Args)]
 pub(crate) struct UsageArgs {
     #[command(flatten)]
     pub(crate) cluster: ClusterArgs,
-    /// The directory of a kustomization, or a git URL of one; the cluster if none is given.
+    /// The directory of a kustomization with stores and ExternalSecrets, or its git URL. Without one, those of the cluster
+    /// are read.
     #[arg(value_name = "DIR|URL")]
     pub(crate) directory: Option<String>,
 }
@@ -297,14 +301,14 @@ pub(crate) struct UsageArgs {
 pub(crate) struct IamArgs {
     #[command(flatten)]
     pub(crate) usage: UsageArgs,
-    /// The account of secrets whose store does not tell it by a role.
+    /// The AWS account of secrets whose store names no role, which would tell the account.
     #[arg(long, value_name = "ACCOUNT")]
     pub(crate) account: Option<String>,
-    /// Try each permission, as the identity of each store, and print the statements that are missing. Nothing is
-    /// changed, and what is read is dropped. Exits with 1 if something is missing.
+    /// Test each permission with the identity of each store, and print the statements that are missing. Nothing is
+    /// changed, and values that are read are dropped. The exit code is 1 if a statement is missing.
     #[arg(long)]
     pub(crate) check: bool,
-    /// The form of the result.
+    /// The form of the output.
     #[arg(short, long, value_enum, default_value = "text")]
     pub(crate) output: ReportForm,
 }
@@ -314,7 +318,7 @@ pub(crate) struct IamArgs {
 pub(crate) struct CostArgs {
     #[command(flatten)]
     pub(crate) usage: UsageArgs,
-    /// The form of the result.
+    /// The form of the output.
     #[arg(short, long, value_enum, default_value = "text")]
     pub(crate) output: ReportForm,
 }
@@ -331,20 +335,20 @@ pub(crate) enum ReportForm {
 pub(crate) struct DiffArgs {
     #[command(flatten)]
     pub(crate) cluster: ClusterArgs,
-    /// What would be applied: a directory, or COMMIT:DIRECTORY of the repository around us. With a second one, what was
-    /// before it; no cluster is asked then.
+    /// The kustomization that would be applied: a directory, or COMMIT:DIRECTORY of the repository of the current
+    /// directory. With a second argument, this one is the old state, and the cluster is not asked.
     #[arg(value_name = "DIR|COMMIT:DIR")]
     pub(crate) old_or_new: String,
-    /// What is after it.
+    /// The new state, which is compared with the first argument.
     #[arg(value_name = "DIR|COMMIT:DIR", conflicts_with_all = ["kustomization", "namespace"])]
     pub(crate) new: Option<String>,
-    /// As this Kustomization of the cluster would apply it: with its fields, variables and inventory.
+    /// The Kustomization of the cluster that would apply it. Its fields, variables and inventory are used.
     #[arg(short = 'k', long, value_name = "NAME")]
     pub(crate) kustomization: Option<String>,
-    /// The namespace of the Kustomization; the context's own if none is given.
+    /// The namespace of the Kustomization. Without it, the namespace of the context is used.
     #[arg(short, long, value_name = "NAME", requires = "kustomization")]
     pub(crate) namespace: Option<String>,
-    /// The form of the result.
+    /// The form of the output.
     #[arg(short, long, value_enum, default_value = "text")]
     pub(crate) output: DiffForm,
 }
@@ -354,11 +358,11 @@ pub(crate) struct DiffArgs {
 pub(crate) enum DiffForm {
     Text,
     Json,
-    /// For a comment on a pull request.
+    /// Markdown for a comment on a pull request.
     Markdown,
 }
 
-/// A kind that the daemon serves, by the names that kubectl knows.
+/// A kind that the daemon reconciles, by the names that kubectl knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum KindArg {
     #[value(name = "gitrepository", aliases = ["gitrepositories", "gitrepo"])]
@@ -388,13 +392,13 @@ impl KindArg {
 pub(crate) struct GetArgs {
     #[command(flatten)]
     pub(crate) cluster: ClusterArgs,
-    /// Which kind; all of them if none is given.
+    /// The kind to list. Without it, all kinds are listed.
     #[arg(value_name = "KIND", ignore_case = true)]
     pub(crate) kind: Option<KindArg>,
-    /// The namespace; the context's own if none is given.
+    /// The namespace to list. Without it, the namespace of the context is used.
     #[arg(short, long, value_name = "NAME")]
     pub(crate) namespace: Option<String>,
-    /// Those of every namespace.
+    /// List the objects of every namespace.
     #[arg(short = 'A', long, conflicts_with = "namespace")]
     pub(crate) all_namespaces: bool,
 }
@@ -402,13 +406,13 @@ pub(crate) struct GetArgs {
 /// One object.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ObjectArgs {
-    /// Its kind.
+    /// The kind of the object.
     #[arg(value_name = "KIND", ignore_case = true)]
     pub(crate) kind: KindArg,
-    /// Its name.
+    /// The name of the object.
     #[arg(value_name = "NAME")]
     pub(crate) name: String,
-    /// Its namespace; the context's own if none is given.
+    /// The namespace of the object. Without it, the namespace of the context is used.
     #[arg(short, long, value_name = "NAME")]
     pub(crate) namespace: Option<String>,
 }
@@ -429,10 +433,10 @@ pub(crate) struct ReconcileArgs {
     pub(crate) cluster: ClusterArgs,
     #[command(flatten)]
     pub(crate) object: ObjectArgs,
-    /// The source of a Kustomization first.
+    /// Reconcile the source of a Kustomization first.
     #[arg(long)]
     pub(crate) with_source: bool,
-    /// How long to wait.
+    /// The longest wait for the outcome.
     #[arg(long, value_name = "DURATION", default_value = "5m")]
     pub(crate) timeout: String,
 }
@@ -440,25 +444,26 @@ pub(crate) struct ReconcileArgs {
 /// Arguments of `template`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct TemplateArgs {
-    /// The manifest of the ExternalSecret; ConfigMaps and Secrets that it takes templates from may stand beside it.
+    /// The file with the manifest of the ExternalSecret. It may also hold the ConfigMaps and Secrets that the template
+    /// reads.
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,
-    /// A map from key to text, standing for what the stores give after `data` and `dataFrom`.
+    /// A YAML file that maps keys to texts. They take the place of the values that `data` and `dataFrom` would read.
     #[arg(long, value_name = "VALUES.yaml")]
     pub(crate) values: PathBuf,
-    /// Show the values of the Secret, in base64 as in a cluster, and what functions say of values that they refuse.
+    /// Show the values of the Secret in base64, as in a cluster, and error messages of functions, which may quote values.
     #[arg(long)]
     pub(crate) show: bool,
-    /// What begins an action in a template.
+    /// The text that begins an action in a template.
     #[arg(long, value_name = "TEXT", default_value = "{{")]
     pub(crate) left_delimiter: String,
-    /// What ends it.
+    /// The text that ends an action in a template.
     #[arg(long, value_name = "TEXT", default_value = "}}")]
     pub(crate) right_delimiter: String,
 }
 
 impl LogLevel {
-    /// As the log filter names it.
+    /// The name of the level in the log filter.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Error => "error",

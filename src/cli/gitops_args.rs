@@ -1,16 +1,17 @@
-//! The flags of the `GitOps` half, under the names that Flux's controllers have them.
+//! The flags of sources and Kustomizations, under the names that Flux's controllers give them.
 
 use std::net::SocketAddr;
 
-/// How sources and Kustomizations are reconciled.
+/// The flags of sources and Kustomizations.
 #[expect(clippy::struct_excessive_bools, reason = "flags are")]
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "GitOps")]
 pub(crate) struct GitOpsArgs {
-    /// Requests of one apply in flight.
+    /// The number of requests that one apply sends at once.
     #[arg(long, env = "OVERLAYD_CONCURRENT_SSA", value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub(crate) concurrent_ssa: u16,
-    /// How long a Kustomization waits for a dependency before it asks, should no event wake it.
+    /// The interval at which a Kustomization checks a dependency that is not ready. It is usually woken earlier, when the
+    /// dependency becomes ready.
     #[arg(
         long,
         env = "OVERLAYD_REQUEUE_DEPENDENCY",
@@ -18,7 +19,7 @@ pub(crate) struct GitOpsArgs {
         default_value = "30s"
     )]
     pub(crate) requeue_dependency: String,
-    /// The first wait after a fetch that failed; it is doubled up to the next.
+    /// The wait after the first failure of a fetch. It doubles with each further failure, up to --max-retry-delay.
     #[arg(
         long,
         env = "OVERLAYD_MIN_RETRY_DELAY",
@@ -26,7 +27,7 @@ pub(crate) struct GitOpsArgs {
         default_value = "750ms"
     )]
     pub(crate) min_retry_delay: String,
-    /// The longest wait after a fetch that failed.
+    /// The longest wait after a failure of a fetch.
     #[arg(
         long,
         env = "OVERLAYD_MAX_RETRY_DELAY",
@@ -34,23 +35,24 @@ pub(crate) struct GitOpsArgs {
         default_value = "15m"
     )]
     pub(crate) max_retry_delay: String,
-    /// By how much intervals are spread, either way.
+    /// The share by which intervals are spread, earlier or later, so that objects are not reconciled all at once.
     #[arg(long, env = "OVERLAYD_INTERVAL_JITTER_PERCENTAGE", value_name = "PERCENT", default_value_t = 5, value_parser = clap::value_parser!(u8).range(0..=50))]
     pub(crate) interval_jitter_percentage: u8,
-    /// Refuse references to sources of other namespaces.
+    /// Refuse references to objects of other namespaces.
     #[arg(long, env = "OVERLAYD_NO_CROSS_NAMESPACE_REFS")]
     pub(crate) no_cross_namespace_refs: bool,
-    /// Refuse remote bases, as is the default here.
+    /// Refuse remote bases. This is the default; the flag exists because Flux has it.
     #[arg(
         long,
         env = "OVERLAYD_NO_REMOTE_BASES",
         conflicts_with = "allow_remote_bases"
     )]
     pub(crate) no_remote_bases: bool,
-    /// A variable without a value is an error.
+    /// Fail where a variable has no value, instead of substituting an empty text.
     #[arg(long, env = "OVERLAYD_STRICT_SUBSTITUTIONS", value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
     pub(crate) strict_substitutions: bool,
-    /// More deletions than this, if they are more than the share too, wait for an approval; a number or `off`.
+    /// The number of deletions that need no approval, or `off`. A plan that deletes more, and more than
+    /// --deletion-share, waits for an approval.
     #[arg(
         long,
         env = "OVERLAYD_DELETION_LIMIT",
@@ -58,13 +60,14 @@ pub(crate) struct GitOpsArgs {
         default_value = "20"
     )]
     pub(crate) deletion_limit: String,
-    /// The share of the inventory that may go unasked.
+    /// The share of the inventory, in percent, that may be deleted without an approval.
     #[arg(long, env = "OVERLAYD_DELETION_SHARE", value_name = "PERCENT", default_value_t = 30, value_parser = clap::value_parser!(u8).range(0..=100))]
     pub(crate) deletion_share: u8,
-    /// Serve only sources and Kustomizations with these labels, such as `sharding.fluxcd.io/key=shard1`.
+    /// Reconcile only GitRepositories and Kustomizations with these labels, such as `sharding.fluxcd.io/key=shard1`, so
+    /// that several daemons can share the work.
     #[arg(long, env = "OVERLAYD_WATCH_LABEL_SELECTOR", value_name = "SELECTOR")]
     pub(crate) watch_label_selector: Option<String>,
-    /// Managers whose fields become ours, besides kubectl and Flux.
+    /// Field managers whose fields overlayd takes over, besides those of kubectl and Flux.
     #[arg(
         long,
         env = "OVERLAYD_OVERRIDE_MANAGER",
@@ -72,7 +75,7 @@ pub(crate) struct GitOpsArgs {
         value_delimiter = ','
     )]
     pub(crate) override_manager: Vec<String>,
-    /// Kinds that are applied before the rest, after definitions, namespaces and classes.
+    /// Kinds that are applied in a stage of their own, after definitions, namespaces and classes, and before the rest.
     #[arg(
         long,
         env = "OVERLAYD_CUSTOM_APPLY_STAGE_KINDS",
@@ -80,22 +83,22 @@ pub(crate) struct GitOpsArgs {
         value_delimiter = ','
     )]
     pub(crate) custom_apply_stage_kinds: Vec<String>,
-    /// Metrics at one more address, such as `:8080`.
+    /// A further address that serves metrics, such as `:8080`.
     #[arg(long, env = "OVERLAYD_METRICS_ADDR", value_name = "ADDR", value_parser = address)]
     pub(crate) metrics_addr: Option<SocketAddr>,
-    /// Probes at one more address.
+    /// A further address that serves probes.
     #[arg(long, env = "OVERLAYD_HEALTH_ADDR", value_name = "ADDR", value_parser = address)]
     pub(crate) health_addr: Option<SocketAddr>,
-    /// Receivers at one more address, such as Flux's `:9292`.
+    /// A further address that serves receivers, such as Flux's `:9292`.
     #[arg(long, env = "OVERLAYD_RECEIVER_ADDR", value_name = "ADDR", value_parser = address)]
     pub(crate) receiver_addr: Option<SocketAddr>,
-    /// Where events are posted, such as the address of Flux's notification-controller.
+    /// The URL that events are posted to, such as that of Flux's notification-controller.
     #[arg(long, env = "OVERLAYD_EVENTS_ADDR", value_name = "URL")]
     pub(crate) events_addr: Option<String>,
-    /// Only one replica works at a time; the others stand by.
+    /// Elect a leader by a Lease: one replica works, and the others stand by.
     #[arg(long, env = "OVERLAYD_ENABLE_LEADER_ELECTION")]
     pub(crate) enable_leader_election: bool,
-    /// How long a standby waits for a lease that is not renewed.
+    /// The time after which a standby takes over a lease that is not renewed.
     #[arg(
         long,
         env = "OVERLAYD_LEADER_ELECTION_LEASE_DURATION",
@@ -103,7 +106,7 @@ pub(crate) struct GitOpsArgs {
         default_value = "35s"
     )]
     pub(crate) leader_election_lease_duration: String,
-    /// Who cannot renew its lease for so long ends.
+    /// The time after which a leader that cannot renew its lease ends.
     #[arg(
         long,
         env = "OVERLAYD_LEADER_ELECTION_RENEW_DEADLINE",
@@ -111,7 +114,7 @@ pub(crate) struct GitOpsArgs {
         default_value = "30s"
     )]
     pub(crate) leader_election_renew_deadline: String,
-    /// Between two renewals.
+    /// The time between two renewals of the lease.
     #[arg(
         long,
         env = "OVERLAYD_LEADER_ELECTION_RETRY_PERIOD",
@@ -119,12 +122,12 @@ pub(crate) struct GitOpsArgs {
         default_value = "5s"
     )]
     pub(crate) leader_election_retry_period: String,
-    /// Give the lease back at the end, so that a standby takes over at once.
+    /// Release the lease when the process ends, so that a standby takes over at once.
     #[arg(long, env = "OVERLAYD_LEADER_ELECTION_RELEASE_ON_CANCEL", value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
     pub(crate) leader_election_release_on_cancel: bool,
 }
 
-/// An address as Go's programs take it: without a host, it is any.
+/// An address as Go's programs take it: without a host, it means all addresses of the machine.
 fn address(text: &str) -> Result<SocketAddr, String> {
     let full = if text.starts_with(':') {
         format!("0.0.0.0{text}")
