@@ -1,23 +1,23 @@
-//! A crash or panic on demand, for tests that want to know what it leaves behind. Only debug builds have it.
+//! Crashes and panics on demand, so that tests can see what they leave behind. Only debug builds have them.
 //!
-//! `OVERLAYD_CRASH_AT=apply:3` kills the process when it comes to the point `apply` for the third time.
-//! `OVERLAYD_PANIC_AT=apply:3` lets that work panic instead, with a text that must be seen nowhere.
+//! `OVERLAYD_CRASH_AT=apply:3` kills the process when it reaches the failpoint `apply` for the third time.
+//! `OVERLAYD_PANIC_AT=apply:3` panics there instead, with a text that must not appear in any log or condition.
 
 #[cfg(debug_assertions)]
 use std::sync::OnceLock;
 #[cfg(debug_assertions)]
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// A point at which a crash would hurt.
+/// A failpoint: a place where a crash would hurt most.
 ///
 /// # Panics
-/// If a test asks for it.
+/// The environment variable of a test names this failpoint.
 #[cfg(debug_assertions)]
 pub(crate) fn point(name: &str) {
     static CRASH: Failpoint = Failpoint::of("OVERLAYD_CRASH_AT");
     static PANIC: Failpoint = Failpoint::of("OVERLAYD_PANIC_AT");
     if CRASH.is_reached(name) {
-        // As the kernel ends a process that has too much memory: nothing is written or closed.
+        // SIGKILL, as the kernel ends a process without memory: nothing is written or closed.
         let id = std::process::id().to_string();
         let _ = std::process::Command::new("kill")
             .args(["-KILL", &id])
@@ -27,7 +27,7 @@ pub(crate) fn point(name: &str) {
     assert!(!PANIC.is_reached(name), "canary-text-of-a-panic");
 }
 
-/// A point that a variable names, with how often it is passed.
+/// The failpoint that an environment variable names, and how often it was reached.
 #[cfg(debug_assertions)]
 struct Failpoint {
     variable: &'static str,
@@ -45,7 +45,7 @@ impl Failpoint {
         }
     }
 
-    /// True for the one time that the variable names.
+    /// True once, at the count that the variable gives.
     fn is_reached(&self, name: &str) -> bool {
         let wanted = self.wanted.get_or_init(|| {
             let text = std::env::var(self.variable).ok()?;
@@ -59,6 +59,6 @@ impl Failpoint {
     }
 }
 
-/// Nothing, in a release build.
+/// Does nothing in a release build.
 #[cfg(not(debug_assertions))]
 pub(crate) fn point(_name: &str) {}

@@ -1,5 +1,5 @@
-//! Talks to servers over HTTP and HTTPS: the one client that git and events use, with the system's authorities, straight
-//! or by way of a proxy.
+//! Talks to servers over HTTP and HTTPS: the client of git and of the event webhook. It trusts the system's authorities and
+//! connects directly or through a proxy.
 
 use std::task::{Context, Poll};
 
@@ -20,15 +20,15 @@ use tower_service::Service;
 
 use overlayd_core::git::proxy::Proxy;
 
-/// Sends whole bodies.
+/// A client whose requests have complete bodies.
 pub(crate) type HttpClient = Client<HttpsConnector<Route>, Full<Bytes>>;
 
-/// Which proxy is taken, if any.
+/// The proxy that a client uses.
 #[derive(Clone)]
 pub(crate) enum Proxies {
-    /// As the variables of the process say: `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`.
+    /// The environment variables decide: `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`.
     Environment,
-    /// This one, whatever the variables say.
+    /// This proxy, whatever the variables say.
     Given(Proxy),
 }
 
@@ -64,14 +64,14 @@ fn basic((user, password): &(String, String)) -> Result<HeaderValue, Failure> {
     Ok(value)
 }
 
-/// Connects, straight or by way of a proxy.
+/// Connects directly or through a proxy.
 #[derive(Clone)]
 pub(crate) struct Route {
     direct: HttpConnector,
     proxies: Proxies,
 }
 
-/// True for this machine, which no proxy reaches.
+/// True for an address of this machine, which a proxy cannot reach.
 fn is_here(to: &Uri) -> bool {
     let host = to.host().unwrap_or_default();
     let address = host
@@ -108,7 +108,7 @@ impl Service<Uri> for Route {
             let through =
                 |error: Failure| -> Failure { format!("by way of the proxy: {error}").into() };
             if proxy.address.scheme_str() == Some("https") {
-                // Its credentials would go in the clear.
+                // The connection to the proxy would not be encrypted, and would show its credentials.
                 return Err(through(
                     "proxies are spoken to by http or socks5, not by https".into(),
                 ));
@@ -158,7 +158,7 @@ pub(crate) fn client(authority: Option<&[u8]>, proxies: Proxies) -> Result<HttpC
         .with_root_certificates(roots)
         .with_no_client_auth();
     let mut direct = HttpConnector::new();
-    // What comes over it may be TLS.
+    // The address may be https: TLS is added around this connection.
     direct.enforce_http(false);
     let connector = hyper_rustls::HttpsConnectorBuilder::new()
         .with_tls_config(tls)

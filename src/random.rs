@@ -1,6 +1,6 @@
-//! The chance of the system.
+//! Random bytes of the operating system.
 
-/// Fills with random bytes.
+/// Fills a buffer with random bytes.
 pub(crate) fn fill(bytes: &mut [u8]) {
     let source = rustls::crypto::aws_lc_rs::default_provider().secure_random;
     source
@@ -8,7 +8,7 @@ pub(crate) fn fill(bytes: &mut [u8]) {
         .expect("the system's random source works");
 }
 
-/// A number from 0 to 1.
+/// A random number from 0 to 1.
 pub(crate) fn fraction() -> f64 {
     let mut bytes = [0; 4];
     fill(&mut bytes);

@@ -1,7 +1,7 @@
-//! Runs tasks that begin while the daemon works, such as a watch for each kind: all are joined, and a panic is seen.
+//! Runs tasks that start while the daemon works, such as a watch for each kind, and joins all of them.
 //!
-//! Whoever needs a task hands it to a [`Spawner`]. One [`Supervisor`] spawns and joins them, so that a task that ends
-//! leaves nothing behind, and one that panics ends the supervisor with its name. A task that returns has done its work.
+//! A [`Spawner`] hands a task to the one [`Supervisor`], which spawns and joins it. A task that returns has done its work
+//! and leaves nothing behind. A task that panics ends the supervisor, which gives the name of the task.
 
 use std::panic::AssertUnwindSafe;
 
@@ -10,7 +10,7 @@ use futures::future::BoxFuture;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-/// A way to the supervisor.
+/// Hands tasks to the supervisor.
 #[derive(Debug, Clone)]
 pub(crate) struct Spawner(mpsc::UnboundedSender<Task>);
 
@@ -18,7 +18,7 @@ pub(crate) struct Spawner(mpsc::UnboundedSender<Task>);
 #[derive(Debug)]
 pub(crate) struct Supervisor {
     requests: mpsc::UnboundedReceiver<Task>,
-    /// Each ends with its name if it has panicked.
+    /// The result of a task is its name if it panicked.
     running: JoinSet<Option<String>>,
 }
 
@@ -33,7 +33,7 @@ impl std::fmt::Debug for Task {
     }
 }
 
-/// A supervisor, and the way to it.
+/// A supervisor, and a spawner for it.
 pub(crate) fn supervisor() -> (Spawner, Supervisor) {
     let (spawner, requests) = mpsc::unbounded_channel();
     let supervisor = Supervisor {
@@ -47,7 +47,7 @@ impl Spawner {
     /// Runs a task under a name, which completes the sentence "… ended unasked". Nothing runs once the supervisor is gone.
     pub(crate) fn spawn(&self, name: String, work: impl Future<Output = ()> + Send + 'static) {
         let work = work.boxed();
-        // The process is ending then.
+        // Without a supervisor the process is ending, and the task is not needed.
         let _ = self.0.send(Task { name, work });
     }
 }
@@ -62,11 +62,11 @@ impl Supervisor {
         }
     }
 
-    /// Waits for the next task to begin or end. The name of one that panicked.
+    /// Waits until a task begins or ends. Gives the name of a task that panicked.
     async fn step(&mut self) -> Option<String> {
         tokio::select! {
             Some(Task { name, work }) = self.requests.recv() => {
-                // The name is kept in the task, for a panic would lose what the task gives.
+                // The panic is caught inside the task, since a join error would not tell the name.
                 let work = AssertUnwindSafe(work).catch_unwind();
                 self.running.spawn(async move { work.await.is_err().then_some(name) });
                 None
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_has_ended_does_not_accumulate() {
+    async fn ended_tasks_do_not_accumulate() {
         let (spawner, mut supervisor) = supervisor();
         let (keep, kept) = oneshot::channel::<()>();
         spawner.spawn("the last".to_owned(), async {

@@ -1,4 +1,4 @@
-//! Connects to a cluster, or says clearly why not.
+//! Connects to a cluster, or reports why that fails.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,15 +12,15 @@ use crate::cluster::client;
 use crate::cluster::error::describe;
 use crate::daemon::metrics::Metrics;
 
-/// How long the API server may take to say its version.
+/// The longest time that the API server may take to answer the first request.
 const FIRST_ANSWER: Duration = Duration::from_secs(15);
 
-/// A client, after the API server has answered once.
+/// A client of the cluster of these arguments, after the API server has answered a request.
 pub(crate) async fn connect(args: &ClusterArgs) -> Result<Client, Failure> {
     connect_with(configure(args).await?, &Arc::default()).await
 }
 
-/// A client of this configuration, after the API server has answered once.
+/// A client of this configuration, after the API server has answered a request.
 pub(crate) async fn connect_with(
     config: Config,
     metrics: &Arc<Metrics>,

@@ -1,4 +1,4 @@
-//! Pure: what the flags mean: a valid configuration, or why there is none.
+//! Pure: makes the flags into a valid configuration, or says which flag is invalid.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -26,28 +26,28 @@ pub(crate) struct Config {
     pub(crate) listen: SocketAddr,
     pub(crate) concurrent: u16,
     pub(crate) concurrent_secrets: u16,
-    /// Requests of one apply in flight.
+    /// The number of requests that one apply sends at once.
     pub(crate) concurrent_ssa: u16,
     pub(crate) watch_label_selector: Option<String>,
     pub(crate) override_managers: Vec<String>,
-    /// Where pages are served besides.
+    /// Further addresses that serve all pages.
     pub(crate) more_addresses: Vec<SocketAddr>,
     pub(crate) events_address: Option<url::Url>,
-    /// Rotation events for all stores.
+    /// The queue of rotation events for all stores.
     pub(crate) rotation_queue: Option<Queue>,
-    /// Nothing, if there is one replica alone.
+    /// `None` if there is only one replica.
     pub(crate) election: Option<Election>,
 }
 
-/// How one of several replicas is chosen.
+/// How the leader of several replicas is elected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Election {
     pub(crate) timing: Timing,
-    /// The lease is given back at the end.
+    /// The lease is released at the end.
     pub(crate) releases: bool,
 }
 
-/// The one-line way in: a repository and a directory of it.
+/// The repository and directory of `--repo` and `--path`, for which a GitRepository and a Kustomization are created.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Pair {
     pub(crate) url: String,
@@ -66,7 +66,10 @@ pub(crate) struct ConfigError {
 }
 
 impl Config {
-    /// Checks the flags against each other.
+    /// Checks each flag, and the flags against each other.
+    ///
+    /// # Errors
+    /// The first flag that is invalid.
     pub(crate) fn new(args: &RunArgs) -> Result<Self, ConfigError> {
         duration("interval", &args.interval)?;
         let pair = match (&args.repo, &args.path) {
@@ -174,7 +177,7 @@ fn pair(url: &str, path: &str, args: &RunArgs) -> Result<Pair, ConfigError> {
     })
 }
 
-/// The queue is read as the daemon's own identity.
+/// The rotation queue. It is read with the daemon's own identity.
 fn queue(url: &str, region: Option<&str>) -> Result<Queue, ConfigError> {
     let bad = |reason| ConfigError {
         flag: "rotation-queue",
@@ -212,7 +215,7 @@ fn deletion_limit(text: &str) -> Result<Option<usize>, ConfigError> {
     limit.map(Some)
 }
 
-/// Where events go. Without a scheme it is http, and without a path the root.
+/// The address of the event webhook. Without a scheme, it is http; without a path, the root.
 fn events_address(text: &str) -> Result<url::Url, ConfigError> {
     let full = if text.contains("://") {
         text.to_owned()
@@ -258,7 +261,7 @@ fn election(args: &GitOpsArgs) -> Result<Election, ConfigError> {
     })
 }
 
-/// What stands before an `@` in an address may be a password.
+/// The address without all that precedes an `@`, which may be a password.
 fn without_credentials(url: &str) -> String {
     url.rsplit_once('@')
         .map_or_else(|| url.to_owned(), |(_, rest)| format!("***@{rest}"))
@@ -273,7 +276,7 @@ fn duration(flag: &'static str, text: &str) -> Result<Duration, ConfigError> {
     let duration = parse_duration(text)
         .ok_or_else(|| error("not a duration; write it as 10s, 5m or 1h30m"))?;
     if duration.is_zero() {
-        Err(error("must be more than nothing"))
+        Err(error("must be more than zero"))
     } else {
         Ok(duration)
     }

@@ -9,7 +9,7 @@ use crate::cli::report::Failure;
 use crate::git::view::Filtered;
 use overlayd_core::git::ignore::Ignore;
 
-/// The whole disk, since bases may stand beside a kustomization.
+/// The whole disk, since the bases of a kustomization may be outside of its directory.
 struct Disk;
 
 impl Files for Disk {
@@ -73,7 +73,7 @@ pub(super) fn open(directory: &Path) -> Result<(FileTree, RepoPath), Failure> {
     open_of(directory, Arc::new(Disk))
 }
 
-/// The same, without what a source leaves out where nothing is said.
+/// The same, without the files that a GitRepository leaves out by default.
 pub(super) fn open_as_source(directory: &Path) -> Result<(FileTree, RepoPath), Failure> {
     let files = Filtered {
         files: Arc::new(Disk),

@@ -27,7 +27,8 @@ pub(crate) use gitops_args::GitOpsArgs;
 use crate::failpoints;
 use overlayd_core::schedule::parse_duration;
 
-/// Parses the arguments, runs the command, reports what went wrong. 0 means done, 1 failed, 2 misused.
+/// Parses the arguments, runs the command, and reports a failure. The exit code is 0 for success, 1 for a failure, and 2 for
+/// invalid arguments.
 pub fn main() -> ExitCode {
     panics::install();
     failpoints::point("start");
@@ -69,7 +70,7 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// What `--timeout` means.
+/// The duration of `--timeout`.
 fn timeout(text: &str) -> Result<Duration, report::Failure> {
     parse_duration(text).ok_or_else(|| {
         report::Failure::new(format!("`--timeout {text}` is no duration"))

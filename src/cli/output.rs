@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 
-/// Writes a result. A reader that went away is no failure.
+/// Writes a result to standard output. A pipe that was closed by its reader is no failure.
 pub(crate) fn write(text: &str) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
@@ -11,7 +11,7 @@ pub(crate) fn write(text: &str) -> std::io::Result<()> {
     }
 }
 
-/// Writes a message for the person. If even that fails, nobody is there to be told.
+/// Writes a message to standard error. A failure of that cannot be reported anywhere.
 pub(crate) fn note(text: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{text}");
 }

@@ -7,12 +7,12 @@ use kustomize::BuildErrors;
 
 use crate::cli::output;
 
-/// A command that failed.
+/// Why a command failed, for a person.
 #[derive(Debug)]
 pub(crate) struct Failure {
-    /// What was being done.
+    /// The action that failed.
     what: String,
-    /// Why it failed, outermost first.
+    /// The causes, outermost first.
     causes: Vec<Cause>,
 }
 
@@ -31,7 +31,7 @@ impl Failure {
         }
     }
 
-    /// Adds why, and what to do next.
+    /// Adds a cause, and a hint what to do next.
     pub(crate) fn because(mut self, message: impl Into<String>, hint: Option<&str>) -> Self {
         self.causes.push(Cause {
             message: message.into(),
@@ -96,7 +96,7 @@ pub(crate) fn failure_of_diff(failure: &Failure) -> ExitCode {
     ExitCode::from(2)
 }
 
-/// Reports arguments that cannot be understood, or answers `--help`.
+/// Reports invalid arguments, or prints the help.
 pub(crate) fn usage(error: &clap::Error) -> ExitCode {
     let code = u8::try_from(error.exit_code()).unwrap_or(2);
     // clap chooses the stream and the colours.

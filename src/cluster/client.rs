@@ -1,4 +1,4 @@
-//! Talks to the API server: a client that counts its requests, and sends no more at once than helps.
+//! Talks to the API server: a client that counts its requests, and bounds how many are sent at once.
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -14,10 +14,10 @@ use tower_service::Service;
 
 use crate::daemon::metrics::Metrics;
 
-/// A client of a configuration.
+/// Makes a client from a configuration.
 ///
 /// # Errors
-/// The configuration cannot be used.
+/// The configuration is invalid.
 pub(crate) fn client(config: Config, metrics: &Arc<Metrics>) -> kube::Result<Client> {
     let builder = ClientBuilder::try_from(config)?;
     let counting = Counting {
@@ -27,11 +27,11 @@ pub(crate) fn client(config: Config, metrics: &Arc<Metrics>) -> kube::Result<Cli
     Ok(builder.with_layer(&counting).build())
 }
 
-/// Requests that wait for the beginning of their answer. Each takes a connection with its buffers, and the API server
-/// does not get faster by more.
+/// The most requests that wait for the first byte of their response. Each takes a connection with its buffers, and more of
+/// them do not make the API server faster.
 const AT_ONCE: usize = 40;
 
-/// Counts what passes through.
+/// Adds the counter and the bound to a service.
 struct Counting {
     metrics: Arc<Metrics>,
     places: Arc<Semaphore>,
@@ -72,10 +72,10 @@ where
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let (metrics, method) = (self.metrics.clone(), request.method().clone());
         let places = self.places.clone();
-        // Nothing is sent before this is polled.
+        // The request is sent only when this future is polled.
         let answer = self.inner.call(request);
         let counted = async move {
-            // It is never closed. What is watched goes on without its place, for it has begun.
+            // The semaphore is never closed. A watch gives its permit back when its response begins, though it goes on.
             let _place = places.acquire().await;
             let answer = answer.await;
             let code = answer.as_ref().map_or(0, |answer| answer.status().as_u16());

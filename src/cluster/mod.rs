@@ -1,4 +1,4 @@
-//! Talks to the API server: clients, watches of what was applied, and the only code that changes objects.
+//! Talks to the API server: clients, errors, watches of applied objects, and the only code that changes objects.
 
 pub(crate) mod apply;
 pub(crate) mod client;

@@ -1,6 +1,6 @@
-//! Builds for the `Kustomization` controller, and remembers what each build looked at.
+//! Builds for the `Kustomization` controller, and remembers which files each build read.
 //!
-//! A commit that changes nothing of that cannot change the result, so it is neither built nor applied.
+//! A commit that changes none of them cannot change the result, so it is neither built nor applied.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,11 +14,11 @@ use crate::git::{Fetched, Remotes, snapshot};
 use overlayd_core::api::kustomization::KustomizationSpec;
 use overlayd_core::render::spec_overlay::{Amended, amend};
 
-/// What all builds share.
+/// The state that all builds share.
 #[derive(Debug)]
 pub(crate) struct Builds {
     cache: Arc<DocumentCache>,
-    /// Nothing, if remote bases may not be used.
+    /// `None` if remote bases are refused.
     remotes: Option<Remotes>,
     applied: Mutex<BTreeMap<String, Applied>>,
 }
@@ -26,18 +26,18 @@ pub(crate) struct Builds {
 /// The last build of an object that was applied to its end.
 #[derive(Debug)]
 struct Applied {
-    /// All that decides besides the source.
+    /// The change token of everything that decides besides the source.
     fingerprint: String,
     inputs: Arc<Inputs>,
-    /// When it is to be applied again in any case, to repair drift.
+    /// When the object is applied again in any case, to repair drift.
     due: Timestamp,
 }
 
-/// Why nothing was built.
+/// Why a build failed.
 #[derive(Debug)]
 pub(crate) enum NotBuilt {
     Mirror(git2::Error),
-    /// The path is not there, or leads out of the source.
+    /// The path does not exist, or leads out of the source.
     Path(String),
     /// The kustomization file cannot be made.
     Amend(String),
@@ -45,7 +45,7 @@ pub(crate) enum NotBuilt {
 }
 
 impl Builds {
-    /// With a cache of so many bytes of text.
+    /// Builds with a cache of this many bytes of text.
     pub(crate) fn new(cache_bytes: usize, remotes: Option<Remotes>) -> Self {
         Self {
             cache: Arc::new(DocumentCache::new(cache_bytes)),
@@ -82,7 +82,8 @@ impl Builds {
         };
         let mut rendered = rendered.map_err(NotBuilt::Errors)?;
         if is_generated {
-            // What a folder holds has no name, so nothing can be compared with the next commit's.
+            // The kustomization was generated from the list of a folder, which inputs do not name, so that a later commit
+            // cannot be compared.
             rendered.inputs.clear();
         }
         Ok(rendered)
@@ -92,8 +93,8 @@ impl Builds {
         Ok(snapshot::open(source)?.with_cache(self.cache.clone()))
     }
 
-    /// When the object is due again, if a build of this source would make what is applied already. Blocks for
-    /// as many look-ups in the mirror as the build had inputs.
+    /// When the object is due again, if a build of this source would give what is already applied. Blocks for as many
+    /// look-ups in the mirror as the build had inputs.
     pub(crate) fn still_applied(
         &self,
         key: &str,
@@ -112,7 +113,7 @@ impl Builds {
         unchanged.then_some(due)
     }
 
-    /// Remembers what was applied to its end, and when it is due again.
+    /// Records a build that was applied completely, and when the object is due again.
     pub(crate) fn applied(&self, key: &str, fingerprint: &str, inputs: Inputs, due: Timestamp) {
         let last = Applied {
             fingerprint: fingerprint.to_owned(),
@@ -122,7 +123,7 @@ impl Builds {
         self.lock().insert(key.to_owned(), last);
     }
 
-    /// Forgets an object: it is gone, or is no longer known to be as it was built.
+    /// Forgets an object that is gone, or that may differ from its last build.
     pub(crate) fn forget(&self, key: &str) {
         self.lock().remove(key);
     }

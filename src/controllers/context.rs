@@ -1,4 +1,4 @@
-//! What every reconcile function is given.
+//! The context that every reconcile function is given: clients, caches and settings.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,10 +35,10 @@ use overlayd_core::schedule::jittered;
 use overlayd_core::secrets::dependency_index::DependencyIndex;
 use overlayd_core::secrets::last_sync::LastSyncCache;
 
-/// The manager of the fields of a status.
+/// The field manager of statuses.
 pub(crate) const STATUS_MANAGER: &str = "overlayd-status";
 
-/// Clients, caches and settings, made once.
+/// Clients, caches and settings. One is made at the start, and all controllers share it.
 pub(crate) struct Context {
     pub(crate) client: Client,
     pub(crate) events: Events,
@@ -56,10 +56,10 @@ pub(crate) struct Context {
     pub(crate) mirrors: Arc<Mirrors>,
     pub(crate) builds: Arc<Builds>,
     pub(crate) waits: Waits,
-    /// What Kustomizations read for their variables.
+    /// The ConfigMaps and Secrets that Kustomizations read for their variables.
     pub(crate) reads: Arc<Reads>,
     pub(crate) hooks: Arc<Hooks>,
-    /// What was written of Kustomizations and did not come back yet.
+    /// The statuses of Kustomizations that were written and have not come back by the watch yet.
     pub(crate) written: Arc<Written>,
     /// Which Kustomization wants which objects.
     pub(crate) claims: Arc<Claims>,
@@ -74,42 +74,43 @@ pub(crate) struct Context {
     pub(crate) settings: Settings,
 }
 
-/// What flags decide.
+/// The settings that the flags give.
 #[expect(clippy::struct_excessive_bools, reason = "flags are")]
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
     /// The namespace of this process.
     pub(crate) own_namespace: String,
-    /// First and longest wait between tries of a source.
+    /// The first and the longest wait after failed fetches of a source.
     pub(crate) source_backoff: (Duration, Duration),
-    /// How often a store is validated.
+    /// The interval at which stores are validated.
     pub(crate) store_interval: Duration,
     /// The class of stores that this process serves.
     pub(crate) controller_class: String,
-    /// As whom Kustomizations are applied that name no service account; as the daemon if nobody is given.
+    /// The service account that is impersonated for Kustomizations that name none. Without it, the daemon applies them
+    /// with its own rights.
     pub(crate) default_service_account: Option<String>,
-    /// What holds where a Kustomization's annotations do not say otherwise.
+    /// The settings of a Kustomization whose annotations do not set them.
     pub(crate) unit_defaults: UnitDefaults,
-    /// Objects may name none of other namespaces.
+    /// Objects may not refer to objects of other namespaces.
     pub(crate) no_cross_namespace_refs: bool,
-    /// How long a dependency is waited for, should no event come.
+    /// The wait before a dependency is looked at again, where no event comes first.
     pub(crate) requeue_dependency: Duration,
-    /// By how much intervals are spread, either way.
+    /// The share by which intervals are spread, earlier or later.
     pub(crate) jitter_percent: u8,
     /// Kinds that are applied in a stage of their own before the rest.
     pub(crate) stage_kinds: Vec<String>,
-    /// How often the time of the last refresh is written where nothing else has changed; never, if none is given.
+    /// The interval at which the time of the last refresh is written where nothing else has changed; `None` for never.
     pub(crate) status_heartbeat: Option<Duration>,
-    /// What stands around the actions of templates.
+    /// The delimiters of the actions of templates.
     pub(crate) template_delimiters: (String, String),
-    /// Only stores that are ready are asked.
+    /// Only stores that are ready are read.
     pub(crate) flood_gate: bool,
-    /// Stores for all namespaces are served.
+    /// ClusterSecretStores are served.
     pub(crate) cluster_stores: bool,
 }
 
 impl Settings {
-    /// An interval as this object keeps it, so that equal ones do not move together.
+    /// The interval of this object, spread so that objects of equal intervals do not reconcile together.
     pub(crate) fn jittered<K: Resource>(&self, interval: Duration, object: &K) -> Duration {
         jittered(interval, self.jitter_percent, seed(object))
     }
@@ -175,7 +176,7 @@ impl Context {
         written.map(drop)
     }
 
-    /// The same; gives the version that the object has then.
+    /// The same. Gives the resource version after the write.
     pub(crate) async fn write_status_at<K, S>(
         &self,
         api: &Api<K>,
@@ -237,7 +238,7 @@ fn seed<K: Resource>(object: &K) -> u64 {
     })
 }
 
-/// The name by which an object is remembered.
+/// The key of an object in caches: its kind, namespace and name.
 pub(crate) fn memory_key<K: Resource<DynamicType = ()>>(object: &K) -> String {
     let meta = object.meta();
     format!(

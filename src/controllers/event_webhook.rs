@@ -1,4 +1,4 @@
-//! Talks to whoever wants to know: posts events as JSON, in the shape that Flux's notification-controller takes.
+//! Talks to the event webhook: posts events as JSON, in the shape that Flux's notification-controller takes.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -16,13 +16,13 @@ use crate::https::{HttpClient, Proxies};
 use overlayd_core::error_chain::causes;
 use overlayd_core::schedule::seconds;
 
-/// So many events wait; more are dropped, and that is logged.
+/// How many events may be queued. Further ones are dropped, which is logged.
 const WAITING: usize = 1024;
-/// An event is tried so often.
+/// How often an event is sent at most.
 const TRIES: u32 = 3;
-/// One try may take so long.
+/// The longest time of one attempt.
 const PATIENCE: Duration = Duration::from_secs(15);
-/// A message may have so many bytes.
+/// The longest message, in bytes.
 const MAX_MESSAGE: usize = 39_000;
 
 /// An event as it is posted.
@@ -68,11 +68,11 @@ impl Post {
     }
 }
 
-/// Takes events to be posted.
+/// The sending end of the queue.
 #[derive(Debug, Clone)]
 pub(crate) struct Poster(mpsc::Sender<Post>);
 
-/// The events that wait.
+/// The receiving end of the queue.
 pub(crate) struct Waiting(mpsc::Receiver<Post>);
 
 pub(crate) fn poster() -> (Poster, Waiting) {
@@ -88,7 +88,7 @@ impl Poster {
     }
 }
 
-/// Posts what comes, one after the other, until nobody can send any more.
+/// Posts the queued events one after the other, until all senders are dropped.
 pub(crate) async fn run(mut waiting: Waiting, address: Url) {
     let client = match https::client(None, Proxies::Environment) {
         Ok(client) => client,
@@ -122,7 +122,7 @@ async fn send(client: &HttpClient, address: &Url, body: &[u8]) -> Result<(), Str
             .await
             .map_err(|error| causes(&error))?;
         let status = answer.status();
-        // Read to its end, so that the connection can be used again; a large one is not kept.
+        // The body is read to its end, so that the connection can be used again, unless it is large.
         let limited = http_body_util::Limited::new(answer.into_body(), 64 << 10);
         let _ = limited.collect().await;
         if status.is_success() {

@@ -10,7 +10,7 @@ use kube::{Client, Resource};
 use crate::controllers::event_webhook::{Post, Poster};
 use overlayd_core::api::annotations::FLUX_EVENT_PREFIX;
 
-/// The names under which each dialect's events are reported.
+/// Writes events, each under the name of the peer's controller.
 #[derive(Clone)]
 pub(crate) struct Events {
     source: Recorder,
@@ -19,13 +19,13 @@ pub(crate) struct Events {
     notification: Recorder,
     secret_store: Recorder,
     cluster_secret_store: Recorder,
-    /// Where events go besides.
+    /// The event webhook, if one is configured.
     poster: Option<Poster>,
     instance: String,
     client: Client,
 }
 
-/// Whose event it is.
+/// The controller of the peer in whose name an event is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Component {
     Source,
@@ -37,7 +37,7 @@ pub(crate) enum Component {
 }
 
 impl Component {
-    /// Under which name it reports.
+    /// The name of the controller.
     fn name(self) -> &'static str {
         match self {
             Self::Source => "source-controller",
@@ -50,7 +50,7 @@ impl Component {
     }
 }
 
-/// An event says at most so much.
+/// The longest note of an event, in characters; the API server takes 1024 bytes.
 const MAX_NOTE: usize = 1000;
 
 impl Events {
@@ -90,7 +90,7 @@ impl Events {
         self.write(component, object, type_, reason, note).await;
     }
 
-    /// Posts an event, if somebody wants it.
+    /// Queues an event for the event webhook, if there is one.
     fn post<K>(
         &self,
         component: Component,
@@ -127,7 +127,7 @@ impl Events {
         ));
     }
 
-    /// Writes an event. That it could not be written is logged, and stops nothing.
+    /// Writes an event. A failure is logged and stops nothing.
     pub(crate) async fn publish<K>(
         &self,
         component: Component,
@@ -168,7 +168,8 @@ impl Events {
             action: reason.to_owned(),
             secondary: None,
         };
-        // What is said once needs no memory of what was said before, which would be kept for minutes for each object.
+        // A recorder remembers each event for minutes, to count repetitions. Of thousands of ExternalSecrets, most events
+        // occur once, so a recorder of their own, which is dropped at once, saves that memory.
         let news;
         let recorder = match type_ {
             EventType::Normal if component == Component::ExternalSecrets => {

@@ -1,5 +1,5 @@
-//! The reconcile functions, one file per kind. They read as the flow and hold no rule; rules live in
-//! `apply::plan`, `secrets::decide` and [`status`]. Only this folder writes conditions and events.
+//! The reconcile functions, one file or folder per kind. Each reads as a list of steps (observe, decide, act, record); the
+//! rules are pure functions of `overlayd-core`. Only this folder writes conditions, finalizers and events.
 
 pub(crate) mod builds;
 pub(crate) mod caches;
@@ -28,7 +28,7 @@ use kube::runtime::reflector::ObjectRef;
 use crate::cluster::error::ApiErrorClass;
 pub(crate) use context::Context;
 
-/// Why a reconcile could not even record its outcome.
+/// Why a reconcile could not record its outcome.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ReconcileError {
     #[error("the API server did not take the status or metadata: {}", crate::cluster::error::describe(.0))]
@@ -38,7 +38,7 @@ pub(crate) enum ReconcileError {
 }
 
 impl ReconcileError {
-    /// A fixed word for the metric label.
+    /// The value of the metric label `category`.
     pub(crate) fn category(&self) -> &'static str {
         match self {
             Self::Api(error) => ApiErrorClass::of(error).category(),
@@ -47,7 +47,8 @@ impl ReconcileError {
     }
 }
 
-/// After an outcome that could not be recorded: soon again, conflicts at once.
+/// The wait after an outcome that could not be recorded. A conflict is tried again almost at once, since the new version of
+/// the object is already there.
 #[expect(
     clippy::needless_pass_by_value,
     reason = "the signature is that of kube's controllers"
@@ -69,7 +70,7 @@ where
     }
 }
 
-/// Logs what a controller's stream yields, once per failure.
+/// Logs a failure that a controller's stream yields.
 pub(crate) fn observe<K>(
     result: Result<
         (ObjectRef<K>, Action),

@@ -1,4 +1,4 @@
-//! `Receiver`: gives a git server an address to call.
+//! `Receiver`: gives a git server an address that it can call.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,10 +16,10 @@ use overlayd_core::names::NamespacedName;
 use overlayd_core::schedule::parse_duration;
 use overlayd_core::webhook_signature;
 
-/// How often the token is read again, where nothing is said.
+/// The interval at which the token is read again, where the spec gives none.
 const INTERVAL: Duration = Duration::from_secs(600);
 
-/// Puts a receiver at its address, and says which that is.
+/// Serves a receiver at its address, and writes the address into its status.
 pub(crate) async fn reconcile(
     object: Readable<Receiver>,
     context: Arc<Context>,
@@ -28,7 +28,7 @@ pub(crate) async fn reconcile(
     let unit = NamespacedName::of(&*object);
     if object.metadata.deletion_timestamp.is_some() {
         context.hooks.set(&unit, None);
-        // Flux's, which we never add but take away.
+        // overlayd never adds Flux's finalizer here, and removes it so that a deletion can end.
         context
             .set_finalizer(&api, &*object, FLUX_FINALIZER, false)
             .await?;
@@ -69,7 +69,7 @@ pub(crate) async fn reconcile(
     }))
 }
 
-/// Where a receiver is called, or why nowhere.
+/// The address of a receiver, or the condition that says why it has none.
 async fn address(
     object: &Receiver,
     context: &Context,

@@ -1,4 +1,4 @@
-//! The revisions in service: which commit each `GitRepository` stands at, and a wake-up when one moves.
+//! The sources in service: the commit of each `GitRepository`, and a wake-up for its users when it changes.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use tokio::sync::broadcast;
 use crate::git::Fetched;
 use overlayd_core::names::NamespacedName;
 
-/// What is in service, shared by the controllers of sources and of Kustomizations.
+/// The commits in service, shared by the controllers of sources and of Kustomizations.
 #[derive(Debug)]
 pub(crate) struct Sources {
     held: Mutex<BTreeMap<NamespacedName, Arc<Fetched>>>,
@@ -32,7 +32,7 @@ impl Sources {
         self.held.lock().get(key).cloned()
     }
 
-    /// Puts a commit into service; wakes its users if it is new.
+    /// Puts a commit into service, and wakes its users if it or its files are new.
     pub(crate) fn put(&self, key: &NamespacedName, fetched: Fetched) {
         let fetched = Arc::new(fetched);
         let old = self.held.lock().insert(key.clone(), fetched.clone());
@@ -40,7 +40,7 @@ impl Sources {
             old.revision == fetched.revision && old.content() == fetched.content()
         };
         if !old.is_some_and(is_same) {
-            // Nobody listening is no failure: the users look when they start.
+            // Without a receiver there is nothing to wake: controllers read the sources when they start.
             let _ = self.moved.send(key.clone());
         }
     }
@@ -50,13 +50,13 @@ impl Sources {
         self.held.lock().remove(key);
     }
 
-    /// The sources that move from now on.
+    /// The names of sources whose commit changes from now on.
     pub(crate) fn moved(&self) -> impl Stream<Item = NamespacedName> + Send + use<> {
         futures::stream::unfold(self.moved.subscribe(), |mut receiver| async move {
             loop {
                 match receiver.recv().await {
                     Ok(key) => return Some((key, receiver)),
-                    // What was missed is found again at the next interval.
+                    // A missed wake-up is repaired by the next interval.
                     Err(broadcast::error::RecvError::Lagged(_)) => {}
                     Err(broadcast::error::RecvError::Closed) => return None,
                 }

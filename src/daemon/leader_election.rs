@@ -1,8 +1,8 @@
-//! Talks to the API server: one process at a time does the work, by a Lease; others stand by.
+//! Talks to the API server: elects the one replica that works, by a Lease.
 //!
-//! As client-go does it: no clock but our own is trusted. A standby takes the lease when it has seen no change of it for
-//! its whole duration, or at once when it was given back. Who cannot renew it until the deadline ends, before anybody
-//! else can have taken it.
+//! The protocol is client-go's, which trusts no clock but its own: a standby takes the lease when it has seen no change of
+//! it for the lease's whole duration, or at once when the lease was released. A leader that cannot renew the lease ends at
+//! the deadline, which is before any standby can take it.
 
 use std::time::{Duration, Instant};
 
@@ -20,14 +20,14 @@ use crate::cluster::error::{describe, is_conflict};
 /// The Lease of all replicas of a namespace.
 const NAME: &str = "overlayd-leader-election";
 
-/// How long a lease holds, and how hard it is held.
+/// The durations of the protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Timing {
-    /// A standby waits so long before it takes a lease that is not renewed.
+    /// The time after which a standby takes a lease that is not renewed.
     pub(crate) duration: Duration,
-    /// Who cannot renew it for so long gives up; less than the duration.
+    /// The time after which a leader that cannot renew the lease gives up; less than the duration.
     pub(crate) deadline: Duration,
-    /// Between two renewals.
+    /// The time between two renewals.
     pub(crate) retry: Duration,
 }
 
@@ -86,12 +86,12 @@ pub(crate) struct Elector {
     api: Api<Lease>,
     identity: String,
     timing: Timing,
-    /// What was seen last, and since when it has not changed.
+    /// The lease as it was seen last, and since when it has not changed.
     seen: Option<(LeaseSpec, Instant)>,
 }
 
 impl Elector {
-    /// A candidate of this name, which no other process may have.
+    /// A candidate of this name, which must be unique among processes.
     pub(crate) fn new(client: Client, namespace: &str, identity: &str, timing: Timing) -> Self {
         Self {
             api: Api::namespaced(client, namespace),
@@ -118,7 +118,7 @@ impl Elector {
                     tracing::warn!(error = %describe(&error), "the lease cannot be read or taken");
                 }
             }
-            // A lease that is given back is taken at once.
+            // A released lease is taken at once.
             let changed = tokio::time::timeout(self.timing.retry, changes.next()).await;
             if let Ok(Some(Err(_)) | None) = changed {
                 // A watch that fails does so at once.
@@ -133,12 +133,12 @@ impl Elector {
         while renewed.elapsed() < self.timing.deadline {
             tokio::time::sleep(self.timing.retry).await;
             let left = self.timing.deadline.saturating_sub(renewed.elapsed());
-            // It holds from when it was asked for, and not from when the answer came.
+            // The lease holds from the moment of the request, not from that of the answer.
             let asked = Instant::now();
             match tokio::time::timeout(left, self.take()).await {
                 Ok(Ok(None)) => renewed = asked,
                 Ok(Ok(Some(holder))) => {
-                    tracing::error!(holder, "the lease is somebody else's");
+                    tracing::error!(holder, "another replica holds the lease");
                     return;
                 }
                 Ok(Err(error)) => {
@@ -151,7 +151,7 @@ impl Elector {
         }
     }
 
-    /// Gives the lease back, so that a standby need not wait.
+    /// Releases the lease, so that a standby need not wait.
     pub(crate) async fn release(&mut self) {
         let given_back = async {
             let Some(mut lease) = self.api.get_opt(NAME).await? else {
@@ -175,7 +175,7 @@ impl Elector {
         }
     }
 
-    /// Takes or renews the lease; gives its holder if it is somebody else's.
+    /// Takes or renews the lease. Gives the holder if another replica holds it.
     async fn take(&mut self) -> Result<Option<String>, kube::Error> {
         let lease = self.api.get_opt(NAME).await?;
         let spec = lease.as_ref().and_then(|lease| lease.spec.clone());
@@ -190,7 +190,7 @@ impl Elector {
         let result = match lease {
             Some(mut lease) => {
                 lease.spec = Some(spec.clone());
-                // Its version is in it: whoever came first has it.
+                // It carries the version that was read, so that of two candidates only the first succeeds.
                 self.api.replace(NAME, &post, &lease).await
             }
             None => {
@@ -216,7 +216,7 @@ impl Elector {
         }
     }
 
-    /// Takes note of what the lease says now.
+    /// Records what the lease says now.
     fn look(&mut self, spec: Option<LeaseSpec>, now: Instant) {
         match (&self.seen, spec) {
             (_, None) => self.seen = None,
@@ -239,7 +239,7 @@ impl Elector {
         now.duration_since(*since) >= held
     }
 
-    /// The lease as we hold it.
+    /// The lease with this process as its holder.
     fn taken(&self, old: LeaseSpec, now: Timestamp) -> LeaseSpec {
         let is_ours = old.holder_identity.as_ref() == Some(&self.identity);
         let transitions = old.lease_transitions.unwrap_or_default();

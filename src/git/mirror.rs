@@ -1,4 +1,4 @@
-//! Talks to git servers: one bare mirror per address and credential, fetched into only when a ref moved.
+//! Talks to git servers: keeps one bare mirror per address and credentials, and fetches into it only when a ref has moved.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -41,13 +41,14 @@ pub(crate) struct Fetched {
     pub(crate) subject: String,
     /// The submodules that were fetched with it, by their paths.
     pub(crate) submodules: Vec<(RepoPath, Arc<Self>)>,
-    /// What of it is in service; all of it, if nothing is said.
+    /// The part of the commit that is in service; `None` for all of it.
     pub(crate) view: Option<Arc<View>>,
     pub(crate) content: OnceLock<String>,
 }
 
 impl Fetched {
-    /// Names the files that are in service: equal names mean equal files. Made once, when all of it is known.
+    /// A digest of the files that are in service, in hex: equal digests mean equal files. It is computed at the first call,
+    /// when submodules and view are set.
     pub(crate) fn content(&self) -> &str {
         self.content.get_or_init(|| {
             let mut hash = Sha256::default();
@@ -113,7 +114,7 @@ impl FetchError {
 }
 
 impl Mirrors {
-    /// Mirrors below a directory, each of which may receive at most so many bytes in one fetch.
+    /// Mirrors below a directory. A fetch that receives more than `max_bytes` fails.
     pub(crate) fn new(directory: PathBuf, max_bytes: usize) -> Self {
         Self {
             directory,
@@ -122,10 +123,10 @@ impl Mirrors {
         }
     }
 
-    /// Brings the wanted commit into its mirror. A ref that did not move costs one `ls-remote`.
+    /// Fetches the wanted commit into its mirror. A ref that has not moved costs one `ls-remote`.
     pub(crate) async fn fetch(self: Arc<Self>, source: GitSource) -> Result<Fetched, FetchError> {
         let runtime = Handle::current();
-        // libgit2 blocks; this is the one place where it runs.
+        // libgit2 blocks, so it runs on a blocking thread, and only here.
         let task = tokio::task::spawn_blocking(move || self.fetch_blocking(&source, runtime));
         task.await.unwrap_or(Err(FetchError::Cancelled))
     }
@@ -145,7 +146,7 @@ impl Mirrors {
         session.run(|| {
             let operation = Operation { source, path: &path, max_bytes: self.max_bytes, deadline };
             match operation.run() {
-                // A mirror that a crash or a full disk damaged is made anew, once.
+                // A crash or a full disk may have damaged the mirror: it is cloned again, once.
                 Err(Failure::Damaged(_)) => {
                     let removed = std::fs::remove_dir_all(&path);
                     tracing::warn!(path = %path.display(), removed = removed.is_ok(), "mirror was damaged; cloning it again");
@@ -159,7 +160,7 @@ impl Mirrors {
 
 const TAGS: &str = "refs/tags/";
 
-/// The names below a prefix. What an annotated tag points to is no name.
+/// The names of refs below a prefix, without the `^{}` entries, which are the commits of annotated tags.
 fn names<'r>(refs: &'r [(String, Oid)], prefix: &'r str) -> impl Iterator<Item = &'r str> {
     let below = refs
         .iter()
@@ -206,7 +207,7 @@ struct Operation<'o> {
     deadline: Instant,
 }
 
-/// What the remote says a ref points to.
+/// A ref as the remote advertises it.
 struct Advertised {
     reference: String,
     name: Option<String>,
@@ -216,7 +217,7 @@ struct Advertised {
 impl Operation<'_> {
     fn run(&self) -> Result<Fetched, Failure> {
         let repository = self.open()?;
-        // A pinned commit that is held can never change.
+        // A commit that is pinned and held needs no request: it cannot change.
         if let RefTarget::Commit { id, branch } = &self.source.target
             && let Ok(oid) = Oid::from_str(id)
             && repository.find_commit(oid).is_ok()
@@ -242,7 +243,7 @@ impl Operation<'_> {
         }
         let wanted = match self.resolve(&refs) {
             Ok(wanted) => wanted,
-            // A ref of an unknown kind may be a commit.
+            // The text may also be the id of a commit.
             Err(error) => match &self.source.target {
                 RefTarget::Any(id) if is_commit_id(id) => {
                     return self.fetch_commit(&repository, &mut remote, id, None);
@@ -380,7 +381,7 @@ impl Operation<'_> {
         Ok(advertised.collect())
     }
 
-    /// Among equals, the newest commit.
+    /// Fetches all of them and gives the newest commit, as Flux does for versions that are equal.
     fn fetch_newest(
         &self,
         repository: &Repository,
@@ -420,7 +421,7 @@ impl Operation<'_> {
         self.fetch_refs(remote, &[refspec])
     }
 
-    /// A commit is found only if a branch leads to it.
+    /// Fetches a commit by its id. Where the server refuses that, or the source names a branch, the branches are fetched.
     fn fetch_commit(
         &self,
         repository: &Repository,
@@ -428,7 +429,7 @@ impl Operation<'_> {
         id: &str,
         branch: Option<&str>,
     ) -> Result<Fetched, Failure> {
-        // Many servers give out a commit by its id; the rest are asked for their branches.
+        // Many servers serve a commit by its id; of the others, the branches are fetched.
         let by_id = format!("+{id}:refs/overlayd/commits/{id}");
         if self.fetch_refs(remote, &[by_id]).is_ok()
             && branch.is_none()

@@ -1,10 +1,9 @@
 //! From a repository's address to a tree of files: `GitSource ─fetch→ Revision ─snapshot→ FileTree`.
 //!
-//! [`view`] says what of a commit is in service. [`mirror`] owns git2 and keeps one bare mirror per address and
-//! credential, into which it fetches only when a ref moved. [`snapshot`] reads trees from the mirror's
-//! object store, without a checkout. [`remote`] serves builds whose bases stand in other repositories, and
-//! [`submodules`] what a tree takes from others. [`transport`] carries git's smart HTTP over the one
-//! TLS stack, and [`ssh`] the same over SSH.
+//! [`mirror`] owns git2 and keeps one bare mirror per address and credentials, into which it fetches only when a ref has
+//! moved. [`snapshot`] reads trees from the mirror's object store, without a checkout, and [`view`] decides which files of
+//! a commit are in service. [`remote`] serves builds whose bases are in other repositories, and [`submodules`] fetches
+//! those of a tree. [`transport`] carries git's smart HTTP over the one TLS stack, and [`ssh`] the same over SSH.
 
 mod known_hosts;
 pub(crate) mod mirror;

@@ -1,4 +1,4 @@
-//! Fetches what a build needs from elsewhere: git repositories by way of the mirrors, files over HTTP.
+//! Fetches the remote resources of a build: git repositories into mirrors, and files over HTTP.
 
 use std::sync::Arc;
 
@@ -13,9 +13,9 @@ use crate::git::mirror::Mirrors;
 use crate::git::{snapshot, submodules, transport};
 use overlayd_core::git::source::{GitSource, LocalRepositories};
 
-/// A base may need another, so often.
+/// The most rounds of a build, each of which may find that a base needs another one.
 const MAX_ROUNDS: usize = 16;
-/// Remotes of one build.
+/// The most remote resources of one build.
 const MAX_REMOTES: usize = 100;
 
 /// Builds trees that may name remote resources.
@@ -30,10 +30,10 @@ impl Remotes {
         Self { mirrors, local }
     }
 
-    /// Builds, fetches what is needed, and builds again, until nothing more is needed.
+    /// Builds, fetches the remote resources that are missing, and builds again, until none is missing.
     ///
     /// # Errors
-    /// What is wrong with the tree; a remote that cannot be had is named where it is used.
+    /// The build fails. A remote resource that cannot be fetched is an error at the place that names it.
     pub(crate) async fn build(
         &self,
         mut tree: FileTree,
@@ -80,7 +80,7 @@ impl Remotes {
     /// Fetches one remote.
     ///
     /// # Errors
-    /// Why it cannot be had, for a person.
+    /// The resource cannot be fetched.
     pub(crate) async fn fetch(&self, remote: &Remote) -> Result<Provided, String> {
         match remote {
             Remote::File(url) => {

@@ -1,7 +1,7 @@
 //! Talks to git servers: git over SSH for libgit2, carried by russh.
 //!
-//! libgit2 asks for one connection and keeps it: it reads what refs there are, writes what it wants, and reads the pack.
-//! A server is trusted only by the keys that are known of it, never on first use.
+//! libgit2 opens one connection and keeps it: it reads the refs, writes which commits it wants, and reads the pack. A server
+//! is trusted only by keys that are known beforehand, never on first use.
 
 use std::borrow::Cow;
 use std::io::{Error as IoError, Read, Write};
@@ -21,12 +21,12 @@ use crate::git::transport::Session;
 use overlayd_core::error_chain::causes;
 use overlayd_core::git::credentials::SshCredentials;
 
-/// A passphrase may be worked on so often; `ssh-keygen` does it 16 or 24 times.
+/// The most rounds of a passphrase's key derivation; `ssh-keygen` uses 16 or 24.
 const MAX_ROUNDS: u32 = 1000;
-/// What a server says of an error is kept so far.
+/// The longest error text of a server that is kept, in bytes.
 const MAX_COMPLAINT: usize = 4096;
 
-/// Why there is no connection.
+/// Why a connection fails.
 #[derive(Debug, thiserror::Error)]
 enum SshError {
     #[error("the server's host key {0} is not in `known_hosts`; if it is right, put it there")]
@@ -64,7 +64,8 @@ impl client::Handler for Host {
     }
 }
 
-/// What the client asks the server to show: only kinds of keys that are known of it, or it might show another.
+/// The kinds of keys that the server may show: only those that are known, since a server with several keys would otherwise
+/// choose one that is not known.
 fn algorithms(known: &KnownHost) -> Vec<Algorithm> {
     let has = |algorithm: &Algorithm| {
         known.keys().iter().any(|key| match algorithm {
@@ -77,7 +78,7 @@ fn algorithms(known: &KnownHost) -> Vec<Algorithm> {
     all.filter(|algorithm| has(algorithm)).cloned().collect()
 }
 
-/// Reads a private key: OpenSSH's own form or PEM, with a passphrase or without.
+/// Reads a private key in OpenSSH's form or PEM, with or without a passphrase.
 fn identity(credentials: &SshCredentials) -> Result<PrivateKey, String> {
     let text = std::str::from_utf8(credentials.identity.expose())
         .map_err(|_| "`identity` of the Secret is not text".to_owned())?;
@@ -86,7 +87,7 @@ fn identity(credentials: &SshCredentials) -> Result<PrivateKey, String> {
         .map(str::trim)
         .flat_map(|line| [line, "\n"])
         .collect();
-    // How much work such a key asks for is said by the key, and nobody bounds it.
+    // The key itself says how much work its derivation takes, and russh does not bound it.
     if lines.contains("BEGIN ENCRYPTED PRIVATE KEY") {
         zeroize::Zeroize::zeroize(&mut lines);
         return Err("`identity` of the Secret is an encrypted PKCS#8 key, which is not supported; convert it with `ssh-keygen -p`".to_owned());
@@ -100,7 +101,7 @@ fn identity(credentials: &SshCredentials) -> Result<PrivateKey, String> {
             "`identity` of the Secret asks for more than {MAX_ROUNDS} rounds of its passphrase"
         ));
     }
-    // Unencrypted PEM is refused where there is a passphrase.
+    // russh refuses unencrypted PEM together with a passphrase.
     let is_encrypted = lines.contains("ENCRYPTED") || lines.contains("BEGIN OPENSSH");
     let passphrase = credentials.passphrase.as_ref().filter(|_| is_encrypted);
     let passphrase = passphrase.map(|value| String::from_utf8_lossy(value.expose()).into_owned());
@@ -113,17 +114,17 @@ fn identity(credentials: &SshCredentials) -> Result<PrivateKey, String> {
         russh::keys::Error::KeyIsEncrypted => {
             "`identity` of the Secret is encrypted; put its passphrase into `password`".to_owned()
         }
-        // The reader's words may quote the key.
+        // The text of the error may quote the key.
         _ => "`identity` of the Secret cannot be read as a private key, or its `password` is wrong"
             .to_owned(),
     })
 }
 
-/// One address.
+/// An address of SSH.
 struct Address {
     host: String,
     port: u16,
-    /// What is run there.
+    /// The command that is run on the server.
     command: String,
 }
 
@@ -155,7 +156,7 @@ impl Address {
     }
 }
 
-/// What libgit2 speaks SSH by.
+/// The SSH transport of libgit2.
 pub(super) struct Ssh {
     pub(super) session: Session,
 }
@@ -166,7 +167,7 @@ impl SmartSubtransport for Ssh {
         url: &str,
         action: Service,
     ) -> Result<Box<dyn SmartSubtransportStream>, git2::Error> {
-        // The one connection that is made serves both steps of a fetch.
+        // One connection serves both steps of a fetch.
         let Service::UploadPackLs = action else {
             return Err(git2::Error::from_str("overlayd never pushes"));
         };
@@ -262,7 +263,7 @@ struct Pipe {
     read: ChannelReadHalf,
     write: ChannelWriteHalf<client::Msg>,
     rest: Bytes,
-    /// What it wrote to its standard error.
+    /// The standard error of the program.
     complaint: Vec<u8>,
     status: Option<u32>,
     has_read: bool,
@@ -270,7 +271,7 @@ struct Pipe {
 }
 
 impl Pipe {
-    /// Waits for more, or for the end.
+    /// Waits for more output, or for the end.
     fn fill(&mut self) -> Result<(), String> {
         while self.rest.is_empty() && !self.has_ended {
             let Self { session, read, .. } = self;
@@ -294,7 +295,7 @@ impl Pipe {
         Ok(())
     }
 
-    /// Why it ended without a word.
+    /// Why the program ended without output.
     fn why(&self) -> String {
         let complaint = String::from_utf8_lossy(&self.complaint);
         match (complaint.trim(), self.status) {
@@ -346,7 +347,7 @@ impl Drop for Pipe {
             handle,
             ..
         } = self;
-        // The deadline may have passed, and nobody waits for what comes of this.
+        // The deadline may have passed, and the result is not needed.
         session.for_a_second(async {
             let _ = write.eof().await;
             let _ = handle.disconnect(Disconnect::ByApplication, "", "en").await;
@@ -354,7 +355,7 @@ impl Drop for Pipe {
     }
 }
 
-/// What a server says goes through C, which ends a text at a zero, and into conditions.
+/// Cleans the text of a server: it passes through C, where a zero byte ends it, and into conditions.
 fn clean(text: &str) -> String {
     let shown = |letter: char| if letter.is_control() { ' ' } else { letter };
     text.chars().map(shown).collect()

@@ -1,4 +1,4 @@
-//! Talks to git servers: a fetched commit with its submodules, and theirs.
+//! Talks to git servers: fetches a commit with its submodules, and the submodules of those.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -9,7 +9,7 @@ use crate::git::mirror::{FetchError, Fetched, Mirrors};
 use crate::git::snapshot;
 use overlayd_core::git::source::GitSource;
 
-/// Submodules of submodules, so deep; and so many in all.
+/// The deepest nesting of submodules, and the most of one source.
 const MAX_DEPTH: usize = 8;
 const MAX_SUBMODULES: usize = 100;
 
@@ -28,7 +28,7 @@ pub(crate) async fn fetch(
     fetch_below(mirrors, source, 0, &mut left).await
 }
 
-/// What one fetch and all below it may still take.
+/// What a fetch and all fetches below it may still use.
 struct Left {
     submodules: usize,
     deadline: Instant,

@@ -23,7 +23,7 @@ use crate::https::{HttpClient, Proxies};
 use overlayd_core::error_chain::causes;
 use overlayd_core::git::credentials::{Authorization, Credentials, SshCredentials};
 
-/// What one git operation may use. Lives on the thread that runs it.
+/// The client and credentials of one git operation. It is kept on the thread that runs the operation.
 #[derive(Clone)]
 pub(super) struct Session {
     client: HttpClient,
@@ -37,7 +37,7 @@ thread_local! {
     static SESSION: RefCell<Option<Session>> = const { RefCell::new(None) };
 }
 
-/// How many redirects one request may follow; the server's first answer alone may give one.
+/// The most redirects of one request.
 const MAX_REDIRECTS: usize = 3;
 
 /// Registers the transports for `http`, `https` and `ssh`.
@@ -94,12 +94,12 @@ impl Session {
         result
     }
 
-    /// As whom a server is asked over SSH.
+    /// The credentials for SSH, if the source has them.
     pub(super) fn ssh(&self) -> Option<&SshCredentials> {
         self.ssh.as_deref()
     }
 
-    /// Gives a farewell a second.
+    /// Runs the close of a connection for a second at most.
     pub(super) fn for_a_second(&self, farewell: impl Future<Output = ()>) {
         self.runtime.block_on(async {
             let _ = tokio::time::timeout(Duration::from_secs(1), farewell).await;
@@ -171,12 +171,12 @@ impl Session {
     }
 }
 
-/// The most that a file named by its URL may have.
+/// The largest file that is fetched by its URL, in bytes.
 const MAX_FILE_BYTES: usize = 32 << 20;
-/// How long it may take.
+/// The longest time of such a fetch.
 const FILE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Gets a file over HTTP. Follows redirects to other hosts, since no credentials go along.
+/// Fetches a file over HTTP. Redirects to other hosts are followed, since no credentials are sent.
 pub(super) fn get_file(url: &str, runtime: Handle) -> Result<Vec<u8>, String> {
     let deadline = Instant::now() + FILE_TIMEOUT;
     let session = Session::new(&Credentials::default(), deadline, runtime)?;
@@ -291,7 +291,7 @@ impl SmartSubtransport for Smart {
     }
 }
 
-/// One request and its answer: libgit2 writes the whole request, then reads.
+/// One request and its response: libgit2 writes the whole request, then reads the response.
 struct Exchange {
     session: Session,
     method: Method,

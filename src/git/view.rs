@@ -1,4 +1,5 @@
-//! What of a commit is in service: without what is ignored, and with what is included from elsewhere.
+//! The files of a commit that are in service: without those that are ignored, and with those that are included from other
+//! sources.
 
 use std::sync::Arc;
 
@@ -8,11 +9,11 @@ use crate::git::mirror::Fetched;
 use overlayd_core::git::ignore::Ignore;
 use overlayd_core::names::NamespacedName;
 
-/// What a source makes of its commit.
+/// Which files of a commit are in service, and where others are added.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct View {
     pub(crate) ignore: Ignore,
-    /// Only these directories; all of them if there are none.
+    /// Only these directories are in service; all if the list is empty.
     pub(crate) sparse: Vec<RepoPath>,
     pub(crate) includes: Vec<Include>,
 }
@@ -20,7 +21,7 @@ pub(crate) struct View {
 /// The tree of another source, or a part of it.
 #[derive(Debug, Clone)]
 pub(crate) struct Include {
-    /// Namespace and name of the other source.
+    /// The other source.
     pub(crate) source: NamespacedName,
     pub(crate) from: RepoPath,
     pub(crate) to: RepoPath,
@@ -36,7 +37,7 @@ impl PartialEq for Include {
 }
 
 impl View {
-    /// True if a source is included, by others too; also where they are nested so deep that nobody can mean it.
+    /// True if a source is included, directly or by an include of an include, or if includes are nested deeper than `depth`.
     pub(crate) fn includes(&self, source: &NamespacedName, depth: usize) -> bool {
         let mut includes = self.includes.iter();
         includes.any(|include| {
@@ -48,7 +49,7 @@ impl View {
     }
 }
 
-/// Files of which some are left out.
+/// Files without those that are ignored.
 pub(crate) struct Filtered {
     pub(crate) files: Arc<dyn Files>,
     pub(crate) ignore: Ignore,
@@ -80,14 +81,14 @@ impl Files for Filtered {
     }
 }
 
-/// Files of some directories alone.
+/// Files of some directories only.
 pub(super) struct Sparse {
     pub(super) files: Arc<dyn Files>,
     pub(super) directories: Vec<RepoPath>,
 }
 
 impl Sparse {
-    /// True for what is in one of the directories, or leads to one.
+    /// True for a path in one of the directories, and for a parent of one.
     fn holds(&self, path: &RepoPath) -> bool {
         let mut directories = self.directories.iter();
         directories.any(|directory| path.is_within(directory) || directory.is_within(path))
@@ -118,15 +119,15 @@ impl Files for Sparse {
     }
 }
 
-/// Files with others in their places.
+/// Files with other files mounted at some paths.
 pub(super) struct Mounted {
     pub(super) own: Arc<dyn Files>,
-    /// Where they are put, and from which directory on.
+    /// The path of each mount, the directory of the other files that is mounted, and the files.
     pub(super) others: Vec<(RepoPath, RepoPath, Arc<dyn Files>)>,
 }
 
 impl Mounted {
-    /// The other files that a path lies in, and its path there.
+    /// The mounted files that contain a path, and the path there.
     fn of(&self, path: &RepoPath) -> Option<(&dyn Files, RepoPath)> {
         self.others.iter().find_map(|(to, from, files)| {
             if !path.is_within(to) {
@@ -137,7 +138,7 @@ impl Mounted {
         })
     }
 
-    /// The places below a directory, where the own files have none.
+    /// The next names on the way from a directory to the mounts below it.
     fn below(&self, path: &RepoPath) -> Vec<&str> {
         let places = self
             .others
@@ -237,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn some_are_left_out() {
+    fn ignored_files_are_left_out() {
         let files = memory(&["a.yaml", "b.md", "deep/c.md", "deep/d.yaml"]);
         let ignore = Ignore::new(&[], Some("*.md"));
         let filtered = Filtered { files, ignore };
@@ -248,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn only_some_directories() {
+    fn a_sparse_checkout_shows_only_its_directories() {
         let files = memory(&["a.yaml", "x/y/b.yaml", "x/z/c.yaml"]);
         let sparse = Sparse {
             files,
@@ -261,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn others_stand_in_their_places() {
+    fn mounted_files_stand_in_their_places() {
         let own = memory(&["a.yaml", "libs/own.yaml"]);
         let other = memory(&["deep/b.yaml", "c.yaml"]);
         let others = vec![

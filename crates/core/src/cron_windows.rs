@@ -1,4 +1,6 @@
-//! Pure: stretches of time that come again and again, by cron expressions with a duration and a time zone.
+//! Pure: recurring windows of time, by cron expressions with a duration and a time zone.
+
+#![warn(missing_docs)]
 
 use std::str::FromStr as _;
 use std::time::Duration;
@@ -10,18 +12,19 @@ use jiff::tz::TimeZone;
 
 use crate::schedule::parse_duration;
 
-/// Whether something may happen now.
+/// The state of windows at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Window {
+    /// The action is allowed.
     Open,
-    /// Not now; it is worth looking again after this wait.
+    /// The action is not allowed; the state is to be computed again after this wait.
     Closed(Duration),
 }
 
-/// No wait is longer: schedules that never come round again are looked at once a day.
+/// The longest wait. A schedule that never recurs is computed again once a day.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
-/// Several stretches.
+/// Several recurring windows.
 #[derive(Debug, Clone, Default)]
 pub struct Windows(Vec<Recurring>);
 
@@ -32,11 +35,12 @@ impl FromIterator<Recurring> for Windows {
 }
 
 impl Windows {
+    /// True without any window.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// How long the one lasts that is open now, if one is.
+    /// How long the window that is open now stays open.
     fn open_for(&self, now: Timestamp) -> Option<Duration> {
         self.0
             .iter()
@@ -44,7 +48,7 @@ impl Windows {
             .max()
     }
 
-    /// Open only within one of them.
+    /// The state where an action is allowed only within a window.
     pub fn allow(&self, now: Timestamp) -> Window {
         if self.open_for(now).is_some() {
             return Window::Open;
@@ -57,7 +61,7 @@ impl Windows {
         Window::Closed(next.unwrap_or(LONGEST).min(LONGEST))
     }
 
-    /// Closed within each of them.
+    /// The state where an action is allowed only outside of all windows.
     pub fn deny(&self, now: Timestamp) -> Window {
         match self.open_for(now) {
             None => Window::Open,

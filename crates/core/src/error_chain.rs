@@ -1,7 +1,11 @@
-//! Pure: an error and its causes in one line, each by its own words.
+//! Pure: an error and its causes in one line.
 
-/// Walks the chain. A cause that is already in the text is not repeated; debug forms, which may hold whole
-/// answers of a server, are never used.
+#![warn(missing_docs)]
+
+/// The texts of an error and of all its sources, separated by `: `.
+///
+/// A source whose text is already part of the line is not repeated. Debug forms are never used, since they may hold whole
+/// responses of a server.
 pub fn causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();

@@ -1,5 +1,7 @@
 //! Pure: the names of objects, as types.
 
+#![warn(missing_docs)]
+
 use std::fmt;
 
 use kube::{Resource, ResourceExt as _};

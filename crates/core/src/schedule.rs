@@ -1,11 +1,13 @@
-//! Pure: when to do things again: durations as Go writes them, jitter, backoff.
+//! Pure: intervals: durations as Go writes them, jitter and backoff.
+
+#![warn(missing_docs)]
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 
 /// Reads a Go duration: one or more decimal numbers with a unit (`1h30m`, `1.5s`, `500ms`).
-/// Negative and unparsable ones give nothing; `0` is zero.
+/// Gives `None` for a negative duration and for a text that is no duration; `0` is zero.
 pub fn parse_duration(text: &str) -> Option<Duration> {
     if text == "0" {
         return Some(Duration::ZERO);
@@ -34,16 +36,17 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
         seconds += number * unit;
         rest = &rest[unit_length..];
     }
-    // Ten years: far beyond any interval, and safe to add to any time.
+    // At most ten years, which is longer than any interval and safe to add to any time.
     Duration::try_from_secs_f64(seconds.min(315_360_000.0)).ok()
 }
 
-/// A time as Kubernetes writes it: in UTC, to the second.
+/// A time as Kubernetes writes it: RFC 3339 in UTC, to the second.
 pub fn seconds(time: Timestamp) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
-/// Spreads a wait by up to so many percent either way. `seed` decides, so that equal objects do not move together.
+/// Spreads a wait by up to `percent`, earlier or later. Equal seeds give equal waits; the seed is made of an object, so that
+/// objects of equal intervals do not reconcile together.
 pub fn jittered(wait: Duration, percent: u8, seed: u64) -> Duration {
     #[expect(
         clippy::cast_precision_loss,
@@ -54,7 +57,7 @@ pub fn jittered(wait: Duration, percent: u8, seed: u64) -> Duration {
     wait.mul_f64(1.0 - spread + fraction * 2.0 * spread)
 }
 
-/// The wait after the nth failure in a row (from 0): doubled each time, within bounds.
+/// The wait after `failures` failures in a row, counted from 0: `first`, doubled each time, and `most` at most.
 pub fn backoff(first: Duration, most: Duration, failures: u32) -> Duration {
     first
         .saturating_mul(1_u32.checked_shl(failures.min(31)).unwrap_or(u32::MAX))
@@ -66,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn durations_as_go_writes_them() {
+    fn durations_are_read_as_go_writes_them() {
         for (text, expected) in [
             ("1h30m", Some(5400.0)),
             ("1.5s", Some(1.5)),

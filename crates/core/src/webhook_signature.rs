@@ -1,4 +1,6 @@
-//! Pure: does a call come from who knows the token, and is it for an event that is waited for?
+//! Pure: checks that a call of a webhook comes from a holder of the token, and is about an event that the receiver wants.
+
+#![warn(missing_docs)]
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use http::HeaderMap;
@@ -7,20 +9,25 @@ use sha2::{Digest as _, Sha256, Sha512};
 
 use crate::api::receiver::ReceiverType;
 
-/// Why a call is not taken. None of them says what would have been right.
+/// Why a call is refused. No text tells what would be right, since the caller sees it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
+    /// The body is not signed with the token.
     #[error("the signature is missing or wrong")]
     Signature,
+    /// GitLab sends the token itself.
     #[error("the token is missing or wrong")]
     Token,
+    /// The name of the event, of which control characters and all beyond 60 characters are left out.
     #[error("event `{0}` is not one of `spec.events`")]
     Event(String),
+    /// The type of the receiver.
     #[error("receivers of this type are not supported yet")]
     Unsupported,
 }
 
-/// The address of a receiver, as Flux makes it: who knows it knows the token.
+/// The path of a receiver, `/hook/DIGEST`, as Flux makes it. The digest covers the token, so the path cannot be guessed
+/// without it.
 pub fn path(token: &[u8], name: &str, namespace: &str) -> String {
     let mut hash = Sha256::default();
     hash.update(token);
@@ -30,7 +37,10 @@ pub fn path(token: &[u8], name: &str, namespace: &str) -> String {
     format!("/hook/{digest}")
 }
 
-/// Checks a call.
+/// Checks a call: the signature or token as the type of the receiver demands, and the event where the type sends one.
+///
+/// # Errors
+/// The call is refused.
 pub fn verify(
     type_: ReceiverType,
     token: &[u8],
@@ -52,7 +62,7 @@ pub fn verify(
             wanted(events, text(headers, "x-github-event"))
         }
         ReceiverType::Gitlab => {
-            // Digests of both are compared: how long that takes tells nothing of the token.
+            // Digests are compared, so that the time of the comparison tells nothing about the token.
             let given = Sha256::digest(text(headers, "x-gitlab-token"));
             if given != Sha256::digest(token) {
                 return Err(Refusal::Token);
@@ -103,7 +113,7 @@ fn wanted(events: &[String], event: &str) -> Result<(), Refusal> {
     if is_wanted {
         Ok(())
     } else {
-        // What a stranger sends is shown, but not all of it.
+        // The caller chose the text, so it is cleaned and cut before it is logged.
         Err(Refusal::Event(
             event
                 .chars()

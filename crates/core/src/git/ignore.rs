@@ -1,13 +1,13 @@
-//! Pure: what a source leaves out of its tree, by the patterns of `.sourceignore` files and of `spec.ignore`.
+//! Pure: which files a source leaves out, by the patterns of `.sourceignore` files and of `spec.ignore`.
 //!
 //! The patterns are gitignore's, as Flux reads them: every file is tested by itself, and the last pattern that matches
 //! it, or a directory that it lies in, decides. So a file can be taken in again below a directory that is left out.
 
 use regex::Regex;
 
-/// Always left out, unless taken in again.
+/// Patterns that always apply; a later pattern can include a file again.
 const VERSION_CONTROL: [&str; 4] = [".git/", ".gitignore", ".gitmodules", ".gitattributes"];
-/// Left out where nobody has given a pattern.
+/// Patterns that apply where neither a file nor the spec gives any.
 const DEFAULTS: [&str; 21] = [
     "*.jpg",
     "*.jpeg",
@@ -32,18 +32,18 @@ const DEFAULTS: [&str; 21] = [
     ".flux.yaml",
 ];
 
-/// Patterns after so many do not count.
+/// The most patterns; further ones are not read.
 pub const MAX_PATTERNS: usize = 2000;
 
 /// Which files are left out.
 #[derive(Clone)]
 pub struct Ignore {
     patterns: std::sync::Arc<[Pattern]>,
-    /// The texts that the patterns come from, to know whether they are the same.
+    /// The texts of the patterns, by which two values are compared.
     texts: Vec<(String, String)>,
 }
 
-/// The texts alone, which say everything.
+/// Compares and prints the texts, of which the rest is made.
 impl std::fmt::Debug for Ignore {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.texts.fmt(formatter)
@@ -56,10 +56,10 @@ impl PartialEq for Ignore {
     }
 }
 
-/// One line.
+/// The pattern of one line.
 #[derive(Debug, Clone)]
 struct Pattern {
-    /// The directory of the file that it stands in, as names.
+    /// The directory of the file that holds the line, as names.
     domain: Vec<String>,
     takes_in: bool,
     directories_only: bool,
@@ -68,11 +68,11 @@ struct Pattern {
 
 #[derive(Debug, Clone)]
 enum Parts {
-    /// Without a `/`: any name of a path.
+    /// A pattern without a `/`, which may match any name of a path.
     Name(Name),
-    /// From the domain on.
+    /// A pattern with a `/`, which matches paths from the directory of its file on.
     Path(Vec<Part>),
-    /// Matches nothing.
+    /// A malformed pattern, which matches nothing.
     Nothing,
 }
 
@@ -88,7 +88,7 @@ enum Part {
 struct Name(Regex);
 
 impl Ignore {
-    /// Of the `.sourceignore` files of a tree, each with its directory, the root's first, and of `spec.ignore`.
+    /// Reads the `.sourceignore` files of a tree, each with its directory, the root's first, and `spec.ignore`.
     pub fn new(files: &[(String, String)], spec: Option<&str>) -> Self {
         let mut texts: Vec<(String, String)> = files.to_vec();
         texts.extend(spec.map(|spec| (String::new(), spec.to_owned())));
@@ -109,7 +109,7 @@ impl Ignore {
         }
     }
 
-    /// How many patterns a text has.
+    /// The number of patterns in a text.
     pub fn count(text: &str) -> usize {
         text.lines()
             .filter(|line| !line.trim().is_empty() && !line.starts_with('#'))

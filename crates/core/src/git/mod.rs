@@ -1,4 +1,7 @@
-//! Pure: a repository's address, its refs, and which of its files count: `GitRepository → GitSource`.
+//! Pure: a repository's address, credentials and refs (`GitRepository → GitSource`), which of its files count, and the
+//! decisions of its controller.
+
+#![warn(missing_docs)]
 
 pub mod credentials;
 pub mod ignore;

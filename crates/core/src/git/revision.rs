@@ -1,5 +1,7 @@
 //! Pure: a commit and the name that led to it, as Flux writes it: `main@sha1:…`.
 
+#![warn(missing_docs)]
+
 use std::fmt;
 
 /// A branch, tag or ref name (without `refs/heads/` or `refs/tags/`), and the id of its commit.
@@ -25,7 +27,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn printed_as_flux_prints_it() {
+    fn a_revision_prints_as_flux_prints_it() {
         let commit = "a".repeat(40);
         let named = |name: &str| {
             Revision {
