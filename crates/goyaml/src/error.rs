@@ -1,6 +1,6 @@
 //! Pure: what can be wrong with a text that is read or a tree that is printed.
 
-use crate::node::Scalar;
+use crate::scalar::Scalar;
 
 /// Why a text could not be read. Lines count from 1, over the whole text.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -26,10 +26,8 @@ mod timestamp;
 pub use error::{PrintError, ReadError};
 pub use json::{from_json, to_json};
 pub use natural::natural_order;
-pub use node::{Entry, Mapping, Node, NodeKind, Scalar, Sequence, Text};
+pub use node::{Entry, Mapping, NOT_A_STRING, Node, NodeKind, Sequence};
 pub use number::{format_float, shortest};
 pub use print::{check, print, print_all, print_into};
-pub use read::{
-    Booleans, DuplicateKeys, Keys, Limits, NOT_A_STRING, ReadOptions, read, split_documents,
-};
-pub use scalar::{Meaning, Tag, resolve};
+pub use read::{Booleans, DuplicateKeys, Keys, Limits, ReadOptions, read, split_documents};
+pub use scalar::{Meaning, Scalar, Tag, Text, resolve};

@@ -5,10 +5,9 @@
 
 use crate::error::PrintError;
 use crate::natural::sort_natural;
-use crate::node::{Entry, Mapping, Node, NodeKind, Scalar, Sequence};
+use crate::node::{Entry, Mapping, NOT_A_STRING, Node, NodeKind, Sequence};
 use crate::number::{format_float, parse_number};
-use crate::read::NOT_A_STRING;
-use crate::scalar::{Meaning, Tag, is_yaml11_word, resolve};
+use crate::scalar::{Meaning, Scalar, Tag, is_yaml11_word, resolve};
 use crate::timestamp::parse_timestamp;
 
 const BYTE_ORDER_MARK: char = '\u{feff}';

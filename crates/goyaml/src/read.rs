@@ -9,9 +9,9 @@ use std::collections::BTreeMap;
 use granit_parser::{Event, Options, Parser, ScalarStyle, Span};
 
 use crate::error::ReadError;
-use crate::node::{Entry, Mapping, Node, NodeKind, Scalar, Sequence, Text};
+use crate::node::{Entry, Mapping, NOT_A_STRING, Node, NodeKind, Sequence};
 use crate::number::format_float;
-use crate::scalar::{Meaning, Tag, resolve, yaml11_bool};
+use crate::scalar::{Meaning, Scalar, Tag, Text, resolve, yaml11_bool};
 
 /// How to read. The default is how kustomize reads resources.
 #[derive(Debug, Clone, Copy, Default)]
@@ -74,9 +74,6 @@ pub enum Keys {
     /// printing it is an error.
     Marked,
 }
-
-/// The first character of a key that is no string, where [`Keys::Marked`] asks for it.
-pub const NOT_A_STRING: char = '\0';
 
 /// How much is too much, so that a small text cannot become a large tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,11 +1,48 @@
 //! Pure: what a scalar means. A plain text is given its type here, and a typed text its value.
 
+use std::sync::Arc;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::node::Scalar;
 use crate::number::{Number, parse_number};
 use crate::timestamp::parse_timestamp;
+
+/// Shared immutable text.
+pub type Text = Arc<str>;
+
+/// A leaf: its text, and the type that was settled when it was read.
+///
+/// Both are kept, since writing another text into a field keeps the field's type.
+#[derive(Debug, Clone)]
+pub struct Scalar {
+    /// The text, escapes and folding undone.
+    pub text: Text,
+    /// The type.
+    pub tag: Tag,
+    /// Scalars of one tree with the same number (but 0) are one scalar that stands in several places, for those
+    /// who care: whoever writes one writes all. Reading and printing do not look at it.
+    pub link: u32,
+}
+
+impl PartialEq for Scalar {
+    fn eq(&self, other: &Self) -> bool {
+        self.tag == other.tag && self.text == other.text
+    }
+}
+
+impl Eq for Scalar {}
+
+impl Scalar {
+    /// A scalar that stands in one place.
+    pub fn new(text: impl Into<Text>, tag: Tag) -> Self {
+        Self {
+            text: text.into(),
+            tag,
+            link: 0,
+        }
+    }
+}
 
 /// The types of YAML's core schema, and those that Go adds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

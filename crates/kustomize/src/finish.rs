@@ -2,14 +2,17 @@
 
 use goyaml::{Node, NodeKind, Tag};
 
-use crate::accumulate::{Accumulated, BuildMetadata};
+use crate::accumulate::Accumulated;
 use crate::error::{BuildError, BuildErrors, Errors, Problem};
 use crate::generate::hash;
 use crate::kustomization::SortOptions;
+use crate::level::BuildMetadata;
+use crate::options::{BuildOptions, Reorder};
+use crate::path::RepoPath;
+use crate::rendered::Object;
 use crate::resource::{Origin, ResMap, Resource};
 use crate::transform;
-use crate::tree::{FileTree, RepoPath};
-use crate::{BuildOptions, Object, Reorder};
+use crate::tree::FileTree;
 
 /// Annotations of the engine's Go ancestor that never reach the output.
 const INTERNAL_PREFIX: &str = "internal.config.kubernetes.io/";

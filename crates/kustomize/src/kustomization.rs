@@ -4,7 +4,7 @@ use goyaml::{Booleans, DuplicateKeys, Keys, Node, ReadOptions};
 
 use crate::decode::{Decoder, Fields};
 use crate::error::{BuildError, BuildErrors, Errors, Problem};
-use crate::resource::split_api_version;
+use crate::gvk::split_api_version;
 use crate::schema::FieldSpec;
 use crate::selector::Selector;
 

@@ -5,7 +5,8 @@ use regex::Regex;
 
 use crate::decode::Decoder;
 use crate::error::Problem;
-use crate::resource::{Gvk, ResId, Resource, effective_namespace};
+use crate::gvk::Gvk;
+use crate::resource::{ResId, ResMap, Resource, effective_namespace};
 
 /// A selector as written: anchored regular expressions, and label selectors. What is empty matches everything.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -148,14 +149,9 @@ impl SelectorRegex {
             && self.kind.matches(&gvk.kind)
     }
 
-    /// The name, where only one can match.
-    pub(crate) fn literal_name(&self) -> Option<&str> {
-        self.name.word()
-    }
-
-    /// The kind, where only one can match.
-    pub(crate) fn literal_kind(&self) -> Option<&str> {
-        self.kind.word()
+    /// The positions of the set that may match, in order: by name or kind where those are no patterns.
+    pub(crate) fn candidates(&self, resources: &mut ResMap) -> Vec<usize> {
+        resources.by_name_or_kind(self.name.word(), self.kind.word())
     }
 
     /// Name and namespace of one id. The namespace is compared as it is written.

@@ -2,6 +2,7 @@
 
 use goyaml::{Mapping, Node};
 
+use super::base64_lines::base64_lines;
 use crate::error::{BuildError, Problem};
 use crate::resource::{ResMap, Resource};
 
@@ -111,5 +112,5 @@ fn as_string(node: &Node) -> Node {
 
 fn encoded(node: &Node) -> Node {
     let text = node.as_text().unwrap_or_default();
-    Node::string(super::base64_lines(text.as_bytes()))
+    Node::string(base64_lines(text.as_bytes()))
 }

@@ -1,13 +1,13 @@
 //! Pure: the suffix that makes a new name of new content.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 
 use goyaml::Node;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::error::{BuildError, Problem};
+use crate::gojson::go_escape;
 use crate::resource::{ResMap, Resource};
 
 /// Appends the hash to each name that wants one.
@@ -105,20 +105,6 @@ fn sorted(value: &Value) -> Value {
         Value::Array(values) => Value::Array(values.iter().map(sorted).collect()),
         other => other.clone(),
     }
-}
-
-/// Go's JSON encoder escapes what HTML would mind, and two line separators.
-pub(crate) fn go_escape(json: &str) -> String {
-    let mut escaped = String::with_capacity(json.len());
-    for character in json.chars() {
-        match character {
-            '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => {
-                let _ = write!(escaped, "\\u{:04x}", u32::from(character));
-            }
-            _ => escaped.push(character),
-        }
-    }
-    escaped
 }
 
 /// The first ten hex digits, with those replaced that could spell words.

@@ -1,22 +1,22 @@
 //! Pure: ConfigMaps and Secrets from files, literals and env files, and how they meet what is there already.
 
 mod absorb;
+mod base64_lines;
 pub(crate) mod hash;
 mod sources;
 
 use std::sync::Arc;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use goyaml::{Mapping, Node};
 
 pub(crate) use absorb::{Behavior, absorb};
 
-use crate::accumulate::{Context, Level};
 use crate::error::{BuildError, BuildErrors, Problem};
 use crate::kustomization::{GeneratorArgs, GeneratorOptions};
+use crate::level::{Context, Level};
 use crate::load::{Directory, Loaded, Loader};
-use crate::resource::{ConfiguredBy, Origin, Resource};
+use crate::resource::{ConfiguredBy, Origin, Resource, check_key};
+use base64_lines::base64_lines;
 use sources::Pair;
 
 /// What a generator makes.
@@ -61,7 +61,7 @@ pub(crate) fn run(
             })
             .map_err(|error| error.field(format!("{} `{}`", generated.field(), args.name)))?;
     }
-    crate::transform::config::generators(context, loaded, level)
+    Ok(())
 }
 
 impl Generated {
@@ -117,7 +117,7 @@ pub(crate) fn generate(
     }
     let pairs = sources::read(loader, directory, args)?;
     for pair in &pairs {
-        crate::transform::check_key(&pair.key)?;
+        check_key(&pair.key)?;
     }
     let mut object = Mapping::default();
     object.insert("apiVersion", Node::string("v1"));
@@ -185,22 +185,4 @@ fn config_map_data(object: &mut Mapping, pairs: Vec<Pair>) {
             data.insert(pair.key, value);
         }
     }
-}
-
-/// Base64, broken into lines of 70 once it is longer than that, as kustomize prints it.
-fn base64_lines(bytes: &[u8]) -> String {
-    const LINE: usize = 70;
-    let encoded = STANDARD.encode(bytes);
-    if encoded.len() <= LINE {
-        return encoded;
-    }
-    let mut lines = String::with_capacity(encoded.len() + encoded.len() / LINE + 1);
-    let mut rest = encoded.as_str();
-    while !rest.is_empty() {
-        let (line, after) = rest.split_at(rest.len().min(LINE));
-        lines.push_str(line);
-        lines.push('\n');
-        rest = after;
-    }
-    lines
 }

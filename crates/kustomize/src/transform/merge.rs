@@ -10,8 +10,7 @@ use goyaml::{Mapping, NOT_A_STRING, Node, NodeKind, Sequence, Tag, Text};
 
 use crate::error::Problem;
 use crate::link::Writes;
-use crate::schema::{ListMerge, MergeSchema, Position};
-use crate::transform::SchemaComments;
+use crate::schema::{ListMerge, MergeSchema, Position, SchemaComments};
 
 /// Merges a patch into a tree. `None` means that the patch deletes it.
 /// The comments are those of the tree's file and of the patch's.

@@ -2,14 +2,15 @@
 
 use goyaml::{Keys, Node, ReadOptions};
 
-use super::schema_comment::SchemaComments;
 use super::{json_patch, merge};
-use crate::accumulate::{Context, Level};
+use crate::decode::did_you_mean;
+use crate::documents::read_text_as;
 use crate::error::{BuildError, BuildErrors, Problem};
 use crate::kustomization::Patch;
-use crate::load::{Loaded, did_you_mean, read_text_as};
+use crate::level::{Context, Level};
+use crate::load::Loaded;
 use crate::resource::{ResId, ResMap, Resource};
-use crate::schema::MergeSchema;
+use crate::schema::{MergeSchema, SchemaComments};
 use crate::selector::SelectorRegex;
 
 /// A patch, read.
@@ -155,10 +156,8 @@ impl Apply<'_> {
         let removed = resources
             .change_at(position, |resource| self.strategic(resource, node))
             .map_err(|problem| {
-                super::about(
-                    BuildError::from(problem).at(shown, line),
-                    resources.get(position),
-                )
+                let error = BuildError::from(problem).at(shown, line);
+                resources.get(position).about(error)
             })?;
         if removed {
             resources.remove(position);
@@ -171,7 +170,7 @@ impl Apply<'_> {
         resources: &mut ResMap,
         selector: &SelectorRegex,
     ) -> Result<(), BuildError> {
-        for position in resources.candidates(selector) {
+        for position in selector.candidates(resources) {
             if !selector.matches_target(resources.get(position)) {
                 continue;
             }
@@ -179,7 +178,7 @@ impl Apply<'_> {
                 .change_at(position, |resource| {
                     self.strategic(resource, &self.nodes[0])
                 })
-                .map_err(|problem| super::about(problem, resources.get(position)))?;
+                .map_err(|problem| resources.get(position).about(problem))?;
             if removed {
                 resources.remove(position);
             }
@@ -283,13 +282,13 @@ fn json_by_target(
             "" | "/metadata" | "/metadata/annotations"
         )
     });
-    for position in resources.candidates(selector) {
+    for position in selector.candidates(resources) {
         let resource = resources.get(position);
         if !selector.matches_target(resource) {
             continue;
         }
         let patched = json_patch::apply(resource.node(), operations)
-            .map_err(|problem| super::about(problem, resource))?;
+            .map_err(|problem| resource.about(problem))?;
         resources.change_at(position, |resource| {
             if history == History::Kept {
                 resource.remember_id();

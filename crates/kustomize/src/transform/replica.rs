@@ -2,7 +2,6 @@
 
 use goyaml::Node;
 
-use super::about;
 use crate::error::{BuildError, Problem};
 use crate::kustomization::Replica;
 use crate::resource::ResMap;
@@ -36,7 +35,7 @@ pub(crate) fn transform(
             let result = resources.change_at(position, |resource| {
                 resource.change_body(|node| walk_mut(node, &row.path, missing, set))
             });
-            result.map_err(|problem| about(problem, resources.get(position)))?;
+            result.map_err(|problem| resources.get(position).about(problem))?;
         }
     }
     if found {

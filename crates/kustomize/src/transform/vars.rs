@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use goyaml::{Node, NodeKind, Tag};
 
-use crate::accumulate::Level;
 use crate::error::{BuildError, BuildErrors, Problem};
 use crate::kustomization::Var;
+use crate::level::{Level, extend_vars};
 use crate::link::Writes;
 use crate::load::Loaded;
 use crate::resource::{ResMap, Resource, effective_namespace};
@@ -25,23 +25,7 @@ pub(crate) fn register(loaded: &Loaded, level: &mut Level) -> Result<(), BuildEr
                 .change_at(position, |resource| resource.vars.push(name));
         }
     }
-    extend(&mut level.vars, loaded.kustomization.vars.clone())
-}
-
-/// Adds vars to others; a name may come only once.
-pub(crate) fn extend(vars: &mut Vec<Var>, more: Vec<Var>) -> Result<(), BuildErrors> {
-    for var in more {
-        if vars.iter().any(|other| other.name == var.name) {
-            return Err(BuildError::from(Problem::Transform(format!(
-                "var '{}' already encountered",
-                var.name
-            )))
-            .field("vars")
-            .into());
-        }
-        vars.push(var);
-    }
-    Ok(())
+    extend_vars(&mut level.vars, loaded.kustomization.vars.clone())
 }
 
 /// The position of the one object that a var names, or none yet.
@@ -97,7 +81,7 @@ pub(crate) fn substitute(
                 writes.settle(node);
                 result
             });
-            result.map_err(|problem| super::about(problem, resource))?;
+            result.map_err(|problem| resource.about(problem))?;
         }
     }
     Ok(())

@@ -5,12 +5,12 @@ mod structured;
 
 use goyaml::{Node, NodeKind, ReadOptions, Scalar};
 
-use crate::accumulate::{Context, Level};
 use crate::decode::Decoder;
 use crate::error::{BuildError, BuildErrors, Errors, Problem};
 use crate::kustomization::{
     Replacement, ReplacementEntry, ReplacementOptions, ReplacementSource, ReplacementTarget,
 };
+use crate::level::{Context, Level};
 use crate::link::Writes;
 use crate::load::{Loaded, Loader};
 use crate::resource::{ResId, ResMap, Resource, effective_namespace};
@@ -203,7 +203,7 @@ fn apply_target(
         .iter()
         .map(|path| FieldPathSegments::parse(path))
         .collect();
-    for position in resources.candidates(&select_regex) {
+    for position in select_regex.candidates(resources) {
         if !is_target(resources.get(position), &select_regex, &rejects) {
             continue;
         }
@@ -224,13 +224,13 @@ fn apply_target(
                 })
             });
             let resource = resources.get(position);
-            let found = result.map_err(|problem| super::about(problem, resource))?;
+            let found = result.map_err(|problem| resource.about(problem))?;
             if !found && !target.options.create {
                 let problem = Problem::Transform(format!(
                     "unable to find field `{}` in replacement target",
                     path.show()
                 ));
-                return Err(super::about(problem, resource));
+                return Err(resource.about(problem));
             }
         }
     }

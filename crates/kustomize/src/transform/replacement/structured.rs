@@ -3,7 +3,7 @@
 use goyaml::{Node, ReadOptions};
 
 use crate::error::Problem;
-use crate::generate::hash::go_escape;
+use crate::gojson::go_escape;
 
 /// Changes the structure inside a text and gives the new text.
 pub(super) fn rewrite(
