@@ -1,10 +1,14 @@
 //! Pure: what a build makes: ordered objects, warnings, and what was looked at.
 
+use std::collections::BTreeSet;
+
 use goyaml::Node;
 
 use crate::files::Inputs;
+use crate::gvk::Gvk;
 use crate::parallel;
 use crate::remote::Remote;
+use crate::schema::is_cluster_scoped;
 
 /// What a build made.
 #[derive(Debug, Clone)]
@@ -81,7 +85,41 @@ impl Rendered {
         });
         texts.join("---\n")
     }
+
+    /// The file name of each object, in order of output, as `kustomize build -o DIRECTORY` names its files:
+    /// `[namespace_][group_]version_kind_name.yaml`, in lower case.
+    ///
+    /// The namespace is part of the names only where the namespaced objects of the build are in more than one
+    /// (kustomize's `commands/build/writer.go`); an object without a namespace is in `default` then.
+    pub fn file_names(&self) -> Vec<String> {
+        let namespaces: Vec<Option<&str>> = self.objects.iter().map(namespace_of).collect();
+        let distinct: BTreeSet<&str> = namespaces.iter().copied().flatten().collect();
+        let named = self.objects.iter().zip(&namespaces);
+        named
+            .map(|(object, namespace)| {
+                let namespace = namespace.filter(|_| distinct.len() > 1);
+                file_name(object, namespace.unwrap_or_default())
+            })
+            .collect()
+    }
 }
 
 /// Fewer objects are not worth a thread.
 const PRINTED_AT_ONCE: usize = 100;
+
+/// The namespace that an object is in; none for cluster-scoped kinds.
+fn namespace_of(object: &Object) -> Option<&str> {
+    let gvk = Gvk::new(object.api_version(), object.kind());
+    (!is_cluster_scoped(&gvk)).then(|| object.namespace().unwrap_or("default"))
+}
+
+fn file_name(object: &Object, namespace: &str) -> String {
+    let (group, version) = crate::gvk::split_api_version(object.api_version());
+    let parts = [namespace, group, version, object.kind(), object.name()];
+    let given: Vec<String> = parts
+        .iter()
+        .filter(|part| !part.is_empty())
+        .map(|part| part.to_lowercase().replace('/', "_"))
+        .collect();
+    format!("{}.yaml", given.join("_"))
+}
