@@ -14,6 +14,7 @@
 #![doc(test(attr(deny(warnings))))]
 
 mod error;
+mod fold;
 mod json;
 mod natural;
 mod node;
@@ -24,6 +25,7 @@ mod scalar;
 mod timestamp;
 
 pub use error::{PrintError, ReadError};
+pub use fold::settle_folds;
 pub use json::{from_json, to_json};
 pub use natural::natural_order;
 pub use node::{Entry, Mapping, NOT_A_STRING, Node, NodeKind, Sequence};

@@ -48,7 +48,7 @@ pub enum Booleans {
     /// `true` and `false` alone, as go-yaml v3 reads.
     #[default]
     Yaml12,
-    /// `yes`, `no`, `on`, `off`, `y` and `n` too, as sigs.k8s.io/yaml reads.
+    /// `yes`, `no`, `on`, `off`, `y` and `n` too, as sigs.k8s.io/yaml reads; dates are texts there.
     Yaml11,
 }
 
@@ -179,6 +179,10 @@ fn parser_options(limits: Limits) -> Options {
     let mut options = Options::default();
     options.flow_nesting_limit = limits.depth;
     options.block_nesting_limit = limits.depth;
+    // libyaml, and so Go, adds no line break to a block scalar that ends the text without one.
+    options.block_scalar_eof_without_line_feed = true;
+    // Comments are of no use here, and the parser bounds how many it keeps while it looks ahead.
+    options.set_emit_comments(false);
     options
 }
 
@@ -384,7 +388,14 @@ impl<'o> Composer<'o> {
             None if style != ScalarStyle::Plain => Tag::Str,
             None => self.plain_tag(&text),
         };
-        Scalar::new(text, tag)
+        // sigs.k8s.io/yaml takes a time for a text where no type is asked for (decode.go of go-yaml v2).
+        let tag = match tag {
+            Tag::Timestamp if self.options.booleans == Booleans::Yaml11 => Tag::Str,
+            tag => tag,
+        };
+        let mut scalar = Scalar::new(text, tag);
+        scalar.folded = style == ScalarStyle::Folded;
+        scalar
     }
 
     fn plain_tag(&self, text: &str) -> Tag {
