@@ -208,20 +208,9 @@ impl Pattern {
     }
 }
 
-/// Compiles an untrusted pattern, within a bound of memory.
+/// Compiles a pattern in Go's syntax, within a bound of memory.
 pub(crate) fn compile_regex(pattern: &str) -> Result<Regex, Problem> {
-    regex::RegexBuilder::new(pattern)
-        .size_limit(1 << 20)
-        .build()
-        .map_err(|error| {
-            let reason = error.to_string();
-            let reason = reason
-                .lines()
-                .last()
-                .unwrap_or_default()
-                .trim_start_matches("error: ");
-            Problem::Transform(format!("error parsing regexp `{pattern}`: {reason}"))
-        })
+    gocompat::regex::compile(pattern).map_err(|error| Problem::Transform(error.to_string()))
 }
 
 impl LabelSelector {
