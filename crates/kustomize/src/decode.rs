@@ -180,7 +180,24 @@ impl<'n> Fields<'n> {
         &mut self,
         decoder: &mut Decoder<'_>,
         name: &'static str,
-        mut decode: impl FnMut(&mut Decoder<'_>, &'n Node, &str) -> Option<T>,
+        mut decode: impl FnMut(&mut Decoder<'_>, &Node, &str) -> Option<T>,
+    ) -> Vec<T> {
+        // An element that is nothing stands for one without any field, as in Go's JSON.
+        self.elements(decoder, name, |decoder, node, path| {
+            if node.is_null() {
+                let mut empty = Node::empty_mapping();
+                empty.line = node.line;
+                return decode(decoder, &empty, path);
+            }
+            decode(decoder, node, path)
+        })
+    }
+
+    fn elements<T>(
+        &mut self,
+        decoder: &mut Decoder<'_>,
+        name: &'static str,
+        mut decode: impl FnMut(&mut Decoder<'_>, &Node, &str) -> Option<T>,
     ) -> Vec<T> {
         let path = self.path(name);
         match self.node(name) {
@@ -201,8 +218,13 @@ impl<'n> Fields<'n> {
         }
     }
 
+    /// A list of strings. An element that is nothing is an empty string, which no list of names or texts may hold:
+    /// whatever uses it says so.
     pub(crate) fn strings(&mut self, decoder: &mut Decoder<'_>, name: &'static str) -> Vec<String> {
-        self.list(decoder, name, |decoder, node, path| {
+        self.elements(decoder, name, |decoder, node, path| {
+            if node.is_null() {
+                return Some(String::new());
+            }
             decoder.string(node, path)
         })
     }
