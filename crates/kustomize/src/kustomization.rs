@@ -1,6 +1,6 @@
 //! Pure: the typed kustomization file, its defaults and its deprecated fields.
 
-use goyaml::{Booleans, DuplicateKeys, Keys, Node, ReadOptions};
+use goyaml::{Booleans, DuplicateKeys, Keys, Node, NodeKind, ReadOptions};
 
 use crate::decode::{Decoder, Fields};
 use crate::error::{BuildError, BuildErrors, Errors, Problem};
@@ -180,15 +180,27 @@ fn read(text: &str, file: &str) -> Result<Node, BuildErrors> {
     Ok(documents.swap_remove(0))
 }
 
+/// True where every field but `kind` and `apiVersion` has the value that it has anyway: null, an empty text, or an
+/// empty list of `bases` or `imageTags`, which move into other fields (`CheckEmpty` in kustomize's kustomization.go).
+fn says_nothing(node: &Node) -> bool {
+    let is = |key: &str, names: &[&str]| names.iter().any(|name| key.eq_ignore_ascii_case(name));
+    let counts = |key: &str, value: &Node| match &value.kind {
+        _ if is(key, &["kind", "apiVersion"]) => false,
+        NodeKind::Scalar(scalar) => !value.is_null() && !scalar.text.is_empty(),
+        NodeKind::Sequence(list) => !(list.is_empty() && is(key, &["bases", "imageTags"])),
+        NodeKind::Mapping(_) => true,
+    };
+    match node.as_mapping() {
+        Some(map) => !map.iter().any(|entry| counts(&entry.key, &entry.value)),
+        None => node.is_null(),
+    }
+}
+
 impl Kustomization {
     /// Parses and checks a kustomization file. All that is wrong with it is reported at once.
     pub(crate) fn parse(text: &str, file: &str) -> Result<Self, BuildErrors> {
         let node = read(text, file)?;
-        let is_empty = |node: &Node| {
-            node.as_mapping()
-                .is_some_and(|map| map.keys().all(|key| key == "kind" || key == "apiVersion"))
-        };
-        if node.is_null() || is_empty(&node) {
+        if says_nothing(&node) {
             let problem = Problem::Kustomization("kustomization.yaml is empty".to_owned());
             return Err(BuildError::from(problem)
                 .at(file, 0)
