@@ -1,6 +1,6 @@
 //! Pure: what happens once, at the root: hashes, references, vars, local objects, order, clean-up.
 
-use goyaml::{Node, NodeKind, Tag};
+use goyaml::{Node, Tag};
 
 use crate::accumulate::Accumulated;
 use crate::error::{BuildError, BuildErrors, Errors, Problem};
@@ -10,12 +10,11 @@ use crate::level::BuildMetadata;
 use crate::options::{BuildOptions, Reorder};
 use crate::path::RepoPath;
 use crate::rendered::Object;
-use crate::resource::{Origin, ResMap, Resource};
+use crate::resource::{NOTE_PREFIX, Origin, ResMap, Resource};
 use crate::transform;
 use crate::tree::FileTree;
 
 /// Annotations of the engine's Go ancestor that never reach the output.
-const INTERNAL_PREFIX: &str = "internal.config.kubernetes.io/";
 const INTERNAL: [&str; 16] = [
     "previousKinds",
     "previousNames",
@@ -74,12 +73,12 @@ const ORDER_LAST: [&str; 2] = [
     "ValidatingWebhookConfiguration",
 ];
 
-/// Finishes the root level and gives out its objects.
+/// Finishes the root level and gives out its objects, and what a user should know.
 pub(crate) fn finish(
     accumulated: Accumulated,
     options: &BuildOptions,
     tree: &FileTree,
-) -> Result<Vec<Object>, BuildErrors> {
+) -> Result<(Vec<Object>, Vec<String>), BuildErrors> {
     let Accumulated {
         level,
         sort,
@@ -89,7 +88,7 @@ pub(crate) fn finish(
     let mut resources = level.resources;
     hash::append_suffixes(&mut resources)?;
     transform::name_ref::transform(&mut resources, &level.tables)?;
-    transform::vars::substitute(&mut resources, &level.vars, &level.tables)?;
+    let unused = transform::vars::substitute(&mut resources, &level.vars, &level.tables)?;
     resources.retain(|resource| !is_local(resource));
     let mut resources = sorted(resources, sort.as_ref(), options.reorder)?;
     if options.managed_by_label || metadata.managed_by {
@@ -106,7 +105,11 @@ pub(crate) fn finish(
         objects.extend(errors.take(object(resource, &provenance)));
     }
     errors.finish()?;
-    Ok(objects)
+    let warnings = (!unused.is_empty()).then(|| {
+        let names = unused.join(", ");
+        format!("well-defined vars that were never replaced: {names}")
+    });
+    Ok((objects, warnings.into_iter().collect()))
 }
 
 fn is_local(resource: &Resource) -> bool {
@@ -121,7 +124,10 @@ fn is_local(resource: &Resource) -> bool {
 fn object(mut resource: Resource, provenance: &Provenance<'_>) -> Result<Object, BuildError> {
     let origin = resource.origin.clone();
     let line = resource.node().line as usize;
-    resource.change_body(clean_annotations);
+    if !annotations_are_clean(resource.node()) {
+        resource.change_body(clean_annotations);
+    }
+    resource.change_body(goyaml::settle_folds);
     provenance.annotate(&mut resource);
     let source = origin.map(|origin| origin.file.clone());
     let node = resource.into_node();
@@ -200,19 +206,8 @@ fn annotate(node: &mut Node, key: &str, value: &str) {
     }
 }
 
-/// Annotations become strings of their raw text; internal ones go; an empty map of them goes.
+/// Annotations become strings of their raw text; internal ones go; an empty map of them goes, and what is no map.
 fn clean_annotations(node: &mut Node) {
-    let clean = |annotations: &Node| {
-        annotations.as_mapping().is_some_and(|map| {
-            !map.is_empty()
-                && map
-                    .iter()
-                    .all(|entry| entry.value.as_str().is_some() && !is_internal(&entry.key))
-        })
-    };
-    if node.at(&["metadata", "annotations"]).is_none_or(clean) {
-        return;
-    }
     let Some(metadata) = node.get_mut("metadata").and_then(Node::as_mapping_mut) else {
         return;
     };
@@ -220,25 +215,41 @@ fn clean_annotations(node: &mut Node) {
         .get_mut("annotations")
         .and_then(Node::as_mapping_mut)
     else {
+        metadata.remove("annotations");
         return;
     };
     annotations.retain(|key, _| !is_internal(key));
     for (_, value) in annotations.iter_mut() {
-        match &mut value.kind {
-            NodeKind::Scalar(scalar) => scalar.tag = Tag::Str,
-            // What is no scalar has no text.
-            NodeKind::Sequence(_) | NodeKind::Mapping(_) => *value = Node::string(""),
-        }
+        let text = value.as_scalar().map(|scalar| scalar.text.clone());
+        // What is no scalar has no text.
+        *value = Node::string(text.unwrap_or_default());
     }
     if annotations.is_empty() {
         metadata.remove("annotations");
     }
 }
 
+/// True for annotations that are printed as they are.
+fn annotations_are_clean(node: &Node) -> bool {
+    let Some(annotations) = node.at(&["metadata", "annotations"]) else {
+        return true;
+    };
+    let is_plain = |node: &Node| {
+        node.as_scalar()
+            .is_some_and(|scalar| scalar.tag == Tag::Str && !scalar.folded)
+    };
+    annotations.as_mapping().is_some_and(|map| {
+        !map.is_empty()
+            && map
+                .iter()
+                .all(|entry| is_plain(&entry.value) && !is_internal(&entry.key))
+    })
+}
+
 fn is_internal(key: &str) -> bool {
     REMOVED.contains(&key)
         || key
-            .strip_prefix(INTERNAL_PREFIX)
+            .strip_prefix(NOTE_PREFIX)
             .is_some_and(|rest| INTERNAL.contains(&rest))
 }
 

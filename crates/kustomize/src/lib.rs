@@ -117,7 +117,8 @@ pub fn build_or_need(
     if !loader.needs.is_empty() {
         return Ok(Outcome::Needs(loader.needs.into_iter().collect()));
     }
-    let objects = finish::finish(accumulated?, options, tree)?;
+    let (objects, warnings) = finish::finish(accumulated?, options, tree)?;
+    loader.warnings.extend(warnings);
     Ok(Outcome::Done(Rendered {
         objects,
         warnings: loader.warnings,

@@ -4,7 +4,7 @@ use goyaml::{Mapping, Node};
 
 use super::base64_lines::base64_lines;
 use crate::error::{BuildError, Problem};
-use crate::resource::{ResMap, Resource};
+use crate::resource::{NEEDS_HASH, ResMap, Resource};
 
 /// What a generator wants to do with an object that is there already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,7 +51,7 @@ pub(crate) fn absorb(
 /// The new object with the old one's place, name, namespace and history; labels and annotations merged.
 fn combine(old: &Resource, new: Resource, behavior: Behavior) -> Resource {
     let mut result = old.clone();
-    result.needs_hash = old.needs_hash && new.needs_hash;
+    result.needs_hash = old.wants_hash() && new.wants_hash();
     if behavior == Behavior::Replace {
         result.origin.clone_from(&new.origin);
     }
@@ -65,6 +65,13 @@ fn combine(old: &Resource, new: Resource, behavior: Behavior) -> Resource {
                 name,
                 Clone::clone,
             );
+        }
+        if let Some(annotations) = metadata
+            .get_mut("annotations")
+            .and_then(Node::as_mapping_mut)
+        {
+            // What it asks for is settled by now.
+            annotations.remove(NEEDS_HASH);
         }
         for name in ["name", "namespace"] {
             match old.and_then(|old| old.get(name)) {

@@ -13,7 +13,10 @@ use crate::resource::{ResMap, Resource};
 /// Appends the hash to each name that wants one.
 // kustomize adds hashes once, at the root, so that they cover patched content (kusttarget.go).
 pub(crate) fn append_suffixes(resources: &mut ResMap) -> Result<(), BuildError> {
-    for resource in resources.iter_mut().filter(|resource| resource.needs_hash) {
+    for resource in resources
+        .iter_mut()
+        .filter(|resource| resource.wants_hash())
+    {
         let suffix = suffix(resource)?;
         resource.remember_id();
         let name = format!("{}-{suffix}", resource.id().name);
@@ -23,7 +26,9 @@ pub(crate) fn append_suffixes(resources: &mut ResMap) -> Result<(), BuildError> 
 }
 
 fn suffix(resource: &Resource) -> Result<String, BuildError> {
-    let node = resource.node();
+    let mut node = resource.node().clone();
+    goyaml::settle_folds(&mut node);
+    let node = &node;
     let text = match &*resource.id().gvk.kind {
         "ConfigMap" => encode(
             node,

@@ -150,6 +150,7 @@ pub(crate) fn generate(
     }
     let mut resource = Resource::new(object.into())?;
     resource.needs_hash = !args.options.disable_name_suffix_hash;
+    resource.generated = true;
     Ok(resource)
 }
 

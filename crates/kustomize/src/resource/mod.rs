@@ -7,5 +7,7 @@ mod set;
 
 pub(crate) use id::{NON_NAMESPACEABLE, ResId, effective_namespace};
 pub(crate) use index::Key;
-pub(crate) use object::{ConfiguredBy, Origin, Resource, check_key, set_metadata};
+pub(crate) use object::{
+    ConfiguredBy, NEEDS_HASH, NOTE_PREFIX, Origin, Resource, check_key, set_metadata,
+};
 pub(crate) use set::ResMap;

@@ -11,6 +11,11 @@ use crate::link::Writes;
 use crate::path::RepoPath;
 use crate::schema::SchemaComments;
 
+/// The prefix of kustomize's notes among annotations.
+pub(crate) const NOTE_PREFIX: &str = "internal.config.kubernetes.io/";
+/// The note that asks for a hash, which people write, too.
+pub(crate) const NEEDS_HASH: &str = "internal.config.kubernetes.io/needsHashSuffix";
+
 /// One object of the set: its tree, its id, and its history.
 #[derive(Debug, Clone)]
 pub(crate) struct Resource {
@@ -22,8 +27,10 @@ pub(crate) struct Resource {
     pub(crate) suffixes: Vec<Text>,
     /// The vars that were bound to it where they were declared.
     pub(crate) vars: Vec<Text>,
-    /// Its name wants a hash at the end.
+    /// Its name wants a hash at the end (see also [`Self::wants_hash`]).
     pub(crate) needs_hash: bool,
+    /// A generator made it.
+    pub(crate) generated: bool,
     /// Where it was read, for messages.
     pub(crate) origin: Option<Arc<Origin>>,
     /// The schemas that comments of its file give to fields.
@@ -118,6 +125,7 @@ impl Resource {
             suffixes: Vec::new(),
             vars: Vec::new(),
             needs_hash: false,
+            generated: false,
             origin: None,
             comments: None,
             links: 0,
@@ -168,37 +176,86 @@ impl Resource {
 
     /// Remembers what the object is called now, before it is called something else.
     pub(crate) fn remember_id(&mut self) {
+        self.note_id();
+        self.rewrite_annotations();
+    }
+
+    /// The same, with the annotations as they are.
+    pub(crate) fn note_id(&mut self) {
         self.previous.push(PreviousId {
             name: self.id.name.clone(),
             namespace: effective_namespace(&self.id).clone(),
             kind: self.id.gvk.kind.clone(),
         });
-        self.rewrite_annotations();
+    }
+
+    /// What kustomize notes of the object among its annotations (`resource.go`, `utils.go` of its api). Here it has
+    /// fields of its own, but JSON patches see it: where a note is, there are annotations.
+    pub(crate) fn notes(&self) -> Vec<(&'static str, String)> {
+        let joined = |texts: &mut dyn Iterator<Item = &Text>| {
+            let texts: Vec<&str> = texts.map(|text| &**text).collect();
+            texts.join(",")
+        };
+        let enabled = |flag: bool| if flag { "enabled" } else { "" }.to_owned();
+        let behavior = if self.generated { "unspecified" } else { "" };
+        let previous = &self.previous;
+        let mut notes = vec![
+            ("generatorBehavior", behavior.to_owned()),
+            ("needsHashSuffix", enabled(self.needs_hash)),
+            ("prefixes", joined(&mut self.prefixes.iter())),
+            (
+                "previousKinds",
+                joined(&mut previous.iter().map(|id| &id.kind)),
+            ),
+            (
+                "previousNames",
+                joined(&mut previous.iter().map(|id| &id.name)),
+            ),
+            (
+                "previousNamespaces",
+                joined(&mut previous.iter().map(|id| &id.namespace)),
+            ),
+            ("suffixes", joined(&mut self.suffixes.iter())),
+        ];
+        notes.retain(|(_, value)| !value.is_empty());
+        notes
+    }
+
+    /// True if the name gets a hash: a generator asked for it, or an annotation as kustomize itself writes it.
+    pub(crate) fn wants_hash(&self) -> bool {
+        let annotation = self.node.at(&["metadata", "annotations", NEEDS_HASH]);
+        self.needs_hash || annotation.and_then(Node::as_text) == Some("enabled")
     }
 
     /// kustomize keeps what it remembers in annotations, and writes all of them anew each time: from then on they are
-    /// strings, and no longer one value with others.
+    /// strings, and no longer one value with others; what is no map of them is gone.
     pub(crate) fn rewrite_annotations(&mut self) {
         let is_plain = |node: &Node| {
             node.as_scalar()
-                .is_some_and(|scalar| scalar.tag == Tag::Str && scalar.link == 0)
+                .is_some_and(|scalar| scalar.tag == Tag::Str && scalar.link == 0 && !scalar.folded)
         };
-        let path = ["metadata", "annotations"];
-        let annotations = self.node.at(&path).and_then(Node::as_mapping);
-        if annotations.is_none_or(|map| map.iter().all(|entry| is_plain(&entry.value))) {
+        let Some(annotations) = self.node.at(&["metadata", "annotations"]) else {
+            return;
+        };
+        let plain = |map: &Mapping| map.iter().all(|entry| is_plain(&entry.value));
+        if annotations.as_mapping().is_some_and(plain) {
             return;
         }
-        let metadata = self.node.get_mut("metadata");
-        if let Some(map) = metadata
-            .and_then(|metadata| metadata.get_mut("annotations"))
+        let Some(metadata) = self.node.get_mut("metadata").and_then(Node::as_mapping_mut) else {
+            return;
+        };
+        let Some(map) = metadata
+            .get_mut("annotations")
             .and_then(Node::as_mapping_mut)
-        {
-            for (_, value) in map.iter_mut() {
-                let text = value.as_scalar().map(|scalar| scalar.text.clone());
-                let line = value.line;
-                *value = Node::string(text.unwrap_or_default());
-                value.line = line;
-            }
+        else {
+            metadata.remove("annotations");
+            return;
+        };
+        for (_, value) in map.iter_mut() {
+            let text = value.as_scalar().map(|scalar| scalar.text.clone());
+            let line = value.line;
+            *value = Node::string(text.unwrap_or_default());
+            value.line = line;
         }
     }
 

@@ -30,7 +30,9 @@ pub(crate) fn read(text: &str) -> Result<Patch, Problem> {
 ///
 /// kustomize takes the object through Go's JSON: every number becomes a float.
 pub(crate) fn apply(node: &Node, patch: &Patch) -> Result<Node, Problem> {
-    let mut json = goyaml::to_json(node).map_err(|error| Problem::Transform(error.to_string()))?;
+    let mut node = node.clone();
+    goyaml::settle_folds(&mut node);
+    let mut json = goyaml::to_json(&node).map_err(|error| Problem::Transform(error.to_string()))?;
     numbers_to_floats(&mut json);
     for (index, operation) in patch.iter().enumerate() {
         let operation = adapted(&json, operation);

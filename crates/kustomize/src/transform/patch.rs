@@ -1,6 +1,6 @@
 //! Pure: `patches`, `patchesStrategicMerge` and `patchesJson6902`: reading them, and finding what they are for.
 
-use goyaml::{Keys, Node, ReadOptions};
+use goyaml::{Keys, Mapping, NOT_A_STRING, Node, ReadOptions};
 
 use super::{json_patch, merge};
 use crate::decode::did_you_mean;
@@ -9,7 +9,7 @@ use crate::error::{BuildError, BuildErrors, Problem};
 use crate::kustomization::Patch;
 use crate::level::{Context, Level};
 use crate::load::Loaded;
-use crate::resource::{ResId, ResMap, Resource};
+use crate::resource::{NOTE_PREFIX, ResId, ResMap, Resource};
 use crate::schema::{MergeSchema, SchemaComments};
 use crate::selector::SelectorRegex;
 
@@ -42,7 +42,11 @@ pub(crate) fn entry(
     resources: &mut ResMap,
     patch: &Patch,
 ) -> Result<(), BuildError> {
-    let (shown, text) = text_of(context, loaded, patch)?;
+    let (shown, mut text) = text_of(context, loaded, patch)?;
+    // kustomize trims a patch in place, so that a block scalar at its end has no line break (PatchTransformer.go).
+    if patch.path.is_empty() {
+        text = text.trim().to_owned();
+    }
     let selector = patch
         .target
         .as_ref()
@@ -53,6 +57,10 @@ pub(crate) fn entry(
         nodes,
         comments,
         patch,
+        metadata: match patch.target {
+            Some(_) => Metadata::Texts,
+            None => Metadata::AsWritten,
+        },
     };
     match (parse(&text, &shown)?, selector) {
         (Parsed::Empty, _) => Ok(()),
@@ -135,6 +143,18 @@ struct Apply<'a> {
     nodes: &'a [Node],
     comments: &'a SchemaComments,
     patch: &'a Patch,
+    metadata: Metadata,
+}
+
+/// What becomes of a patch's labels and annotations before it is merged.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Metadata {
+    /// They are merged as they are.
+    AsWritten,
+    /// Their values are texts: null is the text `null` and removes nothing. kustomize does this wherever it merges by
+    /// `ResMap.ApplySmPatch`: in `patches` with a target, and in `patchesStrategicMerge` (resource.go,
+    /// CopyMergeMetaDataFieldsFrom).
+    Texts,
 }
 
 impl Apply<'_> {
@@ -200,6 +220,15 @@ impl Apply<'_> {
                 None => drop(map.remove("apiVersion")),
             }
         }
+        if self.metadata == Metadata::Texts {
+            texts_of(&mut adapted, "labels");
+        }
+        if self.metadata == Metadata::Texts
+            || self.patch.allow_name_change
+            || self.patch.allow_kind_change
+        {
+            texts_of(&mut adapted, "annotations");
+        }
         let merged = merge::merge(
             resource.node().clone(),
             &adapted,
@@ -224,6 +253,27 @@ impl Apply<'_> {
         resource.set_namespace(&before.namespace);
         Ok(false)
     }
+}
+
+/// Makes texts of the values of a map in `metadata`; one that is no map, or is empty, is left out.
+fn texts_of(patch: &mut Node, field: &str) {
+    let Some(metadata) = patch.get_mut("metadata").and_then(Node::as_mapping_mut) else {
+        return;
+    };
+    let Some(map) = metadata.get(field) else {
+        return;
+    };
+    let Some(map) = map.as_mapping().filter(|map| !map.is_empty()) else {
+        metadata.remove(field);
+        return;
+    };
+    let texts = map.iter().map(|entry| {
+        let key = entry.key.strip_prefix(NOT_A_STRING).unwrap_or(&entry.key);
+        let text = entry.value.as_scalar().map(|scalar| scalar.text.clone());
+        (key.to_owned(), Node::string(text.unwrap_or_default()))
+    });
+    let texts: Mapping = texts.collect();
+    metadata.insert(field, texts.into());
 }
 
 /// Says which object the patch names, and what there is instead.
@@ -287,13 +337,17 @@ fn json_by_target(
         if !selector.matches_target(resource) {
             continue;
         }
-        let patched = json_patch::apply(resource.node(), operations)
+        let patched = json_patch::apply(&with_notes(resource, history), operations)
             .map_err(|problem| resource.about(problem))?;
         resources.change_at(position, |resource| {
             if history == History::Kept {
                 resource.remember_id();
             }
-            resource.change(|node| *node = patched);
+            let notes = resource.notes();
+            resource.change(|node| {
+                *node = patched;
+                remove_notes(node, &notes);
+            });
             resource.rewrite_annotations();
             if replaces_annotations {
                 resource.forget_origin();
@@ -301,6 +355,49 @@ fn json_by_target(
         });
     }
     Ok(())
+}
+
+/// The tree as kustomize patches it: with its notes among the annotations. A patch of `patches` notes the id first, so
+/// its objects always have annotations (PatchTransformer.go); afterwards the notes are put back as they were.
+fn with_notes(resource: &Resource, history: History) -> Node {
+    let mut noted = resource.clone();
+    if history == History::Kept {
+        noted.note_id();
+    }
+    let notes = noted.notes();
+    let mut node = noted.into_node();
+    if notes.is_empty() {
+        return node;
+    }
+    if let Some(metadata) = node.get_mut("metadata").and_then(Node::as_mapping_mut) {
+        let annotations = metadata.entry_or("annotations", Node::empty_mapping);
+        if let Some(annotations) = annotations.as_mapping_mut() {
+            for (name, value) in notes {
+                annotations.insert(format!("{NOTE_PREFIX}{name}"), Node::string(value));
+            }
+        }
+    }
+    node
+}
+
+/// Takes the notes out again; without them, annotations that nobody else wrote are gone.
+fn remove_notes(node: &mut Node, notes: &[(&str, String)]) {
+    let Some(metadata) = node.get_mut("metadata").and_then(Node::as_mapping_mut) else {
+        return;
+    };
+    let Some(annotations) = metadata
+        .get_mut("annotations")
+        .and_then(Node::as_mapping_mut)
+    else {
+        return;
+    };
+    annotations.retain(|key, _| {
+        let note = key.strip_prefix(NOTE_PREFIX);
+        note.is_none_or(|note| notes.iter().all(|(name, _)| *name != note))
+    });
+    if annotations.is_empty() {
+        metadata.remove("annotations");
+    }
 }
 
 /// Runs `patchesStrategicMerge`: each entry is a patch in place, or a file of them.
@@ -371,6 +468,7 @@ fn strategic_merge_entry(
                 nodes: &nodes,
                 comments: &comments,
                 patch,
+                metadata: Metadata::Texts,
             };
             nodes
                 .iter()

@@ -1,8 +1,9 @@
 //! Pure: `vars`, the old way of copying a field into others: `$(NAME)`.
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 
-use goyaml::{Node, NodeKind, Tag};
+use goyaml::{Node, NodeKind, Scalar, Tag};
 
 use crate::error::{BuildError, BuildErrors, Problem};
 use crate::kustomization::Var;
@@ -56,18 +57,18 @@ fn find(resources: &mut ResMap, var: &Var) -> Result<Option<usize>, BuildError> 
     Ok(found.first().copied())
 }
 
-/// Replaces `$(NAME)` in the fields of the table.
+/// Replaces `$(NAME)` in the fields of the table. Gives the names of the vars that no field had.
 pub(crate) fn substitute(
     resources: &mut ResMap,
     vars: &[Var],
     tables: &FieldTables,
-) -> Result<(), BuildError> {
+) -> Result<Vec<String>, BuildError> {
     if vars.is_empty() {
-        return Ok(());
+        return Ok(Vec::new());
     }
-    let mut values = BTreeMap::new();
+    let mut values = Values::default();
     for var in vars {
-        values.insert(var.name.as_str(), value(resources, var)?);
+        values.by_name.insert(&var.name, value(resources, var)?);
     }
     for resource in resources.iter_mut() {
         let gvk = resource.id().gvk.clone();
@@ -84,7 +85,27 @@ pub(crate) fn substitute(
             result.map_err(|problem| resource.about(problem))?;
         }
     }
-    Ok(())
+    let used = values.used.into_inner();
+    let unused = values.by_name.into_keys();
+    Ok(unused
+        .filter(|name| !used.contains(*name))
+        .map(str::to_owned)
+        .collect())
+}
+
+/// The values of vars by name, and which of them were asked for.
+#[derive(Default)]
+struct Values<'v> {
+    by_name: BTreeMap<&'v str, Node>,
+    used: RefCell<BTreeSet<String>>,
+}
+
+impl Values<'_> {
+    fn get(&self, name: &str) -> Option<&Scalar> {
+        let value = self.by_name.get(name)?.as_scalar()?;
+        self.used.borrow_mut().insert(name.to_owned());
+        Some(value)
+    }
 }
 
 fn value(resources: &ResMap, var: &Var) -> Result<Node, BuildError> {
@@ -108,7 +129,7 @@ fn value(resources: &ResMap, var: &Var) -> Result<Node, BuildError> {
     Ok(node.clone())
 }
 
-fn substitute_field(field: &mut Node, values: &BTreeMap<&str, Node>, writes: &mut Writes) {
+fn substitute_field(field: &mut Node, values: &Values<'_>, writes: &mut Writes) {
     match &mut field.kind {
         NodeKind::Sequence(list) => {
             for element in list
@@ -131,10 +152,7 @@ fn substitute_field(field: &mut Node, values: &BTreeMap<&str, Node>, writes: &mu
                 .text
                 .strip_prefix("$(")
                 .and_then(|rest| rest.strip_suffix(')'));
-            match whole
-                .and_then(|name| values.get(name))
-                .and_then(Node::as_scalar)
-            {
+            match whole.and_then(|name| values.get(name)) {
                 Some(value) => {
                     let (text, tag) = (value.text.clone(), value.tag);
                     writes.scalar(field, text, tag);
@@ -149,7 +167,7 @@ fn substitute_field(field: &mut Node, values: &BTreeMap<&str, Node>, writes: &mu
 }
 
 /// `$(NAME)` becomes the value, `$$` one dollar that starts nothing; unknown names stay.
-fn expand(text: &str, values: &BTreeMap<&str, Node>) -> String {
+fn expand(text: &str, values: &Values<'_>) -> String {
     let mut result = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find('$') {
@@ -165,7 +183,7 @@ fn expand(text: &str, values: &BTreeMap<&str, Node>) -> String {
             .and_then(|inner| inner.split_once(')'));
         match name {
             Some((name, after)) => {
-                match values.get(name).and_then(Node::as_scalar) {
+                match values.get(name) {
                     Some(scalar) => result.push_str(&scalar.text),
                     None => result.push_str(&format!("$({name})")),
                 }
