@@ -129,6 +129,17 @@ pub enum PrintError {
 }
 
 impl PrintError {
+    /// The line that the scalar was read from, counted from 1; 0 for a made one.
+    pub fn line(&self) -> u32 {
+        match self {
+            Self::NotFinite { line, .. }
+            | Self::ControlCharacter { line }
+            | Self::Mismatch { line, .. }
+            | Self::Key { line, .. }
+            | Self::Binary { line } => *line,
+        }
+    }
+
     pub(crate) fn mismatch(scalar: &Scalar, line: u32) -> Self {
         Self::Mismatch {
             line,

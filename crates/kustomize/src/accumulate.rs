@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use crate::error::{BuildError, BuildErrors, Errors, Problem};
+use crate::error::{BuildError, BuildErrors, Errors, Place, Problem};
 use crate::kustomization::{Kind, SortOptions};
 use crate::level::{BuildMetadata, Context, Level};
 use crate::load::{Entry, Loaded, Loader};
@@ -34,7 +34,8 @@ pub(crate) fn root(
     let loaded = loader.open(directory, &[])?;
     let sort = loaded.kustomization.sort.clone();
     let metadata = BuildMetadata::of(&loaded.kustomization.build_metadata);
-    let schema = openapi_schema(loader, &loaded, None)?;
+    let schema =
+        openapi_schema(loader, &loaded, None).map_err(|errors| located(errors, loader, &loaded))?;
     let mut accumulator = Accumulator {
         context: Context {
             loader,
@@ -63,35 +64,27 @@ struct Accumulator<'c, 't> {
 impl Accumulator<'_, '_> {
     /// Runs one kustomization on a level: empty for a base, what is there so far for a component.
     fn kustomization(&mut self, loaded: &Loaded, level: Level) -> Result<Level, BuildErrors> {
-        self.steps(loaded, level).map_err(|errors| {
-            let directory = self.context.loader.show(&loaded.directory.path);
-            let file = self.context.loader.show(&loaded.file);
-            errors.map(|mut error| {
-                let field = error.field.as_deref().unwrap_or_default();
-                let line = loaded.kustomization.line_of(field);
-                error = error.at(file.clone(), line);
-                error.trail.insert(0, directory.clone());
-                error
-            })
-        })
+        let result = self.steps(loaded, level);
+        result.map_err(|errors| located(errors, self.context.loader, loaded))
     }
 
     fn steps(&mut self, loaded: &Loaded, mut level: Level) -> Result<Level, BuildErrors> {
         refuse_unsupported(loaded)?;
         self.resources(loaded, &mut level)?;
         // What is not fetched yet would only cause errors that mean nothing.
-        if !self.context.loader.needs.is_empty() {
+        if !self.context.loader.needs().is_empty() {
             return Err(Problem::NotFound("a remote resource is not fetched".to_owned()).into());
         }
         self.tables(loaded, &mut level)?;
         generate::run(&mut self.context, loaded, &mut level)?;
-        let generators = self.plugins(loaded, &loaded.kustomization.generators)?;
+        let generators = self.plugins(loaded, "generators", &loaded.kustomization.generators)?;
         plugins::generators(&mut self.context, loaded, &mut level, &generators)?;
         self.components(loaded, &mut level)?;
         transform::run(&mut self.context, loaded, &mut level)?;
-        let transformers = self.plugins(loaded, &loaded.kustomization.transformers)?;
+        let transformers =
+            self.plugins(loaded, "transformers", &loaded.kustomization.transformers)?;
         plugins::transformers(&self.context, loaded, &mut level, &transformers)?;
-        let validators = self.plugins(loaded, &loaded.kustomization.validators)?;
+        let validators = self.plugins(loaded, "validators", &loaded.kustomization.validators)?;
         plugins::validators(&self.context, loaded, &level, &validators)?;
         transform::vars::register(loaded, &mut level)?;
         Ok(level)
@@ -105,9 +98,11 @@ impl Accumulator<'_, '_> {
             .parse_ahead(&loaded.directory, &loaded.kustomization.resources);
         for (index, name) in loaded.kustomization.resources.iter().enumerate() {
             let entry = self.resource(loaded, name, level);
-            errors.take(entry.map_err(|errors| {
-                errors.map(|error| error.field(format!("resources[{index}] `{name}`")))
-            }));
+            let field = loaded.kustomization.resource_field(index);
+            errors
+                .take(entry.map_err(|errors| {
+                    errors.map(|error| error.field(format!("{field} `{name}`")))
+                }));
         }
         errors.finish()
     }
@@ -144,12 +139,26 @@ impl Accumulator<'_, '_> {
     }
 
     /// Reads the entries of a plugin field: each is YAML in place, a file, or a kustomization whose output it is.
-    fn plugins(&mut self, loaded: &Loaded, entries: &[String]) -> Result<Vec<Plugin>, BuildErrors> {
+    fn plugins(
+        &mut self,
+        loaded: &Loaded,
+        field: &str,
+        entries: &[String],
+    ) -> Result<Vec<Plugin>, BuildErrors> {
         let mut all = Vec::new();
-        for entry in entries {
-            all.extend(self.plugin_entry(loaded, entry)?);
+        for (index, entry) in entries.iter().enumerate() {
+            let plugins = self.plugin_entry(loaded, entry).and_then(|plugins| {
+                plugins.iter().try_for_each(Plugin::check_builtin)?;
+                Ok(plugins)
+            });
+            let plugins = plugins
+                .map_err(|errors| errors.map(|error| error.field(format!("{field}[{index}]"))));
+            all.extend(
+                plugins?
+                    .into_iter()
+                    .map(|plugin| plugin.named(field, index)),
+            );
         }
-        all.iter().try_for_each(Plugin::check_builtin)?;
         Ok(all)
     }
 
@@ -239,10 +248,35 @@ impl Accumulator<'_, '_> {
     fn nested_openapi(&mut self, loaded: &Loaded) -> Result<(), BuildErrors> {
         if self.context.schema.is_none() {
             let built_in = self.built_in_schema_used.then(MergeSchema::builtin);
-            self.context.schema = openapi_schema(self.context.loader, loaded, built_in)?;
+            let schema = openapi_schema(self.context.loader, loaded, built_in);
+            self.context.schema =
+                schema.map_err(|errors| located(errors, self.context.loader, loaded))?;
         }
         Ok(())
     }
+}
+
+/// Says of errors in which kustomization they are: its file and the line of the field, where no deeper place is known,
+/// and else as part of the field.
+fn located(errors: BuildErrors, loader: &Loader<'_>, loaded: &Loaded) -> BuildErrors {
+    let directory = loader.show(&loaded.directory.path);
+    let file = loader.show(&loaded.file);
+    errors.map(|mut error| {
+        let is_inner = error.trail.is_empty();
+        let field = error.field.as_deref().unwrap_or_default();
+        let line = loaded.kustomization.line_of(field);
+        let elsewhere = error.place.as_ref().is_some_and(|place| place.file != file);
+        if is_inner && elsewhere && !field.is_empty() {
+            let place = Place {
+                file: file.clone(),
+                line,
+            };
+            error.field = Some(format!("{field} of {place}"));
+        }
+        error = error.at(file.clone(), line);
+        error.trail.insert(0, directory.clone());
+        error
+    })
 }
 
 fn refuse_unsupported(loaded: &Loaded) -> Result<(), BuildError> {
@@ -268,6 +302,7 @@ fn openapi_schema(
     let fail = |message: &str| {
         Err(BuildError::from(Problem::Kustomization(message.to_owned()))
             .field("openapi")
+            .hint("name a schema by `path`, or leave `openapi` out for the built-in one")
             .into())
     };
     match (openapi.path.as_str(), openapi.version.as_str()) {

@@ -35,8 +35,9 @@ impl<'e> Decoder<'e> {
         }
     }
 
-    pub(crate) fn fail(&mut self, line: u32, message: String) {
-        self.errors.push(self.error(line, message));
+    /// Reports an error at a line of the file, with what to do next.
+    pub(crate) fn fail_with(&mut self, line: u32, message: String, hint: &str) {
+        self.errors.push(self.error(line, message).hint(hint));
     }
 
     fn error(&self, line: u32, message: String) -> BuildError {
@@ -47,8 +48,8 @@ impl<'e> Decoder<'e> {
         let mut error = self.error(
             node.line,
             format!(
-                "field `{name}` must be a {wanted}, not a {}",
-                node.kind_name()
+                "field `{name}` must be a {wanted}, not {}",
+                with_article(node.kind_name())
             ),
         );
         if wanted == "string"
@@ -288,6 +289,16 @@ fn string_entries(
         Some((entry.key.to_string(), decoder.string(&entry.value, &path)?))
     });
     entries.collect()
+}
+
+/// `a map`, `an integer`.
+pub(crate) fn with_article(name: &str) -> String {
+    let article = if name.starts_with(['a', 'e', 'i', 'o', 'u']) {
+        "an"
+    } else {
+        "a"
+    };
+    format!("{article} {name}")
 }
 
 /// The known name that is at most a third of its length away from what was written.

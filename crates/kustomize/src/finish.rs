@@ -123,6 +123,7 @@ fn is_local(resource: &Resource) -> bool {
 
 fn object(mut resource: Resource, provenance: &Provenance<'_>) -> Result<Object, BuildError> {
     let origin = resource.origin.clone();
+    let shown = resource.show();
     let line = resource.node().line as usize;
     if !annotations_are_clean(resource.node()) {
         resource.change_body(clean_annotations);
@@ -133,7 +134,13 @@ fn object(mut resource: Resource, provenance: &Provenance<'_>) -> Result<Object,
     let node = resource.into_node();
     // Checked here once, so that later steps cannot fail on it.
     goyaml::check(&node).map_err(|error| {
-        let error = BuildError::from(Problem::Malformed(error.to_string()));
+        let line = if error.line() == 0 {
+            line
+        } else {
+            error.line() as usize
+        };
+        let error = BuildError::from(Problem::Malformed(error.to_string()))
+            .hint(format!("the object is {shown}"));
         source
             .iter()
             .fold(error, |error, file| error.at(file.clone(), line))
@@ -260,7 +267,12 @@ fn sorted(
     reorder: Reorder,
 ) -> Result<ResMap, BuildError> {
     let bad = |message: &str| {
-        Err(BuildError::from(Problem::Kustomization(message.to_owned())).field("sortOptions"))
+        let error = BuildError::from(Problem::Kustomization(message.to_owned()));
+        let error = error.field("sortOptions");
+        Err(match sort.and_then(|sort| sort.place.as_ref()) {
+            Some(place) => error.at(place.file.clone(), place.line),
+            None => error,
+        })
     };
     let defaults = || {
         let own = |kinds: &[&str]| {

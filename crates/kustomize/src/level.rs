@@ -105,12 +105,14 @@ impl Level {
 pub(crate) fn extend_vars(vars: &mut Vec<Var>, more: Vec<Var>) -> Result<(), BuildErrors> {
     for var in more {
         if vars.iter().any(|other| other.name == var.name) {
-            return Err(BuildError::from(Problem::Transform(format!(
-                "var '{}' already encountered",
-                var.name
-            )))
-            .field("vars")
-            .into());
+            let message = format!("var '{}' already encountered", var.name);
+            let error = BuildError::from(Problem::Transform(message)).field("vars");
+            let error = match &var.place {
+                Some(place) => error.at(place.file.clone(), place.line),
+                None => error,
+            };
+            let error = error.hint("the names of vars are distinct in the whole build");
+            return Err(error.into());
         }
         vars.push(var);
     }

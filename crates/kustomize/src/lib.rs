@@ -114,8 +114,9 @@ pub fn build_or_need(
 ) -> Result<Outcome, BuildErrors> {
     let mut loader = load::Loader::new(tree, options);
     let accumulated = accumulate::root(&mut loader, directory);
-    if !loader.needs.is_empty() {
-        return Ok(Outcome::Needs(loader.needs.into_iter().collect()));
+    let needs = loader.needs();
+    if !needs.is_empty() {
+        return Ok(Outcome::Needs(needs));
     }
     let (objects, warnings) = finish::finish(accumulated?, options, tree)?;
     loader.warnings.extend(warnings);

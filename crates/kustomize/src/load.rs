@@ -1,6 +1,6 @@
 //! Pure: finding and reading what a kustomization names, within its restrictions.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -25,7 +25,7 @@ pub(crate) struct Loader<'t> {
     pub(crate) options: &'t BuildOptions,
     pub(crate) warnings: Vec<String>,
     /// What must be fetched before the build can be complete.
-    pub(crate) needs: BTreeSet<Remote>,
+    needs: RefCell<BTreeSet<Remote>>,
     documents: BTreeMap<RepoPath, Arc<Documents>>,
     visited: usize,
     read_bytes: Cell<usize>,
@@ -61,7 +61,7 @@ impl<'t> Loader<'t> {
             tree,
             options,
             warnings: Vec::new(),
-            needs: BTreeSet::new(),
+            needs: RefCell::default(),
             documents: BTreeMap::new(),
             visited: 0,
             read_bytes: Cell::new(0),
@@ -125,14 +125,19 @@ impl<'t> Loader<'t> {
         })
     }
 
-    fn check_cycle(&self, real: &RepoPath, trail: &[RepoPath]) -> Result<(), Problem> {
+    fn check_cycle(&self, real: &RepoPath, trail: &[RepoPath]) -> Result<(), BuildError> {
         match trail.iter().find(|visited| visited.is_within(real)) {
             None => Ok(()),
-            Some(visited) => Err(Problem::Cycle(format!(
-                "candidate root `{}` contains visited root `{}`",
-                self.show(real),
-                self.show(visited)
-            ))),
+            Some(visited) => {
+                let error = BuildError::from(Problem::Cycle(format!(
+                    "candidate root `{}` contains visited root `{}`",
+                    self.show(real),
+                    self.show(visited)
+                )));
+                Err(error.hint(
+                    "a base may not contain the directory that names it: move the base beside it",
+                ))
+            }
         }
     }
 
@@ -153,11 +158,19 @@ impl<'t> Loader<'t> {
                 let (path, real) = found.swap_remove(0);
                 Ok((path, self.bytes(&real)?))
             }
-            0 => Err(Problem::NotFound(format!(
-                "unable to find one of 'kustomization.yaml', 'kustomization.yml' or 'Kustomization' in directory `{shown}`"
-            ))
-            .into()),
-            _ => Err(Problem::Kustomization(format!("found multiple kustomization files under `{shown}`")).into()),
+            0 => {
+                let error = BuildError::from(Problem::NotFound(format!(
+                    "unable to find one of 'kustomization.yaml', 'kustomization.yml' or 'Kustomization' in directory `{shown}`"
+                )));
+                Err(error
+                    .hint("add one there, or name the directory's files")
+                    .into())
+            }
+            _ => {
+                let message = format!("found multiple kustomization files under `{shown}`");
+                let error = BuildError::from(Problem::Kustomization(message));
+                Err(error.hint("keep one of them").into())
+            }
         }
     }
 
@@ -172,7 +185,8 @@ impl<'t> Loader<'t> {
             Some((real, entry @ FileEntry::File(_))) => (real, entry),
             Some(_) => {
                 let shown = self.show(&path);
-                return Err(Problem::NotFound(format!("`{shown}` must resolve to a file")).into());
+                let error = Problem::NotFound(format!("`{shown}` must resolve to a file"));
+                return Err(BuildError::from(error).hint("it is a directory; name a file in it"));
             }
             None => return Err(self.missing(&path)),
         };
@@ -209,26 +223,55 @@ impl<'t> Loader<'t> {
         Ok(bytes)
     }
 
-    /// Reads a file that a kustomization names: its real path and bytes.
+    /// What must be fetched before the build can be complete.
+    pub(crate) fn needs(&self) -> Vec<Remote> {
+        self.needs.borrow().iter().cloned().collect()
+    }
+
+    /// Reads a file that a kustomization names: its real path and bytes. An http URL may stand wherever a file is
+    /// named (`Load` in kustomize's fileloader.go).
     pub(crate) fn file(
         &self,
         directory: &Directory,
         name: &str,
     ) -> Result<(RepoPath, Arc<[u8]>), BuildError> {
-        let (real, _) = self.locate(directory, name)?;
+        let real = if is_http(name) {
+            self.fetched(name)?
+        } else {
+            self.locate(directory, name)?.0
+        };
         let bytes = self.bytes(&real)?;
         Ok((real, bytes))
     }
 
+    /// Where a file from elsewhere stands. One that is not there yet is noted as needed.
+    fn fetched(&self, url: &str) -> Result<RepoPath, Problem> {
+        let remote = Remote::File(url.to_owned());
+        match self.tree.provided(&remote) {
+            Some(Ok(path)) => Ok(path.clone()),
+            Some(Err(reason)) => Err(Problem::NotFound(format!(
+                "cannot load `{remote}`: {reason}"
+            ))),
+            None => {
+                let problem = Problem::NotFound(format!("`{remote}` is not fetched"));
+                self.needs.borrow_mut().insert(remote);
+                Err(problem)
+            }
+        }
+    }
+
     /// An absolute path is allowed where it leads to a file that may be read.
-    fn path_of(&self, directory: &Directory, name: &str) -> Result<RepoPath, Problem> {
+    fn path_of(&self, directory: &Directory, name: &str) -> Result<RepoPath, BuildError> {
         if name.is_empty() {
-            return Err(Problem::NotFound("the file name is empty".to_owned()));
+            return Err(
+                BuildError::from(Problem::NotFound("the file name is empty".to_owned()))
+                    .hint("remove the empty entry, or name a file"),
+            );
         }
         if name.starts_with('/') {
-            return RepoPath::root().join(name);
+            return Ok(RepoPath::root().join(name)?);
         }
-        self.join(&directory.path, name)
+        Ok(self.join(&directory.path, name)?)
     }
 
     /// Joins a relative path, which may not lead out of a clone.
@@ -258,15 +301,20 @@ impl<'t> Loader<'t> {
         let other = match extension {
             "yaml" => "yml",
             "yml" => "yaml",
-            _ => return error,
+            _ => extension,
         };
-        let neighbour = path
-            .parent()
-            .and_then(|parent| parent.join(&format!("{stem}.{other}")).ok());
-        match neighbour.map(|path| (self.tree.resolve(&path), path)) {
-            Some((Ok(Some(_)), path)) => error.hint(format!("there is `{}`", self.show(&path))),
-            _ => error,
+        let parent = path.parent().unwrap_or_default();
+        let neighbour = parent.join(&format!("{stem}.{other}")).ok();
+        if let Some(neighbour) = neighbour
+            && neighbour != *path
+            && matches!(self.tree.resolve(&neighbour), Ok(Some(_)))
+        {
+            return error.hint(format!("there is `{}`", self.show(&neighbour)));
         }
+        let shown = self.show(&parent);
+        error.hint(format!(
+            "paths count from the directory of the kustomization; nothing of this name stands in `{shown}`"
+        ))
     }
 
     /// Reads a text file that a kustomization names.
@@ -318,19 +366,13 @@ impl<'t> Loader<'t> {
         if let Some(repository) = repository.as_ref().filter(|_| marked) {
             return Ok(self.remote_directory(repository)?.map(Entry::Directory));
         }
-        let remote = Remote::File(name.to_owned());
-        let file = match self.tree.provided(&remote) {
-            None => {
-                self.needs.insert(remote);
-                return Ok(None);
-            }
-            Some(Ok(path)) => {
-                let path = path.clone();
-                self.resource_file(&path, &FileEntry::File(None))
-            }
-            Some(Err(reason)) => {
-                Err(Problem::NotFound(format!("cannot load `{remote}`: {reason}")).into())
-            }
+        if self.tree.provided(&Remote::File(name.to_owned())).is_none() {
+            self.fetched(name).ok();
+            return Ok(None);
+        }
+        let file = match self.fetched(name) {
+            Ok(path) => self.resource_file(&path, &FileEntry::File(None)),
+            Err(problem) => Err(problem.into()),
         };
         match (file, repository) {
             (Ok(resources), _) => Ok(Some(Entry::Resources(resources))),
@@ -347,7 +389,7 @@ impl<'t> Loader<'t> {
     ) -> Result<Option<RepoPath>, BuildError> {
         let remote = Remote::Repository(wanted.repository.clone());
         if self.tree.provided(&remote).is_none() {
-            self.needs.insert(remote);
+            self.needs.borrow_mut().insert(remote);
             return Ok(None);
         }
         self.tree.remote_directory(wanted).map(Some)
@@ -361,6 +403,10 @@ impl<'t> Loader<'t> {
     ) -> Result<Option<RepoPath>, BuildError> {
         if let Some(remote) = RemoteDirectory::parse(name) {
             return self.remote_directory(&remote);
+        }
+        if name.is_empty() {
+            let error = Problem::NotFound("the directory name is empty".to_owned());
+            return Err(BuildError::from(error).hint("remove the empty entry, or name a directory"));
         }
         if name.starts_with('/') {
             return Err(

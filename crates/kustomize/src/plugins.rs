@@ -23,6 +23,10 @@ pub(crate) struct Plugin {
     /// Where it is configured.
     file: String,
     path: RepoPath,
+    /// It stands in the kustomization itself, whose entry is its place.
+    inline: bool,
+    /// The entry that named it, such as `transformers[0]`.
+    field: String,
 }
 
 const GENERATORS: [&str; 3] = [
@@ -139,7 +143,7 @@ pub(crate) fn transformers(
 ) -> Result<(), BuildErrors> {
     for plugin in plugins {
         transformer(context, loaded, &mut level.resources, plugin)
-            .map_err(|errors| errors.map(|error| error.at(plugin.file.clone(), 0)))?;
+            .map_err(|errors| errors.map(|error| plugin.blame(error)))?;
         level.resources.compact();
         context.ran(level, || plugin.origin());
     }
@@ -155,18 +159,22 @@ pub(crate) fn validators(
 ) -> Result<(), BuildErrors> {
     for plugin in plugins {
         let mut copy = level.resources.clone();
-        transformer(context, loaded, &mut copy, plugin)?;
+        transformer(context, loaded, &mut copy, plugin)
+            .map_err(|errors| errors.map(|error| plugin.blame(error)))?;
         copy.compact();
-        let same = copy.len() == level.resources.len()
-            && copy
-                .iter()
-                .zip(level.resources.iter())
-                .all(|(a, b)| a.node() == b.node());
-        if !same {
+        let changed = level
+            .resources
+            .iter()
+            .zip(copy.iter())
+            .find(|(before, after)| before.node() != after.node());
+        if changed.is_some() || copy.len() != level.resources.len() {
             let message = "validator shouldn't modify the resource map".to_owned();
-            return Err(BuildError::from(Problem::Transform(message))
-                .field("validators")
-                .into());
+            let hint = changed.map_or_else(
+                || "it removes objects".to_owned(),
+                |(object, _)| format!("it changes {}", object.show_with_place()),
+            );
+            let error = plugin.blame(Problem::Transform(message).into());
+            return Err(error.hint(hint).into());
         }
     }
     Ok(())
@@ -251,7 +259,9 @@ fn affix_plugin(resources: &mut ResMap, plugin: &Plugin) -> Result<(), BuildErro
         (prefix, suffix, field_specs(decoder, fields))
     })?;
     if rows.iter().next().is_none() {
-        return Err(Problem::Transform("fieldSpecs is not expected to be nil".to_owned()).into());
+        let error = Problem::Transform("fieldSpecs is not expected to be nil".to_owned());
+        let error = BuildError::from(error).hint("add `fieldSpecs: [{path: metadata/name}]`");
+        return Err(error.into());
     }
     affix::transform(resources, affix::Affix::Prefix, &prefix, &rows)?;
     Ok(affix::transform(
@@ -340,11 +350,10 @@ fn namespace_plugin(resources: &mut ResMap, plugin: &Plugin) -> Result<(), Build
 
 fn unknown(plugin: &Plugin, known: &[&str]) -> BuildError {
     let message = format!("unable to load builtin {}.builtin.[noGrp]", plugin.kind);
-    let error = BuildError::from(Problem::Unsupported(message))
-        .at(plugin.file.clone(), plugin.node.line as usize);
+    let error = plugin.blame(Problem::Unsupported(message).into());
     match did_you_mean(&plugin.kind, known.iter().copied()) {
         Some(hint) => error.hint(hint),
-        None => error,
+        None => error.hint(format!("built in are {}", known.join(", "))),
     }
 }
 
@@ -361,7 +370,10 @@ impl Plugin {
         path: &RepoPath,
     ) -> Result<Vec<Self>, BuildError> {
         let nodes = read_text(entry, file)?;
-        let plugins = nodes.into_iter().map(|node| Self::new(node, file, path));
+        let plugins = nodes.into_iter().map(|node| Self {
+            inline: true,
+            ..Self::new(node, file, path)
+        });
         Ok(plugins.collect())
     }
 
@@ -382,7 +394,28 @@ impl Plugin {
             node,
             file: file.to_owned(),
             path: path.clone(),
+            inline: false,
+            field: String::new(),
         }
+    }
+
+    /// The same, named by an entry of a field.
+    pub(crate) fn named(mut self, field: &str, index: usize) -> Self {
+        self.field = format!("{field}[{index}]");
+        self
+    }
+
+    /// Says of an error which plugin it is about.
+    fn blame(&self, error: BuildError) -> BuildError {
+        let error = if self.inline {
+            error
+        } else {
+            error.at(self.file.clone(), self.node.line as usize)
+        };
+        if self.field.is_empty() {
+            return error;
+        }
+        error.field(self.field.clone())
     }
 
     /// Refuses what is not built in.
@@ -394,8 +427,7 @@ impl Plugin {
             "external plugins disabled; unable to load external plugin '{}'",
             self.kind
         );
-        let error = BuildError::from(Problem::Unsupported(message))
-            .at(self.file.clone(), self.node.line as usize);
+        let error = self.blame(Problem::Unsupported(message).into());
         Err(error.hint("only plugins with `apiVersion: builtin` run here"))
     }
 

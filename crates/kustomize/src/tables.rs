@@ -16,14 +16,18 @@ pub(crate) fn configurations(
     loaded: &Loaded,
 ) -> Result<Vec<FieldTables>, BuildErrors> {
     let mut all = Vec::new();
-    for name in &loaded.kustomization.configurations {
-        let (path, text) = loader.text(&loaded.directory, name)?;
+    for (index, name) in loaded.kustomization.configurations.iter().enumerate() {
+        let field = format!("configurations[{index}]");
+        let (path, text) = loader
+            .text(&loaded.directory, name)
+            .map_err(|error| error.field(field.clone()))?;
         let shown = loader.show(&path);
         let options = ReadOptions {
             booleans: Booleans::Yaml11,
             ..ReadOptions::default()
         };
-        let nodes = goyaml::read(&text, &options).map_err(|error| malformed(&error, &shown))?;
+        let nodes = goyaml::read(&text, &options)
+            .map_err(|error| malformed(&error, &shown).field(field.clone()))?;
         let mut errors = Errors::default();
         let mut decoder = Decoder::new(&mut errors, &shown, true);
         all.extend(
@@ -31,7 +35,9 @@ pub(crate) fn configurations(
                 .first()
                 .and_then(|node| FieldTables::parse_configuration(&mut decoder, node)),
         );
-        errors.finish()?;
+        errors
+            .finish()
+            .map_err(|errors| errors.map(|error| error.field(field.clone())))?;
     }
     Ok(all)
 }

@@ -34,6 +34,15 @@ struct Mount {
     /// What stands for the root in messages.
     shown: String,
     files: Arc<dyn Files>,
+    content: Content,
+}
+
+/// What a mount holds.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Content {
+    Repository,
+    /// One file, which is shown by its URL.
+    File,
 }
 
 #[derive(Debug, Clone)]
@@ -117,13 +126,14 @@ impl FileTree {
     }
 
     /// Puts files fetched from elsewhere beside the tree. Gives the path of their root.
-    pub(crate) fn mount(&mut self, shown: &str, files: Arc<dyn Files>) -> RepoPath {
+    fn mount(&mut self, shown: &str, files: Arc<dyn Files>, content: Content) -> RepoPath {
         // A name with NUL stands in no repository and on no disk.
         let root = RepoPath(format!("\0{}", self.mounts.len()));
         self.mounts.push(Mount {
             root: root.clone(),
             shown: shown.to_owned(),
             files,
+            content,
         });
         root
     }
@@ -155,6 +165,7 @@ impl FileTree {
         if let Some(mount) = self.mount_of(path) {
             return match path.below(&mount.root) {
                 None | Some("") => mount.shown.clone(),
+                Some(_) if mount.content == Content::File => mount.shown.clone(),
                 Some(below) => format!("{}//{below}", mount.shown),
             };
         }
@@ -343,10 +354,11 @@ impl FileTree {
     /// Hands over what a build needed, or says why it cannot be had.
     pub fn provide(&mut self, remote: Remote, outcome: Result<Provided, String>) {
         let provided = outcome.map(|provided| match provided {
-            Provided::Files(files) => self.mount(&remote.to_string(), files),
+            Provided::Files(files) => self.mount(&remote.to_string(), files, Content::Repository),
             Provided::Bytes(bytes) => {
                 let files = Arc::new(InMemory::of([(FILE, bytes)]));
-                self.mount(&remote.to_string(), files).child(FILE)
+                self.mount(&remote.to_string(), files, Content::File)
+                    .child(FILE)
             }
         });
         self.remember_remote(remote, provided);
@@ -414,6 +426,7 @@ mod tests {
                 ),
                 (RepoPath("in".into()), InMemoryEntry::File(Arc::from(*b"y"))),
             ]))),
+            Content::Repository,
         );
         let resolve = |name: &str| tree.resolve(&root.child(name));
         assert!(matches!(resolve("out"), Err(Problem::Restricted(_))));

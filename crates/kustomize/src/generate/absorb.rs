@@ -33,18 +33,28 @@ pub(crate) fn absorb(
 ) -> Result<(), BuildError> {
     let found = resources.with_any_id(new.id());
     let id = new.id().show_long();
-    let problem = |message: String| Err(Problem::Identity(message).into());
+    let problem =
+        |message: String, hint: &str| Err(BuildError::from(Problem::Identity(message)).hint(hint));
     match (&found[..], behavior) {
         ([], Behavior::Create) => resources.append_all(vec![new]),
-        ([], _) => problem(format!("id {id} does not exist; cannot merge or replace")),
-        ([_], Behavior::Create) => problem(format!(
-            "id {id} exists; can not use behavior: 'create', behavior must be merge or replace"
-        )),
+        ([], _) => problem(
+            format!("id {id} does not exist; cannot merge or replace"),
+            "remove `behavior`, or name an object of the resources, with its namespace",
+        ),
+        ([_], Behavior::Create) => problem(
+            format!(
+                "id {id} exists; can not use behavior: 'create', behavior must be merge or replace"
+            ),
+            "set `behavior: merge` or `behavior: replace`, or choose another name",
+        ),
         (&[position], _) => {
             resources.change_at(position, |old| *old = combine(old, new, behavior));
             Ok(())
         }
-        _ => problem(format!("found multiple objects with the id {id}")),
+        _ => problem(
+            format!("found multiple objects with the id {id}"),
+            "give the generator a namespace that only one of them has",
+        ),
     }
 }
 

@@ -41,7 +41,7 @@ pub(crate) fn run(
         .secrets
         .iter()
         .map(|args| (Generated::Secret, args));
-    for (generated, args) in config_maps.chain(secrets) {
+    for (index, (generated, args)) in config_maps.chain(secrets).enumerate() {
         let mut args = args.clone();
         args.options = merge_options(args.options, &kustomization.generator_options);
         let file = context.loader.show(&loaded.file);
@@ -59,7 +59,19 @@ pub(crate) fn run(
                     Behavior::parse(&args.behavior),
                 )
             })
-            .map_err(|error| error.field(format!("{} `{}`", generated.field(), args.name)))?;
+            .map_err(|mut error| {
+                // Secrets are counted from their own first one.
+                let index = match generated {
+                    Generated::ConfigMap => index,
+                    Generated::Secret => index - kustomization.config_maps.len(),
+                };
+                let inner = error
+                    .field
+                    .take()
+                    .map_or_else(String::new, |f| format!(".{f}"));
+                let entry = format!("{}[{index}]{inner}", generated.field());
+                error.field(format!("{entry} `{}`", args.name))
+            })?;
     }
     Ok(())
 }
@@ -113,7 +125,8 @@ pub(crate) fn generate(
         } else {
             "secret"
         };
-        return Err(Problem::Transform(format!("a {what} must have a name")).into());
+        let error = Problem::Transform(format!("a {what} must have a name"));
+        return Err(BuildError::from(error).hint("give the entry a `name`"));
     }
     let pairs = sources::read(loader, directory, args)?;
     for pair in &pairs {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use goyaml::{Mapping, Node, Tag, Text};
 
 use super::id::{ResId, effective_namespace};
+use crate::decode::with_article;
 use crate::error::{BuildError, Problem};
 use crate::gvk::Gvk;
 use crate::link::Writes;
@@ -101,9 +102,12 @@ impl Resource {
             .and_then(Node::as_text)
             .unwrap_or_default();
         if kind.is_empty() {
-            return Err(problem(
+            let error = problem(
                 &node,
                 &format!("missing kind in object{}", summary(mapping)),
+            );
+            return Err(error.hint(
+                "an object has `apiVersion`, `kind` and `metadata.name`; name any other file where its text is used",
             ));
         }
         let name = node
@@ -111,10 +115,11 @@ impl Resource {
             .and_then(Node::as_text)
             .unwrap_or_default();
         if name.is_empty() && !kind.ends_with("List") {
-            return Err(problem(
+            let error = problem(
                 &node,
                 &format!("missing metadata.name in object{}", summary(mapping)),
-            ));
+            );
+            return Err(error.hint("give it a `metadata.name`; `generateName` alone is refused"));
         }
         let id = ResId::of(&node);
         Ok(Self {
@@ -321,6 +326,14 @@ impl Resource {
         error.hint(format!("the object is {}", self.show()))
     }
 
+    /// The same with the file and line that it was read from.
+    pub(crate) fn show_with_place(&self) -> String {
+        match &self.origin {
+            Some(origin) => format!("{} in {}:{}", self.show(), origin.file, self.node.line),
+            None => self.show(),
+        }
+    }
+
     /// What to call the object in a message: `Deployment apps/web`.
     pub(crate) fn show(&self) -> String {
         self.id.show()
@@ -359,8 +372,8 @@ pub(crate) fn check_key(key: &str) -> Result<(), Problem> {
     match goyaml::resolve(key) {
         Tag::Str => Ok(()),
         tag => Err(Problem::Transform(format!(
-            "key `{key}` reads as a {}, and keys must be strings",
-            tag.name()
+            "key `{key}` reads as {}, and keys must be strings",
+            with_article(tag.name())
         ))),
     }
 }

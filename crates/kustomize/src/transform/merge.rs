@@ -56,7 +56,7 @@ fn directive(map: &Mapping) -> Result<Option<Directive>, Problem> {
         Some("replace") => Ok(Some(Directive::Replace)),
         Some("delete") => Ok(Some(Directive::Delete)),
         other => Err(Problem::Transform(format!(
-            "unknown patch strategy `{}`",
+            "unknown patch strategy `{}`; `$patch` takes `merge`, `replace` or `delete`",
             other.unwrap_or_default()
         ))),
     }
@@ -136,7 +136,8 @@ impl Merge<'_> {
                 if value.is_none() && old.as_ref().is_some_and(stays) {
                     continue;
                 }
-                match self.node(old, value, position.as_ref())? {
+                let merged = self.node(old, value, position.as_ref());
+                match merged.map_err(|problem| within(&key, problem))? {
                     Some(value) => drop(fields.insert(key, value)),
                     None => drop(fields.remove(&key)),
                 }
@@ -323,6 +324,17 @@ impl Merge<'_> {
         }
         Ok(out.elements)
     }
+}
+
+/// Says in which field a merge failed.
+fn within(key: &str, problem: Problem) -> Problem {
+    let Problem::Transform(message) = problem else {
+        return problem;
+    };
+    Problem::Transform(match message.strip_prefix("at `") {
+        Some(inner) => format!("at `{key}.{inner}"),
+        None => format!("at `{key}`: {message}"),
+    })
 }
 
 /// The fields of both maps by name, which shows where two of them are one value; with each, what the patch has for it.

@@ -144,7 +144,8 @@ fn subject_namespaces(resource: &Resource) -> Result<BTreeSet<&str>, BuildError>
                 "namespace is blank for resource `{}`",
                 resource.id().show_long()
             );
-            return Err(resource.about(Problem::Malformed(message)));
+            let hint = "give each subject of kind ServiceAccount a namespace, or none the field";
+            return Err(resource.about(BuildError::from(Problem::Malformed(message)).hint(hint)));
         };
         namespaces.insert(namespace);
     }

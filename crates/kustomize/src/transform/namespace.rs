@@ -44,11 +44,12 @@ pub(crate) fn transform(resources: &mut ResMap, options: &Options<'_>) -> Result
     }
     resources.check_distinct().map_err(|ids| {
         let ids: Vec<String> = ids.iter().map(crate::resource::ResId::show_long).collect();
-        Problem::Identity(format!(
+        let message = format!(
             "namespace transformation produces ID conflict: {}",
             ids.join(", ")
-        ))
-        .into()
+        );
+        BuildError::from(Problem::Identity(message))
+            .hint("these objects differed in their namespaces alone: rename one of them")
     })
 }
 

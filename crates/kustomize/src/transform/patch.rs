@@ -16,8 +16,25 @@ use crate::selector::SelectorRegex;
 /// A patch, read.
 enum Parsed {
     Strategic(Vec<Node>, SchemaComments),
-    Json(::json_patch::Patch),
+    Json(json_patch::Operations),
     Empty,
+}
+
+/// The text of a patch, and where it stands.
+struct Source {
+    /// The file of its own; a patch in place has none, and the entry of the kustomization is its place.
+    file: Option<String>,
+    text: String,
+}
+
+impl Source {
+    /// Says at which line of the patch an error is (0 for none).
+    fn locate(&self, error: BuildError, line: usize) -> BuildError {
+        match &self.file {
+            Some(file) => error.at(file.clone(), line),
+            None => error,
+        }
+    }
 }
 
 /// Runs the entries of `patches`.
@@ -42,10 +59,10 @@ pub(crate) fn entry(
     resources: &mut ResMap,
     patch: &Patch,
 ) -> Result<(), BuildError> {
-    let (shown, mut text) = text_of(context, loaded, patch)?;
+    let mut source = text_of(context, loaded, patch)?;
     // kustomize trims a patch in place, so that a block scalar at its end has no line break (PatchTransformer.go).
-    if patch.path.is_empty() {
-        text = text.trim().to_owned();
+    if source.file.is_none() {
+        source.text = source.text.trim().to_owned();
     }
     let selector = patch
         .target
@@ -62,29 +79,32 @@ pub(crate) fn entry(
             None => Metadata::AsWritten,
         },
     };
-    match (parse(&text, &shown)?, selector) {
+    match (parse(&source)?, selector) {
         (Parsed::Empty, _) => Ok(()),
         (Parsed::Strategic(nodes, comments), None) => {
             let apply = apply(&nodes, &comments);
             nodes
                 .iter()
-                .try_for_each(|node| apply.by_id(resources, node, &shown))
+                .try_for_each(|node| apply.by_id(resources, node, &source))
         }
         (Parsed::Strategic(nodes, comments), Some(selector)) => {
             if nodes.len() != 1 {
                 let message =
                     "multiple strategic-merge patches in one entry are not allowed with a target"
                         .to_owned();
-                return Err(Problem::Transform(message).into());
+                let error = source.locate(Problem::Transform(message).into(), 0);
+                return Err(error.hint("give each patch an entry of its own"));
             }
-            apply(&nodes, &comments).by_target(resources, &selector)
+            apply(&nodes, &comments).by_target(resources, &selector, &source)
         }
         (Parsed::Json(operations), Some(selector)) => {
-            json_by_target(resources, &operations, &selector, History::Kept)
-                .map_err(|error| error.at(shown, 0))
+            json_by_target(resources, &operations, &selector, History::Kept, &source)
         }
         (Parsed::Json(_), None) => {
-            Err(Problem::Transform("must specify a target for JSON patch".to_owned()).into())
+            let error = Problem::Transform("must specify a target for JSON patch".to_owned());
+            Err(source
+                .locate(error.into(), 0)
+                .hint("add `target` with a kind and a name"))
         }
     }
 }
@@ -93,44 +113,56 @@ fn text_of(
     context: &Context<'_, '_>,
     loaded: &Loaded,
     patch: &Patch,
-) -> Result<(String, String), BuildError> {
+) -> Result<Source, BuildError> {
     match (patch.path.as_str(), patch.patch.trim()) {
-        ("", "") => Err(Problem::Transform("must specify one of patch and path".to_owned()).into()),
-        ("", _) => Ok((context.loader.show(&loaded.file), patch.patch.clone())),
+        ("", "") => {
+            let error = Problem::Transform("must specify one of patch and path".to_owned());
+            Err(BuildError::from(error).hint("`path` names a file, `patch` holds the text itself"))
+        }
+        ("", _) => Ok(Source {
+            file: None,
+            text: patch.patch.clone(),
+        }),
         (path, "") => {
             let (path, text) = context.loader.text(&loaded.directory, path)?;
-            Ok((context.loader.show(&path), text))
+            let file = Some(context.loader.show(&path));
+            Ok(Source { file, text })
         }
-        _ => Err(
-            Problem::Transform("patch and path can't be set at the same time".to_owned()).into(),
-        ),
+        _ => {
+            let message = "patch and path can't be set at the same time".to_owned();
+            Err(BuildError::from(Problem::Transform(message)).hint("remove one of the two"))
+        }
     }
 }
 
 /// Tried as a list of operations, then as resources.
-fn parse(text: &str, shown: &str) -> Result<Parsed, BuildError> {
-    let unreadable = |reason: &dyn std::fmt::Display| {
-        BuildError::from(Problem::Malformed(format!(
-            "unable to parse SM or JSON patch: {reason}"
-        )))
-        .at(shown, 0)
+fn parse(source: &Source) -> Result<Parsed, BuildError> {
+    let text = source.text.as_str();
+    let unreadable = |reason: &dyn std::fmt::Display, line: usize| {
+        let message = format!("unable to parse SM or JSON patch: {reason}");
+        source.locate(Problem::Malformed(message).into(), line)
     };
     // A key `6443:` of a patch meets the key "6443" of an object.
     let options = ReadOptions {
         keys: Keys::Marked,
         ..ReadOptions::default()
     };
-    let nodes =
-        goyaml::read(text, &options).map_err(|error| unreadable(&error).at(shown, error.line()))?;
+    let nodes = goyaml::read(text, &options).map_err(|error| unreadable(&error, error.line()))?;
     match &nodes[..] {
         [] => Ok(Parsed::Empty),
-        [single] if single.as_sequence().is_some() => json_patch::read(text)
-            .map(Parsed::Json)
-            .map_err(|problem| unreadable(&problem)),
+        [single] if single.as_sequence().is_some() => {
+            let lines = single.as_sequence().into_iter().flatten();
+            let lines: Vec<usize> = lines.map(|node| node.line as usize).collect();
+            json_patch::read(text, |index| lines.get(index).copied().unwrap_or_default())
+                .map(Parsed::Json)
+                .map_err(|problem| unreadable(&problem, 0))
+        }
         _ => {
-            let nodes = read_text_as(text, shown, &options)?;
+            let nodes =
+                read_text_as(text, "", &options).map_err(|error| unreadable(&error.problem, 0))?;
             for node in &nodes {
-                Resource::new(node.clone()).map_err(|error| unreadable(&error.problem))?;
+                Resource::new(node.clone())
+                    .map_err(|error| unreadable(&error.problem, node.line as usize))?;
             }
             Ok(Parsed::Strategic(nodes, SchemaComments::read(text)))
         }
@@ -159,25 +191,35 @@ enum Metadata {
 
 impl Apply<'_> {
     /// Patches the one resource that has, or had, the patch's id.
-    fn by_id(&self, resources: &mut ResMap, node: &Node, shown: &str) -> Result<(), BuildError> {
+    fn by_id(
+        &self,
+        resources: &mut ResMap,
+        node: &Node,
+        source: &Source,
+    ) -> Result<(), BuildError> {
         let id = ResId::of(node);
         let line = node.line as usize;
         let position = match resources.with_any_id(&id)[..] {
             [position] => position,
-            [] => return Err(no_match(resources, &id).at(shown, line)),
+            [] => return Err(source.locate(no_match(resources, &id), line)),
             _ => {
                 let message = format!(
                     "multiple matches for Id {}; failed to find unique target for patch",
                     id.show_long()
                 );
-                return Err(BuildError::from(Problem::Identity(message)).at(shown, line));
+                let error = BuildError::from(Problem::Identity(message))
+                    .hint("name the namespace in the patch, or give it a `target`");
+                return Err(source.locate(error, line));
             }
         };
         let removed = resources
             .change_at(position, |resource| self.strategic(resource, node))
             .map_err(|problem| {
-                let error = BuildError::from(problem).at(shown, line);
-                resources.get(position).about(error)
+                let error = source.locate(problem.into(), line);
+                error.hint(format!(
+                    "the object is {}",
+                    resources.get(position).show_with_place()
+                ))
             })?;
         if removed {
             resources.remove(position);
@@ -189,16 +231,22 @@ impl Apply<'_> {
         &self,
         resources: &mut ResMap,
         selector: &SelectorRegex,
+        source: &Source,
     ) -> Result<(), BuildError> {
         for position in selector.candidates(resources) {
             if !selector.matches_target(resources.get(position)) {
                 continue;
             }
-            let removed = resources
-                .change_at(position, |resource| {
-                    self.strategic(resource, &self.nodes[0])
-                })
-                .map_err(|problem| resources.get(position).about(problem))?;
+            let merged = resources.change_at(position, |resource| {
+                self.strategic(resource, &self.nodes[0])
+            });
+            let removed = merged.map_err(|problem| {
+                let error = source.locate(problem.into(), self.nodes[0].line as usize);
+                error.hint(format!(
+                    "the object is {}",
+                    resources.get(position).show_with_place()
+                ))
+            })?;
             if removed {
                 resources.remove(position);
             }
@@ -322,23 +370,22 @@ enum History {
 
 fn json_by_target(
     resources: &mut ResMap,
-    operations: &::json_patch::Patch,
+    operations: &json_patch::Operations,
     selector: &SelectorRegex,
     history: History,
+    source: &Source,
 ) -> Result<(), BuildError> {
-    let replaces_annotations = operations.iter().any(|operation| {
-        matches!(
-            operation.path().as_str(),
-            "" | "/metadata" | "/metadata/annotations"
-        )
-    });
+    let replaces_annotations = operations.replaces_annotations();
     for position in selector.candidates(resources) {
         let resource = resources.get(position);
         if !selector.matches_target(resource) {
             continue;
         }
-        let patched = json_patch::apply(&with_notes(resource, history), operations)
-            .map_err(|problem| resource.about(problem))?;
+        let patched =
+            json_patch::apply(&with_notes(resource, history), operations).map_err(|failure| {
+                let error = source.locate(failure.problem.into(), failure.line);
+                error.hint(format!("the object is {}", resource.show_with_place()))
+            })?;
         resources.change_at(position, |resource| {
             if history == History::Kept {
                 resource.remember_id();
@@ -447,6 +494,7 @@ pub(crate) fn strategic_merge_entries(
         ));
         return Err(BuildError::from(problem)
             .field("patchesStrategicMerge")
+            .hint("write a patch into a file that is named there, or remove the entry")
             .into());
     }
     Ok(())
@@ -459,8 +507,8 @@ fn strategic_merge_entry(
     resources: &mut ResMap,
     patch: &Patch,
 ) -> Result<usize, BuildError> {
-    let (shown, text) = text_of(context, loaded, patch)?;
-    match parse(&text, &shown)? {
+    let source = text_of(context, loaded, patch)?;
+    match parse(&source)? {
         Parsed::Empty => Ok(0),
         Parsed::Strategic(nodes, comments) => {
             let apply = Apply {
@@ -472,14 +520,16 @@ fn strategic_merge_entry(
             };
             nodes
                 .iter()
-                .try_for_each(|node| apply.by_id(resources, node, &shown))?;
+                .try_for_each(|node| apply.by_id(resources, node, &source))?;
             Ok(nodes.len())
         }
-        Parsed::Json(_) => Err(BuildError::from(Problem::Malformed(
-            "a list of JSON patch operations is no strategic merge patch".to_owned(),
-        ))
-        .at(shown, 0)
-        .hint("put it under `patches`, with a target")),
+        Parsed::Json(_) => {
+            let message = "a list of JSON patch operations is no strategic merge patch";
+            let error = Problem::Malformed(message.to_owned());
+            Err(source
+                .locate(error.into(), 0)
+                .hint("put it under `patches`, with a target"))
+        }
     }
 }
 
@@ -515,14 +565,20 @@ pub(crate) fn json_entry(
     if target.name.is_empty() {
         return Err(Problem::Transform("must specify the target name".to_owned()).into());
     }
-    let (shown, text) = text_of(context, loaded, patch)?;
-    match parse(&text, &shown)? {
+    let source = text_of(context, loaded, patch)?;
+    match parse(&source)? {
         Parsed::Json(operations) => json_by_target(
             resources,
             &operations,
             &target.compile()?,
             History::Forgotten,
+            &source,
         ),
-        _ => Err(BuildError::from(Problem::Malformed("not a JSON patch".to_owned())).at(shown, 0)),
+        Parsed::Empty | Parsed::Strategic(..) => {
+            let error = Problem::Malformed("not a list of JSON patch operations".to_owned());
+            Err(source
+                .locate(error.into(), 0)
+                .hint("put a strategic merge patch under `patches`"))
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 use goyaml::Node;
 
+use crate::decode::did_you_mean;
 use crate::error::{BuildError, Problem};
 use crate::kustomization::Replica;
 use crate::resource::ResMap;
@@ -41,11 +42,17 @@ pub(crate) fn transform(
     if found {
         return Ok(());
     }
+    let names = resources
+        .iter()
+        .filter(|resource| rows.matching(&resource.id().gvk).iter().next().is_some());
+    let names: Vec<&str> = names.map(|resource| &*resource.id().name).collect();
+    let hint = did_you_mean(&replica.name, names.iter().copied())
+        .unwrap_or_else(|| format!("there are `{}`", names.join("`, `")));
     let kinds: Vec<String> = rows.iter().map(|row| row.gvk.kind.to_string()).collect();
-    Err(Problem::Transform(format!(
+    let error = BuildError::from(Problem::Transform(format!(
         "resource with name {} does not match a config with the following GVK [{}]",
         replica.name,
         kinds.join(" ")
-    ))
-    .into())
+    )));
+    Err(error.hint(hint))
 }

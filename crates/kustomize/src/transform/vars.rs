@@ -52,7 +52,11 @@ fn find(resources: &mut ResMap, var: &Var) -> Result<Option<usize>, BuildError> 
             var.name,
             wanted.show()
         );
-        return Err(BuildError::from(Problem::Identity(message)).field("vars"));
+        let error = BuildError::from(Problem::Identity(message)).field("vars");
+        return Err(match &var.place {
+            Some(place) => error.at(place.file.clone(), place.line),
+            None => error,
+        });
     }
     Ok(found.first().copied())
 }
@@ -109,23 +113,33 @@ impl Values<'_> {
 }
 
 fn value(resources: &ResMap, var: &Var) -> Result<Node, BuildError> {
-    let missing = || {
-        let message = format!(
-            "var '{}' cannot be mapped to a field in the set of known resources",
-            var.name
-        );
-        BuildError::from(Problem::Transform(message)).field("vars")
+    let missing = |message: String| {
+        let error = BuildError::from(Problem::Transform(message)).field("vars");
+        match &var.place {
+            Some(place) => error.at(place.file.clone(), place.line),
+            None => error,
+        }
     };
     let resource = resources
         .iter()
         .find(|resource| resource.vars.iter().any(|name| **name == *var.name))
-        .ok_or_else(missing)?;
+        .ok_or_else(|| {
+            let wanted = var.object.show();
+            missing(format!("var '{}': no object is {wanted}", var.name))
+                .hint("`objref` needs the kind and name that the object has in its own file")
+        })?;
     // Vars write an index as `ports[0]`, replacements as `ports.0`.
     let segments = FieldPathSegments::parse(&var.field_path.replace('[', ".["));
-    let node = path::lookup(resource.node(), &segments).ok_or_else(missing)?;
-    if node.as_scalar().is_none() || node.is_null() {
-        return Err(missing());
-    }
+    let node = path::lookup(resource.node(), &segments);
+    let is_text = |node: &&Node| node.as_scalar().is_some() && !node.is_null();
+    let node = node.filter(is_text).ok_or_else(|| {
+        let object = resource.show_with_place();
+        let message = format!(
+            "var '{}': the object has no text at `{}`",
+            var.name, var.field_path
+        );
+        missing(message).hint(format!("the object is {object}"))
+    })?;
     Ok(node.clone())
 }
 

@@ -107,16 +107,21 @@ fn source_value(source: &ReplacementSource, resources: &mut ResMap) -> Result<No
     let resource = match found[..] {
         [resource] => resource,
         [] => {
-            return Err(
-                Problem::Identity(format!("nothing selected by {}", source.id.show())).into(),
-            );
+            let message = format!("nothing selected by {}", shown(&source.id));
+            let error = BuildError::from(Problem::Identity(message));
+            return Err(error.hint(
+                "each given part of `source` must equal that of one object, under its name of now or before",
+            ));
         }
         _ => {
-            return Err(Problem::Identity(format!(
-                "multiple matches for selector {}",
-                source.id.show()
-            ))
-            .into());
+            let found: Vec<String> = found.iter().map(|resource| resource.show()).collect();
+            let message = format!(
+                "multiple matches for {}: {}",
+                shown(&source.id),
+                found.join(", ")
+            );
+            let error = BuildError::from(Problem::Identity(message));
+            return Err(error.hint("give `source` a kind, name and namespace that only one has"));
         }
     };
     let field_path = if source.field_path.is_empty() {
@@ -136,6 +141,16 @@ fn source_value(source: &ReplacementSource, resources: &mut ResMap) -> Result<No
         .filter(|node| !node.is_null() && !node.is_empty_collection())
         .ok_or_else(missing)?;
     part_of(node, &source.options)
+}
+
+/// The source as it was written.
+fn shown(source: &Selector) -> String {
+    let text = source.show();
+    if text.is_empty() {
+        "a source that names nothing".to_owned()
+    } else {
+        format!("the source {text}")
+    }
 }
 
 /// Exact comparison with any id; no namespace and `default` are the same.
@@ -230,7 +245,14 @@ fn apply_target(
                     "unable to find field `{}` in replacement target",
                     path.show()
                 ));
-                return Err(resource.about(problem));
+                let error = resource.about(problem);
+                return Err(BuildError {
+                    hint: Some(format!(
+                        "the object is {}; `options.create: true` makes the field",
+                        resource.show()
+                    )),
+                    ..error
+                });
             }
         }
     }
