@@ -35,7 +35,7 @@ fn settle(scalar: &mut Scalar) {
     }
     scalar.folded = false;
     let text = &*scalar.text;
-    if text.contains('\n') && may_be_folded(text) {
+    if text.contains('\n') && may_be_block(text) {
         let body = written(text);
         scalar.text = read_back(&body, Chomping::of(text)).into();
     }
@@ -43,7 +43,7 @@ fn settle(scalar: &mut Scalar) {
 
 /// libyaml writes a text in double quotes, which keep it, where a space stands before a line break or at the end, or
 /// where a character does not print.
-fn may_be_folded(text: &str) -> bool {
+pub(crate) fn may_be_block(text: &str) -> bool {
     let prints = |c: char| matches!(c, '\t' | '\n' | ' '..='~' | '\u{a0}'..) && c != '\u{feff}';
     !text.contains(" \n") && !text.ends_with(' ') && text.chars().all(prints)
 }
@@ -66,8 +66,17 @@ impl Chomping {
     }
 }
 
+/// The mark of a block scalar's header for the line breaks at the end of a text.
+pub(crate) fn chomping_mark(text: &str) -> &'static str {
+    match Chomping::of(text) {
+        Chomping::Strip => "-",
+        Chomping::Clip => "",
+        Chomping::Keep => "+",
+    }
+}
+
 /// The lines that are written, without their indent.
-fn written(text: &str) -> String {
+pub(crate) fn written(text: &str) -> String {
     // The writer looks at the first line that is not empty where it should look at the next one.
     let first = text.trim_start_matches('\n').chars().next();
     let doubles_breaks = first.is_some_and(|c| !matches!(c, ' ' | '\t'));
@@ -157,8 +166,8 @@ mod tests {
     #[test]
     fn what_is_quoted_is_kept() {
         for text in ["a \nb", "a\nb ", "a\u{7}\nb"] {
-            assert!(!may_be_folded(text), "{text:?}");
+            assert!(!may_be_block(text), "{text:?}");
         }
-        assert!(may_be_folded("é\t☃\n😀"));
+        assert!(may_be_block("é\t☃\n😀"));
     }
 }

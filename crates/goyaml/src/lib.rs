@@ -16,6 +16,7 @@
 mod error;
 mod fold;
 mod json;
+mod layout;
 mod natural;
 mod node;
 mod number;
@@ -27,6 +28,7 @@ mod timestamp;
 pub use error::{PrintError, ReadError};
 pub use fold::settle_folds;
 pub use json::{from_json, to_json};
+pub use layout::Layout;
 pub use natural::natural_order;
 pub use node::{Entry, Mapping, NOT_A_STRING, Node, NodeKind, Sequence};
 pub use number::{format_float, shortest};

@@ -175,7 +175,7 @@ fn read_document(
         .filter(|node| !matches!(&node.kind, NodeKind::Scalar(scalar) if scalar.tag == Tag::Null && scalar.text.is_empty())))
 }
 
-fn parser_options(limits: Limits) -> Options {
+pub(crate) fn parser_options(limits: Limits) -> Options {
     let mut options = Options::default();
     options.flow_nesting_limit = limits.depth;
     options.block_nesting_limit = limits.depth;

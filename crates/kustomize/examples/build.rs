@@ -1,6 +1,7 @@
 //! Builds a directory of the disk as `kustomize build` does, without the daemon: for comparisons at a desk.
 //!
-//! `cargo run -p kustomize --example build -- [--any-file] [--as-accumulated] [-o DIRECTORY] DIRECTORY`
+//! `cargo run -p kustomize --example build -- [FLAGS] DIRECTORY`, with kustomize's `--reorder`,
+//! `--load-restrictor`, `--enable-managedby-label` and `-o DIRECTORY`.
 //!
 //! Files by `http://` are fetched plainly; repositories elsewhere are not.
 
@@ -60,8 +61,18 @@ fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
-            "--any-file" => options.load_restriction = LoadRestriction::None,
-            "--as-accumulated" => options.reorder = Reorder::None,
+            "--load-restrictor"
+                if arguments
+                    .next()
+                    .is_some_and(|value| value.ends_with("None")) =>
+            {
+                options.load_restriction = LoadRestriction::None;
+            }
+            "--reorder" if arguments.next().is_some_and(|value| value == "none") => {
+                options.reorder = Reorder::None;
+            }
+            "--load-restrictor" | "--reorder" => {}
+            "--enable-managedby-label" => options.managed_by_label = true,
             "-o" => output = arguments.next(),
             _ => directory = argument,
         }

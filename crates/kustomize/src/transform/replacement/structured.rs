@@ -34,6 +34,10 @@ pub(super) fn rewrite(
             .map(|json| go_escape(&json))
             .map_err(|error| Problem::Transform(error.to_string()));
     }
+    // kustomize writes it with go-yaml v3, which keeps comments, order and styles.
+    if let Some(printed) = goyaml::Layout::read(text).and_then(|layout| layout.print(node)) {
+        return Ok(printed.trim().to_owned());
+    }
     let printed = goyaml::print(node).map_err(print_error)?;
     Ok(printed.trim().to_owned())
 }
