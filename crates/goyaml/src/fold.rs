@@ -14,10 +14,34 @@ pub fn settle_folds(node: &mut Node) {
     if !has_folds(node) {
         return;
     }
+    let change = if is_bracketed(node) {
+        unmark
+    } else {
+        settle_folds
+    };
     match &mut node.kind {
         NodeKind::Scalar(scalar) => settle(scalar),
-        NodeKind::Sequence(list) => list.iter_mut().for_each(settle_folds),
-        NodeKind::Mapping(map) => map.iter_mut().for_each(|(_, value)| settle_folds(value)),
+        NodeKind::Sequence(list) => list.iter_mut().for_each(change),
+        NodeKind::Mapping(map) => map.iter_mut().for_each(|(_, value)| change(value)),
+    }
+}
+
+/// True for a collection in brackets, which scalars know that were read in it: what a patch puts there is quoted.
+fn is_bracketed(node: &Node) -> bool {
+    let is = |node: &Node| node.as_scalar().is_some_and(|scalar| scalar.bracketed);
+    match &node.kind {
+        NodeKind::Scalar(_) => false,
+        NodeKind::Sequence(list) => list.iter().any(is),
+        NodeKind::Mapping(map) => map.iter().any(|entry| is(&entry.value)),
+    }
+}
+
+/// Takes the marks away and leaves the texts.
+fn unmark(node: &mut Node) {
+    match &mut node.kind {
+        NodeKind::Scalar(scalar) => scalar.folded = false,
+        NodeKind::Sequence(list) => list.iter_mut().for_each(unmark),
+        NodeKind::Mapping(map) => map.iter_mut().for_each(|(_, value)| unmark(value)),
     }
 }
 

@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use granit_parser::{Event, Options, Parser, ScalarStyle, Span};
+use granit_parser::{Event, Options, Parser, ScalarStyle, Span, StructureStyle};
 
 use crate::error::ReadError;
 use crate::node::{Entry, Mapping, NOT_A_STRING, Node, NodeKind, Sequence};
@@ -205,6 +205,7 @@ struct Composer<'o> {
 
 /// A collection that is not closed yet.
 struct Open {
+    bracketed: bool,
     line: usize,
     anchor: usize,
     size: Size,
@@ -264,11 +265,11 @@ impl<'o> Composer<'o> {
                 };
                 self.place(node, Size { nodes: 1, depth: 1 }, anchor, line, is_merge)
             }
-            Event::SequenceStart(_, anchor, _) => {
-                self.begin(line, anchor, Content::Sequence(Vec::new()))
+            Event::SequenceStart(style, anchor, _) => {
+                self.begin(line, anchor, style, Content::Sequence(Vec::new()))
             }
-            Event::MappingStart(_, anchor, _) => {
-                self.begin(line, anchor, Content::Mapping(Fields::default()))
+            Event::MappingStart(style, anchor, _) => {
+                self.begin(line, anchor, style, Content::Mapping(Fields::default()))
             }
             Event::SequenceEnd | Event::MappingEnd => self.end(),
             Event::Alias(id) => {
@@ -283,7 +284,13 @@ impl<'o> Composer<'o> {
         }
     }
 
-    fn begin(&mut self, line: usize, anchor: usize, content: Content) -> Result<(), ReadError> {
+    fn begin(
+        &mut self,
+        line: usize,
+        anchor: usize,
+        style: StructureStyle,
+        content: Content,
+    ) -> Result<(), ReadError> {
         if let Some(Open {
             content: Content::Mapping(fields),
             ..
@@ -296,6 +303,7 @@ impl<'o> Composer<'o> {
             });
         }
         self.open.push(Open {
+            bracketed: style == StructureStyle::Flow,
             line,
             anchor,
             size: Size { nodes: 1, depth: 0 },
@@ -395,6 +403,7 @@ impl<'o> Composer<'o> {
         };
         let mut scalar = Scalar::new(text, tag);
         scalar.folded = style == ScalarStyle::Folded;
+        scalar.bracketed = self.open.last().is_some_and(|open| open.bracketed);
         scalar
     }
 
@@ -519,7 +528,11 @@ impl Fields {
                 if self.position(&entry.key).is_none() {
                     let line = entry.value.line as usize;
                     self.key = Some(Key::Text(entry.key.clone(), line));
-                    self.insert(entry.value.clone(), line, DuplicateKeys::Refuse)?;
+                    let mut value = entry.value.clone();
+                    if let NodeKind::Scalar(scalar) = &mut value.kind {
+                        scalar.bracketed = false;
+                    }
+                    self.insert(value, line, DuplicateKeys::Refuse)?;
                 }
             }
         }

@@ -26,6 +26,8 @@ pub struct Scalar {
     /// Written as a folded block scalar (`>`), which go-yaml v3 does not always read as it wrote it
     /// (see [`settle_folds`](crate::settle_folds)).
     pub folded: bool,
+    /// Written within brackets, where no block scalar can stand.
+    pub bracketed: bool,
 }
 
 impl PartialEq for Scalar {
@@ -44,6 +46,7 @@ impl Scalar {
             tag,
             link: 0,
             folded: false,
+            bracketed: false,
         }
     }
 }

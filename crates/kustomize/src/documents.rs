@@ -43,12 +43,13 @@ pub(crate) fn read_text_as(
     shown: &str,
     options: &ReadOptions,
 ) -> Result<Vec<Node>, BuildError> {
-    let documents = goyaml::read(text, options).map_err(|error| {
+    let mut documents = goyaml::read(text, options).map_err(|error| {
         BuildError::from(Problem::Malformed(format!(
             "MalformedYAMLError: yaml: {error}"
         )))
         .at(shown, error.line())
     })?;
+    documents.retain(|document| !document.is_null());
     if let [single] = &documents[..]
         && matches!(kind_of(single), "List" | "ResourceList")
         && let Some(items) = single.get("items").and_then(Node::as_sequence)
@@ -77,9 +78,22 @@ fn expand_lists(nodes: Vec<Node>) -> Vec<Node> {
     let items: Vec<Node> = items
         .filter_map(|items| items.as_sequence().cloned())
         .flatten()
+        .map(through_json)
         .collect();
     if !items.is_empty() {
         plain.extend(expand_lists(items));
     }
     plain
+}
+
+/// kustomize takes the items of a list of some kind through JSON (inlineAnyEmbeddedLists in factory.go), so numbers lose
+/// their spelling there also where they become texts later. What has no JSON form is reported when it is printed.
+fn through_json(item: Node) -> Node {
+    let line = item.line;
+    let Ok(json) = goyaml::to_json(&item) else {
+        return item;
+    };
+    let mut item = goyaml::from_json(&json);
+    item.line = line;
+    item
 }

@@ -129,8 +129,10 @@ pub(crate) fn generate(
         return Err(BuildError::from(error).hint("give the entry a `name`"));
     }
     let pairs = sources::read(loader, directory, args)?;
-    for pair in &pairs {
-        check_key(&pair.key)?;
+    let keys = pairs.iter().map(|pair| &pair.key);
+    let metadata_keys = args.options.labels.iter().chain(&args.options.annotations);
+    for key in keys.chain(metadata_keys.map(|(key, _)| key)) {
+        check_key(key)?;
     }
     let mut object = Mapping::default();
     object.insert("apiVersion", Node::string("v1"));

@@ -122,12 +122,15 @@ impl Resource {
             return Err(error.hint("give it a `metadata.name`; `generateName` alone is refused"));
         }
         let id = ResId::of(&node);
+        let previous = noted_ids(&node);
+        let prefixes = noted(&node, "prefixes");
+        let suffixes = noted(&node, "suffixes");
         Ok(Self {
             node,
             id,
-            previous: Vec::new(),
-            prefixes: Vec::new(),
-            suffixes: Vec::new(),
+            previous,
+            prefixes,
+            suffixes,
             vars: Vec::new(),
             needs_hash: false,
             generated: false,
@@ -338,6 +341,39 @@ impl Resource {
     pub(crate) fn show(&self) -> String {
         self.id.show()
     }
+}
+
+/// The parts of a note that stands among the annotations of a tree that is read. kustomize's notes are annotations, so
+/// those of an earlier build count, and so do those that people write.
+fn noted(node: &Node, name: &str) -> Vec<Text> {
+    let Some(annotations) = node.at(&["metadata", "annotations"]) else {
+        return Vec::new();
+    };
+    let note = annotations.get(&format!("{NOTE_PREFIX}{name}"));
+    let parts = note
+        .and_then(Node::as_text)
+        .into_iter()
+        .flat_map(|text| text.split(','));
+    parts.map(Text::from).collect()
+}
+
+/// The former ids that notes tell of; none where their numbers differ.
+fn noted_ids(node: &Node) -> Vec<PreviousId> {
+    let names = noted(node, "previousNames");
+    let (namespaces, kinds) = (
+        noted(node, "previousNamespaces"),
+        noted(node, "previousKinds"),
+    );
+    if names.len() != namespaces.len() || names.len() != kinds.len() {
+        return Vec::new();
+    }
+    let ids = names.into_iter().zip(namespaces).zip(kinds);
+    ids.map(|((name, namespace), kind)| PreviousId {
+        name,
+        namespace,
+        kind,
+    })
+    .collect()
 }
 
 fn problem(node: &Node, message: &str) -> BuildError {

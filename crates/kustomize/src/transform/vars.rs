@@ -140,7 +140,14 @@ fn value(resources: &ResMap, var: &Var) -> Result<Node, BuildError> {
         );
         missing(message).hint(format!("the object is {object}"))
     })?;
-    Ok(node.clone())
+    let mut value = node.clone();
+    // A date is a text for vars, as it is written.
+    if let NodeKind::Scalar(scalar) = &mut value.kind
+        && scalar.tag == Tag::Timestamp
+    {
+        scalar.tag = Tag::Str;
+    }
+    Ok(value)
 }
 
 fn substitute_field(field: &mut Node, values: &Values<'_>, writes: &mut Writes) {
