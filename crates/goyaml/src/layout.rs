@@ -106,18 +106,19 @@ impl Layout {
         }
     }
 
-    /// Writes a tree in this layout; nothing if a scalar cannot be written in its style.
-    pub fn print(&self, node: &Node) -> Option<String> {
+    /// Writes a tree in this layout. What the layout does not know is written as a new part: block collections, texts
+    /// without quotes where they need none.
+    pub fn print(&self, node: &Node) -> String {
         let mut writer = Writer {
             layout: self,
             out: String::new(),
             next_comment: 0,
             indents: BTreeMap::new(),
-            last_column: 0,
+            in_head: false,
         };
-        writer.block(node, Some(&self.root), 0, Place::Line)?;
+        writer.block(node, Some(&self.root), 0, Place::Line);
         writer.rest_of_comments();
-        Some(writer.out)
+        writer.out
     }
 }
 
@@ -227,8 +228,8 @@ struct Writer<'l> {
     next_comment: usize,
     /// The indent of what was written last from each column.
     indents: BTreeMap<usize, usize>,
-    /// The column of what was written last.
-    last_column: usize,
+    /// Nothing but comments was written so far.
+    in_head: bool,
 }
 
 impl Writer<'_> {
@@ -236,31 +237,41 @@ impl Writer<'_> {
         self.out.extend(std::iter::repeat_n(' ', indent));
     }
 
-    /// The comments above a line, at the indent of what follows. One that is further in belongs to what was written
-    /// before. An empty line after a comment stays, unless the comment follows a collection that is further in.
-    fn comments_above(&mut self, next: &Styled, indent: usize) {
-        let (layout, line) = (self.layout, next.first_line);
+    /// The comments above a line, at the indent of what follows; one that is further in belongs to what was written
+    /// before. go-yaml leaves an empty line after a comment that ends a part, where the next part has its indent.
+    fn comments_above(&mut self, line: usize, column: usize, indent: usize) {
+        let layout = self.layout;
         let above = layout
             .comments
             .range(self.next_comment..line.max(self.next_comment));
+        let is_empty = |line: usize| {
+            let at = line.checked_sub(1);
+            at.is_none_or(|at| layout.empty_lines.get(at).copied().unwrap_or_default())
+        };
         for (&at, comment) in above {
+            let is_first = self.out.is_empty() || self.in_head;
+            self.in_head = is_first;
             let inner = self.indents.get(&comment.column).copied();
-            let inner = inner.filter(|_| comment.column > next.column);
+            let inner = inner.filter(|_| comment.column > column);
             self.indent(inner.unwrap_or(indent));
             self.out.push_str(&comment.text);
             self.out.push('\n');
-            let is_last = layout.empty_lines.get(at).copied().unwrap_or_default();
-            if is_last && self.last_column <= comment.column {
+            let block_start = (1..=at)
+                .rev()
+                .find(|line| !layout.comments.contains_key(line))
+                .unwrap_or_default();
+            let is_block_end = !layout.comments.contains_key(&(at + 1));
+            let ends_a_part = match inner {
+                Some(inner) => inner == indent,
+                None => is_empty(at + 1) && (is_first || !is_empty(block_start)),
+            };
+            if is_block_end && ends_a_part {
                 self.out.push('\n');
             }
         }
+        self.in_head = false;
         self.next_comment = self.next_comment.max(line);
-        self.note(next, indent);
-    }
-
-    fn note(&mut self, styled: &Styled, indent: usize) {
-        self.indents.insert(styled.column, indent);
-        self.last_column = styled.column;
+        self.indents.insert(column, indent);
     }
 
     fn rest_of_comments(&mut self) {
@@ -284,13 +295,7 @@ impl Writer<'_> {
     }
 
     /// A node in block context, with the line break after it.
-    fn block(
-        &mut self,
-        node: &Node,
-        styled: Option<&Styled>,
-        indent: usize,
-        place: Place,
-    ) -> Option<()> {
+    fn block(&mut self, node: &Node, styled: Option<&Styled>, indent: usize, place: Place) {
         match &node.kind {
             NodeKind::Mapping(map) if !map.is_empty() && !is_flow(styled) => {
                 let mut place = place;
@@ -298,95 +303,83 @@ impl Writer<'_> {
                     let old = styled.and_then(|styled| styled.entry(&entry.key));
                     let key_style = old.and_then(|(key, _)| key.scalar_style());
                     if let Some((key, _)) = old.filter(|_| place == Place::Line) {
-                        self.comments_above(key, indent);
+                        self.comments_above(key.first_line, key.column, indent);
                     }
                     if place == Place::Line {
                         self.indent(indent);
                     } else if let Some((key, _)) = old {
-                        self.note(key, indent);
+                        self.indents.insert(key.column, indent);
                     }
                     place = Place::Line;
                     let key = Scalar::new(entry.key.clone(), Tag::Str);
-                    self.inline_scalar(&key, key_style, Flow::Block)?;
+                    self.inline_scalar(&key, key_style, Flow::Block);
                     self.out.push(':');
-                    self.value(&entry.value, old, indent)?;
+                    self.value(&entry.value, old, indent);
                 }
-                Some(())
             }
             NodeKind::Sequence(list) if !list.is_empty() && !is_flow(styled) => {
                 let mut place = place;
                 for (index, element) in list.iter().enumerate() {
                     let old = styled.and_then(|styled| styled.item(index));
                     if let Some(old) = old.filter(|_| place == Place::Line) {
-                        self.comments_above(old, indent);
+                        let column = styled.map_or(old.column, |list| list.column);
+                        self.comments_above(old.first_line, column, indent);
                     }
                     if place == Place::Line {
                         self.indent(indent);
                     }
                     place = Place::Line;
                     self.out.push_str("- ");
-                    self.block(element, old, indent + 2, Place::Inline)?;
+                    self.block(element, old, indent + 2, Place::Inline);
                 }
-                Some(())
             }
             _ => self.leaf(node, styled, indent),
         }
     }
 
     /// What stands after a key and its colon.
-    fn value(
-        &mut self,
-        value: &Node,
-        old: Option<(&Styled, &Styled)>,
-        indent: usize,
-    ) -> Option<()> {
+    fn value(&mut self, value: &Node, old: Option<(&Styled, &Styled)>, indent: usize) {
         let styled = old.map(|(_, value)| value);
         let key_line = old.map(|(key, _)| key.last_line);
         match &value.kind {
             NodeKind::Mapping(map) if !map.is_empty() && !is_flow(styled) => {
                 self.end_line(key_line);
-                self.block(value, styled, indent + 2, Place::Line)
+                self.block(value, styled, indent + 2, Place::Line);
             }
             NodeKind::Sequence(list) if !list.is_empty() && !is_flow(styled) => {
                 self.end_line(key_line);
-                self.block(value, styled, indent, Place::Line)
+                self.block(value, styled, indent, Place::Line);
             }
             NodeKind::Scalar(scalar) if scalar.text.is_empty() && scalar.tag == Tag::Null => {
                 self.end_line(key_line);
-                Some(())
             }
             _ => {
                 self.out.push(' ');
-                self.leaf(value, styled, indent + 2)
+                self.leaf(value, styled, indent + 2);
             }
         }
     }
 
     /// A scalar or a collection in brackets, with the line break after it.
-    fn leaf(&mut self, node: &Node, styled: Option<&Styled>, indent: usize) -> Option<()> {
+    fn leaf(&mut self, node: &Node, styled: Option<&Styled>, indent: usize) {
         if let NodeKind::Scalar(scalar) = &node.kind {
             let style = styled.and_then(Styled::scalar_style);
             let is_block = matches!(style, Some(ScalarStyle::Literal | ScalarStyle::Folded));
             if is_block || (style.is_none() && scalar.text.contains('\n')) {
-                return self.block_scalar(scalar, style, indent);
+                self.block_scalar(scalar, style, indent);
+                return;
             }
         }
-        self.inline(node, styled, Flow::Block)?;
+        self.inline(node, styled, Flow::Block);
         self.end_line(styled.map(|styled| styled.last_line));
-        Some(())
     }
 
-    fn block_scalar(
-        &mut self,
-        scalar: &Scalar,
-        style: Option<ScalarStyle>,
-        indent: usize,
-    ) -> Option<()> {
+    fn block_scalar(&mut self, scalar: &Scalar, style: Option<ScalarStyle>, indent: usize) {
         let text = &*scalar.text;
         if !crate::fold::may_be_block(text) || text.is_empty() {
             self.out.push_str(&quoted(text));
             self.out.push('\n');
-            return Some(());
+            return;
         }
         let is_folded = style == Some(ScalarStyle::Folded);
         self.out.push(if is_folded { '>' } else { '|' });
@@ -408,24 +401,22 @@ impl Writer<'_> {
             }
             self.out.push('\n');
         }
-        Some(())
     }
 
     /// A node within one line.
-    fn inline(&mut self, node: &Node, styled: Option<&Styled>, context: Flow) -> Option<()> {
+    fn inline(&mut self, node: &Node, styled: Option<&Styled>, context: Flow) {
         match &node.kind {
             NodeKind::Scalar(scalar) => {
-                self.inline_scalar(scalar, styled.and_then(Styled::scalar_style), context)
+                self.inline_scalar(scalar, styled.and_then(Styled::scalar_style), context);
             }
             NodeKind::Sequence(list) => {
                 self.out.push('[');
                 for (index, element) in list.iter().enumerate() {
                     self.out.push_str(if index > 0 { ", " } else { "" });
                     let old = styled.and_then(|styled| styled.item(index));
-                    self.inline(element, old, Flow::Brackets)?;
+                    self.inline(element, old, Flow::Brackets);
                 }
                 self.out.push(']');
-                Some(())
             }
             NodeKind::Mapping(map) => {
                 self.out.push('{');
@@ -434,26 +425,20 @@ impl Writer<'_> {
                     let old = styled.and_then(|styled| styled.entry(&entry.key));
                     let key = Scalar::new(entry.key.clone(), Tag::Str);
                     let style = old.and_then(|(key, _)| key.scalar_style());
-                    self.inline_scalar(&key, style, Flow::Brackets)?;
+                    self.inline_scalar(&key, style, Flow::Brackets);
                     self.out.push_str(": ");
-                    self.inline(&entry.value, old.map(|(_, value)| value), Flow::Brackets)?;
+                    self.inline(&entry.value, old.map(|(_, value)| value), Flow::Brackets);
                 }
                 self.out.push('}');
-                Some(())
             }
         }
     }
 
-    fn inline_scalar(
-        &mut self,
-        scalar: &Scalar,
-        style: Option<ScalarStyle>,
-        context: Flow,
-    ) -> Option<()> {
+    fn inline_scalar(&mut self, scalar: &Scalar, style: Option<ScalarStyle>, context: Flow) {
         let text = &*scalar.text;
         if text.contains('\n') {
             self.out.push_str(&quoted(text));
-            return Some(());
+            return;
         }
         let form = PlainForm::of(text);
         let reads_otherwise = scalar.tag == Tag::Str && resolve(text) != Tag::Str;
@@ -469,7 +454,6 @@ impl Writer<'_> {
             _ if plain_fits => self.out.push_str(text),
             _ => self.out.push_str(&single_quoted(text)),
         }
-        Some(())
     }
 }
 

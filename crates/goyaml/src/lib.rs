@@ -11,6 +11,7 @@
 //! ```
 //!
 //! Nodes share their parts: a clone costs a reference count, and a change copies only the path to it.
+#![warn(missing_docs)]
 #![doc(test(attr(deny(warnings))))]
 
 mod error;

@@ -33,6 +33,20 @@ proptest! {
         let _ = read(&text, &ReadOptions::default());
     }
 
+    /// A tree that is printed in the layout of its text is the same tree.
+    #[test]
+    fn a_layout_keeps_the_tree(node in node()) {
+        let text = print(&node).unwrap();
+        let documents = read(&text, &ReadOptions::default()).unwrap();
+        let layout = goyaml::Layout::read(&text);
+        if let (Some(layout), [document]) = (layout, &documents[..]) {
+            let printed = layout.print(document);
+            let again = read(&printed, &ReadOptions::default()).unwrap();
+            let again = again.first().cloned().unwrap_or_else(Node::null);
+            prop_assert_eq!(to_json(&again).unwrap(), to_json(document).unwrap(), "{}\n{}", text, printed);
+        }
+    }
+
     /// What looks like a date or a number at first, and goes on with letters of several bytes.
     #[test]
     fn no_letter_makes_the_reader_panic(

@@ -29,7 +29,8 @@
 //! 7. `load`, `level`, `tables`, `openapi`: reading what a kustomization names, and the state of one level.
 //! 8. `generate`, `transform`: the steps of one kustomization.
 //! 9. `plugins`: the same steps, configured in files of their own.
-//! 10. `accumulate`, `finish`: one kustomization after the other, and what happens once at the root.
+//! 10. `accumulate`, `order`, `finish`: one kustomization after the other, and what happens once at the root.
+#![warn(missing_docs)]
 
 mod accumulate;
 mod cache;
@@ -47,6 +48,7 @@ mod link;
 mod load;
 mod openapi;
 mod options;
+mod order;
 mod parallel;
 mod path;
 mod plugins;

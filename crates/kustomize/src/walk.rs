@@ -72,14 +72,12 @@ fn step(
             .try_for_each(|element| step(element, path, segments, missing, visit)),
         NodeKind::Mapping(mapping) => {
             let found = if first.list {
-                let found = mapping.get_mut(&first.key);
+                let mut found = mapping.get_mut(&first.key);
                 // kustomize makes an empty list of nothing where a row says list (fieldspec.go).
-                found.map(|value| {
-                    if value.is_null() {
-                        value.kind = NodeKind::Sequence(Sequence::default());
-                    }
-                    value
-                })
+                if let Some(value) = found.as_mut().filter(|value| value.is_null()) {
+                    value.kind = NodeKind::Sequence(Sequence::default());
+                }
+                found
             } else if missing == Missing::Skip {
                 mapping.get_mut(&first.key)
             } else {

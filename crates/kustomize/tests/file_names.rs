@@ -8,7 +8,7 @@ fn names(objects: &str) -> Vec<String> {
         ("a.yaml", objects),
     ]);
     build(&tree, &RepoPath::root(), &BuildOptions::default())
-        .unwrap()
+        .expect("the objects build")
         .file_names()
 }
 

@@ -185,7 +185,7 @@ enum Metadata {
     AsWritten,
     /// Their values are texts: null is the text `null` and removes nothing. kustomize does this wherever it merges by
     /// `ResMap.ApplySmPatch`: in `patches` with a target, and in `patchesStrategicMerge` (resource.go,
-    /// CopyMergeMetaDataFieldsFrom).
+    /// `CopyMergeMetaDataFieldsFrom`).
     Texts,
 }
 

@@ -44,7 +44,7 @@ pub(crate) fn transform(
     }
     let names = resources
         .iter()
-        .filter(|resource| rows.matching(&resource.id().gvk).iter().next().is_some());
+        .filter(|resource| !rows.matching(&resource.id().gvk).is_empty());
     let names: Vec<&str> = names.map(|resource| &*resource.id().name).collect();
     let hint = did_you_mean(&replica.name, names.iter().copied())
         .unwrap_or_else(|| format!("there are `{}`", names.join("`, `")));

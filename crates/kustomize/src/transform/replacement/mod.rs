@@ -223,40 +223,45 @@ fn apply_target(
             continue;
         }
         for path in &paths {
-            let write = Write {
-                value,
-                options: &target.options,
-            };
-            let mut writes = Writes::default();
-            let result = resources.change_at(position, |resource| {
-                resource.change(|node| {
-                    let create = target.options.create;
-                    let found = path::update(node, path, create, value, &mut |field| {
-                        write.field(field, &mut writes)
-                    });
-                    writes.settle(node);
-                    found
-                })
-            });
-            let resource = resources.get(position);
-            let found = result.map_err(|problem| resource.about(problem))?;
-            if !found && !target.options.create {
-                let problem = Problem::Transform(format!(
-                    "unable to find field `{}` in replacement target",
-                    path.show()
-                ));
-                let error = resource.about(problem);
-                return Err(BuildError {
-                    hint: Some(format!(
-                        "the object is {}; `options.create: true` makes the field",
-                        resource.show()
-                    )),
-                    ..error
-                });
-            }
+            write_at(resources, position, path, value, &target.options)?;
         }
     }
     Ok(())
+}
+
+/// Writes the value into the fields of one object that a path leads to; at least one, unless it may be made.
+fn write_at(
+    resources: &mut ResMap,
+    position: usize,
+    path: &FieldPathSegments,
+    value: &Node,
+    options: &ReplacementOptions,
+) -> Result<(), BuildError> {
+    let write = Write { value, options };
+    let mut writes = Writes::default();
+    let result = resources.change_at(position, |resource| {
+        resource.change(|node| {
+            let found = path::update(node, path, options.create, value, &mut |field| {
+                write.field(field, &mut writes)
+            });
+            writes.settle(node);
+            found
+        })
+    });
+    let resource = resources.get(position);
+    let found = result.map_err(|problem| resource.about(problem))?;
+    if found || options.create {
+        return Ok(());
+    }
+    let problem = Problem::Transform(format!(
+        "unable to find field `{}` in replacement target",
+        path.show()
+    ));
+    let hint = format!(
+        "the object is {}; `options.create: true` makes the field",
+        resource.show()
+    );
+    Err(resource.about(BuildError::from(problem).hint(hint)))
 }
 
 fn is_target(

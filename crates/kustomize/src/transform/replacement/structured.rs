@@ -35,8 +35,8 @@ pub(super) fn rewrite(
             .map_err(|error| Problem::Transform(error.to_string()));
     }
     // kustomize writes it with go-yaml v3, which keeps comments, order and styles.
-    if let Some(printed) = goyaml::Layout::read(text).and_then(|layout| layout.print(node)) {
-        return Ok(printed.trim().to_owned());
+    if let Some(layout) = goyaml::Layout::read(text) {
+        return Ok(layout.print(node).trim().to_owned());
     }
     let printed = goyaml::print(node).map_err(print_error)?;
     Ok(printed.trim().to_owned())
