@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 
 use crate::error::{BuildError, Problem};
 use crate::gojson::go_escape;
-use crate::resource::{ResMap, Resource};
+use crate::resource::{NEEDS_HASH, ResMap, Resource};
 
 /// Appends the hash to each name that wants one.
 // kustomize adds hashes once, at the root, so that they cover patched content (kusttarget.go).
@@ -43,14 +43,30 @@ fn suffix(resource: &Resource) -> Result<String, BuildError> {
                 Some(secret_type),
             )?
         }
-        kind => {
-            let message = format!(
-                "a hash suffix is only made for ConfigMaps and Secrets, not for kind {kind}"
-            );
-            return Err(Problem::Unsupported(message).into());
-        }
+        _ => whole(node)?,
     };
     Ok(shorten(&Sha256::digest(text.as_bytes())))
+}
+
+/// The compact JSON of an object of another kind, without its name and the note that asks for the hash.
+///
+/// kustomize hashes its parsed YAML there, with lines, columns, comments and styles (hasher.go), so that a comment
+/// above a Job renames it. Here the content decides.
+fn whole(node: &Node) -> Result<String, BuildError> {
+    let mut node = node.clone();
+    if let Some(metadata) = node.get_mut("metadata").and_then(Node::as_mapping_mut) {
+        metadata.remove("name");
+        if let Some(annotations) = metadata
+            .get_mut("annotations")
+            .and_then(Node::as_mapping_mut)
+        {
+            annotations.remove(NEEDS_HASH);
+        }
+    }
+    let json = goyaml::to_json(&node).map_err(|error| Problem::Malformed(error.to_string()))?;
+    let text = serde_json::to_string(&sorted(&json))
+        .map_err(|error| Problem::Malformed(error.to_string()))?;
+    Ok(go_escape(&text))
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -138,6 +154,15 @@ mod tests {
             .unwrap()
             .swap_remove(0);
         suffix(&Resource::new(node).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn the_hash_of_another_kind_is_that_of_its_content() {
+        let first = hash("kind: Job\nmetadata: {name: a}\nspec: {x: 1}\n");
+        let same = hash("# moved\n\nkind: Job\nmetadata: {name: b}\nspec:\n  x: 1 # one\n");
+        let other = hash("kind: Job\nmetadata: {name: a}\nspec: {x: 2}\n");
+        assert_eq!(first, same);
+        assert_ne!(first, other);
     }
 
     #[test]
