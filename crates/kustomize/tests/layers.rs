@@ -1,10 +1,7 @@
 //! The modules of this crate stand in layers, and each imports only what stands below it.
 //! The order is the one that the documentation of `lib.rs` describes.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test: what fails here fails the test"
-)]
+#![expect(clippy::unwrap_used, reason = "a test: what fails here fails the test")]
 
 use std::path::Path;
 
