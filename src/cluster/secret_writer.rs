@@ -3,6 +3,7 @@
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Api, DeleteParams, PostParams, Preconditions};
 
+use crate::cluster::error::is_not_found;
 use overlayd_core::secrets::decide::{Precondition, SecretWrite};
 use overlayd_core::secrets::hash::field_manager;
 
@@ -65,7 +66,7 @@ pub(crate) async fn delete(api: &Api<Secret>, which: &Precondition) -> Result<bo
     };
     match api.delete(&which.name, &params).await {
         Ok(_) => Ok(true),
-        Err(kube::Error::Api(status)) if status.code == 404 => Ok(false),
+        Err(error) if is_not_found(&error) => Ok(false),
         Err(error) => Err(error),
     }
 }

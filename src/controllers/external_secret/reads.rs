@@ -13,7 +13,7 @@ use crate::controllers::external_secret::sync::SyncError;
 use crate::secrets::provider::Provider;
 use overlayd_core::api::external_secret::ExternalSecret;
 use overlayd_core::names::NamespacedName;
-use overlayd_core::secrets::compose::{Answer, Fetched};
+use overlayd_core::secrets::compose::{Fetched, LookupResult};
 use overlayd_core::secrets::desired::{DesiredSecret, Read, StoreRef};
 
 /// How many questions that are asked alone are on their way at once.
@@ -90,7 +90,7 @@ impl Reads {
             .map(|(read, provider)| provider.read(&read.1))
             .collect();
         let answers = futures::stream::iter(alone).buffered(AT_ONCE);
-        let answers: Vec<Answer> = answers.try_collect().await?;
+        let answers: Vec<LookupResult> = answers.try_collect().await?;
         let alone = self.alone.iter().map(|(read, _)| read.clone());
         fetched.answers.extend(alone.zip(answers));
         Ok(fetched)

@@ -15,6 +15,7 @@ use kube::core::ObjectMeta;
 use kube::{Resource as _, ResourceExt as _};
 
 use crate::aws::Reading;
+use crate::cluster::error::{describe_fields, is_conflict};
 use crate::cluster::secret_writer::{Written, delete, write};
 use crate::controllers::Context;
 use crate::controllers::external_secret::reads::Reads;
@@ -33,11 +34,11 @@ use overlayd_core::secrets::decide::{
     DecideError, Precondition, SecretOwner, SecretWrite, decide, decide_empty, secret_data,
     was_created_by,
 };
-use overlayd_core::secrets::dependency_index::Used;
+use overlayd_core::secrets::dependency_index::Dependency;
 use overlayd_core::secrets::desired::{DesiredSecret, SpecError};
 use overlayd_core::secrets::generate::{GenerateError, Generator, generate};
 use overlayd_core::secrets::hash::{field_manager, rendered_hash};
-use overlayd_core::secrets::last_sync::Synced;
+use overlayd_core::secrets::last_sync::LastSync;
 use overlayd_core::secrets::provider_error::ProviderError;
 use overlayd_core::secrets::refresh::is_generated;
 use overlayd_core::secrets::render::{RenderError, RenderedSecret, render};
@@ -135,8 +136,8 @@ impl Outcome {
     }
 
     /// What is remembered of it.
-    pub(super) fn synced(&self, uid: String, version: &str, stores: u64) -> Synced {
-        Synced {
+    pub(super) fn synced(&self, uid: String, version: &str, stores: u64) -> LastSync {
+        LastSync {
             uid,
             version: version.to_owned(),
             refreshed: self.finished,
@@ -154,7 +155,7 @@ pub(super) struct Request<'r> {
     pub(super) context: &'r Context,
     pub(super) user: &'r NamespacedName,
     /// The last sync of this version, if this process made it.
-    pub(super) synced: Option<Synced>,
+    pub(super) synced: Option<LastSync>,
     pub(super) status: &'r ExternalSecretStatus,
 }
 
@@ -241,7 +242,7 @@ pub(super) async fn sync(
             // Somebody else was faster: what there is now decides.
             Err(error) if is_conflict(&error) && tries < CONFLICTS => tries += 1,
             Err(error) if is_conflict(&error) => return Err(SyncError::Conflict(error)),
-            Err(error) => return Err(SyncError::Write(describe_write(&error))),
+            Err(error) => return Err(SyncError::Write(describe_fields(&error))),
         }
         live = read(&secrets, desired).await?;
     };
@@ -266,16 +267,12 @@ pub(super) async fn sync(
 /// How often a write is tried again when somebody else was faster.
 const CONFLICTS: u32 = 3;
 
-fn is_conflict(error: &kube::Error) -> bool {
-    matches!(error, kube::Error::Api(status) if status.code == 409)
-}
-
 async fn read(
     secrets: &Api<Secret>,
     desired: &DesiredSecret,
 ) -> Result<Option<Box<Secret>>, SyncError> {
     let live = secrets.get_opt(&desired.target).await;
-    let live = live.map_err(|error| SyncError::Write(describe_write(&error)))?;
+    let live = live.map_err(|error| SyncError::Write(describe_fields(&error)))?;
     Ok(live.map(Box::new))
 }
 
@@ -312,7 +309,7 @@ async fn generator(
     let name = &reference.name;
     let missing = || format!("{} `{name}` does not exist", reference.kind);
     let unreadable = |error: kube::Error| {
-        let reason = crate::cluster::apply::describe(&error);
+        let reason = crate::cluster::error::describe(&error);
         format!("{} `{name}` cannot be read: {reason}", reference.kind)
     };
     let generator = match reference.kind.as_str() {
@@ -387,12 +384,12 @@ async fn templates(
     let secrets = context.secrets_of(object);
     for (kind, name) in template_from::references(template) {
         let failed = |error: kube::Error| {
-            let reason = crate::cluster::apply::describe(&error);
+            let reason = crate::cluster::error::describe(&error);
             SyncError::Write(format!("cannot read {kind:?} `{name}`: {reason}"))
         };
         let used = match kind {
-            SourceKind::ConfigMap => Used::ConfigMap(namespace.clone(), name.clone()),
-            SourceKind::Secret => Used::Secret(namespace.clone(), name.clone()),
+            SourceKind::ConfigMap => Dependency::ConfigMap(namespace.clone(), name.clone()),
+            SourceKind::Secret => Dependency::Secret(namespace.clone(), name.clone()),
         };
         let (version, templates): (_, Option<BTreeMap<String, String>>) = match kind {
             SourceKind::ConfigMap => {
@@ -413,7 +410,9 @@ async fn templates(
             }
         };
         let user = NamespacedName::of(object);
-        context.uses.read(&user, used, &version.unwrap_or_default());
+        context
+            .dependency_index
+            .read(&user, used, &version.unwrap_or_default());
         if let Some(templates) = templates {
             sources.insert((kind, name), templates);
         }
@@ -434,7 +433,7 @@ async fn think<T>(context: &Context, is_long: bool, work: impl FnOnce() -> T) ->
         return work();
     }
     // It is never closed.
-    let _permit = context.thinking.acquire().await;
+    let _permit = context.blocking_permits.acquire().await;
     tokio::task::block_in_place(work)
 }
 
@@ -478,7 +477,7 @@ async fn delete_orphans(
     let mut deleted = Vec::new();
     for orphan in orphans {
         let result = delete(secrets, &orphan).await;
-        let done = result.map_err(|error| SyncError::Orphans(describe_write(&error)))?;
+        let done = result.map_err(|error| SyncError::Orphans(describe_fields(&error)))?;
         if done {
             deleted.push(orphan.name);
         }
@@ -489,26 +488,6 @@ async fn delete_orphans(
 /// The time and the chance of this moment, for a template that asks for them.
 fn environment() -> gotemplate::Environment<'static> {
     gotemplate::Environment::new(Timestamp::now(), random::fill)
-}
-
-/// The API server's text may quote a value; its reason and the fields it minds may not.
-fn describe_write(error: &kube::Error) -> String {
-    let kube::Error::Api(status) = error else {
-        return crate::cluster::apply::describe(error);
-    };
-    let causes = status.details.iter().flat_map(|details| &details.causes);
-    let fields: Vec<String> = causes
-        .map(|cause| cause.field.split('[').next().unwrap_or_default().to_owned())
-        .collect();
-    let about = if fields.is_empty() {
-        String::new()
-    } else {
-        format!(" about {}", fields.join(", "))
-    };
-    format!(
-        "the API server refuses the Secret: {} ({}){about}",
-        status.reason, status.code
-    )
 }
 
 fn owner(object: &ExternalSecret) -> SecretOwner {

@@ -9,7 +9,7 @@ use crate::api::external_secret::{
     ConversionStrategy, DecodingStrategy, DeletionPolicy, NullBytePolicy, Rewrite,
 };
 use crate::secrets::desired::{
-    Ask, DesiredSecret, Entry, FindEntry, GeneratorEntry, Read, Source, StoreRef,
+    DesiredSecret, Entry, FindEntry, GeneratorEntry, Lookup, Read, Source, StoreRef,
 };
 use crate::secrets::property;
 use crate::secrets::property::PropertyError;
@@ -19,7 +19,7 @@ use crate::secrets::{SecretData, SecretValue};
 /// What was read and made for an ExternalSecret.
 #[derive(Debug, Default)]
 pub struct Fetched {
-    pub answers: BTreeMap<Read, Answer>,
+    pub answers: BTreeMap<Read, LookupResult>,
     /// What generators made, by the field that names them.
     pub generated: BTreeMap<String, SecretData>,
     /// Stores in which a secret that lacks a property counts as missing.
@@ -28,7 +28,7 @@ pub struct Fetched {
 
 /// What a store answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Answer {
+pub enum LookupResult {
     Value(SecretValue),
     /// The values that a search found, by name.
     Found(SecretData),
@@ -153,7 +153,7 @@ pub fn compose(
             }
             Source::Find(entry) => {
                 let at = At::find(entry);
-                let Some(Answer::Found(found)) = fetched.answers.get(&entry.read()) else {
+                let Some(LookupResult::Found(found)) = fetched.answers.get(&entry.read()) else {
                     return Err(at.error(Problem::NotRead));
                 };
                 data.extend(several(&at, found.clone(), &entry.rewrite, environment)?);
@@ -179,9 +179,9 @@ fn payload(entry: &Entry, fetched: &Fetched) -> Result<Option<SecretValue>, Comp
     let at = At::entry(entry);
     let read = entry.read();
     let value = match fetched.answers.get(&read) {
-        Some(Answer::Value(value)) => value,
-        Some(Answer::Missing) => return Ok(None),
-        Some(Answer::Found(_)) | None => return Err(at.error(Problem::NotRead)),
+        Some(LookupResult::Value(value)) => value,
+        Some(LookupResult::Missing) => return Ok(None),
+        Some(LookupResult::Found(_)) | None => return Err(at.error(Problem::NotRead)),
     };
     let property = entry.remote.property.as_deref();
     let Some(path) = property.filter(|property| !property.is_empty()) else {
@@ -189,7 +189,7 @@ fn payload(entry: &Entry, fetched: &Fetched) -> Result<Option<SecretValue>, Comp
     };
     let found = match read.1 {
         // A tag is named, not searched for.
-        Ask::Tags { .. } => property::member(value, path),
+        Lookup::Tags { .. } => property::member(value, path),
         _ => property::get(value, path),
     };
     match found {
@@ -338,26 +338,26 @@ mod tests {
                 ("e", "aGk_Pg=="),
                 ("c", r#"{"x y":1,"x-y":2,"x_y":3}"#),
             ] {
-                let ask = Ask::Value {
+                let ask = Lookup::Value {
                     key: key.into(),
                     version: String::new(),
                 };
                 fetched
                     .answers
-                    .insert((store.clone(), ask), Answer::Value(secret(value)));
+                    .insert((store.clone(), ask), LookupResult::Value(secret(value)));
             }
-            let ask = Ask::Tags { key: "a".into() };
+            let ask = Lookup::Tags { key: "a".into() };
             let tags = r#"{"team.name":"web","env":"prod"}"#;
             fetched
                 .answers
-                .insert((store.clone(), ask), Answer::Value(secret(tags)));
+                .insert((store.clone(), ask), LookupResult::Value(secret(tags)));
         }
         for (store, ask) in desired.reads() {
             let found = [("/x/y", "1"), ("/x/z", "Mg==")];
             let found = found.map(|(key, value)| (key.to_owned(), secret(value)));
             let answer = match ask {
-                Ask::Find(_) => Answer::Found(found.into()),
-                _ => Answer::Missing,
+                Lookup::Find(_) => LookupResult::Found(found.into()),
+                _ => LookupResult::Missing,
             };
             fetched.answers.entry((store, ask)).or_insert(answer);
         }

@@ -66,7 +66,7 @@ pub struct GeneratorEntry {
 
 /// What a store is asked.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Ask {
+pub enum Lookup {
     /// The value of a key; an empty version is the current one.
     Value { key: String, version: String },
     /// The tags of a key, as a JSON object.
@@ -85,15 +85,15 @@ pub struct Search {
 }
 
 /// A question to a store.
-pub type Read = (StoreRef, Ask);
+pub type Read = (StoreRef, Lookup);
 
 impl Entry {
     /// What must be asked for it.
     pub fn read(&self) -> Read {
         let key = self.remote.key.clone();
         let ask = match self.remote.metadata_policy.unwrap_or_default() {
-            MetadataPolicy::Fetch => Ask::Tags { key },
-            MetadataPolicy::None => Ask::Value {
+            MetadataPolicy::Fetch => Lookup::Tags { key },
+            MetadataPolicy::None => Lookup::Value {
                 key,
                 version: self.remote.version.clone().unwrap_or_default(),
             },
@@ -113,7 +113,7 @@ impl FindEntry {
             name,
             tags: self.find.tags.clone(),
         };
-        (self.store.clone(), Ask::Find(search))
+        (self.store.clone(), Lookup::Find(search))
     }
 }
 
