@@ -107,7 +107,6 @@ pub(crate) const WORDS: &[Todo] = &[
     ("How", "to be renamed"),
     ("Known", "to be renamed"),
     ("Live", "to be renamed"),
-    ("Outcome", "to be renamed"),
     ("Pass", "to be renamed"),
     ("Print", "to be renamed"),
     ("Question", "to be renamed"),
