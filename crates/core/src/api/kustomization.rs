@@ -53,14 +53,14 @@ pub struct KustomizationSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$"))]
     pub timeout: Option<String>,
-    pub source_ref: SourceReference,
+    pub source_ref: CrossNamespaceSourceReference,
     /// From the root of the source.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
     /// Delete what left the set.
     pub prune: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub deletion_policy: Option<DeletionPolicy>,
+    pub deletion_policy: Option<KustomizationDeletionPolicy>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub suspend: bool,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -113,7 +113,7 @@ pub struct LocalReference {
 }
 
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
-pub struct SourceReference {
+pub struct CrossNamespaceSourceReference {
     #[serde(
         rename = "apiVersion",
         default,
@@ -137,7 +137,7 @@ pub enum SourceKind {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub enum DeletionPolicy {
+pub enum KustomizationDeletionPolicy {
     MirrorPrune,
     Delete,
     WaitForTermination,
