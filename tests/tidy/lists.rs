@@ -57,10 +57,6 @@ pub(crate) const TWICE: &[Todo] = &[
     ("Applied", "to be named by what it is of"),
     ("Change", "to be named by what it is of"),
     ("Cost", "to be named by what it is of"),
-    (
-        "DeletionPolicy",
-        "External Secrets and Flux both have one; each is to carry its API in its name",
-    ),
     ("Entry", "to be named by what it is of"),
     ("Failure", "to be named by what it is of"),
     ("Fate", "to be named by what it is of"),
@@ -75,10 +71,6 @@ pub(crate) const TWICE: &[Todo] = &[
     ("Session", "to be named by what it is of"),
     ("Source", "to be named by what it is of"),
     ("SourceKind", "to be named by what it is of"),
-    (
-        "SourceReference",
-        "External Secrets and Flux both have one; each is to carry its API in its name",
-    ),
     ("State", "private to each file"),
     (
         "SyncError",
