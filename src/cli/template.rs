@@ -18,7 +18,7 @@ use overlayd_core::api::external_secret::{CreationPolicy, ExternalSecretSpec, Te
 use overlayd_core::secrets::decide::{SecretOwner, SecretWrite, decide};
 use overlayd_core::secrets::desired::resolve;
 use overlayd_core::secrets::render::{RenderError, render};
-use overlayd_core::secrets::template_from::{SourceKind, TemplateSources};
+use overlayd_core::secrets::template_from::{TemplateSourceKind, TemplateSources};
 use overlayd_core::secrets::{SecretData, SecretValue};
 
 pub(super) fn template(args: &TemplateArgs) -> Result<(), Failure> {
@@ -94,8 +94,8 @@ impl Manifests {
                 Some(kind @ ("ConfigMap" | "Secret")) => {
                     let name = manifest["metadata"]["name"].as_str().unwrap_or_default();
                     let kind = match kind {
-                        "ConfigMap" => SourceKind::ConfigMap,
-                        _ => SourceKind::Secret,
+                        "ConfigMap" => TemplateSourceKind::ConfigMap,
+                        _ => TemplateSourceKind::Secret,
                     };
                     sources.insert((kind, name.to_owned()), templates(&manifest));
                 }

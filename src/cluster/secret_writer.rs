@@ -9,7 +9,7 @@ use overlayd_core::secrets::hash::field_manager;
 
 /// What a write did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Written {
+pub(crate) enum SecretWriteResult {
     Created,
     Updated,
     Nothing,
@@ -27,30 +27,30 @@ pub(crate) async fn write(
     api: &Api<Secret>,
     owner: &str,
     write: SecretWrite,
-) -> Result<(Written, Option<String>), kube::Error> {
+) -> Result<(SecretWriteResult, Option<String>), kube::Error> {
     let params = PostParams {
         field_manager: Some(field_manager(owner)),
         ..PostParams::default()
     };
     let version = |secret: Secret| secret.metadata.resource_version;
     Ok(match write {
-        SecretWrite::Leave => (Written::Nothing, None),
-        SecretWrite::Absent => (Written::Absent, None),
-        SecretWrite::Retain => (Written::Retained, None),
+        SecretWrite::Leave => (SecretWriteResult::Nothing, None),
+        SecretWrite::Absent => (SecretWriteResult::Absent, None),
+        SecretWrite::Retain => (SecretWriteResult::Retained, None),
         SecretWrite::Delete(which) => {
             if let Some(which) = which {
                 delete(api, &which).await?;
             }
-            (Written::Deleted, None)
+            (SecretWriteResult::Deleted, None)
         }
         SecretWrite::Create(secret) => {
             let created = api.create(&params, &secret).await?;
-            (Written::Created, version(created))
+            (SecretWriteResult::Created, version(created))
         }
         SecretWrite::Update(secret) => {
             let name = secret.metadata.name.clone().unwrap_or_default();
             let updated = api.replace(&name, &params, &secret).await?;
-            (Written::Updated, version(updated))
+            (SecretWriteResult::Updated, version(updated))
         }
     })
 }

@@ -34,7 +34,7 @@ use overlayd_core::secrets::desired::{DesiredSecret, SpecError, StoreRef, resolv
 use overlayd_core::secrets::hash::synced_resource_version;
 use overlayd_core::secrets::last_sync::{LastSync, effective};
 use overlayd_core::secrets::refresh::{Changes, Due, due, interval, watch_interval};
-use overlayd_core::secrets::template_from::{SourceKind, references};
+use overlayd_core::secrets::template_from::{TemplateSourceKind, references};
 
 /// First and longest wait between tries, as External Secrets has them.
 const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(420));
@@ -102,7 +102,7 @@ pub(crate) async fn reconcile(
     let urgency = urgency(&status, is_change);
     let reads = match &desired {
         Ok(desired) => Reads::announce(&object, &context, &stores, desired, &user).await,
-        Err(error) => Err(sync::SyncError::from(error.clone())),
+        Err(error) => Err(sync::SecretSyncError::from(error.clone())),
     };
     // No store takes all places, however long it lets them wait.
     let store_pass = match stores.first() {
@@ -139,12 +139,12 @@ pub(crate) async fn reconcile(
     let result = match desired {
         // Those who wait for their turn should be small.
         Ok(desired) => Box::pin(sync::sync(request, &desired, live, reads)).await,
-        Err(error) => Err(sync::SyncError::from(error)),
+        Err(error) => Err(sync::SecretSyncError::from(error)),
     };
     drop((pass, store_pass));
     timer.finish(&object.name_any(), &user.namespace);
     let mut result = match result {
-        Err(sync::SyncError::Conflict(error)) => {
+        Err(sync::SecretSyncError::Conflict(error)) => {
             context.last_syncs.failed(&user);
             return Err(error.into());
         }
@@ -168,7 +168,7 @@ fn follow(
     object: &ExternalSecret,
     context: &Context,
     user: &NamespacedName,
-    reads: Result<Reads, sync::SyncError>,
+    reads: Result<Reads, sync::SecretSyncError>,
 ) {
     if let (Ok(reads), false) = (reads, context.fetcher.is_watched(user)) {
         watch(object, context, user, reads.watchable());
@@ -196,7 +196,7 @@ fn settle(
     (user, stores): (&NamespacedName, u64),
     (key, fingerprint): (&str, &str),
     now: Timestamp,
-    result: &mut Result<sync::Outcome, sync::SyncError>,
+    result: &mut Result<sync::SyncOutcome, sync::SecretSyncError>,
 ) -> Action {
     match result {
         Ok(outcome) => {
@@ -370,7 +370,7 @@ async fn say(
     object: &ExternalSecret,
     context: &Context,
     api: &Api<ExternalSecret>,
-    result: &Result<sync::Outcome, sync::SyncError>,
+    result: &Result<sync::SyncOutcome, sync::SecretSyncError>,
     version: &str,
     now: Timestamp,
 ) -> Result<(), kube::Error> {
@@ -520,8 +520,8 @@ fn uses(object: &ExternalSecret, desired: &DesiredSecret) -> BTreeSet<Dependency
     let template = object.spec.target.template.as_deref();
     let templates = template.map(references).unwrap_or_default();
     uses.extend(templates.into_iter().map(|(kind, name)| match kind {
-        SourceKind::ConfigMap => Dependency::ConfigMap(namespace.clone(), name),
-        SourceKind::Secret => Dependency::Secret(namespace.clone(), name),
+        TemplateSourceKind::ConfigMap => Dependency::ConfigMap(namespace.clone(), name),
+        TemplateSourceKind::Secret => Dependency::Secret(namespace.clone(), name),
     }));
     uses
 }
@@ -609,7 +609,7 @@ fn is_valid_target(object: &ExternalSecret, status: &ExternalSecretStatus, live:
 }
 
 /// The first and the longest wait before a failed sync is tried again.
-fn bounds(error: &sync::SyncError) -> (Duration, Duration) {
+fn bounds(error: &sync::SecretSyncError) -> (Duration, Duration) {
     if error.is_permanent() {
         (Duration::from_secs(300), Duration::from_secs(3600))
     } else {

@@ -1,7 +1,7 @@
 //! One sync, from what the stores say to the Secret:
 //!
 //! ```text
-//! DesiredSecret ─fetch→ Fetched ─compose→ SecretData ─render→ RenderedSecret ─decide→ SecretWrite ─write→ Outcome
+//! DesiredSecret ─fetch→ FetchedValues ─compose→ SecretData ─render→ RenderedSecret ─decide→ SecretWrite ─write→ SyncOutcome
 //! ```
 
 use std::collections::BTreeMap;
@@ -16,7 +16,7 @@ use kube::{Resource as _, ResourceExt as _};
 
 use crate::aws::Reading;
 use crate::cluster::error::{describe_fields, is_conflict};
-use crate::cluster::secret_writer::{Written, delete, write};
+use crate::cluster::secret_writer::{SecretWriteResult, delete, write};
 use crate::controllers::Context;
 use crate::controllers::external_secret::reads::Reads;
 use crate::controllers::external_secret::{Live, watch};
@@ -29,7 +29,7 @@ use overlayd_core::api::generators::{
 };
 use overlayd_core::names::NamespacedName;
 use overlayd_core::secrets::SecretData;
-use overlayd_core::secrets::compose::{ComposeError, Composed, Fetched, compose};
+use overlayd_core::secrets::compose::{ComposeError, Composed, FetchedValues, compose};
 use overlayd_core::secrets::decide::{
     DecideError, Precondition, SecretOwner, SecretWrite, decide, decide_empty, secret_data,
     was_created_by,
@@ -43,11 +43,11 @@ use overlayd_core::secrets::provider_error::ProviderError;
 use overlayd_core::secrets::refresh::is_generated;
 use overlayd_core::secrets::render::{RenderError, RenderedSecret, render};
 use overlayd_core::secrets::template_from;
-use overlayd_core::secrets::template_from::{SourceKind, TemplateSources};
+use overlayd_core::secrets::template_from::{TemplateSourceKind, TemplateSources};
 
 /// Why a sync failed.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum SyncError {
+pub(super) enum SecretSyncError {
     #[error(transparent)]
     Spec(#[from] SpecError),
     #[error("{0}")]
@@ -71,7 +71,7 @@ pub(super) enum SyncError {
     Conflict(kube::Error),
 }
 
-impl SyncError {
+impl SecretSyncError {
     /// The fixed part of the condition's message, in the words of External Secrets.
     pub(super) fn summary(&self) -> &'static str {
         match self {
@@ -99,8 +99,8 @@ impl SyncError {
 
 /// What came of a sync.
 #[derive(Debug)]
-pub(super) struct Outcome {
-    pub(super) written: Written,
+pub(super) struct SyncOutcome {
+    pub(super) written: SecretWriteResult,
     /// Keys that their stores do not have, and that may be missing.
     pub(super) missing: Vec<String>,
     /// Secrets of a former target that were deleted.
@@ -119,10 +119,10 @@ pub(super) struct Outcome {
     pub(super) reading: Option<Reading>,
 }
 
-impl Outcome {
+impl SyncOutcome {
     fn new(is_generated: bool) -> Self {
         Self {
-            written: Written::Nothing,
+            written: SecretWriteResult::Nothing,
             missing: Vec::new(),
             orphans: Vec::new(),
             is_frozen: false,
@@ -164,12 +164,12 @@ pub(super) async fn sync(
     request: Request<'_>,
     desired: &DesiredSecret,
     live: Live,
-    reads: Result<Reads, SyncError>,
-) -> Result<Outcome, SyncError> {
+    reads: Result<Reads, SecretSyncError>,
+) -> Result<SyncOutcome, SecretSyncError> {
     let (object, context) = (request.object, request.context);
     let secrets = context.secrets_of(object);
     let generates = desired.generators().next().is_some();
-    let mut outcome = Outcome::new(generates);
+    let mut outcome = SyncOutcome::new(generates);
     // What was generated and written for this refresh, before a crash, is not generated again.
     if let Live::Read(Some(live)) = &live
         && generates
@@ -241,15 +241,15 @@ pub(super) async fn sync(
             Ok(written) => break written,
             // Somebody else was faster: what there is now decides.
             Err(error) if is_conflict(&error) && tries < CONFLICTS => tries += 1,
-            Err(error) if is_conflict(&error) => return Err(SyncError::Conflict(error)),
-            Err(error) => return Err(SyncError::Write(describe_fields(&error))),
+            Err(error) if is_conflict(&error) => return Err(SecretSyncError::Conflict(error)),
+            Err(error) => return Err(SecretSyncError::Write(describe_fields(&error))),
         }
         live = read(&secrets, desired).await?;
     };
     // Only when the new Secret is there.
     let is_there = matches!(
         written,
-        Written::Created | Written::Updated | Written::Nothing
+        SecretWriteResult::Created | SecretWriteResult::Updated | SecretWriteResult::Nothing
     );
     if desired.creation == CreationPolicy::Owner && is_there {
         outcome.orphans = delete_orphans(&request, desired, &owner, &secrets).await?;
@@ -257,7 +257,7 @@ pub(super) async fn sync(
     outcome.written = written;
     let known = live.and_then(|live| live.metadata.resource_version.clone());
     outcome.secret_version = match written {
-        Written::Deleted => String::new(),
+        SecretWriteResult::Deleted => String::new(),
         _ => version.or(known).unwrap_or_default(),
     };
     outcome.finished = Timestamp::now();
@@ -270,9 +270,9 @@ const CONFLICTS: u32 = 3;
 async fn read(
     secrets: &Api<Secret>,
     desired: &DesiredSecret,
-) -> Result<Option<Box<Secret>>, SyncError> {
+) -> Result<Option<Box<Secret>>, SecretSyncError> {
     let live = secrets.get_opt(&desired.target).await;
-    let live = live.map_err(|error| SyncError::Write(describe_fields(&error)))?;
+    let live = live.map_err(|error| SecretSyncError::Write(describe_fields(&error)))?;
     Ok(live.map(Box::new))
 }
 
@@ -280,10 +280,10 @@ async fn read(
 async fn run_generators(
     request: &Request<'_>,
     desired: &DesiredSecret,
-    fetched: &mut Fetched,
-) -> Result<(), SyncError> {
+    fetched: &mut FetchedValues,
+) -> Result<(), SecretSyncError> {
     for entry in desired.generators() {
-        let failed = |reason: String| SyncError::Generator {
+        let failed = |reason: String| SecretSyncError::Generator {
             field: entry.field.clone(),
             reason,
         };
@@ -374,7 +374,7 @@ fn of_cluster(spec: ClusterGeneratorSpec) -> Result<Generator, String> {
 async fn templates(
     object: &ExternalSecret,
     context: &Context,
-) -> Result<TemplateSources, SyncError> {
+) -> Result<TemplateSources, SecretSyncError> {
     let mut sources = TemplateSources::new();
     let Some(template) = &object.spec.target.template else {
         return Ok(sources);
@@ -385,19 +385,19 @@ async fn templates(
     for (kind, name) in template_from::references(template) {
         let failed = |error: kube::Error| {
             let reason = crate::cluster::error::describe(&error);
-            SyncError::Write(format!("cannot read {kind:?} `{name}`: {reason}"))
+            SecretSyncError::Write(format!("cannot read {kind:?} `{name}`: {reason}"))
         };
         let used = match kind {
-            SourceKind::ConfigMap => Dependency::ConfigMap(namespace.clone(), name.clone()),
-            SourceKind::Secret => Dependency::Secret(namespace.clone(), name.clone()),
+            TemplateSourceKind::ConfigMap => Dependency::ConfigMap(namespace.clone(), name.clone()),
+            TemplateSourceKind::Secret => Dependency::Secret(namespace.clone(), name.clone()),
         };
         let (version, templates): (_, Option<BTreeMap<String, String>>) = match kind {
-            SourceKind::ConfigMap => {
+            TemplateSourceKind::ConfigMap => {
                 let map = maps.get_opt(&name).await.map_err(failed)?;
                 let version = map.as_ref().and_then(ConfigMap::resource_version);
                 (version, map.map(|map| map.data.unwrap_or_default()))
             }
-            SourceKind::Secret => {
+            TemplateSourceKind::Secret => {
                 let secret = secrets.get_opt(&name).await.map_err(failed)?;
                 let version = secret.as_ref().and_then(Secret::resource_version);
                 let text =
@@ -420,7 +420,10 @@ async fn templates(
     Ok(sources)
 }
 
-fn composed(desired: &DesiredSecret, fetched: &Fetched) -> Result<(Composed, bool), ComposeError> {
+fn composed(
+    desired: &DesiredSecret,
+    fetched: &FetchedValues,
+) -> Result<(Composed, bool), ComposeError> {
     let rewriting = environment().with_missing_key(MissingKey::Invalid);
     let composed = compose(desired, fetched, &rewriting)?;
     Ok((composed, rewriting.is_volatile()))
@@ -441,7 +444,7 @@ async fn think<T>(context: &Context, is_long: bool, work: impl FnOnce() -> T) ->
 async fn rendered(
     request: &Request<'_>,
     data: SecretData,
-) -> Result<(RenderedSecret, bool), SyncError> {
+) -> Result<(RenderedSecret, bool), SecretSyncError> {
     let (object, context) = (request.object, request.context);
     let sources = templates(object, context).await?;
     let template = object.spec.target.template.as_deref();
@@ -460,7 +463,7 @@ async fn delete_orphans(
     desired: &DesiredSecret,
     owner: &SecretOwner,
     secrets: &Api<Secret>,
-) -> Result<Vec<String>, SyncError> {
+) -> Result<Vec<String>, SecretSyncError> {
     let bound = &request.status.binding.name;
     let first = request.object.meta().generation == Some(1) && bound.is_empty();
     if first || *bound == desired.target {
@@ -477,7 +480,7 @@ async fn delete_orphans(
     let mut deleted = Vec::new();
     for orphan in orphans {
         let result = delete(secrets, &orphan).await;
-        let done = result.map_err(|error| SyncError::Orphans(describe_fields(&error)))?;
+        let done = result.map_err(|error| SecretSyncError::Orphans(describe_fields(&error)))?;
         if done {
             deleted.push(orphan.name);
         }

@@ -3,7 +3,7 @@
 use crate::api::external_secret::{ExternalSecretSpec, StoreKind};
 use crate::api::secret_store::SecretStoreSpec;
 use crate::aws::reader_key::reader_key;
-use crate::secrets::desired::{Lookup, StoreRef, resolve};
+use crate::secrets::desired::{Lookup, StoreLookup, StoreRef, resolve};
 
 use crate::aws::identity::StoreName;
 use crate::aws::reader_key::ReaderKey;
@@ -80,7 +80,11 @@ impl Usage {
                     continue;
                 }
             };
-            for (reference, ask) in desired.reads() {
+            for StoreLookup {
+                store: reference,
+                lookup: ask,
+            } in desired.lookups()
+            {
                 let Some(store) = self.store(&reference, &user.namespace) else {
                     notes.push(format!("{place} is left out: {reference} is not here"));
                     continue;
