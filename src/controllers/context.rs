@@ -18,7 +18,7 @@ use crate::controllers::caches::Caches;
 use crate::controllers::events::Events;
 use crate::controllers::kustomization::Dependencies;
 use crate::controllers::kustomization::wait::Waits;
-use crate::controllers::priority_semaphore::{Gate, Gates};
+use crate::controllers::priority_semaphore::{KeyedSemaphores, PrioritySemaphore};
 use crate::controllers::rotation::Rotations;
 use crate::controllers::sources::Sources;
 use crate::daemon::metrics::Metrics;
@@ -46,11 +46,12 @@ pub(crate) struct Context {
     pub(crate) caches: Caches,
     pub(crate) dependency_index: Arc<DependencyIndex>,
     pub(crate) last_syncs: LastSyncCache,
-    /// How many ExternalSecrets are synced at once.
-    pub(crate) gate: Gate,
-    pub(crate) store_gates: Gates,
-    /// How many templates are at work at once.
-    pub(crate) thinking: tokio::sync::Semaphore,
+    /// Bounds how many ExternalSecrets are synced at once.
+    pub(crate) sync_permits: PrioritySemaphore,
+    /// The same for each store.
+    pub(crate) store_permits: KeyedSemaphores,
+    /// Bounds how many threads are blocked by long templates.
+    pub(crate) blocking_permits: tokio::sync::Semaphore,
     pub(crate) sources: Sources,
     pub(crate) mirrors: Arc<Mirrors>,
     pub(crate) builds: Arc<Builds>,

@@ -315,7 +315,7 @@ pub(crate) async fn reconcile<S: Store>(
 pub(crate) fn forget(context: &Context, kind: &str, namespace: &str, name: &str) {
     let id = format!("{kind}/{namespace}/{name}");
     context.reconcile_cache.forget(&id);
-    context.store_gates.forget(&id);
+    context.store_permits.forget(&id);
     context.metrics.forget_store(kind, namespace, name);
 }
 

@@ -41,6 +41,46 @@ impl Default for Timing {
     }
 }
 
+/// The right of this replica to work: by a lease, or because it is the only one.
+pub(crate) struct Leadership {
+    elector: Option<Elector>,
+    /// The lease is given back at the end.
+    releases: bool,
+}
+
+impl Leadership {
+    /// Nothing is elected: there is one replica.
+    pub(crate) fn of_the_only_replica() -> Self {
+        Self {
+            elector: None,
+            releases: false,
+        }
+    }
+
+    /// By a lease that was acquired.
+    pub(crate) fn by_lease(elector: Elector, releases: bool) -> Self {
+        Self {
+            elector: Some(elector),
+            releases,
+        }
+    }
+
+    /// Renews the lease, and returns when that failed for too long. Pends for ever without a lease.
+    pub(crate) async fn lost(&mut self) {
+        match &mut self.elector {
+            Some(elector) => elector.hold().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Gives the lease back, if that is wanted. Call it only when nothing works any more.
+    pub(crate) async fn release(&mut self) {
+        if let (Some(elector), true) = (&mut self.elector, self.releases) {
+            elector.release().await;
+        }
+    }
+}
+
 /// One candidate.
 pub(crate) struct Elector {
     api: Api<Lease>,

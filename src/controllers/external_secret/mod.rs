@@ -106,10 +106,10 @@ pub(crate) async fn reconcile(
     };
     // No store takes all places, however long it lets them wait.
     let store_pass = match stores.first() {
-        Some((_, Ok(store))) => Some(context.store_gates.of(&store.id).enter(urgency).await),
+        Some((_, Ok(store))) => Some(context.store_permits.of(&store.id).acquire(urgency).await),
         _ => None,
     };
-    let pass = context.gate.enter(urgency).await;
+    let pass = context.sync_permits.acquire(urgency).await;
     let live = if unchanged {
         Live::Unchanged
     } else {

@@ -436,7 +436,7 @@ async fn think<T>(context: &Context, is_long: bool, work: impl FnOnce() -> T) ->
         return work();
     }
     // It is never closed.
-    let _permit = context.thinking.acquire().await;
+    let _permit = context.blocking_permits.acquire().await;
     tokio::task::block_in_place(work)
 }
 

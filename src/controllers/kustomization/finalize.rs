@@ -12,7 +12,7 @@ use crate::controllers::events::Component;
 use crate::controllers::kustomization::{account, applier, owner, wait, write};
 use crate::controllers::{Context, ReconcileError};
 use overlayd_core::api::annotations::FLUX_FINALIZER;
-use overlayd_core::api::kustomization::{DeletionPolicy, Kustomization};
+use overlayd_core::api::kustomization::{Kustomization, KustomizationDeletionPolicy};
 use overlayd_core::apply::plan::Protected;
 use overlayd_core::apply::written_status::unit_of;
 use overlayd_core::apply::{inventory, plan};
@@ -27,11 +27,13 @@ pub(super) async fn finalize(
     let policy = object
         .spec
         .deletion_policy
-        .unwrap_or(DeletionPolicy::MirrorPrune);
+        .unwrap_or(KustomizationDeletionPolicy::MirrorPrune);
     let deletes = match policy {
-        DeletionPolicy::MirrorPrune => object.spec.prune,
-        DeletionPolicy::Delete | DeletionPolicy::WaitForTermination => true,
-        DeletionPolicy::Orphan => false,
+        KustomizationDeletionPolicy::MirrorPrune => object.spec.prune,
+        KustomizationDeletionPolicy::Delete | KustomizationDeletionPolicy::WaitForTermination => {
+            true
+        }
+        KustomizationDeletionPolicy::Orphan => false,
     };
     if deletes
         && !object.spec.suspend
@@ -63,7 +65,7 @@ pub(super) async fn finalize(
         if let Err(error) = result {
             return cannot_delete(object, api, context, &error.to_string()).await;
         }
-        if policy == DeletionPolicy::WaitForTermination {
+        if policy == KustomizationDeletionPolicy::WaitForTermination {
             let going = wait::still_there(&plan.prune, &applier).await;
             let deleted = object.meta().deletion_timestamp.as_ref().map(|time| time.0);
             let waited = deleted.map(|deleted| Timestamp::now().duration_since(deleted));

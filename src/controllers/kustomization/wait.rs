@@ -122,7 +122,10 @@ pub(super) fn timeout(spec: &KustomizationSpec) -> Duration {
 /// # Errors
 /// The first that cannot be read.
 pub(super) fn custom(spec: &KustomizationSpec) -> Result<Vec<Custom>, String> {
-    spec.health_check_exprs.iter().map(Custom::new).collect()
+    let given = spec.health_check_exprs.iter();
+    given
+        .map(|given| Custom::new(given).map_err(|error| error.to_string()))
+        .collect()
 }
 
 /// How an object stands: by its expression, or else by its kind.
