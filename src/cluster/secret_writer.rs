@@ -1,4 +1,4 @@
-//! Talks to the API server: carries out a [`SecretWrite`].
+//! Talks to the API server: executes a [`SecretWrite`].
 
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Api, DeleteParams, PostParams, Preconditions};
@@ -6,23 +6,10 @@ use kube::api::{Api, DeleteParams, PostParams, Preconditions};
 use crate::cluster::error::is_not_found;
 use overlayd_core::secrets::decide::{Precondition, SecretWrite};
 use overlayd_core::secrets::hash::field_manager;
+use overlayd_core::secrets::sync_status::SecretWriteResult;
 
-/// What a write did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum SecretWriteResult {
-    Created,
-    Updated,
-    Nothing,
-    /// The Secret is not there, and is not ours to create.
-    Absent,
-    /// The stores have no values, and neither is there a Secret (any more).
-    Deleted,
-    /// The stores have no values, and the Secret stays.
-    Retained,
-}
-
-/// Writes, under the field manager of the ExternalSecret, with plain create and update as External Secrets does. Gives
-/// the resource version of what was written.
+/// Writes under the field manager of the ExternalSecret, with plain create and update as External Secrets does. Gives the
+/// resource version of the written Secret.
 pub(crate) async fn write(
     api: &Api<Secret>,
     owner: &str,
@@ -55,7 +42,10 @@ pub(crate) async fn write(
     })
 }
 
-/// Deletes exactly this Secret. One that is gone, or is another by now, stays as it is.
+/// Deletes exactly this Secret; false if it does not exist.
+///
+/// # Errors
+/// A conflict (409) if the Secret has changed since it was read, or is another one by now.
 pub(crate) async fn delete(api: &Api<Secret>, which: &Precondition) -> Result<bool, kube::Error> {
     let params = DeleteParams {
         preconditions: Some(Preconditions {

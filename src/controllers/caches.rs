@@ -1,4 +1,5 @@
-//! Talks to the API server: what is watched and kept: stores whole, Secrets and namespaces by their metadata alone.
+//! Talks to the API server: the watches that feed the secrets controllers, and their caches. Stores are kept whole;
+//! Secrets and namespaces only by their metadata.
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;
@@ -26,19 +27,19 @@ use overlayd_core::api::secret_store::{ClusterSecretStore, SecretStore};
 use overlayd_core::names::NamespacedName;
 use overlayd_core::secrets::dependency_index::{Dependency, DependencyIndex};
 
-/// What is known without asking.
+/// The objects that are known without a request.
 #[derive(Debug, Clone)]
 pub(crate) struct Caches {
     pub(crate) stores: Store<SecretStore>,
     pub(crate) cluster_stores: Store<ClusterSecretStore>,
-    /// Managed Secrets alone, with what tells whose they are.
+    /// Managed Secrets only, with the metadata that tells their owner.
     pub(crate) secrets: Store<PartialObjectMeta<Secret>>,
     pub(crate) namespaces: Store<PartialObjectMeta<Namespace>>,
     /// Set when everything was listed once.
     listed: Arc<OnceCell<()>>,
 }
 
-/// The other ends of the caches.
+/// The write handles of the caches.
 pub(crate) struct Writers {
     stores: Writer<SecretStore>,
     cluster_stores: Writer<ClusterSecretStore>,
@@ -71,9 +72,9 @@ pub(crate) fn caches() -> (Caches, Writers) {
 impl Caches {
     /// Waits until everything was listed once.
     pub(crate) async fn ready(&self) {
-        // A cache wakes only the last of those that wait for it, so that one waits for all.
+        // A cache wakes only the last task that waits for it, so one task waits on behalf of all.
         let listed = async {
-            // An error means that the process is stopping, and then nobody waits for long.
+            // An error means that the process is stopping; then no task waits for long.
             let _ = self.stores.wait_until_ready().await;
             let _ = self.cluster_stores.wait_until_ready().await;
             let _ = self.secrets.wait_until_ready().await;
@@ -82,7 +83,7 @@ impl Caches {
         self.listed.get_or_init(|| listed).await;
     }
 
-    /// True for a namespace that is being deleted.
+    /// True if the namespace is being deleted.
     pub(crate) fn is_going(&self, namespace: &str) -> bool {
         let namespace = self.namespaces.get(&ObjectRef::new(namespace));
         namespace.is_some_and(|namespace| namespace.metadata.deletion_timestamp.is_some())
@@ -96,63 +97,73 @@ impl Caches {
 }
 
 /// The ExternalSecrets that a change concerns, as changes come: of stores, generators, templates, namespaces, and of
-/// the Secrets that are made.
+/// target Secrets.
 ///
-/// Kustomizations that have read a ConfigMap or a Secret for their variables are woken on the way.
+/// A change of a ConfigMap or Secret also re-queues the Kustomizations that have read it for their variables.
 pub(crate) fn wakes(
     context: &Arc<Context>,
     writers: Writers,
 ) -> impl Stream<Item = NamespacedName> + Send + use<> {
-    let (client, uses) = (&context.client, &context.dependency_index);
-    let stores = watched_whole::<SecretStore>(client, writers.stores);
+    let (client, index) = (&context.client, &context.dependency_index);
     let cluster_stores = watched_whole::<ClusterSecretStore>(client, writers.cluster_stores);
+    let stores = watched_whole::<SecretStore>(client, writers.stores);
     let secrets = watched(watch(client), Some(writers.secrets), managed);
     let namespaces = watched(watch(client), Some(writers.namespaces), labelled);
     let maps = watched::<PartialObjectMeta<ConfigMap>>(watch(client), None, |_| None);
-    let of_store = |kind: StoreKind, uses: &Arc<DependencyIndex>| {
-        let uses = uses.clone();
-        move |namespace: String, name: String| uses.users(&Dependency::Store(kind, namespace, name))
-    };
-    let (own, shared) = (
-        of_store(StoreKind::SecretStore, uses),
-        of_store(StoreKind::ClusterSecretStore, uses),
-    );
-    let (readers, map_readers) = (context.clone(), context.clone());
-    let [of_secrets, of_maps, of_namespaces] = [uses.clone(), uses.clone(), uses.clone()];
+    let (of_secrets, of_maps, of_namespaces) = (context.clone(), context.clone(), index.clone());
     let all: [BoxStream<'static, Vec<NamespacedName>>; 9] = [
-        stores
-            .map(move |store| own(store.namespace().unwrap_or_default(), store.name_any()))
-            .boxed(),
-        cluster_stores
-            .map(move |store| shared(String::new(), store.name_any()))
-            .boxed(),
+        dependents_of_stores(StoreKind::SecretStore, stores, index),
+        dependents_of_stores(StoreKind::ClusterSecretStore, cluster_stores, index),
         secrets
-            .map(move |secret| {
-                wake_readers(&readers, SubstituteKind::Secret, &secret.metadata);
-                follow_keys(&readers, &secret.metadata);
-                users_of_secret(&of_secrets, &secret)
-            })
+            .map(move |secret| secret_changed(&of_secrets, &secret))
             .boxed(),
-        maps.map(move |map| {
-            wake_readers(&map_readers, SubstituteKind::ConfigMap, &map.metadata);
-            let used = Dependency::ConfigMap(map.namespace().unwrap_or_default(), map.name_any());
-            of_maps.changed(&used, &map.resource_version().unwrap_or_default())
-        })
-        .boxed(),
+        maps.map(move |map| config_map_changed(&of_maps, &map))
+            .boxed(),
         namespaces
             .map(move |namespace| {
                 of_namespaces.request_refresh(of_namespaces.in_namespace(&namespace.name_any()))
             })
             .boxed(),
-        generators::<Password>(client, uses),
-        generators::<UUID>(client, uses),
-        generators::<Fake>(client, uses),
-        generators::<ClusterGenerator>(client, uses),
+        dependents_of_generators::<Password>(client, index),
+        dependents_of_generators::<UUID>(client, index),
+        dependents_of_generators::<Fake>(client, index),
+        dependents_of_generators::<ClusterGenerator>(client, index),
     ];
     futures::stream::select_all(all).flat_map(futures::stream::iter)
 }
 
-/// Wakes the Kustomizations that have read another version of an object.
+fn dependents_of_stores<K: Resource>(
+    kind: StoreKind,
+    stores: impl Stream<Item = K> + Send + 'static,
+    index: &Arc<DependencyIndex>,
+) -> BoxStream<'static, Vec<NamespacedName>> {
+    let index = index.clone();
+    stores
+        .map(move |store| index.dependents(&Dependency::Store(kind, NamespacedName::of(&store))))
+        .boxed()
+}
+
+fn secret_changed(context: &Context, secret: &PartialObjectMeta<Secret>) -> Vec<NamespacedName> {
+    wake_readers(context, SubstituteKind::Secret, &secret.metadata);
+    retry_stores_with_keys_in(context, &secret.metadata);
+    let (name, index) = (NamespacedName::of(secret), &context.dependency_index);
+    let version = secret.resource_version().unwrap_or_default();
+    let mut dependents = index.mark_stale(&Dependency::Secret(name.clone()), &version);
+    dependents.extend(index.dependents(&Dependency::Target(name)));
+    dependents
+}
+
+fn config_map_changed(
+    context: &Context,
+    map: &PartialObjectMeta<ConfigMap>,
+) -> Vec<NamespacedName> {
+    wake_readers(context, SubstituteKind::ConfigMap, &map.metadata);
+    let dependency = Dependency::ConfigMap(NamespacedName::of(map));
+    let version = map.resource_version().unwrap_or_default();
+    context.dependency_index.mark_stale(&dependency, &version)
+}
+
+/// Re-queues the Kustomizations that have read another version of an object.
 fn wake_readers(context: &Context, kind: SubstituteKind, metadata: &ObjectMeta) {
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
     let object = (kind, text(&metadata.namespace), text(&metadata.name));
@@ -164,8 +175,8 @@ fn wake_readers(context: &Context, kind: SubstituteKind, metadata: &ObjectMeta) 
     }
 }
 
-/// Lets stores whose keys stand in a Secret be tried again.
-fn follow_keys(context: &Context, metadata: &ObjectMeta) {
+/// Validates the stores again whose access keys are in a Secret that has changed.
+fn retry_stores_with_keys_in(context: &Context, metadata: &ObjectMeta) {
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
     let (namespace, name) = (text(&metadata.namespace), text(&metadata.name));
     if context.fetcher.keys_changed(&namespace, &name) {
@@ -175,33 +186,21 @@ fn follow_keys(context: &Context, metadata: &ObjectMeta) {
     }
 }
 
-fn users_of_secret(
-    uses: &DependencyIndex,
-    secret: &PartialObjectMeta<Secret>,
-) -> Vec<NamespacedName> {
-    let (namespace, name) = (secret.namespace().unwrap_or_default(), secret.name_any());
-    let template = Dependency::Secret(namespace.clone(), name.clone());
-    let mut users = uses.changed(&template, &secret.resource_version().unwrap_or_default());
-    users.extend(uses.users(&Dependency::Target(namespace, name)));
-    users
-}
-
-fn generators<K>(
+fn dependents_of_generators<K>(
     client: &Client,
-    uses: &Arc<DependencyIndex>,
+    index: &Arc<DependencyIndex>,
 ) -> BoxStream<'static, Vec<NamespacedName>>
 where
     K: Resource<DynamicType = ()> + Clone + Debug + Send + Sync + 'static,
 {
-    let uses = uses.clone();
+    let index = index.clone();
     watched::<PartialObjectMeta<K>>(watch(client), None, |_| None)
         .map(move |generator| {
-            let users = uses.users(&Dependency::Generator(
-                K::kind(&()).into_owned(),
-                generator.namespace().unwrap_or_default(),
-                generator.name_any(),
-            ));
-            uses.request_refresh(users)
+            let dependency = Dependency::Generator {
+                kind: K::kind(&()).into_owned(),
+                name: NamespacedName::of(&generator),
+            };
+            index.request_refresh(index.dependents(&dependency))
         })
         .boxed()
 }
@@ -234,8 +233,8 @@ fn labelled(namespace: &PartialObjectMeta<Namespace>) -> Option<PartialObjectMet
     Some(slim.into_response_partial())
 }
 
-/// Every store as it comes, changes or goes. One that cannot be read is as one that is not there: its own status says
-/// why, and it does not keep the others from being read.
+/// Every store that is created, changed or deleted. A store that cannot be deserialized counts as missing: its own status
+/// says why, and the other stores are read all the same.
 fn watched_whole<K>(client: &Client, cache: Writer<K>) -> impl Stream<Item = K> + Send + use<K>
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
@@ -251,7 +250,7 @@ where
     watched(events, Some(cache), |object| Some(object.clone()))
 }
 
-/// What an event is to those who can use readable objects alone.
+/// The event with the objects that can be deserialized. An object that no longer can counts as deleted.
 fn legible<K>(event: Event<DeserializeGuard<K>>, before: &Store<K>) -> Option<Event<K>>
 where
     K: Resource<DynamicType = ()> + Clone,
@@ -285,7 +284,8 @@ where
     watcher(Api::<K>::all(client.clone()), watcher::Config::default()).default_backoff()
 }
 
-/// Every object of a kind as it comes, changes or goes. What `keep` makes of it is in the cache before it is given out.
+/// Every object of a kind that is created, changed or deleted. The part that `keep` selects is in the cache before the
+/// object is given out.
 fn watched<K>(
     events: impl Stream<Item = watcher::Result<Event<K>>> + Send,
     mut cache: Option<Writer<K>>,
@@ -294,8 +294,8 @@ fn watched<K>(
 where
     K: Resource<DynamicType = ()> + Clone + Debug + Send + Sync + 'static,
 {
-    // What is listed is given out when the list is complete, for only then is it in the cache; and with it what was in
-    // the cache and is in the list no more.
+    // Listed objects are given out when the list is complete, since only then they are in the cache. Objects that were in
+    // the cache and are not in the list were deleted meanwhile; they are given out too.
     let (mut listed, mut before) = (Vec::new(), Vec::new());
     let changes = events.map(move |event| {
         let (kept, changed) = match event {
@@ -326,7 +326,7 @@ where
             }
             Err(error) => {
                 let error = error.to_string();
-                tracing::warn!(kind = %K::kind(&()), error, "a watch broke and is taken up again");
+                tracing::warn!(kind = %K::kind(&()), error, "a watch broke and is resumed");
                 (None, Vec::new())
             }
         };
@@ -338,7 +338,7 @@ where
     changes.flatten()
 }
 
-/// An object that is no longer kept goes from the cache.
+/// An object that is no longer kept leaves the cache.
 fn applied<K: Clone>(object: &K, keep: fn(&K) -> Option<K>) -> Event<K> {
     match keep(object) {
         Some(kept) => Event::Apply(kept),

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::controllers::Context;
 use overlayd_core::api::external_secret::StoreKind;
 use overlayd_core::aws::cost::dollars_per_month;
+use overlayd_core::names::NamespacedName;
 use overlayd_core::secrets::dependency_index::Dependency;
 
 /// How often it is measured.
@@ -17,7 +18,7 @@ type CallsAndDollars = (f64, f64);
 
 /// Measures for as long as the process works.
 pub(crate) async fn measure(context: Arc<Context>) {
-    let mut known: BTreeMap<(&'static str, String, String), CallsAndDollars> = BTreeMap::new();
+    let mut known: BTreeMap<(&'static str, NamespacedName), CallsAndDollars> = BTreeMap::new();
     loop {
         tokio::time::sleep(EVERY).await;
         // A store that costs nothing any more says so.
@@ -25,20 +26,14 @@ pub(crate) async fn measure(context: Arc<Context>) {
             *cost = (0.0, 0.0);
         }
         for (user, service, calls) in context.fetcher.shares() {
-            let stores =
-                context
-                    .dependency_index
-                    .of(&user)
-                    .into_iter()
-                    .filter_map(|used| match used {
-                        Dependency::Store(StoreKind::SecretStore, namespace, name) => {
-                            Some(("SecretStore", namespace, name))
-                        }
-                        Dependency::Store(StoreKind::ClusterSecretStore, namespace, name) => {
-                            Some(("ClusterSecretStore", namespace, name))
-                        }
-                        _ => None,
-                    });
+            let dependencies = context.dependency_index.dependencies_of(&user).into_iter();
+            let stores = dependencies.filter_map(|dependency| match dependency {
+                Dependency::Store(StoreKind::SecretStore, name) => Some(("SecretStore", name)),
+                Dependency::Store(StoreKind::ClusterSecretStore, name) => {
+                    Some(("ClusterSecretStore", name))
+                }
+                _ => None,
+            });
             let stores: Vec<_> = stores.collect();
             let each = calls / f64::from(u32::try_from(stores.len().max(1)).unwrap_or(1));
             for store in stores {
@@ -47,8 +42,8 @@ pub(crate) async fn measure(context: Arc<Context>) {
                 cost.1 += dollars_per_month(service, each);
             }
         }
-        for ((kind, namespace, name), (calls, dollars)) in &known {
-            let store = (*kind, namespace.as_str(), name.as_str());
+        for ((kind, name), (calls, dollars)) in &known {
+            let store = (*kind, name.namespace.as_str(), name.name.as_str());
             context.metrics.store_cost(store, *calls, *dollars);
         }
         known.retain(|_, cost| cost.0 > 0.0);

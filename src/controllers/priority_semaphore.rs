@@ -9,16 +9,7 @@ use std::sync::Arc;
 use futures::channel::oneshot;
 use parking_lot::Mutex;
 
-/// How urgent a sync is; the first is the most urgent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Urgency {
-    /// There is no Secret yet.
-    NeverSynced,
-    /// The object, or something that it uses, was changed.
-    Changed,
-    /// The refresh interval has passed.
-    Periodic,
-}
+use overlayd_core::secrets::observed::Urgency;
 
 /// A number of permits, shared by all clones.
 #[derive(Debug, Clone)]

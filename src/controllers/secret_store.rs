@@ -1,19 +1,19 @@
-//! `SecretStore` and `ClusterSecretStore`: says whether a store can be used.
+//! `SecretStore` and `ClusterSecretStore`: validates the store, and says in its status whether it can be used.
 
+use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::api::Api;
 use kube::runtime::controller::Action;
 use kube::runtime::events::EventType;
-use kube::runtime::reflector::ObjectRef;
 use kube::{Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 
 use crate::controllers::context::memory_key;
 use crate::controllers::events::Component;
+use crate::controllers::rotation::QueueCondition;
 use crate::controllers::unreadable::Readable;
 use crate::controllers::{Context, ReconcileError};
 use crate::secrets::provider::{Provider, Validation};
@@ -23,145 +23,31 @@ use overlayd_core::api::secret_store::{
     Capabilities, ClusterSecretStore, SecretStore, SecretStoreSpec, SecretStoreStatus,
 };
 use overlayd_core::aws::identity::StoreName;
-use overlayd_core::aws::reader_key::ReaderKey;
-use overlayd_core::aws::reader_key::reader_key;
-use overlayd_core::conditions::{Says, secrets_condition};
-use overlayd_core::schedule::parse_duration;
-use overlayd_core::secrets::admission::admits;
-use overlayd_core::secrets::desired::StoreRef;
+use overlayd_core::aws::reader_key::{ReaderKey, reader_key};
+use overlayd_core::conditions::Says;
+use overlayd_core::reconcile_cache::Fingerprint;
 use overlayd_core::secrets::provider_error::StoreError;
+use overlayd_core::secrets::store_state::StoreState;
+use overlayd_core::secrets::store_validation::{
+    StoreValidationError, ValidationReport, validation_interval,
+};
 
-/// A store as its users see it.
-#[derive(Debug, Clone)]
-pub(crate) struct StoreObject {
-    /// Kind, namespace and name.
-    pub(crate) id: String,
-    pub(crate) spec: SecretStoreSpec,
-    namespace: Option<String>,
-    name: String,
-    pub(crate) created: Timestamp,
-    /// Nobody has validated it yet.
-    pub(crate) is_unknown: bool,
-    pub(crate) generation: i64,
-    pub(crate) ready: bool,
-    /// The message of the Ready condition.
-    pub(crate) message: String,
-}
-
-/// The store that a reference names, as it was seen last. The error says what to do.
-pub(crate) fn resolve_store(
-    context: &Context,
-    reference: &StoreRef,
-    namespace: &str,
-) -> Result<StoreObject, String> {
-    let name = &reference.name;
-    match reference.kind {
-        StoreKind::SecretStore => {
-            let store = context
-                .caches
-                .stores
-                .get(&ObjectRef::new(name).within(namespace));
-            let missing = || {
-                format!(
-                    "{reference} does not exist in namespace `{namespace}`; is a ClusterSecretStore meant?"
-                )
-            };
-            store.as_deref().map(StoreObject::new).ok_or_else(missing)
-        }
-        StoreKind::ClusterSecretStore => {
-            let store = context.caches.cluster_stores.get(&ObjectRef::new(name));
-            let missing = || format!("{reference} does not exist");
-            store.as_deref().map(StoreObject::new).ok_or_else(missing)
-        }
-    }
-}
-
-impl StoreObject {
-    fn new<S: Store>(object: &S) -> Self {
-        let status = object.store_status();
-        let conditions = status.iter().flat_map(|status| &status.conditions);
-        let mut conditions = conditions.filter(|condition| condition.type_ == "Ready");
-        let ready = conditions.next();
-        Self {
-            id: memory_key(object),
-            spec: object.store_spec().clone(),
-            namespace: object.namespace(),
-            name: object.name_any(),
-            created: object
-                .creation_timestamp()
-                .map(|time| time.0)
-                .unwrap_or_default(),
-            is_unknown: ready.is_none(),
-            generation: object.meta().generation.unwrap_or_default(),
-            ready: ready.is_some_and(|condition| condition.status == "True"),
-            message: ready
-                .and_then(|condition| condition.message.clone())
-                .unwrap_or_default(),
-        }
-    }
-
-    /// True for one for all namespaces.
-    pub(crate) fn is_cluster(&self) -> bool {
-        self.namespace.is_none()
-    }
-
-    /// By what it is known.
-    pub(crate) fn name(&self) -> StoreName<'_> {
-        StoreName {
-            namespace: self.namespace.as_deref(),
-            name: &self.name,
-        }
-    }
-
-    /// The gate: a store that is not ready is not asked, and one with conditions only by those it admits.
-    pub(crate) fn check_usable(
-        &self,
-        context: &Context,
-        reference: &StoreRef,
-        namespace: &str,
-    ) -> Result<(), String> {
-        if self.is_cluster() {
-            let known = context.caches.namespaces.get(&ObjectRef::new(namespace));
-            let labels = known
-                .as_ref()
-                .and_then(|known| known.metadata.labels.clone());
-            let admitted = admits(
-                &self.spec.conditions,
-                namespace,
-                &labels.unwrap_or_default(),
-            );
-            if !admitted.map_err(|error| format!("{reference}: {error}"))? {
-                return Err(format!(
-                    "using {reference} is not allowed from namespace `{namespace}`: denied by spec.condition"
-                ));
-            }
-        }
-        if !self.ready && context.settings.flood_gate {
-            let why = if self.message.is_empty() {
-                "it was not validated yet"
-            } else {
-                &self.message
-            };
-            return Err(format!("{reference} is not ready: {why}"));
-        }
-        Ok(())
-    }
-}
-
-/// What both kinds of store have.
+/// The parts that both kinds of store have.
 pub(crate) trait Store:
-    Resource<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug
+    Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug
 {
-    /// Under which name its events are reported.
+    /// The kind, as references name it.
+    const KIND: StoreKind;
+    /// The name under which its events are reported.
     const COMPONENT: Component;
-    /// The spec without its kind's wrapping.
+    /// The spec that both kinds share.
     fn store_spec(&self) -> &SecretStoreSpec;
     /// The status, if one was written.
     fn store_status(&self) -> Option<&SecretStoreStatus>;
     /// The API that serves the object.
     fn api(&self, context: &Context) -> Api<Self>;
 
-    /// By what the store is known.
+    /// The namespace and name, by which its identity is made.
     fn store_name(&self) -> StoreName<'_> {
         let meta = self.meta();
         StoreName {
@@ -170,13 +56,20 @@ pub(crate) trait Store:
         }
     }
 
-    /// Who reads for the store itself, before anybody uses it; nothing if that depends on who does.
+    /// The state that ExternalSecrets depend on.
+    fn store_state(&self) -> StoreState {
+        let (spec, status) = (self.store_spec(), self.store_status());
+        StoreState::new(Self::KIND, self.meta(), spec, status)
+    }
+
+    /// The identity that reads for the store itself. `None` if it depends on the namespace of the ExternalSecret.
     fn reader_key(&self) -> Result<Option<ReaderKey>, StoreError> {
         reader_key(self.store_name(), self.store_spec(), None)
     }
 }
 
 impl Store for SecretStore {
+    const KIND: StoreKind = StoreKind::SecretStore;
     const COMPONENT: Component = Component::SecretStore;
     fn store_spec(&self) -> &SecretStoreSpec {
         &self.spec
@@ -190,6 +83,7 @@ impl Store for SecretStore {
 }
 
 impl Store for ClusterSecretStore {
+    const KIND: StoreKind = StoreKind::ClusterSecretStore;
     const COMPONENT: Component = Component::ClusterSecretStore;
     fn store_spec(&self) -> &SecretStoreSpec {
         &self.spec.store
@@ -202,7 +96,10 @@ impl Store for ClusterSecretStore {
     }
 }
 
-/// Validates the store and says so.
+/// What a provider says of a store, and what the store can do.
+type Validated = Result<(Validation, Capabilities), StoreValidationError>;
+
+/// Validates the store when its time has come, and says in its status what came of it.
 pub(crate) async fn reconcile<S: Store>(
     object: Readable<S>,
     context: Arc<Context>,
@@ -211,175 +108,144 @@ pub(crate) async fn reconcile<S: Store>(
         return Ok(Action::await_change());
     }
     if object.meta().deletion_timestamp.is_some() {
-        // External Secrets holds a store back for PushSecrets, which are not served here.
+        // External Secrets keeps a store for its PushSecrets, which are not served here.
         context
             .set_finalizer(&object.api(&context), &object, STORE_FINALIZER, false)
             .await?;
         return Ok(Action::await_change());
     }
-    let key = memory_key(&*object);
-    let now = Timestamp::now();
-    let listens = context.rotations.of(&*object);
-    let meta = object.meta();
-    let fingerprint = format!("{:?} {:?} {listens:?}", meta.uid, meta.generation);
+    let (key, now) = (memory_key(&*object), Timestamp::now());
+    let queue = context.rotations.of(&*object);
+    let fingerprint = fingerprint(&*object, queue.as_ref());
     if let Some(rest) = context.reconcile_cache.rest(&key, &fingerprint, now) {
         return Ok(Action::requeue(rest));
     }
-    let interval = interval(object.store_spec(), context.settings.store_interval);
-    let validated = match &interval {
-        Ok(_) => validate(&*object, &context).await,
-        Err(error) => Err(("unable to validate store", error.clone())),
+    let default = context.settings.store_interval;
+    let interval = validation_interval(object.store_spec(), default);
+    let (validated, interval) = match interval {
+        Ok(interval) => (validate(&*object, &context).await, interval),
+        Err(error) => (Err(StoreValidationError::Interval(error)), default),
     };
-    let interval = interval.unwrap_or(context.settings.store_interval);
-    let old = object.store_status().cloned().unwrap_or_default();
-    let (status, reason, message) = match &validated {
-        Ok((Validation::Ready, _)) => ("True", "Valid", "store validated".to_owned()),
-        Ok((Validation::Unknown, _)) => (
-            "True",
-            "ValidationUnknown",
-            "could not determine validation status".to_owned(),
-        ),
-        Err((summary, detail)) => (
-            "False",
-            "InvalidProviderConfig",
-            format!("{summary}: {detail}"),
-        ),
-    };
-    let says = Says {
-        type_: "Ready",
-        status,
-        reason,
-        message: &message,
-    };
-    let changed = !old.conditions.iter().any(|condition| {
-        condition.type_ == "Ready"
-            && condition.status == status
-            && condition.message.as_deref() == Some(&message)
+    let wait = record_in_cache(&context, (&key, &fingerprint), now, interval, &validated);
+    record_status(&*object, &context, queue.as_ref(), now, &validated).await?;
+    Ok(Action::requeue(wait))
+}
+
+/// Everything that decides what a validation finds, besides AWS.
+fn fingerprint<S: Store>(object: &S, queue: Option<&QueueCondition>) -> Fingerprint {
+    let metadata = object.meta();
+    let uid = metadata.uid.clone().unwrap_or_default();
+    let generation = metadata.generation.unwrap_or_default().to_string();
+    let queue = queue.map_or_else(Vec::new, |queue| {
+        vec![
+            queue.status.to_owned(),
+            queue.reason.to_owned(),
+            queue.message.clone(),
+        ]
     });
-    let capabilities = validated
-        .as_ref()
-        .ok()
-        .map(|(_, capabilities)| *capabilities);
-    let mut conditions = vec![secrets_condition(&old.conditions, &says, now)];
-    conditions.extend(listens.iter().map(|listens| {
-        let says = Says {
-            type_: "RotationEvents",
-            status: listens.status,
-            reason: listens.reason,
-            message: &listens.message,
-        };
-        secrets_condition(&old.conditions, &says, now)
-    }));
-    let new = SecretStoreStatus {
-        conditions,
-        capabilities: capabilities.or(old.capabilities),
-    };
-    let wait = if validated.is_ok() {
-        context
-            .reconcile_cache
-            .succeeded(&key, &fingerprint, now, interval);
-        interval
-    } else {
-        let bounds = (Duration::from_secs(1), interval);
-        context
-            .reconcile_cache
-            .failed(&key, &fingerprint, now, bounds)
-    };
-    if changed {
-        let type_ = if reason == "Valid" {
+    Fingerprint::of([uid, generation].into_iter().chain(queue))
+}
+
+/// Records the validation, and gives the wait before the next one.
+fn record_in_cache(
+    context: &Context,
+    (key, fingerprint): (&str, &Fingerprint),
+    now: Timestamp,
+    interval: Duration,
+    validated: &Validated,
+) -> Duration {
+    let cache = &context.reconcile_cache;
+    if validated.is_ok() {
+        cache.succeeded(key, fingerprint, now, interval);
+        return interval;
+    }
+    let bounds = (Duration::from_secs(1), interval);
+    cache.failed(key, fingerprint, now, bounds)
+}
+
+/// Writes the event, the metric and the status of a validation.
+async fn record_status<S: Store>(
+    object: &S,
+    context: &Context,
+    queue: Option<&QueueCondition>,
+    now: Timestamp,
+    validated: &Validated,
+) -> Result<(), kube::Error> {
+    let old = object.store_status().cloned().unwrap_or_default();
+    let report = ValidationReport::new(validated.as_ref().map(|(validation, _)| *validation));
+    if report.is_news(&old) {
+        let type_ = if report.is_normal() {
             EventType::Normal
         } else {
             EventType::Warning
         };
+        let (reason, message) = (report.reason, &report.message);
         context
             .events
-            .publish(S::COMPONENT, &*object, type_, reason, &message)
+            .publish(S::COMPONENT, object, type_, reason, message)
             .await;
-        warn_unmaintained(&*object, &context).await;
+        warn_unmaintained(object, context).await;
     }
-    context.metrics.store(
-        &S::kind(&()),
-        &object.meta().namespace.clone().unwrap_or_default(),
-        &object.name_any(),
-        validated.is_ok(),
-    );
-    if object.store_status() != Some(&new) {
-        context
-            .write_status(&object.api(&context), &object, &new)
-            .await?;
+    let namespace = object.namespace().unwrap_or_default();
+    let (kind, name) = (S::kind(&()), object.name_any());
+    context
+        .metrics
+        .store(&kind, &namespace, &name, validated.is_ok());
+    let queue = queue.map(|queue| Says {
+        type_: "RotationEvents",
+        status: queue.status,
+        reason: queue.reason,
+        message: &queue.message,
+    });
+    let capabilities = validated.as_ref().map(|(_, capabilities)| *capabilities);
+    let new = report.next_status(&old, capabilities.ok(), queue.as_ref(), now);
+    if object.store_status() == Some(&new) {
+        return Ok(());
     }
-    Ok(Action::requeue(wait))
+    context
+        .write_status(&object.api(context), object, &new)
+        .await
 }
 
 /// Forgets a store that is gone.
 pub(crate) fn forget(context: &Context, kind: &str, namespace: &str, name: &str) {
-    let id = format!("{kind}/{namespace}/{name}");
-    context.reconcile_cache.forget(&id);
-    context.store_permits.forget(&id);
+    let key = format!("{kind}/{namespace}/{name}");
+    context.reconcile_cache.forget(&key);
+    context.store_permits.forget(&key);
     context.metrics.forget_store(kind, namespace, name);
 }
 
-/// How often the store is validated, or what is wrong with what it says.
-fn interval(spec: &SecretStoreSpec, default: Duration) -> Result<Duration, String> {
-    let bad = |text: &str| {
-        format!("`spec.refreshInterval: {text}` is neither seconds nor a duration such as 5m")
-    };
-    let interval = match &spec.refresh_interval {
-        None => return Ok(default),
-        Some(IntOrString::Int(seconds)) => {
-            let seconds = u64::try_from(*seconds).map_err(|_| bad(&seconds.to_string()))?;
-            Duration::from_secs(seconds)
-        }
-        Some(IntOrString::String(text)) if text.is_empty() => return Ok(default),
-        Some(IntOrString::String(text)) => parse_duration(text).ok_or_else(|| bad(text))?,
-    };
-    Ok(if interval.is_zero() {
-        default
-    } else {
-        interval
-    })
-}
-
-/// Says of a provider that nobody keeps that it is so, as External Secrets does.
+/// Writes a warning event about a provider that is only for tests, as External Secrets does.
 async fn warn_unmaintained<S: Store>(object: &S, context: &Context) {
-    let provider = provider_of(object, context).await;
-    let provider = provider.ok().flatten();
-    let kept = provider.is_some_and(|provider| !provider.is_maintained());
-    if kept && !object.annotations().contains_key(IGNORE_MAINTENANCE) {
+    let provider = provider_of(object, context).await.ok().flatten();
+    let is_unmaintained = provider.is_some_and(|provider| !provider.is_maintained());
+    if is_unmaintained && !object.annotations().contains_key(IGNORE_MAINTENANCE) {
+        let (type_, reason) = (EventType::Warning, "StoreUnmaintained");
         let note = "the provider of this store is not maintained: it is for tests";
         context
             .events
-            .publish(
-                S::COMPONENT,
-                object,
-                EventType::Warning,
-                "StoreUnmaintained",
-                note,
-            )
+            .publish(S::COMPONENT, object, type_, reason, note)
             .await;
     }
 }
 
-/// What the store can do, or what is wrong: a summary in the words of External Secrets, and the detail.
-async fn validate<S: Store>(
-    object: &S,
-    context: &Context,
-) -> Result<(Validation, Capabilities), (&'static str, String)> {
+/// Tries the store as cheaply as possible.
+async fn validate<S: Store>(object: &S, context: &Context) -> Validated {
     let provider = provider_of(object, context).await;
-    let provider = provider.map_err(|error| ("unable to create client", error.to_string()))?;
-    // Who reads depends on who uses the store, so nothing can be tried.
+    let provider = provider.map_err(StoreValidationError::Client)?;
+    // The identity depends on the namespace of the ExternalSecret, so nothing can be tried.
     let Some(provider) = provider else {
         return Ok((Validation::Ready, Capabilities::ReadWrite));
     };
     let validation = provider
         .validate()
         .await
-        .map_err(|error| ("unable to validate store", error.to_string()))?;
+        .map_err(StoreValidationError::Provider)?;
     tracing::debug!(store = %object.name_any(), "validated");
     Ok((validation, provider.capabilities()))
 }
 
-/// The provider of the store itself, before anybody uses it.
+/// The provider of the store itself, without an ExternalSecret. `None` if it depends on the ExternalSecret's namespace.
 async fn provider_of<S: Store>(
     object: &S,
     context: &Context,

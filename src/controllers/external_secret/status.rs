@@ -1,145 +1,110 @@
-//! What is said of a sync: the condition, the events, and when the status is worth a write.
-
-use std::time::Duration;
+//! Talks to the API server: records what came of a sync: in the caches, as events, and in the status.
 
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use kube::ResourceExt as _;
+use kube::api::Api;
+use kube::runtime::controller::Action;
 use kube::runtime::events::EventType;
 
-use crate::cluster::secret_writer::SecretWriteResult;
-use crate::controllers::Context;
+use crate::controllers::context::memory_key;
 use crate::controllers::events::Component;
-use crate::controllers::external_secret::sync::{SecretSyncError, SyncOutcome};
-use overlayd_core::api::external_secret::{
-    Binding, CreationPolicy, ExternalSecret, ExternalSecretStatus,
+use crate::controllers::external_secret::error::SecretSyncError;
+use crate::controllers::external_secret::read::{StoreReads, watch};
+use crate::controllers::external_secret::sync::Synchronized;
+use crate::controllers::{Context, ReconcileError};
+use overlayd_core::api::external_secret::ExternalSecret;
+use overlayd_core::names::NamespacedName;
+use overlayd_core::reconcile_cache::Fingerprint;
+use overlayd_core::secrets::last_sync::LastSync;
+use overlayd_core::secrets::observed::{
+    ObservedExternalSecret, Requeue, requeue_after_sync, target_name, version,
 };
-use overlayd_core::conditions::{Says, secrets_condition};
+use overlayd_core::secrets::retry::retry_bounds;
+use overlayd_core::secrets::sync_status::{
+    StatusContext, SyncOutcome, next_status, sync_events, write_event,
+};
 
-/// What a retained Secret is said with, in the words of External Secrets.
-const RETAINED: &str = "secret retained due to DeletionPolicy=Retain";
+/// A sync, with its outcome or error.
+pub(super) type SyncResult = Result<SyncOutcome, SecretSyncError>;
 
-/// True if the condition Ready holds.
-pub(super) fn is_ready(status: &ExternalSecretStatus) -> bool {
-    let mut conditions = status.conditions.iter();
-    conditions.any(|condition| condition.type_ == "Ready" && condition.status == "True")
+/// The action of kube's controller that a requeue stands for.
+pub(super) fn action(requeue: Requeue) -> Action {
+    match requeue {
+        Requeue::After(wait) => Action::requeue(wait),
+        Requeue::OnChange => Action::await_change(),
+    }
 }
 
-/// True if the condition Ready has this reason.
-pub(super) fn has_reason(status: &ExternalSecretStatus, reason: &str) -> bool {
-    let mut conditions = status.conditions.iter();
-    conditions
-        .any(|condition| condition.type_ == "Ready" && condition.reason.as_deref() == Some(reason))
+/// Records a Secret that was found as it should be: it is not read again before it changes, and the values that another
+/// process has read are watched by this one.
+pub(super) fn record_kept(
+    observed: &ObservedExternalSecret<'_>,
+    context: &Context,
+    last_sync: Option<LastSync>,
+    reads: Result<StoreReads, SecretSyncError>,
+) {
+    let name = NamespacedName::of(observed.object);
+    if let Some(last_sync) = last_sync {
+        // As after a sync, so that alerts see no gap after a restart.
+        context
+            .metrics
+            .external_secret_is(&name.namespace, &name.name, true);
+        context.last_syncs.set(&name, last_sync);
+    }
+    if let (Ok(reads), false) = (reads, context.fetcher.is_watched(&name)) {
+        watch(observed, context, reads.watchable());
+    }
 }
 
-/// True if the stores had no values, and there was no Secret to retain.
-pub(super) fn is_retained_without(status: &ExternalSecretStatus) -> bool {
-    let mut conditions = status.conditions.iter();
-    let message = |message: &String| message.starts_with(RETAINED);
-    status.binding.name.is_empty()
-        && conditions.any(|condition| condition.message.as_ref().is_some_and(message))
-}
-
-/// The condition's reason and message.
-fn says(result: &Result<SyncOutcome, SecretSyncError>) -> (bool, &'static str, String) {
-    let outcome = match result {
-        Ok(outcome) => outcome,
+/// Records a sync in the caches, and gives the time of the next one.
+///
+/// # Errors
+/// A conflict with another writer of the Secret: the reconcile is tried again at once, and no condition tells it.
+pub(super) fn record_in_caches(
+    observed: &ObservedExternalSecret<'_>,
+    context: &Context,
+    fingerprint: &Fingerprint,
+    now: Timestamp,
+    result: Result<Synchronized, SecretSyncError>,
+) -> Result<(SyncResult, Requeue), ReconcileError> {
+    let object = observed.object;
+    let (name, key) = (NamespacedName::of(object), memory_key(object));
+    match result {
+        Ok(Synchronized { outcome, reading }) => {
+            context.reconcile_cache.forget(&key);
+            context
+                .last_syncs
+                .set(&name, observed.last_sync_of(&outcome));
+            let is_watched = watch(observed, context, reading);
+            if !is_watched {
+                context.fetcher.unwatch(&name);
+            }
+            let settings = &context.settings;
+            let requeue =
+                requeue_after_sync(object, is_watched, settings.status_heartbeat, |interval| {
+                    settings.jittered(interval, object)
+                });
+            Ok((Ok(outcome), requeue))
+        }
+        Err(SecretSyncError::Conflict(error)) => {
+            context.last_syncs.failed(&name);
+            Err(error.into())
+        }
         Err(error) => {
-            let message = format!("{}: {error}", error.summary());
-            return (false, "SecretSyncedError", message);
+            context.last_syncs.failed(&name);
+            let bounds = retry_bounds(error.class());
+            let wait = context
+                .reconcile_cache
+                .failed(&key, fingerprint, now, bounds);
+            Ok((Err(error), Requeue::After(wait)))
         }
-    };
-    let (reason, message) = match outcome.written {
-        SecretWriteResult::Created | SecretWriteResult::Updated | SecretWriteResult::Nothing => {
-            ("SecretSynced", "secret synced")
-        }
-        SecretWriteResult::Absent => (
-            "SecretMissing",
-            "secret will not be created due to CreationPolicy=Merge",
-        ),
-        SecretWriteResult::Deleted => (
-            "SecretDeleted",
-            "secret deleted due to DeletionPolicy=Delete",
-        ),
-        SecretWriteResult::Retained => ("SecretSynced", RETAINED),
-    };
-    let hint = match outcome.written {
-        SecretWriteResult::Retained => ": the stores have no values for it",
-        _ if outcome.is_frozen => {
-            "; target.immutable keeps its old values until the Secret is deleted"
-        }
-        _ => "",
-    };
-    (true, reason, format!("{message}{hint}"))
-}
-
-/// The status after a sync. Where nothing but the time has changed, the time moves once per heartbeat.
-pub(super) fn next(
-    object: &ExternalSecret,
-    old: &ExternalSecretStatus,
-    result: &Result<SyncOutcome, SecretSyncError>,
-    target: &str,
-    version: &str,
-    now: Timestamp,
-    heartbeat: Option<Duration>,
-) -> ExternalSecretStatus {
-    let (ok, reason, message) = says(result);
-    let says = Says {
-        type_: "Ready",
-        status: if ok { "True" } else { "False" },
-        reason,
-        message: &message,
-    };
-    let condition = secrets_condition(&old.conditions, &says, now);
-    let mut new = ExternalSecretStatus {
-        conditions: vec![condition],
-        ..old.clone()
-    };
-    let Ok(outcome) = result else {
-        return new;
-    };
-    // Where nothing was written, nothing is bound.
-    let bound = object.spec.target.creation_policy != CreationPolicy::None;
-    match outcome.written {
-        SecretWriteResult::Created | SecretWriteResult::Updated | SecretWriteResult::Nothing
-            if bound =>
-        {
-            target.clone_into(&mut new.binding.name);
-        }
-        SecretWriteResult::Deleted => new.binding = Binding::default(),
-        _ => {}
     }
-    new.synced_resource_version = Some(version.to_owned());
-    let beat = is_beat(old, heartbeat, outcome.finished);
-    let wrote = matches!(
-        outcome.written,
-        SecretWriteResult::Created | SecretWriteResult::Updated
-    );
-    if beat || wrote || outcome.is_generated || new != *old {
-        // Cut, not rounded: a time to come would be due at once.
-        let finished = Timestamp::from_second(outcome.finished.as_second());
-        new.refresh_time = Some(Time(finished.unwrap_or(outcome.finished)));
-    }
-    new
 }
 
-/// True if it is time to write the time.
-pub(super) fn is_beat(
-    written: &ExternalSecretStatus,
-    heartbeat: Option<Duration>,
-    now: Timestamp,
-) -> bool {
-    written.refresh_time.as_ref().is_none_or(|time| {
-        let passed = Duration::try_from(now.duration_since(time.0)).unwrap_or_default();
-        heartbeat.is_some_and(|heartbeat| passed >= heartbeat)
-    })
-}
-
-/// Writes the events of a sync.
-pub(super) async fn announce(
+/// Writes the events of a sync, and logs it.
+pub(super) async fn publish_events(
     context: &Context,
     object: &ExternalSecret,
-    result: &Result<SyncOutcome, SecretSyncError>,
+    result: &SyncResult,
 ) {
     let publish = async |type_, reason: &str, note: &str| {
         context
@@ -147,121 +112,55 @@ pub(super) async fn announce(
             .publish(Component::ExternalSecrets, object, type_, reason, note)
             .await;
     };
-    let (name, namespace) = (object.name_any(), object.namespace().unwrap_or_default());
+    let NamespacedName { namespace, name } = NamespacedName::of(object);
     let outcome = match result {
         Ok(outcome) => outcome,
         Err(error) => {
-            let note = error.to_string();
-            tracing::warn!(external_secret = %name, %namespace, error = note, "not synced");
+            let (note, category) = (error.to_string(), error.category());
+            tracing::warn!(external_secret = %name, %namespace, category, error = note, "not synced");
             return publish(EventType::Warning, "UpdateFailed", &note).await;
         }
     };
-    // Said when it is news: when the Secret changes with it.
-    let changed = !matches!(outcome.written, SecretWriteResult::Nothing);
-    for key in outcome.missing.iter().filter(|_| changed) {
-        let note = format!("secret `{key}` does not exist in its store and is left out");
-        publish(EventType::Normal, "MissingProviderSecret", &note).await;
+    for event in sync_events(outcome) {
+        publish(EventType::Normal, event.reason, &event.note).await;
     }
-    for orphan in &outcome.orphans {
-        let note = format!("secret {orphan} deleted: the target has another name now");
-        publish(EventType::Normal, "Deleted", &note).await;
+    if let Some((reason, _)) = write_event(outcome) {
+        tracing::info!(external_secret = %name, %namespace, reason, "synced");
     }
-    let (reason, note) = match outcome.written {
-        SecretWriteResult::Nothing | SecretWriteResult::Absent | SecretWriteResult::Retained => {
-            return;
-        }
-        SecretWriteResult::Deleted if !outcome.was_deleted => return,
-        SecretWriteResult::Created => ("Created", "secret created"),
-        SecretWriteResult::Updated => ("Updated", "secret updated"),
-        SecretWriteResult::Deleted => ("Deleted", "secret deleted due to DeletionPolicy=Delete"),
-    };
-    tracing::info!(external_secret = %name, %namespace, reason, "synced");
-    publish(EventType::Normal, reason, note).await;
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn outcome(written: SecretWriteResult, finished: &str) -> SyncOutcome {
-        SyncOutcome {
-            written,
-            missing: Vec::new(),
-            orphans: Vec::new(),
-            is_frozen: false,
-            was_deleted: false,
-            is_generated: false,
-            rendered: [0; 32],
-            secret_version: String::new(),
-            finished: finished.parse().unwrap(),
-            reading: None,
-        }
+/// Counts the sync, and writes the status if it says something new.
+pub(super) async fn record_status(
+    context: &Context,
+    object: &ExternalSecret,
+    result: &SyncResult,
+    now: Timestamp,
+) -> Result<(), kube::Error> {
+    let name = NamespacedName::of(object);
+    context
+        .metrics
+        .external_secret(&name.namespace, &name.name, result.is_ok());
+    let old = object.status.clone().unwrap_or_default();
+    let result = match result {
+        Ok(outcome) => Ok(outcome),
+        Err(error) => Err(error.condition_message()),
+    };
+    let facts = StatusContext {
+        target: &target_name(object),
+        creation: object.spec.target.creation_policy,
+        version: &version(object),
+        heartbeat: context.settings.status_heartbeat,
+        now,
+    };
+    let new = next_status(&old, &result, &facts);
+    if object.status.as_ref() == Some(&new) {
+        return Ok(());
     }
-
-    #[test]
-    fn the_time_moves_when_something_changes_or_once_per_heartbeat() {
-        let object = ExternalSecret::new(
-            "db",
-            overlayd_core::api::external_secret::ExternalSecretSpec::default(),
-        );
-        let next = |old: &ExternalSecretStatus, written, version: &str, finished: &str| {
-            let result = Ok(outcome(written, finished));
-            let now = finished.parse().unwrap();
-            super::next(
-                &object,
-                old,
-                &result,
-                "db",
-                version,
-                now,
-                Some(Duration::from_secs(600)),
-            )
-        };
-        let time =
-            |status: &ExternalSecretStatus| status.refresh_time.as_ref().unwrap().0.to_string();
-        let first = next(
-            &ExternalSecretStatus::default(),
-            SecretWriteResult::Created,
-            "1-a",
-            "2026-01-01T00:00:00.9Z",
-        );
-        assert_eq!(time(&first), "2026-01-01T00:00:00Z", "never in the future");
-        assert_eq!(first.binding.name, "db");
-        let same = next(
-            &first,
-            SecretWriteResult::Nothing,
-            "1-a",
-            "2026-01-01T00:05:00Z",
-        );
-        assert_eq!(same, first);
-        let beat = next(
-            &first,
-            SecretWriteResult::Nothing,
-            "1-a",
-            "2026-01-01T00:10:01Z",
-        );
-        assert_eq!(time(&beat), "2026-01-01T00:10:01Z");
-        let changed = next(
-            &first,
-            SecretWriteResult::Nothing,
-            "2-a",
-            "2026-01-01T00:05:00Z",
-        );
-        assert_eq!(time(&changed), "2026-01-01T00:05:00Z");
-        let written = next(
-            &first,
-            SecretWriteResult::Updated,
-            "1-a",
-            "2026-01-01T00:05:00Z",
-        );
-        assert_eq!(time(&written), "2026-01-01T00:05:00Z");
-        let deleted = next(
-            &first,
-            SecretWriteResult::Deleted,
-            "1-a",
-            "2026-01-01T00:05:00Z",
-        );
-        assert!(deleted.binding.name.is_empty());
-        assert!(has_reason(&deleted, "SecretDeleted"));
-    }
+    let api: Api<ExternalSecret> = context.api_of(object);
+    let written = context.write_status(&api, object, &new).await;
+    written.inspect_err(|_| {
+        // The next sync says what could not be written, and it must not wait for a change.
+        context.last_syncs.failed(&name);
+        context.fetcher.unwatch(&name);
+    })
 }

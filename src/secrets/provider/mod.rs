@@ -16,6 +16,7 @@ use overlayd_core::secrets::SecretValue;
 use overlayd_core::secrets::compose::LookupResult;
 use overlayd_core::secrets::desired::{Lookup, Search};
 use overlayd_core::secrets::provider_error::{ProviderError, StoreError};
+pub(crate) use overlayd_core::secrets::store_validation::Validation;
 
 use fake::Fake;
 
@@ -44,14 +45,6 @@ pub(crate) trait Provider: Send + Sync + std::fmt::Debug {
     fn is_maintained(&self) -> bool {
         true
     }
-}
-
-/// What can be said of a store.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Validation {
-    Ready,
-    /// It may or may not work.
-    Unknown,
 }
 
 /// The names that a search wants.

@@ -1,18 +1,34 @@
 //! Pure: which namespaces may use a store: `spec.conditions` of a ClusterSecretStore.
 
+#![warn(missing_docs)]
+
 use std::collections::BTreeMap;
 
+use gocompat::regex::ErrorCode;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
 use crate::api::secret_store::StoreCondition;
 
-/// True if a namespace may use the store: one of the conditions is met, by selector, name or expression; or there are
-/// none. The error names an expression that makes no sense.
+/// A condition that cannot be evaluated.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`spec.conditions[{index}].namespaceRegexes`: {reason}")]
+pub struct AdmissionError {
+    /// The position of the condition, from 0.
+    pub index: usize,
+    /// What is wrong with its regular expression, in the words of Go's `regexp/syntax`.
+    pub reason: ErrorCode,
+}
+
+/// True if a namespace with these labels may use the store: it meets at least one condition, by selector, name or
+/// regular expression, or there are no conditions.
+///
+/// # Errors
+/// A regular expression that is reached is invalid.
 pub fn admits(
     conditions: &[StoreCondition],
     namespace: &str,
     labels: &BTreeMap<String, String>,
-) -> Result<bool, String> {
+) -> Result<bool, AdmissionError> {
     if conditions.is_empty() {
         return Ok(true);
     }
@@ -27,7 +43,7 @@ pub fn admits(
         for expression in &condition.namespace_regexes {
             let compiled = gocompat::regex::compile(expression).map_err(|error| {
                 let reason = error.code();
-                format!("`spec.conditions[{index}].namespaceRegexes`: {reason}")
+                AdmissionError { index, reason }
             })?;
             if compiled.is_match(namespace) {
                 return Ok(true);
@@ -37,7 +53,7 @@ pub fn admits(
     Ok(false)
 }
 
-/// True if the labels are as the selector says. An empty selector selects everything.
+/// True if the labels match the selector. An empty selector matches everything; an unknown operator nothing.
 fn selects(selector: &LabelSelector, labels: &BTreeMap<String, String>) -> bool {
     let wanted = selector.match_labels.iter().flatten();
     let mut wanted = wanted.map(|(key, value)| labels.get(key) == Some(value));

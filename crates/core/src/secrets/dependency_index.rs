@@ -1,30 +1,82 @@
-//! Pure: which ExternalSecret uses what, so that a change of a store, template or Secret wakes those and no others.
+//! Pure: which ExternalSecret depends on which objects, so that a change re-queues its dependents and no others.
 
-use parking_lot::{Mutex, MutexGuard};
+#![warn(missing_docs)]
+
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::api::external_secret::StoreKind;
-use crate::names::NamespacedName;
+use parking_lot::{Mutex, MutexGuard};
 
-/// What an ExternalSecret can use, by namespace (empty for what has none) and name.
+use crate::api::external_secret::{ExternalSecret, StoreKind};
+use crate::names::NamespacedName;
+use crate::secrets::desired::DesiredSecret;
+use crate::secrets::template_from::{TemplateSourceKind, references};
+
+/// An object that an ExternalSecret depends on. Objects of the cluster have an empty namespace.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Dependency {
-    Store(StoreKind, String, String),
-    /// A generator by its kind.
-    Generator(String, String, String),
-    /// Templates in a ConfigMap.
-    ConfigMap(String, String),
-    /// Templates in a Secret.
-    Secret(String, String),
-    /// The Secret that is made.
-    Target(String, String),
+    /// A store that is read from.
+    Store(StoreKind, NamespacedName),
+    /// A generator.
+    Generator {
+        /// The kind: `Password`, `UUID`, `Fake` or `ClusterGenerator`.
+        kind: String,
+        /// Where it is.
+        name: NamespacedName,
+    },
+    /// A ConfigMap that holds templates.
+    ConfigMap(NamespacedName),
+    /// A Secret that holds templates.
+    Secret(NamespacedName),
+    /// The Secret that the ExternalSecret writes.
+    Target(NamespacedName),
 }
 
-/// Who uses what, and at which version it was read.
+impl Dependency {
+    /// An object that holds templates.
+    pub fn template_source(kind: TemplateSourceKind, name: NamespacedName) -> Self {
+        match kind {
+            TemplateSourceKind::ConfigMap => Self::ConfigMap(name),
+            TemplateSourceKind::Secret => Self::Secret(name),
+        }
+    }
+}
+
+/// Everything that an ExternalSecret depends on.
+pub fn dependencies(object: &ExternalSecret, desired: &DesiredSecret) -> BTreeSet<Dependency> {
+    let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
+    let here = |name: &str| NamespacedName::new(namespace, name);
+    let of_cluster = |name: &str| NamespacedName::new("", name);
+    let mut all = BTreeSet::from([Dependency::Target(here(&desired.target))]);
+    all.extend(desired.stores().into_iter().map(|store| {
+        let name = match store.kind {
+            StoreKind::SecretStore => here(&store.name),
+            StoreKind::ClusterSecretStore => of_cluster(&store.name),
+        };
+        Dependency::Store(store.kind, name)
+    }));
+    all.extend(desired.generators().map(|entry| {
+        let generator = &entry.generator;
+        let name = match generator.kind.as_str() {
+            "ClusterGenerator" => of_cluster(&generator.name),
+            _ => here(&generator.name),
+        };
+        Dependency::Generator {
+            kind: generator.kind.clone(),
+            name,
+        }
+    }));
+    let template = object.spec.target.template.as_deref();
+    let sources = template.map(references).unwrap_or_default();
+    let sources = sources.into_iter();
+    all.extend(sources.map(|(kind, name)| Dependency::template_source(kind, here(&name))));
+    all
+}
+
+/// What each ExternalSecret depends on, and the version of each dependency that it has read.
 #[derive(Debug, Default)]
 pub struct DependencyIndex(Mutex<State>);
 
-/// Most things have one user; a tree for each would be most of the memory.
+/// Most objects have one dependent; a tree for each would be most of the memory.
 #[derive(Debug)]
 enum Dependents {
     One(NamespacedName),
@@ -32,19 +84,19 @@ enum Dependents {
 }
 
 impl Dependents {
-    fn insert(&mut self, user: NamespacedName) {
+    fn insert(&mut self, name: NamespacedName) {
         match self {
-            Self::One(one) => *self = Self::Many([one.clone(), user].into()),
-            Self::Many(many) => drop(many.insert(user)),
+            Self::One(one) => *self = Self::Many([one.clone(), name].into()),
+            Self::Many(many) => drop(many.insert(name)),
         }
     }
 
-    /// True if nobody is left.
-    fn remove(&mut self, user: &NamespacedName) -> bool {
+    /// True if no dependent is left.
+    fn remove(&mut self, name: &NamespacedName) -> bool {
         match self {
-            Self::One(one) => one == user,
+            Self::One(one) => one == name,
             Self::Many(many) => {
-                many.remove(user);
+                many.remove(name);
                 many.is_empty()
             }
         }
@@ -60,13 +112,13 @@ impl Dependents {
 
 #[derive(Debug, Default)]
 struct State {
-    by_user: BTreeMap<NamespacedName, Vec<Dependency>>,
-    users: BTreeMap<Dependency, Dependents>,
-    /// The resource version that each user has read last; empty for what was not there.
-    seen: BTreeMap<NamespacedName, BTreeMap<Dependency, String>>,
-    /// Those whose sources have changed since they were read.
+    dependencies: BTreeMap<NamespacedName, Vec<Dependency>>,
+    dependents: BTreeMap<Dependency, Dependents>,
+    /// The resource version that each ExternalSecret has read last; empty for an object that did not exist.
+    read_versions: BTreeMap<NamespacedName, BTreeMap<Dependency, String>>,
+    /// ExternalSecrets whose dependencies have changed since they were read.
     stale: BTreeSet<NamespacedName>,
-    /// Those for whom something has moved that they may have waited for.
+    /// ExternalSecrets that may succeed now, and are not to wait for the end of their backoff.
     refresh_requests: BTreeSet<NamespacedName>,
 }
 
@@ -75,131 +127,119 @@ impl DependencyIndex {
         self.0.lock()
     }
 
-    /// Sets all that an ExternalSecret uses.
-    pub fn set(&self, user: &NamespacedName, uses: BTreeSet<Dependency>) {
+    /// Sets all dependencies of an ExternalSecret.
+    pub fn set(&self, name: &NamespacedName, dependencies: BTreeSet<Dependency>) {
         let mut state = self.state();
         if state
-            .by_user
-            .get(user)
-            .is_some_and(|known| known.iter().eq(&uses))
+            .dependencies
+            .get(name)
+            .is_some_and(|known| known.iter().eq(&dependencies))
         {
             return;
         }
-        state.remove(user);
-        for used in &uses {
-            match state.users.get_mut(used) {
-                Some(users) => users.insert(user.clone()),
-                None => drop(
-                    state
-                        .users
-                        .insert(used.clone(), Dependents::One(user.clone())),
-                ),
+        state.remove(name);
+        for dependency in &dependencies {
+            match state.dependents.get_mut(dependency) {
+                Some(dependents) => dependents.insert(name.clone()),
+                None => {
+                    let one = Dependents::One(name.clone());
+                    state.dependents.insert(dependency.clone(), one);
+                }
             }
         }
-        state
-            .by_user
-            .insert(user.clone(), uses.into_iter().collect());
+        let dependencies = dependencies.into_iter().collect();
+        state.dependencies.insert(name.clone(), dependencies);
     }
 
     /// Forgets an ExternalSecret that is gone.
-    pub fn forget(&self, user: &NamespacedName) {
+    pub fn forget(&self, name: &NamespacedName) {
         let mut state = self.state();
-        state.remove(user);
-        state.seen.remove(user);
-        state.stale.remove(user);
-        state.refresh_requests.remove(user);
+        state.remove(name);
+        state.read_versions.remove(name);
+        state.stale.remove(name);
+        state.refresh_requests.remove(name);
     }
 
-    /// Those that use something.
-    pub fn users(&self, used: &Dependency) -> Vec<NamespacedName> {
+    /// The ExternalSecrets that depend on an object.
+    pub fn dependents(&self, dependency: &Dependency) -> Vec<NamespacedName> {
         let state = self.state();
-        state
-            .users
-            .get(used)
-            .map(Dependents::all)
-            .unwrap_or_default()
+        let dependents = state.dependents.get(dependency);
+        dependents.map(Dependents::all).unwrap_or_default()
     }
 
-    /// All that an ExternalSecret uses.
-    pub fn of(&self, user: &NamespacedName) -> Vec<Dependency> {
+    /// Everything that an ExternalSecret depends on.
+    pub fn dependencies_of(&self, name: &NamespacedName) -> Vec<Dependency> {
         let state = self.state();
-        state
-            .by_user
-            .get(user)
-            .into_iter()
-            .flatten()
+        state.dependencies.get(name).cloned().unwrap_or_default()
+    }
+
+    /// The ExternalSecrets of a namespace.
+    pub fn in_namespace(&self, namespace: &str) -> Vec<NamespacedName> {
+        let state = self.state();
+        let from = NamespacedName::new(namespace, "");
+        let names = state.dependencies.range(from..).map(|(name, _)| name);
+        names
+            .take_while(|name| name.namespace == namespace)
             .cloned()
             .collect()
     }
 
-    /// Those in a namespace.
-    pub fn in_namespace(&self, namespace: &str) -> Vec<NamespacedName> {
-        let state = self.state();
-        let from = NamespacedName::new(namespace, "");
-        let users = state.by_user.range(from..).map(|(user, _)| user.clone());
-        users
-            .take_while(|user| user.namespace == namespace)
-            .collect()
+    /// Records the resource version at which an ExternalSecret has read an object; empty if the object does not exist.
+    pub fn record_read(&self, name: &NamespacedName, dependency: Dependency, version: &str) {
+        let mut state = self.state();
+        let versions = state.read_versions.entry(name.clone()).or_default();
+        versions.insert(dependency, version.to_owned());
     }
 
-    /// Remembers at which version a user has read something.
-    pub fn read(&self, user: &NamespacedName, used: Dependency, version: &str) {
+    /// Marks the dependents that have read another version of an object as stale, and gives their names.
+    ///
+    /// A dependent that has not read the object in this process is taken to have read this version.
+    pub fn mark_stale(&self, dependency: &Dependency, version: &str) -> Vec<NamespacedName> {
         let mut state = self.state();
-        let seen = state.seen.entry(user.clone()).or_default();
-        seen.insert(used, version.to_owned());
-    }
-
-    /// Those that have read something at another version than it has now. They are stale until [`Self::clear_stale`].
-    /// For one that has not read it in this process, what there is now is what it has read.
-    pub fn changed(&self, used: &Dependency, version: &str) -> Vec<NamespacedName> {
-        let mut state = self.state();
-        let users = state
-            .users
-            .get(used)
-            .map(Dependents::all)
-            .unwrap_or_default();
-        let changed = users.into_iter().filter(|user| {
-            let seen = state.seen.entry(user.clone()).or_default();
-            let known = seen
-                .entry(used.clone())
+        let dependents = state.dependents.get(dependency);
+        let mut stale = dependents.map(Dependents::all).unwrap_or_default();
+        stale.retain(|name| {
+            let versions = state.read_versions.entry(name.clone()).or_default();
+            let read = versions
+                .entry(dependency.clone())
                 .or_insert_with(|| version.to_owned());
-            known != version
+            read != version
         });
-        let changed: Vec<NamespacedName> = changed.collect();
-        state.stale.extend(changed.iter().cloned());
-        changed
+        state.stale.extend(stale.iter().cloned());
+        stale
     }
 
-    /// Tells users that something has moved that they may have waited for.
-    pub fn request_refresh(&self, users: Vec<NamespacedName>) -> Vec<NamespacedName> {
-        self.state().refresh_requests.extend(users.iter().cloned());
-        users
+    /// Requests a refresh of ExternalSecrets for which something has changed that a failure may have come from. Gives
+    /// their names back, to be re-queued.
+    pub fn request_refresh(&self, names: Vec<NamespacedName>) -> Vec<NamespacedName> {
+        self.state().refresh_requests.extend(names.iter().cloned());
+        names
     }
 
-    /// True once for a user for whom something has moved.
-    pub fn take_refresh_request(&self, user: &NamespacedName) -> bool {
-        self.state().refresh_requests.remove(user)
+    /// True if a refresh was requested; the request is taken, so that it counts once.
+    pub fn take_refresh_request(&self, name: &NamespacedName) -> bool {
+        self.state().refresh_requests.remove(name)
     }
 
-    /// True if a source has changed since it was read.
-    pub fn is_stale(&self, user: &NamespacedName) -> bool {
-        self.state().stale.contains(user)
+    /// True if a dependency has changed since it was read.
+    pub fn is_stale(&self, name: &NamespacedName) -> bool {
+        self.state().stale.contains(name)
     }
 
-    /// Says that all sources are about to be read.
-    pub fn clear_stale(&self, user: &NamespacedName) {
-        self.state().stale.remove(user);
+    /// Records that an ExternalSecret is about to read all its dependencies.
+    pub fn clear_stale(&self, name: &NamespacedName) {
+        self.state().stale.remove(name);
     }
 }
 
 impl State {
-    fn remove(&mut self, user: &NamespacedName) {
-        for used in self.by_user.remove(user).unwrap_or_default() {
-            let Some(users) = self.users.get_mut(&used) else {
+    fn remove(&mut self, name: &NamespacedName) {
+        for dependency in self.dependencies.remove(name).unwrap_or_default() {
+            let Some(dependents) = self.dependents.get_mut(&dependency) else {
                 continue;
             };
-            if users.remove(user) {
-                self.users.remove(&used);
+            if dependents.remove(name) {
+                self.dependents.remove(&dependency);
             }
         }
     }
@@ -207,41 +247,78 @@ impl State {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use serde_json::json;
 
-    fn user(name: &str) -> NamespacedName {
+    use super::*;
+    use crate::secrets::desired::resolve;
+
+    fn name(name: &str) -> NamespacedName {
         NamespacedName::new("team", name)
     }
 
-    fn map(name: &str) -> Dependency {
-        Dependency::ConfigMap("team".to_owned(), name.to_owned())
+    fn map(of: &str) -> Dependency {
+        Dependency::ConfigMap(name(of))
     }
 
     #[test]
-    fn a_change_wakes_those_who_use_it_and_have_not_read_it() {
-        let uses = DependencyIndex::default();
-        uses.set(&user("a"), [map("x"), map("y")].into());
-        uses.set(&user("b"), [map("x")].into());
-        uses.read(&user("a"), map("x"), "1");
-        uses.read(&user("b"), map("x"), "1");
-        assert!(uses.changed(&map("x"), "1").is_empty(), "an echo");
+    fn a_change_requeues_the_dependents_that_have_not_read_it() {
+        let index = DependencyIndex::default();
+        index.set(&name("a"), [map("x"), map("y")].into());
+        index.set(&name("b"), [map("x")].into());
+        index.record_read(&name("a"), map("x"), "1");
+        index.record_read(&name("b"), map("x"), "1");
+        assert!(index.mark_stale(&map("x"), "1").is_empty(), "an echo");
         // One of them has read the new one already, the other has not.
-        uses.read(&user("a"), map("x"), "2");
-        assert_eq!(uses.changed(&map("x"), "2"), [user("b")]);
-        assert_eq!(uses.changed(&map("x"), "3"), [user("a"), user("b")]);
-        assert!(uses.is_stale(&user("a")));
-        uses.clear_stale(&user("a"));
-        assert!(!uses.is_stale(&user("a")));
-        assert!(uses.changed(&map("y"), "1").is_empty(), "never read");
-        assert_eq!(uses.changed(&map("y"), "2"), [user("a")]);
-        uses.request_refresh(uses.users(&map("y")));
-        assert!(uses.take_refresh_request(&user("a")));
-        assert!(!uses.take_refresh_request(&user("a")), "once");
-        uses.set(&user("a"), [map("y")].into());
-        assert_eq!(uses.users(&map("x")), [user("b")]);
-        uses.forget(&user("b"));
-        assert!(uses.users(&map("x")).is_empty());
-        assert_eq!(uses.in_namespace("team"), [user("a")]);
-        assert!(uses.in_namespace("tea").is_empty());
+        index.record_read(&name("a"), map("x"), "2");
+        assert_eq!(index.mark_stale(&map("x"), "2"), [name("b")]);
+        assert_eq!(index.mark_stale(&map("x"), "3"), [name("a"), name("b")]);
+        assert!(index.is_stale(&name("a")));
+        index.clear_stale(&name("a"));
+        assert!(!index.is_stale(&name("a")));
+        assert!(index.mark_stale(&map("y"), "1").is_empty(), "never read");
+        assert_eq!(index.mark_stale(&map("y"), "2"), [name("a")]);
+        index.request_refresh(index.dependents(&map("y")));
+        assert!(index.take_refresh_request(&name("a")));
+        assert!(!index.take_refresh_request(&name("a")), "once");
+        index.set(&name("a"), [map("y")].into());
+        assert_eq!(index.dependents(&map("x")), [name("b")]);
+        assert_eq!(index.dependencies_of(&name("a")), [map("y")]);
+        index.forget(&name("b"));
+        assert!(index.dependents(&map("x")).is_empty());
+        assert_eq!(index.in_namespace("team"), [name("a")]);
+        assert!(index.in_namespace("tea").is_empty());
+    }
+
+    #[test]
+    fn an_external_secret_depends_on_stores_generators_templates_and_its_target() {
+        let generator = |kind: &str, name: &str| json!({"sourceRef": {"generatorRef": {"kind": kind, "name": name}}});
+        let spec = json!({
+            "secretStoreRef": {"name": "own"},
+            "dataFrom": [
+                generator("UUID", "id"),
+                generator("ClusterGenerator", "all"),
+                {"extract": {"key": "a"}, "sourceRef": {"storeRef": {"name": "shared", "kind": "ClusterSecretStore"}}},
+                {"extract": {"key": "b"}},
+            ],
+            "target": {"name": "out", "template": {"templateFrom": [{"configMap": {"name": "c", "items": []}, "secret": {"name": "s", "items": []}}]}},
+        });
+        let mut object = ExternalSecret::new("db", serde_json::from_value(spec).unwrap());
+        object.metadata.namespace = Some("team".to_owned());
+        let desired = resolve("db", &object.spec).unwrap();
+        let generator = |kind: &str, name| Dependency::Generator {
+            kind: kind.to_owned(),
+            name,
+        };
+        let of_cluster = |name| NamespacedName::new("", name);
+        let expected = [
+            Dependency::Store(StoreKind::SecretStore, name("own")),
+            Dependency::Store(StoreKind::ClusterSecretStore, of_cluster("shared")),
+            generator("ClusterGenerator", of_cluster("all")),
+            generator("UUID", name("id")),
+            map("c"),
+            Dependency::Secret(name("s")),
+            Dependency::Target(name("out")),
+        ];
+        assert_eq!(dependencies(&object, &desired), expected.into());
     }
 }

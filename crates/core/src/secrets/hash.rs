@@ -1,4 +1,6 @@
-//! Pure: the hashes that External Secrets writes, so that either program knows the other's work.
+//! Pure: the hashes that External Secrets writes, so that either program recognises the other's work.
+
+#![warn(missing_docs)]
 
 use std::fmt::Write as _;
 
@@ -32,8 +34,12 @@ pub fn data_hash(data: &SecretData) -> String {
     sha3_224_hex(&text)
 }
 
-/// The hash of everything that was rendered, to tell the next rendering from it. It never leaves the process.
-pub fn rendered_hash(rendered: &RenderedSecret) -> [u8; 32] {
+/// The SHA-256 hash of a whole rendered Secret, to compare the next rendering with. It never leaves the process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RenderedHash([u8; 32]);
+
+/// The hash of everything that was rendered: data, type, labels, annotations and finalizers.
+pub fn rendered_hash(rendered: &RenderedSecret) -> RenderedHash {
     let mut hash = sha2::Sha256::default();
     let mut add = |bytes: &[u8]| {
         hash.update(bytes.len().to_le_bytes());
@@ -45,7 +51,7 @@ pub fn rendered_hash(rendered: &RenderedSecret) -> [u8; 32] {
     }
     let metadata = format!("{:?} {:?}", rendered.type_, rendered.metadata);
     add(metadata.as_bytes());
-    hash.finalize().into()
+    RenderedHash(hash.finalize().into())
 }
 
 /// The value of the `created-by` label of an owned Secret.
@@ -53,7 +59,8 @@ pub fn created_by(namespace: &str, name: &str) -> String {
     sha3_224_hex(&format!("{namespace}/{name}"))
 }
 
-/// `<generation>-<hash of labels and annotations>`, by which a changed object is known.
+/// `<generation>-<hash of labels and annotations>`: `status.syncedResourceVersion`, which changes when the spec, a label
+/// or an annotation does.
 pub fn synced_resource_version<'m>(
     generation: i64,
     labels: impl IntoIterator<Item = (&'m String, &'m String)>,
@@ -74,7 +81,7 @@ pub fn synced_resource_version<'m>(
     format!("{generation}-{}", sha3_224_hex(&text))
 }
 
-/// The field manager of one ExternalSecret's writes.
+/// The field manager under which the Secret of an ExternalSecret of this name is written.
 pub fn field_manager(name: &str) -> String {
     /// Longer names are hashed.
     const LIMIT: usize = 63;

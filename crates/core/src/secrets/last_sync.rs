@@ -1,33 +1,39 @@
-//! Pure: what was synced last, for what the status does not say: refreshes that changed nothing are not written down.
+//! Pure: the last-sync cache. It holds what a status does not say: a refresh that changed nothing is not written down.
 
-use parking_lot::{Mutex, MutexGuard};
+#![warn(missing_docs)]
+
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::api::external_secret::ExternalSecretStatus;
 use crate::names::NamespacedName;
+use crate::reconcile_cache::Fingerprint;
+use crate::secrets::hash::RenderedHash;
 
 /// The last sync of one ExternalSecret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LastSync {
-    /// Of the ExternalSecret, for one of the same name may come after it.
+    /// The uid of the ExternalSecret: another object may get the same name later.
     pub uid: String,
-    /// The version of the ExternalSecret.
+    /// `syncedResourceVersion` of the ExternalSecret that was synced.
     pub version: String,
+    /// When the values were read, or known to be the same.
     pub refreshed: Timestamp,
-    /// It ended well. The condition says so too, but what was written last may not have come back yet.
-    pub ready: bool,
-    /// Which stores were read from, and in which state of their specs.
-    pub stores: u64,
+    /// True if no sync has failed since. The condition says so too, but the status that was written last may not have
+    /// come back from the watch yet.
+    pub is_ready: bool,
+    /// Which stores were read, and the generations of their specs.
+    pub stores: Fingerprint,
     /// The resource version of the Secret; empty if there is none.
-    pub secret: String,
-    /// The hash of what was rendered.
-    pub rendered: [u8; 32],
+    pub secret_version: String,
+    /// The hash of the rendered Secret. `None` if this process did not render it.
+    pub rendered: Option<RenderedHash>,
 }
 
-/// The last sync of each ExternalSecret, by namespace and name.
+/// The last sync of each ExternalSecret.
 #[derive(Debug, Default)]
 pub struct LastSyncCache(Mutex<BTreeMap<NamespacedName, LastSync>>);
 
@@ -36,38 +42,42 @@ impl LastSyncCache {
         self.0.lock()
     }
 
-    /// The last sync of this very object.
-    pub fn get(&self, user: &NamespacedName, uid: &str) -> Option<LastSync> {
-        let synced = self.lock().get(user).cloned();
-        synced.filter(|synced| synced.uid == uid)
+    /// The last sync of the object that has this name and uid.
+    pub fn get(&self, name: &NamespacedName, uid: &str) -> Option<LastSync> {
+        let last = self.lock().get(name).cloned();
+        last.filter(|last| last.uid == uid)
     }
 
-    pub fn set(&self, user: &NamespacedName, synced: LastSync) {
-        self.lock().insert(user.clone(), synced);
+    /// Records a sync.
+    pub fn set(&self, name: &NamespacedName, sync: LastSync) {
+        self.lock().insert(name.clone(), sync);
     }
 
-    /// Takes note that a sync has failed since.
-    pub fn failed(&self, user: &NamespacedName) {
-        if let Some(synced) = self.lock().get_mut(user) {
-            synced.ready = false;
+    /// Records that a sync has failed since the last one.
+    pub fn failed(&self, name: &NamespacedName) {
+        if let Some(last) = self.lock().get_mut(name) {
+            last.is_ready = false;
         }
     }
 
     /// Forgets an ExternalSecret that is gone.
-    pub fn forget(&self, user: &NamespacedName) {
-        self.lock().remove(user);
+    pub fn forget(&self, name: &NamespacedName) {
+        self.lock().remove(name);
     }
 }
 
 /// The status as it would be if every refresh were written down.
-pub fn effective(status: &ExternalSecretStatus, synced: Option<&LastSync>) -> ExternalSecretStatus {
+pub fn effective_status(
+    status: &ExternalSecretStatus,
+    last_sync: Option<&LastSync>,
+) -> ExternalSecretStatus {
     let mut status = status.clone();
     let written = status.refresh_time.as_ref().map(|time| time.0);
-    if let Some(synced) = synced
-        && written.is_none_or(|written| written < synced.refreshed)
+    if let Some(last) = last_sync
+        && written.is_none_or(|written| written < last.refreshed)
     {
-        status.refresh_time = Some(Time(synced.refreshed));
-        status.synced_resource_version = Some(synced.version.clone());
+        status.refresh_time = Some(Time(last.refreshed));
+        status.synced_resource_version = Some(last.version.clone());
     }
     status
 }
@@ -77,16 +87,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_known_counts_where_it_is_newer_than_what_is_written() {
+    fn a_refresh_in_the_cache_counts_where_it_is_newer_than_the_status() {
         let time = |text: &str| text.parse::<Timestamp>().unwrap();
-        let synced = LastSync {
+        let last_sync = LastSync {
             uid: "u".into(),
             version: "2-b".into(),
             refreshed: time("2026-01-01T00:05:00Z"),
-            ready: true,
-            stores: 0,
-            secret: "7".into(),
-            rendered: [0; 32],
+            is_ready: true,
+            stores: Fingerprint::of(["s"]),
+            secret_version: "7".into(),
+            rendered: None,
         };
         let written = |at: &str| ExternalSecretStatus {
             refresh_time: Some(Time(time(at))),
@@ -95,16 +105,18 @@ mod tests {
         };
         let version = |status: ExternalSecretStatus| status.synced_resource_version.unwrap();
         let old = written("2026-01-01T00:00:00Z");
-        assert_eq!(version(effective(&old, Some(&synced))), "2-b");
+        assert_eq!(version(effective_status(&old, Some(&last_sync))), "2-b");
         let new = written("2026-01-01T00:09:00Z");
-        assert_eq!(version(effective(&new, Some(&synced))), "1-a");
-        assert_eq!(version(effective(&old, None)), "1-a");
-        let syncs = LastSyncCache::default();
-        let user = NamespacedName::new("team", "db");
-        syncs.set(&user, synced);
-        assert!(syncs.get(&user, "u").is_some());
-        assert!(syncs.get(&user, "another").is_none());
-        syncs.failed(&user);
-        assert!(!syncs.get(&user, "u").unwrap().ready);
+        assert_eq!(version(effective_status(&new, Some(&last_sync))), "1-a");
+        assert_eq!(version(effective_status(&old, None)), "1-a");
+        let cache = LastSyncCache::default();
+        let name = NamespacedName::new("team", "db");
+        cache.set(&name, last_sync);
+        assert!(cache.get(&name, "u").is_some());
+        assert!(cache.get(&name, "another").is_none());
+        cache.failed(&name);
+        assert!(!cache.get(&name, "u").unwrap().is_ready);
+        cache.forget(&name);
+        assert!(cache.get(&name, "u").is_none());
     }
 }
