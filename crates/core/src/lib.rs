@@ -16,6 +16,7 @@ pub mod names;
 pub mod apply;
 pub mod aws;
 pub mod git;
+pub mod kustomization;
 pub mod render;
 pub mod secrets;
 

@@ -158,7 +158,11 @@ fn a_wave_waits_until_the_last_one_is_healthy_and_deletions_come_last() {
             (1, Resumed, "check db"),
             (1, health("db:current"), "apply app web"),
             (2, applied(), "check db app web"),
-            (3, health("db:current app:current web:current"), "owners old"),
+            (
+                3,
+                health("db:current app:current web:current"),
+                "owners old",
+            ),
             (3, ownership(None, ""), "prune old"),
             (4, Pruned(Ok(())), "done"),
         ],
