@@ -16,8 +16,7 @@ use crate::cluster::impersonation::Identities;
 use crate::controllers::builds::Builds;
 use crate::controllers::caches::Caches;
 use crate::controllers::events::Events;
-use crate::controllers::kustomization::Dependencies;
-use crate::controllers::kustomization::wait::Waits;
+use crate::controllers::kustomization::rollouts::PendingRollouts;
 use crate::controllers::priority_semaphore::{Gate, Gates};
 use crate::controllers::rotation::Rotations;
 use crate::controllers::sources::Sources;
@@ -29,6 +28,7 @@ use overlayd_core::api::secret_store::SecretStoreSpec;
 use overlayd_core::apply::ownership::Claims;
 use overlayd_core::apply::unit_settings::UnitDefaults;
 use overlayd_core::apply::written_status::Written;
+use overlayd_core::kustomization::dependencies::Dependencies;
 use overlayd_core::reconcile_cache::Memory;
 use overlayd_core::render::variable_index::Reads;
 use overlayd_core::schedule::jittered;
@@ -54,7 +54,7 @@ pub(crate) struct Context {
     pub(crate) sources: Sources,
     pub(crate) mirrors: Arc<Mirrors>,
     pub(crate) builds: Arc<Builds>,
-    pub(crate) waits: Waits,
+    pub(crate) rollouts: PendingRollouts,
     /// What Kustomizations read for their variables.
     pub(crate) reads: Arc<Reads>,
     pub(crate) hooks: Arc<Hooks>,

@@ -34,7 +34,7 @@ use crate::controllers::caches;
 use crate::controllers::caches::Writers;
 use crate::controllers::event_webhook;
 use crate::controllers::events::Events;
-use crate::controllers::kustomization::wait::Waits;
+use crate::controllers::kustomization::rollouts::PendingRollouts;
 use crate::controllers::panicked::{Panics, contained};
 use crate::controllers::priority_semaphore::{Gate, Gates};
 use crate::controllers::rotation::Rotations;
@@ -128,7 +128,7 @@ fn context(
         gate: Gate::new(usize::from(config.concurrent_secrets)),
         store_gates: Gates::new(usize::from(config.concurrent_secrets).div_ceil(2)),
         thinking: tokio::sync::Semaphore::new(4),
-        waits: Waits::default(),
+        rollouts: PendingRollouts::default(),
         claims: Arc::default(),
         written: Arc::default(),
         reads: Arc::default(),

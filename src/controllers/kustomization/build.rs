@@ -7,13 +7,15 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::api::Api;
 use kube::{Client, ResourceExt as _};
-use kustomize::{BuildErrors, BuildOptions, Inputs, LoadRestriction, Object, Rendered, Reorder};
-use serde_json::Value;
+use kustomize::{BuildOptions, Inputs, LoadRestriction, Object, Rendered, Reorder};
+use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use crate::controllers::Context;
 use crate::controllers::builds::NotBuilt;
-use crate::controllers::kustomization::{ANNOTATIONS, SyncError};
+use crate::controllers::kustomization::error::{
+    BuildError, ObjectSubstitutionError, ObjectSubstitutionReason, SyncError,
+};
 use crate::git::Fetched;
 use overlayd_core::api::kustomization::{
     Kustomization, KustomizationSpec, SubstituteKind, SubstituteReference, SubstituteStrategy,
@@ -21,7 +23,8 @@ use overlayd_core::api::kustomization::{
 use overlayd_core::apply::object_ref::ObjectRef;
 use overlayd_core::apply::plan::Desired;
 use overlayd_core::apply::unit_settings::UnitSettings;
-use overlayd_core::apply::written_status::unit_of;
+use overlayd_core::kustomization::spec_digest::SpecDigest;
+use overlayd_core::names::NamespacedName;
 use overlayd_core::render::substitution::{Variables, is_name, substitute};
 use overlayd_core::render::variable_index::Read;
 
@@ -42,27 +45,30 @@ pub(crate) struct Substitution {
     secrets: Vec<String>,
 }
 
-/// Takes values of Secrets out of texts, for whoever quotes them.
+/// Takes values of Secrets out of texts that may quote them.
 #[derive(Clone, Default)]
 pub(super) struct Redaction(Vec<String>);
 
 impl Redaction {
-    /// What to take out where these variables were put in.
+    /// Takes out the Secrets' values among these variables.
     pub(super) fn of(substitution: Option<&Substitution>) -> Self {
-        // Shorter ones tell nothing, and would tear every text.
+        let secrets = substitution.into_iter();
+        Self::new(secrets.flat_map(|substitution| substitution.secrets.clone()))
+    }
+
+    /// Takes out these values.
+    pub(super) fn new(secrets: impl IntoIterator<Item = String>) -> Self {
+        // Shorter values tell nothing, and would tear every text.
         const SHORTEST: usize = 3;
-        let secrets = substitution
-            .into_iter()
-            .flat_map(|substitution| &substitution.secrets);
-        // As it was put in, and as it is quoted.
-        let forms = secrets.flat_map(|value| {
+        // Values as they are put in, and as they are quoted.
+        let forms = secrets.into_iter().flat_map(|value| {
             let joined = value.replace('\n', "");
             let quoted = serde_json::to_string(&joined).unwrap_or_default();
             let quoted = quoted.trim_matches('"').to_owned();
-            [value.clone(), joined.trim().to_owned(), joined, quoted]
+            [value, joined.trim().to_owned(), joined, quoted]
         });
         let mut secrets: Vec<String> = forms.filter(|value| value.len() >= SHORTEST).collect();
-        // The longest first: one value may be a part of another.
+        // The longest first, because a value may be a part of another.
         secrets.sort_by(|one, other| other.len().cmp(&one.len()).then_with(|| one.cmp(other)));
         secrets.dedup();
         Self(secrets)
@@ -80,16 +86,11 @@ impl Redaction {
     }
 }
 
-/// Names the variables and their values, to know whether they have changed. It never leaves the process.
-pub(super) fn hash(substitution: &Substitution) -> String {
-    let mut hash = Sha256::default();
-    for (name, value) in &substitution.variables {
-        for text in [name, value] {
-            hash.update(text.len().to_le_bytes());
-            hash.update(text);
-        }
+impl Substitution {
+    /// A digest that covers the names and values of the variables.
+    pub(super) fn digest(&self, spec: &SpecDigest) -> SpecDigest {
+        spec.and(&json!({"variables": self.variables}))
     }
-    hex(hash)
 }
 
 pub(super) fn hex(hash: Sha256) -> String {
@@ -102,7 +103,7 @@ pub(super) async fn variables(
     context: &Context,
 ) -> Result<Option<Substitution>, SyncError> {
     let (variables, reads) = read_variables(object, &context.client).await;
-    context.reads.note(&unit_of(object), reads);
+    context.reads.note(&NamespacedName::of(object), reads);
     variables
 }
 
@@ -143,23 +144,21 @@ async fn gather(
         }
         let namespace = object.namespace().unwrap_or_default();
         if found.is_none() && !reference.optional && missing.is_none() {
-            missing = Some(SyncError::Build(format!(
-                "`postBuild`: {:?} `{}` does not exist in namespace `{namespace}`; `optional: true` allows that",
-                reference.kind, reference.name
-            )));
+            missing = Some(BuildError::VariablesMissing {
+                kind: reference.kind,
+                of: NamespacedName::new(&namespace, &reference.name),
+            });
         }
         reads.push(((reference.kind, namespace, reference.name.clone()), version));
         variables.extend(found.unwrap_or_default());
     }
     if let Some(missing) = missing {
-        return Err(missing);
+        return Err(missing.into());
     }
     variables.extend(post_build.substitute.clone());
     let bad = |name: &&String| !is_name(name);
     if let Some(name) = variables.keys().find(bad) {
-        return Err(SyncError::Build(format!(
-            "`postBuild`: `{name}` is no name of a variable: letters, digits and `_` are, and no digit comes first"
-        )));
+        return Err(BuildError::VariableName(name.clone()).into());
     }
     // A value of many lines would tear the line that it is put into.
     for value in variables.values_mut() {
@@ -177,11 +176,10 @@ async fn values(
 ) -> Result<(String, Option<BTreeMap<String, String>>), SyncError> {
     let namespace = object.namespace().unwrap_or_default();
     let (kind, name) = (reference.kind, &reference.name);
-    let unreadable = |error: kube::Error| {
-        let reason = crate::cluster::apply::describe(&error);
-        SyncError::Build(format!(
-            "`postBuild`: {kind:?} `{name}` cannot be read: {reason}"
-        ))
+    let unreadable = |source: kube::Error| BuildError::VariablesUnreadable {
+        kind,
+        name: name.clone(),
+        source,
     };
     let mut version = String::new();
     let values: Option<BTreeMap<String, String>> = match kind {
@@ -235,9 +233,7 @@ pub(super) async fn build(
             if let Some(name) = renamed_namespace(&rendered, || {
                 builds.build_blocking(&source, &plain, &options, &runtime)
             })? {
-                return Err(SyncError::Build(format!(
-                    "`targetNamespace` would rename Namespace `{name}`, and a later prune would delete the namespace of that name; take it out of the build, or set the annotation `{ANNOTATIONS}rename-namespaces: \"true\"`"
-                )));
+                return Err(BuildError::RenamedNamespace(name).into());
             }
         }
         let desired = substituted(desired(&rendered), &rendered, variables.as_ref(), strict)?;
@@ -248,7 +244,7 @@ pub(super) async fn build(
                 .filter(|inputs| rendered.remotes.is_empty() && !inputs.is_empty()),
         })
     });
-    let ended = |_| Err(SyncError::Build("the build task ended early".to_owned()));
+    let ended = |_| Err(BuildError::TaskEnded.into());
     task.await.unwrap_or_else(ended)
 }
 
@@ -268,33 +264,6 @@ fn renamed_namespace(
     }
     let old = names(&plain()?);
     Ok(old.into_iter().find(|name| !new.contains(name)))
-}
-
-impl From<NotBuilt> for SyncError {
-    fn from(reason: NotBuilt) -> Self {
-        match reason {
-            NotBuilt::Mirror(error) => {
-                Self::Source(format!("cannot read the mirror: {}", error.message()))
-            }
-            NotBuilt::Path(text) => Self::Path(text),
-            NotBuilt::Amend(text) => Self::Build(text),
-            NotBuilt::Errors(errors) => Self::Build(explain(&errors)),
-        }
-    }
-}
-
-/// All errors of a build, each with its place and hint.
-fn explain(errors: &BuildErrors) -> String {
-    let hints: Vec<&str> = errors
-        .0
-        .iter()
-        .filter_map(|error| error.hint.as_deref())
-        .collect();
-    if hints.is_empty() {
-        errors.to_string()
-    } else {
-        format!("{errors} (hint: {})", hints.join("; "))
-    }
 }
 
 /// The rendered objects with their names in the cluster.
@@ -328,17 +297,20 @@ fn reference(manifest: &Value) -> ObjectRef {
     )
 }
 
-/// Puts the variables into each object; all that is missing anywhere is said at once.
+/// Puts the variables into each object.
+///
+/// # Errors
+/// All objects into which they cannot be put, each with its reason.
 pub(super) fn substituted(
     mut desired: Vec<Desired>,
     rendered: &Rendered,
     substitution: Option<&Substitution>,
     strict: bool,
-) -> Result<Vec<Desired>, SyncError> {
+) -> Result<Vec<Desired>, BuildError> {
     let Some(Substitution { variables, .. }) = substitution else {
         return Ok(desired);
     };
-    let mut wrong = Vec::new();
+    let mut errors = Vec::new();
     for (desired, object) in desired.iter_mut().zip(applied(rendered)) {
         if opts_out(&desired.manifest) {
             continue;
@@ -347,25 +319,26 @@ pub(super) fn substituted(
         if !text.contains('$') {
             continue;
         }
-        match substitute(&text, variables, strict) {
-            Err(error) => wrong.push(format!("{}: {error}", desired.reference)),
+        let reason = match substitute(&text, variables, strict) {
+            Err(error) => error.into(),
             Ok(text) => match manifest(&text) {
                 Some(manifest) => {
                     desired.reference = reference(&manifest);
                     desired.manifest = manifest;
+                    continue;
                 }
-                // The reader's words may quote a value.
-                None => wrong.push(format!(
-                    "{}: with its variables put in, it is no YAML of an object; a value with `: ` or `#` must stand in quotes",
-                    desired.reference
-                )),
+                None => ObjectSubstitutionReason::NoObject,
             },
-        }
+        };
+        errors.push(ObjectSubstitutionError {
+            object: desired.reference.clone(),
+            reason,
+        });
     }
-    if wrong.is_empty() {
+    if errors.is_empty() {
         Ok(desired)
     } else {
-        Err(SyncError::Build(wrong.join("; ")))
+        Err(BuildError::Substitution(errors))
     }
 }
 

@@ -9,13 +9,15 @@ use kube::runtime::events::EventType;
 use kube::{Resource as _, ResourceExt as _};
 
 use crate::controllers::events::Component;
-use crate::controllers::kustomization::{FINALIZER, account, applier, owner, wait, write};
+use crate::controllers::kustomization::health::is_any_there;
+use crate::controllers::kustomization::{FINALIZER, account, applier, owner, write};
 use crate::controllers::{Context, ReconcileError};
 use overlayd_core::api::kustomization::{DeletionPolicy, Kustomization};
 use overlayd_core::apply::plan::Protected;
-use overlayd_core::apply::written_status::unit_of;
 use overlayd_core::apply::{inventory, plan};
 use overlayd_core::conditions::{Progress, flux_conditions};
+use overlayd_core::names::NamespacedName;
+use overlayd_core::rollout::health_timeout;
 
 /// Deletes what was applied, as the policy says, then lets the object go.
 pub(super) async fn finalize(
@@ -40,7 +42,7 @@ pub(super) async fn finalize(
         };
         let mut plan = plan::deletion(&held, &protected);
         // What another one wants by now is its own.
-        let unit = unit_of(object);
+        let unit = NamespacedName::of(object);
         plan.prune.retain(|object| {
             context
                 .claims
@@ -57,11 +59,11 @@ pub(super) async fn finalize(
             return cannot_delete(object, api, context, &error.to_string()).await;
         }
         if policy == DeletionPolicy::WaitForTermination {
-            let going = wait::still_there(&plan.prune, &applier).await;
+            let is_going = is_any_there(&plan.prune, &applier).await;
             let deleted = object.meta().deletion_timestamp.as_ref().map(|time| time.0);
             let waited = deleted.map(|deleted| Timestamp::now().duration_since(deleted));
             let waited = waited.and_then(|waited| Duration::try_from(waited).ok());
-            if !going.is_empty() && waited.unwrap_or_default() < wait::timeout(&object.spec) {
+            if is_going && waited.unwrap_or_default() < health_timeout(&object.spec) {
                 return Ok(Action::requeue(Duration::from_secs(1)));
             }
         }
