@@ -30,7 +30,7 @@ use overlayd_core::apply::unit_settings::UnitDefaults;
 use overlayd_core::apply::written_status::Written;
 use overlayd_core::kustomization::dependencies::Dependencies;
 use overlayd_core::reconcile_cache::Memory;
-use overlayd_core::render::variable_index::Reads;
+use overlayd_core::render::variable_index::VariableIndex;
 use overlayd_core::schedule::jittered;
 use overlayd_core::secrets::dependency_index::Uses;
 use overlayd_core::secrets::last_sync::Syncs;
@@ -55,8 +55,8 @@ pub(crate) struct Context {
     pub(crate) mirrors: Arc<Mirrors>,
     pub(crate) builds: Arc<Builds>,
     pub(crate) rollouts: PendingRollouts,
-    /// What Kustomizations read for their variables.
-    pub(crate) reads: Arc<Reads>,
+    /// The ConfigMaps and Secrets that Kustomizations read for their variables.
+    pub(crate) variables: Arc<VariableIndex>,
     pub(crate) hooks: Arc<Hooks>,
     /// What was written of Kustomizations and did not come back yet.
     pub(crate) written: Arc<Written>,

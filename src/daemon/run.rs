@@ -131,7 +131,7 @@ fn context(
         rollouts: PendingRollouts::default(),
         claims: Arc::default(),
         written: Arc::default(),
-        reads: Arc::default(),
+        variables: Arc::default(),
         hooks: Arc::default(),
         dependencies: Arc::default(),
         builds: Arc::new(Builds::new(config.document_cache_bytes, remotes)),

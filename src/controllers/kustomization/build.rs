@@ -26,7 +26,7 @@ use overlayd_core::apply::unit_settings::UnitSettings;
 use overlayd_core::kustomization::spec_digest::SpecDigest;
 use overlayd_core::names::NamespacedName;
 use overlayd_core::render::substitution::{Variables, is_name, substitute};
-use overlayd_core::render::variable_index::Read;
+use overlayd_core::render::variable_index::VariableSource;
 
 /// An object that is left as it was built says so with this label or annotation.
 const SUBSTITUTE: &str = "kustomize.toolkit.fluxcd.io/substitute";
@@ -103,7 +103,7 @@ pub(super) async fn variables(
     context: &Context,
 ) -> Result<Option<Substitution>, SyncError> {
     let (variables, reads) = read_variables(object, &context.client).await;
-    context.reads.note(&NamespacedName::of(object), reads);
+    context.variables.record(&NamespacedName::of(object), reads);
     variables
 }
 
@@ -121,7 +121,10 @@ pub(super) fn reads_secrets(object: &Kustomization) -> bool {
 pub(super) async fn read_variables(
     object: &Kustomization,
     client: &Client,
-) -> (Result<Option<Substitution>, SyncError>, Vec<(Read, String)>) {
+) -> (
+    Result<Option<Substitution>, SyncError>,
+    Vec<(VariableSource, String)>,
+) {
     let mut reads = Vec::new();
     let variables = gather(object, client, &mut reads).await;
     (variables, reads)
@@ -130,7 +133,7 @@ pub(super) async fn read_variables(
 async fn gather(
     object: &Kustomization,
     client: &Client,
-    reads: &mut Vec<(Read, String)>,
+    reads: &mut Vec<(VariableSource, String)>,
 ) -> Result<Option<Substitution>, SyncError> {
     let Some(post_build) = &object.spec.post_build else {
         return Ok(None);
@@ -149,7 +152,11 @@ async fn gather(
                 of: NamespacedName::new(&namespace, &reference.name),
             });
         }
-        reads.push(((reference.kind, namespace, reference.name.clone()), version));
+        let source = VariableSource {
+            kind: reference.kind,
+            name: NamespacedName::new(namespace, &reference.name),
+        };
+        reads.push((source, version));
         variables.extend(found.unwrap_or_default());
     }
     if let Some(missing) = missing {

@@ -9,6 +9,7 @@ use overlayd_core::apply::unit_settings::{ANNOTATIONS, SettingError};
 use overlayd_core::kustomization::dependencies::DependencyError;
 use overlayd_core::kustomization::status::{ErrorClass, HEALTH_CHECK_FAILED, SyncFailure};
 use overlayd_core::names::NamespacedName;
+use overlayd_core::render::spec_overlay::SpecOverlayError;
 use overlayd_core::render::substitution::SubstituteError;
 use overlayd_core::rollout::{RolloutError, UnhealthyError};
 
@@ -103,8 +104,8 @@ pub(super) enum BuildError {
     RenamedNamespace(String),
     #[error("{}", list(.0))]
     Substitution(Vec<ObjectSubstitutionError>),
-    #[error("{0}")]
-    SpecOverlay(String),
+    #[error(transparent)]
+    SpecOverlay(#[from] SpecOverlayError),
     #[error("{}", with_hints(.0))]
     Kustomize(BuildErrors),
     #[error("the build task ended early")]
@@ -154,7 +155,7 @@ impl From<NotBuilt> for SyncError {
         match reason {
             NotBuilt::Mirror(error) => SourceError::Mirror(error).into(),
             NotBuilt::Path(text) => SourceError::Path(text).into(),
-            NotBuilt::Amend(text) => BuildError::SpecOverlay(text).into(),
+            NotBuilt::SpecOverlay(error) => BuildError::SpecOverlay(error).into(),
             NotBuilt::Errors(errors) => BuildError::Kustomize(errors).into(),
         }
     }

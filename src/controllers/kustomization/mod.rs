@@ -334,7 +334,7 @@ fn forget(context: &Context, target: &Target) {
     context.rollouts.take(key);
     context.identities.live().records().wait_for(unit, &[]);
     context.claims.going(unit);
-    context.reads.note(unit, Vec::new());
+    context.variables.record(unit, Vec::new());
     context.metrics.forget_unit(&unit.namespace, &unit.name);
 }
 
