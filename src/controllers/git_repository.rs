@@ -23,7 +23,7 @@ use overlayd_core::api::git_repository::{
     Artifact, GitRepository, GitRepositorySpec, GitRepositoryStatus,
 };
 use overlayd_core::api::kustomization::LocalReference;
-use overlayd_core::conditions::{Progress, Says, flux_condition, flux_conditions};
+use overlayd_core::conditions::{ConditionState, Progress, flux_condition, flux_conditions};
 use overlayd_core::git::ignore::{Ignore, MAX_PATTERNS};
 use overlayd_core::git::source::GitSource;
 use overlayd_core::names::NamespacedName;
@@ -328,7 +328,7 @@ fn next_status(
             .as_ref()
             .map(|artifact| format!("stored artifact for revision '{}'", artifact.revision));
         let message = held.unwrap_or_default();
-        let says = Says {
+        let says = ConditionState {
             type_: "ArtifactInStorage",
             status: "True",
             reason: "Succeeded",
@@ -338,7 +338,7 @@ fn next_status(
             .push(flux_condition(&old.conditions, generation, &says, now));
     }
     if progress != Progress::Ready {
-        let says = Says {
+        let says = ConditionState {
             type_: match outcome {
                 Outcome::Incomplete { .. } => "IncludeUnavailable",
                 _ => "FetchFailed",

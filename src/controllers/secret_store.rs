@@ -24,7 +24,7 @@ use overlayd_core::api::secret_store::{
 use overlayd_core::aws::identity::StoreName;
 use overlayd_core::aws::reader_key::ReaderKey;
 use overlayd_core::aws::reader_key::reader_key;
-use overlayd_core::conditions::{Says, secrets_condition};
+use overlayd_core::conditions::{ConditionState, secrets_condition};
 use overlayd_core::schedule::parse_duration;
 use overlayd_core::secrets::admission::admits;
 use overlayd_core::secrets::desired::StoreRef;
@@ -247,7 +247,7 @@ pub(crate) async fn reconcile<S: Store>(
             format!("{summary}: {detail}"),
         ),
     };
-    let says = Says {
+    let says = ConditionState {
         type_: "Ready",
         status,
         reason,
@@ -264,7 +264,7 @@ pub(crate) async fn reconcile<S: Store>(
         .map(|(_, capabilities)| *capabilities);
     let mut conditions = vec![secrets_condition(&old.conditions, &says, now)];
     conditions.extend(listens.iter().map(|listens| {
-        let says = Says {
+        let says = ConditionState {
             type_: "RotationEvents",
             status: listens.status,
             reason: listens.reason,

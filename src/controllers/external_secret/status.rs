@@ -14,7 +14,7 @@ use crate::controllers::external_secret::sync::{Outcome, SyncError};
 use overlayd_core::api::external_secret::{
     Binding, CreationPolicy, ExternalSecret, ExternalSecretStatus,
 };
-use overlayd_core::conditions::{Says, secrets_condition};
+use overlayd_core::conditions::{ConditionState, secrets_condition};
 
 /// What a retained Secret is said with, in the words of External Secrets.
 const RETAINED: &str = "secret retained due to DeletionPolicy=Retain";
@@ -82,7 +82,7 @@ pub(super) fn next(
     heartbeat: Option<Duration>,
 ) -> ExternalSecretStatus {
     let (ok, reason, message) = says(result);
-    let says = Says {
+    let says = ConditionState {
         type_: "Ready",
         status: if ok { "True" } else { "False" },
         reason,

@@ -8,7 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use crate::api::kustomization::{
     HistoryEntry, Kustomization, KustomizationSpec, KustomizationStatus,
 };
-use crate::conditions::{Progress, Says, flux_condition, flux_conditions};
+use crate::conditions::{ConditionState, Progress, flux_condition, flux_conditions};
 use crate::schedule::seconds;
 
 /// The type of the condition of a Kustomization outside of its sync windows.
@@ -125,13 +125,13 @@ pub fn next_status(
         .into_iter()
         .map(|(type_, message)| (type_, "True", type_, message));
     for (type_, status_, reason, message) in extra.chain(healthy(&object.spec, outcome)) {
-        let says = Says {
+        let state = ConditionState {
             type_,
             status: status_,
             reason,
             message: &message,
         };
-        let condition = flux_condition(&old, generation, &says, attempt.ended);
+        let condition = flux_condition(&old, generation, &state, attempt.ended);
         status.conditions.push(condition);
     }
     if keeps_health(&object.spec, outcome) {
@@ -245,13 +245,13 @@ fn held_back(
     let message = format!(
         "outside of its sync windows: nothing is applied, corrected or deleted; looked at again at {opens}"
     );
-    let says = Says {
+    let state = ConditionState {
         type_: SYNC_WINDOW,
         status: "False",
         reason: "Closed",
         message: &message,
     };
-    let condition = flux_condition(&old, generation, &says, now);
+    let condition = flux_condition(&old, generation, &state, now);
     let others = old.into_iter().filter(|old| old.type_ != SYNC_WINDOW);
     others.chain([condition]).collect()
 }
