@@ -27,7 +27,7 @@ use crate::secrets::provider::Providers;
 use overlayd_core::api::secret_store::SecretStoreSpec;
 use overlayd_core::apply::ownership::Claims;
 use overlayd_core::apply::unit_settings::UnitDefaults;
-use overlayd_core::apply::written_status::Written;
+use overlayd_core::apply::written_status::WrittenStatuses;
 use overlayd_core::kustomization::dependencies::Dependencies;
 use overlayd_core::reconcile_cache::Memory;
 use overlayd_core::render::variable_index::VariableIndex;
@@ -58,8 +58,8 @@ pub(crate) struct Context {
     /// The ConfigMaps and Secrets that Kustomizations read for their variables.
     pub(crate) variables: Arc<VariableIndex>,
     pub(crate) hooks: Arc<Hooks>,
-    /// What was written of Kustomizations and did not come back yet.
-    pub(crate) written: Arc<Written>,
+    /// Statuses of Kustomizations that were written and that the watch has not brought yet.
+    pub(crate) written: Arc<WrittenStatuses>,
     /// Which Kustomization wants which objects.
     pub(crate) claims: Arc<Claims>,
     pub(crate) dependencies: Arc<Dependencies>,
