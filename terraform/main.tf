@@ -1,5 +1,5 @@
-# The AWS side as code: the secret, the role and its policy, and the Pod Identity association.
-# The value of the secret is not here: put it with `aws secretsmanager put-secret-value`, or `just external-secrets-test`.
+# The AWS resources that overlayd needs: the secret, the role with its policy, and the Pod Identity association.
+# The value of the secret is not here. Set it with `aws secretsmanager put-secret-value` or `just external-secrets-test`.
 
 terraform {
   required_version = ">= 1.5"
@@ -23,7 +23,7 @@ resource "aws_eks_addon" "pod_identity" {
 
 resource "aws_secretsmanager_secret" "db_credentials" {
   name        = "training/db-credentials"
-  description = "JSON with username and password; becomes the Secret db-creds."
+  description = "JSON with username and password, for the Secret db-creds."
 }
 
 data "aws_iam_policy_document" "trust" {
@@ -41,8 +41,8 @@ data "aws_iam_policy_document" "read" {
     actions   = ["secretsmanager:GetSecretValue", "secretsmanager:DescribeSecret"]
     resources = [aws_secretsmanager_secret.db_credentials.arn]
   }
-  # These know no resources. With them, twenty secrets are read by one call, and a list tells what has changed; each value
-  # still needs the statement above.
+  # These actions cannot be limited to resources. They permit reading twenty secrets in a call, and a list of changes.
+  # Each value needs the statement above in addition.
   statement {
     actions   = ["secretsmanager:BatchGetSecretValue", "secretsmanager:ListSecrets"]
     resources = ["*"]
@@ -67,8 +67,8 @@ resource "aws_eks_pod_identity_association" "overlayd" {
   role_arn        = aws_iam_role.overlayd.arn
 }
 
-# Rotations by event: CloudTrail's events of Secrets Manager go by a rule into a queue, which overlayd reads. It needs a
-# trail that records management events in this region.
+# Rotation events: a rule sends the events that CloudTrail has of Secrets Manager to a queue, which overlayd reads. This
+# needs a trail that records management events in this region.
 
 resource "aws_sqs_queue" "rotations" {
   name                      = "overlayd-rotations"
@@ -78,7 +78,7 @@ resource "aws_sqs_queue" "rotations" {
 
 resource "aws_cloudwatch_event_rule" "rotations" {
   name        = "overlayd-rotations"
-  description = "Secrets that have another value, or none, or one again."
+  description = "Secrets whose value has changed, or that were deleted or restored."
   event_pattern = jsonencode({
     source      = ["aws.secretsmanager"]
     detail-type = ["AWS API Call via CloudTrail", "AWS Service Event via CloudTrail"]
@@ -101,7 +101,7 @@ resource "aws_cloudwatch_event_target" "rotations" {
   arn  = aws_sqs_queue.rotations.arn
 }
 
-# Only this rule may put messages into the queue.
+# Only this rule may send messages to the queue.
 data "aws_iam_policy_document" "rotations" {
   statement {
     actions   = ["sqs:SendMessage"]
@@ -137,6 +137,6 @@ resource "aws_iam_role_policy" "listen" {
 }
 
 output "rotation_queue" {
-  description = "For --rotation-queue, or OVERLAYD_ROTATION_QUEUE."
+  description = "The URL of the queue, for --rotation-queue or OVERLAYD_ROTATION_QUEUE."
   value       = aws_sqs_queue.rotations.url
 }

@@ -8,35 +8,35 @@ use aws_sdk_secretsmanager::error::{ProvideErrorMetadata, SdkError};
 use parking_lot::Mutex;
 
 use crate::aws::errors::classify;
-use crate::aws::sessions::Session;
+use crate::aws::sessions::AwsSession;
 use crate::daemon::metrics::Metrics;
 use crate::random;
 use overlayd_core::aws::reader_key::Retry;
-use overlayd_core::aws::throttle::{Api, Bucket, spread};
+use overlayd_core::aws::throttle::{Api, TokenBucket, spread};
 use overlayd_core::secrets::provider_error::{Class, ProviderError};
 
 /// The buckets of this process, by account, region and API.
 #[derive(Debug, Default)]
-pub(crate) struct Paces(Mutex<BTreeMap<(String, String, Api), Bucket>>);
+pub(crate) struct RateLimits(Mutex<BTreeMap<(String, String, Api), TokenBucket>>);
 
-impl Paces {
+impl RateLimits {
     fn with<T>(
         &self,
         key: &(String, String, Api),
-        work: impl FnOnce(&mut Bucket, Instant) -> T,
+        work: impl FnOnce(&mut TokenBucket, Instant) -> T,
     ) -> T {
         let mut buckets = self.0.lock();
         let now = Instant::now();
         let bucket = buckets.entry(key.clone());
-        work(bucket.or_insert_with(|| Bucket::new(key.2, now)), now)
+        work(bucket.or_insert_with(|| TokenBucket::new(key.2, now)), now)
     }
 }
 
 /// What every call of one reader has in common.
 #[derive(Debug)]
 pub(super) struct Caller {
-    pub(super) session: Arc<Session>,
-    pub(super) paces: Arc<Paces>,
+    pub(super) session: Arc<AwsSession>,
+    pub(super) paces: Arc<RateLimits>,
     pub(super) metrics: Arc<Metrics>,
     /// As External Secrets names it in metrics.
     pub(super) provider: &'static str,
@@ -75,7 +75,7 @@ impl Caller {
                 .map(|account| account.as_str().to_owned());
             let account = account.unwrap_or_else(|| self.account.clone());
             let bucket = (account, self.region.clone(), about.api);
-            let turn = self.paces.with(&bucket, Bucket::turn);
+            let turn = self.paces.with(&bucket, TokenBucket::turn);
             if !turn.is_zero() {
                 tokio::time::sleep(turn).await;
             }
@@ -94,7 +94,7 @@ impl Caller {
                 return Ok(None);
             };
             match &error {
-                ProviderError::Throttled { .. } => self.paces.with(&bucket, Bucket::throttled),
+                ProviderError::Throttled { .. } => self.paces.with(&bucket, TokenBucket::throttled),
                 ProviderError::Refused { .. } => self.session.credentials.refuse(&credentials),
                 _ => {}
             }

@@ -11,34 +11,36 @@ use futures::{FutureExt as _, StreamExt as _};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
-use crate::aws::call::{Caller, Paces};
+use crate::aws::call::{Caller, RateLimits};
 use crate::aws::parameter_store::ParameterStore;
-use crate::aws::remote::Remote;
+use crate::aws::remote::SecretService;
 use crate::aws::secrets_manager::SecretsManager;
-use crate::aws::sessions::{Session, Sessions};
+use crate::aws::sessions::{AwsSession, Sessions};
 use crate::daemon::metrics::Metrics;
 use crate::random;
 use overlayd_core::aws::arn::{spellings, stage_of};
-use overlayd_core::aws::cloudtrail::Change;
+use overlayd_core::aws::cloudtrail::SecretChange;
 use overlayd_core::aws::identity::{Base, Identity, partition};
-use overlayd_core::aws::read_scheduler::{Board, Call, Heard, Heeded, Print, Question, Told};
+use overlayd_core::aws::read_scheduler::{
+    Call, CallResult, Digest, Effects, ReadAnswer, ReadScheduler, SecretId,
+};
 use overlayd_core::aws::reader_key::{ReaderKey, Service};
 use overlayd_core::names::NamespacedName;
-use overlayd_core::secrets::compose::Answer;
+use overlayd_core::secrets::compose::LookupResult;
 use overlayd_core::secrets::provider_error::ProviderError;
 
 /// One service, as one identity.
 #[derive(Debug)]
 pub(crate) struct Reader {
     pub(crate) key: ReaderKey,
-    pub(super) session: Arc<Session>,
-    pub(super) remote: Box<dyn Remote>,
-    board: Mutex<Board>,
+    pub(super) session: Arc<AwsSession>,
+    pub(super) remote: Box<dyn SecretService>,
+    scheduler: Mutex<ReadScheduler>,
 }
 
 impl Reader {
-    pub(crate) fn board(&self) -> MutexGuard<'_, Board> {
-        self.board.lock()
+    pub(crate) fn scheduler(&self) -> MutexGuard<'_, ReadScheduler> {
+        self.scheduler.lock()
     }
 }
 
@@ -54,7 +56,7 @@ pub(crate) struct Denied {
 pub(crate) struct Fetcher {
     sessions: Sessions,
     metrics: Arc<Metrics>,
-    paces: Arc<Paces>,
+    paces: Arc<RateLimits>,
     readers: Mutex<BTreeMap<ReaderKey, Arc<Reader>>>,
     /// Held by the one who makes a reader: many want the same at a start, and what makes one is large.
     making: tokio::sync::Mutex<()>,
@@ -71,16 +73,16 @@ pub(crate) struct Fetcher {
 /// The questions of one user.
 #[derive(Debug)]
 struct Watch {
-    questions: Vec<(Arc<Reader>, Question)>,
+    questions: Vec<(Arc<Reader>, SecretId)>,
     interval: Duration,
 }
 
 /// Questions, each with who reads it.
-pub(crate) type Questions = Vec<(Arc<Reader>, Question)>;
+pub(crate) type Questions = Vec<(Arc<Reader>, SecretId)>;
 
 /// What came of looking again.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Looked {
+pub(crate) struct Reread {
     pub(crate) has_changed: bool,
     /// It is the current version that was read.
     pub(crate) is_current: bool,
@@ -89,13 +91,13 @@ pub(crate) struct Looked {
 
 /// The other ends: who is to be woken, and what is denied.
 #[derive(Debug)]
-pub(crate) struct Stirred {
+pub(crate) struct WakeUps {
     pub(crate) wakes: mpsc::UnboundedReceiver<NamespacedName>,
     pub(crate) hints: mpsc::UnboundedReceiver<Denied>,
 }
 
 impl Fetcher {
-    pub(crate) fn new(sessions: Sessions, metrics: Arc<Metrics>) -> (Arc<Self>, Stirred) {
+    pub(crate) fn new(sessions: Sessions, metrics: Arc<Metrics>) -> (Arc<Self>, WakeUps) {
         let (wakes, woken) = mpsc::unbounded();
         let (hints, hinted) = mpsc::unbounded();
         let mut secret = [0; 32];
@@ -113,11 +115,11 @@ impl Fetcher {
             hints,
             secret,
         };
-        let stirred = Stirred {
+        let wake_ups = WakeUps {
             wakes: woken,
             hints: hinted,
         };
-        (Arc::new(fetcher), stirred)
+        (Arc::new(fetcher), wake_ups)
     }
 
     /// The reader of a key, made at the first use. Nothing is asked of AWS yet.
@@ -146,7 +148,7 @@ impl Fetcher {
             account: account.clone(),
         };
         let environment = &self.sessions.environment;
-        let remote: Box<dyn Remote> = match key.service {
+        let remote: Box<dyn SecretService> = match key.service {
             Service::SecretsManager => Box::new(SecretsManager::new(
                 environment,
                 caller("AWS/SecretsManager"),
@@ -158,7 +160,7 @@ impl Fetcher {
         };
         let reader = Reader {
             key: key.clone(),
-            board: Mutex::new(Board::new(key.service.abilities(), self.secret)),
+            scheduler: Mutex::new(ReadScheduler::new(key.service.capabilities(), self.secret)),
             session,
             remote,
         };
@@ -182,17 +184,17 @@ impl Fetcher {
     pub(crate) fn announce(
         self: &Arc<Self>,
         user: Option<&NamespacedName>,
-        questions: Vec<(Arc<Reader>, Question)>,
+        questions: Vec<(Arc<Reader>, SecretId)>,
     ) -> Reading {
         let now = Instant::now();
         let wanted = questions.into_iter().map(|(reader, question)| {
-            let (number, answer) = reader.board().announce(user.cloned(), &question, now);
+            let (number, answer) = reader.scheduler().announce(user.cloned(), &question, now);
             Wanted {
                 reader,
                 question,
                 number,
                 answer: Some(answer),
-                print: None,
+                digest: None,
             }
         });
         Reading {
@@ -207,9 +209,9 @@ impl Fetcher {
         let mut changed = false;
         let mut questions = Vec::new();
         for wanted in &reading.wanted {
-            let print = wanted.print.unwrap_or(Print::Unread);
-            let mut board = wanted.reader.board();
-            changed |= board.watch(user, &wanted.question, print, interval, now);
+            let digest = wanted.digest.unwrap_or(Digest::Unread);
+            let mut scheduler = wanted.reader.scheduler();
+            changed |= scheduler.watch(user, &wanted.question, digest, interval, now);
             questions.push((wanted.reader.clone(), wanted.question.clone()));
         }
         let watch = Watch {
@@ -217,7 +219,7 @@ impl Fetcher {
             interval,
         };
         let before = lock(&self.watches).insert(user.clone(), watch);
-        let same = |reader: &Arc<Reader>, question: &Question| {
+        let same = |reader: &Arc<Reader>, question: &SecretId| {
             reading
                 .wanted
                 .iter()
@@ -225,7 +227,7 @@ impl Fetcher {
         };
         for (reader, question) in before.into_iter().flat_map(|watch| watch.questions) {
             if !same(&reader, &question) {
-                reader.board().unwatch(user, &question, now);
+                reader.scheduler().unwatch(user, &question, now);
             }
         }
         if changed {
@@ -245,7 +247,7 @@ impl Fetcher {
         lock(&self.news).remove(user);
         let before = lock(&self.watches).remove(user);
         for (reader, question) in before.into_iter().flat_map(|watch| watch.questions) {
-            reader.board().unwatch(user, &question, now);
+            reader.scheduler().unwatch(user, &question, now);
         }
     }
 
@@ -255,7 +257,7 @@ impl Fetcher {
         let watch = watches.get(user)?;
         let mut oldest: Option<Instant> = None;
         for (reader, question) in &watch.questions {
-            let confirmed = reader.board().confirmed(user, question)?;
+            let confirmed = reader.scheduler().confirmed(user, question)?;
             oldest = Some(oldest.map_or(confirmed, |oldest| oldest.min(confirmed)));
         }
         let ago = Instant::now().saturating_duration_since(oldest?);
@@ -285,7 +287,7 @@ impl Fetcher {
             if reader.key.identity.uses_secret(namespace, name) {
                 any = true;
                 reader.session.forget();
-                let woken = reader.board().mend(now);
+                let woken = reader.scheduler().mend(now);
                 self.wake(woken);
             }
         }
@@ -295,7 +297,7 @@ impl Fetcher {
 
     /// What is watched of a secret that has changed, by whoever may read it.
     /// With an identity, by that one alone.
-    pub(crate) fn concerned(&self, change: &Change, only: Option<&Identity>) -> Questions {
+    pub(crate) fn concerned(&self, change: &SecretChange, only: Option<&Identity>) -> Questions {
         let spellings = spellings(&change.secret);
         let mut concerned = Vec::new();
         for reader in self.readers() {
@@ -315,7 +317,7 @@ impl Fetcher {
                     let (region, name) = (&change.region, &change.secret);
                     format!("arn:{partition}:secretsmanager:{region}:{account}:secret:{name}")
                 });
-            let about = reader.board().about(&spellings, arn.as_deref());
+            let about = reader.scheduler().about(&spellings, arn.as_deref());
             let questions = about
                 .into_iter()
                 .map(|question| (reader.clone(), (*question).clone()));
@@ -328,19 +330,19 @@ impl Fetcher {
     pub(crate) async fn look_again(
         self: &Arc<Self>,
         questions: Questions,
-    ) -> Vec<Result<Looked, ProviderError>> {
-        let before: Vec<Option<Print>> = questions
+    ) -> Vec<Result<Reread, ProviderError>> {
+        let before: Vec<Option<Digest>> = questions
             .iter()
-            .map(|(reader, question)| Some(reader.board().known(question)?.0))
+            .map(|(reader, question)| Some(reader.scheduler().known(question)?.0))
             .collect();
         let mut reading = self.announce(None, questions);
         let told = reading.take_each().await;
         let looked = reading.wanted.iter().zip(before).zip(told);
         let looked = looked.map(|((wanted, before), told)| {
             told?;
-            let known = wanted.reader.board().known(&wanted.question);
-            Ok(Looked {
-                has_changed: wanted.print != before,
+            let known = wanted.reader.scheduler().known(&wanted.question);
+            Ok(Reread {
+                has_changed: wanted.digest != before,
                 is_current: stage_of(&wanted.question.version) == Some("AWSCURRENT"),
                 version_id: known.and_then(|(_, version)| version),
             })
@@ -366,7 +368,7 @@ impl Fetcher {
         let calls: BTreeMap<ReaderKey, f64> = self
             .readers()
             .iter()
-            .map(|reader| (reader.key.clone(), reader.board().calls_per_day(now)))
+            .map(|reader| (reader.key.clone(), reader.scheduler().calls_per_day(now)))
             .collect();
         let shares = all().map(|(user, key, weight)| {
             let share = weight / weights.get(key).copied().unwrap_or(1.0);
@@ -384,7 +386,7 @@ impl Fetcher {
             let now = Instant::now();
             let mut next = now + Duration::from_secs(60);
             for reader in self.readers() {
-                let plan = reader.board().plan(now);
+                let plan = reader.scheduler().plan(now);
                 next = plan.next.map_or(next, |at| next.min(at));
                 self.wake(plan.wake);
                 for call in plan.calls {
@@ -409,11 +411,11 @@ impl Fetcher {
             Call::Single(question) => reader.remote.single(question).await,
             Call::List(most_pages) => reader.remote.list(*most_pages).await,
         };
-        if let Heard::Nothing(error) = &heard {
+        if let CallResult::Nothing(error) = &heard {
             tracing::debug!(reader = %reader.key.identity, %error, "a call failed");
         }
         let (now, chance) = (Instant::now(), random::fraction());
-        let Heeded { wake, denied } = reader.board().heard(&call, heard, now, chance);
+        let Effects { wake, denied } = reader.scheduler().heard(&call, heard, now, chance);
         self.wake(wake);
         if let Some(action) = denied {
             let key = reader.key.clone();
@@ -425,7 +427,7 @@ impl Fetcher {
     /// Ends what nobody uses any more.
     fn tidy(&self) {
         lock(&self.readers)
-            .retain(|_, reader| Arc::strong_count(reader) > 1 || !reader.board().is_idle());
+            .retain(|_, reader| Arc::strong_count(reader) > 1 || !reader.scheduler().is_idle());
         self.sessions.tidy();
     }
 }
@@ -444,10 +446,10 @@ pub(crate) struct Reading {
 #[derive(Debug)]
 struct Wanted {
     reader: Arc<Reader>,
-    question: Question,
+    question: SecretId,
     number: u64,
-    answer: Option<oneshot::Receiver<Told>>,
-    print: Option<Print>,
+    answer: Option<oneshot::Receiver<ReadAnswer>>,
+    digest: Option<Digest>,
 }
 
 impl Reading {
@@ -455,18 +457,18 @@ impl Reading {
     pub(crate) async fn take(
         &mut self,
         user: &NamespacedName,
-    ) -> Result<Vec<Answer>, ProviderError> {
+    ) -> Result<Vec<LookupResult>, ProviderError> {
         // What changes from here on is news again.
         lock(&self.fetcher.news).remove(user);
         self.take_each().await.into_iter().collect()
     }
 
     /// The same, each by itself.
-    pub(super) async fn take_each(&mut self) -> Vec<Told> {
+    pub(super) async fn take_each(&mut self) -> Vec<ReadAnswer> {
         let now = Instant::now();
         for wanted in &self.wanted {
-            let mut board = wanted.reader.board();
-            board.urge(wanted.number, &wanted.question, now);
+            let mut scheduler = wanted.reader.scheduler();
+            scheduler.request_now(wanted.number, &wanted.question, now);
         }
         self.fetcher.work.notify_one();
         let mut all = Vec::new();
@@ -475,14 +477,14 @@ impl Reading {
                 Some(answer) => answer.await.ok(),
                 None => None,
             };
-            // The sender goes only with the board.
+            // The sender goes only with the scheduler.
             let told = told.unwrap_or_else(|| {
                 Err(ProviderError::Unavailable {
                     key: wanted.question.id.clone(),
                     reason: "nobody reads any more".to_owned(),
                 })
             });
-            wanted.print = Some(wanted.reader.board().print(&told));
+            wanted.digest = Some(wanted.reader.scheduler().digest(&told));
             all.push(told);
         }
         all
@@ -495,7 +497,7 @@ impl Drop for Reading {
             if wanted.answer.is_some() {
                 wanted
                     .reader
-                    .board()
+                    .scheduler()
                     .cancel(wanted.number, &wanted.question);
             }
         }

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! store ─identify→ Identity ─session→ credentials, once for all
-//! Question ─announce→ Board ─plan→ calls ─remote→ answers ─heard→ Board ⇒ who waits is told, who watches is woken
+//! SecretId ─announce→ ReadScheduler ─plan→ calls ─remote→ answers ─heard→ ReadScheduler ⇒ who waits is told, who watches is woken
 //! ```
 //! What is asked, when, and of whom is decided in `overlayd_core::aws`.
 
@@ -21,7 +21,7 @@ mod sessions;
 mod store;
 mod sts;
 
-pub(crate) use fetcher::{Denied, Fetcher, Reader, Reading, Stirred};
-pub(crate) use rotation::{Fate, Listener, QueueState, Said};
+pub(crate) use fetcher::{Denied, Fetcher, Reader, Reading, WakeUps};
+pub(crate) use rotation::{Listener, MessageOutcome, QueueEvent, QueueState};
 pub(crate) use sessions::{AwsEnvironment, Sessions};
 pub(crate) use store::AwsStore;

@@ -11,12 +11,12 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 
 use crate::aws::call::{About, Caller};
-use crate::aws::remote::{Remote, values_of};
+use crate::aws::remote::{SecretService, values_of};
 use crate::aws::sessions::AwsEnvironment;
 use crate::secrets::provider::{pattern, tags};
-use overlayd_core::aws::read_scheduler::{Heard, Origin, Question, Told};
+use overlayd_core::aws::read_scheduler::{CallResult, Origin, ReadAnswer, SecretId};
 use overlayd_core::aws::throttle::Api;
-use overlayd_core::secrets::compose::Answer;
+use overlayd_core::secrets::compose::LookupResult;
 use overlayd_core::secrets::desired::Search;
 use overlayd_core::secrets::provider_error::ProviderError;
 use overlayd_core::secrets::{SecretData, SecretValue};
@@ -49,7 +49,7 @@ impl ParameterStore {
     }
 
     /// The value of a parameter, by its name with the version.
-    async fn value(&self, name: &str) -> (Told, Origin) {
+    async fn value(&self, name: &str) -> (ReadAnswer, Origin) {
         let answer = self.caller.call(about("ssm:GetParameter", name), || {
             let request = self.client.get_parameter().name(name);
             request.with_decryption(true).send()
@@ -59,12 +59,12 @@ impl ParameterStore {
                 Some(parameter) => given(name, parameter),
                 None => (Err(no_value(name)), Origin::default()),
             },
-            Ok(None) => (Ok(Answer::Missing), Origin::default()),
+            Ok(None) => (Ok(LookupResult::Missing), Origin::default()),
             Err(error) => (Err(error), Origin::default()),
         }
     }
 
-    async fn get_parameters(&self, groups: &[Vec<Arc<Question>>]) -> Heard {
+    async fn get_parameters(&self, groups: &[Vec<Arc<SecretId>>]) -> CallResult {
         let names: Vec<String> = groups.iter().map(|group| name_of(&group[0])).collect();
         let key = names.first().cloned().unwrap_or_default();
         let answer = self.caller.call(about("ssm:GetParameters", &key), || {
@@ -74,8 +74,8 @@ impl ParameterStore {
         });
         let answer = match answer.await {
             Ok(Some(answer)) => answer,
-            Ok(None) => return Heard::Each(Vec::new()),
-            Err(error) => return Heard::Nothing(error),
+            Ok(None) => return CallResult::Each(Vec::new()),
+            Err(error) => return CallResult::Nothing(error),
         };
         let mut values: BTreeMap<String, Parameter> = BTreeMap::new();
         for parameter in answer.parameters.unwrap_or_default() {
@@ -95,7 +95,7 @@ impl ParameterStore {
                 Some(parameter) => given(name, parameter),
                 // Of a version it is not said what is missing; a call for it alone says so.
                 None if invalid.contains(name) && group[0].version.is_empty() => {
-                    (Ok(Answer::Missing), Origin::default())
+                    (Ok(LookupResult::Missing), Origin::default())
                 }
                 None => continue,
             };
@@ -103,7 +103,7 @@ impl ParameterStore {
                 told.push((question.clone(), answer.clone(), origin.clone()));
             }
         }
-        Heard::Each(told)
+        CallResult::Each(told)
     }
 
     async fn find_by_path(&self, search: &Search) -> Result<SecretData, ProviderError> {
@@ -157,8 +157,8 @@ impl ParameterStore {
 }
 
 /// `name`, or `name:version`.
-fn name_of(question: &Question) -> String {
-    let Question { id, version } = question;
+fn name_of(question: &SecretId) -> String {
+    let SecretId { id, version } = question;
     if version.is_empty() {
         id.clone()
     } else {
@@ -166,14 +166,14 @@ fn name_of(question: &Question) -> String {
     }
 }
 
-fn given(name: &str, parameter: Parameter) -> (Told, Origin) {
+fn given(name: &str, parameter: Parameter) -> (ReadAnswer, Origin) {
     let origin = Origin {
         arn: parameter.arn,
         version_id: Some(parameter.version.to_string()),
     };
     match parameter.value {
         Some(text) => (
-            Ok(Answer::Value(SecretValue::from(text.into_bytes()))),
+            Ok(LookupResult::Value(SecretValue::from(text.into_bytes()))),
             origin,
         ),
         None => (Err(no_value(name)), origin),
@@ -205,25 +205,25 @@ fn filters(search: &Search) -> Result<Vec<ParameterStringFilter>, ProviderError>
     path.chain(tags).collect()
 }
 
-impl Remote for ParameterStore {
-    fn batch<'a>(&'a self, groups: &'a [Vec<Arc<Question>>]) -> BoxFuture<'a, Heard> {
+impl SecretService for ParameterStore {
+    fn batch<'a>(&'a self, groups: &'a [Vec<Arc<SecretId>>]) -> BoxFuture<'a, CallResult> {
         self.get_parameters(groups).boxed()
     }
 
-    fn single<'a>(&'a self, question: &'a Arc<Question>) -> BoxFuture<'a, Heard> {
+    fn single<'a>(&'a self, question: &'a Arc<SecretId>) -> BoxFuture<'a, CallResult> {
         async move {
             let (told, origin) = self.value(&name_of(question)).await;
-            Heard::Each(vec![(question.clone(), told, origin)])
+            CallResult::Each(vec![(question.clone(), told, origin)])
         }
         .boxed()
     }
 
-    fn list(&self, most_pages: usize) -> BoxFuture<'_, Heard> {
+    fn list(&self, most_pages: usize) -> BoxFuture<'_, CallResult> {
         // It has no list that tells versions for less than a batch costs.
-        futures::future::ready(Heard::TooLong(most_pages)).boxed()
+        futures::future::ready(CallResult::TooLong(most_pages)).boxed()
     }
 
-    fn tags<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Answer, ProviderError>> {
+    fn tags<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<LookupResult, ProviderError>> {
         async move {
             let answer = self.caller.call(about("ssm:ListTagsForResource", id), || {
                 let request = self.client.list_tags_for_resource();
@@ -231,18 +231,23 @@ impl Remote for ParameterStore {
                 request.resource_id(id).send()
             });
             let Some(answer) = answer.await? else {
-                return Ok(Answer::Missing);
+                return Ok(LookupResult::Missing);
             };
             let own = answer.tag_list.unwrap_or_default().into_iter();
-            Ok(Answer::Value(tags(own.map(|tag| (tag.key, tag.value)))))
+            Ok(LookupResult::Value(tags(
+                own.map(|tag| (tag.key, tag.value)),
+            )))
         }
         .boxed()
     }
 
-    fn find<'a>(&'a self, search: &'a Search) -> BoxFuture<'a, Result<Answer, ProviderError>> {
+    fn find<'a>(
+        &'a self,
+        search: &'a Search,
+    ) -> BoxFuture<'a, Result<LookupResult, ProviderError>> {
         async {
             if search.name.is_none() {
-                return self.find_described(search).await.map(Answer::Found);
+                return self.find_described(search).await.map(LookupResult::Found);
             }
             let found = match self.find_by_path(search).await {
                 // Some policies allow to describe and to get, but not to get by path.
@@ -255,7 +260,7 @@ impl Remote for ParameterStore {
                 }
                 result => result,
             };
-            found.map(Answer::Found)
+            found.map(LookupResult::Found)
         }
         .boxed()
     }

@@ -4,15 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::aws::fetcher::{Fetcher, Reader};
-use overlayd_core::aws::read_scheduler::{Heard, Question};
+use overlayd_core::aws::read_scheduler::{CallResult, SecretId};
 use overlayd_core::aws::reader_key::{ReaderKey, Service};
 use overlayd_core::aws::usage::Usage;
-use overlayd_core::secrets::desired::Ask;
+use overlayd_core::secrets::desired::Lookup;
 use overlayd_core::secrets::provider_error::{Class, ProviderError};
 
 /// What came of trying an action.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Tried {
+pub(crate) enum ProbeOutcome {
     Allowed,
     Denied,
     /// It could not be told.
@@ -20,15 +20,15 @@ pub(crate) enum Tried {
 }
 
 /// What was tried: an action, on an id or on everything (`*`).
-pub(crate) type Trial = (&'static str, String);
+pub(crate) type ProbedAction = (&'static str, String);
 
 /// Tries every action once for each id, as each identity.
 pub(crate) async fn probe(
     fetcher: &Fetcher,
     usage: &Usage,
-) -> BTreeMap<ReaderKey, BTreeMap<Trial, Tried>> {
+) -> BTreeMap<ReaderKey, BTreeMap<ProbedAction, ProbeOutcome>> {
     let (asked, _) = usage.asked();
-    let mut wanted: BTreeMap<&ReaderKey, BTreeSet<&Ask>> = BTreeMap::new();
+    let mut wanted: BTreeMap<&ReaderKey, BTreeSet<&Lookup>> = BTreeMap::new();
     for asked in &asked {
         wanted.entry(&asked.key).or_default().insert(&asked.ask);
     }
@@ -39,7 +39,7 @@ pub(crate) async fn probe(
         match reader.session.credentials.get().await {
             Err(reason) => {
                 let trial = ("sts:AssumeRole", "*".to_owned());
-                tried.insert(trial, Tried::Unknown(reason));
+                tried.insert(trial, ProbeOutcome::Unknown(reason));
             }
             Ok(_) => {
                 for ask in asks {
@@ -57,7 +57,11 @@ pub(crate) async fn probe(
     all
 }
 
-async fn try_one(reader: &Arc<Reader>, ask: &Ask, tried: &mut BTreeMap<Trial, Tried>) {
+async fn try_one(
+    reader: &Arc<Reader>,
+    ask: &Lookup,
+    tried: &mut BTreeMap<ProbedAction, ProbeOutcome>,
+) {
     let (get, batch, tags) = match reader.key.service {
         Service::SecretsManager => (
             "secretsmanager:GetSecretValue",
@@ -71,8 +75,8 @@ async fn try_one(reader: &Arc<Reader>, ask: &Ask, tried: &mut BTreeMap<Trial, Tr
         ),
     };
     match ask {
-        Ask::Value { key, version } => {
-            let question = Arc::new(Question {
+        Lookup::Value { key, version } => {
+            let question = Arc::new(SecretId {
                 id: key.clone(),
                 version: version.clone(),
             });
@@ -84,42 +88,42 @@ async fn try_one(reader: &Arc<Reader>, ask: &Ask, tried: &mut BTreeMap<Trial, Tr
             tried.insert((batch, place), of_call(&heard));
             // What the batch says of the one tells whether it may be read; otherwise it is asked alone.
             let of_one = match heard {
-                Heard::Each(answers) if !answers.is_empty() => Heard::Each(answers),
+                CallResult::Each(answers) if !answers.is_empty() => CallResult::Each(answers),
                 _ => reader.remote.single(&question).await,
             };
             tried.insert((get, key.clone()), of_answer(&of_one));
         }
-        Ask::Tags { key } => {
+        Lookup::Tags { key } => {
             let answer = reader.remote.tags(key).await;
             tried.insert((tags, key.clone()), of_result(answer.err()));
         }
         // A search would read every value that it finds.
-        Ask::Find(_) => {}
+        Lookup::Find(_) => {}
     }
 }
 
-fn of_call(heard: &Heard) -> Tried {
+fn of_call(heard: &CallResult) -> ProbeOutcome {
     match heard {
-        Heard::Nothing(error) => of_result(Some(error.clone())),
-        _ => Tried::Allowed,
+        CallResult::Nothing(error) => of_result(Some(error.clone())),
+        _ => ProbeOutcome::Allowed,
     }
 }
 
-fn of_answer(heard: &Heard) -> Tried {
+fn of_answer(heard: &CallResult) -> ProbeOutcome {
     match heard {
-        Heard::Nothing(error) => of_result(Some(error.clone())),
-        Heard::Each(answers) => {
+        CallResult::Nothing(error) => of_result(Some(error.clone())),
+        CallResult::Each(answers) => {
             let error = answers.iter().find_map(|(_, told, _)| told.as_ref().err());
             of_result(error.cloned())
         }
-        _ => Tried::Allowed,
+        _ => ProbeOutcome::Allowed,
     }
 }
 
-fn of_result(error: Option<ProviderError>) -> Tried {
+fn of_result(error: Option<ProviderError>) -> ProbeOutcome {
     match error {
-        None => Tried::Allowed,
-        Some(error) if error.class() == Class::Denied => Tried::Denied,
-        Some(error) => Tried::Unknown(error.to_string()),
+        None => ProbeOutcome::Allowed,
+        Some(error) if error.class() == Class::Denied => ProbeOutcome::Denied,
+        Some(error) => ProbeOutcome::Unknown(error.to_string()),
     }
 }

@@ -5,28 +5,29 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use futures::{StreamExt as _, TryStreamExt as _};
 
-use overlayd_core::aws::read_scheduler::{Heard, Question, Told};
+use overlayd_core::aws::read_scheduler::{CallResult, ReadAnswer, SecretId};
 use overlayd_core::secrets::SecretData;
-use overlayd_core::secrets::compose::Answer;
+use overlayd_core::secrets::compose::LookupResult;
 use overlayd_core::secrets::desired::Search;
 use overlayd_core::secrets::provider_error::ProviderError;
 
 /// One service, as one identity.
-pub(super) trait Remote: Send + Sync + std::fmt::Debug {
+pub(super) trait SecretService: Send + Sync + std::fmt::Debug {
     /// Several secrets in one call; each group is one secret.
-    fn batch<'a>(&'a self, groups: &'a [Vec<Arc<Question>>]) -> BoxFuture<'a, Heard>;
+    fn batch<'a>(&'a self, groups: &'a [Vec<Arc<SecretId>>]) -> BoxFuture<'a, CallResult>;
 
     /// One secret.
-    fn single<'a>(&'a self, question: &'a Arc<Question>) -> BoxFuture<'a, Heard>;
+    fn single<'a>(&'a self, question: &'a Arc<SecretId>) -> BoxFuture<'a, CallResult>;
 
     /// The versions of all secrets, on so many pages at most.
-    fn list(&self, most_pages: usize) -> BoxFuture<'_, Heard>;
+    fn list(&self, most_pages: usize) -> BoxFuture<'_, CallResult>;
 
     /// The tags of a secret as a JSON object.
-    fn tags<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Answer, ProviderError>>;
+    fn tags<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<LookupResult, ProviderError>>;
 
     /// The values of all that fit.
-    fn find<'a>(&'a self, search: &'a Search) -> BoxFuture<'a, Result<Answer, ProviderError>>;
+    fn find<'a>(&'a self, search: &'a Search)
+    -> BoxFuture<'a, Result<LookupResult, ProviderError>>;
 }
 
 /// The values of several names, each read by itself. One that has gone since it was listed was not found.
@@ -35,13 +36,13 @@ pub(super) async fn values_of<F>(
     read: impl Fn(String) -> F,
 ) -> Result<SecretData, ProviderError>
 where
-    F: Future<Output = (String, Told)>,
+    F: Future<Output = (String, ReadAnswer)>,
 {
     /// How many are read at once.
     const AT_ONCE: usize = 8;
     let values = futures::stream::iter(names).map(read).buffered(AT_ONCE);
     let values = values.map(|(name, told)| match told? {
-        Answer::Value(value) => Ok(Some((name, value))),
+        LookupResult::Value(value) => Ok(Some((name, value))),
         _ => Ok(None),
     });
     let found: Vec<_> = values.try_collect().await?;

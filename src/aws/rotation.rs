@@ -13,7 +13,7 @@ use futures::{FutureExt as _, StreamExt as _};
 
 use crate::aws::errors::transport;
 use crate::aws::fetcher::Fetcher;
-use overlayd_core::aws::cloudtrail::{Change, parse};
+use overlayd_core::aws::cloudtrail::{SecretChange, parse};
 use overlayd_core::aws::queue::Queue;
 use overlayd_core::schedule::backoff;
 
@@ -27,7 +27,7 @@ pub(crate) enum QueueState {
 
 /// What became of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Fate {
+pub(crate) enum MessageOutcome {
     /// What it names was read.
     Handled,
     /// Nobody here uses what it names, or it changes nothing.
@@ -38,7 +38,7 @@ pub(crate) enum Fate {
     Dropped,
 }
 
-impl Fate {
+impl MessageOutcome {
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Handled => "handled",
@@ -71,10 +71,10 @@ pub(crate) struct Listener {
 
 /// What is said of a queue.
 #[derive(Debug)]
-pub(crate) enum Said {
+pub(crate) enum QueueEvent {
     State(QueueState),
     /// A message, and why it failed.
-    Message(Fate, Option<String>),
+    Message(MessageOutcome, Option<String>),
 }
 
 impl Listener {
@@ -94,8 +94,8 @@ impl Listener {
         }
     }
 
-    /// Listens for as long as it is polled.
-    pub(crate) async fn listen(&self, say: &(dyn Fn(Said) + Sync)) {
+    /// QueueCondition for as long as it is polled.
+    pub(crate) async fn listen(&self, say: &(dyn Fn(QueueEvent) + Sync)) {
         let mut work = FuturesUnordered::new();
         // The first one does not wait, so that it is soon known how the queue stands.
         let (mut failures, mut wait) = (0, 0);
@@ -110,14 +110,14 @@ impl Listener {
             };
             match received {
                 Ok(messages) => {
-                    say(Said::State(QueueState::Listening));
+                    say(QueueEvent::State(QueueState::Listening));
                     (failures, wait) = (0, 20);
                     if !messages.is_empty() {
                         work.push(self.handle(messages, say));
                     }
                 }
                 Err(reason) => {
-                    say(Said::State(QueueState::Lost(reason)));
+                    say(QueueEvent::State(QueueState::Lost(reason)));
                     let bounds = (Duration::from_secs(1), Duration::from_secs(60));
                     let pause = backoff(bounds.0, bounds.1, failures);
                     (failures, wait) = (failures + 1, 0);
@@ -161,18 +161,18 @@ impl Listener {
         }
     }
 
-    async fn handle(&self, messages: Vec<Message>, say: &(dyn Fn(Said) + Sync)) {
+    async fn handle(&self, messages: Vec<Message>, say: &(dyn Fn(QueueEvent) + Sync)) {
         let handled = messages.into_iter().map(async |message| {
             let (mut fate, mut reason) = match self.act(&message).await {
                 Ok(fate) => (fate, None),
-                Err(reason) => (Fate::Failed, Some(reason)),
+                Err(reason) => (MessageOutcome::Failed, Some(reason)),
             };
-            if fate == Fate::Failed && tries(&message) >= MOST_TRIES {
-                fate = Fate::Dropped;
+            if fate == MessageOutcome::Failed && tries(&message) >= MOST_TRIES {
+                fate = MessageOutcome::Dropped;
                 reason = reason.map(|reason| format!("{reason}; it came {MOST_TRIES} times"));
             }
-            say(Said::Message(fate, reason));
-            (fate != Fate::Failed)
+            say(QueueEvent::Message(fate, reason));
+            (fate != MessageOutcome::Failed)
                 .then_some(message.receipt_handle)
                 .flatten()
         });
@@ -192,28 +192,28 @@ impl Listener {
         if let Err(error) = request.send().await {
             // They come again, and are read again, which does no harm.
             let reason = self.reason("sqs:DeleteMessage", &error);
-            say(Said::Message(Fate::Failed, Some(reason)));
+            say(QueueEvent::Message(MessageOutcome::Failed, Some(reason)));
         }
     }
 
     /// Reads what a message names, until it is as the event says or has had time to be.
-    async fn act(&self, message: &Message) -> Result<Fate, String> {
+    async fn act(&self, message: &Message) -> Result<MessageOutcome, String> {
         let change = parse(message.body().unwrap_or_default());
         let Some(change) = change.map_err(|error| error.to_string())? else {
-            return Ok(Fate::Ignored);
+            return Ok(MessageOutcome::Ignored);
         };
         let mut waits = AGAIN.into_iter();
         loop {
             let only = (!self.queue.is_for_all).then_some(&self.queue.identity);
             let concerned = self.fetcher.concerned(&change, only);
             if concerned.is_empty() {
-                return Ok(Fate::Ignored);
+                return Ok(MessageOutcome::Ignored);
             }
             if self.is_settled(&change, concerned).await? {
-                return Ok(Fate::Handled);
+                return Ok(MessageOutcome::Handled);
             }
             let Some(wait) = waits.next() else {
-                return Ok(Fate::Handled);
+                return Ok(MessageOutcome::Handled);
             };
             tokio::time::sleep(wait).await;
         }
@@ -221,7 +221,7 @@ impl Listener {
 
     async fn is_settled(
         &self,
-        change: &Change,
+        change: &SecretChange,
         concerned: super::fetcher::Questions,
     ) -> Result<bool, String> {
         let mut settled = true;

@@ -14,13 +14,13 @@ use futures::future::BoxFuture;
 
 use crate::aws::call::{About, Caller};
 use crate::aws::errors::by_code;
-use crate::aws::remote::{Remote, values_of};
+use crate::aws::remote::{SecretService, values_of};
 use crate::aws::sessions::AwsEnvironment;
 use crate::secrets::provider::{pattern, tags};
 use overlayd_core::aws::arn::{answer_to, is_same_secret};
-use overlayd_core::aws::read_scheduler::{Heard, Listed, Origin, Question, Told};
+use overlayd_core::aws::read_scheduler::{CallResult, ListedSecret, Origin, ReadAnswer, SecretId};
 use overlayd_core::aws::throttle::Api;
-use overlayd_core::secrets::compose::Answer;
+use overlayd_core::secrets::compose::LookupResult;
 use overlayd_core::secrets::desired::Search;
 use overlayd_core::secrets::provider_error::ProviderError;
 use overlayd_core::secrets::{SecretData, SecretValue};
@@ -58,7 +58,7 @@ impl SecretsManager {
     }
 
     /// The value of a secret.
-    async fn value(&self, question: &Question) -> (Told, Origin) {
+    async fn value(&self, question: &SecretId) -> (ReadAnswer, Origin) {
         let (id, version) = (&question.id, &question.version);
         let answer = self.caller.call(about(Api::Secret, GET, id), || {
             let request = self.client.get_secret_value().secret_id(id);
@@ -76,14 +76,14 @@ impl SecretsManager {
                     version_id: answer.version_id,
                 };
                 let value = held(id, answer.secret_string, answer.secret_binary);
-                (value.map(Answer::Value), origin)
+                (value.map(LookupResult::Value), origin)
             }
-            Ok(None) => (Ok(Answer::Missing), Origin::default()),
+            Ok(None) => (Ok(LookupResult::Missing), Origin::default()),
             Err(error) => (Err(error), Origin::default()),
         }
     }
 
-    async fn batch_get(&self, groups: &[Vec<Arc<Question>>]) -> Heard {
+    async fn batch_get(&self, groups: &[Vec<Arc<SecretId>>]) -> CallResult {
         let ids: Vec<String> = groups.iter().map(|group| group[0].id.clone()).collect();
         let key = ids.first().cloned().unwrap_or_default();
         let answer = self.caller.call(about(Api::Batch, BATCH_GET, &key), || {
@@ -91,17 +91,17 @@ impl SecretsManager {
             request.set_secret_id_list(Some(ids.clone())).send()
         });
         match answer.await {
-            Ok(Some(answer)) => Heard::Each(answers(groups, answer)),
-            Ok(None) => Heard::Each(Vec::new()),
-            Err(error) => Heard::Nothing(error),
+            Ok(Some(answer)) => CallResult::Each(answers(groups, answer)),
+            Ok(None) => CallResult::Each(Vec::new()),
+            Err(error) => CallResult::Nothing(error),
         }
     }
 
-    async fn versions(&self, most_pages: usize) -> Heard {
+    async fn versions(&self, most_pages: usize) -> CallResult {
         let (mut all, mut token, mut pages) = (Vec::new(), None::<String>, 0);
         loop {
             if pages == most_pages {
-                return Heard::TooLong(pages + 1);
+                return CallResult::TooLong(pages + 1);
             }
             let page = self.caller.call(about(Api::List, LIST, "*"), || {
                 let request = self.client.list_secrets().max_results(PAGE);
@@ -109,7 +109,7 @@ impl SecretsManager {
             });
             let page = match page.await {
                 Ok(page) => page,
-                Err(error) => return Heard::Nothing(error),
+                Err(error) => return CallResult::Nothing(error),
             };
             pages += 1;
             let Some(page) = page else { break };
@@ -119,7 +119,7 @@ impl SecretsManager {
                 break;
             }
         }
-        Heard::Listed(all, pages)
+        CallResult::Listed(all, pages)
     }
 
     async fn find_names(&self, search: &Search) -> Result<SecretData, ProviderError> {
@@ -141,7 +141,7 @@ impl SecretsManager {
         self.caller.pages(about, send, take).await?;
         names.retain(|name| pattern.is_match(name));
         let read = async |id| {
-            let question = Question {
+            let question = SecretId {
                 id,
                 version: String::new(),
             };
@@ -185,9 +185,9 @@ impl SecretsManager {
 
 /// What a batch says of each secret. One that it says nothing of is left out.
 fn answers(
-    groups: &[Vec<Arc<Question>>],
+    groups: &[Vec<Arc<SecretId>>],
     batch: BatchGetSecretValueOutput,
-) -> Vec<(Arc<Question>, Told, Origin)> {
+) -> Vec<(Arc<SecretId>, ReadAnswer, Origin)> {
     let values = batch.secret_values.unwrap_or_default();
     let errors = batch.errors.unwrap_or_default();
     // A secret that is asked by two ids may be answered twice, or once.
@@ -204,7 +204,7 @@ fn answers(
         // One that is named otherwise than it was asked is asked alone.
         let error = errors.iter().find(|error| error.secret_id() == Some(id));
         // Of several ids that meant one secret, only those count that still mean the one that was answered.
-        let meant = |question: &Question| {
+        let meant = |question: &SecretId| {
             let id = &question.id;
             group[0].id == *id
                 || found.is_some_and(|found| {
@@ -217,7 +217,7 @@ fn answers(
         let (answer, origin) = match (found, error) {
             (Some(found), _) => (found.told.clone(), found.origin.clone()),
             (None, Some(error)) => {
-                let told = refused(error, id).map_or(Ok(Answer::Missing), Err);
+                let told = refused(error, id).map_or(Ok(LookupResult::Missing), Err);
                 (told, Origin::default())
             }
             (None, None) => continue,
@@ -233,13 +233,13 @@ fn answers(
 struct Given {
     name: Option<String>,
     origin: Origin,
-    told: Told,
+    told: ReadAnswer,
 }
 
 fn given(entry: SecretValueEntry) -> Given {
     let id = entry.name.clone().unwrap_or_default();
     Given {
-        told: held(&id, entry.secret_string, entry.secret_binary).map(Answer::Value),
+        told: held(&id, entry.secret_string, entry.secret_binary).map(LookupResult::Value),
         origin: Origin {
             arn: entry.arn,
             version_id: entry.version_id,
@@ -266,12 +266,12 @@ fn refused(error: &ApiErrorType, id: &str) -> Option<ProviderError> {
     by_code(id, GET, code, error.message().unwrap_or_default())
 }
 
-fn listed(entry: SecretListEntry) -> Listed {
+fn listed(entry: SecretListEntry) -> ListedSecret {
     let mut stages = std::collections::BTreeMap::new();
     for (id, names) in entry.secret_versions_to_stages.unwrap_or_default() {
         stages.extend(names.into_iter().map(|stage| (stage, id.clone())));
     }
-    Listed {
+    ListedSecret {
         name: entry.name.unwrap_or_default(),
         arn: entry.arn.unwrap_or_default(),
         stages,
@@ -292,39 +292,42 @@ fn filters(search: &Search) -> Vec<Filter> {
     filters
 }
 
-impl Remote for SecretsManager {
-    fn batch<'a>(&'a self, groups: &'a [Vec<Arc<Question>>]) -> BoxFuture<'a, Heard> {
+impl SecretService for SecretsManager {
+    fn batch<'a>(&'a self, groups: &'a [Vec<Arc<SecretId>>]) -> BoxFuture<'a, CallResult> {
         self.batch_get(groups).boxed()
     }
 
-    fn single<'a>(&'a self, question: &'a Arc<Question>) -> BoxFuture<'a, Heard> {
+    fn single<'a>(&'a self, question: &'a Arc<SecretId>) -> BoxFuture<'a, CallResult> {
         async {
             let (told, origin) = self.value(question).await;
-            Heard::Each(vec![(question.clone(), told, origin)])
+            CallResult::Each(vec![(question.clone(), told, origin)])
         }
         .boxed()
     }
 
-    fn list(&self, most_pages: usize) -> BoxFuture<'_, Heard> {
+    fn list(&self, most_pages: usize) -> BoxFuture<'_, CallResult> {
         self.versions(most_pages).boxed()
     }
 
-    fn tags<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Answer, ProviderError>> {
+    fn tags<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<LookupResult, ProviderError>> {
         async move {
             let answer = self.caller.call(about(Api::Secret, DESCRIBE, id), || {
                 self.client.describe_secret().secret_id(id).send()
             });
             let Some(answer) = answer.await? else {
-                return Ok(Answer::Missing);
+                return Ok(LookupResult::Missing);
             };
             let own = answer.tags.unwrap_or_default().into_iter();
             let own = own.filter_map(|tag| Some((tag.key?, tag.value?)));
-            Ok(Answer::Value(tags(own)))
+            Ok(LookupResult::Value(tags(own)))
         }
         .boxed()
     }
 
-    fn find<'a>(&'a self, search: &'a Search) -> BoxFuture<'a, Result<Answer, ProviderError>> {
+    fn find<'a>(
+        &'a self,
+        search: &'a Search,
+    ) -> BoxFuture<'a, Result<LookupResult, ProviderError>> {
         async {
             // A batch gives the values at once, but knows no expression; names alone are cheaper to list first.
             let found = if search.name.is_some() && search.path.is_none() {
@@ -332,7 +335,7 @@ impl Remote for SecretsManager {
             } else {
                 self.find_batches(search).await
             };
-            found.map(Answer::Found)
+            found.map(LookupResult::Found)
         }
         .boxed()
     }

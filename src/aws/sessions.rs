@@ -58,7 +58,7 @@ pub(crate) struct Sessions {
     process: Option<SharedCredentialsProvider>,
     /// One connector for all: what is costly in it is the set of certificates.
     base: OnceCell<SdkConfig>,
-    kept: Mutex<BTreeMap<Identity, Arc<Session>>>,
+    kept: Mutex<BTreeMap<Identity, Arc<AwsSession>>>,
 }
 
 /// The client of the API server. Its `Debug` says nothing.
@@ -73,7 +73,7 @@ impl std::fmt::Debug for Cluster {
 
 /// One identity at work.
 #[derive(Debug)]
-pub(crate) struct Session {
+pub(crate) struct AwsSession {
     /// Its credentials provider is the session's own.
     pub(crate) config: SdkConfig,
     pub(crate) credentials: CredentialCache,
@@ -81,7 +81,7 @@ pub(crate) struct Session {
     parent: Option<Arc<Self>>,
 }
 
-impl Session {
+impl AwsSession {
     /// Gets other credentials at the next use, from the beginning.
     pub(crate) fn forget(&self) {
         self.credentials.forget();
@@ -110,7 +110,7 @@ impl Sessions {
     }
 
     /// The session of an identity, begun at the first use. Nothing is asked of AWS yet.
-    pub(crate) fn of<'s>(&'s self, identity: &'s Identity) -> BoxFuture<'s, Arc<Session>> {
+    pub(crate) fn of<'s>(&'s self, identity: &'s Identity) -> BoxFuture<'s, Arc<AwsSession>> {
         Box::pin(async move {
             if let Some(known) = self.lock().get(identity) {
                 return known.clone();
@@ -120,14 +120,14 @@ impl Sessions {
                 Some((parent, role)) => {
                     let parent = self.of(&parent).await;
                     let role = sts::Assumption::new(&self.environment, &parent.config, role);
-                    (Source::Role(role, parent.clone()), Some(parent))
+                    (CredentialSource::Role(role, parent.clone()), Some(parent))
                 }
                 None => (self.first(identity, &config).await, None),
             };
             let credentials = CredentialCache::new(source);
             let provider = SharedCredentialsProvider::new(credentials.clone());
             let config = config.into_builder().credentials_provider(provider);
-            let session = Arc::new(Session {
+            let session = Arc::new(AwsSession {
                 config: config.build(),
                 credentials,
                 parent,
@@ -138,10 +138,10 @@ impl Sessions {
     }
 
     /// Where the credentials of an identity without roles come from.
-    async fn first(&self, identity: &Identity, config: &SdkConfig) -> Source {
+    async fn first(&self, identity: &Identity, config: &SdkConfig) -> CredentialSource {
         let cluster = || self.cluster.clone().map(|cluster| cluster.0);
         match (&identity.base, &self.process) {
-            (Base::Process, Some(provider)) => Source::Process(provider.clone()),
+            (Base::Process, Some(provider)) => CredentialSource::Process(provider.clone()),
             (Base::Process, None) => {
                 let provider =
                     aws_config::default_provider::credentials::DefaultCredentialsChain::builder()
@@ -153,7 +153,7 @@ impl Sessions {
                         .region(Region::new(identity.region.clone()))
                         .build()
                         .await;
-                Source::Process(SharedCredentialsProvider::new(provider))
+                CredentialSource::Process(SharedCredentialsProvider::new(provider))
             }
             (
                 Base::ServiceAccount {
@@ -162,13 +162,15 @@ impl Sessions {
                     audiences,
                 },
                 _,
-            ) => Source::Account(sts::AccountToken::new(
+            ) => CredentialSource::Account(sts::AccountToken::new(
                 &self.environment,
                 config,
                 cluster(),
                 (namespace, name, audiences),
             )),
-            (base @ Base::Keys { .. }, _) => Source::Keys(self.cluster.clone(), base.clone()),
+            (base @ Base::Keys { .. }, _) => {
+                CredentialSource::Keys(self.cluster.clone(), base.clone())
+            }
         }
     }
 
@@ -201,7 +203,7 @@ impl Sessions {
             .retain(|_, session| Arc::strong_count(session) > 1);
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<Identity, Arc<Session>>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Identity, Arc<AwsSession>>> {
         self.kept.lock()
     }
 }
@@ -221,15 +223,15 @@ fn connector() -> aws_sdk_sts::config::SharedHttpClient {
 
 /// Where a session's credentials come from.
 #[derive(Debug)]
-enum Source {
+enum CredentialSource {
     Process(SharedCredentialsProvider),
     Account(sts::AccountToken),
     Keys(Option<Cluster>, Base),
     /// A role, and as whom it is assumed.
-    Role(sts::Assumption, Arc<Session>),
+    Role(sts::Assumption, Arc<AwsSession>),
 }
 
-impl Source {
+impl CredentialSource {
     async fn load(&self) -> Result<Credentials, String> {
         match self {
             Self::Process(provider) => provider
@@ -259,7 +261,7 @@ pub(crate) struct CredentialCache(Arc<Cache>);
 
 #[derive(Debug)]
 struct Cache {
-    source: Source,
+    source: CredentialSource,
     kept: Mutex<Kept>,
     /// Held by the one who loads.
     loading: tokio::sync::Mutex<()>,
@@ -312,7 +314,7 @@ fn age(loaded: SystemTime, end: Option<SystemTime>, now: SystemTime) -> Age {
 }
 
 impl CredentialCache {
-    fn new(source: Source) -> Self {
+    fn new(source: CredentialSource) -> Self {
         Self(Arc::new(Cache {
             source,
             kept: Mutex::default(),

@@ -12,19 +12,19 @@ use kustomize::{BuildOptions, Object};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use crate::aws::probe::{Tried, probe};
+use crate::aws::probe::{ProbeOutcome, probe};
 use crate::aws::{AwsEnvironment, Fetcher, Sessions};
 use crate::cli::args::{CostArgs, IamArgs, ReportForm, UsageArgs};
 use crate::cli::report::Failure;
 use crate::cli::{build, cluster, output};
-use crate::cluster::apply::describe;
-use crate::controllers::rotation::QUEUE;
+use crate::cluster::error::describe;
 use crate::daemon::metrics::Metrics;
+use overlayd_core::api::annotations::ROTATION_QUEUE;
 use overlayd_core::api::external_secret::ExternalSecret;
 use overlayd_core::api::secret_store::{ClusterSecretStore, SecretStore, SecretStoreSpec};
-use overlayd_core::aws::cost::{Cost, costs};
+use overlayd_core::aws::cost::{StoreCost, costs};
 use overlayd_core::aws::iam::{Need, Policy, policies};
-use overlayd_core::aws::usage::{KnownStore, KnownUser, Usage};
+use overlayd_core::aws::usage::{ExternalSecretUsage, StoreUsage, Usage};
 
 /// Stores and ExternalSecrets, and the client of the cluster that they came from.
 struct Found {
@@ -70,7 +70,7 @@ async fn of_cluster(client: &Client) -> Result<Usage, Failure> {
         ));
     }
     for user in list::<ExternalSecret>(client).await? {
-        usage.users.push(KnownUser {
+        usage.users.push(ExternalSecretUsage {
             namespace: user.namespace().unwrap_or_default(),
             name: user.name_any(),
             spec: user.spec,
@@ -101,12 +101,12 @@ fn known(
     name: String,
     spec: SecretStoreSpec,
     annotations: &BTreeMap<String, String>,
-) -> KnownStore {
-    KnownStore {
+) -> StoreUsage {
+    StoreUsage {
         namespace,
         name,
         spec,
-        queue: annotations.get(QUEUE).cloned(),
+        queue: annotations.get(ROTATION_QUEUE).cloned(),
     }
 }
 
@@ -139,7 +139,7 @@ fn of_objects(objects: &[Object]) -> Result<Usage, Failure> {
             }
             ("ExternalSecret", "external-secrets.io/v1") => {
                 let user: ExternalSecret = typed(object)?;
-                usage.users.push(KnownUser {
+                usage.users.push(ExternalSecretUsage {
                     namespace,
                     name: user.name_any(),
                     spec: user.spec,
@@ -185,7 +185,7 @@ pub(super) async fn iam(args: IamArgs) -> Result<(), Failure> {
 /// Tries what the policies must allow, and says what is missing.
 async fn check(found: &Found, policies: &[Policy]) -> Result<(), Failure> {
     let sessions = Sessions::new(AwsEnvironment::of_process(), found.client.clone());
-    let (fetcher, _stirred) = Fetcher::new(sessions, Arc::new(Metrics::default()));
+    let (fetcher, _wake_ups) = Fetcher::new(sessions, Arc::new(Metrics::default()));
     let tried = probe(&fetcher, &found.usage).await;
     let (mut text, mut missing) = (String::new(), 0);
     for (key, tried) in &tried {
@@ -196,16 +196,16 @@ async fn check(found: &Found, policies: &[Policy]) -> Result<(), Failure> {
         let mut lacking = BTreeMap::new();
         for ((action, id), tried) in tried {
             let said = match tried {
-                Tried::Allowed => "allowed",
-                Tried::Denied => "MISSING",
-                Tried::Unknown(_) => "unknown",
+                ProbeOutcome::Allowed => "allowed",
+                ProbeOutcome::Denied => "MISSING",
+                ProbeOutcome::Unknown(_) => "unknown",
             };
             let _ = write!(text, "{said:8} {action:36} {id}");
-            if let Tried::Unknown(reason) = tried {
+            if let ProbeOutcome::Unknown(reason) = tried {
                 let _ = write!(text, "  ({reason})");
             }
             text.push('\n');
-            if *tried == Tried::Denied {
+            if *tried == ProbeOutcome::Denied {
                 let needs = policy.iter().flat_map(|policy| &policy.needs);
                 let fits = |need: &Need| need.action == *action && need.fits(id);
                 lacking.extend(
@@ -226,7 +226,7 @@ async fn check(found: &Found, policies: &[Policy]) -> Result<(), Failure> {
         }
         missing += tried
             .values()
-            .filter(|tried| matches!(tried, Tried::Unknown(_)))
+            .filter(|tried| matches!(tried, ProbeOutcome::Unknown(_)))
             .count();
     }
     output::write(&text)?;
@@ -249,7 +249,7 @@ pub(super) async fn cost(args: CostArgs) -> Result<(), Failure> {
     let text = match args.output {
         ReportForm::Text => table(&costs),
         ReportForm::Json => {
-            let part = |(store, cost): (&String, &Cost)| {
+            let part = |(store, cost): (&String, &StoreCost)| {
                 json!({
                     "store": store, "secrets": cost.secrets, "externalSecrets": cost.external_secrets,
                     "callsPerDay": cost.calls_per_day.round(), "dollarsPerMonth": cents(cost.dollars_per_month),
@@ -272,7 +272,7 @@ fn cents(dollars: f64) -> f64 {
     (dollars * 100.0).round() / 100.0
 }
 
-fn table(costs: &BTreeMap<String, Cost>) -> String {
+fn table(costs: &BTreeMap<String, StoreCost>) -> String {
     let width = costs.keys().map(String::len).max().unwrap_or(0).max(5);
     let mut text = format!(
         "{:width$}  {:>7}  {:>15}  {:>9}  {:>8}  {:>18}  {:>16}\n",
@@ -284,8 +284,8 @@ fn table(costs: &BTreeMap<String, Cost>) -> String {
         "UNSHARED CALLS/DAY",
         "UNSHARED $/MONTH"
     );
-    let mut total = Cost::default();
-    let mut row = |name: &str, cost: &Cost| {
+    let mut total = StoreCost::default();
+    let mut row = |name: &str, cost: &StoreCost| {
         let _ = writeln!(
             text,
             "{name:width$}  {:>7}  {:>15}  {:>9.0}  {:>8.2}  {:>18.0}  {:>16.2}",

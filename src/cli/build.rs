@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use kustomize::{
-    BuildErrors, BuildOptions, FileTree, LoadRestriction, Object, Outcome, RemoteDirectory,
-    Rendered, Reorder, RepoPath,
+    BuildErrors, BuildOptions, FileTree, LoadRestriction, Outcome, RemoteDirectory, Rendered,
+    Reorder, RepoPath,
 };
 
 use crate::cli::args::{BuildArgs, LoadRestrictor, ReorderArg};
@@ -64,28 +64,10 @@ fn write_to(path: &Path, rendered: &Rendered, text: &str) -> Result<(), Failure>
     if !path.is_dir() {
         return write(path, text);
     }
-    for object in &rendered.objects {
-        let yaml = object.to_yaml();
-        write(&path.join(file_name(object)), &yaml)?;
+    for (name, object) in rendered.file_names().iter().zip(&rendered.objects) {
+        write(&path.join(name), &object.to_yaml())?;
     }
     Ok(())
-}
-
-/// As kustomize names them: `[namespace_]apiversion_kind_name.yaml`, in lower case.
-fn file_name(object: &Object) -> String {
-    let api_version = object.api_version().replace('/', "_");
-    let parts = [
-        object.namespace().unwrap_or_default(),
-        &api_version,
-        object.kind(),
-        object.name(),
-    ];
-    let given: Vec<String> = parts
-        .iter()
-        .filter(|part| !part.is_empty())
-        .map(|part| part.to_lowercase().replace('/', "_"))
-        .collect();
-    format!("{}.yaml", given.join("_"))
 }
 
 /// Builds a directory of the disk, or one that a git URL names; warnings go to the person.

@@ -56,7 +56,7 @@ pub(crate) struct Pair {
     pub(crate) interval: String,
 }
 
-/// A flag whose value makes no sense.
+/// A flag whose value is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`--{flag} {value}`: {reason}")]
 pub(crate) struct ConfigError {
@@ -74,64 +74,13 @@ impl Config {
             _ => None,
         };
         let gitops = &args.gitops;
-        let settings = Settings {
-            own_namespace: args.namespace.clone(),
-            store_interval: duration("store-requeue-interval", &args.store_requeue_interval)?,
-            controller_class: args.controller_class.clone(),
-            status_heartbeat: match args.status_heartbeat.as_str() {
-                "never" => None,
-                text => Some(duration("status-heartbeat", text)?),
-            },
-            template_delimiters: (
-                args.template_left_delimiter.clone(),
-                args.template_right_delimiter.clone(),
-            ),
-            flood_gate: args.enable_flood_gate,
-            cluster_stores: args.enable_cluster_store_reconciler,
-            default_service_account: args.default_service_account.clone(),
-            source_backoff: (
-                duration("min-retry-delay", &gitops.min_retry_delay)?,
-                duration("max-retry-delay", &gitops.max_retry_delay)?,
-            ),
-            requeue_dependency: duration("requeue-dependency", &gitops.requeue_dependency)?,
-            jitter_percent: gitops.interval_jitter_percentage,
-            unit_defaults: UnitDefaults {
-                deletion_limit: deletion_limit(&gitops.deletion_limit)?,
-                deletion_share: usize::from(gitops.deletion_share),
-                strict_substitution: gitops.strict_substitutions,
-            },
-            no_cross_namespace_refs: gitops.no_cross_namespace_refs,
-            stage_kinds: gitops.custom_apply_stage_kinds.clone(),
-        };
-        let more = [
-            gitops.metrics_addr,
-            gitops.health_addr,
-            gitops.receiver_addr,
-        ];
-        let more: BTreeSet<SocketAddr> = more.into_iter().flatten().collect();
+        let events = gitops.events_addr.as_deref();
+        let election = gitops.enable_leader_election.then(|| election(gitops));
+        let rotation_queue = args.rotation_queue.as_deref();
+        let region = args.rotation_queue_region.as_deref();
+        let rotation_queue = rotation_queue.map(|url| queue(url, region));
         Ok(Self {
-            concurrent_ssa: gitops.concurrent_ssa,
-            watch_label_selector: gitops.watch_label_selector.clone(),
-            override_managers: gitops.override_manager.clone(),
-            more_addresses: more
-                .into_iter()
-                .filter(|address| *address != args.listen)
-                .collect(),
-            events_address: gitops
-                .events_addr
-                .as_deref()
-                .map(events_address)
-                .transpose()?,
-            election: gitops
-                .enable_leader_election
-                .then(|| election(gitops))
-                .transpose()?,
-            rotation_queue: args
-                .rotation_queue
-                .as_deref()
-                .map(|url| queue(url, args.rotation_queue_region.as_deref()))
-                .transpose()?,
-            settings,
+            settings: settings(args)?,
             pair,
             install_crds: args.install_crds,
             mirrors: args.data_dir.join("mirrors"),
@@ -141,8 +90,64 @@ impl Config {
             listen: args.listen,
             concurrent: args.concurrent,
             concurrent_secrets: args.concurrent_secrets,
+            concurrent_ssa: gitops.concurrent_ssa,
+            watch_label_selector: gitops.watch_label_selector.clone(),
+            override_managers: gitops.override_manager.clone(),
+            more_addresses: more_addresses(args),
+            events_address: events.map(events_address).transpose()?,
+            rotation_queue: rotation_queue.transpose()?,
+            election: election.transpose()?,
         })
     }
+}
+
+/// What the flags decide for reconciles.
+fn settings(args: &RunArgs) -> Result<Settings, ConfigError> {
+    let gitops = &args.gitops;
+    Ok(Settings {
+        own_namespace: args.namespace.clone(),
+        store_interval: duration("store-requeue-interval", &args.store_requeue_interval)?,
+        controller_class: args.controller_class.clone(),
+        status_heartbeat: match args.status_heartbeat.as_str() {
+            "never" => None,
+            text => Some(duration("status-heartbeat", text)?),
+        },
+        template_delimiters: (
+            args.template_left_delimiter.clone(),
+            args.template_right_delimiter.clone(),
+        ),
+        flood_gate: args.enable_flood_gate,
+        cluster_stores: args.enable_cluster_store_reconciler,
+        default_service_account: args.default_service_account.clone(),
+        source_backoff: (
+            duration("min-retry-delay", &gitops.min_retry_delay)?,
+            duration("max-retry-delay", &gitops.max_retry_delay)?,
+        ),
+        requeue_dependency: duration("requeue-dependency", &gitops.requeue_dependency)?,
+        jitter_percent: gitops.interval_jitter_percentage,
+        unit_defaults: UnitDefaults {
+            deletion_limit: deletion_limit(&gitops.deletion_limit)?,
+            deletion_share: usize::from(gitops.deletion_share),
+            strict_substitution: gitops.strict_substitutions,
+        },
+        no_cross_namespace_refs: gitops.no_cross_namespace_refs,
+        stage_kinds: gitops.custom_apply_stage_kinds.clone(),
+    })
+}
+
+/// Flux has an address for metrics, for probes and for receivers; here each serves all pages.
+fn more_addresses(args: &RunArgs) -> Vec<SocketAddr> {
+    let gitops = &args.gitops;
+    let given = [
+        gitops.metrics_addr,
+        gitops.health_addr,
+        gitops.receiver_addr,
+    ];
+    let distinct: BTreeSet<SocketAddr> = given.into_iter().flatten().collect();
+    distinct
+        .into_iter()
+        .filter(|address| *address != args.listen)
+        .collect()
 }
 
 fn pair(url: &str, path: &str, args: &RunArgs) -> Result<Pair, ConfigError> {

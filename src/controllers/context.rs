@@ -17,7 +17,7 @@ use crate::controllers::builds::Builds;
 use crate::controllers::caches::Caches;
 use crate::controllers::events::Events;
 use crate::controllers::kustomization::rollouts::PendingRollouts;
-use crate::controllers::priority_semaphore::{Gate, Gates};
+use crate::controllers::priority_semaphore::{KeyedSemaphores, PrioritySemaphore};
 use crate::controllers::rotation::Rotations;
 use crate::controllers::sources::Sources;
 use crate::daemon::metrics::Metrics;
@@ -29,11 +29,11 @@ use overlayd_core::apply::ownership::Claims;
 use overlayd_core::apply::unit_settings::UnitDefaults;
 use overlayd_core::apply::written_status::WrittenStatuses;
 use overlayd_core::kustomization::dependencies::Dependencies;
-use overlayd_core::reconcile_cache::Memory;
+use overlayd_core::reconcile_cache::ReconcileCache;
 use overlayd_core::render::variable_index::VariableIndex;
 use overlayd_core::schedule::jittered;
-use overlayd_core::secrets::dependency_index::Uses;
-use overlayd_core::secrets::last_sync::Syncs;
+use overlayd_core::secrets::dependency_index::DependencyIndex;
+use overlayd_core::secrets::last_sync::LastSyncCache;
 
 /// The manager of the fields of a status.
 pub(crate) const STATUS_MANAGER: &str = "overlayd-status";
@@ -42,15 +42,16 @@ pub(crate) const STATUS_MANAGER: &str = "overlayd-status";
 pub(crate) struct Context {
     pub(crate) client: Client,
     pub(crate) events: Events,
-    pub(crate) memory: Memory,
+    pub(crate) reconcile_cache: ReconcileCache,
     pub(crate) caches: Caches,
-    pub(crate) uses: Arc<Uses>,
-    pub(crate) syncs: Syncs,
-    /// How many ExternalSecrets are synced at once.
-    pub(crate) gate: Gate,
-    pub(crate) store_gates: Gates,
-    /// How many templates are at work at once.
-    pub(crate) thinking: tokio::sync::Semaphore,
+    pub(crate) dependency_index: Arc<DependencyIndex>,
+    pub(crate) last_syncs: LastSyncCache,
+    /// Bounds how many ExternalSecrets are synced at once.
+    pub(crate) sync_permits: PrioritySemaphore,
+    /// The same for each store.
+    pub(crate) store_permits: KeyedSemaphores,
+    /// Bounds how many threads are blocked by long templates.
+    pub(crate) blocking_permits: tokio::sync::Semaphore,
     pub(crate) sources: Sources,
     pub(crate) mirrors: Arc<Mirrors>,
     pub(crate) builds: Arc<Builds>,

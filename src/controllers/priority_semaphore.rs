@@ -1,106 +1,109 @@
-//! So many at once, the urgent ones first.
+//! A semaphore whose permits go to the most urgent waiter first.
+//!
+//! [`PrioritySemaphore::acquire`] queues by [`Urgency`]; within one urgency the order is first in, first out. A dropped
+//! [`Permit`] passes its place directly to the next waiter, so that no later and less urgent request can take it between.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use futures::channel::oneshot;
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 
-/// How much somebody waits for the result.
+/// How urgent a sync is; the first is the most urgent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Urgency {
     /// There is no Secret yet.
     NeverSynced,
-    /// Somebody changed something.
+    /// The object, or something that it uses, was changed.
     Changed,
-    /// It is time again.
+    /// The refresh interval has passed.
     Periodic,
 }
 
-/// Lets so many in at once.
+/// A number of permits, shared by all clones.
 #[derive(Debug, Clone)]
-pub(crate) struct Gate(Arc<Mutex<State>>);
+pub(crate) struct PrioritySemaphore(Arc<Mutex<State>>);
 
 #[derive(Debug)]
 struct State {
     free: usize,
-    /// Who waits, by urgency.
-    waiting: [VecDeque<oneshot::Sender<Pass>>; 3],
+    /// Requests that wait for a permit, by urgency.
+    waiting: [VecDeque<oneshot::Sender<Permit>>; 3],
 }
 
-/// The right to be in. Dropped, the next one comes in.
+/// The right to do the work. When it is dropped, the next waiter gets it.
 #[derive(Debug)]
-pub(crate) struct Pass(Option<Arc<Mutex<State>>>);
+pub(crate) struct Permit(Option<Arc<Mutex<State>>>);
 
-/// A gate for each store, so that one that does not answer leaves places for the others.
+/// A semaphore for each key. Each store has its own, so that a store that does not answer leaves permits for the others.
 #[derive(Debug)]
-pub(crate) struct Gates {
-    places: usize,
-    gates: Mutex<BTreeMap<String, Gate>>,
+pub(crate) struct KeyedSemaphores {
+    permits: usize,
+    semaphores: Mutex<BTreeMap<String, PrioritySemaphore>>,
 }
 
-impl Gates {
-    pub(crate) fn new(places: usize) -> Self {
+impl KeyedSemaphores {
+    /// Semaphores of this many permits each.
+    pub(crate) fn new(permits: usize) -> Self {
         Self {
-            places,
-            gates: Mutex::default(),
+            permits,
+            semaphores: Mutex::default(),
         }
     }
 
-    /// The gate of a store.
-    pub(crate) fn of(&self, id: &str) -> Gate {
-        let mut gates = self.gates.lock();
-        let gate = gates.entry(id.to_owned());
-        gate.or_insert_with(|| Gate::new(self.places)).clone()
+    /// The semaphore of a key, which is made at the first call.
+    pub(crate) fn of(&self, key: &str) -> PrioritySemaphore {
+        let mut semaphores = self.semaphores.lock();
+        let semaphore = semaphores.entry(key.to_owned());
+        semaphore
+            .or_insert_with(|| PrioritySemaphore::new(self.permits))
+            .clone()
     }
 
-    /// Forgets a store that is gone.
-    pub(crate) fn forget(&self, id: &str) {
-        self.gates.lock().remove(id);
+    /// Removes a key. Permits that were acquired stay valid.
+    pub(crate) fn forget(&self, key: &str) {
+        self.semaphores.lock().remove(key);
     }
 }
 
-impl Gate {
-    pub(crate) fn new(places: usize) -> Self {
+impl PrioritySemaphore {
+    /// A semaphore of this many permits, but of one at least.
+    pub(crate) fn new(permits: usize) -> Self {
         Self(Arc::new(Mutex::new(State {
-            free: places.max(1),
+            free: permits.max(1),
             waiting: Default::default(),
         })))
     }
 
-    /// Waits for a place.
-    pub(crate) async fn enter(&self, urgency: Urgency) -> Pass {
+    /// Waits for a permit.
+    pub(crate) async fn acquire(&self, urgency: Urgency) -> Permit {
         loop {
             let turn = {
-                let mut state = lock(&self.0);
+                let mut state = self.0.lock();
                 if state.free > 0 {
                     state.free -= 1;
-                    return Pass(Some(self.0.clone()));
+                    return Permit(Some(self.0.clone()));
                 }
                 let (sender, turn) = oneshot::channel();
                 state.waiting[urgency as usize].push_back(sender);
                 turn
             };
-            // The other end is dropped only with the gate itself.
-            if let Ok(pass) = turn.await {
-                return pass;
+            // The sender is dropped only with the semaphore itself.
+            if let Ok(permit) = turn.await {
+                return permit;
             }
         }
     }
 }
 
-fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
-    state.lock()
-}
-
-impl Drop for Pass {
+impl Drop for Permit {
     fn drop(&mut self) {
         let Some(state) = self.0.take() else {
             return;
         };
         loop {
             let next = {
-                let mut state = lock(&state);
+                let mut state = state.lock();
                 let next = state.waiting.iter_mut().find_map(VecDeque::pop_front);
                 if next.is_none() {
                     state.free += 1;
@@ -112,8 +115,8 @@ impl Drop for Pass {
             };
             match next.send(Self(Some(state.clone()))) {
                 Ok(()) => return,
-                // It gave up: the place goes to the next one here, not by dropping the pass.
-                Err(mut pass) => pass.0 = None,
+                // This waiter was cancelled. The loop passes the place on; dropping the permit would recurse.
+                Err(mut permit) => permit.0 = None,
             }
         }
     }
@@ -126,18 +129,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_urgent_ones_come_in_first() {
-        let gate = Gate::new(1);
-        let first = gate.enter(Urgency::Periodic).now_or_never().expect("free");
-        let mut periodic = Box::pin(gate.enter(Urgency::Periodic));
-        let mut given_up = Box::pin(gate.enter(Urgency::NeverSynced));
-        let mut changed = Box::pin(gate.enter(Urgency::Changed));
-        let mut new = Box::pin(gate.enter(Urgency::NeverSynced));
+    fn the_most_urgent_waiter_gets_the_permit() {
+        let semaphore = PrioritySemaphore::new(1);
+        let free = semaphore.acquire(Urgency::Periodic).now_or_never();
+        let first = free.expect("a permit is free");
+        let mut periodic = Box::pin(semaphore.acquire(Urgency::Periodic));
+        let mut cancelled = Box::pin(semaphore.acquire(Urgency::NeverSynced));
+        let mut changed = Box::pin(semaphore.acquire(Urgency::Changed));
+        let mut new = Box::pin(semaphore.acquire(Urgency::NeverSynced));
         assert!(periodic.as_mut().now_or_never().is_none());
-        assert!(given_up.as_mut().now_or_never().is_none());
+        assert!(cancelled.as_mut().now_or_never().is_none());
         assert!(changed.as_mut().now_or_never().is_none());
         assert!(new.as_mut().now_or_never().is_none());
-        drop(given_up);
+        drop(cancelled);
         drop(first);
         assert!(changed.as_mut().now_or_never().is_none());
         let new = new.now_or_never().expect("its turn");
@@ -145,6 +149,22 @@ mod tests {
         assert!(periodic.as_mut().now_or_never().is_none());
         drop(changed.now_or_never().expect("its turn"));
         drop(periodic.now_or_never().expect("its turn"));
-        assert!(gate.enter(Urgency::Periodic).now_or_never().is_some());
+        let last = semaphore.acquire(Urgency::Periodic).now_or_never();
+        assert!(last.is_some());
+    }
+
+    #[test]
+    fn each_key_has_permits_of_its_own() {
+        let semaphores = KeyedSemaphores::new(1);
+        let acquire = |key: &str| {
+            let semaphore = semaphores.of(key);
+            semaphore.acquire(Urgency::Periodic).now_or_never()
+        };
+        let held = acquire("a");
+        assert!(held.is_some());
+        assert!(acquire("a").is_none());
+        assert!(acquire("b").is_some());
+        semaphores.forget("a");
+        assert!(acquire("a").is_some(), "a new semaphore");
     }
 }

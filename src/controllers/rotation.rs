@@ -12,14 +12,12 @@ use kube::ResourceExt as _;
 use kube::runtime::events::EventType;
 use tokio::sync::watch;
 
-use crate::aws::{Denied, Fate, Listener, QueueState, Said};
+use crate::aws::{Denied, Listener, MessageOutcome, QueueEvent, QueueState};
 use crate::controllers::Context;
 use crate::controllers::secret_store::Store;
+use overlayd_core::api::annotations::ROTATION_QUEUE;
 use overlayd_core::aws::identity::Base;
 use overlayd_core::aws::queue::Queue;
-
-/// The annotation of a store that names its queue.
-pub(crate) const QUEUE: &str = "overlayd.dev/rotation-queue";
 
 /// How the queues stand.
 #[derive(Debug)]
@@ -28,12 +26,12 @@ pub(crate) struct Rotations {
     queue: Option<Queue>,
     states: watch::Sender<BTreeMap<Queue, QueueState>>,
     /// Counts what stores should be looked at for.
-    stirs: watch::Sender<u64>,
+    wake_ups: watch::Sender<u64>,
 }
 
 /// What a store's condition says of its queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Listens {
+pub(crate) struct QueueCondition {
     pub(crate) status: &'static str,
     pub(crate) reason: &'static str,
     pub(crate) message: String,
@@ -44,30 +42,30 @@ impl Rotations {
         Self {
             queue,
             states: watch::Sender::default(),
-            stirs: watch::Sender::default(),
+            wake_ups: watch::Sender::default(),
         }
     }
 
     /// Every time that stores should be looked at again.
-    pub(crate) fn stirs(&self) -> impl Stream<Item = ()> + Send + use<> {
-        let stirs = self.stirs.subscribe();
-        futures::stream::unfold(stirs, async |mut stirs| {
-            stirs.changed().await.ok()?;
-            Some(((), stirs))
+    pub(crate) fn wake_ups(&self) -> impl Stream<Item = ()> + Send + use<> {
+        let wake_ups = self.wake_ups.subscribe();
+        futures::stream::unfold(wake_ups, async |mut wake_ups| {
+            wake_ups.changed().await.ok()?;
+            Some(((), wake_ups))
         })
     }
 
     /// Lets all stores be looked at again.
     pub(crate) fn stir(&self) {
-        self.stirs.send_modify(|count| *count += 1);
+        self.wake_ups.send_modify(|count| *count += 1);
     }
 
     /// What to say of the queue of a store, if it has one.
-    pub(crate) fn of<S: Store>(&self, store: &S) -> Option<Listens> {
+    pub(crate) fn of<S: Store>(&self, store: &S) -> Option<QueueCondition> {
         let queue = match queue_of(store) {
             Some(Ok(queue)) => queue,
             Some(Err(message)) => {
-                return Some(Listens {
+                return Some(QueueCondition {
                     status: "False",
                     reason: "QueueUnavailable",
                     message,
@@ -78,12 +76,12 @@ impl Rotations {
         let name = queue.url.rsplit('/').next().unwrap_or_default();
         let states = self.states.borrow();
         Some(match states.get(&queue)? {
-            QueueState::Listening => Listens {
+            QueueState::Listening => QueueCondition {
                 status: "True",
                 reason: "Listening",
                 message: format!("rotations arrive by queue `{name}`"),
             },
-            QueueState::Lost(reason) => Listens {
+            QueueState::Lost(reason) => QueueCondition {
                 status: "False",
                 reason: "QueueUnavailable",
                 message: format!(
@@ -127,15 +125,15 @@ fn is_secrets_manager<S: Store>(store: &S) -> bool {
 
 /// The queue that a store names, or why it cannot be listened to.
 fn queue_of<S: Store>(store: &S) -> Option<Result<Queue, String>> {
-    let url = store.annotations().get(QUEUE)?.clone();
+    let url = store.annotations().get(ROTATION_QUEUE)?.clone();
     if url::Url::parse(&url).is_err() {
-        return Some(Err(format!("annotation `{QUEUE}` is no URL")));
+        return Some(Err(format!("annotation `{ROTATION_QUEUE}` is no URL")));
     }
     let is_own = store.store_name().namespace.is_some();
     Some(match store.reader_key() {
         // Otherwise who may make stores in one namespace could drain the queue of another.
         Ok(Some(key)) if is_own && key.identity.base == Base::Process => Err(format!(
-            "annotation `{QUEUE}` of a SecretStore needs `auth` of its own; a ClusterSecretStore does not"
+            "annotation `{ROTATION_QUEUE}` of a SecretStore needs `auth` of its own; a ClusterSecretStore does not"
         )),
         Ok(Some(key)) => Ok(Queue {
             url,
@@ -143,7 +141,7 @@ fn queue_of<S: Store>(store: &S) -> Option<Result<Queue, String>> {
             is_for_all: false,
         }),
         Ok(None) => Err(format!(
-            "annotation `{QUEUE}` needs a store whose identity does not depend on who uses it"
+            "annotation `{ROTATION_QUEUE}` needs a store whose identity does not depend on who uses it"
         )),
         Err(error) => Err(error.to_string()),
     })
@@ -170,7 +168,7 @@ fn wanted(context: &Context) -> Vec<Queue> {
     all
 }
 
-/// Listens to every queue that is wanted, for as long as the process works.
+/// QueueCondition to every queue that is wanted, for as long as the process works.
 pub(crate) async fn run(context: Arc<Context>) {
     /// How often it is looked which queues are wanted.
     const LOOK: Duration = Duration::from_secs(5);
@@ -204,27 +202,27 @@ pub(crate) async fn run(context: Arc<Context>) {
 
 async fn listen(context: &Arc<Context>, queue: Queue) {
     let listener = Listener::new(context.fetcher.clone(), queue.clone()).await;
-    let say = |said: Said| match said {
-        Said::State(state) => context.rotations.set(&queue, Some(&state)),
-        Said::Message(fate, reason) => {
+    let say = |said: QueueEvent| match said {
+        QueueEvent::State(state) => context.rotations.set(&queue, Some(&state)),
+        QueueEvent::Message(fate, reason) => {
             context.metrics.rotation_message(fate.as_str());
             let reason = reason.unwrap_or_default();
             match fate {
-                Fate::Dropped => {
+                MessageOutcome::Dropped => {
                     tracing::error!(
                         queue = queue.url,
                         reason,
                         "a message of rotation is dropped"
                     );
                 }
-                Fate::Failed => {
+                MessageOutcome::Failed => {
                     tracing::warn!(
                         queue = queue.url,
                         reason,
                         "a message of rotation comes again"
                     );
                 }
-                Fate::Handled | Fate::Ignored => {}
+                MessageOutcome::Handled | MessageOutcome::Ignored => {}
             }
         }
     };

@@ -15,7 +15,7 @@ use kube::core::ObjectMeta;
 use kube::runtime::watcher::watch_object;
 use kube::{Client, ResourceExt as _};
 
-use crate::cluster::apply::describe;
+use crate::cluster::error::{describe, is_conflict};
 
 /// The Lease of all replicas of a namespace.
 const NAME: &str = "overlayd-leader-election";
@@ -37,6 +37,46 @@ impl Default for Timing {
             duration: Duration::from_secs(35),
             deadline: Duration::from_secs(30),
             retry: Duration::from_secs(5),
+        }
+    }
+}
+
+/// The right of this replica to work: by a lease, or because it is the only one.
+pub(crate) struct Leadership {
+    elector: Option<Elector>,
+    /// The lease is given back at the end.
+    releases: bool,
+}
+
+impl Leadership {
+    /// Nothing is elected: there is one replica.
+    pub(crate) fn of_the_only_replica() -> Self {
+        Self {
+            elector: None,
+            releases: false,
+        }
+    }
+
+    /// By a lease that was acquired.
+    pub(crate) fn by_lease(elector: Elector, releases: bool) -> Self {
+        Self {
+            elector: Some(elector),
+            releases,
+        }
+    }
+
+    /// Renews the lease, and returns when that failed for too long. Pends for ever without a lease.
+    pub(crate) async fn lost(&mut self) {
+        match &mut self.elector {
+            Some(elector) => elector.hold().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Gives the lease back, if that is wanted. Call it only when nothing works any more.
+    pub(crate) async fn release(&mut self) {
+        if let (Some(elector), true) = (&mut self.elector, self.releases) {
+            elector.release().await;
         }
     }
 }
@@ -171,9 +211,7 @@ impl Elector {
                 self.seen = Some((spec, Instant::now()));
                 Ok(None)
             }
-            Err(kube::Error::Api(status)) if status.code == 409 => {
-                Ok(Some("somebody who was faster".to_owned()))
-            }
+            Err(error) if is_conflict(&error) => Ok(Some("somebody who was faster".to_owned())),
             Err(error) => Err(error),
         }
     }

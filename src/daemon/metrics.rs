@@ -1,4 +1,4 @@
-//! Every metric, once: names, labels and when they count.
+//! Every metric: its name, its labels, and when it counts.
 
 use std::sync::atomic::AtomicU64;
 use std::time::Instant;
@@ -43,12 +43,12 @@ pub(crate) struct Metrics {
     unit_skipped_builds: Family<Labels, Counter>,
 }
 
-/// How a Kustomization stands.
+/// What the metrics of a Kustomization show.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct UnitState {
     pub(crate) is_ready: bool,
     pub(crate) inventory: usize,
-    /// Nothing where nothing is known anew.
+    /// `None` keeps the last value; so do the two below.
     pub(crate) drifted: Option<usize>,
     pub(crate) opted_out: Option<usize>,
     pub(crate) pending_deletions: usize,
@@ -97,14 +97,17 @@ impl Default for Metrics {
             unit_last_success: Family::default(),
             unit_skipped_builds: Family::default(),
         };
-        metrics.register();
-        metrics.register_units();
+        metrics.register_reconciles();
+        metrics.register_external_secrets();
+        metrics.register_stores();
+        metrics.register_process();
+        metrics.register_kustomizations();
         metrics
     }
 }
 
 impl Metrics {
-    fn register(&mut self) {
+    fn register_reconciles(&mut self) {
         let registry = &mut self.registry;
         registry.register(
             "gotk_reconcile_duration_seconds",
@@ -131,6 +134,10 @@ impl Metrics {
             "Reconciles whose outcome could not be recorded",
             self.reconcile_errors.clone(),
         );
+    }
+
+    fn register_external_secrets(&mut self) {
+        let registry = &mut self.registry;
         registry.register(
             "externalsecret_sync_calls",
             "Syncs of ExternalSecrets",
@@ -151,6 +158,10 @@ impl Metrics {
             "Nanoseconds of the last sync",
             self.external_secret_duration.clone(),
         );
+    }
+
+    fn register_stores(&mut self) {
+        let registry = &mut self.registry;
         registry.register(
             "secretstore_status_condition",
             "1 where the condition has the status",
@@ -183,7 +194,7 @@ impl Metrics {
         );
     }
 
-    fn register_units(&mut self) {
+    fn register_process(&mut self) {
         self.registry.register(
             "leader_election_master_status",
             "1 for the replica that works",
@@ -194,6 +205,9 @@ impl Metrics {
             "Requests to the API server, by method and code (0 where none was answered)",
             self.api_requests.clone(),
         );
+    }
+
+    fn register_kustomizations(&mut self) {
         let gauges = [
             (
                 "ready",
@@ -237,7 +251,7 @@ impl Metrics {
         );
     }
 
-    /// Says whether this replica is the one that works.
+    /// Sets whether this replica is the leader.
     pub(crate) fn leads(&self, leads: bool) {
         let labels = vec![("name", "overlayd-leader-election".to_owned())];
         self.leader.get_or_create(&labels).set(i64::from(leads));
@@ -249,7 +263,7 @@ impl Metrics {
         self.api_requests.get_or_create(&labels).inc();
     }
 
-    /// Says how a Kustomization stands.
+    /// Sets the gauges of a Kustomization.
     pub(crate) fn unit(&self, namespace: &str, name: &str, state: &UnitState) {
         let labels = vec![
             ("namespace", namespace.to_owned()),
@@ -273,7 +287,7 @@ impl Metrics {
         }
     }
 
-    /// Counts a revision that a Kustomization was not built for, since it changes nothing that the last build read.
+    /// Counts a revision for which a Kustomization was not built, because it changes no file that the last build read.
     pub(crate) fn skipped_build(&self, namespace: &str, name: &str) {
         let labels = vec![
             ("namespace", namespace.to_owned()),
@@ -301,7 +315,7 @@ impl Metrics {
         self.unit_skipped_builds.remove(&labels);
     }
 
-    /// Begins to time a reconcile that does work.
+    /// Starts the timer of a reconcile that does work.
     pub(crate) fn start(&self, kind: &'static str) -> Timer<'_> {
         let labels = vec![("controller", kind.to_lowercase())];
         self.active_workers.get_or_create(&labels).inc();
@@ -406,7 +420,7 @@ impl Metrics {
         self.rotation_messages.get_or_create(&labels).inc();
     }
 
-    /// Says what a store costs.
+    /// Sets the calls per day and dollars per month of a store.
     pub(crate) fn store_cost(&self, store: (&str, &str, &str), calls: f64, dollars: f64) {
         let labels = store_labels(store);
         self.store_calls.get_or_create(&labels).set(calls);
@@ -446,7 +460,7 @@ impl Drop for Timer<'_> {
 }
 
 impl Timer<'_> {
-    /// Ends the reconcile of an object.
+    /// Records the duration of the reconcile of an object.
     pub(crate) fn finish(self, name: &str, namespace: &str) {
         let controller = vec![("controller", self.kind.to_lowercase())];
         self.metrics

@@ -1,10 +1,18 @@
-//! Health by expressions that a person gives for a kind, as Flux's `healthCheckExprs`.
+//! Health by the CEL expressions that a Kustomization gives for a kind in `healthCheckExprs`, as in Flux.
 
 use serde_json::Value;
 
-use crate::expression::Expression;
+use crate::expression::{Expression, ExpressionError};
 use overlayd_core::api::kustomization::HealthCheckExpression;
 use overlayd_core::apply::health::{Health, Report, report, waiting};
+
+/// An expression of `healthCheckExprs` that cannot be read. Its cause is part of the text, which a condition shows.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`healthCheckExprs[].{field}`: {error}")]
+pub(crate) struct HealthExpressionError {
+    field: &'static str,
+    error: ExpressionError,
+}
 
 /// The expressions for the objects of one kind, or of a whole group.
 #[derive(Debug, Clone)]
@@ -19,8 +27,8 @@ impl Custom {
     /// Reads the expressions.
     ///
     /// # Errors
-    /// The first that cannot be read.
-    pub(crate) fn new(given: &HealthCheckExpression) -> Result<Self, String> {
+    /// The first expression that cannot be read.
+    pub(crate) fn new(given: &HealthCheckExpression) -> Result<Self, HealthExpressionError> {
         let texts = [
             (
                 Health::InProgress,
@@ -35,7 +43,7 @@ impl Custom {
             if let Some(text) = text.filter(|text| !text.is_empty()) {
                 let expression = Expression::parse(text);
                 let expression =
-                    expression.map_err(|error| format!("`healthCheckExprs[].{name}`: {error}"))?;
+                    expression.map_err(|error| HealthExpressionError { field: name, error })?;
                 checks.push((health, expression));
             }
         }
@@ -46,14 +54,14 @@ impl Custom {
         })
     }
 
-    /// True for an object that these are for.
+    /// True for an object of the group and kind that the expressions name.
     pub(crate) fn is_for(&self, object: &Value) -> bool {
         let text = |field: &str| object[field].as_str().unwrap_or_default();
         let kind = self.kind.as_deref();
         group(text("apiVersion")) == self.group && kind.is_none_or(|kind| kind == text("kind"))
     }
 
-    /// How an object stands. An expression that cannot be evaluated says nothing, so that the object is waited for.
+    /// The health of an object. An expression that cannot be evaluated leaves it in progress, so that a rollout waits.
     pub(crate) async fn health(&self, object: &Value) -> Report {
         let observed = object["status"]["observedGeneration"].as_i64();
         if observed.is_some_and(|observed| object["metadata"]["generation"] != observed) {

@@ -1,38 +1,31 @@
-//! Evaluates CEL, as Flux's objects hold it: expressions of strangers, kept within bounds.
+//! Evaluates CEL expressions of Flux's objects. Any tenant may write one, so each is kept within bounds.
 //!
-//! The interpreter recurses as deep as an expression is nested, and knows no end of a loop. So an expression is short,
-//! its tree is shallow, it has few loops, each turn of a loop counts, and all of it runs on a thread with a stack of its
-//! own, where even a defect of the interpreter ends as an error.
+//! The interpreter recurses as deep as an expression is nested, and bounds no loop. So [`bounds`] checks the tree of an
+//! expression and adds a counter to its loops, and everything runs on a thread with a stack of its own, where even a panic
+//! of the interpreter becomes an error.
 
+mod bounds;
 pub(crate) mod health;
 
-use std::mem;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
-use cel::common::ast::{CallExpr, EntryExpr, Expr, IdedExpr, LiteralValue, operators};
+use cel::common::ast::IdedExpr;
 use cel::{Context, Env, ExecutionError, Value};
 use serde_json::Value as Json;
 
-/// An expression has at most so many bytes,
+use crate::expression::bounds::{MAX_LOOPS, TICK};
+
+/// The longest expression, in bytes.
 const MAX_BYTES: usize = 2048;
-/// is nested at most so deep,
-const MAX_DEPTH: u32 = 128;
-/// and has at most so many loops,
-const MAX_LOOPS: u32 = 8;
-/// which turn at most so often in all.
+/// The turns of all loops of an evaluation together.
 const MAX_TURNS: u32 = 100_000;
-/// Operations that make texts and lists longer, each turn of a loop, add up to at most so much: a `+` counts one, and
-/// those that may multiply count [`MULTIPLIER`].
-const MAX_GROWTH: u32 = 9;
-const MULTIPLIER: u32 = 8;
-const MULTIPLIERS: [&str; 4] = ["replace", "join", "format", "encode"];
-/// An evaluation may take so long.
-const PATIENCE: Duration = Duration::from_secs(1);
-/// Bytes; the memory is taken as it is used.
+/// The longest evaluation.
+const MAX_TIME: Duration = Duration::from_secs(1);
+/// The stack of an evaluation, in bytes. The system gives the memory as it is used.
 const STACK: usize = 64 << 20;
-/// What is said of an evaluation that goes wrong may quote values.
+/// The longest message, in characters: the interpreter quotes values in its errors.
 const MAX_MESSAGE: usize = 300;
 
 static ENVIRONMENT: LazyLock<Arc<Env>> = LazyLock::new(|| {
@@ -46,6 +39,32 @@ static ENVIRONMENT: LazyLock<Arc<Env>> = LazyLock::new(|| {
     Arc::new(environment)
 });
 
+/// Why an expression cannot be read or evaluated. The texts are shown in conditions.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum ExpressionError {
+    #[error("the expression is longer than {MAX_BYTES} bytes")]
+    TooLong,
+    #[error("the expression is nested too deeply")]
+    TooDeep,
+    #[error("the expression has more than {MAX_LOOPS} loops")]
+    TooManyLoops,
+    #[error("the expression has too many operations that make texts or lists longer")]
+    TooMuchGrowth,
+    #[error("messages are not supported")]
+    Message,
+    #[error("the result is a {0}, not a bool")]
+    NotBool(String),
+    /// In the words of the parser or interpreter.
+    #[error("{0}")]
+    Interpreter(String),
+    #[error("the CEL interpreter failed on this expression")]
+    Panicked,
+    #[error("no thread can be started: {0}")]
+    Thread(String),
+    #[error("the evaluation ended early")]
+    Cancelled,
+}
+
 /// An expression that can be evaluated.
 #[derive(Debug, Clone)]
 pub(crate) struct Expression(Arc<IdedExpr>);
@@ -54,33 +73,37 @@ impl Expression {
     /// Reads an expression.
     ///
     /// # Errors
-    /// What is wrong with it.
-    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+    /// It is no CEL, or it is larger than the bounds allow.
+    pub(crate) fn parse(text: &str) -> Result<Self, ExpressionError> {
         if text.len() > MAX_BYTES {
-            return Err(format!("the expression is longer than {MAX_BYTES} bytes"));
+            return Err(ExpressionError::TooLong);
         }
         let tree = on_own_stack(|| {
             let parser = ENVIRONMENT.parser().max_recursion_depth(32);
-            let mut tree = parser.parse(text).map_err(|error| error.to_string())?;
-            guard(&mut tree, 0, &mut Found::default()).map(|()| tree)
+            let parsed = parser.parse(text);
+            let mut tree =
+                parsed.map_err(|error| ExpressionError::Interpreter(error.to_string()))?;
+            bounds::check(&mut tree).map(|()| tree)
         })?;
         Ok(Self(Arc::new(tree)))
     }
 
-    /// Whether it holds for these variables.
+    /// Evaluates the expression with these variables. The result must be a boolean.
     ///
     /// # Errors
-    /// A field that is missing, a result that is no boolean, or a bound that was passed.
-    pub(crate) async fn holds(&self, variables: Vec<(String, Json)>) -> Result<bool, String> {
+    /// A field is missing, the result is no boolean, or the evaluation exceeds a bound.
+    pub(crate) async fn holds(
+        &self,
+        variables: Vec<(String, Json)>,
+    ) -> Result<bool, ExpressionError> {
         let tree = self.0.clone();
         let task = tokio::task::spawn_blocking(move || evaluate(&tree, &variables));
-        let ended = |_| Err("the evaluation ended early".to_owned());
-        task.await.unwrap_or_else(ended)
+        task.await.unwrap_or(Err(ExpressionError::Cancelled))
     }
 }
 
-fn evaluate(tree: &IdedExpr, variables: &[(String, Json)]) -> Result<bool, String> {
-    let (deadline, turns) = (Instant::now() + PATIENCE, AtomicU32::new(0));
+fn evaluate(tree: &IdedExpr, variables: &[(String, Json)]) -> Result<bool, ExpressionError> {
+    let (deadline, turns) = (Instant::now() + MAX_TIME, AtomicU32::new(0));
     on_own_stack(|| {
         let mut context = Context::with_env(Arc::clone(&ENVIRONMENT));
         for (name, json) in variables {
@@ -97,136 +120,29 @@ fn evaluate(tree: &IdedExpr, variables: &[(String, Json)]) -> Result<bool, Strin
             ))
         };
         let added = context.add_function(TICK, tick);
-        added.map_err(|error| error.to_string())?;
+        added.map_err(|error| ExpressionError::Interpreter(error.to_string()))?;
         match Value::resolve(tree, &context) {
             Ok(Value::Bool(holds)) => Ok(holds),
-            Ok(other) => Err(format!("the result is a {}, not a bool", other.type_of())),
-            Err(error) => Err(error.to_string().chars().take(MAX_MESSAGE).collect()),
+            Ok(other) => Err(ExpressionError::NotBool(other.type_of().to_string())),
+            Err(error) => {
+                let message = error.to_string().chars().take(MAX_MESSAGE).collect();
+                Err(ExpressionError::Interpreter(message))
+            }
         }
     })
 }
 
-fn on_own_stack<T: Send>(work: impl FnOnce() -> Result<T, String> + Send) -> Result<T, String> {
+fn on_own_stack<T: Send>(
+    work: impl FnOnce() -> Result<T, ExpressionError> + Send,
+) -> Result<T, ExpressionError> {
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new()
             .name("cel".to_owned())
             .stack_size(STACK)
             .spawn_scoped(scope, work)
-            .map_err(|error| error.to_string())?;
-        let failed = |_| Err("the CEL interpreter failed on this expression".to_owned());
-        thread.join().unwrap_or_else(failed)
+            .map_err(|error| ExpressionError::Thread(error.to_string()))?;
+        thread.join().unwrap_or(Err(ExpressionError::Panicked))
     })
-}
-
-/// A function that no expression can name, called at each turn of a loop.
-const TICK: &str = "@tick";
-
-fn node(expr: Expr) -> IdedExpr {
-    IdedExpr { id: 0, expr }
-}
-
-fn call(name: &str, args: Vec<IdedExpr>) -> IdedExpr {
-    node(Expr::Call(CallExpr {
-        func_name: name.to_owned(),
-        target: None,
-        args,
-    }))
-}
-
-/// What an expression has of what is bounded.
-#[derive(Default)]
-struct Found {
-    loops: u32,
-    growth: u32,
-}
-
-/// Checks the bounds of a tree, and lets its loops tick.
-fn guard(tree: &mut IdedExpr, depth: u32, found: &mut Found) -> Result<(), String> {
-    if depth > MAX_DEPTH {
-        return Err("the expression is nested too deeply".to_owned());
-    }
-    let depth = depth + 1;
-    match &mut tree.expr {
-        Expr::Call(call) => {
-            let name = call.func_name.as_str();
-            if name == operators::ADD {
-                found.growth += 1;
-            } else if MULTIPLIERS.iter().any(|other| name.ends_with(other)) {
-                found.growth += MULTIPLIER;
-            }
-            if found.growth > MAX_GROWTH {
-                return Err(
-                    "the expression has too many operations that make texts or lists longer"
-                        .to_owned(),
-                );
-            }
-            if let Some(target) = &mut call.target {
-                guard(target, depth, found)?;
-            }
-            call.args
-                .iter_mut()
-                .try_for_each(|arg| guard(arg, depth, found))
-        }
-        Expr::Select(select) => guard(&mut select.operand, depth, found),
-        Expr::List(list) => list
-            .elements
-            .iter_mut()
-            .try_for_each(|element| guard(element, depth, found)),
-        Expr::Map(map) => map
-            .entries
-            .iter_mut()
-            .try_for_each(|entry| match &mut entry.expr {
-                EntryExpr::MapEntry(entry) => {
-                    guard(&mut entry.key, depth, found)?;
-                    guard(&mut entry.value, depth, found)
-                }
-                EntryExpr::StructField(field) => guard(&mut field.value, depth, found),
-            }),
-        Expr::Struct(_) => Err("messages are not supported".to_owned()),
-        Expr::Comprehension(turns) => {
-            for part in [
-                &mut turns.iter_range,
-                &mut turns.accu_init,
-                &mut turns.loop_cond,
-                &mut turns.loop_step,
-                &mut turns.result,
-            ] {
-                guard(part, depth, found)?;
-            }
-            found.loops += 1;
-            if found.loops > MAX_LOOPS {
-                return Err(format!("the expression has more than {MAX_LOOPS} loops"));
-            }
-            let tick = || call(TICK, Vec::new());
-            if matches!(turns.loop_cond.expr, Expr::Literal(_)) {
-                // `map`, `filter` and the like: the step keeps its shape, by which it appends in place.
-                let step = mem::take(&mut turns.loop_step);
-                turns.loop_step = match step.expr {
-                    Expr::Call(mut step)
-                        if step.func_name == operators::CONDITIONAL && step.args.len() == 3 =>
-                    {
-                        let condition = mem::take(&mut step.args[0]);
-                        step.args[0] = call(operators::CONDITIONAL, vec![tick(), condition, no()]);
-                        node(Expr::Call(step))
-                    }
-                    step => {
-                        let as_before = node(Expr::Ident(turns.accu_var.clone()));
-                        call(operators::CONDITIONAL, vec![tick(), node(step), as_before])
-                    }
-                };
-            } else {
-                // `all` and `exists`: their step decides how errors are taken, so that the condition ticks.
-                let condition = mem::take(&mut turns.loop_cond);
-                turns.loop_cond = call(operators::CONDITIONAL, vec![tick(), condition, no()]);
-            }
-            Ok(())
-        }
-        _ => Ok(()),
-    }
-}
-
-fn no() -> IdedExpr {
-    node(Expr::Literal(LiteralValue::Boolean(false.into())))
 }
 
 /// Whole numbers are signed, as in CEL's own reading of JSON: with unsigned ones, nothing could be taken from one.
@@ -272,7 +188,9 @@ mod tests {
             .and_then(|expression| evaluate(&expression.0, &variables.collect::<Vec<_>>()));
         match (result, expected) {
             (Ok(holds), Ok(expected)) => assert_eq!(holds, expected, "{text}"),
-            (Err(error), Err(expected)) => assert!(error.contains(expected), "{text}: {error}"),
+            (Err(error), Err(expected)) => {
+                assert!(error.to_string().contains(expected), "{text}: {error}")
+            }
             (result, expected) => panic!("{text}: {result:?}, not {expected:?}"),
         }
     }
@@ -301,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn expressions_of_strangers_end() {
+    fn expressions_beyond_the_bounds_are_refused() {
         check(&"(".repeat(1000), Err(""));
         check(
             &format!("1{} == 1", "+1".repeat(900)),

@@ -59,7 +59,7 @@ fn a_patch_without_a_target_names_what_there_is() {
         "exit 1\n--- stdout\n--- stderr\n\
          error: cannot build `.`\n\
          \x20 cause: no resource matches strategic merge patch: no matches for Id Service.v1.[noGrp]/wbe.[noNs]\n\
-         \x20 where: p.yaml:1, patches[0]\n\
+         \x20 where: p.yaml:1, patches[0] of kustomization.yaml:3\n\
          \x20 hint: the base has Service `web`; the patch names `wbe`\n"
     );
 }

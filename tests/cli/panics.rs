@@ -13,7 +13,7 @@ fn the_place_of_a_panic_is_printed_and_not_its_text() {
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(101), "{text}");
     assert_eq!(output.stdout, b"");
-    assert!(text.starts_with("panic at src/faults.rs:"), "{text}");
+    assert!(text.starts_with("panic at src/failpoints.rs:"), "{text}");
     assert!(text.contains(" (thread main): "), "{text}");
     assert!(!text.contains("canary"), "{text}");
 }

@@ -3,12 +3,12 @@
 use crate::{folder, overlayd};
 
 #[test]
-fn a_flag_that_makes_no_sense() {
+fn an_invalid_flag() {
     let directory = folder(&[]);
     assert_eq!(
         overlayd(directory.path(), &["run", "--interval", "often"]),
         "exit 1\n--- stdout\n--- stderr\n\
-         error: a flag makes no sense\n\
+         error: invalid flag\n\
          \x20 cause: `--interval often`: not a duration; write it as 10s, 5m or 1h30m\n"
     );
     let password = overlayd(

@@ -60,6 +60,6 @@ fn a_panicked_reconcile_is_seen_in_the_status_and_in_the_log_by_its_place_alone(
     own.cluster.patch(&path, &asked).unwrap();
     until("True", "ReconciliationSucceeded");
     let log = daemon.log();
-    assert!(log.contains("panic at src/faults.rs:"), "{log}");
+    assert!(log.contains("panic at src/failpoints.rs:"), "{log}");
     assert!(!log.contains("canary-text-of-a-panic"), "{log}");
 }

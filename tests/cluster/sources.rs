@@ -365,7 +365,7 @@ fn what_no_secret_can_hold_is_said_without_its_value() {
         "externalsecrets",
         "rewrite",
         "False",
-        "dataFrom[0].find: rewrite[0].regexp.source: invalid syntax",
+        "dataFrom[0].find: rewrite[0].regexp.source: missing closing )",
     );
     for kind in ["externalsecrets", "events"] {
         let objects = case.get(kind, "").unwrap();

@@ -8,7 +8,6 @@ pub(crate) type Todo = (&'static str, &'static str);
 /// Files of more than 600 lines of code.
 pub(crate) const LONG_FILES: &[Todo] = &[
     ("daemon/run.rs", "to be split"),
-    ("crates/gotemplate/src/time.rs", "to be split"),
     ("crates/kustomize/src/transform/config.rs", "to be split"),
     ("crates/kustomize/tests/generator/mod.rs", "to be split"),
 ];
@@ -39,16 +38,6 @@ pub(crate) const LONG_FUNCTIONS: &[Todo] = &[
     ("controllers/kustomization/sync.rs::apply", "to be split"),
     ("controllers/kustomization/wait.rs::look", "to be split"),
     ("controllers/secret_store.rs::reconcile", "to be split"),
-    ("crates/gotemplate/src/methods.rs::time", "to be split"),
-    (
-        "crates/gotemplate/src/sprig/crypto.rs::decode_base64",
-        "to be split",
-    ),
-    (
-        "crates/gotemplate/src/sprig/words.rs::connected",
-        "to be split",
-    ),
-    ("crates/gotemplate/src/time.rs::token", "to be split"),
     ("crates/kustomize/src/finish.rs::sorted", "to be split"),
     (
         "crates/kustomize/src/transform/config.rs::transformer",
@@ -58,28 +47,16 @@ pub(crate) const LONG_FUNCTIONS: &[Todo] = &[
         "crates/kustomize/src/transform/replacement/path.rs::step",
         "to be split",
     ),
-    ("crates/testbed/src/git_server.rs::backend", "to be split"),
-    ("crates/testbed/src/ssh_server.rs::start", "to be split"),
     ("git/source.rs::new", "to be split"),
     ("secrets/decide.rs::fill", "to be split"),
     ("secrets/render.rs::render_template", "to be split"),
-    ("xtask/src/bench/build.rs::manifests", "to be split"),
-    ("xtask/src/demo.rs::set", "to be split"),
-    ("xtask/src/demo.rs::story", "to be split"),
-    ("xtask/src/eks.rs::setup", "to be split"),
-    ("xtask/src/eks.rs::test_secret", "to be split"),
 ];
 
 /// Names that two types of the daemon have.
 pub(crate) const TWICE: &[Todo] = &[
-    ("Answer", "to be named by what it is of"),
     ("Applied", "to be named by what it is of"),
     ("Change", "to be named by what it is of"),
     ("Cost", "to be named by what it is of"),
-    (
-        "DeletionPolicy",
-        "External Secrets and Flux both have one; each is to carry its API in its name",
-    ),
     ("Entry", "to be named by what it is of"),
     ("Failure", "to be named by what it is of"),
     ("Fate", "to be named by what it is of"),
@@ -94,10 +71,6 @@ pub(crate) const TWICE: &[Todo] = &[
     ("Session", "to be named by what it is of"),
     ("Source", "to be named by what it is of"),
     ("SourceKind", "to be named by what it is of"),
-    (
-        "SourceReference",
-        "External Secrets and Flux both have one; each is to carry its API in its name",
-    ),
     ("State", "private to each file"),
     (
         "SyncError",
@@ -115,7 +88,6 @@ pub(crate) const TWICE: &[Todo] = &[
 
 /// Private words that are still in use. `words` has the field's word for each.
 pub(crate) const WORDS: &[Todo] = &[
-    ("Answer", "to be renamed"),
     ("Board", "to be renamed"),
     ("Claims", "to be renamed"),
     ("Found", "to be renamed"),
@@ -127,21 +99,15 @@ pub(crate) const WORDS: &[Todo] = &[
     ("How", "to be renamed"),
     ("Known", "to be renamed"),
     ("Live", "to be renamed"),
-    ("Memory", "to be renamed"),
-    ("Outcome", "to be renamed"),
     ("Pass", "to be renamed"),
     ("Print", "to be renamed"),
     ("Question", "to be renamed"),
     ("Records", "to be renamed"),
     ("Stirred", "to be renamed"),
-    ("Synced", "to be renamed"),
-    ("Syncs", "to be renamed"),
     ("Terms", "to be renamed"),
     ("Told", "to be renamed"),
     ("Topic", "to be renamed"),
     ("Trial", "to be renamed"),
-    ("Used", "to be renamed"),
-    ("Uses", "to be renamed"),
     ("desk", "to be renamed"),
     ("habits", "to be renamed"),
     ("heeded", "to be renamed"),
@@ -158,8 +124,6 @@ pub(crate) const CIRCLES: &[Todo] = &[
     ("overlayd/aws", "to be opened"),
     ("overlayd/cluster", "to be opened"),
     ("gjson", "to be opened"),
-    ("gotemplate", "to be opened"),
-    ("gotemplate/sprig", "to be opened"),
     ("goyaml", "to be opened"),
     ("kustomize", "to be opened"),
     ("overlayd", "to be opened"),

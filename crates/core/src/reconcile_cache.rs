@@ -1,79 +1,133 @@
-//! Pure: what was handled when, so that a wake-up that brings nothing new costs nothing.
+//! Pure: the reconcile cache: which objects were reconciled when, so that a wake-up without news costs nothing.
 //!
-//! A controller wakes on every change of its object, its own status writes included. The fingerprint of
-//! all that decides (generation, annotations, revision, …) tells a real change from an echo.
+//! A controller wakes on every change of its object, its own status writes included. The fingerprint of everything that
+//! decides (generation, annotations, revision, …) tells a real change from an echo of the controller's own write.
 
-use parking_lot::Mutex;
+#![warn(missing_docs)]
+
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use parking_lot::Mutex;
+use sha2::{Digest as _, Sha256};
 
 use crate::schedule::backoff;
 
-/// What is remembered of each object, by kind and name.
-#[derive(Debug, Default)]
-pub struct Memory(Mutex<BTreeMap<String, Entry>>);
+/// A digest of everything that decides what a reconcile does. Equal fingerprints mean that nothing relevant has changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fingerprint([u8; 32]);
 
-#[derive(Debug, Clone, Default)]
-struct Entry {
-    fingerprint: String,
-    /// Not to be handled again before, unless the fingerprint changes.
+impl Fingerprint {
+    /// The digest of the texts of all parts, in order. Parts are told apart: `ab`, `c` differs from `a`, `bc`.
+    pub fn of<P: Display>(parts: impl IntoIterator<Item = P>) -> Self {
+        let mut hash = Sha256::new();
+        for part in parts {
+            let text = part.to_string();
+            hash.update(text.len().to_le_bytes());
+            hash.update(text);
+        }
+        Self(hash.finalize().into())
+    }
+}
+
+impl From<&str> for Fingerprint {
+    fn from(text: &str) -> Self {
+        Self::of([text])
+    }
+}
+
+impl From<&String> for Fingerprint {
+    fn from(text: &String) -> Self {
+        Self::of([text])
+    }
+}
+
+impl From<&Self> for Fingerprint {
+    fn from(fingerprint: &Self) -> Self {
+        fingerprint.clone()
+    }
+}
+
+/// The last reconcile of each object, by a key of kind, namespace and name.
+#[derive(Debug, Default)]
+pub struct ReconcileCache(Mutex<BTreeMap<String, CachedReconcile>>);
+
+/// The last reconcile of one object.
+#[derive(Debug, Clone)]
+struct CachedReconcile {
+    fingerprint: Fingerprint,
+    /// The object rests until then, unless the fingerprint changes.
     until: Option<Timestamp>,
     failures: u32,
 }
 
-impl Memory {
-    /// How long the object can be left alone, if nothing that decides has changed.
-    pub fn rest(&self, key: &str, fingerprint: &str, now: Timestamp) -> Option<Duration> {
-        let entries = self.0.lock();
-        let entry = entries
+impl ReconcileCache {
+    /// How long the object can still rest. `None` if it must be reconciled: it is not known, its fingerprint has changed,
+    /// or its time has come.
+    pub fn rest(
+        &self,
+        key: &str,
+        fingerprint: impl Into<Fingerprint>,
+        now: Timestamp,
+    ) -> Option<Duration> {
+        let fingerprint = fingerprint.into();
+        let cache = self.0.lock();
+        let last = cache
             .get(key)
-            .filter(|entry| entry.fingerprint == fingerprint)?;
-        let rest = Duration::try_from(entry.until?.duration_since(now)).ok()?;
+            .filter(|last| last.fingerprint == fingerprint)?;
+        let rest = Duration::try_from(last.until?.duration_since(now)).ok()?;
         (!rest.is_zero()).then_some(rest)
     }
 
-    /// Remembers a success that holds for a time.
-    pub fn succeeded(&self, key: &str, fingerprint: &str, now: Timestamp, holds: Duration) {
-        let entry = Entry {
-            fingerprint: fingerprint.to_owned(),
+    /// Records a success that holds for `holds`.
+    pub fn succeeded(
+        &self,
+        key: &str,
+        fingerprint: impl Into<Fingerprint>,
+        now: Timestamp,
+        holds: Duration,
+    ) {
+        let success = CachedReconcile {
+            fingerprint: fingerprint.into(),
             until: now.checked_add(holds).ok(),
             failures: 0,
         };
-        self.0.lock().insert(key.to_owned(), entry);
+        self.0.lock().insert(key.to_owned(), success);
     }
 
-    /// Remembers a failure, and gives the wait before the next try: doubled each time within the bounds.
+    /// Records a failure, and gives the wait before the next attempt: doubled after each failure in a row under the same
+    /// fingerprint, within `bounds` (the first and the longest wait).
     pub fn failed(
         &self,
         key: &str,
-        fingerprint: &str,
+        fingerprint: impl Into<Fingerprint>,
         now: Timestamp,
         bounds: (Duration, Duration),
     ) -> Duration {
-        let mut entries = self.0.lock();
-        let entry = entries.entry(key.to_owned()).or_default();
-        let failures = if entry.fingerprint == fingerprint {
-            entry.failures
-        } else {
-            0
-        };
+        let fingerprint = fingerprint.into();
+        let mut cache = self.0.lock();
+        let last = cache
+            .get(key)
+            .filter(|last| last.fingerprint == fingerprint);
+        let failures = last.map_or(0, |last| last.failures);
         let wait = backoff(bounds.0, bounds.1, failures);
-        *entry = Entry {
-            fingerprint: fingerprint.to_owned(),
+        let failure = CachedReconcile {
+            fingerprint,
             until: now.checked_add(wait).ok(),
             failures: failures + 1,
         };
+        cache.insert(key.to_owned(), failure);
         wait
     }
 
-    /// Forgets all objects whose key begins so.
-    pub fn forget_kind(&self, kind: &str) {
-        self.0.lock().retain(|key, _| !key.starts_with(kind));
+    /// Forgets all objects whose key begins with this prefix.
+    pub fn forget_kind(&self, prefix: &str) {
+        self.0.lock().retain(|key, _| !key.starts_with(prefix));
     }
 
-    /// Forgets an object that is gone.
+    /// Forgets an object: one that is gone, or whose next reconcile must not rest.
     pub fn forget(&self, key: &str) {
         self.0.lock().remove(key);
     }
@@ -85,26 +139,37 @@ mod tests {
 
     #[test]
     fn an_echo_rests_and_a_change_does_not() {
-        let memory = Memory::default();
+        let cache = ReconcileCache::default();
         let now: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
         let later = now + Duration::from_secs(20);
         let minute = Duration::from_secs(60);
-        memory.succeeded("a", "1", now, minute);
-        assert_eq!(memory.rest("a", "1", later), Some(Duration::from_secs(40)));
-        assert_eq!(memory.rest("a", "2", later), None);
-        assert_eq!(memory.rest("a", "1", now + minute), None);
-        assert_eq!(memory.rest("b", "1", now), None);
+        cache.succeeded("a", "1", now, minute);
+        assert_eq!(cache.rest("a", "1", later), Some(Duration::from_secs(40)));
+        assert_eq!(cache.rest("a", "2", later), None);
+        assert_eq!(cache.rest("a", "1", now + minute), None);
+        assert_eq!(cache.rest("b", "1", now), None);
+        cache.forget_kind("a");
+        assert_eq!(cache.rest("a", "1", later), None);
     }
 
     #[test]
     fn failures_back_off_until_something_changes() {
-        let memory = Memory::default();
+        let cache = ReconcileCache::default();
         let now: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
         let bounds = (Duration::from_secs(1), Duration::from_secs(5));
         let waits: Vec<u64> = (0..4)
-            .map(|_| memory.failed("a", "1", now, bounds).as_secs())
+            .map(|_| cache.failed("a", "1", now, bounds).as_secs())
             .collect();
         assert_eq!(waits, [1, 2, 4, 5]);
-        assert_eq!(memory.failed("a", "2", now, bounds).as_secs(), 1);
+        assert_eq!(cache.failed("a", "2", now, bounds).as_secs(), 1);
+        cache.forget("a");
+        assert_eq!(cache.failed("a", "2", now, bounds).as_secs(), 1);
+    }
+
+    #[test]
+    fn the_parts_of_a_fingerprint_are_told_apart() {
+        assert_eq!(Fingerprint::of(["a", "b"]), Fingerprint::of(["a", "b"]));
+        assert_ne!(Fingerprint::of(["ab", "c"]), Fingerprint::of(["a", "bc"]));
+        assert_ne!(Fingerprint::of(["a"]), Fingerprint::of(["a", ""]));
     }
 }

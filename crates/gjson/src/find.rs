@@ -17,7 +17,7 @@ const WORK: usize = 64 << 20;
 /// Steps within steps.
 const DEPTH: usize = 100;
 
-/// What a search may still do.
+/// The work that a search may still do.
 pub(crate) struct Search {
     work: Cell<usize>,
     depth: Cell<usize>,
@@ -32,7 +32,7 @@ impl Default for Search {
     }
 }
 
-/// A text that is searched, what was found in it, and the path that is for that.
+/// A text that is searched, the value that was found in it, and the rest of the path.
 struct Context<'j, 'p> {
     json: &'j [u8],
     value: Found<'j>,
@@ -42,7 +42,7 @@ struct Context<'j, 'p> {
 /// The text that the beginning of a path makes, and the rest of the path; none if the path does not begin so.
 pub(crate) type Begun<'p> = Result<Option<(Vec<u8>, &'p [u8])>, TooMuch>;
 
-/// Where the search in an object or array ended, and whether it found what it looked for.
+/// Where the search in an object or array ended, and whether it found the member or element.
 type Ended = (usize, bool);
 
 impl Search {
@@ -53,7 +53,7 @@ impl Search {
         Ok(())
     }
 
-    /// Goes one level down for as long as `work` takes.
+    /// Runs `work` at the next level of depth.
     pub(crate) fn deeper<T>(
         &self,
         work: impl FnOnce() -> Result<T, TooMuch>,
@@ -65,7 +65,7 @@ impl Search {
         result
     }
 
-    /// What a path leads to in a text.
+    /// The value at a path in a text.
     pub(crate) fn get<'j>(&self, json: &'j [u8], path: &[u8]) -> Result<Found<'j>, TooMuch> {
         self.charge(json.len())?;
         self.deeper(|| self.get_here(json, path))
@@ -264,7 +264,7 @@ impl Search {
         Ok(())
     }
 
-    /// What an element gives if the condition holds for it.
+    /// The value of an element for which the condition holds.
     fn query<'j, 'p>(
         &self,
         context: &mut Context<'j, 'p>,
@@ -293,7 +293,7 @@ impl Search {
         self.get_owned(&element.raw, rest).map(Some)
     }
 
-    /// `[a,b]` or `{a,b}`: a new text of what several paths lead to, and what follows the selection.
+    /// `[a,b]` or `{a,b}`: a new text of the values at several paths, and the rest of the path after the selection.
     fn select<'p>(&self, json: &[u8], path: &'p [u8]) -> Begun<'p> {
         let Some((selected, rest)) = selection(path) else {
             return Ok(None);
@@ -350,7 +350,7 @@ impl Gathered {
     }
 }
 
-/// What an array gives at its end.
+/// The value of an array when its end is reached.
 fn finish<'p>(context: &mut Context<'_, 'p>, what: &What<'p>, count: usize, all: Gathered) -> bool {
     match what {
         What::Count => {
@@ -372,7 +372,7 @@ fn finish<'p>(context: &mut Context<'_, 'p>, what: &What<'p>, count: usize, all:
     }
 }
 
-/// `!"text"`, `!5`, `!true`: a value that stands in the path, and what follows it.
+/// `!"text"`, `!5`, `!true`: a literal in the path, and the rest of the path after it.
 fn literal(path: &[u8]) -> Option<(&[u8], &[u8])> {
     let name = &path[1..];
     if matches!(
@@ -388,7 +388,7 @@ fn literal(path: &[u8]) -> Option<(&[u8], &[u8])> {
     known.contains(&lower.as_slice()).then_some((name, rest))
 }
 
-/// True if the condition holds for what it asks about.
+/// Whether the condition holds for the value that it compares.
 fn holds(query: &Query<'_>, asked: &Found<'_>) -> bool {
     let mut wanted = &*query.value;
     let truth;
@@ -429,7 +429,7 @@ fn holds(query: &Query<'_>, asked: &Found<'_>) -> bool {
         }
         Kind::Number => {
             let order = asked.number().partial_cmp(&float(wanted));
-            // What is no number differs from every number.
+            // A value that is no number differs from every number.
             (order.is_none() && query.operator == b"!=") || compares(query.operator, order)
         }
         Kind::True => match query.operator {

@@ -60,7 +60,7 @@ pub(crate) fn exists(name: &[u8]) -> bool {
     MODIFIERS.iter().any(|(known, _)| known.as_bytes() == name)
 }
 
-/// Runs the modifier that a path begins with; gives the text and what follows it in the path.
+/// Runs the modifier at the start of a path. Gives the new text and the rest of the path.
 pub(crate) fn run<'p>(search: &Search, json: &[u8], path: &'p [u8]) -> Begun<'p> {
     let end = path
         .iter()
@@ -288,7 +288,7 @@ fn group(json: &[u8]) -> Vec<u8> {
     bracketed(b'[', &groups, b']')
 }
 
-/// What a path leads to in a value and in everything below it.
+/// The values at a path in a value and in everything inside it.
 fn dig(
     search: &Search,
     value: &Found<'_>,

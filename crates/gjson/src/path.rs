@@ -1,17 +1,17 @@
-//! Pure: one step of a path cut off: the key, what comes after it, and whether that is a new path on what was found.
+//! Pure: parsing the first step of a path: the key, the rest, and whether the rest is a new path on the found value.
 
 use std::borrow::Cow;
 
 use crate::modifiers;
 use crate::scan::{nested_end, string_end, unquoted};
 
-/// What follows a step.
+/// The rest of a path after a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Next<'p> {
     Nothing,
     /// The path goes on inside.
     Inside(&'p [u8]),
-    /// Another path is for what is found.
+    /// The rest is a new path on the found value.
     Pipe(&'p [u8]),
 }
 
@@ -22,7 +22,7 @@ pub(crate) struct Key<'p> {
     pub(crate) next: Next<'p>,
 }
 
-/// True if what follows a dot is a path of its own: a modifier or a selection.
+/// Whether the text after a dot is a path of its own: a modifier or a selection.
 fn begins_path(rest: &[u8]) -> bool {
     match rest.first() {
         Some(b'@') => {
@@ -94,7 +94,7 @@ pub(crate) struct Element<'p> {
 }
 
 pub(crate) enum What<'p> {
-    /// The element of an index; none for what is no index.
+    /// The index of an element; nothing if the key is no index.
     Index(Option<usize>),
     /// How many there are.
     Count,
@@ -261,7 +261,7 @@ pub(crate) fn split_pipe(path: &[u8]) -> Option<(&[u8], &[u8])> {
     None
 }
 
-/// The bracket that closes the one at `at`; brackets of the other kind do not count.
+/// The bracket that closes the bracket at `at`; brackets of the other kind do not count.
 fn query_end(path: &[u8], at: usize) -> Option<usize> {
     let open = path[at];
     let close = if open == b'[' { b']' } else { b')' };
@@ -290,7 +290,7 @@ pub(crate) struct Selected<'p> {
     pub(crate) path: &'p [u8],
 }
 
-/// The paths of `[a,b]` or `{"x":a,b}`, and what follows it.
+/// The paths of `[a,b]` or `{"x":a,b}`, and the rest of the path after it.
 pub(crate) fn selection(path: &[u8]) -> Option<(Vec<Selected<'_>>, &[u8])> {
     let mut selected = Vec::new();
     let (mut at, mut start, mut depth) = (1, 1, 1);

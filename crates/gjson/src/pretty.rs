@@ -28,7 +28,7 @@ impl Default for Style {
 /// Objects and arrays within each other that are laid out.
 const DEPTH: usize = 100;
 
-/// Lays a text out. What is no JSON is left out.
+/// Formats a text. Parts that are no JSON are left out.
 pub(crate) fn print(json: &[u8], style: &Style) -> Result<Vec<u8>, TooMuch> {
     let mut printer = Printer {
         json,

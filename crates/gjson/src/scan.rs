@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use crate::strings::unescape;
 
-/// What a value is.
+/// The kind of a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Kind {
     #[default]
@@ -96,7 +96,7 @@ fn decimal(number: f64) -> String {
     }
 }
 
-/// A number, or zero for what is none.
+/// The number of a text; zero if it is no number.
 pub(crate) fn float(text: &[u8]) -> f64 {
     let text = std::str::from_utf8(text).ok();
     text.and_then(|text| text.parse().ok()).unwrap_or(0.0)
@@ -125,8 +125,8 @@ pub(crate) fn string_end(json: &[u8], at: usize) -> Option<usize> {
     }
 }
 
-/// The end of what a bracket at `at` opens (or whatever stands there, counted as a bracket); the end of the text if
-/// nothing closes it.
+/// The end of the value that the bracket at `at` opens (or whatever stands there, counted as a bracket); the end of
+/// the text if nothing closes it.
 pub(crate) fn nested_end(json: &[u8], at: usize) -> usize {
     let (mut at, mut depth) = (at + 1, 1_usize);
     while let Some(byte) = json.get(at) {
@@ -166,7 +166,7 @@ fn literal_end(json: &[u8], at: usize) -> usize {
     length.map_or(json.len(), |length| at + 1 + length)
 }
 
-/// What begins at a byte.
+/// The kind of value that begins at a byte.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Begin {
     String,

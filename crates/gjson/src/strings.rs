@@ -1,6 +1,6 @@
 //! Pure: strings of JSON, written and read as gjson does: `<`, `>` and `&` are escaped, a broken escape ends the text.
 
-/// A text without its escapes. What follows a control character or a broken escape is left out.
+/// A text without its escapes. The text after a control character or an invalid escape is left out.
 pub(crate) fn unescape(text: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len());
     let mut at = 0;

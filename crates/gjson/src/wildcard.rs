@@ -1,9 +1,9 @@
 //! Pure: `*` for any letters, `?` for one letter, `\` before a letter that means itself.
 
-/// True if the text is what the pattern says. The work is bounded by the product of both lengths.
+/// Whether a text matches a pattern. The work is bounded by the product of both lengths.
 pub(crate) fn matches(text: &[u8], pattern: &[u8]) -> bool {
     let (mut at, mut wanted) = (0, 0);
-    // Where to go on when what follows the last star does not fit.
+    // The place to continue from if the pattern after the last star does not match.
     let mut star: Option<(usize, usize)> = None;
     loop {
         let step = match pattern.get(wanted) {

@@ -1,4 +1,5 @@
-//! Pure: the functions of Go's `text/template` itself, but for `and` and `or`, which must not evaluate all.
+//! Pure: the functions of Go's `text/template` itself, except `and` and `or`, which must not evaluate all their
+//! arguments.
 
 use std::cmp::Ordering;
 

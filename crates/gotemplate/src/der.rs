@@ -4,7 +4,7 @@
 pub(crate) const RSA: &[u8] = &[
     0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01,
 ];
-/// The object identifier of keys on elliptic curves; the curve goes beside it.
+/// The object identifier of keys on elliptic curves; the curve follows it.
 pub(crate) const EC: &[u8] = &[0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01];
 /// The object identifier of Ed25519 keys.
 pub(crate) const ED25519: &[u8] = &[0x06, 0x03, 0x2b, 0x65, 0x70];
@@ -27,7 +27,7 @@ const POINT: u8 = 0xa1;
 /// The curve in a SEC1 key.
 const CURVE: u8 = 0xa0;
 
-/// The content of an element with a tag, and what follows it.
+/// The content of the first element, which must have the tag, and the bytes after it.
 pub(crate) fn element(der: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
     let [found, first, rest @ ..] = der else {
         return None;

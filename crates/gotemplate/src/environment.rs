@@ -1,4 +1,4 @@
-//! Pure: what a render may use, and how much of it.
+//! Pure: the time, the random bytes and the limits of a render.
 
 use std::cell::{Cell, RefCell};
 

@@ -56,7 +56,7 @@ pub struct TemplateError {
     /// The name of the template or `define` that was executed, and the text of the part that failed; none for a syntax
     /// error.
     pub context: Option<(String, String)>,
-    /// What is wrong.
+    /// The reason. It never holds a value of the data.
     pub message: String,
     /// A longer message of a function. It may hold a value of the data, so only people who may see the values may see
     /// it.

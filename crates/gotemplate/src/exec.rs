@@ -509,7 +509,7 @@ impl<'s> State<'s> {
         if let Some(last) = last {
             match function.parameter(given - 1).accept(last) {
                 Ok(value) => values.push(value),
-                Err(message) => return self.error(message),
+                Err(fault) => return self.fail(fault),
             }
         }
         self.call(function, &values, whole)
@@ -609,7 +609,7 @@ impl<'s> State<'s> {
                 let value = self.value(dot, argument)?;
                 match parameter.accept(value) {
                     Ok(value) => Ok(value),
-                    Err(message) => self.error(message),
+                    Err(fault) => self.fail(fault),
                 }
             }
         }

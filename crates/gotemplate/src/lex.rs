@@ -11,7 +11,7 @@ pub(crate) struct Token {
     pub(crate) at: usize,
 }
 
-/// What a token is. Keywords are identifiers with a meaning.
+/// The kind of a token. Keywords are identifiers with a meaning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// Text outside of actions.
@@ -223,7 +223,7 @@ impl Lexer<'_> {
         self.at += length;
     }
 
-    /// White space; a trim marker that follows keeps one of its own.
+    /// White space; a trim marker that follows keeps a space of its own.
     fn space(&mut self) {
         let from = self.at;
         while self.peek().is_some_and(|c| SPACES.contains(&c)) && self.right_delimiter().is_none() {
@@ -288,7 +288,7 @@ impl Lexer<'_> {
         Ok(())
     }
 
-    /// What may follow a word.
+    /// Whether the next character may follow a word.
     fn at_terminator(&self) -> bool {
         match self.peek() {
             None => true,

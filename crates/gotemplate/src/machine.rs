@@ -8,7 +8,7 @@ use crate::environment::{Environment, RandomBytes};
 use crate::error::{Outcome, fault};
 use crate::value::{Element, MAX_DEPTH, Value};
 
-/// What functions may use, and how many steps they have left.
+/// The state that functions share: the time, random bytes, and the steps that are left.
 pub(crate) struct Machine<'m> {
     now: Timestamp,
     used: &'m Cell<bool>,
@@ -52,7 +52,7 @@ impl<'m> Machine<'m> {
         }
     }
 
-    /// Charges what it takes to go through all values inside a value, and to print them. Values share their parts, so a
+    /// Charges a walk through all values inside a value, and to print them. Values share their parts, so a
     /// small list of lists can have more of them than there is memory for.
     pub(crate) fn spend_walk(&mut self, value: &Value) -> Outcome<()> {
         self.walk(value, 0)

@@ -3,9 +3,10 @@
 use std::rc::Rc;
 
 use crate::error::{Outcome, fault};
+use crate::time::Time;
 use crate::value::Value;
 
-/// Calls a method, or reads a field, if the value has one of that name.
+/// Calls a method or reads a field. The result is nothing if the value has none of that name.
 pub(crate) fn call(value: &Value, name: &str, arguments: &[Value]) -> Option<Outcome<Value>> {
     match value {
         Value::Time(_) => time(value, name, arguments),
@@ -51,28 +52,43 @@ fn time(value: &Value, name: &str, arguments: &[Value]) -> Option<Outcome<Value>
     let Value::Time(time) = value else {
         return None;
     };
+    match arguments {
+        [] => time_part(value, time, name),
+        _ => time_method(time, name, arguments),
+    }
+}
+
+/// The methods of a time that take no arguments.
+fn time_part(value: &Value, time: &Time, name: &str) -> Option<Outcome<Value>> {
     let civil = time.civil();
     let int = |number: i64| Some(Ok(Value::Int(number)));
-    match (name, arguments) {
-        ("Year", []) => int(i64::from(civil.year())),
-        ("Month", []) => Some(Ok(Value::str(time.format("January")))),
-        ("Day", []) => int(i64::from(civil.day())),
-        ("Hour", []) => int(i64::from(civil.hour())),
-        ("Minute", []) => int(i64::from(civil.minute())),
-        ("Second", []) => int(i64::from(civil.second())),
-        ("Nanosecond", []) => int(i64::from(civil.subsec_nanosecond())),
-        ("YearDay", []) => int(i64::from(civil.day_of_year())),
-        ("Weekday", []) => Some(Ok(Value::str(time.format("Monday")))),
-        ("Unix", []) => Some(Ok(Value::Int64(time.moment.as_second()))),
-        ("UnixMilli", []) => Some(Ok(Value::Int64(time.moment.as_millisecond()))),
-        ("UnixNano", []) => {
+    match name {
+        "Year" => int(i64::from(civil.year())),
+        "Month" => Some(Ok(Value::str(time.format("January")))),
+        "Day" => int(i64::from(civil.day())),
+        "Hour" => int(i64::from(civil.hour())),
+        "Minute" => int(i64::from(civil.minute())),
+        "Second" => int(i64::from(civil.second())),
+        "Nanosecond" => int(i64::from(civil.subsec_nanosecond())),
+        "YearDay" => int(i64::from(civil.day_of_year())),
+        "Weekday" => Some(Ok(Value::str(time.format("Monday")))),
+        "Unix" => Some(Ok(Value::Int64(time.moment.as_second()))),
+        "UnixMilli" => Some(Ok(Value::Int64(time.moment.as_millisecond()))),
+        "UnixNano" => {
             let nanoseconds = i64::try_from(time.moment.as_nanosecond()).unwrap_or(i64::MAX);
             Some(Ok(Value::Int64(nanoseconds)))
         }
-        ("UTC", []) => Some(Ok(Value::Time(Rc::new(time.in_zone("UTC"))))),
-        ("Local", []) => Some(Ok(value.clone())),
-        ("String", []) => Some(Ok(Value::str(time.to_string()))),
-        ("IsZero", []) => Some(Ok(Value::Bool(time.moment == crate::time::zero().moment))),
+        "UTC" => Some(Ok(Value::Time(Rc::new(time.in_zone("UTC"))))),
+        "Local" => Some(Ok(value.clone())),
+        "String" => Some(Ok(Value::str(time.to_string()))),
+        "IsZero" => Some(Ok(Value::Bool(time.moment == crate::time::zero().moment))),
+        _ => time_method(time, name, &[]),
+    }
+}
+
+/// The methods of a time that take arguments.
+fn time_method(time: &Time, name: &str, arguments: &[Value]) -> Option<Outcome<Value>> {
+    match (name, arguments) {
         ("Format", [Value::Str(layout)]) => {
             let layout = String::from_utf8_lossy(layout);
             Some(Ok(Value::str(time.format(&layout))))
@@ -95,13 +111,13 @@ fn time(value: &Value, name: &str, arguments: &[Value]) -> Option<Outcome<Value>
                 .and_then(|span| span.try_months(months.as_int().unwrap_or(0)))
                 .and_then(|span| span.try_days(days.as_int().unwrap_or(0)));
             let moved = span
-                .and_then(|span| civil.checked_add(span))
+                .and_then(|span| time.civil().checked_add(span))
                 .and_then(|civil| time.offset.to_timestamp(civil));
             Some(match moved {
-                Ok(moment) => Ok(Value::Time(Rc::new(crate::time::Time {
+                Ok(moment) => Ok(Value::Time(Rc::new(Time {
                     moment,
                     monotonic: false,
-                    ..(**time).clone()
+                    ..time.clone()
                 }))),
                 Err(_) => fault("the date is out of range"),
             })

@@ -35,7 +35,7 @@ pub(crate) struct Branch {
     pub(crate) otherwise: List,
 }
 
-/// Commands, each of which gets the result of the one before as its last argument.
+/// Commands, each of which gets the result of the command before it as its last argument.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Pipe {
     pub(crate) at: usize,

@@ -1,4 +1,4 @@
-//! Pure: Go's number literals: `0x1F`, `1_000`, `1e3`, `'c'`, and what they can be used as.
+//! Pure: Go's number literals: `0x1F`, `1_000`, `1e3`, `'c'`, and the types that they fit.
 
 /// A literal, as all that it can be.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -68,7 +68,7 @@ enum Item {
 type Parse<T> = Result<T, ParseError>;
 
 impl Parser<'_> {
-    /// The next token; the last one is the end, again and again.
+    /// The next token. At the end, it is the end token again and again.
     fn peek(&self) -> &Token {
         &self.tokens[self.next.min(self.tokens.len() - 1)]
     }
@@ -145,7 +145,7 @@ impl Parser<'_> {
         self.define(name, list)
     }
 
-    /// A definition replaces an empty one, and may not be made twice.
+    /// A definition may replace an empty definition of the same name, and no other.
     fn define(&mut self, name: String, list: List) -> Parse<()> {
         let is_empty = |list: &List| {
             list.iter()
@@ -566,7 +566,7 @@ fn check_stages(pipe: &Pipe, context: &str, end: &Token) -> Parse<()> {
     Ok(())
 }
 
-/// The bytes of a quoted text, or nothing if an escape is none of Go's.
+/// The bytes of a quoted text, or nothing if Go has no such escape.
 fn unquote(inner: &str, quote: char) -> Option<Vec<u8>> {
     let mut bytes = Vec::with_capacity(inner.len());
     let mut rest = inner;

@@ -39,7 +39,7 @@ impl Block {
     }
 }
 
-/// The next block and what follows it, as Go's `pem.Decode` finds it.
+/// The next block and the text after it, as Go's `pem.Decode` finds them.
 pub(crate) fn next_block(text: &str) -> Option<(Block, &str)> {
     let mut from = 0;
     loop {

@@ -632,9 +632,9 @@ fn quote_character(out: &mut String, character: char, quote: char, ascii: bool) 
     }
 }
 
-/// Letters, marks, numbers, punctuation and symbols; of spaces, the ASCII one alone.
+/// Letters, marks, numbers, punctuation and symbols; of spaces, only the ASCII space.
 fn is_printable(character: char) -> bool {
-    // What Rust's `Debug` escapes is what is not printable, but for the quotes.
+    // Rust's `Debug` escapes the same characters, and quotes besides.
     let escaped = character.escape_debug().count() > 1;
     (!escaped || matches!(character, '\'' | '"' | '\\'))
         && !(character.is_whitespace() && character != ' ')

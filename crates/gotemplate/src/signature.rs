@@ -1,11 +1,11 @@
-//! Pure: what a function of a template is: its name, the types of its parameters, and a Rust function that takes the
-//! arguments. The files that implement functions build on this one; only `functions` knows them all.
+//! Pure: the shape of a function of a template: its name, the types of its parameters, and a Rust function that takes
+//! the arguments. The files that implement functions build on this one; only `functions` knows them all.
 
-use crate::error::Outcome;
+use crate::error::{Outcome, fault};
 use crate::machine::Machine;
 use crate::value::{Element, Value};
 
-/// A function: its parameters, and what it does.
+/// A function with its parameters.
 pub(crate) struct Function {
     pub(crate) name: &'static str,
     parameters: Vec<Parameter>,
@@ -16,7 +16,7 @@ pub(crate) struct Function {
     pub(crate) call: Call,
 }
 
-/// What a function does with arguments of the right number and types.
+/// The implementation of a function. The arguments have the right number and types.
 pub(crate) type Call = fn(&mut Machine<'_>, &[Value]) -> Outcome<Value>;
 
 /// The type of a parameter.
@@ -36,7 +36,7 @@ pub(crate) enum Parameter {
     Certificate,
 }
 
-/// A row of a table of functions: the name, the parameters, and what the function does. A letter stands for each
+/// A row of a table of functions: the name, the parameters, and the implementation. A letter stands for each
 /// parameter (see `Parameter::of`), and `*` at the end means that the last one repeats.
 pub(crate) type Row = (&'static str, &'static str, Call);
 
@@ -65,7 +65,7 @@ impl Function {
             .unwrap_or(Parameter::Any)
     }
 
-    /// What is wrong with the number of arguments, if anything is.
+    /// The error if the number of arguments is wrong.
     pub(crate) fn wrong_count(&self, given: usize) -> Option<String> {
         let wanted = self.parameters.len();
         let name = self.name;
@@ -125,8 +125,8 @@ impl Parameter {
         }
     }
 
-    /// The value as it goes in, or why it does not fit. A nil map or list goes in as nil.
-    pub(crate) fn accept(self, value: Value) -> Result<Value, String> {
+    /// Checks that a value fits the parameter. A nil map or list stays nil.
+    pub(crate) fn accept(self, value: Value) -> Outcome<Value> {
         let fits = match self {
             Self::Any => true,
             Self::Str => matches!(value, Value::Str(_)),
@@ -143,7 +143,7 @@ impl Parameter {
             return Ok(value);
         }
         let wanted = self.type_name();
-        Err(match value {
+        fault(match value {
             Value::Nil => format!("invalid value; expected {wanted}"),
             value => format!(
                 "wrong type for value; expected {wanted}; got {}",
@@ -161,7 +161,7 @@ pub(crate) fn bytes(values: &[Value], index: usize) -> &[u8] {
     }
 }
 
-/// The text of a string argument, with what is not UTF-8 replaced.
+/// The text of a string argument; bytes that are not UTF-8 become U+FFFD.
 pub(crate) fn text(values: &[Value], index: usize) -> std::borrow::Cow<'_, str> {
     String::from_utf8_lossy(bytes(values, index))
 }

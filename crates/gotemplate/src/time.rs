@@ -36,7 +36,7 @@ impl Time {
         Timestamp::from_second(second).map_or_else(|_| zero(), Self::utc)
     }
 
-    /// The same moment in a zone of the database that is compiled in; UTC where there is none of that name.
+    /// The same moment in a zone of the database that is compiled in; UTC if there is no zone of that name.
     pub(crate) fn in_zone(&self, name: &str) -> Self {
         let zone = zone(name).unwrap_or(TimeZone::UTC);
         let info = zone.to_offset_info(self.moment);
@@ -112,36 +112,27 @@ impl Time {
             Token::Year => format!("{:02}", civil.year().rem_euclid(100)),
             Token::UpperHalf => if civil.hour() >= 12 { "PM" } else { "AM" }.to_owned(),
             Token::LowerHalf => if civil.hour() >= 12 { "pm" } else { "am" }.to_owned(),
-            Token::ZoneName => {
-                if self.zone.is_empty() {
-                    offset_text(self.offset, OffsetForm::Minutes)
-                } else {
-                    self.zone.clone()
-                }
+            Token::ZoneName if self.zone.is_empty() => {
+                offset_text(self.offset, OffsetForm::Minutes)
             }
-            Token::Offset { form, z } => {
-                if z && self.offset == Offset::UTC {
-                    "Z".to_owned()
-                } else {
-                    offset_text(self.offset, form)
-                }
-            }
+            Token::ZoneName => self.zone.clone(),
+            Token::Offset { z: true, .. } if self.offset == Offset::UTC => "Z".to_owned(),
+            Token::Offset { form, .. } => offset_text(self.offset, form),
             Token::Fraction {
                 digits,
                 trims,
                 separator,
             } => {
                 let nanoseconds = format!("{:09}", civil.subsec_nanosecond());
-                let digits = &nanoseconds[..digits.min(9)];
+                let digits = nanoseconds.get(..digits).unwrap_or(&nanoseconds);
                 let digits = if trims {
                     digits.trim_end_matches('0')
                 } else {
                     digits
                 };
-                if digits.is_empty() {
-                    String::new()
-                } else {
-                    format!("{separator}{digits}")
+                match digits {
+                    "" => String::new(),
+                    digits => format!("{separator}{digits}"),
                 }
             }
         }
@@ -416,7 +407,7 @@ fn next_token_of(layout: &str) -> Option<Token> {
     next_token(layout).0
 }
 
-/// What was read of a time.
+/// The parts of a time that have been parsed.
 #[derive(Default)]
 struct Parts {
     year: i16,
@@ -522,7 +513,7 @@ impl Parts {
             .min(5);
         (length >= 3).then_some(())?;
         let zone = &text[..length];
-        // An abbreviation alone tells no offset; Go makes one of zero under that name.
+        // An abbreviation has no offset; Go gives the time an offset of zero with that name.
         self.zone = Some(zone.to_owned());
         self.offset.get_or_insert(Offset::UTC);
         Some(&text[length..])

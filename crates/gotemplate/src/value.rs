@@ -80,7 +80,7 @@ impl Value {
         Self::Dict(Rc::new(RefCell::new(entries.into_iter().collect())))
     }
 
-    /// What Go calls the type.
+    /// The name of the type, as `%T` prints it in Go.
     pub(crate) fn type_name(&self) -> &'static str {
         match self {
             Self::Nil => "<nil>",
@@ -103,7 +103,7 @@ impl Value {
         }
     }
 
-    /// What Go calls the kind.
+    /// The name of the kind, as `reflect.Kind` prints it in Go.
     pub(crate) fn kind_name(&self) -> &'static str {
         match self {
             Self::Nil => "invalid",
@@ -116,7 +116,7 @@ impl Value {
         }
     }
 
-    /// False for what `if` and `default` take for nothing.
+    /// Whether `if` takes the value for true, by Go's `template.IsTrue`.
     pub(crate) fn is_true(&self) -> bool {
         match self {
             Self::Nil => false,
@@ -169,7 +169,7 @@ impl Value {
     }
 }
 
-/// How deep values may be nested, so that no walk over one exhausts the stack.
+/// The deepest nesting of values, so that recursive functions do not exhaust the stack.
 pub(crate) const MAX_DEPTH: usize = 128;
 
 /// Refuses a value that is nested too deeply or holds the map itself: Go would never finish printing it.

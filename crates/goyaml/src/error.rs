@@ -1,6 +1,6 @@
 //! Pure: what can be wrong with a text that is read or a tree that is printed.
 
-use crate::node::Scalar;
+use crate::scalar::Scalar;
 
 /// Why a text could not be read. Lines count from 1, over the whole text.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -129,6 +129,17 @@ pub enum PrintError {
 }
 
 impl PrintError {
+    /// The line that the scalar was read from, counted from 1; 0 for a made one.
+    pub fn line(&self) -> u32 {
+        match self {
+            Self::NotFinite { line, .. }
+            | Self::ControlCharacter { line }
+            | Self::Mismatch { line, .. }
+            | Self::Key { line, .. }
+            | Self::Binary { line } => *line,
+        }
+    }
+
     pub(crate) fn mismatch(scalar: &Scalar, line: u32) -> Self {
         Self::Mismatch {
             line,

@@ -3,9 +3,9 @@
 use serde_json::{Map, Number, Value};
 
 use crate::error::PrintError;
-use crate::node::{Mapping, Node, NodeKind, Scalar, Sequence};
+use crate::node::{Mapping, Node, NodeKind, Sequence};
 use crate::print::check_key;
-use crate::scalar::Meaning;
+use crate::scalar::{Meaning, Scalar};
 
 /// The JSON value of a tree. Dates become text, and numbers lose their spelling.
 pub fn to_json(node: &Node) -> Result<Value, PrintError> {

@@ -11,10 +11,13 @@
 //! ```
 //!
 //! Nodes share their parts: a clone costs a reference count, and a change copies only the path to it.
+#![warn(missing_docs)]
 #![doc(test(attr(deny(warnings))))]
 
 mod error;
+mod fold;
 mod json;
+mod layout;
 mod natural;
 mod node;
 mod number;
@@ -24,12 +27,12 @@ mod scalar;
 mod timestamp;
 
 pub use error::{PrintError, ReadError};
+pub use fold::settle_folds;
 pub use json::{from_json, to_json};
+pub use layout::Layout;
 pub use natural::natural_order;
-pub use node::{Entry, Mapping, Node, NodeKind, Scalar, Sequence, Text};
+pub use node::{Entry, Mapping, NOT_A_STRING, Node, NodeKind, Sequence};
 pub use number::{format_float, shortest};
 pub use print::{check, print, print_all, print_into};
-pub use read::{
-    Booleans, DuplicateKeys, Keys, Limits, NOT_A_STRING, ReadOptions, read, split_documents,
-};
-pub use scalar::{Meaning, Tag, resolve};
+pub use read::{Booleans, DuplicateKeys, Keys, Limits, ReadOptions, read, split_documents};
+pub use scalar::{Meaning, Scalar, Tag, Text, resolve};

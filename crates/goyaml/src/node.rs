@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use crate::scalar::{Meaning, Tag, resolve};
+use crate::scalar::{Meaning, Scalar, Tag, Text, resolve};
 
-/// Shared immutable text.
-pub type Text = Arc<str>;
+/// The first character of a key that is no string, where [`Keys::Marked`](crate::Keys::Marked) asks for it.
+pub const NOT_A_STRING: char = '\0';
 
 /// One node of a document, with the line it was read from (from 1; 0 for a made one).
 ///
@@ -27,39 +27,6 @@ pub enum NodeKind {
     Sequence(Sequence),
     /// A map, in the order of its text.
     Mapping(Mapping),
-}
-
-/// A leaf: its text, and the type that was settled when it was read.
-///
-/// Both are kept, since writing another text into a field keeps the field's type.
-#[derive(Debug, Clone)]
-pub struct Scalar {
-    /// The text, escapes and folding undone.
-    pub text: Text,
-    /// The type.
-    pub tag: Tag,
-    /// Scalars of one tree with the same number (but 0) are one scalar that stands in several places, for those
-    /// who care: whoever writes one writes all. Reading and printing do not look at it.
-    pub link: u32,
-}
-
-impl PartialEq for Scalar {
-    fn eq(&self, other: &Self) -> bool {
-        self.tag == other.tag && self.text == other.text
-    }
-}
-
-impl Eq for Scalar {}
-
-impl Scalar {
-    /// A scalar that stands in one place.
-    pub fn new(text: impl Into<Text>, tag: Tag) -> Self {
-        Self {
-            text: text.into(),
-            tag,
-            link: 0,
-        }
-    }
 }
 
 /// A list of nodes, shared until changed.

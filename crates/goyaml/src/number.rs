@@ -31,11 +31,12 @@ pub(crate) fn parse_number(text: &str) -> Option<Number> {
     if let Some(value) = parse_int(digits) {
         return Some(Number::Int(value));
     }
-    if is_float(digits) {
-        digits.parse().ok().map(Number::Float)
-    } else {
-        None
+    if !is_float(digits) {
+        return None;
     }
+    // Go's ParseFloat fails for what no float can hold, and go-yaml then takes the text for a string.
+    let value: f64 = digits.parse().ok()?;
+    value.is_finite().then_some(Number::Float(value))
 }
 
 fn parse_int(text: &str) -> Option<i128> {
@@ -155,6 +156,9 @@ mod tests {
             parse_number("12345678901234567890"),
             Some(Number::Int(12_345_678_901_234_567_890))
         );
+        assert_eq!(parse_number("83e2010"), None);
+        assert_eq!(parse_number("-1e999"), None);
+        assert_eq!(parse_number("1e-999"), Some(Number::Float(0.0)));
         assert_eq!(parse_number("0x"), None);
         assert_eq!(parse_number("+-1"), None);
     }

@@ -5,10 +5,9 @@
 
 use crate::error::PrintError;
 use crate::natural::sort_natural;
-use crate::node::{Entry, Mapping, Node, NodeKind, Scalar, Sequence};
+use crate::node::{Entry, Mapping, NOT_A_STRING, Node, NodeKind, Sequence};
 use crate::number::{format_float, parse_number};
-use crate::read::NOT_A_STRING;
-use crate::scalar::{Meaning, Tag, is_yaml11_word, resolve};
+use crate::scalar::{Meaning, Scalar, Tag, is_yaml11_word, resolve};
 use crate::timestamp::parse_timestamp;
 
 const BYTE_ORDER_MARK: char = '\u{feff}';
@@ -480,6 +479,52 @@ impl Shape {
         }
         shape
     }
+}
+
+/// Where go-yaml v3 writes a text of one line without quotes.
+pub(crate) struct PlainForm {
+    /// Outside of brackets.
+    pub(crate) block: bool,
+    /// Within brackets, where commas, brackets and colons mean something.
+    pub(crate) flow: bool,
+    /// It has characters that only double quotes can hold.
+    pub(crate) special: bool,
+}
+
+impl PlainForm {
+    pub(crate) fn of(text: &str) -> Self {
+        let shape = Shape::of(text);
+        let has_tab = text.contains('\t');
+        let needs_escape = text
+            .chars()
+            .any(|c| needs_escape(c) && !matches!(c, '"' | '\\' | '\t'));
+        let block = !(shape.indicators || shape.outer_space || shape.other_breaks || has_tab);
+        let flow_indicators = text.contains([',', '?', '[', ']', '{', '}', ':']);
+        Self {
+            block,
+            flow: block && !flow_indicators,
+            special: needs_escape || has_tab,
+        }
+    }
+}
+
+/// A text in double quotes, on one line.
+pub(crate) fn quoted(text: &str) -> String {
+    let mut quoted = String::from("\"");
+    for character in text.chars() {
+        if needs_escape(character) {
+            quoted.push_str(&escape(character));
+        } else {
+            quoted.push(character);
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
+/// A text in single quotes, on one line.
+pub(crate) fn single_quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
 }
 
 /// True if a YAML 1.1 reader would not take the plain text for a string.

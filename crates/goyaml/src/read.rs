@@ -6,12 +6,12 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use granit_parser::{Event, Options, Parser, ScalarStyle, Span};
+use granit_parser::{Event, Options, Parser, ScalarStyle, Span, StructureStyle};
 
 use crate::error::ReadError;
-use crate::node::{Entry, Mapping, Node, NodeKind, Scalar, Sequence, Text};
+use crate::node::{Entry, Mapping, NOT_A_STRING, Node, NodeKind, Sequence};
 use crate::number::format_float;
-use crate::scalar::{Meaning, Tag, resolve, yaml11_bool};
+use crate::scalar::{Meaning, Scalar, Tag, Text, resolve, yaml11_bool};
 
 /// How to read. The default is how kustomize reads resources.
 #[derive(Debug, Clone, Copy, Default)]
@@ -48,7 +48,7 @@ pub enum Booleans {
     /// `true` and `false` alone, as go-yaml v3 reads.
     #[default]
     Yaml12,
-    /// `yes`, `no`, `on`, `off`, `y` and `n` too, as sigs.k8s.io/yaml reads.
+    /// `yes`, `no`, `on`, `off`, `y` and `n` too, as sigs.k8s.io/yaml reads; dates are texts there.
     Yaml11,
 }
 
@@ -74,9 +74,6 @@ pub enum Keys {
     /// printing it is an error.
     Marked,
 }
-
-/// The first character of a key that is no string, where [`Keys::Marked`] asks for it.
-pub const NOT_A_STRING: char = '\0';
 
 /// How much is too much, so that a small text cannot become a large tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -178,10 +175,14 @@ fn read_document(
         .filter(|node| !matches!(&node.kind, NodeKind::Scalar(scalar) if scalar.tag == Tag::Null && scalar.text.is_empty())))
 }
 
-fn parser_options(limits: Limits) -> Options {
+pub(crate) fn parser_options(limits: Limits) -> Options {
     let mut options = Options::default();
     options.flow_nesting_limit = limits.depth;
     options.block_nesting_limit = limits.depth;
+    // libyaml, and so Go, adds no line break to a block scalar that ends the text without one.
+    options.block_scalar_eof_without_line_feed = true;
+    // Comments are of no use here, and the parser bounds how many it keeps while it looks ahead.
+    options.set_emit_comments(false);
     options
 }
 
@@ -204,6 +205,7 @@ struct Composer<'o> {
 
 /// A collection that is not closed yet.
 struct Open {
+    bracketed: bool,
     line: usize,
     anchor: usize,
     size: Size,
@@ -263,11 +265,11 @@ impl<'o> Composer<'o> {
                 };
                 self.place(node, Size { nodes: 1, depth: 1 }, anchor, line, is_merge)
             }
-            Event::SequenceStart(_, anchor, _) => {
-                self.begin(line, anchor, Content::Sequence(Vec::new()))
+            Event::SequenceStart(style, anchor, _) => {
+                self.begin(line, anchor, style, Content::Sequence(Vec::new()))
             }
-            Event::MappingStart(_, anchor, _) => {
-                self.begin(line, anchor, Content::Mapping(Fields::default()))
+            Event::MappingStart(style, anchor, _) => {
+                self.begin(line, anchor, style, Content::Mapping(Fields::default()))
             }
             Event::SequenceEnd | Event::MappingEnd => self.end(),
             Event::Alias(id) => {
@@ -282,7 +284,13 @@ impl<'o> Composer<'o> {
         }
     }
 
-    fn begin(&mut self, line: usize, anchor: usize, content: Content) -> Result<(), ReadError> {
+    fn begin(
+        &mut self,
+        line: usize,
+        anchor: usize,
+        style: StructureStyle,
+        content: Content,
+    ) -> Result<(), ReadError> {
         if let Some(Open {
             content: Content::Mapping(fields),
             ..
@@ -295,6 +303,7 @@ impl<'o> Composer<'o> {
             });
         }
         self.open.push(Open {
+            bracketed: style == StructureStyle::Flow,
             line,
             anchor,
             size: Size { nodes: 1, depth: 0 },
@@ -387,7 +396,15 @@ impl<'o> Composer<'o> {
             None if style != ScalarStyle::Plain => Tag::Str,
             None => self.plain_tag(&text),
         };
-        Scalar::new(text, tag)
+        // sigs.k8s.io/yaml takes a time for a text where no type is asked for (decode.go of go-yaml v2).
+        let tag = match tag {
+            Tag::Timestamp if self.options.booleans == Booleans::Yaml11 => Tag::Str,
+            tag => tag,
+        };
+        let mut scalar = Scalar::new(text, tag);
+        scalar.folded = style == ScalarStyle::Folded;
+        scalar.bracketed = self.open.last().is_some_and(|open| open.bracketed);
+        scalar
     }
 
     fn plain_tag(&self, text: &str) -> Tag {
@@ -511,7 +528,11 @@ impl Fields {
                 if self.position(&entry.key).is_none() {
                     let line = entry.value.line as usize;
                     self.key = Some(Key::Text(entry.key.clone(), line));
-                    self.insert(entry.value.clone(), line, DuplicateKeys::Refuse)?;
+                    let mut value = entry.value.clone();
+                    if let NodeKind::Scalar(scalar) = &mut value.kind {
+                        scalar.bracketed = false;
+                    }
+                    self.insert(value, line, DuplicateKeys::Refuse)?;
                 }
             }
         }

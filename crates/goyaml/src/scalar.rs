@@ -1,11 +1,55 @@
 //! Pure: what a scalar means. A plain text is given its type here, and a typed text its value.
 
+use std::sync::Arc;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::node::Scalar;
 use crate::number::{Number, parse_number};
 use crate::timestamp::parse_timestamp;
+
+/// Shared immutable text.
+pub type Text = Arc<str>;
+
+/// A leaf: its text, and the type that was settled when it was read.
+///
+/// Both are kept, since writing another text into a field keeps the field's type.
+#[derive(Debug, Clone)]
+pub struct Scalar {
+    /// The text, escapes and folding undone.
+    pub text: Text,
+    /// The type.
+    pub tag: Tag,
+    /// Scalars of one tree with the same number (but 0) are one scalar that stands in several places, for those
+    /// who care: whoever writes one writes all. Reading and printing do not look at it.
+    pub link: u32,
+    /// Written as a folded block scalar (`>`), which go-yaml v3 does not always read as it wrote it
+    /// (see [`settle_folds`](crate::settle_folds)).
+    pub folded: bool,
+    /// Written within brackets, where no block scalar can stand.
+    pub bracketed: bool,
+}
+
+impl PartialEq for Scalar {
+    fn eq(&self, other: &Self) -> bool {
+        self.tag == other.tag && self.text == other.text
+    }
+}
+
+impl Eq for Scalar {}
+
+impl Scalar {
+    /// A scalar that stands in one place.
+    pub fn new(text: impl Into<Text>, tag: Tag) -> Self {
+        Self {
+            text: text.into(),
+            tag,
+            link: 0,
+            folded: false,
+            bracketed: false,
+        }
+    }
+}
 
 /// The types of YAML's core schema, and those that Go adds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -132,19 +176,19 @@ impl Scalar {
     }
 }
 
-/// A float that is an integer of 64 bits prints as one, since JSON does not tell them apart.
+/// A float whose shortest digits are an integer of 64 bits prints as one, since JSON does not tell them apart.
+///
+/// Go writes a float below 1e21 into JSON with its shortest digits and zeros, and reads that text again; so
+/// `-9223372036854775809` is first the float -2^63, then the text `-9223372036854776000`, which is a float again.
 fn float_meaning(value: f64) -> Meaning {
-    // 2^64 itself is the first float that does not fit.
-    let fits = value.fract() == 0.0
-        && (-9.223_372_036_854_776e18..1.844_674_407_370_955_2e19).contains(&value);
-    if fits {
-        #[expect(
-            clippy::cast_possible_truncation,
-            reason = "integral and within 64 bits, just checked"
-        )]
-        return Meaning::Int(value as i128);
+    if value.fract() != 0.0 || value.abs() >= 1e21 {
+        return Meaning::Float(value);
     }
-    Meaning::Float(value)
+    let digits: Option<i128> = format!("{value}").parse().ok();
+    let fits = |digits: &i128| (i128::from(i64::MIN)..=i128::from(u64::MAX)).contains(digits);
+    digits
+        .filter(fits)
+        .map_or(Meaning::Float(value), Meaning::Int)
 }
 
 fn binary_meaning(text: &str) -> Meaning {
@@ -158,6 +202,28 @@ fn binary_meaning(text: &str) -> Meaning {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn floats_that_are_integers_of_64_bits() {
+        for (text, meaning) in [
+            ("1e3", Meaning::Int(1000)),
+            ("-0.0", Meaning::Int(0)),
+            ("9007199254740993.0", Meaning::Int(9_007_199_254_740_992)),
+            (
+                "-9223372036854775809",
+                Meaning::Float(-9_223_372_036_854_775_808.0),
+            ),
+            (
+                "18446744073709551616",
+                Meaning::Float(18_446_744_073_709_551_616.0),
+            ),
+            ("1e19", Meaning::Int(10_000_000_000_000_000_000)),
+            ("1e21", Meaning::Float(1e21)),
+        ] {
+            let scalar = Scalar::new(text, resolve(text));
+            assert_eq!(scalar.meaning(), meaning, "{text}");
+        }
+    }
 
     #[test]
     fn plain_text_is_typed_as_go_types_it() {

@@ -8,8 +8,8 @@ pub(crate) fn parse_timestamp(text: &str) -> Option<String> {
     if bytes.len() < 8 || bytes[4] != b'-' || !bytes[..4].iter().all(u8::is_ascii_digit) {
         return None;
     }
-    let year: u32 = text[..4].parse().ok()?;
-    let mut rest = &text[5..];
+    let year: u32 = text.get(..4)?.parse().ok()?;
+    let mut rest = text.get(5..)?;
     let month = take_number(&mut rest)?;
     rest = rest.strip_prefix('-')?;
     let day = take_number(&mut rest)?;
@@ -62,14 +62,10 @@ fn zone(rest: &str, zoned: bool) -> Option<String> {
     if rest == "Z" {
         return Some("Z".to_owned());
     }
-    let bytes = rest.as_bytes();
-    let valid = bytes.len() == 6
-        && matches!(bytes[0], b'+' | b'-')
-        && bytes[3] == b':'
-        && [1, 2, 4, 5].iter().all(|&i| bytes[i].is_ascii_digit())
-        && rest[1..3] <= *"23"
-        && rest[4..] <= *"59";
-    let zone = if &rest[1.min(rest.len())..] == "00:00" {
+    let (hours, minutes) = rest.strip_prefix(['+', '-'])?.split_once(':')?;
+    let two_digits = |text: &str| text.len() == 2 && text.bytes().all(|b| b.is_ascii_digit());
+    let valid = two_digits(hours) && two_digits(minutes) && hours <= "23" && minutes <= "59";
+    let zone = if hours == "00" && minutes == "00" {
         "Z"
     } else {
         rest
@@ -113,6 +109,12 @@ mod tests {
             ("2001-12-14T21:59:43", None),
             ("2001-02-29", None),
             ("2020-01-01x", None),
+            ("2024-01-01T10:00:00–12:00 x", None),
+            ("2024-01-01T10:00:00+1é:00", None),
+            ("2024-01-01T10:00:00+00:00", Some("2024-01-01T10:00:00Z")),
+            ("2024-01-01T10:00:00+24:00", None),
+            ("2024-01é1", None),
+            ("2024-01-01 10:00:0é", None),
             ("20200101", None),
         ] {
             assert_eq!(parse_timestamp(text).as_deref(), expected, "{text}");

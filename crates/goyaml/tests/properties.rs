@@ -33,6 +33,34 @@ proptest! {
         let _ = read(&text, &ReadOptions::default());
     }
 
+    /// A tree that is printed in the layout of its text is the same tree.
+    #[test]
+    fn a_layout_keeps_the_tree(node in node()) {
+        let text = print(&node).unwrap();
+        let documents = read(&text, &ReadOptions::default()).unwrap();
+        let layout = goyaml::Layout::read(&text);
+        if let (Some(layout), [document]) = (layout, &documents[..]) {
+            let printed = layout.print(document);
+            let again = read(&printed, &ReadOptions::default()).unwrap();
+            let again = again.first().cloned().unwrap_or_else(Node::null);
+            prop_assert_eq!(to_json(&again).unwrap(), to_json(document).unwrap(), "{}\n{}", text, printed);
+        }
+    }
+
+    /// What looks like a date or a number at first, and goes on with letters of several bytes.
+    #[test]
+    fn no_letter_makes_the_reader_panic(
+        start in "(2024-01-01|2024-1-|0x|-0|1_|1e|\\.|)",
+        rest in "[-+.:TtZ0-9 –é☃😀\u{85}\u{2028}_e]{0,16}",
+    ) {
+        let text = format!("{start}{rest}");
+        let _ = goyaml::resolve(&text);
+        let _ = read(&format!("a: {text}\n{text}: [{text}]\n"), &ReadOptions::default());
+        let _ = read(&text, &ReadOptions::sigs());
+        let _ = print(&Node::plain(text.as_str()));
+        let _ = print(&Node::string(text));
+    }
+
     #[test]
     fn what_is_printed_reads_back(node in node()) {
         let text = print(&node).unwrap();

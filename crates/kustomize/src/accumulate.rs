@@ -7,22 +7,15 @@
 
 use std::sync::Arc;
 
-use crate::error::{BuildError, BuildErrors, Errors, Problem};
-use crate::generate;
-use crate::kustomization::{Kind, SortOptions, Var};
+use crate::error::{BuildError, BuildErrors, Errors, Place, Problem};
+use crate::kustomization::{Kind, SortOptions};
+use crate::level::{BuildMetadata, Context, Level};
 use crate::load::{Entry, Loaded, Loader};
-use crate::resource::{ConfiguredBy, Origin, ResId, ResMap, Resource};
-use crate::schema::{FieldTables, MergeSchema, builtin_tables, is_known_kind};
-use crate::transform;
-use crate::tree::RepoPath;
-
-/// What is known at one level: its resources, the field tables in force, and the vars so far.
-#[derive(Debug, Clone)]
-pub(crate) struct Level {
-    pub(crate) resources: ResMap,
-    pub(crate) tables: Arc<FieldTables>,
-    pub(crate) vars: Vec<Var>,
-}
+use crate::path::RepoPath;
+use crate::plugins::{self, Plugin};
+use crate::resource::{ResId, Resource};
+use crate::schema::{MergeSchema, is_known_kind};
+use crate::{generate, openapi, tables, transform};
 
 /// The root level, with what only the root's file decides.
 pub(crate) struct Accumulated {
@@ -33,25 +26,6 @@ pub(crate) struct Accumulated {
     pub(crate) root: RepoPath,
 }
 
-/// What the root's `buildMetadata` asks for. Unknown words ask for nothing.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct BuildMetadata {
-    pub(crate) managed_by: bool,
-    pub(crate) origins: bool,
-    pub(crate) transformations: bool,
-}
-
-impl BuildMetadata {
-    fn of(words: &[String]) -> Self {
-        let has = |wanted: &str| words.iter().any(|word| word == wanted);
-        Self {
-            managed_by: has("managedByLabel"),
-            origins: has("originAnnotations"),
-            transformations: has("transformerAnnotations"),
-        }
-    }
-}
-
 /// Accumulates the kustomization at the root of the build.
 pub(crate) fn root(
     loader: &mut Loader<'_>,
@@ -60,14 +34,17 @@ pub(crate) fn root(
     let loaded = loader.open(directory, &[])?;
     let sort = loaded.kustomization.sort.clone();
     let metadata = BuildMetadata::of(&loaded.kustomization.build_metadata);
-    let schema = openapi_schema(loader, &loaded, None)?;
-    let mut context = Context {
-        loader,
-        schema,
-        metadata,
+    let schema =
+        openapi_schema(loader, &loaded, None).map_err(|errors| located(errors, loader, &loaded))?;
+    let mut accumulator = Accumulator {
+        context: Context {
+            loader,
+            schema,
+            metadata,
+        },
         built_in_schema_used: false,
     };
-    let level = context.kustomization(&loaded, Level::default())?;
+    let level = accumulator.kustomization(&loaded, Level::default())?;
     Ok(Accumulated {
         level,
         sort,
@@ -76,51 +53,39 @@ pub(crate) fn root(
     })
 }
 
-/// What all levels of one build share.
-pub(crate) struct Context<'c, 't> {
-    pub(crate) loader: &'c mut Loader<'t>,
-    /// A schema that replaces the built-in one.
-    pub(crate) schema: Option<MergeSchema>,
-    pub(crate) metadata: BuildMetadata,
+/// Walks the kustomizations of one build.
+struct Accumulator<'c, 't> {
+    context: Context<'c, 't>,
     /// kustomize reads its built-in schema at the first object of a kind whose scope it does not know by heart.
     /// A custom schema that a base brings after that adds to it; one that comes before replaces it (openapi.go).
     built_in_schema_used: bool,
 }
 
-impl Context<'_, '_> {
-    pub(crate) fn schema(&self) -> &MergeSchema {
-        self.schema
-            .as_ref()
-            .unwrap_or_else(|| MergeSchema::builtin())
-    }
-
+impl Accumulator<'_, '_> {
     /// Runs one kustomization on a level: empty for a base, what is there so far for a component.
     fn kustomization(&mut self, loaded: &Loaded, level: Level) -> Result<Level, BuildErrors> {
-        self.steps(loaded, level).map_err(|errors| {
-            let directory = self.loader.show(&loaded.directory.path);
-            let file = self.loader.show(&loaded.file);
-            errors.map(|mut error| {
-                let field = error.field.as_deref().unwrap_or_default();
-                let line = loaded.kustomization.line_of(field);
-                error = error.at(file.clone(), line);
-                error.trail.insert(0, directory.clone());
-                error
-            })
-        })
+        let result = self.steps(loaded, level);
+        result.map_err(|errors| located(errors, self.context.loader, loaded))
     }
 
     fn steps(&mut self, loaded: &Loaded, mut level: Level) -> Result<Level, BuildErrors> {
         refuse_unsupported(loaded)?;
         self.resources(loaded, &mut level)?;
         // What is not fetched yet would only cause errors that mean nothing.
-        if !self.loader.needs.is_empty() {
+        if !self.context.loader.needs().is_empty() {
             return Err(Problem::NotFound("a remote resource is not fetched".to_owned()).into());
         }
         self.tables(loaded, &mut level)?;
-        generate::run(self, loaded, &mut level)?;
+        generate::run(&mut self.context, loaded, &mut level)?;
+        let generators = self.plugins(loaded, "generators", &loaded.kustomization.generators)?;
+        plugins::generators(&mut self.context, loaded, &mut level, &generators)?;
         self.components(loaded, &mut level)?;
-        transform::run(self, loaded, &mut level)?;
-        transform::validate(self, loaded, &mut level)?;
+        transform::run(&mut self.context, loaded, &mut level)?;
+        let transformers =
+            self.plugins(loaded, "transformers", &loaded.kustomization.transformers)?;
+        plugins::transformers(&self.context, loaded, &mut level, &transformers)?;
+        let validators = self.plugins(loaded, "validators", &loaded.kustomization.validators)?;
+        plugins::validators(&self.context, loaded, &level, &validators)?;
         transform::vars::register(loaded, &mut level)?;
         Ok(level)
     }
@@ -128,13 +93,16 @@ impl Context<'_, '_> {
     /// Appends each entry in order. Entries that fail do not hide each other.
     fn resources(&mut self, loaded: &Loaded, level: &mut Level) -> Result<(), BuildErrors> {
         let mut errors = Errors::default();
-        self.loader
+        self.context
+            .loader
             .parse_ahead(&loaded.directory, &loaded.kustomization.resources);
         for (index, name) in loaded.kustomization.resources.iter().enumerate() {
             let entry = self.resource(loaded, name, level);
-            errors.take(entry.map_err(|errors| {
-                errors.map(|error| error.field(format!("resources[{index}] `{name}`")))
-            }));
+            let field = loaded.kustomization.resource_field(index);
+            errors
+                .take(entry.map_err(|errors| {
+                    errors.map(|error| error.field(format!("{field} `{name}`")))
+                }));
         }
         errors.finish()
     }
@@ -145,7 +113,11 @@ impl Context<'_, '_> {
         name: &str,
         level: &mut Level,
     ) -> Result<(), BuildErrors> {
-        match self.loader.resource_entry(&loaded.directory, name)? {
+        match self
+            .context
+            .loader
+            .resource_entry(&loaded.directory, name)?
+        {
             None => {}
             Some(Entry::Resources(resources)) => {
                 self.built_in_schema_used |= resources
@@ -154,9 +126,10 @@ impl Context<'_, '_> {
                 level.resources.append_all(resources)?;
             }
             Some(Entry::Directory(path)) => {
-                let base = self
-                    .loader
-                    .open_kind(&loaded.directory, &path, Kind::Kustomization)?;
+                let base =
+                    self.context
+                        .loader
+                        .open_kind(&loaded.directory, &path, Kind::Kustomization)?;
                 self.nested_openapi(&base)?;
                 let base = self.kustomization(&base, Level::default())?;
                 level.absorb(base)?;
@@ -165,40 +138,58 @@ impl Context<'_, '_> {
         Ok(())
     }
 
-    /// Says of every object that a transformer ran, where the root asks for it.
-    pub(crate) fn ran(&self, level: &mut Level, by: impl FnOnce() -> Origin) {
-        if !(self.metadata.transformations || self.metadata.origins) {
-            return;
+    /// Reads the entries of a plugin field: each is YAML in place, a file, or a kustomization whose output it is.
+    fn plugins(
+        &mut self,
+        loaded: &Loaded,
+        field: &str,
+        entries: &[String],
+    ) -> Result<Vec<Plugin>, BuildErrors> {
+        let mut all = Vec::new();
+        for (index, entry) in entries.iter().enumerate() {
+            let plugins = self.plugin_entry(loaded, entry).and_then(|plugins| {
+                plugins.iter().try_for_each(Plugin::check_builtin)?;
+                Ok(plugins)
+            });
+            let plugins = plugins
+                .map_err(|errors| errors.map(|error| error.field(format!("{field}[{index}]"))));
+            all.extend(
+                plugins?
+                    .into_iter()
+                    .map(|plugin| plugin.named(field, index)),
+            );
         }
-        let by = Arc::new(by());
-        for resource in level.resources.iter_mut() {
-            match &resource.origin {
-                None => resource.origin = Some(by.clone()),
-                Some(_) if self.metadata.transformations => {
-                    resource.transformations.push(by.clone());
-                }
-                Some(_) => {}
-            }
-            resource.rewrite_annotations();
-        }
+        Ok(all)
     }
 
-    /// Says the same of a transformer that a field of a kustomization stands for.
-    pub(crate) fn ran_builtin(&self, loaded: &Loaded, level: &mut Level, kind: &str) {
-        self.ran(level, || Origin {
-            file: self.loader.show(&loaded.file),
-            path: loaded.file.clone(),
-            configured_by: Some(ConfiguredBy::builtin(kind)),
-        });
+    fn plugin_entry(&mut self, loaded: &Loaded, entry: &str) -> Result<Vec<Plugin>, BuildErrors> {
+        if Plugin::is_inline(entry) {
+            let shown = self.context.loader.show(&loaded.file);
+            return Ok(Plugin::inline(entry, &shown, &loaded.file)?);
+        }
+        let resources = match self
+            .context
+            .loader
+            .resource_entry(&loaded.directory, entry)?
+        {
+            None => Vec::new(),
+            Some(Entry::Resources(resources)) => resources,
+            Some(Entry::Directory(path)) => self.configuration_directory(loaded, &path)?,
+        };
+        let plugins = resources
+            .into_iter()
+            .map(|resource| Plugin::of(resource, entry, &loaded.file));
+        Ok(plugins.collect())
     }
 
     /// The output of a kustomization that holds configurations of plugins.
-    pub(crate) fn configuration_directory(
+    fn configuration_directory(
         &mut self,
         loaded: &Loaded,
         path: &RepoPath,
     ) -> Result<Vec<Resource>, BuildErrors> {
         let nested = self
+            .context
             .loader
             .open_kind(&loaded.directory, path, Kind::Kustomization)?;
         let level = self.kustomization(&nested, Level::default())?;
@@ -220,10 +211,15 @@ impl Context<'_, '_> {
         name: &str,
         level: &mut Level,
     ) -> Result<(), BuildErrors> {
-        let Some(path) = self.loader.directory_entry(&loaded.directory, name)? else {
+        let Some(path) = self
+            .context
+            .loader
+            .directory_entry(&loaded.directory, name)?
+        else {
             return Ok(());
         };
         let component = self
+            .context
             .loader
             .open_kind(&loaded.directory, &path, Kind::Component)?;
         self.nested_openapi(&component)?;
@@ -240,8 +236,8 @@ impl Context<'_, '_> {
     }
 
     fn tables(&mut self, loaded: &Loaded, level: &mut Level) -> Result<(), BuildErrors> {
-        let configurations = transform::config::configurations(self.loader, loaded)?;
-        let crds = transform::config::crds(self.loader, loaded)?;
+        let configurations = tables::configurations(self.context.loader, loaded)?;
+        let crds = tables::crds(self.context.loader, loaded)?;
         for tables in configurations.iter().chain(&crds) {
             Arc::make_mut(&mut level.tables).merge(tables)?;
         }
@@ -250,35 +246,37 @@ impl Context<'_, '_> {
 
     /// The first schema found counts where the root has none.
     fn nested_openapi(&mut self, loaded: &Loaded) -> Result<(), BuildErrors> {
-        if self.schema.is_none() {
+        if self.context.schema.is_none() {
             let built_in = self.built_in_schema_used.then(MergeSchema::builtin);
-            self.schema = openapi_schema(self.loader, loaded, built_in)?;
+            let schema = openapi_schema(self.context.loader, loaded, built_in);
+            self.context.schema =
+                schema.map_err(|errors| located(errors, self.context.loader, loaded))?;
         }
         Ok(())
     }
 }
 
-impl Default for Level {
-    fn default() -> Self {
-        Self {
-            resources: ResMap::default(),
-            tables: builtin_tables().clone(),
-            vars: Vec::new(),
+/// Says of errors in which kustomization they are: its file and the line of the field, where no deeper place is known,
+/// and else as part of the field.
+fn located(errors: BuildErrors, loader: &Loader<'_>, loaded: &Loaded) -> BuildErrors {
+    let directory = loader.show(&loaded.directory.path);
+    let file = loader.show(&loaded.file);
+    errors.map(|mut error| {
+        let is_inner = error.trail.is_empty();
+        let field = error.field.as_deref().unwrap_or_default();
+        let line = loaded.kustomization.line_of(field);
+        let elsewhere = error.place.as_ref().is_some_and(|place| place.file != file);
+        if is_inner && elsewhere && !field.is_empty() {
+            let place = Place {
+                file: file.clone(),
+                line,
+            };
+            error.field = Some(format!("{field} of {place}"));
         }
-    }
-}
-
-impl Level {
-    fn absorb(&mut self, base: Self) -> Result<(), BuildErrors> {
-        self.resources.append_all(base.resources.into_inner())?;
-        // Most bases have the tables that everything begins with.
-        if !Arc::ptr_eq(&self.tables, &base.tables) && !Arc::ptr_eq(builtin_tables(), &base.tables)
-        {
-            Arc::make_mut(&mut self.tables).merge(&base.tables)?;
-        }
-        transform::vars::extend(&mut self.vars, base.vars)?;
-        Ok(())
-    }
+        error = error.at(file.clone(), line);
+        error.trail.insert(0, directory.clone());
+        error
+    })
 }
 
 fn refuse_unsupported(loaded: &Loaded) -> Result<(), BuildError> {
@@ -304,6 +302,7 @@ fn openapi_schema(
     let fail = |message: &str| {
         Err(BuildError::from(Problem::Kustomization(message.to_owned()))
             .field("openapi")
+            .hint("name a schema by `path`, or leave `openapi` out for the built-in one")
             .into())
     };
     match (openapi.path.as_str(), openapi.version.as_str()) {
@@ -311,7 +310,7 @@ fn openapi_schema(
         ("", "v1.21.2" | "v1212") => Ok(None),
         ("", _) => fail("the specified OpenAPI version is not built in; only v1.21.2 is"),
         (path, "") => {
-            let mut schema = transform::config::openapi(loader, loaded, path, built_in)?;
+            let mut schema = openapi::openapi(loader, loaded, path, built_in)?;
             if let Some(built_in) = built_in {
                 schema.add(built_in);
             }

@@ -7,8 +7,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::load::Documents;
-use crate::tree::ContentId;
+use crate::documents::Documents;
+use crate::files::ContentId;
 
 /// Parsed files, shared by builds.
 #[derive(Debug)]

@@ -35,8 +35,9 @@ impl<'e> Decoder<'e> {
         }
     }
 
-    pub(crate) fn fail(&mut self, line: u32, message: String) {
-        self.errors.push(self.error(line, message));
+    /// Reports an error at a line of the file, with what to do next.
+    pub(crate) fn fail_with(&mut self, line: u32, message: String, hint: &str) {
+        self.errors.push(self.error(line, message).hint(hint));
     }
 
     fn error(&self, line: u32, message: String) -> BuildError {
@@ -47,8 +48,8 @@ impl<'e> Decoder<'e> {
         let mut error = self.error(
             node.line,
             format!(
-                "field `{name}` must be a {wanted}, not a {}",
-                node.kind_name()
+                "field `{name}` must be a {wanted}, not {}",
+                with_article(node.kind_name())
             ),
         );
         if wanted == "string"
@@ -180,7 +181,24 @@ impl<'n> Fields<'n> {
         &mut self,
         decoder: &mut Decoder<'_>,
         name: &'static str,
-        mut decode: impl FnMut(&mut Decoder<'_>, &'n Node, &str) -> Option<T>,
+        mut decode: impl FnMut(&mut Decoder<'_>, &Node, &str) -> Option<T>,
+    ) -> Vec<T> {
+        // An element that is nothing stands for one without any field, as in Go's JSON.
+        self.elements(decoder, name, |decoder, node, path| {
+            if node.is_null() {
+                let mut empty = Node::empty_mapping();
+                empty.line = node.line;
+                return decode(decoder, &empty, path);
+            }
+            decode(decoder, node, path)
+        })
+    }
+
+    fn elements<T>(
+        &mut self,
+        decoder: &mut Decoder<'_>,
+        name: &'static str,
+        mut decode: impl FnMut(&mut Decoder<'_>, &Node, &str) -> Option<T>,
     ) -> Vec<T> {
         let path = self.path(name);
         match self.node(name) {
@@ -201,8 +219,13 @@ impl<'n> Fields<'n> {
         }
     }
 
+    /// A list of strings. An element that is nothing is an empty string, which no list of names or texts may hold:
+    /// whatever uses it says so.
     pub(crate) fn strings(&mut self, decoder: &mut Decoder<'_>, name: &'static str) -> Vec<String> {
-        self.list(decoder, name, |decoder, node, path| {
+        self.elements(decoder, name, |decoder, node, path| {
+            if node.is_null() {
+                return Some(String::new());
+            }
             decoder.string(node, path)
         })
     }
@@ -268,6 +291,16 @@ fn string_entries(
     entries.collect()
 }
 
+/// `a map`, `an integer`.
+pub(crate) fn with_article(name: &str) -> String {
+    let article = if name.starts_with(['a', 'e', 'i', 'o', 'u']) {
+        "an"
+    } else {
+        "a"
+    };
+    format!("{article} {name}")
+}
+
 /// The known name that is at most a third of its length away from what was written.
 pub(crate) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let name = name.to_lowercase();
@@ -292,4 +325,9 @@ fn distance(a: &str, b: &str) -> usize {
         }
     }
     row[b.len()]
+}
+
+/// The nearest of the known names, as a hint.
+pub(crate) fn did_you_mean<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<String> {
+    nearest(name, known).map(|near| format!("did you mean `{near}`?"))
 }

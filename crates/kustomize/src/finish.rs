@@ -1,18 +1,20 @@
 //! Pure: what happens once, at the root: hashes, references, vars, local objects, order, clean-up.
 
-use goyaml::{Node, NodeKind, Tag};
+use goyaml::{Node, Tag};
 
-use crate::accumulate::{Accumulated, BuildMetadata};
+use crate::accumulate::Accumulated;
 use crate::error::{BuildError, BuildErrors, Errors, Problem};
 use crate::generate::hash;
-use crate::kustomization::SortOptions;
-use crate::resource::{Origin, ResMap, Resource};
+use crate::level::BuildMetadata;
+use crate::options::BuildOptions;
+use crate::order;
+use crate::path::RepoPath;
+use crate::rendered::Object;
+use crate::resource::{NOTE_PREFIX, Origin, Resource};
 use crate::transform;
-use crate::tree::{FileTree, RepoPath};
-use crate::{BuildOptions, Object, Reorder};
+use crate::tree::FileTree;
 
 /// Annotations of the engine's Go ancestor that never reach the output.
-const INTERNAL_PREFIX: &str = "internal.config.kubernetes.io/";
 const INTERNAL: [&str; 16] = [
     "previousKinds",
     "previousNames",
@@ -40,43 +42,12 @@ const REMOVED: [&str; 5] = [
 ];
 const LOCAL_CONFIG: &str = "config.kubernetes.io/local-config";
 
-/// Kinds that come first, in this order.
-const ORDER_FIRST: [&str; 22] = [
-    "Namespace",
-    "ResourceQuota",
-    "StorageClass",
-    "CustomResourceDefinition",
-    "ServiceAccount",
-    "PodSecurityPolicy",
-    "Role",
-    "ClusterRole",
-    "RoleBinding",
-    "ClusterRoleBinding",
-    "ConfigMap",
-    "Secret",
-    "Endpoints",
-    "Service",
-    "LimitRange",
-    "PriorityClass",
-    "PersistentVolume",
-    "PersistentVolumeClaim",
-    "Deployment",
-    "StatefulSet",
-    "CronJob",
-    "PodDisruptionBudget",
-];
-/// Kinds that come last, in this order.
-const ORDER_LAST: [&str; 2] = [
-    "MutatingWebhookConfiguration",
-    "ValidatingWebhookConfiguration",
-];
-
-/// Finishes the root level and gives out its objects.
+/// Finishes the root level and gives out its objects, and what a user should know.
 pub(crate) fn finish(
     accumulated: Accumulated,
     options: &BuildOptions,
     tree: &FileTree,
-) -> Result<Vec<Object>, BuildErrors> {
+) -> Result<(Vec<Object>, Vec<String>), BuildErrors> {
     let Accumulated {
         level,
         sort,
@@ -86,9 +57,9 @@ pub(crate) fn finish(
     let mut resources = level.resources;
     hash::append_suffixes(&mut resources)?;
     transform::name_ref::transform(&mut resources, &level.tables)?;
-    transform::vars::substitute(&mut resources, &level.vars, &level.tables)?;
+    let unused = transform::vars::substitute(&mut resources, &level.vars, &level.tables)?;
     resources.retain(|resource| !is_local(resource));
-    let mut resources = sorted(resources, sort.as_ref(), options.reorder)?;
+    let mut resources = order::sorted(resources, sort.as_ref(), options.reorder)?;
     if options.managed_by_label || metadata.managed_by {
         transform::managed_by(&mut resources)?;
     }
@@ -103,7 +74,11 @@ pub(crate) fn finish(
         objects.extend(errors.take(object(resource, &provenance)));
     }
     errors.finish()?;
-    Ok(objects)
+    let warnings = (!unused.is_empty()).then(|| {
+        let names = unused.join(", ");
+        format!("well-defined vars that were never replaced: {names}")
+    });
+    Ok((objects, warnings.into_iter().collect()))
 }
 
 fn is_local(resource: &Resource) -> bool {
@@ -117,14 +92,24 @@ fn is_local(resource: &Resource) -> bool {
 
 fn object(mut resource: Resource, provenance: &Provenance<'_>) -> Result<Object, BuildError> {
     let origin = resource.origin.clone();
+    let shown = resource.show();
     let line = resource.node().line as usize;
-    resource.change_body(clean_annotations);
+    if !annotations_are_clean(resource.node()) {
+        resource.change_body(clean_annotations);
+    }
+    resource.change_body(goyaml::settle_folds);
     provenance.annotate(&mut resource);
     let source = origin.map(|origin| origin.file.clone());
     let node = resource.into_node();
     // Checked here once, so that later steps cannot fail on it.
     goyaml::check(&node).map_err(|error| {
-        let error = BuildError::from(Problem::Malformed(error.to_string()));
+        let line = if error.line() == 0 {
+            line
+        } else {
+            error.line() as usize
+        };
+        let error = BuildError::from(Problem::Malformed(error.to_string()))
+            .hint(format!("the object is {shown}"));
         source
             .iter()
             .fold(error, |error, file| error.at(file.clone(), line))
@@ -197,19 +182,8 @@ fn annotate(node: &mut Node, key: &str, value: &str) {
     }
 }
 
-/// Annotations become strings of their raw text; internal ones go; an empty map of them goes.
+/// Annotations become strings of their raw text; internal ones go; an empty map of them goes, and what is no map.
 fn clean_annotations(node: &mut Node) {
-    let clean = |annotations: &Node| {
-        annotations.as_mapping().is_some_and(|map| {
-            !map.is_empty()
-                && map
-                    .iter()
-                    .all(|entry| entry.value.as_str().is_some() && !is_internal(&entry.key))
-        })
-    };
-    if node.at(&["metadata", "annotations"]).is_none_or(clean) {
-        return;
-    }
     let Some(metadata) = node.get_mut("metadata").and_then(Node::as_mapping_mut) else {
         return;
     };
@@ -217,98 +191,40 @@ fn clean_annotations(node: &mut Node) {
         .get_mut("annotations")
         .and_then(Node::as_mapping_mut)
     else {
+        metadata.remove("annotations");
         return;
     };
     annotations.retain(|key, _| !is_internal(key));
     for (_, value) in annotations.iter_mut() {
-        match &mut value.kind {
-            NodeKind::Scalar(scalar) => scalar.tag = Tag::Str,
-            // What is no scalar has no text.
-            NodeKind::Sequence(_) | NodeKind::Mapping(_) => *value = Node::string(""),
-        }
+        let text = value.as_scalar().map(|scalar| scalar.text.clone());
+        // What is no scalar has no text.
+        *value = Node::string(text.unwrap_or_default());
     }
     if annotations.is_empty() {
         metadata.remove("annotations");
     }
 }
 
+/// True for annotations that are printed as they are.
+fn annotations_are_clean(node: &Node) -> bool {
+    let Some(annotations) = node.at(&["metadata", "annotations"]) else {
+        return true;
+    };
+    let is_plain = |node: &Node| {
+        node.as_scalar()
+            .is_some_and(|scalar| scalar.tag == Tag::Str && !scalar.folded)
+    };
+    annotations.as_mapping().is_some_and(|map| {
+        !map.is_empty()
+            && map
+                .iter()
+                .all(|entry| is_plain(&entry.value) && !is_internal(&entry.key))
+    })
+}
+
 fn is_internal(key: &str) -> bool {
     REMOVED.contains(&key)
         || key
-            .strip_prefix(INTERNAL_PREFIX)
+            .strip_prefix(NOTE_PREFIX)
             .is_some_and(|rest| INTERNAL.contains(&rest))
-}
-
-/// The root's own order, else that of the caller.
-fn sorted(
-    resources: ResMap,
-    sort: Option<&SortOptions>,
-    reorder: Reorder,
-) -> Result<ResMap, BuildError> {
-    let bad = |message: &str| {
-        Err(BuildError::from(Problem::Kustomization(message.to_owned())).field("sortOptions"))
-    };
-    let defaults = || {
-        let own = |kinds: &[&str]| {
-            kinds
-                .iter()
-                .map(|&kind| kind.to_owned())
-                .collect::<Vec<_>>()
-        };
-        (own(&ORDER_FIRST), own(&ORDER_LAST))
-    };
-    let (first, last) = match sort.map(|sort| (sort.order.as_str(), &sort.legacy)) {
-        Some(("fifo", Some(_))) => return bad("legacySortOptions need `order: legacy`"),
-        Some(("fifo", None)) => return Ok(resources),
-        Some(("legacy", Some(lists))) => lists.clone(),
-        Some(("legacy", None)) => defaults(),
-        Some(("", _)) => return bad("the field `order` must be `legacy` or `fifo`"),
-        Some((other, _)) => {
-            return bad(&format!(
-                "the field `order` must be `legacy` or `fifo`, not `{other}`"
-            ));
-        }
-        None if reorder == Reorder::None => return Ok(resources),
-        None => defaults(),
-    };
-    let rank = |kind: &str| -> i64 {
-        let position = |list: &[String]| {
-            list.iter()
-                .position(|other| other == kind)
-                .map(|at| i64::try_from(at).unwrap_or(i64::MAX))
-        };
-        let length = i64::try_from(first.len()).unwrap_or(i64::MAX);
-        position(&first).map_or_else(|| position(&last).map_or(0, |at| at + 1), |at| at - length)
-    };
-    let mut keyed: Vec<_> = resources
-        .into_inner()
-        .into_iter()
-        .map(|resource| {
-            let id = resource.id();
-            let namespace = if id.namespace.is_empty() {
-                "~X"
-            } else {
-                &id.namespace
-            };
-            let key = (
-                rank(&id.gvk.kind),
-                id.gvk.sort_text(),
-                format!("{namespace}|{}", id.name),
-            );
-            (key, resource)
-        })
-        .collect();
-    keyed.sort_by(|(a, x), (b, y)| compare(a, x).cmp(&compare(b, y)));
-    Ok(keyed
-        .into_iter()
-        .map(|(_, resource)| resource)
-        .collect::<Vec<_>>()
-        .into())
-}
-
-/// Two kinds of Namespace, one of them without a group, are sorted the other way round.
-fn compare<'k>(key: &'k (i64, String, String), resource: &Resource) -> (i64, u8, &'k str, &'k str) {
-    let id = resource.id();
-    let core_namespace = &*id.gvk.kind == "Namespace" && id.gvk.group.is_empty();
-    (key.0, u8::from(!core_namespace), &key.1, &key.2)
 }

@@ -1,10 +1,10 @@
 //! Pure: the typed kustomization file, its defaults and its deprecated fields.
 
-use goyaml::{Booleans, DuplicateKeys, Keys, Node, ReadOptions};
+use goyaml::{Booleans, DuplicateKeys, Keys, Node, NodeKind, ReadOptions};
 
 use crate::decode::{Decoder, Fields};
-use crate::error::{BuildError, BuildErrors, Errors, Problem};
-use crate::resource::split_api_version;
+use crate::error::{BuildError, BuildErrors, Errors, Place, Problem};
+use crate::gvk::split_api_version;
 use crate::schema::FieldSpec;
 use crate::selector::Selector;
 
@@ -14,6 +14,8 @@ pub(crate) struct Kustomization {
     pub(crate) kind: Kind,
     /// What it was read from, for the lines of errors.
     source: Node,
+    /// How many of the resources do not come from the old field `bases`.
+    own_resources: usize,
     pub(crate) resources: Vec<String>,
     pub(crate) components: Vec<String>,
     pub(crate) crds: Vec<String>,
@@ -123,6 +125,8 @@ pub(crate) struct ReplacementOptions {
 
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Var {
+    /// The file and line where it is declared.
+    pub(crate) place: Option<Place>,
     pub(crate) name: String,
     pub(crate) object: Selector,
     pub(crate) field_path: String,
@@ -158,6 +162,8 @@ pub(crate) struct OpenApi {
 
 #[derive(Debug, Clone, Default)]
 pub(crate) struct SortOptions {
+    /// The file and line where they are given.
+    pub(crate) place: Option<Place>,
     pub(crate) order: String,
     pub(crate) legacy: Option<(Vec<String>, Vec<String>)>,
 }
@@ -180,15 +186,27 @@ fn read(text: &str, file: &str) -> Result<Node, BuildErrors> {
     Ok(documents.swap_remove(0))
 }
 
+/// True where every field but `kind` and `apiVersion` has the value that it has anyway: null, an empty text, or an
+/// empty list of `bases` or `imageTags`, which move into other fields (`CheckEmpty` in kustomize's kustomization.go).
+fn says_nothing(node: &Node) -> bool {
+    let is = |key: &str, names: &[&str]| names.iter().any(|name| key.eq_ignore_ascii_case(name));
+    let counts = |key: &str, value: &Node| match &value.kind {
+        _ if is(key, &["kind", "apiVersion"]) => false,
+        NodeKind::Scalar(scalar) => !value.is_null() && !scalar.text.is_empty(),
+        NodeKind::Sequence(list) => !(list.is_empty() && is(key, &["bases", "imageTags"])),
+        NodeKind::Mapping(_) => true,
+    };
+    match node.as_mapping() {
+        Some(map) => !map.iter().any(|entry| counts(&entry.key, &entry.value)),
+        None => node.is_null(),
+    }
+}
+
 impl Kustomization {
     /// Parses and checks a kustomization file. All that is wrong with it is reported at once.
     pub(crate) fn parse(text: &str, file: &str) -> Result<Self, BuildErrors> {
         let node = read(text, file)?;
-        let is_empty = |node: &Node| {
-            node.as_mapping()
-                .is_some_and(|map| map.keys().all(|key| key == "kind" || key == "apiVersion"))
-        };
-        if node.is_null() || is_empty(&node) {
+        if says_nothing(&node) {
             let problem = Problem::Kustomization("kustomization.yaml is empty".to_owned());
             return Err(BuildError::from(problem)
                 .at(file, 0)
@@ -202,6 +220,16 @@ impl Kustomization {
         let mut kustomization =
             kustomization.ok_or_else(|| Problem::Kustomization("not a map".to_owned()))?;
         kustomization.source = node;
+        for index in 0..kustomization.vars.len() {
+            let line = kustomization.line_of(&format!("vars[{index}]"));
+            let file = file.to_owned();
+            kustomization.vars[index].place = Some(Place { file, line });
+        }
+        let line = kustomization.line_of("sortOptions");
+        if let Some(sort) = &mut kustomization.sort {
+            let file = file.to_owned();
+            sort.place = Some(Place { file, line });
+        }
         Ok(kustomization)
     }
 
@@ -209,18 +237,27 @@ impl Kustomization {
     pub(crate) fn line_of(&self, field: &str) -> usize {
         let end = field.find(['[', ' ', '.']).unwrap_or(field.len());
         let (name, rest) = field.split_at(end);
-        let Some(node) = self.source.get(name) else {
+        let mut entries = self.source.as_mapping().into_iter().flatten();
+        let Some(entry) = entries.find(|entry| entry.key.eq_ignore_ascii_case(name)) else {
             return 0;
         };
         let index = rest
             .strip_prefix('[')
             .and_then(|rest| rest.split_once(']'))
             .and_then(|(index, _)| index.parse::<usize>().ok());
-        let node = match (index, node.as_sequence()) {
-            (Some(index), Some(items)) => items.get(index).unwrap_or(node),
-            _ => node,
+        let node = match (index, entry.value.as_sequence()) {
+            (Some(index), Some(items)) => items.get(index).unwrap_or(&entry.value),
+            _ => &entry.value,
         };
         usize::try_from(node.line).unwrap_or_default()
+    }
+
+    /// What to call an entry of `resources` in a message: those of `bases` come after the others.
+    pub(crate) fn resource_field(&self, index: usize) -> String {
+        match index.checked_sub(self.own_resources) {
+            None => format!("resources[{index}]"),
+            Some(index) => format!("bases[{index}]"),
+        }
     }
 
     fn decode(decoder: &mut Decoder<'_>, node: &Node) -> Option<Self> {
@@ -304,6 +341,7 @@ impl Kustomization {
         self.warnings = used
             .map(|(name, new, _)| format!("'{name}' is deprecated. Please use '{new}' instead."))
             .collect();
+        self.own_resources = self.resources.len();
         self.resources.extend(bases);
         self.images.extend(images);
         for args in self.config_maps.iter_mut().chain(&mut self.secrets) {
@@ -320,7 +358,12 @@ fn decode_kind(decoder: &mut Decoder<'_>, fields: &mut Fields<'_>) -> Kind {
         "" | "Kustomization" => (Kind::Kustomization, "kustomize.config.k8s.io/v1beta1"),
         "Component" => (Kind::Component, "kustomize.config.k8s.io/v1alpha1"),
         _ => {
-            decoder.fail(line, "kind should be Kustomization or Component".to_owned());
+            let message = format!("kind should be Kustomization or Component, not `{kind}`");
+            decoder.fail_with(
+                line,
+                message,
+                "an object of another kind goes under `resources`",
+            );
             return Kind::Kustomization;
         }
     };
@@ -328,9 +371,10 @@ fn decode_kind(decoder: &mut Decoder<'_>, fields: &mut Fields<'_>) -> Kind {
         && api_version != expected
         && !api_version.is_empty()
     {
-        decoder.fail(
+        decoder.fail_with(
             line,
-            format!("apiVersion for {kind:?} should be {expected}"),
+            format!("apiVersion for {kind:?} should be {expected}, not `{api_version}`"),
+            "change it, or leave `apiVersion` and `kind` out of a kustomization",
         );
     }
     kind
@@ -521,6 +565,7 @@ impl Var {
             .filter(|path| !path.is_empty())
             .unwrap_or_else(|| "metadata.name".to_owned());
         Some(Self {
+            place: None,
             name: var_name,
             object: object.unwrap_or_default(),
             field_path,
@@ -594,6 +639,10 @@ impl SortOptions {
             Some(lists)
         });
         fields.finish(decoder);
-        Some(Self { order, legacy })
+        Some(Self {
+            place: None,
+            order,
+            legacy,
+        })
     }
 }

@@ -15,105 +15,62 @@
 //! assert_eq!(rendered.to_yaml(), "apiVersion: v1\nkind: Service\nmetadata:\n  name: dev-web\n");
 //! # Ok::<(), kustomize::BuildErrors>(())
 //! ```
+//!
+//! # Layers
+//!
+//! Each module imports only modules of lower layers (`tests/layers.rs` checks this). From the bottom:
+//!
+//! 1. `error`, `parallel`, `link`, `gojson`, `gvk`, `options`: plain values and helpers.
+//! 2. `path`, `files`, `decode`: paths, sources of bytes, and strict decoding of maps.
+//! 3. `schema`: what is known of kinds beforehand, as data.
+//! 4. `walk`, `documents`, `resource`: trees, parsed files, and objects with their history.
+//! 5. `selector`, `kustomization`, `remote`, `cache`: what the kustomization file says, and what may be fetched.
+//! 6. `tree`, `rendered`: the input and the output of a build.
+//! 7. `load`, `level`, `tables`, `openapi`: reading what a kustomization names, and the state of one level.
+//! 8. `generate`, `transform`: the steps of one kustomization.
+//! 9. `plugins`: the same steps, configured in files of their own.
+//! 10. `accumulate`, `order`, `finish`: one kustomization after the other, and what happens once at the root.
+#![warn(missing_docs)]
 
 mod accumulate;
 mod cache;
 mod decode;
+mod documents;
 mod error;
+mod files;
 mod finish;
 mod generate;
+mod gojson;
+mod gvk;
 mod kustomization;
+mod level;
 mod link;
 mod load;
+mod openapi;
+mod options;
+mod order;
 mod parallel;
+mod path;
+mod plugins;
 mod remote;
+mod rendered;
 mod resource;
 mod schema;
 mod selector;
+mod tables;
 mod transform;
 mod tree;
 mod walk;
 
 pub use cache::DocumentCache;
 pub use error::{BuildError, BuildErrors, Place, Problem};
+pub use files::{ContentId, FileEntry, Files, Inputs};
+pub use options::{BuildOptions, Limits, LoadRestriction, Reorder};
+pub use path::RepoPath;
 pub use remote::{Provided, Remote, RemoteDirectory, RemoteRepository};
+pub use rendered::{Object, Rendered};
 pub use selector::{Selector, Target};
-pub use tree::{ContentId, FileEntry, FileTree, Files, Inputs, RepoPath};
-
-use goyaml::Node;
-
-/// How to build. The default is what `kustomize build` does without flags.
-#[derive(Debug, Clone, Default)]
-pub struct BuildOptions {
-    /// Which files a kustomization may name.
-    pub load_restriction: LoadRestriction,
-    /// The order of the output where the root's `sortOptions` gives none.
-    pub reorder: Reorder,
-    /// Adds the label `app.kubernetes.io/managed-by` to every object.
-    pub managed_by_label: bool,
-    /// How much is too much.
-    pub limits: Limits,
-}
-
-/// Which files a kustomization may name. Directories are not restricted, but by the root of the tree.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum LoadRestriction {
-    /// Those in or below its own directory.
-    #[default]
-    RootOnly,
-    /// Any file of the tree.
-    None,
-}
-
-/// The order of the output.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Reorder {
-    /// Namespaces and definitions first, webhooks last, else by group, kind, namespace and name.
-    #[default]
-    Legacy,
-    /// As accumulated.
-    None,
-}
-
-/// How much is too much, so that no repository can exhaust the process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// Objects of one build.
-    pub objects: usize,
-    /// Bytes of one file.
-    pub file_bytes: usize,
-    /// Bytes of all files that one build reads, each as often as it is read.
-    pub total_bytes: usize,
-    /// Kustomizations visited by one build, each as often as it is named.
-    pub kustomizations: usize,
-    /// Levels of bases.
-    pub depth: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            objects: 200_000,
-            file_bytes: 32 << 20,
-            total_bytes: 512 << 20,
-            kustomizations: 20_000,
-            depth: 64,
-        }
-    }
-}
-
-/// What a build made.
-#[derive(Debug, Clone)]
-pub struct Rendered {
-    /// The objects, in order of output.
-    pub objects: Vec<Object>,
-    /// What a user should know, such as deprecated fields.
-    pub warnings: Vec<String>,
-    /// Everything the build looked at. A change elsewhere cannot change its result.
-    pub inputs: Inputs,
-    /// What the build took from elsewhere. Whether that changed is not to be seen in the tree.
-    pub remotes: Vec<Remote>,
-}
+pub use tree::FileTree;
 
 /// How far a build came.
 #[derive(Debug, Clone)]
@@ -123,73 +80,6 @@ pub enum Outcome {
     /// To remote resources that are not there: fetch them, [`FileTree::provide`] them, and build again.
     Needs(Vec<Remote>),
 }
-
-/// One object: a tree that has a kind and a name.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Object {
-    node: Node,
-    /// Where it came from: a file, or the kustomization with its generator.
-    pub source: Option<String>,
-}
-
-impl Object {
-    /// The tree.
-    pub fn node(&self) -> &Node {
-        &self.node
-    }
-
-    /// The text of a field of the top level or of `metadata`.
-    fn text(&self, path: &[&str]) -> &str {
-        self.node
-            .at(path)
-            .and_then(Node::as_text)
-            .unwrap_or_default()
-    }
-
-    /// `group/version`, or `version` for the core group; may be empty.
-    pub fn api_version(&self) -> &str {
-        self.text(&["apiVersion"])
-    }
-
-    /// The kind; never empty.
-    pub fn kind(&self) -> &str {
-        self.text(&["kind"])
-    }
-
-    /// The name; empty for lists alone.
-    pub fn name(&self) -> &str {
-        self.text(&["metadata", "name"])
-    }
-
-    /// The namespace as written, if one is.
-    pub fn namespace(&self) -> Option<&str> {
-        Some(self.text(&["metadata", "namespace"])).filter(|namespace| !namespace.is_empty())
-    }
-
-    /// The object as YAML, as `kustomize build` prints it.
-    pub fn to_yaml(&self) -> String {
-        goyaml::print(&self.node).expect("a built object was checked to print")
-    }
-
-    /// The object as a JSON value.
-    pub fn to_json(&self) -> serde_json::Value {
-        goyaml::to_json(&self.node).expect("a built object was checked to have a JSON form")
-    }
-}
-
-impl Rendered {
-    /// The objects as `kustomize build` prints them.
-    pub fn to_yaml(&self) -> String {
-        let texts = parallel::map_chunks(&self.objects, PRINTED_AT_ONCE, |objects| {
-            goyaml::print_all(objects.iter().map(Object::node))
-                .expect("a built object was checked to print")
-        });
-        texts.join("---\n")
-    }
-}
-
-/// Fewer objects are not worth a thread.
-const PRINTED_AT_ONCE: usize = 100;
 
 /// Builds the kustomization at a directory of a tree that needs nothing from elsewhere.
 ///
@@ -226,10 +116,12 @@ pub fn build_or_need(
 ) -> Result<Outcome, BuildErrors> {
     let mut loader = load::Loader::new(tree, options);
     let accumulated = accumulate::root(&mut loader, directory);
-    if !loader.needs.is_empty() {
-        return Ok(Outcome::Needs(loader.needs.into_iter().collect()));
+    let needs = loader.needs();
+    if !needs.is_empty() {
+        return Ok(Outcome::Needs(needs));
     }
-    let objects = finish::finish(accumulated?, options, tree)?;
+    let (objects, warnings) = finish::finish(accumulated?, options, tree)?;
+    loader.warnings.extend(warnings);
     Ok(Outcome::Done(Rendered {
         objects,
         warnings: loader.warnings,

@@ -1,21 +1,20 @@
 //! Pure: finding and reading what a kustomization names, within its restrictions.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use goyaml::{Node, ReadOptions};
-
-use crate::decode::nearest;
+use crate::documents::{Documents, parse, utf8};
 use crate::error::{BuildError, BuildErrors, Problem};
+use crate::files::FileEntry;
 use crate::kustomization::{Kind, Kustomization};
+use crate::options::{BuildOptions, LoadRestriction};
 use crate::parallel;
+use crate::path::RepoPath;
 use crate::remote::{Remote, RemoteDirectory, is_http};
 use crate::resource::{Origin, Resource};
-use crate::transform::SchemaComments;
-use crate::tree::{FileEntry, FileTree, RepoPath};
-use crate::{BuildOptions, LoadRestriction};
+use crate::tree::FileTree;
 
 /// The recognised names, of which a directory has exactly one.
 const FILE_NAMES: [&str; 3] = ["kustomization.yaml", "kustomization.yml", "Kustomization"];
@@ -26,7 +25,7 @@ pub(crate) struct Loader<'t> {
     pub(crate) options: &'t BuildOptions,
     pub(crate) warnings: Vec<String>,
     /// What must be fetched before the build can be complete.
-    pub(crate) needs: BTreeSet<Remote>,
+    needs: RefCell<BTreeSet<Remote>>,
     documents: BTreeMap<RepoPath, Arc<Documents>>,
     visited: usize,
     read_bytes: Cell<usize>,
@@ -50,13 +49,6 @@ pub(crate) struct Loaded {
     pub(crate) kustomization: Kustomization,
 }
 
-/// A parsed file of resources.
-#[derive(Debug, Default)]
-pub(crate) struct Documents {
-    pub(crate) nodes: Vec<Node>,
-    pub(crate) comments: SchemaComments,
-}
-
 /// What an entry of `resources` turned out to be.
 pub(crate) enum Entry {
     Resources(Vec<Resource>),
@@ -69,7 +61,7 @@ impl<'t> Loader<'t> {
             tree,
             options,
             warnings: Vec::new(),
-            needs: BTreeSet::new(),
+            needs: RefCell::default(),
             documents: BTreeMap::new(),
             visited: 0,
             read_bytes: Cell::new(0),
@@ -133,14 +125,19 @@ impl<'t> Loader<'t> {
         })
     }
 
-    fn check_cycle(&self, real: &RepoPath, trail: &[RepoPath]) -> Result<(), Problem> {
+    fn check_cycle(&self, real: &RepoPath, trail: &[RepoPath]) -> Result<(), BuildError> {
         match trail.iter().find(|visited| visited.is_within(real)) {
             None => Ok(()),
-            Some(visited) => Err(Problem::Cycle(format!(
-                "candidate root `{}` contains visited root `{}`",
-                self.show(real),
-                self.show(visited)
-            ))),
+            Some(visited) => {
+                let error = BuildError::from(Problem::Cycle(format!(
+                    "candidate root `{}` contains visited root `{}`",
+                    self.show(real),
+                    self.show(visited)
+                )));
+                Err(error.hint(
+                    "a base may not contain the directory that names it: move the base beside it",
+                ))
+            }
         }
     }
 
@@ -161,11 +158,19 @@ impl<'t> Loader<'t> {
                 let (path, real) = found.swap_remove(0);
                 Ok((path, self.bytes(&real)?))
             }
-            0 => Err(Problem::NotFound(format!(
-                "unable to find one of 'kustomization.yaml', 'kustomization.yml' or 'Kustomization' in directory `{shown}`"
-            ))
-            .into()),
-            _ => Err(Problem::Kustomization(format!("found multiple kustomization files under `{shown}`")).into()),
+            0 => {
+                let error = BuildError::from(Problem::NotFound(format!(
+                    "unable to find one of 'kustomization.yaml', 'kustomization.yml' or 'Kustomization' in directory `{shown}`"
+                )));
+                Err(error
+                    .hint("add one there, or name the directory's files")
+                    .into())
+            }
+            _ => {
+                let message = format!("found multiple kustomization files under `{shown}`");
+                let error = BuildError::from(Problem::Kustomization(message));
+                Err(error.hint("keep one of them").into())
+            }
         }
     }
 
@@ -180,7 +185,8 @@ impl<'t> Loader<'t> {
             Some((real, entry @ FileEntry::File(_))) => (real, entry),
             Some(_) => {
                 let shown = self.show(&path);
-                return Err(Problem::NotFound(format!("`{shown}` must resolve to a file")).into());
+                let error = Problem::NotFound(format!("`{shown}` must resolve to a file"));
+                return Err(BuildError::from(error).hint("it is a directory; name a file in it"));
             }
             None => return Err(self.missing(&path)),
         };
@@ -217,26 +223,55 @@ impl<'t> Loader<'t> {
         Ok(bytes)
     }
 
-    /// Reads a file that a kustomization names: its real path and bytes.
+    /// What must be fetched before the build can be complete.
+    pub(crate) fn needs(&self) -> Vec<Remote> {
+        self.needs.borrow().iter().cloned().collect()
+    }
+
+    /// Reads a file that a kustomization names: its real path and bytes. An http URL may stand wherever a file is
+    /// named (`Load` in kustomize's fileloader.go).
     pub(crate) fn file(
         &self,
         directory: &Directory,
         name: &str,
     ) -> Result<(RepoPath, Arc<[u8]>), BuildError> {
-        let (real, _) = self.locate(directory, name)?;
+        let real = if is_http(name) {
+            self.fetched(name)?
+        } else {
+            self.locate(directory, name)?.0
+        };
         let bytes = self.bytes(&real)?;
         Ok((real, bytes))
     }
 
+    /// Where a file from elsewhere stands. One that is not there yet is noted as needed.
+    fn fetched(&self, url: &str) -> Result<RepoPath, Problem> {
+        let remote = Remote::File(url.to_owned());
+        match self.tree.provided(&remote) {
+            Some(Ok(path)) => Ok(path.clone()),
+            Some(Err(reason)) => Err(Problem::NotFound(format!(
+                "cannot load `{remote}`: {reason}"
+            ))),
+            None => {
+                let problem = Problem::NotFound(format!("`{remote}` is not fetched"));
+                self.needs.borrow_mut().insert(remote);
+                Err(problem)
+            }
+        }
+    }
+
     /// An absolute path is allowed where it leads to a file that may be read.
-    fn path_of(&self, directory: &Directory, name: &str) -> Result<RepoPath, Problem> {
+    fn path_of(&self, directory: &Directory, name: &str) -> Result<RepoPath, BuildError> {
         if name.is_empty() {
-            return Err(Problem::NotFound("the file name is empty".to_owned()));
+            return Err(
+                BuildError::from(Problem::NotFound("the file name is empty".to_owned()))
+                    .hint("remove the empty entry, or name a file"),
+            );
         }
         if name.starts_with('/') {
-            return RepoPath::root().join(name);
+            return Ok(RepoPath::root().join(name)?);
         }
-        self.join(&directory.path, name)
+        Ok(self.join(&directory.path, name)?)
     }
 
     /// Joins a relative path, which may not lead out of a clone.
@@ -266,15 +301,20 @@ impl<'t> Loader<'t> {
         let other = match extension {
             "yaml" => "yml",
             "yml" => "yaml",
-            _ => return error,
+            _ => extension,
         };
-        let neighbour = path
-            .parent()
-            .and_then(|parent| parent.join(&format!("{stem}.{other}")).ok());
-        match neighbour.map(|path| (self.tree.resolve(&path), path)) {
-            Some((Ok(Some(_)), path)) => error.hint(format!("there is `{}`", self.show(&path))),
-            _ => error,
+        let parent = path.parent().unwrap_or_default();
+        let neighbour = parent.join(&format!("{stem}.{other}")).ok();
+        if let Some(neighbour) = neighbour
+            && neighbour != *path
+            && matches!(self.tree.resolve(&neighbour), Ok(Some(_)))
+        {
+            return error.hint(format!("there is `{}`", self.show(&neighbour)));
         }
+        let shown = self.show(&parent);
+        error.hint(format!(
+            "paths count from the directory of the kustomization; nothing of this name stands in `{shown}`"
+        ))
     }
 
     /// Reads a text file that a kustomization names.
@@ -326,19 +366,13 @@ impl<'t> Loader<'t> {
         if let Some(repository) = repository.as_ref().filter(|_| marked) {
             return Ok(self.remote_directory(repository)?.map(Entry::Directory));
         }
-        let remote = Remote::File(name.to_owned());
-        let file = match self.tree.provided(&remote) {
-            None => {
-                self.needs.insert(remote);
-                return Ok(None);
-            }
-            Some(Ok(path)) => {
-                let path = path.clone();
-                self.resource_file(&path, &FileEntry::File(None))
-            }
-            Some(Err(reason)) => {
-                Err(Problem::NotFound(format!("cannot load `{remote}`: {reason}")).into())
-            }
+        if self.tree.provided(&Remote::File(name.to_owned())).is_none() {
+            self.fetched(name).ok();
+            return Ok(None);
+        }
+        let file = match self.fetched(name) {
+            Ok(path) => self.resource_file(&path, &FileEntry::File(None)),
+            Err(problem) => Err(problem.into()),
         };
         match (file, repository) {
             (Ok(resources), _) => Ok(Some(Entry::Resources(resources))),
@@ -355,7 +389,7 @@ impl<'t> Loader<'t> {
     ) -> Result<Option<RepoPath>, BuildError> {
         let remote = Remote::Repository(wanted.repository.clone());
         if self.tree.provided(&remote).is_none() {
-            self.needs.insert(remote);
+            self.needs.borrow_mut().insert(remote);
             return Ok(None);
         }
         self.tree.remote_directory(wanted).map(Some)
@@ -369,6 +403,10 @@ impl<'t> Loader<'t> {
     ) -> Result<Option<RepoPath>, BuildError> {
         if let Some(remote) = RemoteDirectory::parse(name) {
             return self.remote_directory(&remote);
+        }
+        if name.is_empty() {
+            let error = Problem::NotFound("the directory name is empty".to_owned());
+            return Err(BuildError::from(error).hint("remove the empty entry, or name a directory"));
         }
         if name.starts_with('/') {
             return Err(
@@ -533,85 +571,9 @@ fn cached(tree: &FileTree, entry: &FileEntry) -> Option<Arc<Documents>> {
     }
 }
 
-fn parse(bytes: &[u8], shown: &str) -> Result<Documents, BuildErrors> {
-    let text = utf8(bytes, shown)?;
-    Ok(Documents {
-        nodes: read_text(text, shown)?,
-        comments: SchemaComments::read(text),
-    })
-}
-
 fn relocate(mut error: BuildError, file: &str) -> BuildError {
     if let Some(place) = &mut error.place {
         file.clone_into(&mut place.file);
     }
     error
-}
-
-/// The text of a file, or where it is not UTF-8.
-pub(crate) fn utf8<'b>(bytes: &'b [u8], shown: &str) -> Result<&'b str, BuildError> {
-    std::str::from_utf8(bytes).map_err(|error| {
-        let line = String::from_utf8_lossy(&bytes[..error.valid_up_to()])
-            .matches('\n')
-            .count()
-            + 1;
-        BuildError::from(Problem::Malformed("invalid UTF-8".to_owned())).at(shown, line)
-    })
-}
-
-/// The objects of a text: its documents, lists taken apart.
-pub(crate) fn read_text(text: &str, shown: &str) -> Result<Vec<Node>, BuildError> {
-    read_text_as(text, shown, &ReadOptions::default())
-}
-
-/// The same, read in another way.
-pub(crate) fn read_text_as(
-    text: &str,
-    shown: &str,
-    options: &ReadOptions,
-) -> Result<Vec<Node>, BuildError> {
-    let documents = goyaml::read(text, options).map_err(|error| {
-        BuildError::from(Problem::Malformed(format!(
-            "MalformedYAMLError: yaml: {error}"
-        )))
-        .at(shown, error.line())
-    })?;
-    if let [single] = &documents[..]
-        && matches!(kind_of(single), "List" | "ResourceList")
-        && let Some(items) = single.get("items").and_then(Node::as_sequence)
-    {
-        return Ok(expand_lists(items.iter().cloned().collect()));
-    }
-    Ok(expand_lists(documents))
-}
-
-fn kind_of(node: &Node) -> &str {
-    node.get("kind").and_then(Node::as_text).unwrap_or_default()
-}
-
-/// Takes apart every `…List` that has items; its items go to the end.
-fn expand_lists(nodes: Vec<Node>) -> Vec<Node> {
-    let is_list = |node: &Node| {
-        kind_of(node).ends_with("List")
-            && node
-                .as_mapping()
-                .is_some_and(|mapping| mapping.contains_key("items"))
-    };
-    let (lists, mut plain): (Vec<Node>, Vec<Node>) = nodes.into_iter().partition(is_list);
-    let items = lists
-        .into_iter()
-        .filter_map(|mut list| list.as_mapping_mut()?.remove("items"));
-    let items: Vec<Node> = items
-        .filter_map(|items| items.as_sequence().cloned())
-        .flatten()
-        .collect();
-    if !items.is_empty() {
-        plain.extend(expand_lists(items));
-    }
-    plain
-}
-
-/// The nearest of the known names, as a hint.
-pub(crate) fn did_you_mean<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<String> {
-    nearest(name, known).map(|near| format!("did you mean `{near}`?"))
 }

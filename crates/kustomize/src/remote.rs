@@ -7,8 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::error::{BuildError, Problem};
-use crate::tree::{FileTree, Files, InMemory, RepoPath};
+use crate::files::Files;
 
 /// Something that a kustomization names and that stands elsewhere.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -48,9 +47,6 @@ pub struct RemoteDirectory {
     /// The directory in it; empty for its root.
     pub directory: String,
 }
-
-/// What a file from a URL is called in its mount.
-const FILE: &str = "file";
 
 /// The time kustomize gives each git command.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(27);
@@ -248,38 +244,6 @@ fn leaves(directory: &str) -> bool {
         depth < 0
     })
 }
-
-impl FileTree {
-    /// The directory of a remote repository that was provided.
-    ///
-    /// # Errors
-    /// Why the repository cannot be had.
-    pub fn remote_directory(&self, wanted: &RemoteDirectory) -> Result<RepoPath, BuildError> {
-        let remote = Remote::Repository(wanted.repository.clone());
-        match self.provided(&remote) {
-            Some(Ok(root)) => Ok(root.join(&wanted.directory)?),
-            Some(Err(reason)) => {
-                Err(Problem::NotFound(format!("cannot fetch `{remote}`: {reason}")).into())
-            }
-            None => Err(Problem::NotFound(format!("`{remote}` is not fetched")).into()),
-        }
-    }
-
-    /// Hands over what a build needed, or says why it cannot be had.
-    pub fn provide(&mut self, remote: Remote, outcome: Result<Provided, String>) {
-        let provided = outcome.map(|provided| match provided {
-            Provided::Files(files) => self.mount(&remote.to_string(), files),
-            Provided::Bytes(bytes) => {
-                let files = Arc::new(InMemory::of([(FILE, bytes)]));
-                self.mount(&remote.to_string(), files).child(FILE)
-            }
-        });
-        self.remember_remote(remote, provided);
-    }
-}
-
-/// Where a provided remote stands, or why it does not.
-pub(crate) type ProvidedAt = Result<RepoPath, String>;
 
 #[cfg(test)]
 mod tests {

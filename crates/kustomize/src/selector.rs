@@ -5,7 +5,8 @@ use regex::Regex;
 
 use crate::decode::Decoder;
 use crate::error::Problem;
-use crate::resource::{Gvk, ResId, Resource, effective_namespace};
+use crate::gvk::Gvk;
+use crate::resource::{ResId, ResMap, Resource, effective_namespace};
 
 /// A selector as written: anchored regular expressions, and label selectors. What is empty matches everything.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -148,14 +149,9 @@ impl SelectorRegex {
             && self.kind.matches(&gvk.kind)
     }
 
-    /// The name, where only one can match.
-    pub(crate) fn literal_name(&self) -> Option<&str> {
-        self.name.word()
-    }
-
-    /// The kind, where only one can match.
-    pub(crate) fn literal_kind(&self) -> Option<&str> {
-        self.kind.word()
+    /// The positions of the set that may match, in order: by name or kind where those are no patterns.
+    pub(crate) fn candidates(&self, resources: &mut ResMap) -> Vec<usize> {
+        resources.by_name_or_kind(self.name.word(), self.kind.word())
     }
 
     /// Name and namespace of one id. The namespace is compared as it is written.
@@ -212,20 +208,9 @@ impl Pattern {
     }
 }
 
-/// Compiles an untrusted pattern, within a bound of memory.
+/// Compiles a pattern in Go's syntax, within a bound of memory.
 pub(crate) fn compile_regex(pattern: &str) -> Result<Regex, Problem> {
-    regex::RegexBuilder::new(pattern)
-        .size_limit(1 << 20)
-        .build()
-        .map_err(|error| {
-            let reason = error.to_string();
-            let reason = reason
-                .lines()
-                .last()
-                .unwrap_or_default()
-                .trim_start_matches("error: ");
-            Problem::Transform(format!("error parsing regexp `{pattern}`: {reason}"))
-        })
+    gocompat::regex::compile(pattern).map_err(|error| Problem::Transform(error.to_string()))
 }
 
 impl LabelSelector {

@@ -8,56 +8,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use goyaml::Text;
-
 use crate::cache::DocumentCache;
-use crate::error::Problem;
-use crate::remote::{ProvidedAt, Remote};
-
-/// A path below the root of a tree: segments joined by `/`, none of them empty, `.` or `..`.
-/// The root itself is the empty path.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub struct RepoPath(String);
-
-/// What stands at a path of the tree.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum FileEntry {
-    /// A file. Its content has a name where the source of files knows one (a git blob's id):
-    /// equal names mean equal bytes.
-    File(Option<ContentId>),
-    /// A directory.
-    Directory,
-    /// A symbolic link and where it points, as written.
-    Link(String),
-}
-
-/// Names the bytes of a file.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ContentId(Text);
-
-/// A source of files. Implementations answer for one immutable state.
-pub trait Files: Send + Sync {
-    /// What stands at the path, links not followed; `None` if nothing does.
-    ///
-    /// # Errors
-    /// A message for the user if the entry exists but cannot be read.
-    fn entry(&self, path: &RepoPath) -> Result<Option<FileEntry>, String>;
-
-    /// The bytes of a file.
-    ///
-    /// # Errors
-    /// A message for the user if they cannot be read, or are too many.
-    fn read(&self, path: &RepoPath) -> Result<Arc<[u8]>, String>;
-
-    /// The names of what stands in a directory, in any order.
-    ///
-    /// # Errors
-    /// A message for the user if it is no directory or cannot be read.
-    fn list(&self, path: &RepoPath) -> Result<Vec<String>, String>;
-}
-
-/// Everything a build looked at, and what stood there. Where all of it is the same, so is the result.
-pub type Inputs = BTreeMap<RepoPath, Option<FileEntry>>;
+use crate::error::{BuildError, Problem};
+use crate::files::{FileEntry, Files, InMemory, Inputs};
+use crate::path::{RepoPath, segments};
+use crate::remote::{Provided, Remote, RemoteDirectory};
 
 /// An immutable snapshot of files, cheap to clone, which remembers what was looked at.
 #[derive(Clone)]
@@ -79,6 +34,15 @@ struct Mount {
     /// What stands for the root in messages.
     shown: String,
     files: Arc<dyn Files>,
+    content: Content,
+}
+
+/// What a mount holds.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Content {
+    Repository,
+    /// One file, which is shown by its URL.
+    File,
 }
 
 #[derive(Debug, Clone)]
@@ -89,95 +53,6 @@ enum Display {
 
 /// How many links one path may lead through.
 const MAX_LINKS: usize = 40;
-
-impl RepoPath {
-    /// The root of the tree.
-    pub fn root() -> Self {
-        Self::default()
-    }
-
-    /// The path as text, without a leading slash.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    /// The path of one more segment.
-    pub(crate) fn child(&self, name: &str) -> Self {
-        if self.0.is_empty() {
-            Self(name.to_owned())
-        } else {
-            Self(format!("{}/{name}", self.0))
-        }
-    }
-
-    /// The path without its last segment; none for the root.
-    pub fn parent(&self) -> Option<Self> {
-        if self.0.is_empty() {
-            return None;
-        }
-        Some(Self(
-            self.0
-                .rsplit_once('/')
-                .map_or_else(String::new, |(parent, _)| parent.to_owned()),
-        ))
-    }
-
-    /// The last segment.
-    pub fn name(&self) -> &str {
-        self.0.rsplit('/').next().unwrap_or_default()
-    }
-
-    /// Joins a relative path, settling `.` and `..` by text alone.
-    ///
-    /// # Errors
-    /// If `..` leads above the root.
-    pub fn join(&self, relative: &str) -> Result<Self, Problem> {
-        if relative.contains('\0') {
-            return Err(Problem::NotFound(
-                "a path contains the character NUL".to_owned(),
-            ));
-        }
-        let mut path = self.clone();
-        for segment in relative.split('/') {
-            match segment {
-                "" | "." => {}
-                ".." => {
-                    path = path.parent().ok_or_else(|| {
-                        Problem::Restricted(format!(
-                            "path `{relative}` leaves the root of the tree"
-                        ))
-                    })?;
-                }
-                name => path = path.child(name),
-            }
-        }
-        Ok(path)
-    }
-
-    /// True if `self` is `ancestor` or lies below it.
-    pub fn is_within(&self, ancestor: &Self) -> bool {
-        ancestor.0.is_empty()
-            || self.0 == ancestor.0
-            || self
-                .0
-                .strip_prefix(&ancestor.0)
-                .is_some_and(|rest| rest.starts_with('/'))
-    }
-
-    /// The rest of the path below `ancestor`.
-    pub fn below(&self, ancestor: &Self) -> Option<&str> {
-        if !self.is_within(ancestor) {
-            return None;
-        }
-        Some(self.0[ancestor.0.len()..].trim_start_matches('/'))
-    }
-}
-
-impl fmt::Display for RepoPath {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(if self.0.is_empty() { "." } else { &self.0 })
-    }
-}
 
 impl fmt::Debug for FileTree {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -251,13 +126,14 @@ impl FileTree {
     }
 
     /// Puts files fetched from elsewhere beside the tree. Gives the path of their root.
-    pub(crate) fn mount(&mut self, shown: &str, files: Arc<dyn Files>) -> RepoPath {
+    fn mount(&mut self, shown: &str, files: Arc<dyn Files>, content: Content) -> RepoPath {
         // A name with NUL stands in no repository and on no disk.
         let root = RepoPath(format!("\0{}", self.mounts.len()));
         self.mounts.push(Mount {
             root: root.clone(),
             shown: shown.to_owned(),
             files,
+            content,
         });
         root
     }
@@ -289,6 +165,7 @@ impl FileTree {
         if let Some(mount) = self.mount_of(path) {
             return match path.below(&mount.root) {
                 None | Some("") => mount.shown.clone(),
+                Some(_) if mount.content == Content::File => mount.shown.clone(),
                 Some(below) => format!("{}//{below}", mount.shown),
             };
         }
@@ -452,103 +329,46 @@ impl FileTree {
     }
 }
 
-impl ContentId {
-    /// A name that the source of files vouches for, such as a git blob's id.
-    pub fn new(name: &str) -> Self {
-        Self(name.into())
-    }
-}
+/// What a file from a URL is called in its mount.
+const FILE: &str = "file";
 
-/// The segments of a path, last first, without those that mean nothing.
-fn segments(path: &str) -> Vec<String> {
-    path.rsplit('/')
-        .filter(|segment| !matches!(*segment, "" | "."))
-        .map(str::to_owned)
-        .collect()
-}
+/// Where a provided remote stands, or why it does not.
+pub(crate) type ProvidedAt = Result<RepoPath, String>;
 
-/// Files that are held in memory.
-pub(crate) struct InMemory(BTreeMap<RepoPath, InMemoryEntry>);
-
-enum InMemoryEntry {
-    File(Arc<[u8]>),
-    Directory,
-    #[cfg(test)]
-    Link(String),
-}
-
-impl InMemory {
-    pub(crate) fn of(
-        files: impl IntoIterator<Item = (impl Into<String>, impl Into<Vec<u8>>)>,
-    ) -> Self {
-        let mut entries = BTreeMap::new();
-        for (path, bytes) in files {
-            let path = RepoPath(path.into());
-            let mut directory = path.parent();
-            while let Some(above) = directory {
-                directory = above.parent();
-                entries.insert(above, InMemoryEntry::Directory);
+impl FileTree {
+    /// The directory of a remote repository that was provided.
+    ///
+    /// # Errors
+    /// Why the repository cannot be had.
+    pub fn remote_directory(&self, wanted: &RemoteDirectory) -> Result<RepoPath, BuildError> {
+        let remote = Remote::Repository(wanted.repository.clone());
+        match self.provided(&remote) {
+            Some(Ok(root)) => Ok(root.join(&wanted.directory)?),
+            Some(Err(reason)) => {
+                Err(Problem::NotFound(format!("cannot fetch `{remote}`: {reason}")).into())
             }
-            entries.insert(path, InMemoryEntry::File(bytes.into().into()));
-        }
-        Self(entries)
-    }
-}
-
-impl Files for InMemory {
-    fn entry(&self, path: &RepoPath) -> Result<Option<FileEntry>, String> {
-        Ok(self.0.get(path).map(|entry| match entry {
-            InMemoryEntry::File(bytes) => FileEntry::File(Some(ContentId::of(bytes))),
-            InMemoryEntry::Directory => FileEntry::Directory,
-            #[cfg(test)]
-            InMemoryEntry::Link(target) => FileEntry::Link(target.clone()),
-        }))
-    }
-
-    fn read(&self, path: &RepoPath) -> Result<Arc<[u8]>, String> {
-        match self.0.get(path) {
-            Some(InMemoryEntry::File(bytes)) => Ok(bytes.clone()),
-            _ => Err(format!("`{path}` is no file")),
+            None => Err(Problem::NotFound(format!("`{remote}` is not fetched")).into()),
         }
     }
 
-    fn list(&self, path: &RepoPath) -> Result<Vec<String>, String> {
-        let children = self
-            .0
-            .keys()
-            .filter(|child| child.parent().as_ref() == Some(path));
-        Ok(children.map(|child| child.name().to_owned()).collect())
-    }
-}
-
-impl ContentId {
-    /// The SHA-256 of the bytes.
-    fn of(bytes: &[u8]) -> Self {
-        use sha2::{Digest, Sha256};
-        let digest = Sha256::digest(bytes);
-        Self(
-            digest
-                .iter()
-                .map(|byte| format!("{byte:02x}"))
-                .collect::<String>()
-                .into(),
-        )
+    /// Hands over what a build needed, or says why it cannot be had.
+    pub fn provide(&mut self, remote: Remote, outcome: Result<Provided, String>) {
+        let provided = outcome.map(|provided| match provided {
+            Provided::Files(files) => self.mount(&remote.to_string(), files, Content::Repository),
+            Provided::Bytes(bytes) => {
+                let files = Arc::new(InMemory::of([(FILE, bytes)]));
+                self.mount(&remote.to_string(), files, Content::File)
+                    .child(FILE)
+            }
+        });
+        self.remember_remote(remote, provided);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_path_cannot_leave_the_tree() {
-        let base = RepoPath::root().join("overlays/prod").unwrap();
-        assert_eq!(base.join("../../base").unwrap().as_str(), "base");
-        assert!(matches!(
-            base.join("../../../etc"),
-            Err(Problem::Restricted(_))
-        ));
-    }
+    use crate::files::InMemoryEntry;
 
     #[test]
     fn links_stay_inside() {
@@ -606,6 +426,7 @@ mod tests {
                 ),
                 (RepoPath("in".into()), InMemoryEntry::File(Arc::from(*b"y"))),
             ]))),
+            Content::Repository,
         );
         let resolve = |name: &str| tree.resolve(&root.child(name));
         assert!(matches!(resolve("out"), Err(Problem::Restricted(_))));

@@ -1,6 +1,6 @@
 //! Pure: walking to the fields of a row: maps by key, every list on the way entered, missing maps made if the row says so.
 
-use goyaml::{Mapping, Node, NodeKind};
+use goyaml::{Mapping, Node, NodeKind, Sequence};
 
 use crate::error::Problem;
 use crate::schema::{FieldPath, Segment};
@@ -43,7 +43,7 @@ fn leads(node: &Node, segments: &[Segment]) -> bool {
         NodeKind::Sequence(elements) => elements.iter().any(|element| leads(element, segments)),
         NodeKind::Mapping(mapping) => mapping
             .get(&first.key)
-            .is_some_and(|value| leads(value, rest)),
+            .is_some_and(|value| (first.list && value.is_null()) || leads(value, rest)),
         // A scalar in the way is an error, found by the walk itself.
         NodeKind::Scalar(_) => !node.is_null(),
     }
@@ -71,7 +71,14 @@ fn step(
             .iter_mut()
             .try_for_each(|element| step(element, path, segments, missing, visit)),
         NodeKind::Mapping(mapping) => {
-            let found = if missing == Missing::Skip || first.list {
+            let found = if first.list {
+                let mut found = mapping.get_mut(&first.key);
+                // kustomize makes an empty list of nothing where a row says list (fieldspec.go).
+                if let Some(value) = found.as_mut().filter(|value| value.is_null()) {
+                    value.kind = NodeKind::Sequence(Sequence::default());
+                }
+                found
+            } else if missing == Missing::Skip {
                 mapping.get_mut(&first.key)
             } else {
                 Some(made(mapping, first, rest, missing))

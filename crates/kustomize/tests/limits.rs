@@ -91,7 +91,7 @@ fn levels_and_number_of_kustomizations() {
 #[test]
 fn nesting_and_what_aliases_expand_to() {
     let deep = format!("{}data: {}\n", config_map("a"), "[".repeat(100_000));
-    let entry = "resources[0] `a.yaml`: MalformedYAMLError: yaml";
+    let entry = "resources[0] `a.yaml` of kustomization.yaml:1: MalformedYAMLError: yaml";
     fails(
         &[resources("[a.yaml]"), ("a.yaml", deep)],
         Limits::default(),

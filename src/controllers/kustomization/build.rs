@@ -17,6 +17,7 @@ use crate::controllers::kustomization::error::{
     BuildError, ObjectSubstitutionError, ObjectSubstitutionReason, SyncError,
 };
 use crate::git::Fetched;
+use overlayd_core::api::annotations::SUBSTITUTE;
 use overlayd_core::api::kustomization::{
     Kustomization, KustomizationSpec, SubstituteKind, SubstituteReference, SubstituteStrategy,
 };
@@ -27,9 +28,6 @@ use overlayd_core::kustomization::spec_digest::SpecDigest;
 use overlayd_core::names::NamespacedName;
 use overlayd_core::render::substitution::{Variables, is_name, substitute};
 use overlayd_core::render::variable_index::VariableSource;
-
-/// An object that is left as it was built says so with this label or annotation.
-const SUBSTITUTE: &str = "kustomize.toolkit.fluxcd.io/substitute";
 
 /// What is to be applied, and what that was made of.
 pub(super) struct Built {

@@ -9,7 +9,7 @@ use overlayd_core::names::NamespacedName;
 
 use crate::controllers::Context;
 use crate::controllers::context::memory_key;
-use crate::controllers::kustomization::error::{ExpressionError, Interruption, SyncError};
+use crate::controllers::kustomization::error::{Interruption, InvalidExpression, SyncError};
 use crate::expression::Expression;
 
 /// Checks that every dependency is met.
@@ -50,7 +50,7 @@ async fn unmet_by_expression(
     object: &Kustomization,
     dependency: &Kustomization,
 ) -> Result<Option<UnmetReason>, SyncError> {
-    let expression = Expression::parse(text).map_err(ExpressionError::Ready)?;
+    let expression = Expression::parse(text).map_err(InvalidExpression::Ready)?;
     let value = |object: &Kustomization| serde_json::to_value(object).unwrap_or_default();
     let variables = vec![
         ("dep".to_owned(), value(dependency)),
@@ -59,6 +59,6 @@ async fn unmet_by_expression(
     Ok(match expression.holds(variables).await {
         Ok(true) => None,
         Ok(false) => Some(UnmetReason::ExpressionIsFalse),
-        Err(error) => Some(UnmetReason::ExpressionFailed(error)),
+        Err(error) => Some(UnmetReason::ExpressionFailed(error.to_string())),
     })
 }

@@ -1,11 +1,12 @@
 //! Why a revision was not applied, and how that is told: reason, class, and a message without values of Secrets.
 
 use kustomize::BuildErrors;
+use overlayd_core::api::annotations::OVERLAYD_PREFIX;
 use overlayd_core::api::kustomization::SubstituteKind;
 use overlayd_core::apply::change_set::{ApplyError, ObjectFailure};
 use overlayd_core::apply::object_ref::ObjectRef;
 use overlayd_core::apply::plan::PlanError;
-use overlayd_core::apply::unit_settings::{ANNOTATIONS, SettingError};
+use overlayd_core::apply::unit_settings::SettingError;
 use overlayd_core::kustomization::dependencies::DependencyError;
 use overlayd_core::kustomization::status::{ErrorClass, HEALTH_CHECK_FAILED, SyncFailure};
 use overlayd_core::names::NamespacedName;
@@ -13,9 +14,11 @@ use overlayd_core::render::spec_overlay::SpecOverlayError;
 use overlayd_core::render::substitution::SubstituteError;
 use overlayd_core::rollout::{RolloutError, UnhealthyError};
 
-use crate::cluster::apply::describe;
+use crate::cluster::error::describe;
 use crate::controllers::builds::NotBuilt;
 use crate::controllers::kustomization::build::Redaction;
+use crate::expression;
+use crate::expression::health::HealthExpressionError;
 
 /// Why a reconcile stopped before its end.
 #[derive(Debug)]
@@ -52,7 +55,7 @@ pub(super) enum SyncError {
     #[error(transparent)]
     Setting(#[from] SettingError),
     #[error(transparent)]
-    Expression(#[from] ExpressionError),
+    Expression(#[from] InvalidExpression),
     #[error("{0}")]
     Rule(String),
     #[error("{0}")]
@@ -99,7 +102,7 @@ pub(super) enum BuildError {
     )]
     VariableName(String),
     #[error(
-        "`targetNamespace` would rename Namespace `{0}`, and a later prune would delete the namespace of that name; take it out of the build, or set the annotation `{ANNOTATIONS}rename-namespaces: \"true\"`"
+        "`targetNamespace` would rename Namespace `{0}`, and a later prune would delete the namespace of that name; take it out of the build, or set the annotation `{OVERLAYD_PREFIX}rename-namespaces: \"true\"`"
     )]
     RenamedNamespace(String),
     #[error("{}", list(.0))]
@@ -134,11 +137,11 @@ pub(super) enum ObjectSubstitutionReason {
 
 /// A CEL expression of the spec cannot be read.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum ExpressionError {
+pub(super) enum InvalidExpression {
     #[error("`dependsOn[].readyExpr`: {0}")]
-    Ready(String),
-    #[error("{0}")]
-    Health(String),
+    Ready(#[source] expression::ExpressionError),
+    #[error(transparent)]
+    Health(#[from] HealthExpressionError),
 }
 
 impl From<RolloutError> for SyncError {
@@ -340,7 +343,7 @@ mod tests {
             0,
         );
         check(
-            ExpressionError::Ready(String::new()).into(),
+            InvalidExpression::Ready(expression::ExpressionError::TooLong).into(),
             "InvalidCELExpression",
             permanent,
             0,

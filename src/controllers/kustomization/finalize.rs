@@ -10,9 +10,10 @@ use kube::{Resource as _, ResourceExt as _};
 
 use crate::controllers::events::Component;
 use crate::controllers::kustomization::health::is_any_there;
-use crate::controllers::kustomization::{FINALIZER, account, applier, owner, write};
+use crate::controllers::kustomization::{account, applier, owner, write};
 use crate::controllers::{Context, ReconcileError};
-use overlayd_core::api::kustomization::{DeletionPolicy, Kustomization};
+use overlayd_core::api::annotations::FLUX_FINALIZER;
+use overlayd_core::api::kustomization::{Kustomization, KustomizationDeletionPolicy};
 use overlayd_core::apply::plan::Protected;
 use overlayd_core::apply::{inventory, plan};
 use overlayd_core::conditions::{Progress, flux_conditions};
@@ -28,13 +29,21 @@ pub(super) async fn finalize(
     let policy = object
         .spec
         .deletion_policy
-        .unwrap_or(DeletionPolicy::MirrorPrune);
+        .unwrap_or(KustomizationDeletionPolicy::MirrorPrune);
     let deletes = match policy {
-        DeletionPolicy::MirrorPrune => object.spec.prune,
-        DeletionPolicy::Delete | DeletionPolicy::WaitForTermination => true,
-        DeletionPolicy::Orphan => false,
+        KustomizationDeletionPolicy::MirrorPrune => object.spec.prune,
+        KustomizationDeletionPolicy::Delete | KustomizationDeletionPolicy::WaitForTermination => {
+            true
+        }
+        KustomizationDeletionPolicy::Orphan => false,
     };
-    if deletes && !object.spec.suspend && object.finalizers().iter().any(|name| name == FINALIZER) {
+    if deletes
+        && !object.spec.suspend
+        && object
+            .finalizers()
+            .iter()
+            .any(|name| name == FLUX_FINALIZER)
+    {
         let status = context.written.newest(object);
         let held = inventory::objects(status.inventory.as_ref());
         let protected = Protected {
@@ -58,7 +67,7 @@ pub(super) async fn finalize(
         if let Err(error) = result {
             return cannot_delete(object, api, context, &error.to_string()).await;
         }
-        if policy == DeletionPolicy::WaitForTermination {
+        if policy == KustomizationDeletionPolicy::WaitForTermination {
             let is_going = is_any_there(&plan.prune, &applier).await;
             let deleted = object.meta().deletion_timestamp.as_ref().map(|time| time.0);
             let waited = deleted.map(|deleted| Timestamp::now().duration_since(deleted));
@@ -68,7 +77,9 @@ pub(super) async fn finalize(
             }
         }
     }
-    context.set_finalizer(api, object, FINALIZER, false).await?;
+    context
+        .set_finalizer(api, object, FLUX_FINALIZER, false)
+        .await?;
     Ok(Action::await_change())
 }
 
@@ -83,7 +94,9 @@ async fn cannot_delete(
     let namespace = object.namespace().unwrap_or_default();
     if account(&object.spec, &context.settings).is_some() && context.caches.is_going(&namespace) {
         tracing::warn!(kustomization = %object.name_any(), namespace, why, "its namespace goes, so that what it applied elsewhere is left");
-        context.set_finalizer(api, object, FINALIZER, false).await?;
+        context
+            .set_finalizer(api, object, FLUX_FINALIZER, false)
+            .await?;
         return Ok(Action::await_change());
     }
     let message = format!(

@@ -13,8 +13,7 @@ use overlayd_core::rollout::{RolloutError, UnhealthyError};
 use serde_json::Value;
 
 use crate::cluster::apply::Applier;
-use crate::controllers::kustomization::error::ExpressionError;
-use crate::expression::health::Custom;
+use crate::expression::health::{Custom, HealthExpressionError};
 
 /// How many objects are read at the same time.
 const CONCURRENCY: usize = 8;
@@ -31,10 +30,8 @@ pub(super) struct HealthReader<'r> {
 ///
 /// # Errors
 /// The first expression that cannot be read.
-pub(super) fn expressions(spec: &KustomizationSpec) -> Result<Vec<Custom>, ExpressionError> {
-    let expressions = spec.health_check_exprs.iter().map(Custom::new);
-    let expressions: Result<_, String> = expressions.collect();
-    expressions.map_err(ExpressionError::Health)
+pub(super) fn expressions(spec: &KustomizationSpec) -> Result<Vec<Custom>, HealthExpressionError> {
+    spec.health_check_exprs.iter().map(Custom::new).collect()
 }
 
 impl<'r> HealthReader<'r> {
@@ -45,7 +42,7 @@ impl<'r> HealthReader<'r> {
     pub(super) fn new(
         applier: &'r Applier,
         spec: &KustomizationSpec,
-    ) -> Result<Self, ExpressionError> {
+    ) -> Result<Self, HealthExpressionError> {
         Ok(Self {
             applier,
             expressions: expressions(spec)?,

@@ -31,6 +31,7 @@ use kube::Resource as _;
 use kube::api::Api;
 use kube::runtime::controller::Action;
 use kustomize::Inputs;
+use overlayd_core::api::annotations::FLUX_FINALIZER;
 use overlayd_core::api::kustomization::{Kustomization, KustomizationSpec, SourceKind};
 use overlayd_core::apply::ownership::Claims;
 use overlayd_core::apply::plan::Owner;
@@ -44,7 +45,7 @@ use overlayd_core::names::NamespacedName;
 use crate::cluster::apply::Applier;
 use crate::controllers::context::Settings;
 use crate::controllers::kustomization::build::Redaction;
-use crate::controllers::kustomization::error::{Interruption, SyncError};
+use crate::controllers::kustomization::error::{Interruption, InvalidExpression, SyncError};
 use crate::controllers::kustomization::finalize::finalize;
 use crate::controllers::kustomization::observe::{ObservedKustomization, Target, take_wake_ups};
 use crate::controllers::kustomization::record::{
@@ -54,9 +55,6 @@ use crate::controllers::kustomization::sync::Run;
 use crate::controllers::unreadable::Readable;
 use crate::controllers::{Context, ReconcileError};
 use crate::failpoints;
-
-/// Flux's finalizer, by which a deletion waits for us to prune.
-const FINALIZER: &str = "finalizers.fluxcd.io";
 
 /// What came of a reconcile.
 enum Outcome {
@@ -114,7 +112,7 @@ pub(crate) async fn reconcile(
     }
     let wake_ups = take_wake_ups(&object, &target, &context);
     let digest = target.digest.to_string();
-    let rest = context.memory.rest(&target.key, &digest, started);
+    let rest = context.reconcile_cache.rest(&target.key, &digest, started);
     if let Some(rest) = wake_ups.rest(rest) {
         return Ok(Action::requeue(rest));
     }
@@ -138,7 +136,7 @@ impl Reconcile<'_> {
     async fn run(&self) -> Result<Action, ReconcileError> {
         let (object, context) = (self.object, self.context);
         context
-            .set_finalizer(self.api, object, FINALIZER, true)
+            .set_finalizer(self.api, object, FLUX_FINALIZER, true)
             .await?;
         if object.spec.suspend {
             return self.suspend().await;
@@ -232,7 +230,7 @@ impl Reconcile<'_> {
         write(context, self.api, object, &status).await?;
         let (key, digest) = (&target.key, target.digest.to_string());
         context
-            .memory
+            .reconcile_cache
             .succeeded(key, &digest, attempt.ended, requeue);
         if observed.is_rollout_drifted
             && !matches!(outcome, KustomizationOutcome::RollingOut { .. })
@@ -329,7 +327,7 @@ pub(crate) fn follows(claims: &Claims, object: &Kustomization) {
 /// Forgets what is kept of an object that is being deleted.
 fn forget(context: &Context, target: &Target) {
     let (key, unit) = (&target.key, &target.unit);
-    context.memory.forget(key);
+    context.reconcile_cache.forget(key);
     context.builds.forget(key);
     context.rollouts.take(key);
     context.identities.live().records().wait_for(unit, &[]);
@@ -372,7 +370,7 @@ fn check(object: &Kustomization, settings: &Settings) -> Result<(), SyncError> {
     if let Some((field, _)) = unsupported.iter().find(|(_, is_set)| *is_set) {
         return Err(SyncError::Unsupported(field));
     }
-    health::expressions(spec)?;
+    health::expressions(spec).map_err(InvalidExpression::from)?;
     Ok(())
 }
 

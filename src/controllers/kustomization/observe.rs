@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use kube::ResourceExt as _;
-use overlayd_core::api::REQUESTED_AT;
+use overlayd_core::api::annotations::REQUESTED_AT;
 use overlayd_core::api::kustomization::{Kustomization, KustomizationStatus};
 use overlayd_core::apply::unit_settings::{SettingError, UnitSettings};
 use overlayd_core::kustomization::due::{WakeUps, Work, WorkInput};

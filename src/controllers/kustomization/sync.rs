@@ -15,13 +15,16 @@ use crate::controllers::Context;
 use crate::controllers::events::Component;
 use crate::controllers::kustomization::build;
 use crate::controllers::kustomization::build::{Built, Substitution};
-use crate::controllers::kustomization::error::{Interruption, SourceError, SyncError};
+use crate::controllers::kustomization::error::{
+    Interruption, InvalidExpression, SourceError, SyncError,
+};
 use crate::controllers::kustomization::health::HealthReader;
 use crate::controllers::kustomization::record::write;
 use crate::controllers::kustomization::rollouts::PendingRollout;
 use crate::controllers::kustomization::{Applied, Outcome, applier, check, depend, owner};
 use crate::failpoints;
 use crate::git::Fetched;
+use overlayd_core::api::annotations::TAKE_OVER;
 use overlayd_core::api::kustomization::{Kustomization, KustomizationStatus};
 use overlayd_core::apply::change_set::ChangeSet;
 use overlayd_core::apply::change_set::{ApplyError, ObjectFailure};
@@ -37,8 +40,6 @@ use overlayd_core::kustomization::{is_ready, source_of};
 use overlayd_core::names::NamespacedName;
 use overlayd_core::rollout::{Observation, Rollout, Step};
 
-/// Says of an object that it is taken over from the Kustomization that it names as `namespace/name`.
-const TAKE_OVER: &str = "overlayd.dev/take-over";
 /// How many objects are asked about at once.
 const AT_ONCE: usize = 16;
 
@@ -204,7 +205,8 @@ impl Run<'_> {
         status: &mut KustomizationStatus,
     ) -> Result<Outcome, Interruption> {
         let applier = applier(self.object, self.context)?;
-        let mut health = HealthReader::new(&applier, &self.object.spec).map_err(SyncError::from)?;
+        let mut health =
+            HealthReader::new(&applier, &self.object.spec).map_err(InvalidExpression::from)?;
         let mut observation = Observation::Resumed;
         loop {
             let step = pending.rollout.advance(observation, Timestamp::now());
@@ -336,7 +338,7 @@ impl Run<'_> {
                     Api::namespaced(self.context.client.clone(), &owner.namespace);
                 // Who cannot be asked about is not taken for one that is gone.
                 let found = api.get_opt(&owner.name).await.map_err(|error| {
-                    let reason = crate::cluster::apply::describe(&error);
+                    let reason = crate::cluster::error::describe(&error);
                     SyncError::Owner(format!(
                         "Kustomization `{}/{}`, which owns {}, cannot be read: {reason}",
                         owner.namespace, owner.name, desired.reference

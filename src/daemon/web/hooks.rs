@@ -1,48 +1,53 @@
-//! Talks to git servers that call: checks a call, and asks for the reconciles that its receiver names.
+//! Talks to git servers that call a `Receiver`: checks the call, and requests the reconciles that the receiver names.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use axum::body::Body;
 use axum::extract::{Path, Request, State};
 use axum::response::{IntoResponse as _, Response};
 use http::StatusCode;
-use jiff::Timestamp;
+use http::request::Parts;
 use k8s_openapi::api::core::v1::Secret;
 use kube::Client;
-use kube::api::{Api, ApiResource, DynamicObject, ListParams, Patch, PatchParams};
-use kube::core::{GroupVersionKind, ObjectMeta};
+use kube::api::Api;
 use parking_lot::Mutex;
-use serde_json::json;
 
-use crate::cluster::apply::describe;
-use crate::expression::Expression;
-use overlayd_core::api::receiver::{Receiver, ReceiverResource};
-use overlayd_core::api::{GIT_REPOSITORY_API, KUSTOMIZATION_API, REQUESTED_AT};
+use crate::daemon::web::reconcile_request::{RequestError, request_reconciles};
+use overlayd_core::api::receiver::{Receiver, ReceiverResource, ReceiverSpec};
 use overlayd_core::names::NamespacedName;
-use overlayd_core::webhook_signature::verify;
+use overlayd_core::webhook_signature::{Refusal, verify};
 
-/// A body may have so many bytes.
+/// The longest body of a call, in bytes.
 const MAX_BODY: usize = 3 << 20;
 
 /// The receivers by their addresses.
 #[derive(Default)]
 pub(crate) struct Hooks {
     paths: Mutex<BTreeMap<String, NamespacedName>>,
-    client: std::sync::OnceLock<Client>,
-    same_namespace: std::sync::atomic::AtomicBool,
+    /// Set when calls are answered.
+    access: OnceLock<Access>,
+}
+
+/// How receivers reach the cluster.
+struct Access {
+    client: Client,
+    /// Resources of other namespaces are refused (`--no-cross-namespace-refs`).
+    same_namespace: bool,
 }
 
 impl Hooks {
-    /// Begins to answer, with this client; references to other namespaces may be refused.
+    /// Answers calls from now on, with this client. A second call changes nothing.
     pub(crate) fn open(&self, client: &Client, same_namespace: bool) {
-        // Opened twice, it stays as it is.
-        let _ = self.client.set(client.clone());
-        self.same_namespace
-            .store(same_namespace, std::sync::atomic::Ordering::Relaxed);
+        let client = client.clone();
+        // The first one stays.
+        let _ = self.access.set(Access {
+            client,
+            same_namespace,
+        });
     }
 
-    /// Gives a receiver its one address; none, if it has no token.
+    /// Gives a receiver its one address; `None` if it has no token.
     pub(crate) fn set(&self, receiver: &NamespacedName, path: Option<&str>) {
         let mut paths = self.paths.lock();
         paths.retain(|_, other| other != receiver);
@@ -57,92 +62,114 @@ impl Hooks {
     }
 }
 
-/// Answers one call.
+/// Why a call fails. The caller sees the text, which tells nothing about the token.
+#[derive(Debug, thiserror::Error)]
+enum CallError {
+    #[error("receivers are not served yet")]
+    NotServed,
+    #[error("there is no such receiver")]
+    UnknownReceiver,
+    #[error("more than {MAX_BODY} bytes")]
+    TooLarge,
+    #[error("the receiver cannot be read")]
+    UnreadableReceiver,
+    #[error("the receiver is suspended")]
+    Suspended,
+    #[error("the receiver has no token")]
+    NoToken,
+    #[error("{0}")]
+    Refused(Refusal),
+    /// The kinds and names of the resources.
+    #[error("not all resources could be asked for a reconcile: {}", .0.join(", "))]
+    NotRequested(Vec<String>),
+}
+
+impl CallError {
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::NotServed | Self::UnreadableReceiver | Self::Suspended | Self::NoToken => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+            Self::UnknownReceiver => StatusCode::NOT_FOUND,
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Refused(_) => StatusCode::BAD_REQUEST,
+            Self::NotRequested(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+}
+
+/// Answers a call of `POST /hook/{digest}`.
 pub(super) async fn call(
     State(hooks): State<Arc<Hooks>>,
     Path(digest): Path<String>,
     request: Request,
 ) -> Response {
-    let answer = answer(&hooks, &digest, request).await;
-    match answer {
+    match handle(&hooks, &digest, request).await {
         Ok(()) => StatusCode::OK.into_response(),
-        Err((code, reason)) => (code, reason).into_response(),
+        Err(error) => (error.status(), error.to_string()).into_response(),
     }
 }
 
-type Answer = Result<(), (StatusCode, String)>;
-
-async fn answer(hooks: &Hooks, digest: &str, request: Request<Body>) -> Answer {
-    let unknown = || {
-        (
-            StatusCode::NOT_FOUND,
-            "there is no such receiver".to_owned(),
-        )
-    };
-    let not_ready = |reason: &str| (StatusCode::SERVICE_UNAVAILABLE, reason.to_owned());
-    let client = hooks
-        .client
-        .get()
-        .ok_or_else(|| not_ready("receivers are not served yet"))?;
-    let found = hooks.find(&format!("/hook/{digest}"));
-    let NamespacedName { namespace, name } = found.ok_or_else(unknown)?;
+async fn handle(hooks: &Hooks, digest: &str, request: Request<Body>) -> Result<(), CallError> {
+    let access = hooks.access.get().ok_or(CallError::NotServed)?;
+    let receiver = hooks.find(&format!("/hook/{digest}"));
+    let receiver = receiver.ok_or(CallError::UnknownReceiver)?;
     let (parts, body) = request.into_parts();
-    let body = axum::body::to_bytes(body, MAX_BODY).await.map_err(|_| {
-        (
-            StatusCode::PAYLOAD_TOO_LARGE,
-            format!("more than {MAX_BODY} bytes"),
-        )
-    })?;
-    let api: Api<Receiver> = Api::namespaced(client.clone(), &namespace);
-    let receiver = api
-        .get_opt(&name)
-        .await
-        .map_err(|_| not_ready("the receiver cannot be read"))?;
-    let receiver = receiver.ok_or_else(unknown)?;
-    if receiver.spec.suspend {
-        return Err(not_ready("the receiver is suspended"));
+    let body = axum::body::to_bytes(body, MAX_BODY).await;
+    let body = body.map_err(|_| CallError::TooLarge)?;
+    let spec = read_spec(access, &receiver).await?;
+    authenticate(access, &receiver, &spec, &parts, &body).await?;
+    request_all(access, &receiver, &spec, &body).await
+}
+
+async fn read_spec(access: &Access, receiver: &NamespacedName) -> Result<ReceiverSpec, CallError> {
+    let api: Api<Receiver> = Api::namespaced(access.client.clone(), &receiver.namespace);
+    let read = api.get_opt(&receiver.name).await;
+    let read = read.map_err(|_| CallError::UnreadableReceiver)?;
+    let spec = read.ok_or(CallError::UnknownReceiver)?.spec;
+    if spec.suspend {
+        return Err(CallError::Suspended);
     }
-    // The Secret is read at each call, so that a token that was changed is the one that counts.
-    let api: Api<Secret> = Api::namespaced(client.clone(), &namespace);
-    let secret = api
-        .get_opt(&receiver.spec.secret_ref.name)
-        .await
-        .ok()
-        .flatten();
+    Ok(spec)
+}
+
+/// Checks the call against the token. The Secret is read at each call, so that a changed token counts at once.
+async fn authenticate(
+    access: &Access,
+    receiver: &NamespacedName,
+    spec: &ReceiverSpec,
+    parts: &Parts,
+    body: &[u8],
+) -> Result<(), CallError> {
+    let NamespacedName { namespace, name } = receiver;
+    let api: Api<Secret> = Api::namespaced(access.client.clone(), namespace);
+    let secret = api.get_opt(&spec.secret_ref.name).await.ok().flatten();
     let token = secret.and_then(|secret| secret.data?.remove("token"));
     let token = token.filter(|token| !token.0.is_empty());
-    let token = token.ok_or_else(|| not_ready("the receiver has no token"))?;
-    let spec = &receiver.spec;
-    verify(spec.type_, &token.0, &spec.events, &parts.headers, &body).map_err(|refusal| {
+    let token = token.ok_or(CallError::NoToken)?;
+    verify(spec.type_, &token.0, &spec.events, &parts.headers, body).map_err(|refusal| {
         tracing::warn!(namespace, receiver = name, %refusal, "a call was refused");
-        (StatusCode::BAD_REQUEST, refusal.to_string())
-    })?;
+        CallError::Refused(refusal)
+    })
+}
+
+/// Requests the reconciles of all resources. A resource that fails does not keep the others from theirs.
+async fn request_all(
+    access: &Access,
+    receiver: &NamespacedName,
+    spec: &ReceiverSpec,
+    body: &[u8],
+) -> Result<(), CallError> {
+    let NamespacedName { namespace, name } = receiver;
     let mut failed = Vec::new();
     for resource in &spec.resources {
-        let own = resource
-            .namespace
-            .as_ref()
-            .is_none_or(|of| *of == namespace);
-        let result = if own
-            || !hooks
-                .same_namespace
-                .load(std::sync::atomic::Ordering::Relaxed)
-        {
-            let filters = [spec.resource_filter.as_deref(), resource.filter.as_deref()];
-            ask(client, &namespace, resource, &filters, &body).await
-        } else {
-            Err(
-                "references to other namespaces are blocked (`--no-cross-namespace-refs`)"
-                    .to_owned(),
-            )
-        };
-        if let Err(reason) = result {
+        if let Err(error) = request(access, namespace, spec, resource, body).await {
             tracing::warn!(
                 namespace,
                 receiver = name,
                 kind = resource.kind,
                 resource = resource.name,
-                reason,
+                reason = %error,
                 "a resource was not asked for a reconcile"
             );
             failed.push(format!("{} {}", resource.kind, resource.name));
@@ -150,103 +177,24 @@ async fn answer(hooks: &Hooks, digest: &str, request: Request<Body>) -> Answer {
     }
     tracing::info!(namespace, receiver = name, failed = failed.len(), "called");
     if failed.is_empty() {
-        return Ok(());
-    }
-    let message = format!(
-        "not all resources could be asked for a reconcile: {}",
-        failed.join(", ")
-    );
-    Err((StatusCode::INTERNAL_SERVER_ERROR, message))
-}
-
-/// Asks for the reconcile of what a resource names.
-async fn ask(
-    client: &Client,
-    own: &str,
-    resource: &ReceiverResource,
-    filters: &[Option<&str>],
-    body: &[u8],
-) -> Result<(), String> {
-    let namespace = resource.namespace.as_deref().unwrap_or(own);
-    let kind = kind(client, resource).await?;
-    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &kind);
-    let objects: Vec<ObjectMeta> = if resource.name == "*" {
-        if resource.match_labels.is_empty() {
-            return Err("`name: '*'` needs `matchLabels`".to_owned());
-        }
-        let labels = resource.match_labels.iter();
-        let labels: Vec<String> = labels
-            .map(|(key, value)| format!("{key}={value}"))
-            .collect();
-        let params = ListParams::default().labels(&labels.join(","));
-        let found = api.list_metadata(&params).await;
-        let found = found.map_err(|error| describe(&error))?.items.into_iter();
-        found.map(|object| object.metadata).collect()
-    } else if filters.iter().flatten().next().is_some() {
-        let found = api.get_metadata(&resource.name).await;
-        vec![found.map_err(|error| describe(&error))?.metadata]
+        Ok(())
     } else {
-        // Without a filter its name is enough.
-        vec![ObjectMeta {
-            name: Some(resource.name.clone()),
-            ..ObjectMeta::default()
-        }]
-    };
-    let now = Timestamp::now().to_string();
-    let patch = json!({"metadata": {"annotations": {REQUESTED_AT: now}}});
-    for object in objects {
-        if !passes(filters, body, &object).await? {
-            continue;
-        }
-        let name = object.name.unwrap_or_default();
-        let patched = api
-            .patch_metadata(&name, &PatchParams::default(), &Patch::Merge(&patch))
-            .await;
-        patched.map_err(|error| describe(&error))?;
+        Err(CallError::NotRequested(failed))
     }
-    Ok(())
 }
 
-/// True for an object that every filter wants: `req` is the body, and `res` the object's metadata.
-async fn passes(
-    filters: &[Option<&str>],
+async fn request(
+    access: &Access,
+    namespace: &str,
+    spec: &ReceiverSpec,
+    resource: &ReceiverResource,
     body: &[u8],
-    metadata: &ObjectMeta,
-) -> Result<bool, String> {
-    for filter in filters.iter().flatten() {
-        let request = serde_json::from_slice(body);
-        let request =
-            request.map_err(|_| "the body is no JSON, which a filter needs".to_owned())?;
-        let variables = vec![
-            ("req".to_owned(), request),
-            ("res".to_owned(), json!({"metadata": metadata})),
-        ];
-        if !Expression::parse(filter)?.holds(variables).await? {
-            return Ok(false);
-        }
+) -> Result<(), RequestError> {
+    let other = resource.namespace.as_ref();
+    if access.same_namespace && other.is_some_and(|other| other != namespace) {
+        return Err(RequestError::OtherNamespace);
     }
-    Ok(true)
-}
-
-async fn kind(client: &Client, resource: &ReceiverResource) -> Result<ApiResource, String> {
-    let known = match resource.kind.as_str() {
-        "GitRepository" => Some((GIT_REPOSITORY_API, "gitrepositories")),
-        "Kustomization" => Some((KUSTOMIZATION_API, "kustomizations")),
-        _ => None,
-    };
-    let version = resource
-        .api_version
-        .as_deref()
-        .or_else(|| known.map(|(version, _)| version));
-    let version =
-        version.ok_or_else(|| format!("kind `{}` needs its `apiVersion`", resource.kind))?;
-    let (group, short) = version.split_once('/').unwrap_or(("", version));
-    let gvk = GroupVersionKind::gvk(group, short, &resource.kind);
-    if let Some((_, plural)) = known.filter(|(known, _)| *known == version) {
-        return Ok(ApiResource::from_gvk_with_plural(&gvk, plural));
-    }
-    let found = kube::discovery::pinned_kind(client, &gvk).await;
-    found
-        .map(|(resource, _)| resource)
-        .map_err(|error| describe(&error))
+    let filters = [spec.resource_filter.as_deref(), resource.filter.as_deref()];
+    let filters: Vec<&str> = filters.into_iter().flatten().collect();
+    request_reconciles(&access.client, namespace, resource, &filters, body).await
 }

@@ -1,6 +1,7 @@
 //! Talks to probes, Prometheus and git servers: `/healthz`, `/readyz`, `/metrics`, and `/hook/…` for receivers.
 
 mod hooks;
+mod reconcile_request;
 pub(crate) use hooks::Hooks;
 
 use std::sync::Arc;
@@ -15,12 +16,12 @@ use tokio::net::TcpListener;
 
 use crate::daemon::metrics::Metrics;
 
-/// What the probes answer.
+/// The answer of the readiness probe.
 #[derive(Debug, Default)]
 pub(crate) struct Readiness(AtomicBool);
 
 impl Readiness {
-    /// Says whether controllers are at work.
+    /// Sets the answer of `/readyz`. A standby is ready too.
     pub(crate) fn set(&self, ready: bool) {
         self.0.store(ready, Ordering::Relaxed);
     }
@@ -32,7 +33,7 @@ struct Shared {
     readiness: Arc<Readiness>,
 }
 
-/// Serves until `stop` ends.
+/// Serves until the future `stop` completes.
 pub(crate) async fn serve(
     listener: TcpListener,
     metrics: Arc<Metrics>,

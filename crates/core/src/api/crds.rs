@@ -1,4 +1,7 @@
-//! Pure: the custom resource definitions, made from the types, with what a derive cannot say.
+//! Pure: the custom resource definitions. They are made from the types, and completed where a derive macro cannot
+//! express a rule of the peers.
+
+#![warn(missing_docs)]
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;
@@ -11,7 +14,8 @@ use crate::api::kustomization::Kustomization;
 use crate::api::receiver::Receiver;
 use crate::api::secret_store::{ClusterSecretStore, SecretStore};
 
-/// The providers that External Secrets knows. A store that uses one we do not build is valid, and says so.
+/// The providers of External Secrets that overlayd does not implement. A store that uses such a provider is valid, so
+/// that its manifest can be applied, and its status names the provider.
 const PROVIDERS: [&str; 41] = [
     "akeyless",
     "azurekv",
@@ -56,8 +60,8 @@ const PROVIDERS: [&str; 41] = [
     "yandexlockbox",
 ];
 
-/// The generators that External Secrets knows, as a `ClusterGenerator` names them. One that is not built in is valid
-/// there, and whoever uses it is told.
+/// The generators of External Secrets that overlayd does not implement, by their field of a `ClusterGenerator`. Such a
+/// generator is valid there, and an ExternalSecret that uses it gets an error.
 const GENERATORS: [&str; 15] = [
     "acrAccessTokenSpec",
     "beyondtrustWorkloadCredentialsDynamicSecretSpec",
@@ -76,7 +80,7 @@ const GENERATORS: [&str; 15] = [
     "openBaoDynamicSecretSpec",
 ];
 
-/// All definitions, in the order in which they are installed.
+/// Returns all definitions in the order in which they are installed.
 pub fn all() -> Vec<CustomResourceDefinition> {
     let flux = [GitRepository::crd(), Kustomization::crd(), Receiver::crd()];
     let secrets = [
@@ -94,7 +98,10 @@ pub fn all() -> Vec<CustomResourceDefinition> {
     all.map(labelled).collect()
 }
 
-/// The definitions as one YAML text, for `base/`.
+/// Returns all definitions as one YAML text, for `base/crds.yaml`.
+///
+/// # Panics
+/// Never: the definitions hold only values that YAML can represent.
 pub fn to_yaml() -> String {
     let nodes: Vec<goyaml::Node> = all()
         .iter()
@@ -130,8 +137,8 @@ fn labelled(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
     crd
 }
 
-/// Clusters that once ran an older External Secrets list `v1beta1` among the stored versions,
-/// and the API server refuses a definition without it.
+/// Adds the old version `v1beta1`, which is not served. Clusters that once ran an older External Secrets list it among
+/// the stored versions, and the API server refuses a definition that lacks a stored version.
 fn with_old_version(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
     let mut old = crd.spec.versions[0].clone();
     "v1beta1".clone_into(&mut old.name);
@@ -145,17 +152,17 @@ fn with_old_version(mut crd: CustomResourceDefinition) -> CustomResourceDefiniti
     crd
 }
 
-/// Exactly one provider; those that are not built in may hold anything.
+/// Requires exactly one provider. A provider that is not implemented may hold any fields.
 fn with_providers(crd: CustomResourceDefinition) -> CustomResourceDefinition {
     one_of(crd, "provider", &PROVIDERS)
 }
 
-/// Exactly one generator; those that are not built in may hold anything.
+/// Requires exactly one generator. A generator that is not implemented may hold any fields.
 fn with_generators(crd: CustomResourceDefinition) -> CustomResourceDefinition {
     one_of(crd, "generator", &GENERATORS)
 }
 
-/// Exactly one member of a field of the spec; the others by these names may hold anything.
+/// Requires exactly one member of a field of the spec, and adds members with these names that may hold any fields.
 fn one_of(crd: CustomResourceDefinition, field: &str, names: &[&str]) -> CustomResourceDefinition {
     let mut value = json!(crd);
     let schema = &mut value["spec"]["versions"][0]["schema"]["openAPIV3Schema"];

@@ -1,5 +1,7 @@
-//! Pure: the generators of `generators.external-secrets.io/v1alpha1` that overlayd runs, and `ClusterGenerator`, which
-//! wraps one for all namespaces.
+//! Pure: the generators of `generators.external-secrets.io/v1alpha1` that overlayd implements, and `ClusterGenerator`,
+//! which makes a generator available to all namespaces.
+
+#![warn(missing_docs)]
 
 use std::collections::BTreeMap;
 
@@ -8,12 +10,15 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// A password, made anew at every refresh.
+use crate::api::plain_enumeration;
+
+/// Generates a new random password at every refresh.
 #[derive(CustomResource, Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[kube(
     group = "generators.external-secrets.io",
     version = "v1alpha1",
     kind = "Password",
+    doc = "Generates a new random password at every refresh.",
     namespaced,
     category = "external-secrets",
     category = "external-secrets-generators",
@@ -21,26 +26,28 @@ use serde_json::Value;
 )]
 #[serde(rename_all = "camelCase")]
 pub struct PasswordSpec {
-    /// Characters in all.
+    /// Number of characters, from 1 to 65536. Default: 24.
     #[serde(default = "password_length")]
     pub length: i64,
-    /// How many of them are digits; a quarter if not given.
+    /// Number of digits among the characters. Default: a quarter of `length`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digits: Option<i64>,
-    /// How many of them are symbols; a quarter if not given.
+    /// Number of symbols among the characters. Default: a quarter of `length`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub symbols: Option<i64>,
+    /// The symbols to choose from. Default: all ASCII punctuation except `'` and `;`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub symbol_characters: Option<String>,
-    /// No capital letters.
+    /// Whether upper-case letters are left out. Default: `false`.
     #[serde(default)]
     pub no_upper: bool,
-    /// A character may come twice.
+    /// Whether a character may occur more than once. Default: `false`.
     #[serde(default)]
     pub allow_repeat: bool,
-    /// The keys of the passwords, one for each; `password` if there are none.
+    /// The keys of the result. Each key gets its own password. Default: the single key `password`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub secret_keys: Vec<String>,
+    /// How the password is encoded. Default: `raw`.
     #[serde(default)]
     pub encoding: PasswordEncoding,
 }
@@ -64,18 +71,25 @@ impl Default for PasswordSpec {
     }
 }
 
+/// Encoding of a generated password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
+#[schemars(transform = plain_enumeration)]
 pub enum PasswordEncoding {
+    /// The password itself.
     #[default]
     Raw,
+    /// Base64 of the standard alphabet, with padding.
     Base64,
+    /// Base64 of the URL alphabet, with padding.
     Base64url,
+    /// Base32, with padding.
     Base32,
+    /// Lower-case hexadecimal digits.
     Hex,
 }
 
-/// A random UUID, made anew at every refresh.
+/// Generates a new random UUID at every refresh, under the key `uuid`.
 #[derive(
     CustomResource, Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize, JsonSchema,
 )]
@@ -83,6 +97,7 @@ pub enum PasswordEncoding {
     group = "generators.external-secrets.io",
     version = "v1alpha1",
     kind = "UUID",
+    doc = "Generates a new random UUID at every refresh.",
     plural = "uuids",
     namespaced,
     category = "external-secrets",
@@ -91,50 +106,60 @@ pub enum PasswordEncoding {
 )]
 pub struct UuidSpec {}
 
-/// Fixed values, for tests.
+/// Returns fixed values, for tests.
 #[derive(CustomResource, Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[kube(
     group = "generators.external-secrets.io",
     version = "v1alpha1",
     kind = "Fake",
+    doc = "Returns fixed values, for tests.",
     namespaced,
     category = "external-secrets",
     category = "external-secrets-generators",
     derive = "PartialEq"
 )]
 pub struct FakeSpec {
-    /// The class of controllers that serve it; empty for all.
+    /// Class of the controller that serves the generator. Default: every controller serves it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub controller: Option<String>,
+    /// The values by key.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub data: BTreeMap<String, String>,
 }
 
-/// A generator for all namespaces.
+/// Makes a generator available to all namespaces.
 #[derive(CustomResource, Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[kube(
     group = "generators.external-secrets.io",
     version = "v1alpha1",
     kind = "ClusterGenerator",
+    doc = "Makes a generator available to all namespaces.",
     category = "external-secrets",
     category = "external-secrets-generators",
     derive = "PartialEq"
 )]
 pub struct ClusterGeneratorSpec {
+    /// Kind of the generator, such as `Password`. It must agree with the member of `generator`.
     pub kind: String,
+    /// The specification of the generator.
     pub generator: GeneratorChoice,
 }
 
-/// Exactly one generator. Those that are not built in are kept as they are, and reported.
+/// Holds the specification of exactly one generator.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct GeneratorChoice {
+    /// Specification of a `Password`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password_spec: Option<PasswordSpec>,
+    /// Specification of a `UUID`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uuid_spec: Option<UuidSpec>,
+    /// Specification of a `Fake`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fake_spec: Option<FakeSpec>,
+    /// Generators that overlayd does not implement, as they were written. An ExternalSecret that uses one
+    /// gets an error.
     #[serde(flatten)]
     #[schemars(skip)]
     pub others: BTreeMap<String, Value>,

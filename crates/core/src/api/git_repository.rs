@@ -1,5 +1,6 @@
 //! Pure: `GitRepository` of `source.toolkit.fluxcd.io/v1`.
 
+#![warn(missing_docs)]
 #![expect(
     clippy::duplicated_attributes,
     reason = "printer columns of one type repeat it"
@@ -13,13 +14,15 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::api::kustomization::LocalReference;
+use crate::api::plain_enumeration;
 
-/// A git repository, and which of its revisions to take.
+/// Describes a git repository and the revision of it to use.
 #[derive(CustomResource, Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[kube(
     group = "source.toolkit.fluxcd.io",
     version = "v1",
     kind = "GitRepository",
+    doc = "Makes the revisions of a git repository available to Kustomizations.",
     plural = "gitrepositories",
     namespaced,
     status = "GitRepositoryStatus",
@@ -44,47 +47,51 @@ use crate::api::kustomization::LocalReference;
 )]
 #[serde(rename_all = "camelCase")]
 pub struct GitRepositorySpec {
-    /// `http://`, `https://` or `ssh://`; the scp form is refused.
+    /// Address of the repository: `http://`, `https://` or `ssh://`. The short form `user@host:path` is not
+    /// accepted.
     #[schemars(regex(pattern = r"^(http|https|ssh)://.*$"))]
     pub url: String,
-    /// Time between checks after a success, such as `1m` or `1h30m`.
+    /// Time between two checks for a new commit, such as `1m` or `1h30m`.
     #[schemars(regex(pattern = r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$"))]
     pub interval: String,
-    /// Bound of one git operation.
+    /// Time limit of one git operation. Default: `60s`.
     #[serde(default = "default_timeout", skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = r"^([0-9]+(\.[0-9]+)?(ms|s|m))+$"))]
     pub timeout: Option<String>,
-    /// Which revision; the branch `master` if nothing is given.
+    /// The revision to use. Default: the branch `master`.
     #[serde(rename = "ref", default, skip_serializing_if = "Option::is_none")]
     pub reference: Option<GitReference>,
-    /// A Secret of the same namespace with credentials.
+    /// A Secret of the same namespace with the credentials. Default: anonymous access.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_ref: Option<LocalReference>,
-    /// Who issues tokens; `generic` means nobody.
+    /// How tokens are obtained. Default: `generic`. overlayd refuses the other values.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provider: Option<GitProvider>,
-    /// Workload identity for `provider: aws` and `azure`.
+    /// A service account for the workload identity of the providers `aws` and `azure`. overlayd does not use
+    /// this field.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service_account_name: Option<String>,
-    /// A Secret with `address`, `username` and `password` of a proxy.
+    /// A Secret of the same namespace with `address`, and optionally `username` and `password`, of a proxy.
+    /// Default: the proxy variables of the environment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proxy_secret_ref: Option<LocalReference>,
-    /// Signatures to check.
+    /// Signatures to verify. overlayd refuses this field.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verify: Option<GitVerification>,
-    /// Patterns in gitignore form of what to leave out.
+    /// Files to leave out, as patterns in the syntax of `.gitignore`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ignore: Option<String>,
-    /// Trees of other repositories to copy in.
+    /// Trees of other repositories to copy into this tree.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub include: Vec<GitInclude>,
-    /// Take submodules along.
+    /// Whether submodules are fetched too. Default: `false`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub recurse_submodules: bool,
-    /// Only these directories.
+    /// Directories to use. Each must exist. Default: all directories.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sparse_checkout: Vec<String>,
-    /// Do nothing, but for a deletion.
+    /// Whether the controller leaves the object alone until it is deleted. The last revision stays in use.
+    /// Default: `false`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub suspend: bool,
 }
@@ -97,114 +104,142 @@ fn default_timeout() -> Option<String> {
     Some("60s".to_owned())
 }
 
-/// Which revision. The first that is given counts: commit, name, tag, semver, branch.
+/// Selects a revision. Of several fields the first in this order is used: `commit`, `name`, `tag`, `semver`,
+/// `branch`.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct GitReference {
-    /// A branch.
+    /// Name of a branch. The revision is its newest commit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub branch: Option<String>,
-    /// A tag.
+    /// Name of a tag.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tag: Option<String>,
-    /// The highest tag of a range.
+    /// Range of semantic versions, such as `>=1.2.0 <2.0.0`. The revision is the tag with the highest version
+    /// in the range.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub semver: Option<String>,
-    /// A full ref name.
+    /// Full name of a ref, such as `refs/pull/420/head`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// A commit id of 40 hex digits.
+    /// Commit id of 40 hexadecimal digits. With `branch`, the commit must be on that branch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub commit: Option<String>,
 }
 
-/// Who issues tokens.
+/// Decides how tokens for a git server are obtained.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
+#[schemars(transform = plain_enumeration)]
 pub enum GitProvider {
+    /// Credentials come from `secretRef`.
     Generic,
+    /// Tokens of a GitHub App. overlayd refuses this value.
     Github,
+    /// Credentials of AWS for CodeCommit. overlayd refuses this value.
     Aws,
+    /// Workload identity of Azure DevOps. overlayd refuses this value.
     Azure,
 }
 
-/// Signatures to check.
+/// Describes which signatures are verified.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct GitVerification {
+    /// The objects whose signatures are verified. Default: `HEAD`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mode: Option<VerificationMode>,
+    /// A Secret of the same namespace with the public keys.
     pub secret_ref: LocalReference,
 }
 
-/// What to check.
+/// Selects the objects whose signatures are verified.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(transform = plain_enumeration)]
 pub enum VerificationMode {
+    /// The commit.
     #[serde(rename = "HEAD")]
     Head,
+    /// The commit, in the old spelling.
     #[serde(rename = "head")]
     OldHead,
+    /// The tag object.
     Tag,
+    /// The tag object and the commit.
     #[serde(rename = "TagAndHEAD")]
     TagAndHead,
 }
 
-/// The tree of another repository.
+/// Copies the tree of another GitRepository into this tree.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct GitInclude {
+    /// The other GitRepository, of the same namespace.
     pub repository: LocalReference,
+    /// Directory in the other repository. Default: its root.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from_path: Option<String>,
+    /// Directory in this tree. Default: the name of the other GitRepository.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to_path: Option<String>,
 }
 
-/// What was fetched.
+/// Shows the result of the last fetch.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct GitRepositoryStatus {
-    /// The generation that the status speaks of.
+    /// Generation of the specification that this status belongs to. -1 before the first reconcile.
     #[serde(default = "never_observed")]
     pub observed_generation: i64,
+    /// Conditions. `Ready` says whether the last fetch succeeded.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
-    /// The revision that is in service.
+    /// The revision that Kustomizations use.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub artifact: Option<Artifact>,
+    /// Value of `spec.ignore` behind `artifact`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_ignore: Option<String>,
+    /// Value of `spec.recurseSubmodules` behind `artifact`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub observed_recurse_submodules: bool,
+    /// Value of `spec.include` behind `artifact`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub observed_include: Vec<GitInclude>,
+    /// Value of `spec.sparseCheckout` behind `artifact`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub observed_sparse_checkout: Vec<String>,
-    /// Of the repositories that are included.
+    /// Revisions of the included repositories, in the order of `spec.include`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub included_artifacts: Vec<Artifact>,
-    /// The last value of the request annotation that was handled.
+    /// The last value of the annotation `reconcile.fluxcd.io/requestedAt` that was handled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_handled_reconcile_at: Option<String>,
 }
 
-/// What an object of nobody's observation says.
+/// The observed generation of an object that no controller has reconciled yet.
 pub fn never_observed() -> i64 {
     -1
 }
 
-/// A revision in service. There is no tarball and no server: path and URL name the mirror's commit.
+/// Describes a revision in use. overlayd serves no tarball: `path` and `url` name the commit.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Artifact {
+    /// Unique path of the artifact: kind, namespace, name and commit id.
     pub path: String,
+    /// Address of the repository, `#` and the commit id.
     pub url: String,
+    /// The revision, such as `main@sha1:<commit id>`.
     pub revision: String,
-    /// Changes when the tree does.
+    /// SHA-256 of the content. It changes when the files change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
+    /// When this revision was fetched first, in RFC 3339.
     pub last_update_time: String,
+    /// Size of the artifact in bytes. overlayd does not set it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<i64>,
+    /// Further annotations of the artifact. overlayd sets none.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub metadata: BTreeMap<String, String>,
 }

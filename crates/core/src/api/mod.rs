@@ -1,8 +1,15 @@
-//! Pure: the custom resources that people already have, as types: serde and schema, no behaviour.
+//! Pure: the custom resources, as types with serde and a schema, without behaviour.
 //!
 //! Groups, fields, defaults, columns and short names are those of Flux and External Secrets, so that
-//! their manifests work unchanged. [`crds`] gives the definitions that are installed and kept in `base/`.
+//! existing manifests work unchanged. [`crds`] makes the definitions that are installed and kept in `base/`.
+//! The doc comments of the types and fields become the descriptions in these definitions.
 
+#![warn(missing_docs)]
+
+use schemars::Schema;
+use serde_json::Value;
+
+pub mod annotations;
 pub mod crds;
 pub mod external_secret;
 pub mod generators;
@@ -11,11 +18,23 @@ pub mod kustomization;
 pub mod receiver;
 pub mod secret_store;
 
-/// The version of both Flux kinds, as `apiVersion` writes it.
+/// `apiVersion` of a GitRepository.
 pub const GIT_REPOSITORY_API: &str = "source.toolkit.fluxcd.io/v1";
 /// `apiVersion` of a Kustomization.
 pub const KUSTOMIZATION_API: &str = "kustomize.toolkit.fluxcd.io/v1";
 /// `apiVersion` of ExternalSecrets and their stores.
 pub const EXTERNAL_SECRETS_API: &str = "external-secrets.io/v1";
-/// The annotation that asks for a reconcile at once.
-pub const REQUESTED_AT: &str = "reconcile.fluxcd.io/requestedAt";
+
+/// Turns the schema of an enum with documented variants, a `oneOf` of constants, into a plain `enum` of texts.
+///
+/// kube would do this too, but later: an optional field would then lose its own description, and `null` as a value.
+fn plain_enumeration(schema: &mut Schema) {
+    let Some(Value::Array(variants)) = schema.remove("oneOf") else {
+        return;
+    };
+    let names = variants
+        .into_iter()
+        .map(|mut variant| variant["const"].take());
+    schema.insert("type".to_owned(), "string".into());
+    schema.insert("enum".to_owned(), names.collect());
+}

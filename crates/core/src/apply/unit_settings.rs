@@ -6,11 +6,9 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use crate::apply::plan::{DRIFT, DriftMode, Guard, OnError};
+use crate::api::annotations::{DRIFT, OVERLAYD_PREFIX};
+use crate::apply::plan::{DriftMode, Guard, OnError};
 use crate::cron_windows::{Recurring, Window, Windows};
-
-/// The prefix of overlayd's annotations.
-pub const ANNOTATIONS: &str = "overlayd.dev/";
 
 /// Defaults of the settings, from the flags of the daemon.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,7 +75,7 @@ pub enum SettingError {
         expected: &'static str,
     },
     /// There is no annotation of this name.
-    #[error("annotation `{name}` is not known; there are `{ANNOTATIONS}` {}", KNOWN.join(", "))]
+    #[error("annotation `{name}` is not known; there are `{OVERLAYD_PREFIX}` {}", KNOWN.join(", "))]
     Unknown {
         /// The whole name of the annotation.
         name: String,
@@ -121,7 +119,7 @@ impl UnitSettings {
             windows: AnnotationWindows::default(),
         };
         for (name, text) in annotations {
-            if let Some(short) = name.strip_prefix(ANNOTATIONS) {
+            if let Some(short) = name.strip_prefix(OVERLAYD_PREFIX) {
                 let expected = unit.set(short, text.trim());
                 expected.map_err(|expected| match expected {
                     Some(expected) => SettingError::Value {
@@ -186,7 +184,7 @@ impl UnitSettings {
             "wave" => {}
             _ => return Err(None),
         }
-        debug_assert!(KNOWN.contains(&name) && DRIFT.starts_with(ANNOTATIONS));
+        debug_assert!(KNOWN.contains(&name) && DRIFT.starts_with(OVERLAYD_PREFIX));
         Ok(())
     }
 }
@@ -257,7 +255,7 @@ mod tests {
     fn read(pairs: &[(&str, &str)]) -> Result<UnitSettings, String> {
         let pairs = pairs
             .iter()
-            .map(|(name, text)| (format!("{ANNOTATIONS}{name}"), (*text).to_owned()));
+            .map(|(name, text)| (format!("{OVERLAYD_PREFIX}{name}"), (*text).to_owned()));
         let read = UnitSettings::new(&pairs.collect(), &UnitDefaults::default());
         read.map_err(|error| error.to_string())
     }

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 /// A secret that has changed, or may have.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Change {
+pub struct SecretChange {
     /// As CloudTrail names it: `PutSecretValue` and so on.
     pub event: String,
     pub region: String,
@@ -42,7 +42,7 @@ const CHANGES: [&str; 6] = [
 const LONGEST: usize = 2048;
 
 /// Reads the body of a message. Nothing for an event that changes no value.
-pub fn parse(body: &str) -> Result<Option<Change>, EventError> {
+pub fn parse(body: &str) -> Result<Option<SecretChange>, EventError> {
     let event: Value = serde_json::from_str(body).map_err(|_| EventError::Json)?;
     if !event.is_object() {
         return Err(EventError::Json);
@@ -57,7 +57,7 @@ pub fn parse(body: &str) -> Result<Option<Change>, EventError> {
     change(&event)
 }
 
-fn change(event: &Value) -> Result<Option<Change>, EventError> {
+fn change(event: &Value) -> Result<Option<SecretChange>, EventError> {
     let detail = &event["detail"];
     let (Some(source), true) = (event["source"].as_str(), detail.is_object()) else {
         return Err(EventError::Shape);
@@ -88,7 +88,7 @@ fn change(event: &Value) -> Result<Option<Change>, EventError> {
     // Another stage than the current one may have moved.
     let stage = detail["requestParameters"]["versionStage"].as_str();
     let is_current = stage.is_none_or(|stage| stage == "AWSCURRENT");
-    Ok(Some(Change {
+    Ok(Some(SecretChange {
         event: name.to_owned(),
         region: text(&["/detail/awsRegion", "/region"]).ok_or(EventError::Region)?,
         account: text(&["/detail/recipientAccountId", "/account"]),

@@ -3,16 +3,16 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use crate::aws::read_scheduler::{Board, Print, Question};
+use crate::aws::read_scheduler::{Digest, ReadScheduler, SecretId};
 use crate::aws::reader_key::{ReaderKey, Service};
-use crate::aws::usage::{Asked, Usage};
+use crate::aws::usage::{Usage, UsageRead};
 use crate::names::NamespacedName;
-use crate::secrets::desired::Ask;
+use crate::secrets::desired::Lookup;
 use crate::secrets::refresh::periodic_interval;
 
 /// What a store costs.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct Cost {
+pub struct StoreCost {
     /// Secrets that are read, each once.
     pub secrets: usize,
     pub external_secrets: usize,
@@ -35,13 +35,13 @@ pub fn dollars_per_month(service: Service, calls_per_day: f64) -> f64 {
 
 /// What each store costs, by its name, and what could not be made sense of. What stores share is divided among them by
 /// how often they need it. `now` is any time.
-pub fn costs(usage: &Usage, now: Instant) -> (BTreeMap<String, Cost>, Vec<String>) {
+pub fn costs(usage: &Usage, now: Instant) -> (BTreeMap<String, StoreCost>, Vec<String>) {
     let (asked, notes) = usage.asked();
-    let mut readers: BTreeMap<&ReaderKey, Vec<&Asked<'_>>> = BTreeMap::new();
+    let mut readers: BTreeMap<&ReaderKey, Vec<&UsageRead<'_>>> = BTreeMap::new();
     for asked in &asked {
         readers.entry(&asked.key).or_default().push(asked);
     }
-    let mut costs: BTreeMap<String, Cost> = BTreeMap::new();
+    let mut costs: BTreeMap<String, StoreCost> = BTreeMap::new();
     for (key, asked) in readers {
         reader(key, &asked, now, &mut costs);
     }
@@ -63,11 +63,16 @@ pub fn costs(usage: &Usage, now: Instant) -> (BTreeMap<String, Cost>, Vec<String
     (costs, notes)
 }
 
-fn reader(key: &ReaderKey, asked: &[&Asked<'_>], now: Instant, costs: &mut BTreeMap<String, Cost>) {
-    let abilities = key.service.abilities();
-    let mut board = Board::new(abilities, [0; 32]);
+fn reader(
+    key: &ReaderKey,
+    asked: &[&UsageRead<'_>],
+    now: Instant,
+    costs: &mut BTreeMap<String, StoreCost>,
+) {
+    let capabilities = key.service.capabilities();
+    let mut scheduler = ReadScheduler::new(capabilities, [0; 32]);
     let mut weights: BTreeMap<String, f64> = BTreeMap::new();
-    let mut single: BTreeMap<&Ask, Duration> = BTreeMap::new();
+    let mut single: BTreeMap<&Lookup, Duration> = BTreeMap::new();
     for asked in asked {
         let cost = costs.entry(asked.store.to_string()).or_default();
         let Some(interval) = periodic_interval(&asked.user.spec) else {
@@ -78,16 +83,16 @@ fn reader(key: &ReaderKey, asked: &[&Asked<'_>], now: Instant, costs: &mut BTree
         cost.unshared_dollars_per_month += dollars_per_month(key.service, often);
         *weights.entry(asked.store.to_string()).or_default() += often;
         match &asked.ask {
-            Ask::Value { key: id, version } if abilities.batches(version) => {
-                let question = Question {
+            Lookup::Value { key: id, version } if capabilities.batches(version) => {
+                let question = SecretId {
                     id: id.clone(),
                     version: version.clone(),
                 };
                 let user = NamespacedName::new(&asked.user.namespace, &asked.user.name);
-                board.watch(&user, &question, Print::Missing, interval, now);
+                scheduler.watch(&user, &question, Digest::Missing, interval, now);
             }
             // A version by its id is read once a day.
-            Ask::Value { version, .. } if version.starts_with("uuid/") => {}
+            Lookup::Value { version, .. } if version.starts_with("uuid/") => {}
             other => {
                 let known = single.entry(other).or_insert(interval);
                 *known = interval.min(*known);
@@ -95,7 +100,7 @@ fn reader(key: &ReaderKey, asked: &[&Asked<'_>], now: Instant, costs: &mut BTree
         }
     }
     let singly = single.values().map(|interval| DAY / interval.as_secs_f64());
-    let calls = board.calls_per_day(now) + singly.sum::<f64>();
+    let calls = scheduler.calls_per_day(now) + singly.sum::<f64>();
     let total: f64 = weights.values().sum();
     for (store, weight) in weights {
         let share = calls * weight / total;
@@ -109,7 +114,7 @@ fn reader(key: &ReaderKey, asked: &[&Asked<'_>], now: Instant, costs: &mut BTree
 mod tests {
     use serde_json::json;
 
-    use super::super::usage::{KnownStore, KnownUser};
+    use super::super::usage::{ExternalSecretUsage, StoreUsage};
     use super::*;
 
     /// So many ExternalSecrets of a secret each, or all of one.
@@ -120,7 +125,7 @@ mod tests {
             } else {
                 format!("s{number}")
             };
-            KnownUser {
+            ExternalSecretUsage {
                 namespace: "team".to_owned(),
                 name: format!("es{number}"),
                 spec: serde_json::from_value(json!({
@@ -134,7 +139,7 @@ mod tests {
         let spec =
             json!({"provider": {"aws": {"service": "SecretsManager", "region": "eu-west-1"}}});
         Usage {
-            stores: vec![KnownStore {
+            stores: vec![StoreUsage {
                 namespace: None,
                 name: "aws".to_owned(),
                 spec: serde_json::from_value(spec).unwrap(),

@@ -9,8 +9,8 @@ use crate::aws::arn::{SecretArn, without_suffix};
 use crate::aws::identity::{Identity, partition};
 use crate::aws::queue::region_of;
 use crate::aws::reader_key::Service;
-use crate::aws::usage::{Asked, Usage};
-use crate::secrets::desired::{Ask, Search};
+use crate::aws::usage::{Usage, UsageRead};
+use crate::secrets::desired::{Lookup, Search};
 
 /// Something that an identity must be allowed.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -118,8 +118,8 @@ impl Policies<'_> {
         known.unwrap_or("*").to_owned()
     }
 
-    fn ask(&mut self, asked: &Asked<'_>) {
-        let Asked { user, key, ask, .. } = asked;
+    fn ask(&mut self, asked: &UsageRead<'_>) {
+        let UsageRead { user, key, ask, .. } = asked;
         let identity = &key.identity;
         let why = format!("ExternalSecret {}/{}", user.namespace, user.name);
         let account = self.account_of(identity);
@@ -138,13 +138,13 @@ impl Policies<'_> {
         let mut need =
             |action, resource: String| self.need(identity, action, resource, &why, false);
         match (key.service, ask) {
-            (Service::SecretsManager, Ask::Value { key, .. }) => {
+            (Service::SecretsManager, Lookup::Value { key, .. }) => {
                 need("secretsmanager:GetSecretValue", secret(key));
             }
-            (Service::SecretsManager, Ask::Tags { key }) => {
+            (Service::SecretsManager, Lookup::Tags { key }) => {
                 need("secretsmanager:DescribeSecret", secret(key));
             }
-            (Service::SecretsManager, Ask::Find(search)) => {
+            (Service::SecretsManager, Lookup::Find(search)) => {
                 let name = format!("secret:{}*", beginning(search));
                 need(
                     "secretsmanager:GetSecretValue",
@@ -156,14 +156,14 @@ impl Policies<'_> {
                     need("secretsmanager:BatchGetSecretValue", "*".to_owned());
                 }
             }
-            (Service::ParameterStore, Ask::Value { key, .. }) => {
+            (Service::ParameterStore, Lookup::Value { key, .. }) => {
                 need("ssm:GetParameter", parameter(key));
                 need("ssm:GetParameters", parameter(key));
             }
-            (Service::ParameterStore, Ask::Tags { key }) => {
+            (Service::ParameterStore, Lookup::Tags { key }) => {
                 need("ssm:ListTagsForResource", parameter(key));
             }
-            (Service::ParameterStore, Ask::Find(search)) => {
+            (Service::ParameterStore, Lookup::Find(search)) => {
                 let below = parameter(&format!("{}*", beginning(search)));
                 if search.name.is_some() {
                     need("ssm:GetParametersByPath", below);
@@ -178,9 +178,9 @@ impl Policies<'_> {
     }
 
     /// What makes reads cheaper.
-    fn cheaper(&mut self, asked: &Asked<'_>, why: &str) {
-        let Asked { key, ask, .. } = asked;
-        if key.service == Service::SecretsManager && matches!(ask, Ask::Value { .. }) {
+    fn cheaper(&mut self, asked: &UsageRead<'_>, why: &str) {
+        let UsageRead { key, ask, .. } = asked;
+        if key.service == Service::SecretsManager && matches!(ask, Lookup::Value { .. }) {
             for action in [
                 "secretsmanager:BatchGetSecretValue",
                 "secretsmanager:ListSecrets",
@@ -303,17 +303,20 @@ impl Policy {
 
 #[cfg(test)]
 mod tests {
-    use super::super::usage::{KnownStore, KnownUser};
+    use super::super::usage::{ExternalSecretUsage, StoreUsage};
     use super::*;
 
     fn usage(store: &Value, specs: &[Value]) -> Usage {
-        let users = specs.iter().enumerate().map(|(number, spec)| KnownUser {
-            namespace: "team".to_owned(),
-            name: format!("es{number}"),
-            spec: serde_json::from_value(spec.clone()).unwrap(),
-        });
+        let users = specs
+            .iter()
+            .enumerate()
+            .map(|(number, spec)| ExternalSecretUsage {
+                namespace: "team".to_owned(),
+                name: format!("es{number}"),
+                spec: serde_json::from_value(spec.clone()).unwrap(),
+            });
         Usage {
-            stores: vec![KnownStore {
+            stores: vec![StoreUsage {
                 namespace: None,
                 name: "aws".to_owned(),
                 spec: serde_json::from_value(json!({"provider": {"aws": store}})).unwrap(),

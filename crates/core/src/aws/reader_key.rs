@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::identity::{Identity, StoreName, identify};
-use super::read_scheduler::Abilities;
+use super::read_scheduler::ServiceCapabilities;
 use crate::api::secret_store::{AwsService, RetrySettings, SecretStoreSpec};
 use crate::schedule::parse_duration;
 use crate::secrets::provider_error::StoreError;
@@ -17,15 +17,15 @@ pub enum Service {
 
 impl Service {
     /// What it can be asked in one call.
-    pub fn abilities(self) -> Abilities {
+    pub fn capabilities(self) -> ServiceCapabilities {
         match self {
-            Self::SecretsManager => Abilities {
+            Self::SecretsManager => ServiceCapabilities {
                 batch: 20,
                 batches_versions: false,
                 lists: true,
             },
             // It has no list that tells versions for less than a batch costs.
-            Self::ParameterStore => Abilities {
+            Self::ParameterStore => ServiceCapabilities {
                 batch: 10,
                 batches_versions: true,
                 lists: false,

@@ -30,7 +30,7 @@ impl Api {
 
 /// A token bucket that gets slower when AWS says so, and faster again while it does not.
 #[derive(Debug, Clone)]
-pub struct Bucket {
+pub struct TokenBucket {
     most: f64,
     burst: f64,
     /// Calls a second.
@@ -42,7 +42,7 @@ pub struct Bucket {
     slowed: Option<Instant>,
 }
 
-impl Bucket {
+impl TokenBucket {
     pub fn new(api: Api, now: Instant) -> Self {
         let (most, burst) = api.limits();
         Self {
@@ -134,7 +134,7 @@ mod tests {
     use super::*;
 
     /// When so many calls, all wanted at once, are made.
-    fn times(bucket: &mut Bucket, start: Instant, calls: usize) -> Vec<f64> {
+    fn times(bucket: &mut TokenBucket, start: Instant, calls: usize) -> Vec<f64> {
         let turns = (0..calls).map(|_| bucket.turn(start).as_secs_f64());
         turns.collect()
     }
@@ -148,7 +148,7 @@ mod tests {
             (Api::Secret, 10_000),
             (Api::Parameter, 40),
         ] {
-            let mut bucket = Bucket::new(api, start);
+            let mut bucket = TokenBucket::new(api, start);
             let times = times(&mut bucket, start, 5000);
             for (first, time) in times.iter().enumerate() {
                 let within = times[first..]
@@ -163,7 +163,7 @@ mod tests {
     #[test]
     fn a_pause_gives_back_no_more_than_the_burst() {
         let start = Instant::now();
-        let mut bucket = Bucket::new(Api::Batch, start);
+        let mut bucket = TokenBucket::new(Api::Batch, start);
         let waits = times(&mut bucket, start, 21);
         assert!(waits[..20].iter().all(|wait| *wait == 0.0) && waits[20] > 0.0);
         let later = start + Duration::from_secs(3600);
@@ -174,7 +174,7 @@ mod tests {
     #[test]
     fn throttling_halves_the_rate_once_and_answers_raise_it() {
         let start = Instant::now();
-        let mut bucket = Bucket::new(Api::Batch, start);
+        let mut bucket = TokenBucket::new(Api::Batch, start);
         for _ in 0..20 {
             bucket.throttled(start);
         }

@@ -3,7 +3,7 @@
 use crate::api::external_secret::{ExternalSecretSpec, StoreKind};
 use crate::api::secret_store::SecretStoreSpec;
 use crate::aws::reader_key::reader_key;
-use crate::secrets::desired::{Ask, StoreRef, resolve};
+use crate::secrets::desired::{Lookup, StoreLookup, StoreRef, resolve};
 
 use crate::aws::identity::StoreName;
 use crate::aws::reader_key::ReaderKey;
@@ -11,13 +11,13 @@ use crate::aws::reader_key::ReaderKey;
 /// The stores and ExternalSecrets of a repository or a cluster.
 #[derive(Debug, Clone, Default)]
 pub struct Usage {
-    pub stores: Vec<KnownStore>,
-    pub users: Vec<KnownUser>,
+    pub stores: Vec<StoreUsage>,
+    pub users: Vec<ExternalSecretUsage>,
 }
 
 /// A store; without a namespace it is for all of them.
 #[derive(Debug, Clone)]
-pub struct KnownStore {
+pub struct StoreUsage {
     pub namespace: Option<String>,
     pub name: String,
     pub spec: SecretStoreSpec,
@@ -27,7 +27,7 @@ pub struct KnownStore {
 
 /// An `ExternalSecret`.
 #[derive(Debug, Clone)]
-pub struct KnownUser {
+pub struct ExternalSecretUsage {
     pub namespace: String,
     pub name: String,
     pub spec: ExternalSecretSpec,
@@ -35,14 +35,14 @@ pub struct KnownUser {
 
 /// One question, and who asks it of whom. Keys have their store's prefix.
 #[derive(Debug, Clone)]
-pub struct Asked<'u> {
-    pub user: &'u KnownUser,
-    pub store: &'u KnownStore,
+pub struct UsageRead<'u> {
+    pub user: &'u ExternalSecretUsage,
+    pub store: &'u StoreUsage,
     pub key: ReaderKey,
-    pub ask: Ask,
+    pub ask: Lookup,
 }
 
-impl KnownStore {
+impl StoreUsage {
     fn store_name(&self) -> StoreName<'_> {
         StoreName {
             namespace: self.namespace.as_deref(),
@@ -58,7 +58,7 @@ impl KnownStore {
     }
 }
 
-impl std::fmt::Display for KnownStore {
+impl std::fmt::Display for StoreUsage {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match &self.namespace {
             Some(namespace) => write!(formatter, "SecretStore {namespace}/{}", self.name),
@@ -69,7 +69,7 @@ impl std::fmt::Display for KnownStore {
 
 impl Usage {
     /// Every question that is asked of AWS, and what could not be made sense of.
-    pub fn asked(&self) -> (Vec<Asked<'_>>, Vec<String>) {
+    pub fn asked(&self) -> (Vec<UsageRead<'_>>, Vec<String>) {
         let (mut all, mut notes) = (Vec::new(), Vec::new());
         for user in &self.users {
             let place = format!("ExternalSecret {}/{}", user.namespace, user.name);
@@ -80,7 +80,11 @@ impl Usage {
                     continue;
                 }
             };
-            for (reference, ask) in desired.reads() {
+            for StoreLookup {
+                store: reference,
+                lookup: ask,
+            } in desired.lookups()
+            {
                 let Some(store) = self.store(&reference, &user.namespace) else {
                     notes.push(format!("{place} is left out: {reference} is not here"));
                     continue;
@@ -92,7 +96,7 @@ impl Usage {
                     Ok(Some(key)) => {
                         let prefix = aws.prefix.as_deref().unwrap_or_default();
                         let ask = with_prefix(ask, prefix);
-                        all.push(Asked {
+                        all.push(UsageRead {
                             user,
                             store,
                             key,
@@ -109,7 +113,7 @@ impl Usage {
         (all, notes)
     }
 
-    fn store(&self, reference: &StoreRef, namespace: &str) -> Option<&KnownStore> {
+    fn store(&self, reference: &StoreRef, namespace: &str) -> Option<&StoreUsage> {
         let own = match reference.kind {
             StoreKind::SecretStore => Some(namespace),
             StoreKind::ClusterSecretStore => None,
@@ -119,16 +123,16 @@ impl Usage {
     }
 }
 
-fn with_prefix(ask: Ask, prefix: &str) -> Ask {
+fn with_prefix(ask: Lookup, prefix: &str) -> Lookup {
     match ask {
-        Ask::Value { key, version } => Ask::Value {
+        Lookup::Value { key, version } => Lookup::Value {
             key: format!("{prefix}{key}"),
             version,
         },
-        Ask::Tags { key } => Ask::Tags {
+        Lookup::Tags { key } => Lookup::Tags {
             key: format!("{prefix}{key}"),
         },
         // A prefix is for keys alone.
-        found @ Ask::Find(_) => found,
+        found @ Lookup::Find(_) => found,
     }
 }

@@ -6,9 +6,8 @@ use kube::{Resource as _, ResourceExt as _};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use crate::api::REQUESTED_AT;
+use crate::api::annotations::{OVERLAYD_PREFIX, REQUESTED_AT};
 use crate::api::kustomization::Kustomization;
-use crate::apply::unit_settings::ANNOTATIONS;
 
 /// SHA-256 of a value as canonical JSON: keys sorted, no spaces. Two digests are equal if the values are.
 ///
@@ -29,7 +28,7 @@ impl SpecDigest {
     pub fn of_kustomization(object: &Kustomization) -> Self {
         let annotations = object.annotations().iter();
         let own: serde_json::Map<String, Value> = annotations
-            .filter(|(name, _)| name.starts_with(ANNOTATIONS) || *name == REQUESTED_AT)
+            .filter(|(name, _)| name.starts_with(OVERLAYD_PREFIX) || *name == REQUESTED_AT)
             .map(|(name, text)| (name.clone(), json!(text)))
             .collect();
         Self::of(&json!({

@@ -136,7 +136,7 @@ fn private_key(key: &Map<String, Json>) -> Outcome<Vec<u8>> {
     }
 }
 
-/// n, e, d, p, q, and what is computed of them.
+/// n, e, d, p, q, and the numbers that follow from them.
 fn rsa_numbers(key: &Map<String, Json>) -> Outcome<Vec<Vec<u8>>> {
     let number = |name| Ok(BigUint::from_bytes_be(&member(key, name)?));
     let (modulus, exponent) = (number("n")?, number("e")?);
@@ -156,7 +156,7 @@ fn rsa_numbers(key: &Map<String, Json>) -> Outcome<Vec<Vec<u8>>> {
     Ok(numbers.iter().map(BigUint::to_bytes_be).collect())
 }
 
-/// What a private operation with an RSA key costs.
+/// The steps that a private operation with an RSA key costs.
 const RSA_STEPS: usize = 20_000;
 
 fn rsa_decrypt(machine: &mut Machine<'_>, values: &[Value]) -> Outcome<Value> {

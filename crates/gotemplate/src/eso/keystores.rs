@@ -51,7 +51,7 @@ pub(crate) const ROWS: &[Row] = &[
     }),
 ];
 
-/// What making or opening an archive costs: thousands of rounds of hashing.
+/// The steps that making or opening an archive costs: it takes thousands of rounds of hashing.
 const STEPS: usize = 50_000;
 /// Rounds of hashing between a password and its key, as External Secrets has them.
 const ROUNDS: u32 = 2048;

@@ -1,4 +1,5 @@
-//! Pure: the functions that External Secrets adds: YAML and PEM here, keys and certificates below.
+//! Pure: the functions that External Secrets adds to sprig. YAML and PEM are here, keys and
+//! certificates in the files below.
 
 pub(crate) mod chains;
 pub(crate) mod keys;
@@ -60,7 +61,7 @@ fn node_of(value: &Value, depth: usize) -> Option<Node> {
     })
 }
 
-/// YAML as sigs.k8s.io/yaml reads it into a map; an error is a map with the one key `Error`.
+/// YAML as sigs.k8s.io/yaml reads it into a map; an error is a map with the only key `Error`.
 fn from_yaml(text: &str) -> Value {
     let failed = |message: String| Value::dict([(b"Error"[..].into(), Value::str(message))]);
     let nodes = match goyaml::read(text, &ReadOptions::sigs()) {
@@ -126,7 +127,7 @@ fn filter_pem(machine: &mut Machine<'_>, values: &[Value]) -> Outcome<Value> {
     // A block without an end is searched for its end through the whole text.
     let blocks = text.matches("-----BEGIN ").count();
     machine.spend(text.len().saturating_mul(blocks) / 4096)?;
-    // What stands before the first block is no part of it.
+    // The text before the first block is skipped.
     let mut rest = text.find("-----BEGIN ").map_or(&*text, |at| &text[at..]);
     let mut kept = String::new();
     while let Some((block, after)) = next_block(rest) {

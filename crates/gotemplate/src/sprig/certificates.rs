@@ -48,7 +48,7 @@ pub(crate) const ROWS: &[Row] = &[
     }),
 ];
 
-/// What an RSA key costs, so that a template makes a few of them at most.
+/// The steps that an RSA key costs, so that a template makes a few of them at most.
 const RSA_STEPS: usize = 100_000;
 
 fn rsa_key(machine: &mut Machine<'_>) -> Outcome<KeyPair> {
@@ -194,7 +194,7 @@ fn key_pem(key: &KeyPair) -> Outcome<String> {
     if algorithm == &PKCS_ED25519 {
         return Ok(Block::new("PRIVATE KEY", der).encode());
     }
-    // PKCS#8 wraps the key after its version and algorithm; what is not wrapped has a number there.
+    // PKCS#8 wraps the key after its version and algorithm; a key that is not wrapped has a number there.
     let inner = || {
         let (fields, _) = element(&der, 0x30)?;
         let (_, rest) = element(fields, 0x02)?;
@@ -258,7 +258,7 @@ mod tests {
                 text.starts_with(&format!("-----BEGIN {label}-----\n")),
                 "{text}"
             );
-            // What was written is read again, and written the same.
+            // The encoded key is decoded and encodes to the same text.
             let again =
                 format!("{{{{ $k := {text:?} }}}}{{{{ eq $k (genCAWithKey \"a\" 1 $k).Key }}}}");
             assert_eq!(render(&again), "true");

@@ -91,7 +91,7 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Go's base32 decoder, with the position of what is wrong.
+/// Decodes as Go's `encoding/base32` does. The error is the offset of the invalid byte.
 fn decode_base32(text: &[u8]) -> Result<Vec<u8>, usize> {
     let compact: Vec<u8> = text
         .iter()

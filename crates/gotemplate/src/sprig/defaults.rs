@@ -46,12 +46,12 @@ pub(crate) const ROWS: &[Row] = &[
     }),
 ];
 
-/// What `default` replaces. Structs are never empty.
+/// Whether `default` replaces the value. Structs are never empty.
 fn is_empty(value: &Value) -> bool {
     !value.is_true()
 }
 
-/// The message may be made of values, so it is hidden from those who may not see them.
+/// The message may be made of values, so it is hidden from people who may not see them.
 fn fail(_: &mut Machine<'_>, values: &[Value]) -> Outcome<Value> {
     let message = text(values, 0);
     if message.is_empty() {

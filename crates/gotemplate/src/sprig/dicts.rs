@@ -84,9 +84,9 @@ pub(crate) const ROWS: &[Row] = &[
 /// Which of two values stays.
 #[derive(Clone, Copy, PartialEq)]
 enum Winner {
-    /// The one that is there, unless it is empty.
+    /// The value in the destination wins, unless it is empty.
     First,
-    /// The one that comes, even if it is empty.
+    /// The value in the source wins, even if it is empty.
     Last,
 }
 

@@ -16,9 +16,7 @@ pub(crate) const ROWS: &[Row] = &[
     ("fromJson", "s", |_, v| {
         Ok(parse(bytes(v, 0)).unwrap_or(Value::Nil))
     }),
-    ("mustFromJson", "s", |_, v| {
-        parse(bytes(v, 0)).map_err(|position| Fault::new(format!("invalid JSON at {position}")))
-    }),
+    ("mustFromJson", "s", |_, v| parse(bytes(v, 0))),
     ("toJson", "w", |machine, v| {
         lenient(machine, any(v, 0), Style::COMPACT)
     }),
@@ -72,11 +70,14 @@ fn strict(machine: &mut Machine<'_>, value: &Value, style: Style) -> Outcome<Val
     Ok(Value::str(text))
 }
 
-/// Reads one JSON value; numbers are floats. The error is a position alone.
-pub(crate) fn parse(text: &[u8]) -> Result<Value, String> {
+/// Parses one JSON value; numbers become floats, as in Go. The message of an error has the position and nothing of the
+/// text.
+pub(crate) fn parse(text: &[u8]) -> Outcome<Value> {
     let text = String::from_utf8_lossy(text);
-    let json: serde_json::Value = serde_json::from_str(&text)
-        .map_err(|error| format!("line {} column {}", error.line(), error.column()))?;
+    let json: serde_json::Value = serde_json::from_str(&text).map_err(|error| {
+        let (line, column) = (error.line(), error.column());
+        Fault::new(format!("invalid JSON at line {line} column {column}"))
+    })?;
     Ok(of_json(json))
 }
 
@@ -98,7 +99,7 @@ pub(crate) fn of_json(json: serde_json::Value) -> Value {
 /// Prints JSON as Go's `json.Marshal` prints a value that `json.Unmarshal` has read into an `interface{}`: without
 /// spaces, keys sorted, numbers as 64-bit floats, and `<`, `>` and `&` escaped.
 pub fn print_json(json: serde_json::Value) -> String {
-    // What was read as JSON is no deeper than that allows, and holds nothing that has no form.
+    // A value that was parsed from JSON is never too deep and always has a JSON form.
     print(&of_json(json), Style::COMPACT).unwrap_or_default()
 }
 

@@ -1,4 +1,4 @@
-//! Pure: functions on lists. A list of strings is taken everywhere and becomes one of any values.
+//! Pure: functions on lists. All of them take a list of strings too; the result is then a list of any values.
 
 use std::rc::Rc;
 
@@ -41,7 +41,7 @@ pub(crate) const ROWS: &[Row] = &[
     ("mustChunk", "ia", chunk),
 ];
 
-/// The elements of a list, or why the value is none.
+/// The elements of a list. Any other value is an error.
 pub(crate) fn elements<'v>(value: &'v Value, what: &str) -> Outcome<&'v Rc<Vec<Value>>> {
     match value {
         Value::List(values, _) => Ok(values),

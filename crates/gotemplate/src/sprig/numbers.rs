@@ -126,7 +126,7 @@ pub(crate) const ROWS: &[Row] = &[
     }),
 ];
 
-/// `cast.ToInt64`: what cannot be read is 0.
+/// `cast.ToInt64`: a value that is no number is 0.
 pub(crate) fn to_int(value: &Value) -> i64 {
     match value {
         Value::Bool(value) => i64::from(*value),
@@ -156,7 +156,7 @@ fn text_to_int(text: &str) -> i64 {
     number::parse_int(whole).unwrap_or(0)
 }
 
-/// `cast.ToFloat64`: what cannot be read is 0.
+/// `cast.ToFloat64`: a value that is no number is 0.
 #[expect(clippy::cast_precision_loss, reason = "as Go converts an integer")]
 pub(crate) fn to_float(value: &Value) -> f64 {
     match value {

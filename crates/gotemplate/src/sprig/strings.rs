@@ -412,7 +412,7 @@ fn numbered(parts: &[&[u8]]) -> Value {
     Value::Strings(Rc::new(entries.collect()))
 }
 
-/// The elements of a list as text, without nil; anything else is the one element.
+/// The elements of a list as text, without nil; any other value is the only element.
 pub(crate) fn texts_of(value: &Value) -> Vec<Vec<u8>> {
     match value {
         Value::Nil => Vec::new(),

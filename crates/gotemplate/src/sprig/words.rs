@@ -84,74 +84,95 @@ fn upper_case_word(text: &[char]) -> usize {
 /// Lower-case words with a connector between them.
 pub(super) fn connected(text: &str, connector: char) -> String {
     let characters: Vec<char> = text.chars().collect();
-    let mut out = String::new();
+    let mut words = Connected {
+        out: String::new(),
+        connector,
+    };
     let Some((mut kind, mut word, mut rest)) = next_word(&characters) else {
-        return out;
+        return words.out;
     };
-    let push = |out: &mut String, kind: Word, word: &[char]| match kind {
-        Word::UpperCase => out.extend(word.iter().flat_map(|c| c.to_lowercase())),
-        Word::Connector => out.extend(word.iter().map(|_| connector)),
-        _ => out.extend(word),
-    };
-    let separates =
-        |kind: Option<Word>| !matches!(kind, None | Some(Word::Punctuation | Word::Connector));
     while !rest.is_empty() {
-        if kind != Word::Connector {
-            push(&mut out, kind, word);
-        }
-        let (before, last) = (kind, word);
-        let mut next = next_word(rest);
-        let take_alphanumeric = |out: &mut String, next: &mut Option<(Word, _, _)>| {
-            while let Some((kind @ (Word::Alphabet | Word::Number), word, rest)) = *next {
-                push(out, kind, word);
-                *next = next_word(rest);
+        let next = next_word(rest);
+        let following = match kind {
+            Word::Number => {
+                words.push(kind, word);
+                let next = words.take_alphanumeric(next);
+                words.separate(next);
+                next
+            }
+            Word::Connector | Word::Punctuation => {
+                words.push(kind, word);
+                next
+            }
+            _ => {
+                words.push(kind, word);
+                words.after_letters(next)
             }
         };
-        match before {
-            Word::Number => {
-                take_alphanumeric(&mut out, &mut next);
-                if separates(next.map(|(kind, ..)| kind)) {
-                    out.push(connector);
-                }
-            }
-            Word::Connector => push(&mut out, before, last),
-            Word::Punctuation => {}
-            _ => match next {
-                Some((Word::Number, number, after)) if !after.is_empty() => {
-                    let following = next_word(after);
-                    if following.is_some_and(|(kind, ..)| kind == Word::Alphabet) {
-                        // Lower-case letters after a number: the number begins a word.
-                        out.push(connector);
-                        out.extend(number);
-                        next = following;
-                        take_alphanumeric(&mut out, &mut next);
-                        if separates(next.map(|(kind, ..)| kind)) {
-                            out.push(connector);
-                        }
-                    } else {
-                        // The number is a part of the word before it.
-                        out.extend(number);
-                        next = following;
-                        if separates(next.map(|(kind, ..)| kind)) {
-                            out.push(connector);
-                        }
-                    }
-                }
-                Some((Word::Number, ..)) => {}
-                next => {
-                    if separates(next.map(|(kind, ..)| kind)) {
-                        out.push(connector);
-                    }
-                }
-            },
-        }
-        match next {
+        match following {
             Some(found) => (kind, word, rest) = found,
-            None => return out,
+            None => return words.out,
         }
     }
-    push(&mut out, kind, word);
-    out
+    words.push(kind, word);
+    words.out
+}
+
+/// A word, and the characters after it.
+type Found<'c> = Option<(Word, &'c [char], &'c [char])>;
+
+/// The words that have been joined so far.
+struct Connected {
+    out: String,
+    connector: char,
+}
+
+impl Connected {
+    fn push(&mut self, kind: Word, word: &[char]) {
+        match kind {
+            Word::UpperCase => self.out.extend(word.iter().flat_map(|c| c.to_lowercase())),
+            Word::Connector => self.out.extend(word.iter().map(|_| self.connector)),
+            _ => self.out.extend(word),
+        }
+    }
+
+    /// Writes a connector, unless the text ends or goes on with a separator of its own.
+    fn separate(&mut self, next: Found<'_>) {
+        if !matches!(next, None | Some((Word::Punctuation | Word::Connector, ..))) {
+            self.out.push(self.connector);
+        }
+    }
+
+    fn take_alphanumeric<'c>(&mut self, mut next: Found<'c>) -> Found<'c> {
+        while let Some((kind @ (Word::Alphabet | Word::Number), word, rest)) = next {
+            self.push(kind, word);
+            next = next_word(rest);
+        }
+        next
+    }
+
+    /// Joins the word after a word of letters, and gives the word to go on with.
+    fn after_letters<'c>(&mut self, next: Found<'c>) -> Found<'c> {
+        let Some((Word::Number, number, after)) = next else {
+            self.separate(next);
+            return next;
+        };
+        if after.is_empty() {
+            return next;
+        }
+        let mut following = next_word(after);
+        if matches!(following, Some((Word::Alphabet, ..))) {
+            // Lower-case letters after a number: the number begins a word.
+            self.out.push(self.connector);
+            self.out.extend(number);
+            following = self.take_alphanumeric(following);
+        } else {
+            // The number is a part of the word before it.
+            self.out.extend(number);
+        }
+        self.separate(following);
+        following
+    }
 }
 
 /// Words joined, each with a capital.
@@ -200,7 +221,7 @@ pub(super) fn camel(text: &str) -> String {
     out
 }
 
-/// One character for one, as `unicode.ToUpper` maps: `ß` stays.
+/// Maps a character to a single character, as `unicode.ToUpper` does: `ß` stays.
 pub(crate) fn simple_upper(c: char) -> char {
     let mut upper = c.to_uppercase();
     match (upper.next(), upper.next()) {

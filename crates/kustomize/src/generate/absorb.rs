@@ -2,8 +2,9 @@
 
 use goyaml::{Mapping, Node};
 
+use super::base64_lines::base64_lines;
 use crate::error::{BuildError, Problem};
-use crate::resource::{ResMap, Resource};
+use crate::resource::{NEEDS_HASH, ResMap, Resource};
 
 /// What a generator wants to do with an object that is there already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,25 +33,35 @@ pub(crate) fn absorb(
 ) -> Result<(), BuildError> {
     let found = resources.with_any_id(new.id());
     let id = new.id().show_long();
-    let problem = |message: String| Err(Problem::Identity(message).into());
+    let problem =
+        |message: String, hint: &str| Err(BuildError::from(Problem::Identity(message)).hint(hint));
     match (&found[..], behavior) {
         ([], Behavior::Create) => resources.append_all(vec![new]),
-        ([], _) => problem(format!("id {id} does not exist; cannot merge or replace")),
-        ([_], Behavior::Create) => problem(format!(
-            "id {id} exists; can not use behavior: 'create', behavior must be merge or replace"
-        )),
+        ([], _) => problem(
+            format!("id {id} does not exist; cannot merge or replace"),
+            "remove `behavior`, or name an object of the resources, with its namespace",
+        ),
+        ([_], Behavior::Create) => problem(
+            format!(
+                "id {id} exists; can not use behavior: 'create', behavior must be merge or replace"
+            ),
+            "set `behavior: merge` or `behavior: replace`, or choose another name",
+        ),
         (&[position], _) => {
             resources.change_at(position, |old| *old = combine(old, new, behavior));
             Ok(())
         }
-        _ => problem(format!("found multiple objects with the id {id}")),
+        _ => problem(
+            format!("found multiple objects with the id {id}"),
+            "give the generator a namespace that only one of them has",
+        ),
     }
 }
 
 /// The new object with the old one's place, name, namespace and history; labels and annotations merged.
 fn combine(old: &Resource, new: Resource, behavior: Behavior) -> Resource {
     let mut result = old.clone();
-    result.needs_hash = old.needs_hash && new.needs_hash;
+    result.needs_hash = old.wants_hash() && new.wants_hash();
     if behavior == Behavior::Replace {
         result.origin.clone_from(&new.origin);
     }
@@ -64,6 +75,13 @@ fn combine(old: &Resource, new: Resource, behavior: Behavior) -> Resource {
                 name,
                 Clone::clone,
             );
+        }
+        if let Some(annotations) = metadata
+            .get_mut("annotations")
+            .and_then(Node::as_mapping_mut)
+        {
+            // What it asks for is settled by now.
+            annotations.remove(NEEDS_HASH);
         }
         for name in ["name", "namespace"] {
             match old.and_then(|old| old.get(name)) {
@@ -111,5 +129,5 @@ fn as_string(node: &Node) -> Node {
 
 fn encoded(node: &Node) -> Node {
     let text = node.as_text().unwrap_or_default();
-    Node::string(super::base64_lines(text.as_bytes()))
+    Node::string(base64_lines(text.as_bytes()))
 }

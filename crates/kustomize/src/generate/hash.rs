@@ -1,19 +1,22 @@
 //! Pure: the suffix that makes a new name of new content.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 
 use goyaml::Node;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::error::{BuildError, Problem};
-use crate::resource::{ResMap, Resource};
+use crate::gojson::go_escape;
+use crate::resource::{NEEDS_HASH, ResMap, Resource};
 
 /// Appends the hash to each name that wants one.
 // kustomize adds hashes once, at the root, so that they cover patched content (kusttarget.go).
 pub(crate) fn append_suffixes(resources: &mut ResMap) -> Result<(), BuildError> {
-    for resource in resources.iter_mut().filter(|resource| resource.needs_hash) {
+    for resource in resources
+        .iter_mut()
+        .filter(|resource| resource.wants_hash())
+    {
         let suffix = suffix(resource)?;
         resource.remember_id();
         let name = format!("{}-{suffix}", resource.id().name);
@@ -23,7 +26,9 @@ pub(crate) fn append_suffixes(resources: &mut ResMap) -> Result<(), BuildError> 
 }
 
 fn suffix(resource: &Resource) -> Result<String, BuildError> {
-    let node = resource.node();
+    let mut node = resource.node().clone();
+    goyaml::settle_folds(&mut node);
+    let node = &node;
     let text = match &*resource.id().gvk.kind {
         "ConfigMap" => encode(
             node,
@@ -38,14 +43,30 @@ fn suffix(resource: &Resource) -> Result<String, BuildError> {
                 Some(secret_type),
             )?
         }
-        kind => {
-            let message = format!(
-                "a hash suffix is only made for ConfigMaps and Secrets, not for kind {kind}"
-            );
-            return Err(Problem::Unsupported(message).into());
-        }
+        _ => whole(node)?,
     };
     Ok(shorten(&Sha256::digest(text.as_bytes())))
+}
+
+/// The compact JSON of an object of another kind, without its name and the note that asks for the hash.
+///
+/// kustomize hashes its parsed YAML there, with lines, columns, comments and styles (hasher.go), so that a comment
+/// above a Job renames it. Here the content decides.
+fn whole(node: &Node) -> Result<String, BuildError> {
+    let mut node = node.clone();
+    if let Some(metadata) = node.get_mut("metadata").and_then(Node::as_mapping_mut) {
+        metadata.remove("name");
+        if let Some(annotations) = metadata
+            .get_mut("annotations")
+            .and_then(Node::as_mapping_mut)
+        {
+            annotations.remove(NEEDS_HASH);
+        }
+    }
+    let json = goyaml::to_json(&node).map_err(|error| Problem::Malformed(error.to_string()))?;
+    let text = serde_json::to_string(&sorted(&json))
+        .map_err(|error| Problem::Malformed(error.to_string()))?;
+    Ok(go_escape(&text))
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -107,20 +128,6 @@ fn sorted(value: &Value) -> Value {
     }
 }
 
-/// Go's JSON encoder escapes what HTML would mind, and two line separators.
-pub(crate) fn go_escape(json: &str) -> String {
-    let mut escaped = String::with_capacity(json.len());
-    for character in json.chars() {
-        match character {
-            '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => {
-                let _ = write!(escaped, "\\u{:04x}", u32::from(character));
-            }
-            _ => escaped.push(character),
-        }
-    }
-    escaped
-}
-
 /// The first ten hex digits, with those replaced that could spell words.
 fn shorten(digest: &[u8]) -> String {
     let hex = digest
@@ -147,6 +154,15 @@ mod tests {
             .unwrap()
             .swap_remove(0);
         suffix(&Resource::new(node).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn the_hash_of_another_kind_is_that_of_its_content() {
+        let first = hash("kind: Job\nmetadata: {name: a}\nspec: {x: 1}\n");
+        let same = hash("# moved\n\nkind: Job\nmetadata: {name: b}\nspec:\n  x: 1 # one\n");
+        let other = hash("kind: Job\nmetadata: {name: a}\nspec: {x: 2}\n");
+        assert_eq!(first, same);
+        assert_ne!(first, other);
     }
 
     #[test]

@@ -1,22 +1,22 @@
 //! Pure: ConfigMaps and Secrets from files, literals and env files, and how they meet what is there already.
 
 mod absorb;
+mod base64_lines;
 pub(crate) mod hash;
 mod sources;
 
 use std::sync::Arc;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use goyaml::{Mapping, Node};
 
 pub(crate) use absorb::{Behavior, absorb};
 
-use crate::accumulate::{Context, Level};
 use crate::error::{BuildError, BuildErrors, Problem};
 use crate::kustomization::{GeneratorArgs, GeneratorOptions};
+use crate::level::{Context, Level};
 use crate::load::{Directory, Loaded, Loader};
-use crate::resource::{ConfiguredBy, Origin, Resource};
+use crate::resource::{ConfiguredBy, Origin, Resource, check_key};
+use base64_lines::base64_lines;
 use sources::Pair;
 
 /// What a generator makes.
@@ -41,7 +41,7 @@ pub(crate) fn run(
         .secrets
         .iter()
         .map(|args| (Generated::Secret, args));
-    for (generated, args) in config_maps.chain(secrets) {
+    for (index, (generated, args)) in config_maps.chain(secrets).enumerate() {
         let mut args = args.clone();
         args.options = merge_options(args.options, &kustomization.generator_options);
         let file = context.loader.show(&loaded.file);
@@ -59,9 +59,21 @@ pub(crate) fn run(
                     Behavior::parse(&args.behavior),
                 )
             })
-            .map_err(|error| error.field(format!("{} `{}`", generated.field(), args.name)))?;
+            .map_err(|mut error| {
+                // Secrets are counted from their own first one.
+                let index = match generated {
+                    Generated::ConfigMap => index,
+                    Generated::Secret => index - kustomization.config_maps.len(),
+                };
+                let inner = error
+                    .field
+                    .take()
+                    .map_or_else(String::new, |f| format!(".{f}"));
+                let entry = format!("{}[{index}]{inner}", generated.field());
+                error.field(format!("{entry} `{}`", args.name))
+            })?;
     }
-    crate::transform::config::generators(context, loaded, level)
+    Ok(())
 }
 
 impl Generated {
@@ -113,11 +125,14 @@ pub(crate) fn generate(
         } else {
             "secret"
         };
-        return Err(Problem::Transform(format!("a {what} must have a name")).into());
+        let error = Problem::Transform(format!("a {what} must have a name"));
+        return Err(BuildError::from(error).hint("give the entry a `name`"));
     }
     let pairs = sources::read(loader, directory, args)?;
-    for pair in &pairs {
-        crate::transform::check_key(&pair.key)?;
+    let keys = pairs.iter().map(|pair| &pair.key);
+    let metadata_keys = args.options.labels.iter().chain(&args.options.annotations);
+    for key in keys.chain(metadata_keys.map(|(key, _)| key)) {
+        check_key(key)?;
     }
     let mut object = Mapping::default();
     object.insert("apiVersion", Node::string("v1"));
@@ -150,6 +165,7 @@ pub(crate) fn generate(
     }
     let mut resource = Resource::new(object.into())?;
     resource.needs_hash = !args.options.disable_name_suffix_hash;
+    resource.generated = true;
     Ok(resource)
 }
 
@@ -185,22 +201,4 @@ fn config_map_data(object: &mut Mapping, pairs: Vec<Pair>) {
             data.insert(pair.key, value);
         }
     }
-}
-
-/// Base64, broken into lines of 70 once it is longer than that, as kustomize prints it.
-fn base64_lines(bytes: &[u8]) -> String {
-    const LINE: usize = 70;
-    let encoded = STANDARD.encode(bytes);
-    if encoded.len() <= LINE {
-        return encoded;
-    }
-    let mut lines = String::with_capacity(encoded.len() + encoded.len() / LINE + 1);
-    let mut rest = encoded.as_str();
-    while !rest.is_empty() {
-        let (line, after) = rest.split_at(rest.len().min(LINE));
-        lines.push_str(line);
-        lines.push('\n');
-        rest = after;
-    }
-    lines
 }

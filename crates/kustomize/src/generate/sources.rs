@@ -19,19 +19,23 @@ pub(super) fn read(
     args: &GeneratorArgs,
 ) -> Result<Vec<Pair>, BuildError> {
     let mut pairs = Vec::new();
-    for env in &args.envs {
-        let (path, text) = loader.text(directory, env)?;
+    for (index, env) in args.envs.iter().enumerate() {
+        let (path, text) = loader
+            .text(directory, env)
+            .map_err(|error| error.field(format!("envs[{index}]")))?;
         let shown = loader.show(&path);
         for (index, line) in text.lines().enumerate() {
             pairs
                 .extend(env_line(line, index).map_err(|error| error.at(shown.clone(), index + 1))?);
         }
     }
-    for literal in &args.literals {
-        pairs.push(parse_literal(literal)?);
+    for (index, literal) in args.literals.iter().enumerate() {
+        let pair = parse_literal(literal);
+        pairs.push(pair.map_err(|error| error.field(format!("literals[{index}]")))?);
     }
-    for file in &args.files {
-        pairs.push(read_file(loader, directory, file)?);
+    for (index, file) in args.files.iter().enumerate() {
+        let pair = read_file(loader, directory, file);
+        pairs.push(pair.map_err(|error| error.field(format!("files[{index}]")))?);
     }
     let mut keys = BTreeSet::new();
     match pairs.iter().find(|pair| !keys.insert(pair.key.as_str())) {
@@ -41,7 +45,8 @@ pub(super) fn read(
                 "configmap {} illegally repeats the key `{}`",
                 args.name, pair.key
             );
-            Err(Problem::Transform(message).into())
+            let error = BuildError::from(Problem::Transform(message));
+            Err(error.hint("each key may come once, from `files`, `literals` or `envs`"))
         }
     }
 }
@@ -74,7 +79,9 @@ fn parse_literal(literal: &str) -> Result<Pair, BuildError> {
         }),
         // The literal may be a secret: only what stands before a `=` is shown, and here nothing does.
         _ => {
-            Err(Problem::Transform("invalid literal source, expected key=value".to_owned()).into())
+            let message = "invalid literal source, expected key=value".to_owned();
+            Err(BuildError::from(Problem::Transform(message))
+                .hint("write a key before the first `=`"))
         }
     }
 }

@@ -4,18 +4,11 @@ use std::sync::LazyLock;
 
 use goyaml::{Node, Text};
 
+use crate::gvk::{EMPTY, Gvk, or};
 use crate::schema;
 
 /// Stands for the namespace of what has none, in ids and selectors.
 pub(crate) const NON_NAMESPACEABLE: &str = "_non_namespaceable_";
-
-/// Group, version and kind. An empty group is the core group, or an absent `apiVersion`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Gvk {
-    pub(crate) group: Text,
-    pub(crate) version: Text,
-    pub(crate) kind: Text,
-}
 
 /// Group, version, kind, name and namespace as written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,87 +19,8 @@ pub(crate) struct ResId {
 }
 
 /// Shared texts that most ids have.
-static EMPTY: LazyLock<Text> = LazyLock::new(|| "".into());
 static DEFAULT: LazyLock<Text> = LazyLock::new(|| "default".into());
 static NO_NAMESPACE: LazyLock<Text> = LazyLock::new(|| NON_NAMESPACEABLE.into());
-
-impl Default for Gvk {
-    fn default() -> Self {
-        Self {
-            group: EMPTY.clone(),
-            version: EMPTY.clone(),
-            kind: EMPTY.clone(),
-        }
-    }
-}
-
-impl Gvk {
-    pub(crate) fn new(api_version: &str, kind: impl Into<Text>) -> Self {
-        let (group, version) = split_api_version(api_version);
-        Self {
-            group: shared(group),
-            version: shared(version),
-            kind: kind.into(),
-        }
-    }
-
-    pub(crate) fn api_version(&self) -> String {
-        if self.group.is_empty() {
-            self.version.to_string()
-        } else {
-            format!("{}/{}", self.group, self.version)
-        }
-    }
-
-    /// True if this is what an `apiVersion` and a kind say.
-    fn is(&self, api_version: &str, kind: &str) -> bool {
-        let (group, version) = split_api_version(api_version);
-        *self.group == *group && *self.version == *version && *self.kind == *kind
-    }
-
-    /// True if each part that `self` gives is equal in `other`.
-    pub(crate) fn selects(&self, other: &Self) -> bool {
-        (self.group.is_empty() || self.group == other.group)
-            && (self.version.is_empty() || self.version == other.version)
-            && (self.kind.is_empty() || self.kind == other.kind)
-    }
-
-    /// Kind first, with words for what is missing, as kustomize prints an id.
-    pub(crate) fn show_long(&self) -> String {
-        format!(
-            "{}.{}.{}",
-            or(&self.kind, "[noKind]"),
-            or(&self.version, "[noVer]"),
-            or(&self.group, "[noGrp]")
-        )
-    }
-
-    /// The text by which kinds of equal rank are sorted.
-    pub(crate) fn sort_text(&self) -> String {
-        format!(
-            "{}_{}_{}",
-            or(&self.group, "~G"),
-            or(&self.version, "~V"),
-            or(&self.kind, "~K")
-        )
-    }
-}
-
-fn or<'t>(text: &'t str, other: &'t str) -> &'t str {
-    if text.is_empty() { other } else { text }
-}
-
-fn shared(text: &str) -> Text {
-    if text.is_empty() {
-        EMPTY.clone()
-    } else {
-        text.into()
-    }
-}
-
-pub(crate) fn split_api_version(api_version: &str) -> (&str, &str) {
-    api_version.split_once('/').unwrap_or(("", api_version))
-}
 
 /// The texts that an id is made of, where they stand in a tree.
 struct Parts<'n> {

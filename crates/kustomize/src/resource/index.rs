@@ -11,7 +11,8 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, DefaultHasher, Hash, Hasher};
 
-use super::{ResId, Resource, effective_namespace};
+use super::id::{ResId, effective_namespace};
+use super::object::Resource;
 
 /// What to look for.
 #[derive(Clone, Copy)]

@@ -1,9 +1,9 @@
 //! Pure: the ordered set of a build's objects, with an index over all that they are and were called.
 
+use super::id::ResId;
 use super::index::{Index, Key};
-use super::{ResId, Resource};
+use super::object::Resource;
 use crate::error::{BuildError, Problem};
-use crate::selector::SelectorRegex;
 
 /// An ordered list of resources with distinct ids.
 ///
@@ -110,11 +110,6 @@ impl ResMap {
             .filter(|&at| self.is_there(at))
             .filter(|&at| self.resources[at].any_ids().any(|any| any.means(id)))
             .collect()
-    }
-
-    /// The positions that a selector may match, in order: by its name or kind where those are no patterns.
-    pub(crate) fn candidates(&mut self, selector: &SelectorRegex) -> Vec<usize> {
-        self.by_name_or_kind(selector.literal_name(), selector.literal_kind())
     }
 
     /// The positions of all that have or had the name, or else the kind, or else all.

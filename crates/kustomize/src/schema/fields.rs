@@ -6,7 +6,7 @@ use goyaml::{Node, ReadOptions, Text};
 
 use crate::decode::Decoder;
 use crate::error::{Errors, Problem};
-use crate::resource::Gvk;
+use crate::gvk::Gvk;
 
 /// A path of keys; on its way every list is entered.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default)]

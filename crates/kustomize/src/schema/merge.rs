@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 
 use serde::Deserialize;
 
-use crate::resource::{Gvk, split_api_version};
+use crate::gvk::{Gvk, split_api_version};
 
 /// How a list merges: by these keys of its elements, or, without keys, as a set of scalars.
 pub(crate) type ListMerge = Vec<String>;

@@ -1,14 +1,16 @@
 //! Pure: what is known of kinds beforehand, as data: scopes, merge keys, and the fields that transformers touch.
 
+mod comments;
 mod fields;
 mod merge;
 
 use std::sync::{Arc, OnceLock};
 
+pub(crate) use comments::SchemaComments;
 pub(crate) use fields::{FieldPath, FieldSpec, FieldTables, NameReference, Rows, Segment};
 pub(crate) use merge::{ListMerge, MergeSchema, Position};
 
-use crate::resource::Gvk;
+use crate::gvk::Gvk;
 
 /// True only for the exact kinds that Kubernetes v1.21 has as cluster-scoped, and a few that kustomize adds.
 /// Every custom resource counts as namespaced.

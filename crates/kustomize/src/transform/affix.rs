@@ -2,7 +2,6 @@
 
 use goyaml::{Node, Text};
 
-use super::about;
 use crate::error::{BuildError, Problem};
 use crate::resource::{ResId, ResMap};
 use crate::schema::Rows;
@@ -65,7 +64,7 @@ pub(crate) fn transform(
                     apply(field, affix, text)
                 })
             });
-            result.map_err(|problem| about(problem, resource))?;
+            result.map_err(|problem| resource.about(problem))?;
         }
     }
     Ok(())

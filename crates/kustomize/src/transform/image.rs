@@ -3,7 +3,6 @@
 use goyaml::{Node, NodeKind};
 use regex::Regex;
 
-use super::about;
 use crate::error::{BuildError, Problem};
 use crate::kustomization::Image;
 use crate::resource::ResMap;
@@ -42,7 +41,7 @@ pub(crate) fn transform(
             }
             Ok(())
         });
-        result.map_err(|problem: Problem| about(problem, resource))?;
+        result.map_err(|problem: Problem| resource.about(problem))?;
     }
     Ok(())
 }

@@ -6,11 +6,40 @@ use serde_json::{Number, Value};
 
 use crate::error::Problem;
 
+/// A list of operations, each with its line in the text.
+pub(crate) struct Operations {
+    patch: Patch,
+    lines: Vec<usize>,
+}
+
+/// An operation that cannot be applied.
+pub(crate) struct Failure {
+    pub(crate) problem: Problem,
+    /// The line of the operation in the text of the patch; 0 where the object itself is the reason.
+    pub(crate) line: usize,
+}
+
+impl Operations {
+    /// True if the patch sets all annotations at once.
+    pub(crate) fn replaces_annotations(&self) -> bool {
+        self.patch.iter().any(|operation| {
+            matches!(
+                operation.path().as_str(),
+                "" | "/metadata" | "/metadata/annotations"
+            )
+        })
+    }
+}
+
 /// Reads a list of operations, or says why it is none. YAML is read as sigs.k8s.io/yaml does: `yes` is true.
-pub(crate) fn read(text: &str) -> Result<Patch, Problem> {
+pub(crate) fn read(text: &str, line_of: impl Fn(usize) -> usize) -> Result<Operations, Problem> {
     let malformed = |error: &dyn std::fmt::Display| Problem::Malformed(error.to_string());
-    let json = if text.starts_with('[') {
-        serde_json::from_str(text).map_err(|error| malformed(&error))?
+    let json: Value = if text.starts_with('[') {
+        serde_json::from_str(text).map_err(|error| {
+            Problem::Malformed(format!(
+                "what begins with `[` is read as JSON, and is none: {error}"
+            ))
+        })?
     } else {
         let options = ReadOptions {
             booleans: Booleans::Yaml11,
@@ -22,28 +51,79 @@ pub(crate) fn read(text: &str) -> Result<Patch, Problem> {
         let node = nodes.first().cloned().unwrap_or_default();
         goyaml::to_json(&node).map_err(|error| malformed(&error))?
     };
-    serde_json::from_value(json)
-        .map_err(|error| Problem::Malformed(format!("not a JSON patch: {error}")))
+    let mut patch = Patch::default();
+    for (index, operation) in json.as_array().into_iter().flatten().enumerate() {
+        let operation = serde_json::from_value(operation.clone()).map_err(|error| {
+            Problem::Malformed(format!(
+                "operation {index} is none of a JSON patch: {error}"
+            ))
+        })?;
+        patch.0.push(operation);
+    }
+    let lines = (0..patch.len()).map(line_of).collect();
+    Ok(Operations { patch, lines })
 }
 
 /// Applies the operations one after the other.
 ///
 /// kustomize takes the object through Go's JSON: every number becomes a float.
-pub(crate) fn apply(node: &Node, patch: &Patch) -> Result<Node, Problem> {
-    let mut json = goyaml::to_json(node).map_err(|error| Problem::Transform(error.to_string()))?;
+pub(crate) fn apply(node: &Node, operations: &Operations) -> Result<Node, Failure> {
+    let mut node = node.clone();
+    goyaml::settle_folds(&mut node);
+    let mut json = goyaml::to_json(&node).map_err(|error| Failure {
+        problem: Problem::Transform(error.to_string()),
+        line: 0,
+    })?;
     numbers_to_floats(&mut json);
-    for (index, operation) in patch.iter().enumerate() {
+    for (index, operation) in operations.patch.iter().enumerate() {
         let operation = adapted(&json, operation);
-        json_patch::patch(&mut json, std::slice::from_ref(&operation)).map_err(|error| {
-            let path = operation.path();
-            Problem::Transform(format!(
-                "operation {index} ({}) at `{path}`: {}",
-                name(&operation),
-                error.kind
-            ))
+        let applied = json_patch::patch(&mut json, std::slice::from_ref(&operation));
+        applied.map_err(|error| Failure {
+            problem: Problem::Transform(reason(index, &operation, &json, &error)),
+            line: operations.lines.get(index).copied().unwrap_or_default(),
         })?;
     }
     Ok(goyaml::from_json(&json))
+}
+
+/// What is wrong with an operation: the part of its path that is not there, if that is it.
+fn reason(
+    index: usize,
+    operation: &PatchOperation,
+    document: &Value,
+    error: &json_patch::PatchError,
+) -> String {
+    let of_source = match operation {
+        PatchOperation::Move(operation) => Some(operation.from.as_str()),
+        PatchOperation::Copy(operation) => Some(operation.from.as_str()),
+        _ => None,
+    };
+    let path = operation.path().as_str();
+    // What is added need not be there, but what it is added to.
+    let wanted = match (operation, of_source) {
+        (_, Some(source)) => source,
+        (PatchOperation::Add(_) | PatchOperation::Replace(_), None) => {
+            path.rsplit_once('/').map_or("", |(parent, _)| parent)
+        }
+        _ => path,
+    };
+    let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent);
+    let why = match (missing_step(document, wanted), document.pointer(parent)) {
+        (Some(step), _) => format!("the object has no `{step}`"),
+        (None, Some(Value::Array(list))) => {
+            format!("`{parent}` is a list of {} elements", list.len())
+        }
+        (None, _) => error.kind.to_string(),
+    };
+    format!("operation {index} ({}) at `{path}`: {why}", name(operation))
+}
+
+/// The shortest start of a path where nothing stands.
+fn missing_step<'p>(document: &Value, path: &'p str) -> Option<&'p str> {
+    let ends = path.match_indices('/').map(|(at, _)| at).skip(1);
+    ends.chain(std::iter::once(path.len()))
+        .filter_map(|end| path.get(..end))
+        .find(|start| document.pointer(start).is_none())
 }
 
 fn name(operation: &PatchOperation) -> &'static str {

@@ -10,8 +10,7 @@ use goyaml::{Mapping, NOT_A_STRING, Node, NodeKind, Sequence, Tag, Text};
 
 use crate::error::Problem;
 use crate::link::Writes;
-use crate::schema::{ListMerge, MergeSchema, Position};
-use crate::transform::SchemaComments;
+use crate::schema::{ListMerge, MergeSchema, Position, SchemaComments};
 
 /// Merges a patch into a tree. `None` means that the patch deletes it.
 /// The comments are those of the tree's file and of the patch's.
@@ -29,7 +28,7 @@ pub(crate) fn merge(
     let mut merged = merge.node(Some(dest), Some(patch), None)?;
     if let Some(node) = &mut merged {
         merge.writes.into_inner().settle(node);
-        drop_empty_values(node);
+        settle_untyped(node);
     }
     Ok(merged)
 }
@@ -57,7 +56,7 @@ fn directive(map: &Mapping) -> Result<Option<Directive>, Problem> {
         Some("replace") => Ok(Some(Directive::Replace)),
         Some("delete") => Ok(Some(Directive::Delete)),
         other => Err(Problem::Transform(format!(
-            "unknown patch strategy `{}`",
+            "unknown patch strategy `{}`; `$patch` takes `merge`, `replace` or `delete`",
             other.unwrap_or_default()
         ))),
     }
@@ -76,7 +75,9 @@ impl Merge<'_> {
         patch: Option<&Node>,
         at: Option<&Position>,
     ) -> Result<Option<Node>, Problem> {
-        let Some(patch) = patch else { return Ok(dest) };
+        let Some(patch) = patch else {
+            return dest.map_or(Ok(None), |dest| self.alone(dest, at));
+        };
         if patch.is_null() {
             return Ok(None);
         }
@@ -107,36 +108,36 @@ impl Merge<'_> {
         match directive(patch)? {
             Some(Directive::Delete) => return Ok(None),
             Some(Directive::Replace) => {
-                let mut taken = without_directive(patch).into();
-                take(&mut taken)?;
-                return Ok(Some(taken));
+                return self.taken(&without_directive(patch), line, at);
             }
-            Some(Directive::Merge) => return self.map(dest, &without_directive(patch), line, at),
+            Some(Directive::Merge) => {
+                let mut dest = dest;
+                // Where a part of the patch meets itself, its directive stands on both sides.
+                if let Some(fields) = dest.as_mut().and_then(Node::as_mapping_mut)
+                    && fields.get("$patch") == patch.get("$patch")
+                {
+                    fields.remove("$patch");
+                }
+                return self.map(dest, &without_directive(patch), line, at);
+            }
             None => {}
         }
         let Some(mut dest) = dest else {
-            let mut taken = Node::from(NodeKind::Mapping(patch.clone()));
-            taken.line = line;
-            take(&mut taken)?;
-            return Ok(Some(taken));
+            return self.taken(patch, line, at);
         };
         let own = at.cloned().or_else(|| self.kind_of(&dest, patch));
         if let NodeKind::Mapping(fields) = &mut dest.kind {
-            // kyaml goes through the fields by name, which shows where two of them are one value.
-            let mut entries: Vec<_> = patch.iter().collect();
-            entries.sort_by(|a, b| a.key.cmp(&b.key));
-            for entry in entries {
-                // A key that is no string in the patch may be one here.
-                let key = match entry.key.strip_prefix(NOT_A_STRING) {
-                    Some(text) if fields.contains_key(text) => text.into(),
-                    _ => entry.key.clone(),
-                };
-                // An empty map in the patch changes nothing that is there.
+            for (key, value) in sorted_fields(fields, patch) {
                 let old = fields.get(&key).cloned();
                 let position = self
-                    .commented(old.as_ref(), &entry.value)
+                    .commented(old.as_ref(), value)
                     .or_else(|| own.as_ref().map(|own| own.field(&key)));
-                match self.node(old, Some(&entry.value), position.as_ref())? {
+                let stays = |old: &Node| !self.settles(old, position.as_ref());
+                if value.is_none() && old.as_ref().is_some_and(stays) {
+                    continue;
+                }
+                let merged = self.node(old, value, position.as_ref());
+                match merged.map_err(|problem| within(&key, problem))? {
                     Some(value) => drop(fields.insert(key, value)),
                     None => drop(fields.remove(&key)),
                 }
@@ -145,11 +146,82 @@ impl Merge<'_> {
         Ok(Some(dest))
     }
 
+    /// A map that comes with the patch and meets nothing: kyaml puts it in place and then merges it with itself,
+    /// so nulls in its maps are no fields, and elements of its lists that share a merge key become one.
+    fn taken(
+        &self,
+        patch: &Mapping,
+        line: u32,
+        at: Option<&Position>,
+    ) -> Result<Option<Node>, Problem> {
+        let mut node = Node::from(NodeKind::Mapping(patch.clone()));
+        node.line = line;
+        self.map(Some(node), patch, line, at)
+    }
+
+    /// A part of the tree that the patch says nothing about. kyaml walks it all the same: fields with nothing after
+    /// the colon go, and of list elements that share a merge key the last stays, at the place of the first.
+    fn alone(&self, mut dest: Node, at: Option<&Position>) -> Result<Option<Node>, Problem> {
+        if !self.settles(&dest, at) {
+            return Ok(Some(dest));
+        }
+        match &mut dest.kind {
+            NodeKind::Scalar(_) => Ok(None),
+            NodeKind::Mapping(_) => self.map(Some(dest), &Mapping::default(), 0, at),
+            NodeKind::Sequence(list) => {
+                let Some(keys) = at.and_then(Position::list_merge) else {
+                    return Ok(Some(dest));
+                };
+                let old: Vec<Node> = list.iter().cloned().collect();
+                if keys.is_empty() {
+                    return Ok(Some(union(&[], &old)));
+                }
+                let element = at.map(Position::element);
+                let settled = self.associative(old, &[], keys, element.as_ref())?;
+                Ok(Some(settled.into_iter().collect::<Sequence>().into()))
+            }
+        }
+    }
+
+    /// True if [`Self::alone`] would change the node. Looking first keeps shared parts shared.
+    fn settles(&self, node: &Node, at: Option<&Position>) -> bool {
+        match &node.kind {
+            NodeKind::Scalar(_) => is_empty_value(node),
+            NodeKind::Mapping(map) => {
+                let own = at.cloned().or_else(|| self.kind_of(node, map));
+                map.iter().any(|entry| {
+                    let position = self
+                        .commented(Some(&entry.value), None)
+                        .or_else(|| own.as_ref().map(|own| own.field(&entry.key)));
+                    self.settles(&entry.value, position.as_ref())
+                })
+            }
+            NodeKind::Sequence(list) => {
+                let Some(keys) = at.and_then(Position::list_merge) else {
+                    return false;
+                };
+                let element = at.map(Position::element);
+                let mut seen = std::collections::BTreeSet::new();
+                list.iter().any(|node| {
+                    let tuple = if keys.is_empty() {
+                        node.as_scalar().map(|scalar| vec![scalar.text.clone()])
+                    } else {
+                        let tuple = tuple_of(node, keys);
+                        let whole = tuple.iter().all(|text| !text.is_empty());
+                        whole.then_some(tuple)
+                    };
+                    tuple.is_none_or(|tuple| !seen.insert(tuple))
+                        || self.settles(node, element.as_ref())
+                })
+            }
+        }
+    }
+
     /// The schema that a comment beside the field gives, in the tree or in the patch.
-    fn commented(&self, dest: Option<&Node>, patch: &Node) -> Option<Position> {
+    fn commented(&self, dest: Option<&Node>, patch: Option<&Node>) -> Option<Position> {
         let [of_dest, of_patch] = self.comments;
         dest.and_then(|dest| of_dest.position(dest, self.schema))
-            .or_else(|| of_patch.position(patch, self.schema))
+            .or_else(|| patch.and_then(|patch| of_patch.position(patch, self.schema)))
     }
 
     /// A map with both `apiVersion` and `kind` takes that kind's schema.
@@ -187,16 +259,19 @@ impl Merge<'_> {
             }) => list.iter().cloned().collect(),
             _ => Vec::new(),
         };
-        if patch.is_empty() {
+        if patch.is_empty() && old.is_empty() {
             return Ok(dest.or_else(|| Some(patch_node.clone())));
         }
         if keys.is_empty() {
             return Ok(Some(union(&patch, &old)));
         }
         let element = at.map(Position::element);
-        if dest.is_none() && patch.iter().all(|node| !has_directive(node)) {
-            return Ok(Some(patch.into_iter().collect::<Sequence>().into()));
-        }
+        // A list that meets nothing is put in place and then merged with itself.
+        let old = if dest.is_none() && patch.iter().all(|node| !has_directive(node)) {
+            patch.clone()
+        } else {
+            old
+        };
         self.associative(old, &patch, keys, element.as_ref())
             .map(|list| Some(list.into_iter().collect::<Sequence>().into()))
     }
@@ -251,38 +326,32 @@ impl Merge<'_> {
     }
 }
 
-/// A value that comes with the patch and meets nothing: nulls in its maps are not fields,
-/// and directives in its lists have done their work.
-fn take(node: &mut Node) -> Result<(), Problem> {
-    let Some(map) = node.as_mapping_mut() else {
-        return Ok(());
+/// Says in which field a merge failed.
+fn within(key: &str, problem: Problem) -> Problem {
+    let Problem::Transform(message) = problem else {
+        return problem;
     };
-    map.retain(|_, value| !value.is_null());
-    let keys: Vec<Text> = map
+    Problem::Transform(match message.strip_prefix("at `") {
+        Some(inner) => format!("at `{key}.{inner}"),
+        None => format!("at `{key}`: {message}"),
+    })
+}
+
+/// The fields of both maps by name, which shows where two of them are one value; with each, what the patch has for it.
+fn sorted_fields<'p>(fields: &Mapping, patch: &'p Mapping) -> BTreeMap<Text, Option<&'p Node>> {
+    let mut all: BTreeMap<Text, Option<&Node>> = fields
         .iter()
-        .filter(|entry| entry.value.as_scalar().is_none())
-        .map(|entry| entry.key.clone())
+        .map(|entry| (entry.key.clone(), None))
         .collect();
-    for key in keys {
-        let Some(value) = map.get(&key) else { continue };
-        match &value.kind {
-            NodeKind::Mapping(inner) => match directive(inner)? {
-                Some(Directive::Delete) => drop(map.remove(&key)),
-                Some(_) => {
-                    let mut inner = Node::from(without_directive(inner));
-                    take(&mut inner)?;
-                    map.insert(key, inner);
-                }
-                None => {
-                    if let Some(value) = map.get_mut(&key) {
-                        take(value)?;
-                    }
-                }
-            },
-            NodeKind::Sequence(_) | NodeKind::Scalar(_) => {}
-        }
+    for entry in patch {
+        // A key that is no string in the patch may be one here.
+        let key = match entry.key.strip_prefix(NOT_A_STRING) {
+            Some(text) if fields.contains_key(text) => text.into(),
+            _ => entry.key.clone(),
+        };
+        all.insert(key, Some(&entry.value));
     }
-    Ok(())
+    all
 }
 
 /// In an element of a merging list, kyaml takes `$patch: replace` out and merges all the same.
@@ -492,30 +561,23 @@ impl<'k> Output<'k> {
     }
 }
 
-/// What an SMP leaves behind in the whole object: fields with nothing after the colon go, and what a replacement
-/// created becomes a string.
-fn drop_empty_values(node: &mut Node) {
-    if !has_empty_value(node) {
+/// What a replacement created has no type yet; after a strategic merge it is a string.
+fn settle_untyped(node: &mut Node) {
+    if !has_untyped(node) {
         return;
     }
     match &mut node.kind {
         NodeKind::Scalar(scalar) => scalar.tag = Tag::Str,
-        NodeKind::Sequence(list) => list.iter_mut().for_each(drop_empty_values),
-        NodeKind::Mapping(map) => {
-            map.retain(|_, value| !is_empty_value(value));
-            map.iter_mut()
-                .for_each(|(_, value)| drop_empty_values(value));
-        }
+        NodeKind::Sequence(list) => list.iter_mut().for_each(settle_untyped),
+        NodeKind::Mapping(map) => map.iter_mut().for_each(|(_, value)| settle_untyped(value)),
     }
 }
 
-fn has_empty_value(node: &Node) -> bool {
+fn has_untyped(node: &Node) -> bool {
     match &node.kind {
         NodeKind::Scalar(scalar) => scalar.tag == Tag::Untyped,
-        NodeKind::Sequence(list) => list.iter().any(has_empty_value),
-        NodeKind::Mapping(map) => map
-            .iter()
-            .any(|entry| is_empty_value(&entry.value) || has_empty_value(&entry.value)),
+        NodeKind::Sequence(list) => list.iter().any(has_untyped),
+        NodeKind::Mapping(map) => map.iter().any(|entry| has_untyped(&entry.value)),
     }
 }
 

@@ -2,11 +2,10 @@
 
 use goyaml::{Node, NodeKind, Scalar, Tag};
 
-use super::about;
 use crate::error::{BuildError, Problem};
 use crate::kustomization::Label;
 use crate::link::Writes;
-use crate::resource::ResMap;
+use crate::resource::{ResMap, check_key};
 use crate::schema::{FieldSpec, FieldTables, Rows};
 use crate::walk::{Missing, walk_mut};
 
@@ -60,7 +59,7 @@ pub(crate) fn transform(
                     })
                 })
             });
-            result.map_err(|problem| about(problem, resource))?;
+            result.map_err(|problem| resource.about(problem))?;
         }
     }
     Ok(())
@@ -96,17 +95,6 @@ impl Pair<'_> {
         scalar.link = self.link;
         map.insert(self.key, NodeKind::Scalar(scalar).into());
         Ok(())
-    }
-}
-
-/// kustomize makes keys without a type, and fails to print those that read as something else than text.
-pub(crate) fn check_key(key: &str) -> Result<(), Problem> {
-    match goyaml::resolve(key) {
-        Tag::Str => Ok(()),
-        tag => Err(Problem::Transform(format!(
-            "key `{key}` reads as a {}, and keys must be strings",
-            tag.name()
-        ))),
     }
 }
 

@@ -1,26 +1,23 @@
 //! Pure: the transformers, one per file, in the order in which kustomize runs them.
 
-mod affix;
-pub(crate) mod config;
-mod image;
+pub(crate) mod affix;
+pub(crate) mod image;
 mod json_patch;
 mod merge;
-mod metadata;
+pub(crate) mod metadata;
 pub(crate) mod name_ref;
-mod namespace;
-mod patch;
-mod replacement;
-mod replica;
-mod schema_comment;
+pub(crate) mod namespace;
+pub(crate) mod patch;
+pub(crate) mod replacement;
+pub(crate) mod replica;
 pub(crate) mod vars;
 
-use crate::accumulate::{Context, Level};
-use crate::error::{BuildError, BuildErrors};
+use crate::error::BuildErrors;
+use crate::level::{Context, Level};
 use crate::load::Loaded;
 
-pub(crate) use affix::Affix;
-pub(crate) use metadata::{check_key, managed_by};
-pub(crate) use schema_comment::SchemaComments;
+use affix::Affix;
+pub(crate) use metadata::managed_by;
 
 /// Runs the transformers of one kustomization over the whole set of its level.
 pub(crate) fn run(
@@ -34,8 +31,7 @@ pub(crate) fn run(
     labels(context, loaded, level)?;
     patch::json_patches(context, loaded, level)?;
     workloads(context, loaded, level)?;
-    replacement::transform_all(context, loaded, level)?;
-    config::transformers(context, loaded, level)
+    replacement::transform_all(context, loaded, level)
 }
 
 /// `namespace`, `namePrefix` and `nameSuffix`.
@@ -124,24 +120,4 @@ fn workloads(
         context.ran_builtin(loaded, level, "ImageTagTransformer");
     }
     Ok(())
-}
-
-/// Runs the validators, which may look but not change.
-pub(crate) fn validate(
-    context: &mut Context<'_, '_>,
-    loaded: &Loaded,
-    level: &mut Level,
-) -> Result<(), BuildErrors> {
-    config::validators(context, loaded, level)
-}
-
-/// Says which object a transformer could not change.
-fn about(error: impl Into<BuildError>, resource: &crate::resource::Resource) -> BuildError {
-    let mut error: BuildError = error.into();
-    if let Some(origin) = &resource.origin
-        && error.place.is_none()
-    {
-        error = error.at(origin.file.clone(), resource.node().line as usize);
-    }
-    error.hint(format!("the object is {}", resource.show()))
 }

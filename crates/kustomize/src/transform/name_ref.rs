@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use goyaml::{Node, NodeKind, Text};
 
 use crate::error::{BuildError, Problem};
-use crate::resource::{Gvk, Key, NON_NAMESPACEABLE, ResId, ResMap, Resource, effective_namespace};
+use crate::gvk::Gvk;
+use crate::resource::{Key, NON_NAMESPACEABLE, ResId, ResMap, Resource, effective_namespace};
 use crate::schema::{FieldSpec, FieldTables, is_cluster_scoped};
 use crate::walk::{Missing, leads_somewhere, walk_mut};
 
@@ -57,7 +58,7 @@ fn mend(
             Ok(())
         };
         walk_mut(&mut node, &row.path, Missing::Skip, &mut visit)
-            .map_err(|problem| super::about(problem, resource))?;
+            .map_err(|problem| resource.about(problem))?;
     }
     Ok(changed.then_some(node))
 }
@@ -143,7 +144,8 @@ fn subject_namespaces(resource: &Resource) -> Result<BTreeSet<&str>, BuildError>
                 "namespace is blank for resource `{}`",
                 resource.id().show_long()
             );
-            return Err(super::about(Problem::Malformed(message), resource));
+            let hint = "give each subject of kind ServiceAccount a namespace, or none the field";
+            return Err(resource.about(BuildError::from(Problem::Malformed(message)).hint(hint)));
         };
         namespaces.insert(namespace);
     }

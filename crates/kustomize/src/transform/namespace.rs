@@ -2,7 +2,6 @@
 
 use goyaml::Node;
 
-use super::about;
 use crate::error::{BuildError, Problem};
 use crate::resource::{ResMap, Resource, set_metadata};
 use crate::schema::{Rows, is_cluster_scoped};
@@ -41,15 +40,16 @@ impl<'o> Options<'o> {
 pub(crate) fn transform(resources: &mut ResMap, options: &Options<'_>) -> Result<(), BuildError> {
     for resource in resources.iter_mut() {
         resource.remember_id();
-        one(resource, options).map_err(|problem| about(problem, resource))?;
+        one(resource, options).map_err(|problem| resource.about(problem))?;
     }
     resources.check_distinct().map_err(|ids| {
         let ids: Vec<String> = ids.iter().map(crate::resource::ResId::show_long).collect();
-        Problem::Identity(format!(
+        let message = format!(
             "namespace transformation produces ID conflict: {}",
             ids.join(", ")
-        ))
-        .into()
+        );
+        BuildError::from(Problem::Identity(message))
+            .hint("these objects differed in their namespaces alone: rename one of them")
     })
 }
 

@@ -1,22 +1,40 @@
 //! Pure: `patches`, `patchesStrategicMerge` and `patchesJson6902`: reading them, and finding what they are for.
 
-use goyaml::{Keys, Node, ReadOptions};
+use goyaml::{Keys, Mapping, NOT_A_STRING, Node, ReadOptions};
 
-use super::schema_comment::SchemaComments;
 use super::{json_patch, merge};
-use crate::accumulate::{Context, Level};
+use crate::decode::did_you_mean;
+use crate::documents::read_text_as;
 use crate::error::{BuildError, BuildErrors, Problem};
 use crate::kustomization::Patch;
-use crate::load::{Loaded, did_you_mean, read_text_as};
-use crate::resource::{ResId, ResMap, Resource};
-use crate::schema::MergeSchema;
+use crate::level::{Context, Level};
+use crate::load::Loaded;
+use crate::resource::{NOTE_PREFIX, ResId, ResMap, Resource};
+use crate::schema::{MergeSchema, SchemaComments};
 use crate::selector::SelectorRegex;
 
 /// A patch, read.
 enum Parsed {
     Strategic(Vec<Node>, SchemaComments),
-    Json(::json_patch::Patch),
+    Json(json_patch::Operations),
     Empty,
+}
+
+/// The text of a patch, and where it stands.
+struct Source {
+    /// The file of its own; a patch in place has none, and the entry of the kustomization is its place.
+    file: Option<String>,
+    text: String,
+}
+
+impl Source {
+    /// Says at which line of the patch an error is (0 for none).
+    fn locate(&self, error: BuildError, line: usize) -> BuildError {
+        match &self.file {
+            Some(file) => error.at(file.clone(), line),
+            None => error,
+        }
+    }
 }
 
 /// Runs the entries of `patches`.
@@ -41,7 +59,11 @@ pub(crate) fn entry(
     resources: &mut ResMap,
     patch: &Patch,
 ) -> Result<(), BuildError> {
-    let (shown, text) = text_of(context, loaded, patch)?;
+    let mut source = text_of(context, loaded, patch)?;
+    // kustomize trims a patch in place, so that a block scalar at its end has no line break (PatchTransformer.go).
+    if source.file.is_none() {
+        source.text = source.text.trim().to_owned();
+    }
     let selector = patch
         .target
         .as_ref()
@@ -52,30 +74,37 @@ pub(crate) fn entry(
         nodes,
         comments,
         patch,
+        metadata: match patch.target {
+            Some(_) => Metadata::Texts,
+            None => Metadata::AsWritten,
+        },
     };
-    match (parse(&text, &shown)?, selector) {
+    match (parse(&source)?, selector) {
         (Parsed::Empty, _) => Ok(()),
         (Parsed::Strategic(nodes, comments), None) => {
             let apply = apply(&nodes, &comments);
             nodes
                 .iter()
-                .try_for_each(|node| apply.by_id(resources, node, &shown))
+                .try_for_each(|node| apply.by_id(resources, node, &source))
         }
         (Parsed::Strategic(nodes, comments), Some(selector)) => {
             if nodes.len() != 1 {
                 let message =
                     "multiple strategic-merge patches in one entry are not allowed with a target"
                         .to_owned();
-                return Err(Problem::Transform(message).into());
+                let error = source.locate(Problem::Transform(message).into(), 0);
+                return Err(error.hint("give each patch an entry of its own"));
             }
-            apply(&nodes, &comments).by_target(resources, &selector)
+            apply(&nodes, &comments).by_target(resources, &selector, &source)
         }
         (Parsed::Json(operations), Some(selector)) => {
-            json_by_target(resources, &operations, &selector, History::Kept)
-                .map_err(|error| error.at(shown, 0))
+            json_by_target(resources, &operations, &selector, History::Kept, &source)
         }
         (Parsed::Json(_), None) => {
-            Err(Problem::Transform("must specify a target for JSON patch".to_owned()).into())
+            let error = Problem::Transform("must specify a target for JSON patch".to_owned());
+            Err(source
+                .locate(error.into(), 0)
+                .hint("add `target` with a kind and a name"))
         }
     }
 }
@@ -84,44 +113,56 @@ fn text_of(
     context: &Context<'_, '_>,
     loaded: &Loaded,
     patch: &Patch,
-) -> Result<(String, String), BuildError> {
+) -> Result<Source, BuildError> {
     match (patch.path.as_str(), patch.patch.trim()) {
-        ("", "") => Err(Problem::Transform("must specify one of patch and path".to_owned()).into()),
-        ("", _) => Ok((context.loader.show(&loaded.file), patch.patch.clone())),
+        ("", "") => {
+            let error = Problem::Transform("must specify one of patch and path".to_owned());
+            Err(BuildError::from(error).hint("`path` names a file, `patch` holds the text itself"))
+        }
+        ("", _) => Ok(Source {
+            file: None,
+            text: patch.patch.clone(),
+        }),
         (path, "") => {
             let (path, text) = context.loader.text(&loaded.directory, path)?;
-            Ok((context.loader.show(&path), text))
+            let file = Some(context.loader.show(&path));
+            Ok(Source { file, text })
         }
-        _ => Err(
-            Problem::Transform("patch and path can't be set at the same time".to_owned()).into(),
-        ),
+        _ => {
+            let message = "patch and path can't be set at the same time".to_owned();
+            Err(BuildError::from(Problem::Transform(message)).hint("remove one of the two"))
+        }
     }
 }
 
 /// Tried as a list of operations, then as resources.
-fn parse(text: &str, shown: &str) -> Result<Parsed, BuildError> {
-    let unreadable = |reason: &dyn std::fmt::Display| {
-        BuildError::from(Problem::Malformed(format!(
-            "unable to parse SM or JSON patch: {reason}"
-        )))
-        .at(shown, 0)
+fn parse(source: &Source) -> Result<Parsed, BuildError> {
+    let text = source.text.as_str();
+    let unreadable = |reason: &dyn std::fmt::Display, line: usize| {
+        let message = format!("unable to parse SM or JSON patch: {reason}");
+        source.locate(Problem::Malformed(message).into(), line)
     };
     // A key `6443:` of a patch meets the key "6443" of an object.
     let options = ReadOptions {
         keys: Keys::Marked,
         ..ReadOptions::default()
     };
-    let nodes =
-        goyaml::read(text, &options).map_err(|error| unreadable(&error).at(shown, error.line()))?;
+    let nodes = goyaml::read(text, &options).map_err(|error| unreadable(&error, error.line()))?;
     match &nodes[..] {
         [] => Ok(Parsed::Empty),
-        [single] if single.as_sequence().is_some() => json_patch::read(text)
-            .map(Parsed::Json)
-            .map_err(|problem| unreadable(&problem)),
+        [single] if single.as_sequence().is_some() => {
+            let lines = single.as_sequence().into_iter().flatten();
+            let lines: Vec<usize> = lines.map(|node| node.line as usize).collect();
+            json_patch::read(text, |index| lines.get(index).copied().unwrap_or_default())
+                .map(Parsed::Json)
+                .map_err(|problem| unreadable(&problem, 0))
+        }
         _ => {
-            let nodes = read_text_as(text, shown, &options)?;
+            let nodes =
+                read_text_as(text, "", &options).map_err(|error| unreadable(&error.problem, 0))?;
             for node in &nodes {
-                Resource::new(node.clone()).map_err(|error| unreadable(&error.problem))?;
+                Resource::new(node.clone())
+                    .map_err(|error| unreadable(&error.problem, node.line as usize))?;
             }
             Ok(Parsed::Strategic(nodes, SchemaComments::read(text)))
         }
@@ -134,31 +175,51 @@ struct Apply<'a> {
     nodes: &'a [Node],
     comments: &'a SchemaComments,
     patch: &'a Patch,
+    metadata: Metadata,
+}
+
+/// What becomes of a patch's labels and annotations before it is merged.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Metadata {
+    /// They are merged as they are.
+    AsWritten,
+    /// Their values are texts: null is the text `null` and removes nothing. kustomize does this wherever it merges by
+    /// `ResMap.ApplySmPatch`: in `patches` with a target, and in `patchesStrategicMerge` (resource.go,
+    /// `CopyMergeMetaDataFieldsFrom`).
+    Texts,
 }
 
 impl Apply<'_> {
     /// Patches the one resource that has, or had, the patch's id.
-    fn by_id(&self, resources: &mut ResMap, node: &Node, shown: &str) -> Result<(), BuildError> {
+    fn by_id(
+        &self,
+        resources: &mut ResMap,
+        node: &Node,
+        source: &Source,
+    ) -> Result<(), BuildError> {
         let id = ResId::of(node);
         let line = node.line as usize;
         let position = match resources.with_any_id(&id)[..] {
             [position] => position,
-            [] => return Err(no_match(resources, &id).at(shown, line)),
+            [] => return Err(source.locate(no_match(resources, &id), line)),
             _ => {
                 let message = format!(
                     "multiple matches for Id {}; failed to find unique target for patch",
                     id.show_long()
                 );
-                return Err(BuildError::from(Problem::Identity(message)).at(shown, line));
+                let error = BuildError::from(Problem::Identity(message))
+                    .hint("name the namespace in the patch, or give it a `target`");
+                return Err(source.locate(error, line));
             }
         };
         let removed = resources
             .change_at(position, |resource| self.strategic(resource, node))
             .map_err(|problem| {
-                super::about(
-                    BuildError::from(problem).at(shown, line),
-                    resources.get(position),
-                )
+                let error = source.locate(problem.into(), line);
+                error.hint(format!(
+                    "the object is {}",
+                    resources.get(position).show_with_place()
+                ))
             })?;
         if removed {
             resources.remove(position);
@@ -170,16 +231,22 @@ impl Apply<'_> {
         &self,
         resources: &mut ResMap,
         selector: &SelectorRegex,
+        source: &Source,
     ) -> Result<(), BuildError> {
-        for position in resources.candidates(selector) {
+        for position in selector.candidates(resources) {
             if !selector.matches_target(resources.get(position)) {
                 continue;
             }
-            let removed = resources
-                .change_at(position, |resource| {
-                    self.strategic(resource, &self.nodes[0])
-                })
-                .map_err(|problem| super::about(problem, resources.get(position)))?;
+            let merged = resources.change_at(position, |resource| {
+                self.strategic(resource, &self.nodes[0])
+            });
+            let removed = merged.map_err(|problem| {
+                let error = source.locate(problem.into(), self.nodes[0].line as usize);
+                error.hint(format!(
+                    "the object is {}",
+                    resources.get(position).show_with_place()
+                ))
+            })?;
             if removed {
                 resources.remove(position);
             }
@@ -200,6 +267,15 @@ impl Apply<'_> {
                 Some(version) => drop(map.insert("apiVersion", version.clone())),
                 None => drop(map.remove("apiVersion")),
             }
+        }
+        if self.metadata == Metadata::Texts {
+            texts_of(&mut adapted, "labels");
+        }
+        if self.metadata == Metadata::Texts
+            || self.patch.allow_name_change
+            || self.patch.allow_kind_change
+        {
+            texts_of(&mut adapted, "annotations");
         }
         let merged = merge::merge(
             resource.node().clone(),
@@ -225,6 +301,27 @@ impl Apply<'_> {
         resource.set_namespace(&before.namespace);
         Ok(false)
     }
+}
+
+/// Makes texts of the values of a map in `metadata`; one that is no map, or is empty, is left out.
+fn texts_of(patch: &mut Node, field: &str) {
+    let Some(metadata) = patch.get_mut("metadata").and_then(Node::as_mapping_mut) else {
+        return;
+    };
+    let Some(map) = metadata.get(field) else {
+        return;
+    };
+    let Some(map) = map.as_mapping().filter(|map| !map.is_empty()) else {
+        metadata.remove(field);
+        return;
+    };
+    let texts = map.iter().map(|entry| {
+        let key = entry.key.strip_prefix(NOT_A_STRING).unwrap_or(&entry.key);
+        let text = entry.value.as_scalar().map(|scalar| scalar.text.clone());
+        (key.to_owned(), Node::string(text.unwrap_or_default()))
+    });
+    let texts: Mapping = texts.collect();
+    metadata.insert(field, texts.into());
 }
 
 /// Says which object the patch names, and what there is instead.
@@ -273,28 +370,31 @@ enum History {
 
 fn json_by_target(
     resources: &mut ResMap,
-    operations: &::json_patch::Patch,
+    operations: &json_patch::Operations,
     selector: &SelectorRegex,
     history: History,
+    source: &Source,
 ) -> Result<(), BuildError> {
-    let replaces_annotations = operations.iter().any(|operation| {
-        matches!(
-            operation.path().as_str(),
-            "" | "/metadata" | "/metadata/annotations"
-        )
-    });
-    for position in resources.candidates(selector) {
+    let replaces_annotations = operations.replaces_annotations();
+    for position in selector.candidates(resources) {
         let resource = resources.get(position);
         if !selector.matches_target(resource) {
             continue;
         }
-        let patched = json_patch::apply(resource.node(), operations)
-            .map_err(|problem| super::about(problem, resource))?;
+        let patched =
+            json_patch::apply(&with_notes(resource, history), operations).map_err(|failure| {
+                let error = source.locate(failure.problem.into(), failure.line);
+                error.hint(format!("the object is {}", resource.show_with_place()))
+            })?;
         resources.change_at(position, |resource| {
             if history == History::Kept {
                 resource.remember_id();
             }
-            resource.change(|node| *node = patched);
+            let notes = resource.notes();
+            resource.change(|node| {
+                *node = patched;
+                remove_notes(node, &notes);
+            });
             resource.rewrite_annotations();
             if replaces_annotations {
                 resource.forget_origin();
@@ -302,6 +402,49 @@ fn json_by_target(
         });
     }
     Ok(())
+}
+
+/// The tree as kustomize patches it: with its notes among the annotations. A patch of `patches` notes the id first, so
+/// its objects always have annotations (PatchTransformer.go); afterwards the notes are put back as they were.
+fn with_notes(resource: &Resource, history: History) -> Node {
+    let mut noted = resource.clone();
+    if history == History::Kept {
+        noted.note_id();
+    }
+    let notes = noted.notes();
+    let mut node = noted.into_node();
+    if notes.is_empty() {
+        return node;
+    }
+    if let Some(metadata) = node.get_mut("metadata").and_then(Node::as_mapping_mut) {
+        let annotations = metadata.entry_or("annotations", Node::empty_mapping);
+        if let Some(annotations) = annotations.as_mapping_mut() {
+            for (name, value) in notes {
+                annotations.insert(format!("{NOTE_PREFIX}{name}"), Node::string(value));
+            }
+        }
+    }
+    node
+}
+
+/// Takes the notes out again; without them, annotations that nobody else wrote are gone.
+fn remove_notes(node: &mut Node, notes: &[(&str, String)]) {
+    let Some(metadata) = node.get_mut("metadata").and_then(Node::as_mapping_mut) else {
+        return;
+    };
+    let Some(annotations) = metadata
+        .get_mut("annotations")
+        .and_then(Node::as_mapping_mut)
+    else {
+        return;
+    };
+    annotations.retain(|key, _| {
+        let note = key.strip_prefix(NOTE_PREFIX);
+        note.is_none_or(|note| notes.iter().all(|(name, _)| *name != note))
+    });
+    if annotations.is_empty() {
+        metadata.remove("annotations");
+    }
 }
 
 /// Runs `patchesStrategicMerge`: each entry is a patch in place, or a file of them.
@@ -351,6 +494,7 @@ pub(crate) fn strategic_merge_entries(
         ));
         return Err(BuildError::from(problem)
             .field("patchesStrategicMerge")
+            .hint("write a patch into a file that is named there, or remove the entry")
             .into());
     }
     Ok(())
@@ -363,8 +507,8 @@ fn strategic_merge_entry(
     resources: &mut ResMap,
     patch: &Patch,
 ) -> Result<usize, BuildError> {
-    let (shown, text) = text_of(context, loaded, patch)?;
-    match parse(&text, &shown)? {
+    let source = text_of(context, loaded, patch)?;
+    match parse(&source)? {
         Parsed::Empty => Ok(0),
         Parsed::Strategic(nodes, comments) => {
             let apply = Apply {
@@ -372,17 +516,20 @@ fn strategic_merge_entry(
                 nodes: &nodes,
                 comments: &comments,
                 patch,
+                metadata: Metadata::Texts,
             };
             nodes
                 .iter()
-                .try_for_each(|node| apply.by_id(resources, node, &shown))?;
+                .try_for_each(|node| apply.by_id(resources, node, &source))?;
             Ok(nodes.len())
         }
-        Parsed::Json(_) => Err(BuildError::from(Problem::Malformed(
-            "a list of JSON patch operations is no strategic merge patch".to_owned(),
-        ))
-        .at(shown, 0)
-        .hint("put it under `patches`, with a target")),
+        Parsed::Json(_) => {
+            let message = "a list of JSON patch operations is no strategic merge patch";
+            let error = Problem::Malformed(message.to_owned());
+            Err(source
+                .locate(error.into(), 0)
+                .hint("put it under `patches`, with a target"))
+        }
     }
 }
 
@@ -418,14 +565,20 @@ pub(crate) fn json_entry(
     if target.name.is_empty() {
         return Err(Problem::Transform("must specify the target name".to_owned()).into());
     }
-    let (shown, text) = text_of(context, loaded, patch)?;
-    match parse(&text, &shown)? {
+    let source = text_of(context, loaded, patch)?;
+    match parse(&source)? {
         Parsed::Json(operations) => json_by_target(
             resources,
             &operations,
             &target.compile()?,
             History::Forgotten,
+            &source,
         ),
-        _ => Err(BuildError::from(Problem::Malformed("not a JSON patch".to_owned())).at(shown, 0)),
+        Parsed::Empty | Parsed::Strategic(..) => {
+            let error = Problem::Malformed("not a list of JSON patch operations".to_owned());
+            Err(source
+                .locate(error.into(), 0)
+                .hint("put a strategic merge patch under `patches`"))
+        }
     }
 }

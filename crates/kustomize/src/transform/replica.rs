@@ -2,7 +2,7 @@
 
 use goyaml::Node;
 
-use super::about;
+use crate::decode::did_you_mean;
 use crate::error::{BuildError, Problem};
 use crate::kustomization::Replica;
 use crate::resource::ResMap;
@@ -36,17 +36,23 @@ pub(crate) fn transform(
             let result = resources.change_at(position, |resource| {
                 resource.change_body(|node| walk_mut(node, &row.path, missing, set))
             });
-            result.map_err(|problem| about(problem, resources.get(position)))?;
+            result.map_err(|problem| resources.get(position).about(problem))?;
         }
     }
     if found {
         return Ok(());
     }
+    let names = resources
+        .iter()
+        .filter(|resource| !rows.matching(&resource.id().gvk).is_empty());
+    let names: Vec<&str> = names.map(|resource| &*resource.id().name).collect();
+    let hint = did_you_mean(&replica.name, names.iter().copied())
+        .unwrap_or_else(|| format!("there are `{}`", names.join("`, `")));
     let kinds: Vec<String> = rows.iter().map(|row| row.gvk.kind.to_string()).collect();
-    Err(Problem::Transform(format!(
+    let error = BuildError::from(Problem::Transform(format!(
         "resource with name {} does not match a config with the following GVK [{}]",
         replica.name,
         kinds.join(" ")
-    ))
-    .into())
+    )));
+    Err(error.hint(hint))
 }

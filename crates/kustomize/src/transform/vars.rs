@@ -1,12 +1,13 @@
 //! Pure: `vars`, the old way of copying a field into others: `$(NAME)`.
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 
-use goyaml::{Node, NodeKind, Tag};
+use goyaml::{Node, NodeKind, Scalar, Tag};
 
-use crate::accumulate::Level;
 use crate::error::{BuildError, BuildErrors, Problem};
 use crate::kustomization::Var;
+use crate::level::{Level, extend_vars};
 use crate::link::Writes;
 use crate::load::Loaded;
 use crate::resource::{ResMap, Resource, effective_namespace};
@@ -25,23 +26,7 @@ pub(crate) fn register(loaded: &Loaded, level: &mut Level) -> Result<(), BuildEr
                 .change_at(position, |resource| resource.vars.push(name));
         }
     }
-    extend(&mut level.vars, loaded.kustomization.vars.clone())
-}
-
-/// Adds vars to others; a name may come only once.
-pub(crate) fn extend(vars: &mut Vec<Var>, more: Vec<Var>) -> Result<(), BuildErrors> {
-    for var in more {
-        if vars.iter().any(|other| other.name == var.name) {
-            return Err(BuildError::from(Problem::Transform(format!(
-                "var '{}' already encountered",
-                var.name
-            )))
-            .field("vars")
-            .into());
-        }
-        vars.push(var);
-    }
-    Ok(())
+    extend_vars(&mut level.vars, loaded.kustomization.vars.clone())
 }
 
 /// The position of the one object that a var names, or none yet.
@@ -67,23 +52,27 @@ fn find(resources: &mut ResMap, var: &Var) -> Result<Option<usize>, BuildError> 
             var.name,
             wanted.show()
         );
-        return Err(BuildError::from(Problem::Identity(message)).field("vars"));
+        let error = BuildError::from(Problem::Identity(message)).field("vars");
+        return Err(match &var.place {
+            Some(place) => error.at(place.file.clone(), place.line),
+            None => error,
+        });
     }
     Ok(found.first().copied())
 }
 
-/// Replaces `$(NAME)` in the fields of the table.
+/// Replaces `$(NAME)` in the fields of the table. Gives the names of the vars that no field had.
 pub(crate) fn substitute(
     resources: &mut ResMap,
     vars: &[Var],
     tables: &FieldTables,
-) -> Result<(), BuildError> {
+) -> Result<Vec<String>, BuildError> {
     if vars.is_empty() {
-        return Ok(());
+        return Ok(Vec::new());
     }
-    let mut values = BTreeMap::new();
+    let mut values = Values::default();
     for var in vars {
-        values.insert(var.name.as_str(), value(resources, var)?);
+        values.by_name.insert(&var.name, value(resources, var)?);
     }
     for resource in resources.iter_mut() {
         let gvk = resource.id().gvk.clone();
@@ -97,34 +86,71 @@ pub(crate) fn substitute(
                 writes.settle(node);
                 result
             });
-            result.map_err(|problem| super::about(problem, resource))?;
+            result.map_err(|problem| resource.about(problem))?;
         }
     }
-    Ok(())
+    let used = values.used.into_inner();
+    let unused = values.by_name.into_keys();
+    Ok(unused
+        .filter(|name| !used.contains(*name))
+        .map(str::to_owned)
+        .collect())
+}
+
+/// The values of vars by name, and which of them were asked for.
+#[derive(Default)]
+struct Values<'v> {
+    by_name: BTreeMap<&'v str, Node>,
+    used: RefCell<BTreeSet<String>>,
+}
+
+impl Values<'_> {
+    fn get(&self, name: &str) -> Option<&Scalar> {
+        let value = self.by_name.get(name)?.as_scalar()?;
+        self.used.borrow_mut().insert(name.to_owned());
+        Some(value)
+    }
 }
 
 fn value(resources: &ResMap, var: &Var) -> Result<Node, BuildError> {
-    let missing = || {
-        let message = format!(
-            "var '{}' cannot be mapped to a field in the set of known resources",
-            var.name
-        );
-        BuildError::from(Problem::Transform(message)).field("vars")
+    let missing = |message: String| {
+        let error = BuildError::from(Problem::Transform(message)).field("vars");
+        match &var.place {
+            Some(place) => error.at(place.file.clone(), place.line),
+            None => error,
+        }
     };
     let resource = resources
         .iter()
         .find(|resource| resource.vars.iter().any(|name| **name == *var.name))
-        .ok_or_else(missing)?;
+        .ok_or_else(|| {
+            let wanted = var.object.show();
+            missing(format!("var '{}': no object is {wanted}", var.name))
+                .hint("`objref` needs the kind and name that the object has in its own file")
+        })?;
     // Vars write an index as `ports[0]`, replacements as `ports.0`.
     let segments = FieldPathSegments::parse(&var.field_path.replace('[', ".["));
-    let node = path::lookup(resource.node(), &segments).ok_or_else(missing)?;
-    if node.as_scalar().is_none() || node.is_null() {
-        return Err(missing());
+    let node = path::lookup(resource.node(), &segments);
+    let is_text = |node: &&Node| node.as_scalar().is_some() && !node.is_null();
+    let node = node.filter(is_text).ok_or_else(|| {
+        let object = resource.show_with_place();
+        let message = format!(
+            "var '{}': the object has no text at `{}`",
+            var.name, var.field_path
+        );
+        missing(message).hint(format!("the object is {object}"))
+    })?;
+    let mut value = node.clone();
+    // A date is a text for vars, as it is written.
+    if let NodeKind::Scalar(scalar) = &mut value.kind
+        && scalar.tag == Tag::Timestamp
+    {
+        scalar.tag = Tag::Str;
     }
-    Ok(node.clone())
+    Ok(value)
 }
 
-fn substitute_field(field: &mut Node, values: &BTreeMap<&str, Node>, writes: &mut Writes) {
+fn substitute_field(field: &mut Node, values: &Values<'_>, writes: &mut Writes) {
     match &mut field.kind {
         NodeKind::Sequence(list) => {
             for element in list
@@ -147,10 +173,7 @@ fn substitute_field(field: &mut Node, values: &BTreeMap<&str, Node>, writes: &mu
                 .text
                 .strip_prefix("$(")
                 .and_then(|rest| rest.strip_suffix(')'));
-            match whole
-                .and_then(|name| values.get(name))
-                .and_then(Node::as_scalar)
-            {
+            match whole.and_then(|name| values.get(name)) {
                 Some(value) => {
                     let (text, tag) = (value.text.clone(), value.tag);
                     writes.scalar(field, text, tag);
@@ -165,7 +188,7 @@ fn substitute_field(field: &mut Node, values: &BTreeMap<&str, Node>, writes: &mu
 }
 
 /// `$(NAME)` becomes the value, `$$` one dollar that starts nothing; unknown names stay.
-fn expand(text: &str, values: &BTreeMap<&str, Node>) -> String {
+fn expand(text: &str, values: &Values<'_>) -> String {
     let mut result = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find('$') {
@@ -181,7 +204,7 @@ fn expand(text: &str, values: &BTreeMap<&str, Node>) -> String {
             .and_then(|inner| inner.split_once(')'));
         match name {
             Some((name, after)) => {
-                match values.get(name).and_then(Node::as_scalar) {
+                match values.get(name) {
                     Some(scalar) => result.push_str(&scalar.text),
                     None => result.push_str(&format!("$({name})")),
                 }

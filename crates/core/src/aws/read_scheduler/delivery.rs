@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::aws::read_scheduler::{Board, Call, Known, Origin, Print, Question, Told, stage_of};
+use crate::aws::read_scheduler::{
+    Call, Digest, LastRead, Origin, ReadAnswer, ReadScheduler, SecretId, stage_of,
+};
 use crate::names::NamespacedName;
 use crate::secrets::provider_error::{Class, ProviderError};
 
@@ -13,11 +15,11 @@ const DENIED_BATCHES: u8 = 3;
 
 /// What came of a call.
 #[derive(Debug)]
-pub enum Heard {
+pub enum CallResult {
     /// An answer for each question. One that is left out was not answered.
-    Each(Vec<(Arc<Question>, Told, Origin)>),
+    Each(Vec<(Arc<SecretId>, ReadAnswer, Origin)>),
     /// The whole of a list, and how many pages it had.
-    Listed(Vec<Listed>, usize),
+    Listed(Vec<ListedSecret>, usize),
     /// The list is longer than it is worth.
     TooLong(usize),
     /// The call failed as a whole.
@@ -26,7 +28,7 @@ pub enum Heard {
 
 /// A secret in a list: which version has which stage.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Listed {
+pub struct ListedSecret {
     pub name: String,
     pub arn: String,
     /// From stage to the id of the version.
@@ -35,43 +37,45 @@ pub struct Listed {
 
 /// What is to be done about it.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Heeded {
+pub struct Effects {
     /// Those for whom something has changed.
     pub wake: Vec<NamespacedName>,
     /// An action that is denied, said once.
     pub denied: Option<&'static str>,
 }
 
-impl Board {
+impl ReadScheduler {
     /// Takes in what came of a call. `chance`, from 0 to 1, spreads those who try again.
-    pub fn heard(&mut self, call: &Call, heard: Heard, now: Instant, chance: f64) -> Heeded {
+    pub fn heard(&mut self, call: &Call, heard: CallResult, now: Instant, chance: f64) -> Effects {
         self.in_flight = self.in_flight.saturating_sub(1);
-        let mut heeded = Heeded::default();
-        self.judge(&heard, &mut heeded, now, chance);
+        let mut effects = Effects::default();
+        self.judge(&heard, &mut effects, now, chance);
         match call {
-            Call::List(_) => self.listed(heard, &mut heeded, now),
+            Call::List(_) => self.listed(heard, &mut effects, now),
             Call::Single(question) => {
                 let questions = std::slice::from_ref(question);
-                self.read(questions, heard, &mut heeded, now);
+                self.read(questions, heard, &mut effects, now);
             }
             Call::Batch(groups) => {
                 let questions: Vec<_> = groups.iter().flatten().cloned().collect();
-                self.read(&questions, heard, &mut heeded, now);
+                self.read(&questions, heard, &mut effects, now);
             }
         }
-        heeded
+        effects
     }
 
     /// Is it AWS that fails, or what was asked?
-    fn judge(&mut self, heard: &Heard, heeded: &mut Heeded, now: Instant, chance: f64) {
+    fn judge(&mut self, heard: &CallResult, effects: &mut Effects, now: Instant, chance: f64) {
         let trouble = match heard {
-            Heard::Nothing(error) => Some(error).filter(|error| error.class() == Class::Trouble),
+            CallResult::Nothing(error) => {
+                Some(error).filter(|error| error.class() == Class::Trouble)
+            }
             // A single question's answer is the call's.
-            Heard::Each(answers) => match answers.as_slice() {
+            CallResult::Each(answers) => match answers.as_slice() {
                 [(_, Err(error), _)] if error.class() == Class::Trouble => Some(error),
                 _ => None,
             },
-            Heard::Listed(..) | Heard::TooLong(_) => None,
+            CallResult::Listed(..) | CallResult::TooLong(_) => None,
         };
         match trouble {
             Some(error) => {
@@ -80,11 +84,13 @@ impl Board {
             }
             None => {
                 if self.circuit.is_open() {
-                    heeded.wake.extend(std::mem::take(&mut self.sufferers));
+                    effects
+                        .wake
+                        .extend(std::mem::take(&mut self.blocked_subscribers));
                     self.retry_failed(now);
                 }
                 self.circuit.succeeded();
-                self.sufferers.clear();
+                self.blocked_subscribers.clear();
             }
         }
     }
@@ -93,23 +99,25 @@ impl Board {
     pub fn mend(&mut self, now: Instant) -> Vec<NamespacedName> {
         self.circuit.succeeded();
         self.retry_failed(now);
-        std::mem::take(&mut self.sufferers).into_iter().collect()
+        std::mem::take(&mut self.blocked_subscribers)
+            .into_iter()
+            .collect()
     }
 
     /// What failed while AWS did is read at once.
     fn retry_failed(&mut self, now: Instant) {
         let failed = self.topics.iter().filter(|(_, topic)| {
             let known = topic.known.as_ref();
-            !topic.is_in_flight && known.is_some_and(|known| known.print == Print::Failed)
+            !topic.is_in_flight && known.is_some_and(|known| known.digest == Digest::Failed)
         });
         let failed: Vec<_> = failed.map(|(question, _)| question.clone()).collect();
         for question in failed {
-            self.poke(&question, now);
+            self.refresh_now(&question, now);
         }
     }
 
     /// Lets a secret be read at once.
-    pub fn poke(&mut self, question: &Question, now: Instant) {
+    pub fn refresh_now(&mut self, question: &SecretId, now: Instant) {
         let known = self.topics.get_key_value(question);
         if let Some(question) = known.map(|(question, _)| question.clone()) {
             self.place(&question, now);
@@ -118,60 +126,60 @@ impl Board {
 
     fn read(
         &mut self,
-        questions: &[Arc<Question>],
-        heard: Heard,
-        heeded: &mut Heeded,
+        questions: &[Arc<SecretId>],
+        heard: CallResult,
+        effects: &mut Effects,
         now: Instant,
     ) {
         let is_batch = questions.len() > 1;
         let answers = match heard {
-            Heard::Each(answers) => {
+            CallResult::Each(answers) => {
                 if is_batch {
                     self.denied_batches = 0;
                 }
                 answers
             }
             // Parameter Store denies a whole batch for one name in it.
-            Heard::Nothing(error)
+            CallResult::Nothing(error)
                 if is_batch_denied(&error)
-                    && self.abilities.batches_versions
+                    && self.capabilities.batches_versions
                     && self.denied_batches < DENIED_BATCHES =>
             {
                 self.denied_batches += 1;
                 self.alone(questions);
                 return self.again(questions, now);
             }
-            Heard::Nothing(error) if is_batch_denied(&error) => {
+            CallResult::Nothing(error) if is_batch_denied(&error) => {
                 if self.batch_denied.replace(now).is_none() {
-                    heeded.denied = error.action();
+                    effects.denied = error.action();
                 }
                 self.choose(now);
                 return self.again(questions, now);
             }
             // One of them spoils it for the others: each is asked by itself.
-            Heard::Nothing(error) if is_batch && error.class() == Class::Final => {
+            CallResult::Nothing(error) if is_batch && error.class() == Class::Final => {
                 self.alone(questions);
                 return self.again(questions, now);
             }
-            Heard::Nothing(error) => {
+            CallResult::Nothing(error) => {
                 let each = questions.iter().map(|question| {
                     let error = error.clone().about(&question.id);
                     (question.clone(), Err(error), Origin::default())
                 });
                 each.collect()
             }
-            Heard::Listed(..) | Heard::TooLong(_) => Vec::new(),
+            CallResult::Listed(..) | CallResult::TooLong(_) => Vec::new(),
         };
-        let mut left: Vec<Arc<Question>> = questions.to_vec();
+        let mut left: Vec<Arc<SecretId>> = questions.to_vec();
         for (question, told, origin) in answers {
             left.retain(|other| *other != question);
-            self.tell(&question, &told, origin, heeded, now);
+            self.tell(&question, &told, origin, effects, now);
         }
         self.alone(&left);
         self.again(&left, now);
     }
 
-    fn alone(&mut self, questions: &[Arc<Question>]) {
+    fn alone(&mut self, questions: &[Arc<SecretId>]) {
         for question in questions {
             if let Some(topic) = self.topics.get_mut(question) {
                 topic.is_alone = true;
@@ -180,7 +188,7 @@ impl Board {
     }
 
     /// Lets them be asked again, for the same who wait.
-    fn again(&mut self, questions: &[Arc<Question>], now: Instant) {
+    fn again(&mut self, questions: &[Arc<SecretId>], now: Instant) {
         for question in questions {
             let Some(topic) = self.topics.get_mut(question) else {
                 continue;
@@ -198,7 +206,7 @@ impl Board {
             if topic.users.is_empty() {
                 self.reschedule(question, now);
             } else {
-                self.poke(question, now);
+                self.refresh_now(question, now);
             }
         }
     }
@@ -206,13 +214,13 @@ impl Board {
     /// Tells everybody.
     pub fn tell(
         &mut self,
-        question: &Arc<Question>,
-        told: &Told,
+        question: &Arc<SecretId>,
+        told: &ReadAnswer,
         origin: Origin,
-        heeded: &mut Heeded,
+        effects: &mut Effects,
         now: Instant,
     ) {
-        let print = self.print(told);
+        let digest = self.digest(told);
         let Some(topic) = self.topics.get_mut(question) else {
             return;
         };
@@ -239,7 +247,7 @@ impl Board {
         let is_trouble = |error: &ProviderError| error.class() == Class::Trouble;
         let in_trouble = told.as_ref().err().is_some_and(is_trouble);
         if in_trouble {
-            self.sufferers.extend(served.iter().cloned());
+            self.blocked_subscribers.extend(served.iter().cloned());
         }
         topic.failures = if in_trouble {
             topic.failures.saturating_add(1)
@@ -251,10 +259,10 @@ impl Board {
             return self.reschedule(question, now);
         }
         match (&mut topic.known, told) {
-            (Some(known), Err(_)) => known.print = Print::Failed,
+            (Some(known), Err(_)) => known.digest = Digest::Failed,
             (known, _) => {
-                *known = Some(Known {
-                    print,
+                *known = Some(LastRead {
+                    digest,
                     origin,
                     confirmed: now,
                     read: now,
@@ -265,47 +273,47 @@ impl Board {
         for watcher in &mut topic.users {
             // Who has not read it yet does so at its interval, unless something has happened.
             let is_early = now < watcher.since + watcher.interval.mul_f64(0.9);
-            if watcher.print == Print::Unread && is_early && !is_event {
+            if watcher.digest == Digest::Unread && is_early && !is_event {
                 continue;
             }
-            let knows = std::mem::replace(&mut watcher.print, print) == print;
+            let knows = std::mem::replace(&mut watcher.digest, digest) == digest;
             if !knows && !served.contains(&watcher.user) {
                 takers.push(watcher.user.clone());
             }
         }
         self.hold(question, told, takers.clone(), now);
-        heeded.wake.extend(takers);
+        effects.wake.extend(takers);
         self.reschedule(question, now);
     }
 
-    fn listed(&mut self, heard: Heard, heeded: &mut Heeded, now: Instant) {
+    fn listed(&mut self, heard: CallResult, effects: &mut Effects, now: Instant) {
         self.listing.is_in_flight = false;
         let next = self.list_period().map(|period| now + period);
         match heard {
-            Heard::Listed(all, pages) => {
+            CallResult::Listed(all, pages) => {
                 self.listing.pages = Some((pages, now));
                 self.listing.due = next;
                 self.compare(&all, now);
             }
-            Heard::TooLong(pages) => self.listing.pages = Some((pages, now)),
-            Heard::Nothing(error) if error.class() == Class::Denied => {
+            CallResult::TooLong(pages) => self.listing.pages = Some((pages, now)),
+            CallResult::Nothing(error) if error.class() == Class::Denied => {
                 if self.list_denied.replace(now).is_none() {
-                    heeded.denied = error.action();
+                    effects.denied = error.action();
                 }
             }
             // Nobody waits for lists that do not come: for an hour everything is read in batches.
-            Heard::Nothing(_) | Heard::Each(_) => self.list_denied = Some(now),
+            CallResult::Nothing(_) | CallResult::Each(_) => self.list_denied = Some(now),
         }
         self.choose(now);
     }
 
     /// Reads what has another version by now, and what a list does not name.
-    fn compare(&mut self, all: &[Listed], now: Instant) {
-        let by_arn: BTreeMap<&str, &Listed> = all
+    fn compare(&mut self, all: &[ListedSecret], now: Instant) {
+        let by_arn: BTreeMap<&str, &ListedSecret> = all
             .iter()
             .map(|listed| (listed.arn.as_str(), listed))
             .collect();
-        let by_name: BTreeMap<&str, &Listed> = all
+        let by_name: BTreeMap<&str, &ListedSecret> = all
             .iter()
             .map(|listed| (listed.name.as_str(), listed))
             .collect();
@@ -327,17 +335,17 @@ impl Board {
             let is_same = match (&known.origin.version_id, version) {
                 (Some(known), Some(version)) => known == version,
                 // A secret that was missing is missing still.
-                (None, None) => known.print == Print::Missing,
+                (None, None) => known.digest == Digest::Missing,
                 _ => false,
             };
-            if is_same && known.print != Print::Failed {
+            if is_same && known.digest != Digest::Failed {
                 known.confirmed = now;
             } else {
                 moved.push(question.clone());
             }
         }
         for question in moved {
-            self.poke(&question, now);
+            self.refresh_now(&question, now);
         }
     }
 }

@@ -2,9 +2,9 @@
 //! changes, and which calls are to be made now.
 //!
 //! ```text
-//! announce, urge ─┐                          ┌→ answers to those who wait
+//! announce, request_now ─┐                          ┌→ answers to those who wait
 //! watch ──────────┼→ topics ─plan(now)→ calls ─answered→ what is known ─┤
-//! poke, listed ───┘                          └→ users to wake, whose new value is held for a moment
+//! refresh_now, listed ───┘                          └→ users to wake, whose new value is held for a moment
 //! ```
 //! Values pass through; what stays is a digest under a key of this process, and the id of the version.
 
@@ -23,24 +23,24 @@ use sha2::{Digest as _, Sha256};
 use crate::aws::arn::{is_same_secret, stage_of};
 use crate::aws::throttle::Circuit;
 use crate::names::NamespacedName;
-use crate::secrets::compose::Answer;
+use crate::secrets::compose::LookupResult;
 use crate::secrets::provider_error::ProviderError;
 
-pub use delivery::{Heard, Heeded, Listed};
+pub use delivery::{CallResult, Effects, ListedSecret};
 
 /// What is said of a secret. An error is about this secret alone, or about all that was asked.
-pub type Told = Result<Answer, ProviderError>;
+pub type ReadAnswer = Result<LookupResult, ProviderError>;
 
 /// A secret by its id (a name or an ARN), and the version: empty, a stage, or `uuid/` and an id.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Question {
+pub struct SecretId {
     pub id: String,
     pub version: String,
 }
 
 /// An answer without its value: enough to see that it has changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Print {
+pub enum Digest {
     Value([u8; 16]),
     Missing,
     Failed,
@@ -59,8 +59,8 @@ pub struct Origin {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Call {
     /// Several secrets at once. Each group is one secret by all the ids that it is asked by.
-    Batch(Vec<Vec<Arc<Question>>>),
-    Single(Arc<Question>),
+    Batch(Vec<Vec<Arc<SecretId>>>),
+    Single(Arc<SecretId>),
     /// Which version each secret has, on so many pages at most.
     List(usize),
 }
@@ -76,7 +76,7 @@ pub struct Plan {
 
 /// What a service can be asked in one call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Abilities {
+pub struct ServiceCapabilities {
     /// Ids in a batch.
     pub batch: usize,
     /// A batch can ask for versions, too.
@@ -85,7 +85,7 @@ pub struct Abilities {
     pub lists: bool,
 }
 
-impl Abilities {
+impl ServiceCapabilities {
     /// True if a batch can ask for this version.
     pub fn batches(&self, version: &str) -> bool {
         self.batches_versions || stage_of(version) == Some("AWSCURRENT")
@@ -115,19 +115,19 @@ const IDLE: Duration = Duration::from_secs(60);
 
 /// Who waits for an answer.
 #[derive(Debug)]
-struct Waiting {
+struct PendingReader {
     user: Option<NamespacedName>,
     is_urgent: bool,
     /// The call that will answer is on its way.
     is_sent: bool,
     since: Instant,
-    reply: oneshot::Sender<Told>,
+    reply: oneshot::Sender<ReadAnswer>,
 }
 
 /// What was known last.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Known {
-    print: Print,
+struct LastRead {
+    digest: Digest,
     origin: Origin,
     /// It was so at this time, by a read or a list.
     confirmed: Instant,
@@ -136,48 +136,48 @@ struct Known {
 }
 
 #[derive(Debug)]
-struct Held {
-    told: Told,
+struct HeldValue {
+    told: ReadAnswer,
     until: Instant,
     takers: Vec<NamespacedName>,
 }
 
 /// Who is to be woken.
 #[derive(Debug)]
-struct Watcher {
+struct Subscriber {
     user: NamespacedName,
     interval: Duration,
     /// What it knows: what it has used, was given, or was woken for.
-    print: Print,
+    digest: Digest,
     since: Instant,
 }
 
 #[derive(Debug, Default)]
-struct Topic {
+struct SecretEntry {
     /// By their numbers. Mostly nobody.
-    waiting: Vec<(u64, Waiting)>,
-    known: Option<Known>,
+    waiting: Vec<(u64, PendingReader)>,
+    known: Option<LastRead>,
     tried: Option<Instant>,
     is_in_flight: bool,
     /// It cannot be in a batch: it spoils it.
     is_alone: bool,
     /// Polls that failed in a row, and may not next time.
     failures: u8,
-    users: Vec<Watcher>,
-    held: Option<Held>,
+    users: Vec<Subscriber>,
+    held: Option<HeldValue>,
     /// Its place in the schedule.
     due: Option<Instant>,
 }
 
-impl Topic {
-    fn waiting_mut(&mut self, number: u64) -> Option<&mut Waiting> {
+impl SecretEntry {
+    fn waiting_mut(&mut self, number: u64) -> Option<&mut PendingReader> {
         let mut waiting = self.waiting.iter_mut();
         waiting
             .find(|(known, _)| *known == number)
             .map(|(_, waiting)| waiting)
     }
 
-    fn take_waiting(&mut self, number: u64) -> Option<Waiting> {
+    fn take_waiting(&mut self, number: u64) -> Option<PendingReader> {
         let place = self
             .waiting
             .iter()
@@ -194,18 +194,18 @@ impl Topic {
     }
 }
 
-/// The board of one service and identity.
+/// The scheduler of one service and identity.
 #[derive(Debug)]
-pub struct Board {
-    abilities: Abilities,
+pub struct ReadScheduler {
+    capabilities: ServiceCapabilities,
     /// Of this process, for digests.
     secret: [u8; 32],
-    topics: BTreeMap<Arc<Question>, Topic>,
+    topics: BTreeMap<Arc<SecretId>, SecretEntry>,
     /// Those who wait, by their numbers.
-    urgent: BTreeMap<u64, Arc<Question>>,
-    announced: BTreeMap<u64, Arc<Question>>,
-    schedule: BTreeSet<(Instant, Arc<Question>)>,
-    holds: BTreeSet<(Instant, Arc<Question>)>,
+    urgent: BTreeMap<u64, Arc<SecretId>>,
+    announced: BTreeMap<u64, Arc<SecretId>>,
+    schedule: BTreeSet<(Instant, Arc<SecretId>)>,
+    holds: BTreeSet<(Instant, Arc<SecretId>)>,
     held_bytes: usize,
     /// How many topics are watched at which interval.
     intervals: BTreeMap<Duration, usize>,
@@ -215,7 +215,7 @@ pub struct Board {
     /// Why the circuit is open.
     trouble: Option<ProviderError>,
     /// Those who were told of trouble, to be woken at its end.
-    sufferers: BTreeSet<NamespacedName>,
+    blocked_subscribers: BTreeSet<NamespacedName>,
     batch_denied: Option<Instant>,
     /// Batches in a row that were denied as a whole, though it may have been for one of them.
     denied_batches: u8,
@@ -233,10 +233,10 @@ struct Listing {
     is_in_flight: bool,
 }
 
-impl Board {
-    pub fn new(abilities: Abilities, secret: [u8; 32]) -> Self {
+impl ReadScheduler {
+    pub fn new(capabilities: ServiceCapabilities, secret: [u8; 32]) -> Self {
         Self {
-            abilities,
+            capabilities,
             secret,
             topics: BTreeMap::new(),
             urgent: BTreeMap::new(),
@@ -249,7 +249,7 @@ impl Board {
             in_flight: 0,
             circuit: Circuit::default(),
             trouble: None,
-            sufferers: BTreeSet::new(),
+            blocked_subscribers: BTreeSet::new(),
             batch_denied: None,
             denied_batches: 0,
             list_denied: None,
@@ -258,19 +258,19 @@ impl Board {
     }
 
     /// What is left of an answer.
-    pub fn print(&self, told: &Told) -> Print {
+    pub fn digest(&self, told: &ReadAnswer) -> Digest {
         match told {
-            Ok(Answer::Value(value)) => {
+            Ok(LookupResult::Value(value)) => {
                 let mut hash = Sha256::new();
                 hash.update(self.secret);
                 hash.update(value.expose());
-                let digest: [u8; 32] = hash.finalize().into();
-                let mut print = [0; 16];
-                print.copy_from_slice(&digest[..16]);
-                Print::Value(print)
+                let hashed: [u8; 32] = hash.finalize().into();
+                let mut digest = [0; 16];
+                digest.copy_from_slice(&hashed[..16]);
+                Digest::Value(digest)
             }
-            Ok(Answer::Missing | Answer::Found(_)) => Print::Missing,
-            Err(_) => Print::Failed,
+            Ok(LookupResult::Missing | LookupResult::Found(_)) => Digest::Missing,
+            Err(_) => Digest::Failed,
         }
     }
 
@@ -278,9 +278,9 @@ impl Board {
     pub fn announce(
         &mut self,
         user: Option<NamespacedName>,
-        question: &Question,
+        question: &SecretId,
         now: Instant,
-    ) -> (u64, oneshot::Receiver<Told>) {
+    ) -> (u64, oneshot::Receiver<ReadAnswer>) {
         let (reply, answer) = oneshot::channel();
         self.number += 1;
         let question = self.topic(question, now);
@@ -291,7 +291,7 @@ impl Board {
             let _ = reply.send(told);
             return (self.number, answer);
         }
-        let waiting = Waiting {
+        let waiting = PendingReader {
             user,
             is_urgent: false,
             is_sent: false,
@@ -306,7 +306,7 @@ impl Board {
     }
 
     /// Says that the answer is wanted now. It may be on its way already, and it may be left out there.
-    pub fn urge(&mut self, number: u64, question: &Question, now: Instant) {
+    pub fn request_now(&mut self, number: u64, question: &SecretId, now: Instant) {
         let Some((question, _)) = self.topics.get_key_value(question) else {
             return;
         };
@@ -324,7 +324,7 @@ impl Board {
     }
 
     /// Says that it is wanted no more.
-    pub fn cancel(&mut self, number: u64, question: &Question) {
+    pub fn cancel(&mut self, number: u64, question: &SecretId) {
         self.urgent.remove(&number);
         self.announced.remove(&number);
         if let Some(topic) = self.topics.get_mut(question) {
@@ -336,8 +336,8 @@ impl Board {
     pub fn watch(
         &mut self,
         user: &NamespacedName,
-        question: &Question,
-        used: Print,
+        question: &SecretId,
+        used: Digest,
         interval: Duration,
         now: Instant,
     ) -> bool {
@@ -348,12 +348,12 @@ impl Board {
         let before = topic.interval();
         let known = topic.known.as_ref();
         // Who has not read it is woken by the next answer, whatever it is.
-        let known = known.filter(|_| used != Print::Unread);
-        let changed = known.is_some_and(|known| known.print != used);
-        let watcher = Watcher {
+        let known = known.filter(|_| used != Digest::Unread);
+        let changed = known.is_some_and(|known| known.digest != used);
+        let watcher = Subscriber {
             user: user.clone(),
             interval,
-            print: known.map_or(used, |known| known.print),
+            digest: known.map_or(used, |known| known.digest),
             since: now,
         };
         let place = topic.users.iter().position(|known| known.user == *user);
@@ -370,7 +370,7 @@ impl Board {
     }
 
     /// Lets a user not be woken any more.
-    pub fn unwatch(&mut self, user: &NamespacedName, question: &Question, now: Instant) {
+    pub fn unwatch(&mut self, user: &NamespacedName, question: &SecretId, now: Instant) {
         let Some((question, topic)) = self.topics.get_key_value(question) else {
             return;
         };
@@ -382,17 +382,17 @@ impl Board {
     }
 
     /// Since when it is known to be as the user knows it. Nothing if it is not known, or in trouble.
-    pub fn confirmed(&self, user: &NamespacedName, question: &Question) -> Option<Instant> {
+    pub fn confirmed(&self, user: &NamespacedName, question: &SecretId) -> Option<Instant> {
         let topic = self.topics.get(question)?;
         let known = topic.known.as_ref()?;
         let is_user = topic.users.iter().any(|known| known.user == *user);
-        (is_user && known.print != Print::Failed).then_some(known.confirmed)
+        (is_user && known.digest != Digest::Failed).then_some(known.confirmed)
     }
 
     /// What is watched of a secret, by whatever ids it is asked. `arn` is how its ARN begins, where only its name is known.
-    pub fn about(&self, spellings: &[String], arn: Option<&str>) -> Vec<Arc<Question>> {
+    pub fn about(&self, spellings: &[String], arn: Option<&str>) -> Vec<Arc<SecretId>> {
         let from = |id: &str| {
-            let first = Question {
+            let first = SecretId {
                 id: id.to_owned(),
                 version: String::new(),
             };
@@ -414,9 +414,9 @@ impl Board {
     }
 
     /// What is known of a secret, and the id of its version.
-    pub fn known(&self, question: &Question) -> Option<(Print, Option<String>)> {
+    pub fn known(&self, question: &SecretId) -> Option<(Digest, Option<String>)> {
         let known = self.topics.get(question)?.known.as_ref()?;
-        Some((known.print, known.origin.version_id.clone()))
+        Some((known.digest, known.origin.version_id.clone()))
     }
 
     /// True if nobody watches or waits.
@@ -425,22 +425,22 @@ impl Board {
     }
 
     /// The topic of a question, and the one copy of the question.
-    fn topic(&mut self, question: &Question, now: Instant) -> Arc<Question> {
+    fn topic(&mut self, question: &SecretId, now: Instant) -> Arc<SecretId> {
         if let Some((known, _)) = self.topics.get_key_value(question) {
             return known.clone();
         }
         let question = Arc::new(question.clone());
-        self.topics.insert(question.clone(), Topic::default());
+        self.topics.insert(question.clone(), SecretEntry::default());
         self.reschedule(&question, now);
         question
     }
 
     fn take_held(
         &mut self,
-        question: &Arc<Question>,
+        question: &Arc<SecretId>,
         user: &NamespacedName,
         now: Instant,
-    ) -> Option<Told> {
+    ) -> Option<ReadAnswer> {
         let topic = self.topics.get_mut(question)?;
         let held = topic.held.as_mut()?;
         let place = held.takers.iter().position(|taker| taker == user)?;
@@ -452,7 +452,7 @@ impl Board {
         told
     }
 
-    fn let_go(&mut self, question: &Arc<Question>) {
+    fn let_go(&mut self, question: &Arc<SecretId>) {
         let topic = self.topics.get_mut(question);
         if let Some(held) = topic.and_then(|topic| topic.held.take()) {
             self.held_bytes -= size(&held.told);
@@ -462,8 +462,8 @@ impl Board {
 
     fn hold(
         &mut self,
-        question: &Arc<Question>,
-        told: &Told,
+        question: &Arc<SecretId>,
+        told: &ReadAnswer,
         takers: Vec<NamespacedName>,
         now: Instant,
     ) {
@@ -476,7 +476,7 @@ impl Board {
         if let Some(topic) = self.topics.get_mut(question) {
             self.held_bytes += size;
             self.holds.insert((until, question.clone()));
-            topic.held = Some(Held {
+            topic.held = Some(HeldValue {
                 told: told.clone(),
                 until,
                 takers,
@@ -485,8 +485,8 @@ impl Board {
     }
 
     /// Counts a topic under its interval, and gives it its place in the schedule.
-    fn recount(&mut self, question: &Arc<Question>, before: Option<Duration>, now: Instant) {
-        let after = self.topics.get(question).and_then(Topic::interval);
+    fn recount(&mut self, question: &Arc<SecretId>, before: Option<Duration>, now: Instant) {
+        let after = self.topics.get(question).and_then(SecretEntry::interval);
         if before != after {
             if let Some(before) = before
                 && let Some(count) = self.intervals.get_mut(&before)
@@ -504,7 +504,7 @@ impl Board {
         self.reschedule(question, now);
     }
 
-    fn reschedule(&mut self, question: &Arc<Question>, now: Instant) {
+    fn reschedule(&mut self, question: &Arc<SecretId>, now: Instant) {
         let is_listing = self.listing.due.is_some();
         let Some(topic) = self.topics.get(question) else {
             return;
@@ -514,7 +514,7 @@ impl Board {
     }
 
     /// Gives a topic its place in the schedule.
-    fn place(&mut self, question: &Arc<Question>, due: Instant) {
+    fn place(&mut self, question: &Arc<SecretId>, due: Instant) {
         let topic = self.topics.get_mut(question);
         // One that is on its way gets its place when it is answered.
         let Some(topic) = topic.filter(|topic| !topic.is_in_flight) else {
@@ -528,7 +528,7 @@ impl Board {
 }
 
 /// When a topic is to be looked at next: to be read, or to be forgotten.
-fn next_look(question: &Question, topic: &Topic, is_listing: bool, now: Instant) -> Instant {
+fn next_look(question: &SecretId, topic: &SecretEntry, is_listing: bool, now: Instant) -> Instant {
     let tried = topic.tried.unwrap_or(now);
     let Some(interval) = topic.interval() else {
         return tried.max(now) + IDLE;
@@ -538,7 +538,7 @@ fn next_look(question: &Question, topic: &Topic, is_listing: bool, now: Instant)
         return tried + interval.min(SECOND_TRY);
     }
     match known {
-        Some(known) if known.print == Print::Failed => tried + interval.min(RETRY),
+        Some(known) if known.digest == Digest::Failed => tried + interval.min(RETRY),
         // A version by its id never changes; it may be deleted.
         Some(known) if question.version.starts_with("uuid/") => known.read + NET.max(interval),
         Some(known) if is_listing && interval > LAG => (known.read + NET).max(tried + interval),
@@ -546,9 +546,9 @@ fn next_look(question: &Question, topic: &Topic, is_listing: bool, now: Instant)
     }
 }
 
-fn size(told: &Told) -> usize {
+fn size(told: &ReadAnswer) -> usize {
     match told {
-        Ok(Answer::Value(value)) => value.expose().len(),
+        Ok(LookupResult::Value(value)) => value.expose().len(),
         _ => 0,
     }
 }

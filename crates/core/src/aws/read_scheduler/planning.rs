@@ -5,20 +5,20 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::aws::read_scheduler::{
-    Board, Call, DENIED, GATHER, GATHER_BUSY, Heeded, LAG, MOST_CALLS, NET, Origin, Plan, Question,
-    Topic,
+    Call, DENIED, Effects, GATHER, GATHER_BUSY, LAG, MOST_CALLS, NET, Origin, Plan, ReadScheduler,
+    SecretEntry, SecretId,
 };
 use crate::names::NamespacedName;
 use crate::secrets::provider_error::ProviderError;
 
 /// One secret by all the ids that it is asked by.
-type Groups = Vec<Vec<Arc<Question>>>;
+type Groups = Vec<Vec<Arc<SecretId>>>;
 
 /// A day, for costs.
 const DAY: Duration = Duration::from_secs(86_400);
 
-impl Board {
-    /// The calls to make now. They are on their way from here on, until [`Board::heard`].
+impl ReadScheduler {
+    /// The calls to make now. They are on their way from here on, until [`ReadScheduler::heard`].
     pub fn plan(&mut self, now: Instant) -> Plan {
         self.forget_old(now);
         self.lift_denials(now);
@@ -51,8 +51,8 @@ impl Board {
             room -= 1;
         }
         let mut groups = self.groups(&together);
-        while room > 0 && groups.len() >= self.abilities.batch {
-            let full = groups.drain(..self.abilities.batch).collect();
+        while room > 0 && groups.len() >= self.capabilities.batch {
+            let full = groups.drain(..self.capabilities.batch).collect();
             plan.calls.push(Call::Batch(full));
             room -= 1;
         }
@@ -75,12 +75,12 @@ impl Board {
     }
 
     /// Everything that is wanted now, those who wait first, and since when the last of them has waited.
-    fn due(&self, now: Instant, room: usize) -> (Vec<Arc<Question>>, Option<Instant>) {
-        let most = room * self.abilities.batch + 1;
-        let mut due: Vec<Arc<Question>> = Vec::new();
-        let mut taken: BTreeSet<&Question> = BTreeSet::new();
+    fn due(&self, now: Instant, room: usize) -> (Vec<Arc<SecretId>>, Option<Instant>) {
+        let most = room * self.capabilities.batch + 1;
+        let mut due: Vec<Arc<SecretId>> = Vec::new();
+        let mut taken: BTreeSet<&SecretId> = BTreeSet::new();
         let mut since = None;
-        let free = |topic: &Topic| !topic.is_in_flight;
+        let free = |topic: &SecretEntry| !topic.is_in_flight;
         for (number, question) in &self.urgent {
             let topic = self.topics.get(question).filter(|topic| free(topic));
             if due.len() >= most {
@@ -109,17 +109,17 @@ impl Board {
         (due, since)
     }
 
-    fn is_batchable(&self, question: &Question) -> bool {
+    fn is_batchable(&self, question: &SecretId) -> bool {
         let is_alone = self
             .topics
             .get(question)
             .is_some_and(|topic| topic.is_alone);
-        let version = self.abilities.batches(&question.version);
-        !is_alone && version && self.batch_denied.is_none() && self.abilities.batch > 1
+        let version = self.capabilities.batches(&question.version);
+        !is_alone && version && self.batch_denied.is_none() && self.capabilities.batch > 1
     }
 
     /// The same secret once, by whatever ids it is asked.
-    fn groups(&self, questions: &[Arc<Question>]) -> Groups {
+    fn groups(&self, questions: &[Arc<SecretId>]) -> Groups {
         let mut places: BTreeMap<(&str, &str), usize> = BTreeMap::new();
         let mut groups: Groups = Vec::new();
         for question in questions {
@@ -134,7 +134,7 @@ impl Board {
     }
 
     /// The ARN if it is known, else the id; with the version where that tells apart.
-    fn canonical<'b>(&'b self, question: &'b Question) -> (&'b str, &'b str) {
+    fn canonical<'b>(&'b self, question: &'b SecretId) -> (&'b str, &'b str) {
         let topic = self.topics.get(question);
         let known = topic.and_then(|topic| topic.known.as_ref());
         let arn = known.and_then(|known| known.origin.arn.as_deref());
@@ -149,8 +149,8 @@ impl Board {
     fn fill(&self, groups: &mut Groups, now: Instant) {
         /// How far the schedule is looked at.
         const AHEAD: usize = 400;
-        let mut taken: BTreeSet<Arc<Question>> = groups.iter().flatten().cloned().collect();
-        let soon = |topic: &Topic| {
+        let mut taken: BTreeSet<Arc<SecretId>> = groups.iter().flatten().cloned().collect();
+        let soon = |topic: &SecretEntry| {
             let slack = topic.interval().unwrap_or_default() / 10;
             topic.due.is_some_and(|due| due <= now + slack)
         };
@@ -178,7 +178,9 @@ impl Board {
                 .position(|group| self.canonical(&group[0]) == key);
             match place {
                 Some(place) => groups[place].push(question.clone()),
-                None if groups.len() < self.abilities.batch => groups.push(vec![question.clone()]),
+                None if groups.len() < self.capabilities.batch => {
+                    groups.push(vec![question.clone()])
+                }
                 None => break,
             }
             taken.insert(question.clone());
@@ -188,7 +190,7 @@ impl Board {
     /// Marks what is on its way. Those who wait for it now are those who will be answered.
     fn send(&mut self, call: &Call) {
         self.in_flight += 1;
-        let questions: Vec<Arc<Question>> = match call {
+        let questions: Vec<Arc<SecretId>> = match call {
             Call::List(_) => Vec::new(),
             Call::Single(question) => vec![question.clone()],
             Call::Batch(groups) => groups.iter().flatten().cloned().collect(),
@@ -269,7 +271,7 @@ impl Board {
             let Some(waiting) = topic.and_then(|topic| topic.take_waiting(number)) else {
                 continue;
             };
-            self.sufferers.extend(waiting.user);
+            self.blocked_subscribers.extend(waiting.user);
             // Whoever waits no more has gone.
             let _ = waiting.reply.send(Err(refused(&question.id)));
         }
@@ -279,12 +281,12 @@ impl Board {
             topic.is_some_and(|topic| !topic.is_in_flight && !topic.users.is_empty())
         });
         let due: Vec<_> = due.map(|(_, question)| question.clone()).collect();
-        let mut heeded = Heeded::default();
+        let mut effects = Effects::default();
         for question in due {
             let told = Err(refused(&question.id));
-            self.tell(&question, &told, Origin::default(), &mut heeded, now);
+            self.tell(&question, &told, Origin::default(), &mut effects, now);
         }
-        heeded.wake
+        effects.wake
     }
 
     fn is_list_due(&self, now: Instant) -> bool {
@@ -295,7 +297,7 @@ impl Board {
     pub fn choose(&mut self, now: Instant) {
         let was = self.listing.due.is_some();
         let period = self.list_period();
-        let is_better = self.abilities.lists
+        let is_better = self.capabilities.lists
             && self.list_denied.is_none()
             && period.is_some_and(|period| {
                 let pages = self.pages(now);
@@ -376,7 +378,7 @@ impl Board {
     fn calls_for(&self, secrets: usize) -> f64 {
         let each = match self.batch_denied {
             Some(_) => 1,
-            None => self.abilities.batch,
+            None => self.capabilities.batch,
         };
         number(secrets.div_ceil(each.max(1)))
     }
@@ -400,8 +402,8 @@ fn number(count: usize) -> f64 {
 }
 
 /// After every question, so that a range up to it holds all of a time.
-fn last() -> Arc<Question> {
-    Arc::new(Question {
+fn last() -> Arc<SecretId> {
+    Arc::new(SecretId {
         id: char::MAX.to_string(),
         version: String::new(),
     })

@@ -5,12 +5,12 @@ mod structured;
 
 use goyaml::{Node, NodeKind, ReadOptions, Scalar};
 
-use crate::accumulate::{Context, Level};
 use crate::decode::Decoder;
 use crate::error::{BuildError, BuildErrors, Errors, Problem};
 use crate::kustomization::{
     Replacement, ReplacementEntry, ReplacementOptions, ReplacementSource, ReplacementTarget,
 };
+use crate::level::{Context, Level};
 use crate::link::Writes;
 use crate::load::{Loaded, Loader};
 use crate::resource::{ResId, ResMap, Resource, effective_namespace};
@@ -107,16 +107,21 @@ fn source_value(source: &ReplacementSource, resources: &mut ResMap) -> Result<No
     let resource = match found[..] {
         [resource] => resource,
         [] => {
-            return Err(
-                Problem::Identity(format!("nothing selected by {}", source.id.show())).into(),
-            );
+            let message = format!("nothing selected by {}", shown(&source.id));
+            let error = BuildError::from(Problem::Identity(message));
+            return Err(error.hint(
+                "each given part of `source` must equal that of one object, under its name of now or before",
+            ));
         }
         _ => {
-            return Err(Problem::Identity(format!(
-                "multiple matches for selector {}",
-                source.id.show()
-            ))
-            .into());
+            let found: Vec<String> = found.iter().map(|resource| resource.show()).collect();
+            let message = format!(
+                "multiple matches for {}: {}",
+                shown(&source.id),
+                found.join(", ")
+            );
+            let error = BuildError::from(Problem::Identity(message));
+            return Err(error.hint("give `source` a kind, name and namespace that only one has"));
         }
     };
     let field_path = if source.field_path.is_empty() {
@@ -136,6 +141,16 @@ fn source_value(source: &ReplacementSource, resources: &mut ResMap) -> Result<No
         .filter(|node| !node.is_null() && !node.is_empty_collection())
         .ok_or_else(missing)?;
     part_of(node, &source.options)
+}
+
+/// The source as it was written.
+fn shown(source: &Selector) -> String {
+    let text = source.show();
+    if text.is_empty() {
+        "a source that names nothing".to_owned()
+    } else {
+        format!("the source {text}")
+    }
 }
 
 /// Exact comparison with any id; no namespace and `default` are the same.
@@ -203,38 +218,50 @@ fn apply_target(
         .iter()
         .map(|path| FieldPathSegments::parse(path))
         .collect();
-    for position in resources.candidates(&select_regex) {
+    for position in select_regex.candidates(resources) {
         if !is_target(resources.get(position), &select_regex, &rejects) {
             continue;
         }
         for path in &paths {
-            let write = Write {
-                value,
-                options: &target.options,
-            };
-            let mut writes = Writes::default();
-            let result = resources.change_at(position, |resource| {
-                resource.change(|node| {
-                    let create = target.options.create;
-                    let found = path::update(node, path, create, value, &mut |field| {
-                        write.field(field, &mut writes)
-                    });
-                    writes.settle(node);
-                    found
-                })
-            });
-            let resource = resources.get(position);
-            let found = result.map_err(|problem| super::about(problem, resource))?;
-            if !found && !target.options.create {
-                let problem = Problem::Transform(format!(
-                    "unable to find field `{}` in replacement target",
-                    path.show()
-                ));
-                return Err(super::about(problem, resource));
-            }
+            write_at(resources, position, path, value, &target.options)?;
         }
     }
     Ok(())
+}
+
+/// Writes the value into the fields of one object that a path leads to; at least one, unless it may be made.
+fn write_at(
+    resources: &mut ResMap,
+    position: usize,
+    path: &FieldPathSegments,
+    value: &Node,
+    options: &ReplacementOptions,
+) -> Result<(), BuildError> {
+    let write = Write { value, options };
+    let mut writes = Writes::default();
+    let result = resources.change_at(position, |resource| {
+        resource.change(|node| {
+            let found = path::update(node, path, options.create, value, &mut |field| {
+                write.field(field, &mut writes)
+            });
+            writes.settle(node);
+            found
+        })
+    });
+    let resource = resources.get(position);
+    let found = result.map_err(|problem| resource.about(problem))?;
+    if found || options.create {
+        return Ok(());
+    }
+    let problem = Problem::Transform(format!(
+        "unable to find field `{}` in replacement target",
+        path.show()
+    ));
+    let hint = format!(
+        "the object is {}; `options.create: true` makes the field",
+        resource.show()
+    );
+    Err(resource.about(BuildError::from(problem).hint(hint)))
 }
 
 fn is_target(

@@ -182,30 +182,42 @@ fn step(
             }
             Ok(found)
         }
-        NodeKind::Mapping(map) => match first {
-            Segment::Key(key) => {
-                if create && !map.contains_key(key) {
-                    let made = if rest.is_empty() {
-                        blank(value)
-                    } else {
-                        Node::null()
-                    };
-                    map.insert(key.as_str(), made);
-                }
-                map.get_mut(key).map_or(Ok(false), |field| {
-                    step(field, path, rest, create, value, visit)
-                })
-            }
-            Segment::Every => {
-                let mut found = false;
-                for (_, field) in map.iter_mut() {
-                    found |= step(field, path, rest, create, value, visit)?;
-                }
-                Ok(found)
-            }
-            Segment::Match { .. } => Ok(false),
-        },
+        NodeKind::Mapping(map) => fields(map, first, path, rest, create, value, visit),
         NodeKind::Sequence(list) => elements(list, first, path, rest, create, value, visit),
+    }
+}
+
+fn fields(
+    map: &mut Mapping,
+    first: &Segment,
+    path: &FieldPathSegments,
+    rest: &[Segment],
+    create: bool,
+    value: &Node,
+    visit: &mut dyn FnMut(&mut Node) -> Result<(), Problem>,
+) -> Result<bool, Problem> {
+    match first {
+        Segment::Key(key) => {
+            if create && !map.contains_key(key) {
+                let made = if rest.is_empty() {
+                    blank(value)
+                } else {
+                    Node::null()
+                };
+                map.insert(key.as_str(), made);
+            }
+            map.get_mut(key).map_or(Ok(false), |field| {
+                step(field, path, rest, create, value, visit)
+            })
+        }
+        Segment::Every => {
+            let mut found = false;
+            for (_, field) in map.iter_mut() {
+                found |= step(field, path, rest, create, value, visit)?;
+            }
+            Ok(found)
+        }
+        Segment::Match { .. } => Ok(false),
     }
 }
 

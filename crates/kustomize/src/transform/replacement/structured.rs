@@ -3,7 +3,7 @@
 use goyaml::{Node, ReadOptions};
 
 use crate::error::Problem;
-use crate::generate::hash::go_escape;
+use crate::gojson::go_escape;
 
 /// Changes the structure inside a text and gives the new text.
 pub(super) fn rewrite(
@@ -33,6 +33,10 @@ pub(super) fn rewrite(
         return printed
             .map(|json| go_escape(&json))
             .map_err(|error| Problem::Transform(error.to_string()));
+    }
+    // kustomize writes it with go-yaml v3, which keeps comments, order and styles.
+    if let Some(layout) = goyaml::Layout::read(text) {
+        return Ok(layout.print(node).trim().to_owned());
     }
     let printed = goyaml::print(node).map_err(print_error)?;
     Ok(printed.trim().to_owned())

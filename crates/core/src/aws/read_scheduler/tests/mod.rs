@@ -1,4 +1,4 @@
-//! What is asked of AWS and when, as a conversation with the board.
+//! What is asked of AWS and when, as a conversation with the scheduler.
 
 mod watching;
 
@@ -13,28 +13,28 @@ use crate::aws::read_scheduler::*;
 use crate::names::NamespacedName;
 use crate::secrets::SecretValue;
 
-const SECRETS: Abilities = Abilities {
+const SECRETS: ServiceCapabilities = ServiceCapabilities {
     batch: 20,
     batches_versions: false,
     lists: true,
 };
 
-/// A board, a clock, and what AWS holds.
+/// A scheduler, a clock, and what AWS holds.
 struct Talk {
-    board: Board,
+    scheduler: ReadScheduler,
     start: Instant,
     now: Instant,
     values: BTreeMap<String, String>,
     calls: usize,
 }
 
-fn question(id: &str) -> Question {
+fn question(id: &str) -> SecretId {
     match id.split_once('@') {
-        Some((id, version)) => Question {
+        Some((id, version)) => SecretId {
             id: id.to_owned(),
             version: version.to_owned(),
         },
-        None => Question {
+        None => SecretId {
             id: id.to_owned(),
             version: String::new(),
         },
@@ -49,10 +49,12 @@ fn arn(name: &str) -> String {
     format!("arn:aws:secretsmanager:r:1:secret:{name}-AbCdEf")
 }
 
-fn shown(told: Option<Told>) -> String {
+fn shown(told: Option<ReadAnswer>) -> String {
     match told {
         None => "waits".to_owned(),
-        Some(Ok(Answer::Value(value))) => String::from_utf8_lossy(value.expose()).into_owned(),
+        Some(Ok(LookupResult::Value(value))) => {
+            String::from_utf8_lossy(value.expose()).into_owned()
+        }
         Some(Ok(_)) => "missing".to_owned(),
         Some(Err(error)) => format!("error: {error}"),
     }
@@ -74,10 +76,10 @@ fn denied(action: &'static str) -> ProviderError {
 }
 
 impl Talk {
-    fn new(abilities: Abilities) -> Self {
+    fn new(capabilities: ServiceCapabilities) -> Self {
         let now = Instant::now();
         Self {
-            board: Board::new(abilities, [7; 32]),
+            scheduler: ReadScheduler::new(capabilities, [7; 32]),
             start: now,
             now,
             values: BTreeMap::new(),
@@ -93,14 +95,14 @@ impl Talk {
         self.now += Duration::from_millis(milliseconds);
     }
 
-    fn announce(&mut self, name: &str, id: &str) -> (u64, oneshot::Receiver<Told>) {
-        self.board
+    fn announce(&mut self, name: &str, id: &str) -> (u64, oneshot::Receiver<ReadAnswer>) {
+        self.scheduler
             .announce(Some(user(name)), &question(id), self.now)
     }
 
-    fn ask(&mut self, name: &str, id: &str) -> oneshot::Receiver<Told> {
+    fn ask(&mut self, name: &str, id: &str) -> oneshot::Receiver<ReadAnswer> {
         let (number, answer) = self.announce(name, id);
-        self.board.urge(number, &question(id), self.now);
+        self.scheduler.request_now(number, &question(id), self.now);
         answer
     }
 
@@ -114,10 +116,10 @@ impl Talk {
 
     /// What is to be called now, and when to look again.
     fn plan(&mut self) -> (Vec<Call>, String) {
-        let plan = self.board.plan(self.now);
+        let plan = self.scheduler.plan(self.now);
         let mut text = String::new();
         for call in &plan.calls {
-            let names = |group: &Vec<Arc<Question>>| {
+            let names = |group: &Vec<Arc<SecretId>>| {
                 let ids = group
                     .iter()
                     .map(|question| match question.version.as_str() {
@@ -150,30 +152,32 @@ impl Talk {
         (plan.calls, format!("{text}next {next}"))
     }
 
-    fn answers(&self, questions: &[Arc<Question>]) -> Heard {
+    fn answers(&self, questions: &[Arc<SecretId>]) -> CallResult {
         let answers = questions.iter().map(|question| {
             let name = question.id.rsplit(':').next().unwrap_or_default();
             let name = name.strip_suffix("-AbCdEf").unwrap_or(name);
             let (told, origin) = match self.values.get(name) {
                 Some(value) => (
-                    Ok(Answer::Value(SecretValue::from(value.clone().into_bytes()))),
+                    Ok(LookupResult::Value(SecretValue::from(
+                        value.clone().into_bytes(),
+                    ))),
                     Origin {
                         arn: Some(arn(name)),
                         version_id: Some(value.clone()),
                     },
                 ),
-                None => (Ok(Answer::Missing), Origin::default()),
+                None => (Ok(LookupResult::Missing), Origin::default()),
             };
             (question.clone(), told, origin)
         });
-        Heard::Each(answers.collect())
+        CallResult::Each(answers.collect())
     }
 
-    fn hear(&mut self, call: &Call, heard: Heard) -> Vec<String> {
-        let heeded = self.board.heard(call, heard, self.now, 1.0);
-        let woken = heeded.wake.into_iter().map(|user| user.name);
+    fn hear(&mut self, call: &Call, heard: CallResult) -> Vec<String> {
+        let effects = self.scheduler.heard(call, heard, self.now, 1.0);
+        let woken = effects.wake.into_iter().map(|user| user.name);
         woken
-            .chain(heeded.denied.map(|action| format!("denied {action}")))
+            .chain(effects.denied.map(|action| format!("denied {action}")))
             .collect()
     }
 
@@ -182,7 +186,7 @@ impl Talk {
         let mut woken = Vec::new();
         for call in calls {
             let heard = match call {
-                Call::List(_) => Heard::Listed(self.list(), 1),
+                Call::List(_) => CallResult::Listed(self.list(), 1),
                 Call::Single(question) => self.answers(std::slice::from_ref(question)),
                 Call::Batch(groups) => {
                     self.answers(&groups.iter().flatten().cloned().collect::<Vec<_>>())
@@ -193,8 +197,8 @@ impl Talk {
         woken
     }
 
-    fn list(&self) -> Vec<Listed> {
-        let listed = |(name, value): (&String, &String)| Listed {
+    fn list(&self) -> Vec<ListedSecret> {
+        let listed = |(name, value): (&String, &String)| ListedSecret {
             name: name.clone(),
             arn: arn(name),
             stages: [("AWSCURRENT".to_owned(), value.clone())].into(),
@@ -209,10 +213,10 @@ impl Talk {
         let (calls, _) = self.plan();
         self.answer(&calls);
         let told = answer.try_recv().unwrap().unwrap();
-        let print = self.board.print(&told);
+        let digest = self.scheduler.digest(&told);
         let interval = Duration::from_secs(interval);
-        self.board
-            .watch(&user(name), &question(id), print, interval, self.now);
+        self.scheduler
+            .watch(&user(name), &question(id), digest, interval, self.now);
     }
 
     /// Lets the clock run, AWS answering at once, and gives the calls that were made.
@@ -220,7 +224,7 @@ impl Talk {
         let end = self.now + Duration::from_secs(seconds);
         let mut made = Vec::new();
         loop {
-            let plan = self.board.plan(self.now);
+            let plan = self.scheduler.plan(self.now);
             for call in &plan.calls {
                 let at = self.now.saturating_duration_since(self.start).as_secs();
                 let what = match call {
@@ -320,7 +324,7 @@ fn versions_that_a_batch_cannot_ask_for_are_read_singly() {
         text,
         "single a@AWSPREVIOUS; single a@uuid/1; batch a@AWSCURRENT b; next never"
     );
-    let parameters = Abilities {
+    let parameters = ServiceCapabilities {
         batch: 10,
         batches_versions: true,
         lists: false,

@@ -13,18 +13,22 @@ fn a_thousand_secrets_cost_fifty_calls_a_minute_and_wake_nobody() {
     assert_eq!(talk.run(1).len(), 50);
     for (n, mut answer) in answers {
         let told = answer.try_recv().unwrap().unwrap();
-        let print = talk.board.print(&told);
+        let digest = talk.scheduler.digest(&told);
         let id = question(&format!("s{n}"));
         let minute = Duration::from_secs(60);
         let name = user(&n.to_string());
-        assert!(!talk.board.watch(&name, &id, print, minute, talk.now));
+        assert!(!talk.scheduler.watch(&name, &id, digest, minute, talk.now));
     }
     let mut minutes = Vec::new();
     for _ in 0..5 {
         minutes.push(talk.run(60).len());
     }
     assert_eq!(minutes, [50; 5]);
-    assert!(talk.board.confirmed(&user("7"), &question("s7")).is_some());
+    assert!(
+        talk.scheduler
+            .confirmed(&user("7"), &question("s7"))
+            .is_some()
+    );
 }
 
 #[test]
@@ -48,7 +52,7 @@ fn a_change_wakes_those_who_use_it_and_its_value_waits_for_them() {
         "waits",
         "it is not kept for long"
     );
-    assert_eq!(talk.board.held_bytes, 0);
+    assert_eq!(talk.scheduler.held_bytes, 0);
 }
 
 #[test]
@@ -60,7 +64,7 @@ fn a_value_that_has_changed_before_it_is_watched_is_noticed() {
     talk.later(25);
     let (calls, _) = talk.plan();
     talk.answer(&calls);
-    let old = talk.board.print(&answer.try_recv().unwrap().unwrap());
+    let old = talk.scheduler.digest(&answer.try_recv().unwrap().unwrap());
     talk.put("a", "2");
     let _answer = talk.ask("z", "a");
     talk.later(25);
@@ -68,7 +72,7 @@ fn a_value_that_has_changed_before_it_is_watched_is_noticed() {
     assert_eq!(talk.answer(&calls), ["x"]);
     let minute = Duration::from_secs(60);
     assert!(
-        talk.board
+        talk.scheduler
             .watch(&user("y"), &question("a"), old, minute, talk.now)
     );
 }
@@ -85,11 +89,11 @@ fn an_error_of_one_secret_is_told_to_those_who_asked_for_it() {
         Err(denied("secretsmanager:GetSecretValue")),
         Origin::default(),
     )];
-    let Heard::Each(answers) = talk.answers(&[Arc::new(question("a"))]) else {
+    let CallResult::Each(answers) = talk.answers(&[Arc::new(question("a"))]) else {
         unreachable!()
     };
     each.extend(answers);
-    talk.hear(&calls[0], Heard::Each(each));
+    talk.hear(&calls[0], CallResult::Each(each));
     assert_eq!(shown(good.try_recv().unwrap()), "1");
     let told = shown(bad.try_recv().unwrap());
     assert!(
@@ -105,7 +109,7 @@ fn where_batches_are_denied_secrets_are_read_singly_and_it_is_said_once() {
     let mut answers = [talk.ask("x", "a"), talk.ask("y", "b")];
     talk.later(5);
     let (calls, _) = talk.plan();
-    let heard = Heard::Nothing(denied("secretsmanager:BatchGetSecretValue"));
+    let heard = CallResult::Nothing(denied("secretsmanager:BatchGetSecretValue"));
     let said = talk.hear(&calls[0], heard);
     assert_eq!(said, ["denied secretsmanager:BatchGetSecretValue"]);
     let (calls, text) = talk.plan();
@@ -136,7 +140,7 @@ fn one_that_spoils_a_batch_is_found_and_the_others_go_together_again() {
         reason: "ValidationException".to_owned(),
     };
     assert!(
-        talk.hear(&calls[0], Heard::Nothing(invalid.clone()))
+        talk.hear(&calls[0], CallResult::Nothing(invalid.clone()))
             .is_empty()
     );
     let (calls, text) = talk.plan();
@@ -147,7 +151,7 @@ fn one_that_spoils_a_batch_is_found_and_the_others_go_together_again() {
         Err(invalid.about("bad")),
         Origin::default(),
     )];
-    talk.hear(&calls[1], Heard::Each(bad));
+    talk.hear(&calls[1], CallResult::Each(bad));
     let told = answers
         .each_mut()
         .map(|answer| shown(answer.try_recv().unwrap()));
@@ -168,7 +172,7 @@ fn an_outage_is_not_hammered_and_its_end_wakes_those_who_met_it() {
         let mut answer = talk.ask("x", "a");
         talk.later(25);
         let (calls, _) = talk.plan();
-        talk.hear(&calls[0], Heard::Nothing(broken()));
+        talk.hear(&calls[0], CallResult::Nothing(broken()));
         assert_eq!(
             shown(answer.try_recv().unwrap()),
             "error: reading `a` failed: broken"
@@ -202,16 +206,27 @@ fn one_poll_that_fails_is_nobodys_business_and_two_are() {
     talk.follow("x", "a", 60);
     talk.later(60_025);
     let (calls, _) = talk.plan();
-    assert!(talk.hear(&calls[0], Heard::Nothing(broken())).is_empty());
-    assert!(talk.board.confirmed(&user("x"), &question("a")).is_some());
+    assert!(
+        talk.hear(&calls[0], CallResult::Nothing(broken()))
+            .is_empty()
+    );
+    assert!(
+        talk.scheduler
+            .confirmed(&user("x"), &question("a"))
+            .is_some()
+    );
     talk.later(3025);
     let (calls, _) = talk.plan();
-    assert_eq!(talk.hear(&calls[0], Heard::Nothing(broken())), ["x"]);
+    assert_eq!(talk.hear(&calls[0], CallResult::Nothing(broken())), ["x"]);
     assert_eq!(
         shown(talk.ask("x", "a").try_recv().unwrap()),
         "error: reading `a` failed: broken"
     );
-    assert!(talk.board.confirmed(&user("x"), &question("a")).is_none());
+    assert!(
+        talk.scheduler
+            .confirmed(&user("x"), &question("a"))
+            .is_none()
+    );
     // The same value as before is news to one that has failed.
     talk.later(60_025);
     let (calls, _) = talk.plan();
@@ -227,18 +242,18 @@ fn while_nothing_is_asked_those_who_watch_are_told() {
         let _answer = talk.ask("y", "b");
         talk.later(25);
         let (calls, _) = talk.plan();
-        talk.hear(&calls[0], Heard::Nothing(broken()));
+        talk.hear(&calls[0], CallResult::Nothing(broken()));
     }
     talk.now += Duration::from_millis(950);
-    let plan = talk.board.plan(talk.now);
+    let plan = talk.scheduler.plan(talk.now);
     assert!(
         plan.calls.is_empty() && plan.wake.is_empty(),
         "once is nobody's business"
     );
     talk.later(200);
-    talk.board.circuit.failed(talk.now, 1.0);
+    talk.scheduler.circuit.failed(talk.now, 1.0);
     talk.later(800);
-    let plan = talk.board.plan(talk.now);
+    let plan = talk.scheduler.plan(talk.now);
     assert_eq!((plan.calls.len(), plan.wake), (0, vec![user("x")]));
     let told = shown(talk.ask("x", "a").try_recv().unwrap());
     assert!(told.contains("asked again only after a pause"), "{told}");
@@ -275,15 +290,15 @@ fn a_list_that_is_too_long_or_denied_is_not_used() {
         text.starts_with("list 2; "),
         "three pages cost more than three batches: {text}"
     );
-    talk.hear(&calls[0], Heard::TooLong(3));
+    talk.hear(&calls[0], CallResult::TooLong(3));
     let made = talk.run(7200);
     assert!(
         made.iter().all(|call| call.contains("batch")) && made.len() <= 9,
         "{made:?}"
     );
     // After a day it is tried again, and AWS says no.
-    talk.board.listing.pages = None;
-    talk.board.choose(talk.now);
+    talk.scheduler.listing.pages = None;
+    talk.scheduler.choose(talk.now);
     talk.later(3_600_000);
     let (calls, text) = talk.plan();
     assert!(text.contains("list"), "{text}");
@@ -291,7 +306,10 @@ fn a_list_that_is_too_long_or_denied_is_not_used() {
         .iter()
         .find(|call| matches!(call, Call::List(_)))
         .unwrap();
-    let said = talk.hear(list, Heard::Nothing(denied("secretsmanager:ListSecrets")));
+    let said = talk.hear(
+        list,
+        CallResult::Nothing(denied("secretsmanager:ListSecrets")),
+    );
     assert_eq!(said, ["denied secretsmanager:ListSecrets"]);
 }
 
@@ -302,12 +320,12 @@ fn what_nobody_wants_any_more_is_forgotten() {
     talk.follow("x", "a", 60);
     let (number, answer) = talk.announce("y", "b");
     drop(answer);
-    talk.board.cancel(number, &question("b"));
-    talk.board.unwatch(&user("x"), &question("a"), talk.now);
+    talk.scheduler.cancel(number, &question("b"));
+    talk.scheduler.unwatch(&user("x"), &question("a"), talk.now);
     talk.run(200);
-    assert!(talk.board.is_idle() && talk.board.schedule.is_empty());
-    assert!(talk.board.urgent.is_empty() && talk.board.announced.is_empty());
-    assert!(talk.board.intervals.is_empty());
+    assert!(talk.scheduler.is_idle() && talk.scheduler.schedule.is_empty());
+    assert!(talk.scheduler.urgent.is_empty() && talk.scheduler.announced.is_empty());
+    assert!(talk.scheduler.intervals.is_empty());
 }
 
 #[test]
@@ -320,7 +338,7 @@ fn a_list_that_fails_is_not_waited_for() {
     talk.later(3_500_000);
     let (calls, text) = talk.plan();
     assert!(text.starts_with("list"), "{text}");
-    talk.hear(&calls[0], Heard::Nothing(broken()));
+    talk.hear(&calls[0], CallResult::Nothing(broken()));
     let made = talk.run(600);
     assert!(
         made.iter().all(|call| call.contains("batch")) && made.len() >= 3,
@@ -336,17 +354,17 @@ fn who_takes_its_time_is_told_of_what_has_changed_meanwhile() {
     talk.later(5);
     let (calls, _) = talk.plan();
     talk.answer(&calls);
-    let used = talk.board.print(&answer.try_recv().unwrap().unwrap());
+    let used = talk.scheduler.digest(&answer.try_recv().unwrap().unwrap());
     // So long that nobody remembers the answer.
     talk.run(300);
-    assert!(talk.board.is_idle());
+    assert!(talk.scheduler.is_idle());
     talk.put("a", "2");
     let minute = Duration::from_secs(60);
-    talk.board
+    talk.scheduler
         .watch(&user("x"), &question("a"), used, minute, talk.now);
     // And one that has not read it in this process.
-    talk.board
-        .watch(&user("y"), &question("a"), Print::Unread, minute, talk.now);
+    talk.scheduler
+        .watch(&user("y"), &question("a"), Digest::Unread, minute, talk.now);
     let calls = talk.calls_after(60_000);
     assert_eq!(talk.answer(&calls), ["x", "y"]);
     talk.later(60_025);
@@ -365,7 +383,7 @@ fn who_came_along_and_was_left_out_is_asked_for_again() {
     let (calls, text) = talk.plan();
     assert!(text.starts_with("batch a b; "), "{text}");
     // It is wanted while it is on its way, and the answer says nothing of it.
-    talk.board.urge(number, &question("b"), talk.now);
+    talk.scheduler.request_now(number, &question("b"), talk.now);
     let heard = talk.answers(&[Arc::new(question("a"))]);
     talk.hear(&calls[0], heard);
     let (calls, text) = talk.plan();
@@ -376,7 +394,7 @@ fn who_came_along_and_was_left_out_is_asked_for_again() {
 
 #[test]
 fn one_forbidden_parameter_keeps_no_others_from_going_together() {
-    let parameters = Abilities {
+    let parameters = ServiceCapabilities {
         batch: 10,
         batches_versions: true,
         lists: false,
@@ -387,7 +405,7 @@ fn one_forbidden_parameter_keeps_no_others_from_going_together() {
     talk.later(5);
     let (calls, _) = talk.plan();
     assert!(
-        talk.hear(&calls[0], Heard::Nothing(denied("ssm:GetParameters")))
+        talk.hear(&calls[0], CallResult::Nothing(denied("ssm:GetParameters")))
             .is_empty()
     );
     let (calls, text) = talk.plan();
@@ -398,7 +416,7 @@ fn one_forbidden_parameter_keeps_no_others_from_going_together() {
         Err(denied("ssm:GetParameter")),
         Origin::default(),
     )];
-    talk.hear(&calls[1], Heard::Each(refused));
+    talk.hear(&calls[1], CallResult::Each(refused));
     let _again = [
         talk.ask("x", "/a"),
         talk.ask("y", "/b"),

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use goyaml::{Node, NodeKind};
 use serde_json::Value;
 
-use crate::schema::{MergeSchema, Position};
+use super::merge::{MergeSchema, Position};
 
 /// The schemas that stand in comments of one file, by line.
 #[derive(Debug, Clone, Default)]

@@ -1,0 +1,247 @@
+//! Wires each controller: what it watches, what wakes it besides, how many reconciles run at once, and what is forgotten
+//! when an object is gone.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use futures::{FutureExt as _, StreamExt as _};
+use kube::api::{Api, DynamicObject};
+use kube::core::DeserializeGuard;
+use kube::runtime::controller::{Action, Config as ControllerConfig, Controller};
+use kube::runtime::reflector::ObjectRef;
+use kube::runtime::{WatchStreamExt as _, reflector, watcher};
+use kube::{Resource, ResourceExt as _};
+use serde::de::DeserializeOwned;
+use tokio::sync::watch;
+
+use crate::cli::config::Config;
+use crate::controllers::caches::{self, Writers};
+use crate::controllers::panicked::{Panics, contained};
+use crate::controllers::unreadable::Readable;
+use crate::controllers::{self, Context, ReconcileError, error_policy, observe};
+use crate::daemon::signals::stopped;
+use overlayd_core::api::external_secret::ExternalSecret;
+use overlayd_core::api::git_repository::GitRepository;
+use overlayd_core::api::kustomization::Kustomization;
+use overlayd_core::api::receiver::Receiver;
+use overlayd_core::api::secret_store::{ClusterSecretStore, SecretStore};
+use overlayd_core::names::NamespacedName;
+
+/// ExternalSecrets for which a store has something new.
+type Moved = futures::channel::mpsc::UnboundedReceiver<NamespacedName>;
+
+/// The controllers, each with its name.
+pub(super) fn wire(
+    context: &Arc<Context>,
+    (writers, moved): (Writers, Moved),
+    config: &Config,
+    stopping: &watch::Receiver<bool>,
+) -> Vec<(&'static str, BoxFuture<'static, ()>)> {
+    let concurrent = config.concurrent;
+    vec![
+        (
+            "the GitRepository controller",
+            git_repositories(context, config, stopping).boxed(),
+        ),
+        (
+            "the Kustomization controller",
+            kustomizations(context, config, stopping).boxed(),
+        ),
+        (
+            "the SecretStore controller",
+            stores::<SecretStore>(context, concurrent, stopping).boxed(),
+        ),
+        (
+            "the ClusterSecretStore controller",
+            stores::<ClusterSecretStore>(context, concurrent, stopping).boxed(),
+        ),
+        (
+            "the ExternalSecret controller",
+            external_secrets(context, (writers, moved), stopping).boxed(),
+        ),
+    ]
+}
+
+fn git_repositories(
+    context: &Arc<Context>,
+    config: &Config,
+    stopping: &watch::Receiver<bool>,
+) -> impl Future<Output = ()> + use<> {
+    let controller = controller::<GitRepository>(context, shard(config));
+    let store = controller.store();
+    // Those that include it look at it again.
+    let moved = context
+        .sources
+        .moved()
+        .flat_map(move |NamespacedName { namespace, name }| {
+            let users = store.state_filter(|user: &DeserializeGuard<GitRepository>| {
+                let Ok(user) = &user.0 else {
+                    return false;
+                };
+                let mut includes = user.spec.include.iter();
+                user.namespace().as_ref() == Some(&namespace)
+                    && includes.any(|include| include.repository.name == name)
+            });
+            futures::stream::iter(users.into_iter().map(|user| ObjectRef::from_obj(&*user)))
+        });
+    let controller = controller
+        .with_config(at_once(config.concurrent))
+        .reconcile_on(moved);
+    let reconcile = controllers::git_repository::reconcile;
+    drive(controller, context, stopping, reconcile, |_, _| {})
+}
+
+/// Sources and Kustomizations that are this process' own.
+fn shard(config: &Config) -> watcher::Config {
+    match &config.watch_label_selector {
+        Some(selector) => watcher::Config::default().labels(selector),
+        None => watcher::Config::default(),
+    }
+}
+
+pub(super) fn receivers(
+    context: &Arc<Context>,
+    stopping: &watch::Receiver<bool>,
+) -> impl Future<Output = ()> + use<> {
+    let controller = controller::<Receiver>(context, watcher::Config::default());
+    let reconcile = controllers::receiver::reconcile;
+    drive(controller, context, stopping, reconcile, |context, gone| {
+        context.hooks.set(&name_of(gone), None);
+    })
+}
+
+fn kustomizations(
+    context: &Arc<Context>,
+    config: &Config,
+    stopping: &watch::Receiver<bool>,
+) -> impl Future<Output = ()> + use<> {
+    let controller = controller::<Kustomization>(context, shard(config));
+    let store = controller.store();
+    let moved = context
+        .sources
+        .moved()
+        .flat_map(move |NamespacedName { namespace, name }| {
+            let users = store.state_filter(|user: &DeserializeGuard<Kustomization>| {
+                let Ok(user) = &user.0 else {
+                    return false;
+                };
+                let reference = &user.spec.source_ref;
+                reference.name == name
+                    && reference
+                        .namespace
+                        .clone()
+                        .or_else(|| user.namespace())
+                        .as_ref()
+                        == Some(&namespace)
+            });
+            futures::stream::iter(users.into_iter().map(|user| ObjectRef::from_obj(&*user)))
+        });
+    let drifted = context.identities.live().drifted();
+    let drifted = drifted.map(|unit| ObjectRef::new(&unit.name).within(&unit.namespace));
+    let controller = controller
+        .with_config(at_once(config.concurrent))
+        .reconcile_on(moved)
+        .reconcile_on(drifted);
+    let reconcile = controllers::kustomization::reconcile;
+    drive(controller, context, stopping, reconcile, |context, gone| {
+        controllers::kustomization::gone(context, &name_of(gone));
+    })
+}
+
+fn stores<S>(
+    context: &Arc<Context>,
+    concurrent: u16,
+    stopping: &watch::Receiver<bool>,
+) -> impl Future<Output = ()> + use<S>
+where
+    S: controllers::secret_store::Store + Send + Sync + 'static,
+{
+    let controller = controller::<S>(context, watcher::Config::default());
+    let controller = controller
+        .with_config(at_once(concurrent))
+        .reconcile_all_on(context.rotations.wake_ups());
+    let reconcile = controllers::secret_store::reconcile::<S>;
+    drive(controller, context, stopping, reconcile, |context, gone| {
+        let namespace = gone.namespace.clone().unwrap_or_default();
+        controllers::secret_store::forget(context, &S::kind(&()), &namespace, &gone.name);
+    })
+}
+
+/// So many ExternalSecrets wait for their turn at most; the others wait for theirs where they take no memory.
+const MOST_WAITING: u16 = 1024;
+
+/// The name of an object that is gone.
+fn name_of<K: Resource>(gone: &ObjectRef<K>) -> NamespacedName {
+    NamespacedName::new(gone.namespace.clone().unwrap_or_default(), &gone.name)
+}
+
+/// Wakes an ExternalSecret when something that it uses changes. A semaphore bounds how many are synced at once.
+fn external_secrets(
+    context: &Arc<Context>,
+    (writers, moved): (Writers, Moved),
+    stopping: &watch::Receiver<bool>,
+) -> impl Future<Output = ()> + use<> {
+    let wakes = caches::wakes(context, writers);
+    let wakes = futures::stream::select(wakes, moved);
+    let wakes = wakes.map(|user| ObjectRef::new(&user.name).within(&user.namespace));
+    let controller = controller::<ExternalSecret>(context, watcher::Config::default());
+    let controller = controller
+        .with_config(at_once(MOST_WAITING))
+        .reconcile_on(wakes);
+    let reconcile = controllers::external_secret::reconcile;
+    drive(controller, context, stopping, reconcile, |context, gone| {
+        controllers::external_secret::forget(context, &name_of(gone));
+    })
+}
+
+/// A controller of all objects of a kind, also of those that cannot be read.
+fn controller<K>(context: &Context, watched: watcher::Config) -> Controller<DeserializeGuard<K>>
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+{
+    let api = Api::<DeserializeGuard<K>>::all(context.client.clone());
+    let (store, writer) = reflector::store();
+    let objects = watcher(api, watched).modify(|object| {
+        // Who manages which fields takes more memory than all the rest; when they did is of use.
+        for entry in object.meta_mut().managed_fields.iter_mut().flatten() {
+            entry.fields_v1 = None;
+        }
+    });
+    let objects = objects.reflect(writer).touched_objects();
+    Controller::for_stream(objects, store)
+}
+
+fn at_once(concurrent: u16) -> ControllerConfig {
+    ControllerConfig::default().concurrency(concurrent)
+}
+
+/// Runs a controller until the daemon stops. `forget` is told of objects that are gone.
+fn drive<K, F>(
+    controller: Controller<DeserializeGuard<K>>,
+    context: &Arc<Context>,
+    stopping: &watch::Receiver<bool>,
+    reconcile: fn(Readable<K>, Arc<Context>) -> F,
+    forget: fn(&Context, &ObjectRef<DynamicObject>),
+) -> impl Future<Output = ()> + use<K, F>
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+    F: Future<Output = Result<Action, ReconcileError>> + Send + 'static,
+{
+    let observing = context.clone();
+    let panics = Arc::new(Panics::default());
+    controller
+        .graceful_shutdown_on(stopped(stopping.clone()))
+        .run(
+            move |object, context| contained(object, context, reconcile, panics.clone()),
+            error_policy,
+            context.clone(),
+        )
+        .for_each(move |result| {
+            if let Err(kube::runtime::controller::Error::ObjectNotFound(object)) = &result {
+                forget(&observing, object);
+            }
+            observe(result);
+            futures::future::ready(())
+        })
+}
