@@ -1,4 +1,4 @@
-//! What is to be applied: the directory of the source as the spec wants it, with variables put in.
+//! Builds what is applied: the directory of the source as the spec wants it, with variables substituted.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -29,17 +29,18 @@ use overlayd_core::names::NamespacedName;
 use overlayd_core::render::substitution::{Variables, is_name, substitute};
 use overlayd_core::render::variable_index::VariableSource;
 
-/// What is to be applied, and what that was made of.
+/// The objects to apply.
 pub(super) struct Built {
     pub(super) desired: Vec<Desired>,
+    /// Everything that the build read, if nothing else decides its result.
     pub(super) inputs: Option<Inputs>,
 }
 
-/// The variables of a Kustomization; it hides what it holds.
+/// The variables of a Kustomization. It has no `Debug`, because it holds values of Secrets.
 #[derive(Clone)]
 pub(crate) struct Substitution {
     variables: Variables,
-    /// Values that came from Secrets.
+    /// The values that came from Secrets.
     secrets: Vec<String>,
 }
 
@@ -54,7 +55,7 @@ impl Redaction {
         Self::new(secrets.flat_map(|substitution| substitution.secrets.clone()))
     }
 
-    /// Takes out these values.
+    /// Takes out these values, and the forms in which they are quoted.
     pub(super) fn new(secrets: impl IntoIterator<Item = String>) -> Self {
         // Shorter values tell nothing, and would tear every text.
         const SHORTEST: usize = 3;
@@ -95,7 +96,7 @@ pub(super) fn hex(hash: Sha256) -> String {
     data_encoding::HEXLOWER.encode(&hash.finalize())
 }
 
-/// Reads the variables of the spec, and remembers where they come from; nothing if none are to be put in.
+/// Reads the variables of the spec and records where they come from. `None` if there is nothing to substitute.
 pub(super) async fn variables(
     object: &Kustomization,
     context: &Context,
@@ -105,7 +106,7 @@ pub(super) async fn variables(
     variables
 }
 
-/// True if values of Secrets are put in.
+/// True if values of Secrets are substituted.
 pub(super) fn reads_secrets(object: &Kustomization) -> bool {
     let mut sources = object
         .spec
@@ -115,7 +116,7 @@ pub(super) fn reads_secrets(object: &Kustomization) -> bool {
     sources.any(|source| source.kind == SubstituteKind::Secret)
 }
 
-/// Reads the variables of the spec; with what was read, at which version.
+/// Reads the variables of the spec, and returns with them the sources that were read, with resource versions.
 pub(super) async fn read_variables(
     object: &Kustomization,
     client: &Client,
@@ -165,7 +166,7 @@ async fn gather(
     if let Some(name) = variables.keys().find(bad) {
         return Err(BuildError::VariableName(name.clone()).into());
     }
-    // A value of many lines would tear the line that it is put into.
+    // A value of several lines would break the line that it is put into.
     for value in variables.values_mut() {
         value.retain(|letter| letter != '\n');
     }
@@ -173,7 +174,7 @@ async fn gather(
     Ok((always || !variables.is_empty()).then_some(Substitution { variables, secrets }))
 }
 
-/// The version and the values of a ConfigMap or Secret; an empty one and nothing if it is not there.
+/// The resource version and the values of a ConfigMap or Secret. If it does not exist, the version is empty.
 async fn values(
     object: &Kustomization,
     client: &Client,
@@ -211,7 +212,8 @@ async fn values(
     Ok((version, values))
 }
 
-/// Builds as Flux does: files may be named from anywhere in the source, and their order is kept.
+/// Builds as Flux does: files may be named from anywhere in the source, and their order is kept. With variables, the
+/// objects are those after the substitution.
 pub(super) async fn build(
     object: &Kustomization,
     context: &Context,
@@ -244,7 +246,7 @@ pub(super) async fn build(
         let desired = substituted(desired(&rendered), &rendered, variables.as_ref(), strict)?;
         Ok(Built {
             desired,
-            // What stands elsewhere now is not known, and what a folder holds has no name.
+            // A remote base may change at any time, and what a generated file names has no content id.
             inputs: Some(rendered.inputs)
                 .filter(|inputs| rendered.remotes.is_empty() && !inputs.is_empty()),
         })
@@ -253,7 +255,7 @@ pub(super) async fn build(
     task.await.unwrap_or_else(ended)
 }
 
-/// The name of a Namespace that the target namespace has changed, if there is one.
+/// The name of a Namespace that `targetNamespace` has changed, if there is one.
 fn renamed_namespace(
     rendered: &Rendered,
     plain: impl FnOnce() -> Result<Rendered, NotBuilt>,
@@ -271,7 +273,7 @@ fn renamed_namespace(
     Ok(old.into_iter().find(|name| !new.contains(name)))
 }
 
-/// The rendered objects with their names in the cluster.
+/// The rendered objects with their references in the cluster.
 pub(crate) fn desired(rendered: &Rendered) -> Vec<Desired> {
     let objects = applied(rendered);
     objects

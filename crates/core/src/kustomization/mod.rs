@@ -8,6 +8,7 @@
 
 #![warn(missing_docs)]
 
+pub mod deletion;
 pub mod dependencies;
 pub mod due;
 pub mod spec_digest;

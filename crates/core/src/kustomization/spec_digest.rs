@@ -40,6 +40,7 @@ impl SpecDigest {
     }
 
     /// The digest of this one and of a further value.
+    #[must_use]
     pub fn and(&self, value: &Value) -> Self {
         Self::of(&json!([self.to_string(), value]))
     }

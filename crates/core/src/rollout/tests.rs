@@ -28,7 +28,7 @@ fn wave(names: &str) -> Wave {
     Wave(vec![objects(names).into_iter().map(desired).collect()])
 }
 
-fn spec(fields: serde_json::Value) -> KustomizationSpec {
+fn spec(fields: &serde_json::Value) -> KustomizationSpec {
     let mut spec = json!({
         "interval": "1m", "prune": true, "wait": true, "timeout": "60s",
         "sourceRef": {"kind": "GitRepository", "name": "repo"},
@@ -56,7 +56,7 @@ fn rollout_of(
         on_error,
         ..ApplyPlan::default()
     };
-    Rollout::new(plan, &spec(fields), "team", Vec::new())
+    Rollout::new(plan, &spec(&fields), "team", Vec::new())
 }
 
 fn applied() -> Observation {
@@ -318,7 +318,7 @@ fn objects_that_were_left_out_of_the_plan_fail_the_rollout_after_the_others_are_
     };
     let failures = vec![failure("b")];
     check(
-        &mut Rollout::new(plan, &spec(json!({})), "team", failures),
+        &mut Rollout::new(plan, &spec(&json!({})), "team", failures),
         vec![
             (0, Resumed, "apply a"),
             (0, applied(), "check a"),
@@ -462,7 +462,7 @@ fn the_health_timeout_is_that_of_the_spec_or_comes_from_the_interval() {
         ("nonsense", None, 30),
         ("1m", Some("nonsense"), 30),
     ] {
-        let spec = spec(json!({"interval": interval, "timeout": timeout}));
+        let spec = spec(&json!({"interval": interval, "timeout": timeout}));
         assert_eq!(
             health_timeout(&spec).as_secs(),
             expected,
