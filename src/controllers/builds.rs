@@ -12,7 +12,7 @@ use tokio::runtime::Handle;
 
 use crate::git::{Fetched, Remotes, snapshot};
 use overlayd_core::api::kustomization::KustomizationSpec;
-use overlayd_core::render::spec_overlay::{Amended, amend};
+use overlayd_core::render::spec_overlay::{OverlaidTree, SpecOverlayError, overlay_spec};
 
 /// The state that all builds share.
 #[derive(Debug)]
@@ -40,7 +40,7 @@ pub(crate) enum NotBuilt {
     /// The path does not exist, or leads out of the source.
     Path(String),
     /// The kustomization file cannot be made.
-    Amend(String),
+    SpecOverlay(SpecOverlayError),
     Errors(BuildErrors),
 }
 
@@ -74,8 +74,8 @@ impl Builds {
         {
             return Err(NotBuilt::Path(format!("`{path}` is not in the source")));
         }
-        let Amended { tree, is_generated } =
-            amend(tree, &directory, spec).map_err(NotBuilt::Amend)?;
+        let overlaid = overlay_spec(tree, &directory, spec).map_err(NotBuilt::SpecOverlay)?;
+        let OverlaidTree { tree, is_generated } = overlaid;
         let rendered = match &self.remotes {
             None => kustomize::build(&tree, &directory, options),
             Some(remotes) => runtime.block_on(remotes.build(tree, &directory, options)),

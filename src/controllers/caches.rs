@@ -25,6 +25,7 @@ use overlayd_core::api::generators::{ClusterGenerator, Fake, Password, UUID};
 use overlayd_core::api::kustomization::SubstituteKind;
 use overlayd_core::api::secret_store::{ClusterSecretStore, SecretStore};
 use overlayd_core::names::NamespacedName;
+use overlayd_core::render::variable_index::VariableSource;
 use overlayd_core::secrets::dependency_index::{Dependency, DependencyIndex};
 
 /// The objects that are known without a request.
@@ -166,10 +167,12 @@ fn config_map_changed(
 /// Re-queues the Kustomizations that have read another version of an object.
 fn wake_readers(context: &Context, kind: SubstituteKind, metadata: &ObjectMeta) {
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
-    let object = (kind, text(&metadata.namespace), text(&metadata.name));
+    let name = NamespacedName::new(text(&metadata.namespace), text(&metadata.name));
+    let source = VariableSource { kind, name };
+    let version = text(&metadata.resource_version);
     for unit in context
-        .reads
-        .changed(&object, &text(&metadata.resource_version))
+        .variables
+        .readers_of_other_versions(&source, &version)
     {
         context.identities.live().wake(&unit);
     }

@@ -16,8 +16,7 @@ use crate::cluster::impersonation::Identities;
 use crate::controllers::builds::Builds;
 use crate::controllers::caches::Caches;
 use crate::controllers::events::Events;
-use crate::controllers::kustomization::Dependencies;
-use crate::controllers::kustomization::wait::Waits;
+use crate::controllers::kustomization::rollouts::PendingRollouts;
 use crate::controllers::priority_semaphore::{KeyedSemaphores, PrioritySemaphore};
 use crate::controllers::rotation::Rotations;
 use crate::controllers::sources::Sources;
@@ -28,9 +27,10 @@ use crate::secrets::provider::Providers;
 use overlayd_core::api::secret_store::SecretStoreSpec;
 use overlayd_core::apply::ownership::Claims;
 use overlayd_core::apply::unit_settings::UnitDefaults;
-use overlayd_core::apply::written_status::Written;
+use overlayd_core::apply::written_status::WrittenStatuses;
+use overlayd_core::kustomization::dependencies::Dependencies;
 use overlayd_core::reconcile_cache::ReconcileCache;
-use overlayd_core::render::variable_index::Reads;
+use overlayd_core::render::variable_index::VariableIndex;
 use overlayd_core::schedule::jittered;
 use overlayd_core::secrets::dependency_index::DependencyIndex;
 use overlayd_core::secrets::last_sync::LastSyncCache;
@@ -55,12 +55,12 @@ pub(crate) struct Context {
     pub(crate) sources: Sources,
     pub(crate) mirrors: Arc<Mirrors>,
     pub(crate) builds: Arc<Builds>,
-    pub(crate) waits: Waits,
+    pub(crate) rollouts: PendingRollouts,
     /// The ConfigMaps and Secrets that Kustomizations read for their variables.
-    pub(crate) reads: Arc<Reads>,
+    pub(crate) variables: Arc<VariableIndex>,
     pub(crate) hooks: Arc<Hooks>,
-    /// The statuses of Kustomizations that were written and have not come back by the watch yet.
-    pub(crate) written: Arc<Written>,
+    /// Statuses of Kustomizations that were written and that the watch has not brought yet.
+    pub(crate) written: Arc<WrittenStatuses>,
     /// Which Kustomization wants which objects.
     pub(crate) claims: Arc<Claims>,
     pub(crate) dependencies: Arc<Dependencies>,

@@ -25,7 +25,7 @@ use tokio::task::JoinSet;
 use super::context::STATUS_MANAGER;
 use super::unreadable::{ConditionDialect, Dialect, Readable, conditions_of, dialect, readable};
 use super::{Context, ReconcileError};
-use overlayd_core::conditions::{Progress, Says, flux_conditions, secrets_condition};
+use overlayd_core::conditions::{ConditionState, Progress, flux_conditions, secrets_condition};
 use overlayd_core::names::NamespacedName;
 
 /// The time before an object whose reconcile panicked is reconciled again, unless it changes or a reconcile is requested:
@@ -201,7 +201,7 @@ fn conditions(
             &old, generation, progress, reason, MESSAGE, now
         ))
     } else {
-        let says = Says {
+        let says = ConditionState {
             type_: "Ready",
             status: "False",
             reason: dialect.panicked,

@@ -24,7 +24,7 @@ use overlayd_core::api::secret_store::{
 };
 use overlayd_core::aws::identity::StoreName;
 use overlayd_core::aws::reader_key::{ReaderKey, reader_key};
-use overlayd_core::conditions::Says;
+use overlayd_core::conditions::ConditionState;
 use overlayd_core::reconcile_cache::Fingerprint;
 use overlayd_core::secrets::provider_error::StoreError;
 use overlayd_core::secrets::store_state::StoreState;
@@ -191,7 +191,7 @@ async fn record_status<S: Store>(
     context
         .metrics
         .store(&kind, &namespace, &name, validated.is_ok());
-    let queue = queue.map(|queue| Says {
+    let queue = queue.map(|queue| ConditionState {
         type_: "RotationEvents",
         status: queue.status,
         reason: queue.reason,

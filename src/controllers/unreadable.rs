@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use crate::controllers::context::STATUS_MANAGER;
 use crate::controllers::events::Component;
 use crate::controllers::{Context, ReconcileError};
-use overlayd_core::conditions::{Progress, Says, flux_conditions, secrets_condition};
+use overlayd_core::conditions::{ConditionState, Progress, flux_conditions, secrets_condition};
 
 /// An object that can be read, shared with the cache, so that a reconcile copies nothing.
 #[derive(Debug, Clone)]
@@ -162,7 +162,7 @@ fn conditions(
             now
         ))
     } else {
-        let says = Says {
+        let says = ConditionState {
             type_: "Ready",
             status: "False",
             reason: dialect.reason,

@@ -13,7 +13,7 @@ use crate::controllers::builds::Builds;
 use crate::controllers::caches::{self, Writers};
 use crate::controllers::event_webhook;
 use crate::controllers::events::Events;
-use crate::controllers::kustomization::wait::Waits;
+use crate::controllers::kustomization::rollouts::PendingRollouts;
 use crate::controllers::priority_semaphore::{KeyedSemaphores, PrioritySemaphore};
 use crate::controllers::rotation::Rotations;
 use crate::controllers::sources::Sources;
@@ -72,10 +72,10 @@ pub(super) fn context(
         sync_permits: PrioritySemaphore::new(concurrent_secrets),
         store_permits: KeyedSemaphores::new(concurrent_secrets.div_ceil(2)),
         blocking_permits: tokio::sync::Semaphore::new(BLOCKING_TEMPLATES),
-        waits: Waits::default(),
+        rollouts: PendingRollouts::default(),
         claims: Arc::default(),
         written: Arc::default(),
-        reads: Arc::default(),
+        variables: Arc::default(),
         hooks: Arc::default(),
         dependencies: Arc::default(),
         builds: Arc::new(Builds::new(config.document_cache_bytes, remotes)),

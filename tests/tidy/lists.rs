@@ -30,13 +30,7 @@ pub(crate) const LONG_FUNCTIONS: &[Todo] = &[
     ("controllers/external_secret/sync.rs::sync", "to be split"),
     ("controllers/git_repository.rs::next_status", "to be split"),
     ("controllers/git_repository.rs::reconcile", "to be split"),
-    (
-        "controllers/kustomization/conclude.rs::conclude",
-        "to be split",
-    ),
-    ("controllers/kustomization/mod.rs::work", "to be split"),
     ("controllers/kustomization/sync.rs::apply", "to be split"),
-    ("controllers/kustomization/wait.rs::look", "to be split"),
     ("controllers/secret_store.rs::reconcile", "to be split"),
     ("crates/kustomize/src/finish.rs::sorted", "to be split"),
     (

@@ -1,30 +1,36 @@
-//! Pure: conditions out of outcomes. One function per dialect: Flux's, and External Secrets'.
+//! Pure: makes conditions of outcomes: those of Flux's kinds, and the condition of External Secrets' kinds.
+
+#![warn(missing_docs)]
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use crate::api::secret_store::StatusCondition;
 
-/// A message longer than this is cut: the API server takes no more in a condition.
+/// A longer message is cut, because the API server refuses conditions with more than 32,768 characters.
 const MAX_MESSAGE: usize = 32_000;
 
-/// What a condition says.
+/// The content of a condition, without times and generation.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Says<'s> {
+pub struct ConditionState<'s> {
+    /// Such as `Ready`.
     pub type_: &'static str,
+    /// `True`, `False` or `Unknown`.
     pub status: &'static str,
+    /// One word in camel case.
     pub reason: &'s str,
+    /// For people.
     pub message: &'s str,
 }
 
-/// Where a reconcile stands, for the conditions `Ready`, `Reconciling` and `Stalled`.
+/// The progress of a reconcile, for the conditions `Ready`, `Reconciling` and `Stalled`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Progress {
     /// Done, until something changes or the interval ends.
     Ready,
-    /// Applied; waits to be healthy.
+    /// Applied, and not healthy yet.
     Waiting,
-    /// Not as it is wanted, and to be left so.
+    /// The cluster differs from what is wanted, and nothing is changed because only a report is asked for.
     Reported,
     /// Failed; will be tried again.
     Retrying,
@@ -32,7 +38,8 @@ pub enum Progress {
     Stalled,
 }
 
-/// The conditions of a Flux kind, as kstatus wants them: never Ready and Reconciling at once.
+/// The conditions of a Flux kind, as kstatus reads them: never `Ready` and `Reconciling` at once. Conditions of `old` with
+/// the same type and status keep their transition time.
 pub fn flux_conditions(
     old: &[Condition],
     generation: i64,
@@ -43,25 +50,25 @@ pub fn flux_conditions(
 ) -> Vec<Condition> {
     let message: String = message.chars().take(MAX_MESSAGE).collect();
     let message = message.as_str();
-    let ready = |status| Says {
+    let ready = |status| ConditionState {
         type_: "Ready",
         status,
         reason,
         message,
     };
-    let reconciling = |reason| Says {
+    let reconciling = |reason| ConditionState {
         type_: "Reconciling",
         status: "True",
         reason,
         message,
     };
-    let says = match progress {
+    let states = match progress {
         Progress::Ready => vec![ready("True")],
         Progress::Reported => vec![ready("False")],
         Progress::Waiting => vec![reconciling("Progressing"), ready("Unknown")],
         Progress::Retrying => vec![reconciling("ProgressingWithRetry"), ready("False")],
         Progress::Stalled => vec![
-            Says {
+            ConditionState {
                 type_: "Stalled",
                 status: "True",
                 reason,
@@ -70,46 +77,47 @@ pub fn flux_conditions(
             ready("False"),
         ],
     };
-    says.iter()
-        .map(|says| flux_condition(old, generation, says, now))
+    states
+        .iter()
+        .map(|state| flux_condition(old, generation, state, now))
         .collect()
 }
 
-/// One condition; its transition time moves only with its status.
+/// A condition of a Flux kind; its transition time moves only with its status.
 pub fn flux_condition(
     old: &[Condition],
     generation: i64,
-    says: &Says<'_>,
+    state: &ConditionState<'_>,
     now: Timestamp,
 ) -> Condition {
     let before = old
         .iter()
-        .find(|condition| condition.type_ == says.type_ && condition.status == says.status);
+        .find(|condition| condition.type_ == state.type_ && condition.status == state.status);
     Condition {
-        type_: says.type_.to_owned(),
-        status: says.status.to_owned(),
-        reason: says.reason.to_owned(),
-        message: says.message.to_owned(),
+        type_: state.type_.to_owned(),
+        status: state.status.to_owned(),
+        reason: state.reason.to_owned(),
+        message: state.message.to_owned(),
         observed_generation: Some(generation),
         last_transition_time: before
             .map_or_else(|| Time(now), |before| before.last_transition_time.clone()),
     }
 }
 
-/// The one condition of an External Secrets kind.
+/// The condition of an External Secrets kind; its transition time moves only with its status.
 pub fn secrets_condition(
     old: &[StatusCondition],
-    says: &Says<'_>,
+    state: &ConditionState<'_>,
     now: Timestamp,
 ) -> StatusCondition {
     let before = old
         .iter()
-        .find(|condition| condition.type_ == says.type_ && condition.status == says.status);
+        .find(|condition| condition.type_ == state.type_ && condition.status == state.status);
     StatusCondition {
-        type_: says.type_.to_owned(),
-        status: says.status.to_owned(),
-        reason: Some(says.reason.to_owned()),
-        message: Some(says.message.chars().take(MAX_MESSAGE).collect()),
+        type_: state.type_.to_owned(),
+        status: state.status.to_owned(),
+        reason: Some(state.reason.to_owned()),
+        message: Some(state.message.chars().take(MAX_MESSAGE).collect()),
         last_transition_time: before
             .and_then(|before| before.last_transition_time.clone())
             .or(Some(Time(now))),

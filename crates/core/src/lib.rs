@@ -16,6 +16,7 @@ pub mod names;
 pub mod apply;
 pub mod aws;
 pub mod git;
+pub mod kustomization;
 pub mod render;
 pub mod secrets;
 
@@ -23,5 +24,6 @@ pub mod conditions;
 pub mod cron_windows;
 pub mod error_chain;
 pub mod reconcile_cache;
+pub mod rollout;
 pub mod schedule;
 pub mod webhook_signature;

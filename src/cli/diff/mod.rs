@@ -24,7 +24,7 @@ use overlayd_core::apply::inventory;
 use overlayd_core::apply::plan::{
     ApplyPlan, Desired, Guard, OnError, Owner, Protected, Terms, Wave, keeps, plan,
 };
-use overlayd_core::render::spec_overlay::amend;
+use overlayd_core::render::spec_overlay::overlay_spec;
 
 /// Whether there are differences.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -247,9 +247,10 @@ async fn render(target: &str, spec: Option<&KustomizationSpec>) -> Result<Render
         let (tree, directory) = open(&target, spec.is_some())?;
         let tree = match &spec {
             Some(spec) => {
-                amend(tree, &directory, spec)
-                    .map_err(|reason| {
-                        Failure::new(format!("cannot build `{target}`")).because(reason, None)
+                overlay_spec(tree, &directory, spec)
+                    .map_err(|error| {
+                        let failure = Failure::new(format!("cannot build `{target}`"));
+                        failure.because(error.to_string(), None)
                     })?
                     .tree
             }

@@ -1,4 +1,4 @@
-//! What is to be applied: the directory of the source as the spec wants it, with variables put in.
+//! Builds what is applied: the directory of the source as the spec wants it, with variables substituted.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,60 +7,67 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::api::Api;
 use kube::{Client, ResourceExt as _};
-use kustomize::{BuildErrors, BuildOptions, Inputs, LoadRestriction, Object, Rendered, Reorder};
-use serde_json::Value;
+use kustomize::{BuildOptions, Inputs, LoadRestriction, Object, Rendered, Reorder};
+use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use crate::controllers::Context;
 use crate::controllers::builds::NotBuilt;
-use crate::controllers::kustomization::SyncError;
+use crate::controllers::kustomization::error::{
+    BuildError, ObjectSubstitutionError, ObjectSubstitutionReason, SyncError,
+};
 use crate::git::Fetched;
-use overlayd_core::api::annotations::{OVERLAYD_PREFIX, SUBSTITUTE};
+use overlayd_core::api::annotations::SUBSTITUTE;
 use overlayd_core::api::kustomization::{
     Kustomization, KustomizationSpec, SubstituteKind, SubstituteReference, SubstituteStrategy,
 };
 use overlayd_core::apply::object_ref::ObjectRef;
 use overlayd_core::apply::plan::Desired;
 use overlayd_core::apply::unit_settings::UnitSettings;
-use overlayd_core::apply::written_status::unit_of;
+use overlayd_core::kustomization::spec_digest::SpecDigest;
+use overlayd_core::names::NamespacedName;
 use overlayd_core::render::substitution::{Variables, is_name, substitute};
-use overlayd_core::render::variable_index::Read;
+use overlayd_core::render::variable_index::VariableSource;
 
-/// What is to be applied, and what that was made of.
+/// The objects to apply.
 pub(super) struct Built {
     pub(super) desired: Vec<Desired>,
+    /// Everything that the build read, if nothing else decides its result.
     pub(super) inputs: Option<Inputs>,
 }
 
-/// The variables of a Kustomization; it hides what it holds.
+/// The variables of a Kustomization. It has no `Debug`, because it holds values of Secrets.
 #[derive(Clone)]
 pub(crate) struct Substitution {
     variables: Variables,
-    /// Values that came from Secrets.
+    /// The values that came from Secrets.
     secrets: Vec<String>,
 }
 
-/// Takes values of Secrets out of texts, for whoever quotes them.
+/// Takes values of Secrets out of texts that may quote them.
 #[derive(Clone, Default)]
 pub(super) struct Redaction(Vec<String>);
 
 impl Redaction {
-    /// What to take out where these variables were put in.
+    /// Takes out the Secrets' values among these variables.
     pub(super) fn of(substitution: Option<&Substitution>) -> Self {
-        // Shorter ones tell nothing, and would tear every text.
+        let secrets = substitution.into_iter();
+        Self::new(secrets.flat_map(|substitution| substitution.secrets.clone()))
+    }
+
+    /// Takes out these values, and the forms in which they are quoted.
+    pub(super) fn new(secrets: impl IntoIterator<Item = String>) -> Self {
+        // Shorter values tell nothing, and would tear every text.
         const SHORTEST: usize = 3;
-        let secrets = substitution
-            .into_iter()
-            .flat_map(|substitution| &substitution.secrets);
-        // As it was put in, and as it is quoted.
-        let forms = secrets.flat_map(|value| {
+        // Values as they are put in, and as they are quoted.
+        let forms = secrets.into_iter().flat_map(|value| {
             let joined = value.replace('\n', "");
             let quoted = serde_json::to_string(&joined).unwrap_or_default();
             let quoted = quoted.trim_matches('"').to_owned();
-            [value.clone(), joined.trim().to_owned(), joined, quoted]
+            [value, joined.trim().to_owned(), joined, quoted]
         });
         let mut secrets: Vec<String> = forms.filter(|value| value.len() >= SHORTEST).collect();
-        // The longest first: one value may be a part of another.
+        // The longest first, because a value may be a part of another.
         secrets.sort_by(|one, other| other.len().cmp(&one.len()).then_with(|| one.cmp(other)));
         secrets.dedup();
         Self(secrets)
@@ -78,33 +85,28 @@ impl Redaction {
     }
 }
 
-/// Names the variables and their values, to know whether they have changed. It never leaves the process.
-pub(super) fn hash(substitution: &Substitution) -> String {
-    let mut hash = Sha256::default();
-    for (name, value) in &substitution.variables {
-        for text in [name, value] {
-            hash.update(text.len().to_le_bytes());
-            hash.update(text);
-        }
+impl Substitution {
+    /// A digest that covers the names and values of the variables.
+    pub(super) fn digest(&self, spec: &SpecDigest) -> SpecDigest {
+        spec.and(&json!({"variables": self.variables}))
     }
-    hex(hash)
 }
 
 pub(super) fn hex(hash: Sha256) -> String {
     data_encoding::HEXLOWER.encode(&hash.finalize())
 }
 
-/// Reads the variables of the spec, and remembers where they come from; nothing if none are to be put in.
+/// Reads the variables of the spec and records where they come from. `None` if there is nothing to substitute.
 pub(super) async fn variables(
     object: &Kustomization,
     context: &Context,
 ) -> Result<Option<Substitution>, SyncError> {
     let (variables, reads) = read_variables(object, &context.client).await;
-    context.reads.note(&unit_of(object), reads);
+    context.variables.record(&NamespacedName::of(object), reads);
     variables
 }
 
-/// True if values of Secrets are put in.
+/// True if values of Secrets are substituted.
 pub(super) fn reads_secrets(object: &Kustomization) -> bool {
     let mut sources = object
         .spec
@@ -114,11 +116,14 @@ pub(super) fn reads_secrets(object: &Kustomization) -> bool {
     sources.any(|source| source.kind == SubstituteKind::Secret)
 }
 
-/// Reads the variables of the spec; with what was read, at which version.
+/// Reads the variables of the spec, and returns with them the sources that were read, with resource versions.
 pub(super) async fn read_variables(
     object: &Kustomization,
     client: &Client,
-) -> (Result<Option<Substitution>, SyncError>, Vec<(Read, String)>) {
+) -> (
+    Result<Option<Substitution>, SyncError>,
+    Vec<(VariableSource, String)>,
+) {
     let mut reads = Vec::new();
     let variables = gather(object, client, &mut reads).await;
     (variables, reads)
@@ -127,7 +132,7 @@ pub(super) async fn read_variables(
 async fn gather(
     object: &Kustomization,
     client: &Client,
-    reads: &mut Vec<(Read, String)>,
+    reads: &mut Vec<(VariableSource, String)>,
 ) -> Result<Option<Substitution>, SyncError> {
     let Some(post_build) = &object.spec.post_build else {
         return Ok(None);
@@ -141,25 +146,27 @@ async fn gather(
         }
         let namespace = object.namespace().unwrap_or_default();
         if found.is_none() && !reference.optional && missing.is_none() {
-            missing = Some(SyncError::Build(format!(
-                "`postBuild`: {:?} `{}` does not exist in namespace `{namespace}`; `optional: true` allows that",
-                reference.kind, reference.name
-            )));
+            missing = Some(BuildError::VariablesMissing {
+                kind: reference.kind,
+                of: NamespacedName::new(&namespace, &reference.name),
+            });
         }
-        reads.push(((reference.kind, namespace, reference.name.clone()), version));
+        let source = VariableSource {
+            kind: reference.kind,
+            name: NamespacedName::new(namespace, &reference.name),
+        };
+        reads.push((source, version));
         variables.extend(found.unwrap_or_default());
     }
     if let Some(missing) = missing {
-        return Err(missing);
+        return Err(missing.into());
     }
     variables.extend(post_build.substitute.clone());
     let bad = |name: &&String| !is_name(name);
     if let Some(name) = variables.keys().find(bad) {
-        return Err(SyncError::Build(format!(
-            "`postBuild`: `{name}` is no name of a variable: letters, digits and `_` are, and no digit comes first"
-        )));
+        return Err(BuildError::VariableName(name.clone()).into());
     }
-    // A value of many lines would tear the line that it is put into.
+    // A value of several lines would break the line that it is put into.
     for value in variables.values_mut() {
         value.retain(|letter| letter != '\n');
     }
@@ -167,7 +174,7 @@ async fn gather(
     Ok((always || !variables.is_empty()).then_some(Substitution { variables, secrets }))
 }
 
-/// The version and the values of a ConfigMap or Secret; an empty one and nothing if it is not there.
+/// The resource version and the values of a ConfigMap or Secret. If it does not exist, the version is empty.
 async fn values(
     object: &Kustomization,
     client: &Client,
@@ -175,11 +182,10 @@ async fn values(
 ) -> Result<(String, Option<BTreeMap<String, String>>), SyncError> {
     let namespace = object.namespace().unwrap_or_default();
     let (kind, name) = (reference.kind, &reference.name);
-    let unreadable = |error: kube::Error| {
-        let reason = crate::cluster::error::describe(&error);
-        SyncError::Build(format!(
-            "`postBuild`: {kind:?} `{name}` cannot be read: {reason}"
-        ))
+    let unreadable = |source: kube::Error| BuildError::VariablesUnreadable {
+        kind,
+        name: name.clone(),
+        source,
     };
     let mut version = String::new();
     let values: Option<BTreeMap<String, String>> = match kind {
@@ -206,7 +212,8 @@ async fn values(
     Ok((version, values))
 }
 
-/// Builds as Flux does: files may be named from anywhere in the source, and their order is kept.
+/// Builds as Flux does: files may be named from anywhere in the source, and their order is kept. With variables, the
+/// objects are those after the substitution.
 pub(super) async fn build(
     object: &Kustomization,
     context: &Context,
@@ -233,24 +240,22 @@ pub(super) async fn build(
             if let Some(name) = renamed_namespace(&rendered, || {
                 builds.build_blocking(&source, &plain, &options, &runtime)
             })? {
-                return Err(SyncError::Build(format!(
-                    "`targetNamespace` would rename Namespace `{name}`, and a later prune would delete the namespace of that name; take it out of the build, or set the annotation `{OVERLAYD_PREFIX}rename-namespaces: \"true\"`"
-                )));
+                return Err(BuildError::RenamedNamespace(name).into());
             }
         }
         let desired = substituted(desired(&rendered), &rendered, variables.as_ref(), strict)?;
         Ok(Built {
             desired,
-            // What stands elsewhere now is not known, and what a folder holds has no name.
+            // A remote base may change at any time, and what a generated file names has no content id.
             inputs: Some(rendered.inputs)
                 .filter(|inputs| rendered.remotes.is_empty() && !inputs.is_empty()),
         })
     });
-    let ended = |_| Err(SyncError::Build("the build task ended early".to_owned()));
+    let ended = |_| Err(BuildError::TaskEnded.into());
     task.await.unwrap_or_else(ended)
 }
 
-/// The name of a Namespace that the target namespace has changed, if there is one.
+/// The name of a Namespace that `targetNamespace` has changed, if there is one.
 fn renamed_namespace(
     rendered: &Rendered,
     plain: impl FnOnce() -> Result<Rendered, NotBuilt>,
@@ -268,34 +273,7 @@ fn renamed_namespace(
     Ok(old.into_iter().find(|name| !new.contains(name)))
 }
 
-impl From<NotBuilt> for SyncError {
-    fn from(reason: NotBuilt) -> Self {
-        match reason {
-            NotBuilt::Mirror(error) => {
-                Self::Source(format!("cannot read the mirror: {}", error.message()))
-            }
-            NotBuilt::Path(text) => Self::Path(text),
-            NotBuilt::Amend(text) => Self::Build(text),
-            NotBuilt::Errors(errors) => Self::Build(explain(&errors)),
-        }
-    }
-}
-
-/// All errors of a build, each with its place and hint.
-fn explain(errors: &BuildErrors) -> String {
-    let hints: Vec<&str> = errors
-        .0
-        .iter()
-        .filter_map(|error| error.hint.as_deref())
-        .collect();
-    if hints.is_empty() {
-        errors.to_string()
-    } else {
-        format!("{errors} (hint: {})", hints.join("; "))
-    }
-}
-
-/// The rendered objects with their names in the cluster.
+/// The rendered objects with their references in the cluster.
 pub(crate) fn desired(rendered: &Rendered) -> Vec<Desired> {
     let objects = applied(rendered);
     objects
@@ -326,17 +304,20 @@ fn reference(manifest: &Value) -> ObjectRef {
     )
 }
 
-/// Puts the variables into each object; all that is missing anywhere is said at once.
+/// Puts the variables into each object.
+///
+/// # Errors
+/// All objects into which they cannot be put, each with its reason.
 pub(super) fn substituted(
     mut desired: Vec<Desired>,
     rendered: &Rendered,
     substitution: Option<&Substitution>,
     strict: bool,
-) -> Result<Vec<Desired>, SyncError> {
+) -> Result<Vec<Desired>, BuildError> {
     let Some(Substitution { variables, .. }) = substitution else {
         return Ok(desired);
     };
-    let mut wrong = Vec::new();
+    let mut errors = Vec::new();
     for (desired, object) in desired.iter_mut().zip(applied(rendered)) {
         if opts_out(&desired.manifest) {
             continue;
@@ -345,25 +326,26 @@ pub(super) fn substituted(
         if !text.contains('$') {
             continue;
         }
-        match substitute(&text, variables, strict) {
-            Err(error) => wrong.push(format!("{}: {error}", desired.reference)),
+        let reason = match substitute(&text, variables, strict) {
+            Err(error) => error.into(),
             Ok(text) => match manifest(&text) {
                 Some(manifest) => {
                     desired.reference = reference(&manifest);
                     desired.manifest = manifest;
+                    continue;
                 }
-                // The reader's words may quote a value.
-                None => wrong.push(format!(
-                    "{}: with its variables put in, it is no YAML of an object; a value with `: ` or `#` must stand in quotes",
-                    desired.reference
-                )),
+                None => ObjectSubstitutionReason::NoObject,
             },
-        }
+        };
+        errors.push(ObjectSubstitutionError {
+            object: desired.reference.clone(),
+            reason,
+        });
     }
-    if wrong.is_empty() {
+    if errors.is_empty() {
         Ok(desired)
     } else {
-        Err(SyncError::Build(wrong.join("; ")))
+        Err(BuildError::Substitution(errors))
     }
 }
 

@@ -1,4 +1,4 @@
-//! The end of a `Kustomization`: what it applied goes with it, as its policy says.
+//! Deletes what a `Kustomization` applied when it is deleted itself, as its deletion policy says.
 
 use std::time::Duration;
 
@@ -9,47 +9,38 @@ use kube::runtime::events::EventType;
 use kube::{Resource as _, ResourceExt as _};
 
 use crate::controllers::events::Component;
-use crate::controllers::kustomization::{account, applier, owner, wait, write};
+use crate::controllers::kustomization::health::is_any_there;
+use crate::controllers::kustomization::{account, applier, owner, write};
 use crate::controllers::{Context, ReconcileError};
 use overlayd_core::api::annotations::FLUX_FINALIZER;
-use overlayd_core::api::kustomization::{Kustomization, KustomizationDeletionPolicy};
+use overlayd_core::api::kustomization::Kustomization;
 use overlayd_core::apply::plan::Protected;
-use overlayd_core::apply::written_status::unit_of;
 use overlayd_core::apply::{inventory, plan};
 use overlayd_core::conditions::{Progress, flux_conditions};
+use overlayd_core::kustomization::deletion::{DeletionWork, deletion_work, has_timed_out};
+use overlayd_core::names::NamespacedName;
+use overlayd_core::rollout::health_timeout;
 
-/// Deletes what was applied, as the policy says, then lets the object go.
+/// Deletes what was applied, as the policy says, then removes the finalizer.
 pub(super) async fn finalize(
     object: &Kustomization,
     api: &Api<Kustomization>,
     context: &Context,
 ) -> Result<Action, ReconcileError> {
-    let policy = object
-        .spec
-        .deletion_policy
-        .unwrap_or(KustomizationDeletionPolicy::MirrorPrune);
-    let deletes = match policy {
-        KustomizationDeletionPolicy::MirrorPrune => object.spec.prune,
-        KustomizationDeletionPolicy::Delete | KustomizationDeletionPolicy::WaitForTermination => {
-            true
-        }
-        KustomizationDeletionPolicy::Orphan => false,
-    };
-    if deletes
-        && !object.spec.suspend
-        && object
-            .finalizers()
-            .iter()
-            .any(|name| name == FLUX_FINALIZER)
-    {
+    let work = deletion_work(&object.spec);
+    let has_finalizer = object
+        .finalizers()
+        .iter()
+        .any(|name| name == FLUX_FINALIZER);
+    if work != DeletionWork::Orphan && has_finalizer {
         let status = context.written.newest(object);
         let held = inventory::objects(status.inventory.as_ref());
         let protected = Protected {
             own_namespace: context.settings.own_namespace.clone(),
         };
         let mut plan = plan::deletion(&held, &protected);
-        // What another one wants by now is its own.
-        let unit = unit_of(object);
+        // Objects that another Kustomization wants now are handed over to it.
+        let unit = NamespacedName::of(object);
         plan.prune.retain(|object| {
             context
                 .claims
@@ -65,14 +56,13 @@ pub(super) async fn finalize(
         if let Err(error) = result {
             return cannot_delete(object, api, context, &error.to_string()).await;
         }
-        if policy == KustomizationDeletionPolicy::WaitForTermination {
-            let going = wait::still_there(&plan.prune, &applier).await;
-            let deleted = object.meta().deletion_timestamp.as_ref().map(|time| time.0);
-            let waited = deleted.map(|deleted| Timestamp::now().duration_since(deleted));
-            let waited = waited.and_then(|waited| Duration::try_from(waited).ok());
-            if !going.is_empty() && waited.unwrap_or_default() < wait::timeout(&object.spec) {
-                return Ok(Action::requeue(Duration::from_secs(1)));
-            }
+        let requested = object.meta().deletion_timestamp.as_ref().map(|time| time.0);
+        let timeout = health_timeout(&object.spec);
+        if work == DeletionWork::PruneAndWait
+            && is_any_there(&plan.prune, &applier).await
+            && !has_timed_out(requested, timeout, Timestamp::now())
+        {
+            return Ok(Action::requeue(Duration::from_secs(1)));
         }
     }
     context
@@ -81,14 +71,14 @@ pub(super) async fn finalize(
     Ok(Action::await_change())
 }
 
-/// Says why the object cannot go yet. What it applied is not forgotten, not even where its account is gone.
+/// Records why the object cannot be deleted yet. The inventory is kept even if the service account is gone.
 async fn cannot_delete(
     object: &Kustomization,
     api: &Api<Kustomization>,
     context: &Context,
     why: &str,
 ) -> Result<Action, ReconcileError> {
-    // In a namespace that goes, nobody can give an account its rights back. What is in it goes with it.
+    // In a namespace that is being deleted, no rights can be given back to an account, and the objects in it are deleted too.
     let namespace = object.namespace().unwrap_or_default();
     if account(&object.spec, &context.settings).is_some() && context.caches.is_going(&namespace) {
         tracing::warn!(kustomization = %object.name_any(), namespace, why, "its namespace goes, so that what it applied elsewhere is left");

@@ -1,159 +1,60 @@
 //! `Kustomization`: builds a directory of a source, applies it, and waits until it is healthy.
 //!
 //! ```text
-//! source ─snapshot→ FileTree ─build→ Rendered ─plan→ ApplyPlan ─execute→ ChangeSet ⇒ inventory, status
+//! observe ─decide→ Work ─act→ Outcome ─record→ status, events, requeue
+//! act: source ─snapshot→ FileTree ─build→ Rendered ─plan→ ApplyPlan ─begin→ Rollout ─Step→ …
 //! ```
-//! The inventory of everything that is about to be applied is written before the first object is, so that
-//! a crash in between loses track of nothing. A wait for health is a state ([`wait`]), not a worker.
+//! The rules are in `overlayd_core::kustomization` and `overlayd_core::rollout`; this folder reads what they need and
+//! carries out what they decide.
+//!
+//! The inventory of everything that is about to be applied is written before the first object is, so that a crash in
+//! between loses track of nothing. A wait for health is a value ([`rollouts`]), not a worker.
 
 mod build;
-mod conclude;
 mod depend;
+mod error;
 mod finalize;
+mod health;
+mod observe;
 pub(crate) mod preview;
+mod record;
+pub(crate) mod rollouts;
 mod sync;
-pub(crate) mod wait;
 
 pub(crate) use build::desired;
-pub(crate) use depend::Dependencies;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use kube::Resource as _;
 use kube::api::Api;
 use kube::runtime::controller::Action;
-use kube::{Resource as _, ResourceExt as _};
 use kustomize::Inputs;
+use overlayd_core::api::annotations::FLUX_FINALIZER;
+use overlayd_core::api::kustomization::{Kustomization, KustomizationSpec, SourceKind};
+use overlayd_core::apply::ownership::Claims;
+use overlayd_core::apply::plan::Owner;
+use overlayd_core::kustomization::due::{WakeUps, Work, requeue_after};
+use overlayd_core::kustomization::source_of;
+use overlayd_core::kustomization::status::{
+    AppliedRevision, Attempt, ErrorClass, KustomizationOutcome, next_status,
+};
+use overlayd_core::names::NamespacedName;
 
 use crate::cluster::apply::Applier;
-use crate::controllers::context::{Settings, memory_key};
+use crate::controllers::context::Settings;
 use crate::controllers::kustomization::build::Redaction;
-use crate::controllers::kustomization::conclude::{announce, conclude, next_wait};
+use crate::controllers::kustomization::error::{Interruption, InvalidExpression, SyncError};
 use crate::controllers::kustomization::finalize::finalize;
-use crate::controllers::kustomization::sync::{Found, Run};
-use crate::controllers::kustomization::wait::Waiting;
+use crate::controllers::kustomization::observe::{ObservedKustomization, Target, take_wake_ups};
+use crate::controllers::kustomization::record::{
+    announce, log_skipped, requeue_times, unit_state, write,
+};
+use crate::controllers::kustomization::sync::Run;
 use crate::controllers::unreadable::Readable;
 use crate::controllers::{Context, ReconcileError};
 use crate::failpoints;
-use crate::git::Fetched;
-use overlayd_core::api::annotations::{FLUX_FINALIZER, OVERLAYD_PREFIX, REQUESTED_AT};
-use overlayd_core::api::kustomization::{
-    Kustomization, KustomizationSpec, KustomizationStatus, SourceKind,
-};
-use overlayd_core::apply::change_set::{ApplyError, ObjectFailure};
-use overlayd_core::apply::ownership::Claims;
-use overlayd_core::apply::plan::{Owner, PlanError};
-use overlayd_core::apply::unit_settings::{SettingError, UnitSettings};
-use overlayd_core::apply::written_status::unit_of;
-use overlayd_core::names::NamespacedName;
-
-/// Why a revision was not applied.
-#[derive(Debug, thiserror::Error)]
-enum SyncError {
-    #[error("{0}")]
-    Source(String),
-    #[error("`spec.{0}` is not supported yet; remove it or wait for a later version")]
-    Unsupported(&'static str),
-    #[error("kustomization path not found: {0}")]
-    Path(String),
-    #[error("{0}")]
-    Build(String),
-    #[error("{0}")]
-    Dependency(String),
-    #[error("{0}")]
-    Identity(String),
-    #[error("{0}")]
-    Access(String),
-    #[error(transparent)]
-    Setting(#[from] SettingError),
-    #[error("{0}")]
-    Expression(String),
-    #[error("{0}")]
-    Rule(String),
-    #[error("{0}")]
-    Owner(String),
-    #[error("{}; nothing was applied or deleted", failures(.0))]
-    Conflict(Vec<ObjectFailure>),
-    #[error(transparent)]
-    Plan(#[from] PlanError),
-    #[error(transparent)]
-    Apply(#[from] ApplyError),
-    #[error("{0}")]
-    Health(String),
-}
-
-impl SyncError {
-    /// The reason of the condition, in Flux's words.
-    fn reason(&self) -> &'static str {
-        match self {
-            Self::Source(_) | Self::Path(_) => "ArtifactFailed",
-            Self::Unsupported(_) => "FeatureGateDisabled",
-            Self::Build(_) => "BuildFailed",
-            Self::Dependency(_) => "DependencyNotReady",
-            Self::Apply(ApplyError::Prune(_)) => "PruneFailed",
-            Self::Plan(PlanError::EmptyRender { .. } | PlanError::Guarded { .. }) => "PruneFailed",
-            Self::Access(_) => "AccessDenied",
-            Self::Setting(_) => "InvalidAnnotation",
-            Self::Expression(_) => "InvalidCELExpression",
-            Self::Rule(_) => "InvalidIgnoreRule",
-            Self::Plan(_)
-            | Self::Apply(_)
-            | Self::Identity(_)
-            | Self::Conflict(_)
-            | Self::Owner(_) => "ReconciliationFailed",
-            Self::Health(_) => "HealthCheckFailed",
-        }
-    }
-
-    fn is_stalled(&self) -> bool {
-        matches!(
-            self,
-            Self::Unsupported(_)
-                | Self::Access(_)
-                | Self::Setting(_)
-                | Self::Expression(_)
-                | Self::Rule(_)
-                | Self::Plan(PlanError::Guarded { .. })
-        )
-    }
-}
-
-impl SyncError {
-    /// Without values of Secrets that the API server or a build may quote.
-    fn redacted(mut self, redaction: &Redaction) -> Self {
-        let hide = |text: &mut String| *text = redaction.apply(std::mem::take(text));
-        match &mut self {
-            Self::Source(text)
-            | Self::Path(text)
-            | Self::Build(text)
-            | Self::Dependency(text)
-            | Self::Identity(text)
-            | Self::Access(text)
-            | Self::Expression(text)
-            | Self::Rule(text)
-            | Self::Owner(text)
-            | Self::Health(text) => hide(text),
-            Self::Conflict(failures)
-            | Self::Apply(ApplyError::Refused(failures) | ApplyError::Prune(failures)) => {
-                for failure in failures {
-                    hide(&mut failure.reason);
-                }
-            }
-            // Names of fields and objects.
-            Self::Unsupported(_)
-            | Self::Setting(_)
-            | Self::Plan(_)
-            | Self::Apply(ApplyError::NotEstablished(_)) => {}
-        }
-        self
-    }
-}
-
-fn failures(failures: &[ObjectFailure]) -> String {
-    let failures: Vec<String> = failures.iter().map(ToString::to_string).collect();
-    failures.join("; ")
-}
 
 /// What came of a reconcile.
 enum Outcome {
@@ -163,280 +64,12 @@ enum Outcome {
     Reported(Vec<String>),
     /// Outside of its windows: nothing is done before this time has passed.
     Closed(Duration),
-    /// Applied, and not healthy yet: to be looked at again after this time.
+    /// A rollout waits, and is continued after this time at the latest.
     Waiting {
         message: String,
         again: Duration,
     },
     Failed(SyncError),
-}
-
-/// Applies the revision in service, or says why not.
-pub(crate) async fn reconcile(
-    object: Readable<Kustomization>,
-    context: Arc<Context>,
-) -> Result<Action, ReconcileError> {
-    let key = memory_key(&*object);
-    let api = context.api_of(&*object);
-    let unit = unit_of(&object);
-    follows(&context.claims, &object);
-    for dependent in context.dependencies.changed(&object) {
-        context.identities.live().nudge(&dependent);
-    }
-    if object.meta().deletion_timestamp.is_some() {
-        forget(&context, &key, &unit);
-        return finalize(&object, &api, &context).await;
-    }
-    let requested = object.annotations().get(REQUESTED_AT).cloned();
-    let source = context.sources.get(&source_key(&object));
-    let revision = source.as_ref().map(|source| source.revision.to_string());
-    let wanted = wanted(&object);
-    let content = source.as_ref().map(|source| source.content());
-    let fingerprint = format!("{wanted} {revision:?} {content:?}");
-    let started = Timestamp::now();
-    let freed = context.dependencies.is_freed(&key, &object);
-    let records = context.identities.live().records();
-    let (drifted, stirred) = (records.take_drifted(&unit), records.take_stirred(&unit));
-    if !freed
-        && !drifted
-        && !stirred
-        && let Some(rest) = context.reconcile_cache.rest(&key, &fingerprint, started)
-    {
-        return Ok(Action::requeue(rest));
-    }
-    let known = Known {
-        key,
-        unit,
-        requested,
-        source,
-        revision,
-        wanted,
-        fingerprint,
-        is_drifted: drifted,
-    };
-    let result = work(&object, &api, &context, &known, started).await;
-    if result.is_err() {
-        // What woke it is not forgotten with what went wrong.
-        context.identities.live().records().mark(&known.unit);
-    }
-    result
-}
-
-/// What is known of an object that there is work for.
-struct Known {
-    key: String,
-    unit: NamespacedName,
-    requested: Option<String>,
-    source: Option<Arc<Fetched>>,
-    revision: Option<String>,
-    /// All that decides besides the source.
-    wanted: String,
-    /// All that decides.
-    fingerprint: String,
-    /// Others have changed what it has applied, or what it is made of.
-    is_drifted: bool,
-}
-
-async fn work(
-    object: &Kustomization,
-    api: &Api<Kustomization>,
-    context: &Context,
-    known: &Known,
-    started: Timestamp,
-) -> Result<Action, ReconcileError> {
-    let (key, unit) = (known.key.as_str(), &known.unit);
-    let stand = context.dependencies.stand(object);
-    let revision = known.revision.clone();
-    context
-        .set_finalizer(api, object, FLUX_FINALIZER, true)
-        .await?;
-    let mut status = context.written.newest(object);
-    if object.spec.suspend {
-        // What others change meanwhile is found when it goes on.
-        context.waits.take(key);
-        status.last_handled_reconcile_at = known.requested.clone();
-        write(context, api, object, &status).await?;
-        return Ok(Action::await_change());
-    }
-    let timer = context.metrics.start("Kustomization");
-    let variables = build::variables(object, context).await;
-    let wanted = match &variables {
-        Ok(Some(variables)) => format!("{} {}", known.wanted, build::hash(variables)),
-        _ => known.wanted.clone(),
-    };
-    let redaction = Redaction::of(variables.as_ref().ok().and_then(Option::as_ref));
-    let waiting = context.waits.take(key);
-    let waiting = waiting
-        .filter(|waiting| waiting.fingerprint == known.fingerprint && waiting.wanted == wanted);
-    // A wait goes on; what was changed meanwhile is looked at when it ends.
-    let waiting = waiting.map(|waiting| Waiting {
-        is_drifted: waiting.is_drifted || known.is_drifted,
-        ..waiting
-    });
-    let mut was_disturbed = waiting.as_ref().is_some_and(|waiting| waiting.is_drifted);
-    let mut due = None;
-    if waiting.is_none() && !known.is_drifted {
-        due = still_applied(context, key, &wanted, known.source.as_ref(), started).await;
-    }
-    let settings = UnitSettings::new(object.annotations(), &context.settings.unit_defaults);
-    let outcome = match settings {
-        Err(error) => Outcome::Failed(error.into()),
-        Ok(settings) => {
-            let run = Run {
-                object,
-                api,
-                context,
-                key,
-                fingerprint: &known.fingerprint,
-                unit,
-                wanted: &wanted,
-                settings: &settings,
-            };
-            let found = Found {
-                source: known.source.clone(),
-                variables,
-                waiting,
-                is_still_applied: due.is_some(),
-            };
-            run.go(found, started, &mut status)
-                .await?
-                .redacted(&redaction)
-        }
-    };
-    if let Outcome::Closed(_) = outcome
-        && known.is_drifted
-    {
-        context.builds.forget(key);
-    }
-    was_disturbed &= !matches!(outcome, Outcome::Waiting { .. });
-    if let (
-        Outcome::Failed(_) | Outcome::Closed(_) | Outcome::Done(_) | Outcome::Reported(_),
-        Some(revision),
-    ) = (&outcome, &revision)
-    {
-        context.claims.settle(unit, revision);
-    }
-    status.last_handled_reconcile_at = known.requested.clone();
-    let now = Timestamp::now();
-    let wait = next_wait(object, &context.settings, &outcome, due, now);
-    announce(context, object, &outcome, revision.as_deref()).await;
-    conclude(object, &mut status, &outcome, revision, started, now);
-    let state = conclude::state(&status, &outcome, now);
-    context.metrics.unit(&unit.namespace, &unit.name, &state);
-    failpoints::point("status");
-    write(context, api, object, &status).await?;
-    context
-        .reconcile_cache
-        .succeeded(key, &known.fingerprint, now, wait);
-    if was_disturbed {
-        context.identities.live().wake(unit);
-    }
-    if let Outcome::Failed(SyncError::Dependency(_)) = outcome {
-        context.dependencies.block(key, stand);
-    }
-    // Of a build that was skipped there are no inputs, and what is remembered stays.
-    if let (
-        Outcome::Done(Applied {
-            inputs: Some(inputs),
-            ..
-        }),
-        Ok(due),
-    ) = (outcome, now.checked_add(wait))
-    {
-        context.builds.applied(key, &wanted, inputs, due);
-    }
-    timer.finish(&unit.name, &unit.namespace);
-    Ok(Action::requeue(wait))
-}
-
-/// All that decides besides the source.
-fn wanted(object: &Kustomization) -> String {
-    format!(
-        "{:?} {:?} {:?} {} {:?}",
-        object.meta().uid,
-        object.meta().generation,
-        object.annotations().get(REQUESTED_AT),
-        object.spec.suspend,
-        settings_of(object)
-    )
-}
-
-/// Forgets what is remembered of an object that goes.
-fn forget(context: &Context, key: &str, unit: &NamespacedName) {
-    context.reconcile_cache.forget(key);
-    context.builds.forget(key);
-    context.waits.take(key);
-    context.identities.live().records().wait_for(unit, &[]);
-    context.claims.going(unit);
-    context.reads.note(unit, Vec::new());
-    context.metrics.forget_unit(&unit.namespace, &unit.name);
-}
-
-impl Outcome {
-    /// Without values of Secrets that the API server or a build may quote.
-    fn redacted(self, redaction: &Redaction) -> Self {
-        match self {
-            Self::Waiting { message, again } => Self::Waiting {
-                message: redaction.apply(message),
-                again,
-            },
-            Self::Reported(lines) => Self::Reported(
-                lines
-                    .into_iter()
-                    .map(|line| redaction.apply(line))
-                    .collect(),
-            ),
-            Self::Failed(error) => Self::Failed(error.redacted(redaction)),
-            Self::Done(_) | Self::Closed(_) => self,
-        }
-    }
-}
-
-/// Takes note of the source that a Kustomization follows, while it does.
-pub(crate) fn follows(claims: &Claims, object: &Kustomization) {
-    let rests = object.spec.suspend || object.meta().deletion_timestamp.is_some();
-    claims.follows(&unit_of(object), (!rests).then(|| source_key(object)));
-}
-
-/// Forgets a Kustomization that is gone, and lets those know who depend on it.
-pub(crate) fn gone(context: &Context, unit: &NamespacedName) {
-    context.written.forget(unit);
-    // Those that were refused what it owned can have it now.
-    for other in context.claims.forget(unit) {
-        context.identities.live().wake(&other);
-    }
-    for dependent in context.dependencies.gone(unit) {
-        context.identities.live().nudge(&dependent);
-    }
-}
-
-/// True if the last attempt came to its end.
-fn is_ready(status: &KustomizationStatus) -> bool {
-    let mut conditions = status.conditions.iter();
-    conditions.any(|condition| condition.type_ == "Ready" && condition.status == "True")
-}
-
-/// The annotations that change what is done.
-fn settings_of(object: &Kustomization) -> Vec<(&String, &String)> {
-    let own = |(key, _): &(&String, &String)| key.starts_with(OVERLAYD_PREFIX);
-    object.annotations().iter().filter(own).collect()
-}
-
-fn source_key(object: &Kustomization) -> NamespacedName {
-    let reference = &object.spec.source_ref;
-    let namespace = reference
-        .namespace
-        .clone()
-        .or_else(|| object.namespace())
-        .unwrap_or_default();
-    NamespacedName::new(namespace, &reference.name)
-}
-
-fn owner(object: &Kustomization) -> Owner {
-    Owner {
-        name: object.name_any(),
-        namespace: object.namespace().unwrap_or_default(),
-    }
 }
 
 /// What came of a revision.
@@ -454,62 +87,291 @@ struct Applied {
     opted_out: Vec<String>,
 }
 
-impl Applied {
-    /// Nothing was built, since nothing that decides has changed.
-    fn skipped() -> Self {
-        Self::default()
+/// One reconcile of a Kustomization that there is work for.
+struct Reconcile<'r> {
+    object: &'r Kustomization,
+    api: &'r Api<Kustomization>,
+    context: &'r Context,
+    target: &'r Target,
+    wake_ups: WakeUps,
+    started: Timestamp,
+}
+
+/// Applies the revision in service, or records why not.
+pub(crate) async fn reconcile(
+    object: Readable<Kustomization>,
+    context: Arc<Context>,
+) -> Result<Action, ReconcileError> {
+    let started = Timestamp::now();
+    let api = context.api_of(&*object);
+    note_change(&context, &object);
+    let target = Target::of(&object, &context);
+    if object.meta().deletion_timestamp.is_some() {
+        forget(&context, &target);
+        return finalize(&object, &api, &context).await;
+    }
+    let wake_ups = take_wake_ups(&object, &target, &context);
+    let digest = target.digest.to_string();
+    let rest = context.reconcile_cache.rest(&target.key, &digest, started);
+    if let Some(rest) = wake_ups.rest(rest) {
+        return Ok(Action::requeue(rest));
+    }
+    let reconcile = Reconcile {
+        object: &object,
+        api: &api,
+        context: &context,
+        target: &target,
+        wake_ups,
+        started,
+    };
+    let result = reconcile.run().await;
+    if result.is_err() {
+        // The next try must not take the events that woke this one for an echo.
+        context.identities.live().records().mark(&target.unit);
+    }
+    result
+}
+
+impl Reconcile<'_> {
+    async fn run(&self) -> Result<Action, ReconcileError> {
+        let (object, context) = (self.object, self.context);
+        context
+            .set_finalizer(self.api, object, FLUX_FINALIZER, true)
+            .await?;
+        if object.spec.suspend {
+            return self.suspend().await;
+        }
+        let timer = context.metrics.start("Kustomization");
+        let mut observed = self.observe().await;
+        let outcome = match self.act(&mut observed).await {
+            Ok(outcome) => outcome,
+            Err(Interruption::Sync(error)) => Outcome::Failed(error),
+            Err(Interruption::Api(error)) => return Err(error.into()),
+        };
+        let requeue = self.record(observed, outcome).await?;
+        timer.finish(&self.target.unit.name, &self.target.unit.namespace);
+        Ok(Action::requeue(requeue))
+    }
+
+    async fn observe(&self) -> ObservedKustomization {
+        let (object, target, context) = (self.object, self.target, self.context);
+        ObservedKustomization::read(object, target, self.wake_ups, self.started, context).await
+    }
+
+    /// A suspended Kustomization does nothing but answer requests. Changes by others are found when it continues.
+    async fn suspend(&self) -> Result<Action, ReconcileError> {
+        let context = self.context;
+        context.rollouts.take(&self.target.key);
+        let mut status = context.written.newest(self.object);
+        status.last_handled_reconcile_at = self.target.requested.clone();
+        write(context, self.api, self.object, &status).await?;
+        Ok(Action::await_change())
+    }
+
+    /// Does what there is to do now.
+    async fn act(&self, observed: &mut ObservedKustomization) -> Result<Outcome, Interruption> {
+        let settings = observed.settings.clone()?;
+        let work = observed.decide(&settings, self.started);
+        let variables = observed.take_variables();
+        let run = Run {
+            object: self.object,
+            api: self.api,
+            context: self.context,
+            key: &self.target.key,
+            unit: &self.target.unit,
+            digest: observed.digest,
+            settings: &settings,
+        };
+        let source = self.target.source.clone();
+        let status = &mut observed.status;
+        match (work, observed.rollout.take()) {
+            (Work::HoldBack(wait), _) => {
+                if let (Ok(variables), Some(source)) = (variables, source) {
+                    run.claim_only(&source, variables).await;
+                }
+                Ok(Outcome::Closed(wait))
+            }
+            (Work::ContinueRollout, Some(rollout)) => run.carry_out(rollout, status).await,
+            (Work::KeepApplied, _) => {
+                log_skipped(self.context, &self.target.unit);
+                Ok(Outcome::Done(Applied::default()))
+            }
+            (Work::ContinueRollout | Work::Sync, _) => {
+                let variables = variables?;
+                self.context.builds.forget(&self.target.key);
+                run.sync(source, variables, status).await
+            }
+        }
+    }
+
+    /// Records an outcome. Returns the time until the object is due again.
+    async fn record(
+        &self,
+        observed: ObservedKustomization,
+        outcome: Outcome,
+    ) -> Result<Duration, kube::Error> {
+        let (object, context, target) = (self.object, self.context, self.target);
+        let (outcome, inputs) = outcome.publish(&observed.redaction);
+        let attempt = Attempt {
+            revision: target.revision.clone(),
+            started: self.started,
+            ended: Timestamp::now(),
+        };
+        self.settle(&outcome);
+        let times = requeue_times(object, &context.settings, observed.applied_until);
+        let requeue = requeue_after(&outcome, &times, attempt.ended);
+        announce(context, object, &outcome, target.revision.as_deref()).await;
+        let mut status = next_status(observed.status, object, &outcome, &attempt);
+        status.last_handled_reconcile_at = target.requested.clone();
+        let state = unit_state(&status, &outcome, attempt.ended);
+        let NamespacedName { namespace, name } = &target.unit;
+        context.metrics.unit(namespace, name, &state);
+        failpoints::point("status");
+        write(context, self.api, object, &status).await?;
+        let (key, digest) = (&target.key, target.digest.to_string());
+        context
+            .reconcile_cache
+            .succeeded(key, &digest, attempt.ended, requeue);
+        if observed.is_rollout_drifted
+            && !matches!(outcome, KustomizationOutcome::RollingOut { .. })
+        {
+            context.identities.live().wake(&target.unit);
+        }
+        if is_blocked(&outcome) {
+            context.dependencies.block(key, observed.dependencies);
+        }
+        // Of a build that was skipped there are no inputs, and what is remembered stays.
+        if let (Some(inputs), Ok(due)) = (inputs, attempt.ended.checked_add(requeue)) {
+            let spec = observed.spec.to_string();
+            context.builds.applied(key, &spec, inputs, due);
+        }
+        Ok(requeue)
+    }
+
+    /// Forgets what an outcome makes untrue, and lets other Kustomizations stop waiting for this one.
+    fn settle(&self, outcome: &KustomizationOutcome) {
+        let (context, target) = (self.context, self.target);
+        let is_held_back = matches!(outcome, KustomizationOutcome::HeldBack(_));
+        if is_held_back && self.wake_ups.is_drifted {
+            // The drift is corrected when the window opens.
+            context.builds.forget(&target.key);
+        }
+        let is_over = !matches!(outcome, KustomizationOutcome::RollingOut { .. });
+        if let Some(revision) = target.revision.as_deref().filter(|_| is_over) {
+            context.claims.settle(&target.unit, revision);
+        }
     }
 }
 
-/// When the object is due again, if the revision can change nothing.
-async fn still_applied(
-    context: &Context,
-    key: &str,
-    wanted: &str,
-    source: Option<&Arc<Fetched>>,
-    now: Timestamp,
-) -> Option<Timestamp> {
-    let (builds, source) = (context.builds.clone(), source?.clone());
-    let (key, wanted) = (key.to_owned(), wanted.to_owned());
-    let task =
-        tokio::task::spawn_blocking(move || builds.still_applied(&key, &wanted, &source, now));
-    task.await.ok().flatten()
+fn is_blocked(outcome: &KustomizationOutcome) -> bool {
+    let class = match outcome {
+        KustomizationOutcome::Failed(failure) => Some(failure.class),
+        _ => None,
+    };
+    class == Some(ErrorClass::Waiting)
 }
 
-/// Refuses what would otherwise be ignored.
+impl Outcome {
+    /// The outcome as it leaves the reconcile, without values of Secrets that the API server or a build may quote; and
+    /// the inputs of the build, if it was applied to its end.
+    fn publish(self, redaction: &Redaction) -> (KustomizationOutcome, Option<Inputs>) {
+        let hide = |text: String| redaction.apply(text);
+        let outcome = match self {
+            Self::Done(applied) => {
+                let Applied {
+                    changes,
+                    inputs,
+                    digest,
+                    drifted,
+                    opted_out,
+                } = applied;
+                let revision = AppliedRevision {
+                    changes,
+                    digest,
+                    drifted,
+                    opted_out,
+                };
+                return (KustomizationOutcome::Applied(revision), inputs);
+            }
+            Self::Reported(lines) => {
+                KustomizationOutcome::Reported(lines.into_iter().map(hide).collect())
+            }
+            Self::Closed(wait) => KustomizationOutcome::HeldBack(wait),
+            Self::Waiting { message, again } => KustomizationOutcome::RollingOut {
+                message: hide(message),
+                after: again,
+            },
+            Self::Failed(error) => KustomizationOutcome::Failed(error.into_failure(redaction)),
+        };
+        (outcome, None)
+    }
+}
+
+/// Tells other Kustomizations that this one has changed.
+fn note_change(context: &Context, object: &Kustomization) {
+    follows(&context.claims, object);
+    for dependent in context.dependencies.changed(object) {
+        context.identities.live().nudge(&dependent);
+    }
+}
+
+/// Records the source that a Kustomization follows; none while it is suspended or being deleted.
+pub(crate) fn follows(claims: &Claims, object: &Kustomization) {
+    let rests = object.spec.suspend || object.meta().deletion_timestamp.is_some();
+    claims.follows(
+        &NamespacedName::of(object),
+        (!rests).then(|| source_of(object)),
+    );
+}
+
+/// Forgets what is kept of an object that is being deleted.
+fn forget(context: &Context, target: &Target) {
+    let (key, unit) = (&target.key, &target.unit);
+    context.reconcile_cache.forget(key);
+    context.builds.forget(key);
+    context.rollouts.take(key);
+    context.identities.live().records().wait_for(unit, &[]);
+    context.claims.going(unit);
+    context.variables.record(unit, Vec::new());
+    context.metrics.forget_unit(&unit.namespace, &unit.name);
+}
+
+/// Forgets a Kustomization that was deleted, and wakes those that depend on it or want what it owned.
+pub(crate) fn gone(context: &Context, unit: &NamespacedName) {
+    context.written.forget(unit);
+    for other in context.claims.forget(unit) {
+        context.identities.live().wake(&other);
+    }
+    for dependent in context.dependencies.gone(unit) {
+        context.identities.live().nudge(&dependent);
+    }
+}
+
+fn owner(object: &Kustomization) -> Owner {
+    let NamespacedName { namespace, name } = NamespacedName::of(object);
+    Owner { name, namespace }
+}
+
+/// Refuses fields that would otherwise be ignored.
 fn check(object: &Kustomization, settings: &Settings) -> Result<(), SyncError> {
-    let spec = &object.spec;
-    let namespace = spec.source_ref.namespace.as_deref();
-    if settings.no_cross_namespace_refs
-        && namespace.is_some_and(|of| object.namespace().as_deref() != Some(of))
-    {
-        let message = format!(
-            "can't access `{}/{}`: cross-namespace references are blocked (`--no-cross-namespace-refs`)",
-            namespace.unwrap_or_default(),
-            spec.source_ref.name
-        );
-        return Err(SyncError::Access(message));
+    let (spec, source) = (&object.spec, source_of(object));
+    let own = NamespacedName::of(object).namespace;
+    if settings.no_cross_namespace_refs && source.namespace != own {
+        return Err(SyncError::CrossNamespace(source));
     }
     if spec.source_ref.kind != SourceKind::GitRepository {
-        return Err(SyncError::Unsupported(
-            "sourceRef.kind (only GitRepository is)",
-        ));
+        let field = "sourceRef.kind (only GitRepository is)";
+        return Err(SyncError::Unsupported(field));
     }
-    let set = [
+    let unsupported = [
         ("decryption", spec.decryption.is_some()),
         ("kubeConfig", spec.kube_config.is_some()),
     ];
-    match set.iter().find(|(_, set)| *set) {
-        Some((field, _)) => Err(SyncError::Unsupported(field)),
-        None => wait::custom(spec).map(drop).map_err(SyncError::Expression),
+    if let Some((field, _)) = unsupported.iter().find(|(_, is_set)| *is_set) {
+        return Err(SyncError::Unsupported(field));
     }
-}
-
-fn missing_source(object: &Kustomization) -> SyncError {
-    let source = source_key(object);
-    SyncError::Source(format!(
-        "source artifact not found: GitRepository `{source}` has fetched nothing yet"
-    ))
+    health::expressions(spec).map_err(InvalidExpression::from)?;
+    Ok(())
 }
 
 /// The service account of an object. An empty name is none, and does not get around the default.
@@ -520,24 +382,10 @@ fn account<'o>(spec: &'o KustomizationSpec, settings: &'o Settings) -> Option<&'
         .or(settings.default_service_account.as_deref())
 }
 
-/// As whom the object is applied.
+/// Applies with the rights that the object asks for.
 fn applier(object: &Kustomization, context: &Context) -> Result<Arc<Applier>, SyncError> {
-    let namespace = object.namespace().unwrap_or_default();
+    let namespace = NamespacedName::of(object).namespace;
     let account = account(&object.spec, &context.settings);
     let applier = context.identities.applier(&namespace, account);
     applier.map_err(SyncError::Identity)
-}
-
-async fn write(
-    context: &Context,
-    api: &Api<Kustomization>,
-    object: &Kustomization,
-    status: &KustomizationStatus,
-) -> Result<(), kube::Error> {
-    if context.written.newest(object) == *status {
-        return Ok(());
-    }
-    let version = context.write_status_at(api, object, status).await?;
-    context.written.put(object, version.as_deref(), status);
-    Ok(())
 }

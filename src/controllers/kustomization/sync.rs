@@ -1,11 +1,7 @@
-//! One reconcile that does work: build, plan, apply wave by wave, wait for health, prune.
-//!
-//! Everything between two waves is a state ([`Waiting`]), so that no worker is held and a new revision takes the place
-//! of an old one at once.
+//! Carries out a sync: builds, plans, and then takes the steps of a [`Rollout`] until it waits or ends.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures::{FutureExt as _, StreamExt as _};
 use jiff::Timestamp;
@@ -19,12 +15,13 @@ use crate::controllers::Context;
 use crate::controllers::events::Component;
 use crate::controllers::kustomization::build;
 use crate::controllers::kustomization::build::{Built, Substitution};
-use crate::controllers::kustomization::wait;
-use crate::controllers::kustomization::wait::Waiting;
-use crate::controllers::kustomization::{
-    Applied, Outcome, SyncError, applier, check, depend, is_ready, missing_source, owner,
-    source_key, write,
+use crate::controllers::kustomization::error::{
+    Interruption, InvalidExpression, SourceError, SyncError,
 };
+use crate::controllers::kustomization::health::HealthReader;
+use crate::controllers::kustomization::record::write;
+use crate::controllers::kustomization::rollouts::PendingRollout;
+use crate::controllers::kustomization::{Applied, Outcome, applier, check, depend, owner};
 use crate::failpoints;
 use crate::git::Fetched;
 use overlayd_core::api::annotations::TAKE_OVER;
@@ -38,107 +35,59 @@ use overlayd_core::apply::plan::{
 };
 use overlayd_core::apply::unit_settings::{Mode, UnitSettings};
 use overlayd_core::apply::{inventory, plan};
-use overlayd_core::cron_windows::Window;
+use overlayd_core::kustomization::spec_digest::SpecDigest;
+use overlayd_core::kustomization::{is_ready, source_of};
 use overlayd_core::names::NamespacedName;
+use overlayd_core::rollout::{Observation, Rollout, Step};
 
-/// How long others of the same source are waited for before something is deleted that they may want.
-const SETTLING: Duration = Duration::from_secs(30);
 /// How many objects are asked about at once.
 const AT_ONCE: usize = 16;
 
-/// One reconcile that does work.
+/// One reconcile that changes something.
 pub(super) struct Run<'r> {
     pub(super) object: &'r Kustomization,
     pub(super) api: &'r Api<Kustomization>,
     pub(super) context: &'r Context,
     pub(super) key: &'r str,
-    pub(super) fingerprint: &'r str,
     pub(super) unit: &'r NamespacedName,
-    /// All that decides besides the source, with the variables.
-    pub(super) wanted: &'r str,
+    /// The digest of everything that decides what is applied.
+    pub(super) digest: SpecDigest,
     pub(super) settings: &'r UnitSettings,
 }
 
-/// What a reconcile begins with.
-pub(super) struct Found {
-    pub(super) source: Option<Arc<Fetched>>,
-    pub(super) variables: Result<Option<Substitution>, SyncError>,
-    /// A wait of the same revision.
-    pub(super) waiting: Option<Waiting>,
-    /// The revision changes nothing of what is applied.
-    pub(super) is_still_applied: bool,
-}
-
 impl Run<'_> {
-    /// Does what there is to do now.
-    pub(super) async fn go(
-        &self,
-        found: Found,
-        now: Timestamp,
-        status: &mut KustomizationStatus,
-    ) -> Result<Outcome, kube::Error> {
-        if let Window::Closed(wait) = self.settings.windows.at(now) {
-            // What it wants is made known, so that what moves here is not deleted meanwhile.
-            if let (Ok(variables), Some(source)) = (found.variables, &found.source)
-                && let Ok(built) = self.build(source, variables).await
-            {
-                self.claim(&source.revision.to_string(), &built.desired);
-            }
-            return Ok(Outcome::Closed(wait));
-        }
-        if let Some(waiting) = found.waiting {
-            return self.advance(waiting, status).await;
-        }
-        match found.variables {
-            Err(error) => Ok(Outcome::Failed(error)),
-            Ok(_) if found.is_still_applied => {
-                let NamespacedName { namespace, name } = self.unit;
-                tracing::info!(
-                    namespace,
-                    kustomization = name,
-                    "the revision changes nothing that was built"
-                );
-                self.context.metrics.skipped_build(namespace, name);
-                Ok(Outcome::Done(Applied::skipped()))
-            }
-            Ok(variables) => {
-                self.context.builds.forget(self.key);
-                self.sync(found.source, variables, status).await
-            }
-        }
-    }
-
-    /// Builds and applies, then looks whether it is healthy.
-    async fn sync(
+    /// Builds and plans, then begins to roll out.
+    pub(super) async fn sync(
         &self,
         source: Option<Arc<Fetched>>,
         variables: Option<Substitution>,
         status: &mut KustomizationStatus,
-    ) -> Result<Outcome, kube::Error> {
+    ) -> Result<Outcome, Interruption> {
         let (object, context) = (self.object, self.context);
-        let source = check(object, &context.settings)
-            .and_then(|()| source.ok_or_else(|| missing_source(object)));
-        let source = match source {
-            Ok(source) => source,
-            Err(error) => return Ok(Outcome::Failed(error)),
-        };
+        check(object, &context.settings)?;
+        let source = source.ok_or_else(|| SourceError::NothingFetched(source_of(object)));
+        let source = source.map_err(SyncError::from)?;
         let revision = source.revision.to_string();
-        if let Err(error) = depend::check(object, context, &revision).await? {
-            // What it wants is made known, so that what moves here from elsewhere is not deleted meanwhile.
-            if let Ok(built) = self.build(&source, variables).await {
-                self.claim(&revision, &built.desired);
+        let dependencies = depend::check(object, context, &revision).await;
+        if let Err(error) = dependencies {
+            if matches!(error, Interruption::Sync(_)) {
+                self.claim_only(&source, variables).await;
             }
-            return Ok(Outcome::Failed(error));
+            return Err(error);
         }
-        let built = match self.build(&source, variables).await {
-            Ok(built) => built,
-            Err(error) => return Ok(Outcome::Failed(error)),
-        };
+        let built = self.build(&source, variables).await?;
         if self.settings.mode == Mode::Apply {
             self.claim(&revision, &built.desired);
         }
-        let result = self.apply(built, &revision, status).await;
-        result.unwrap_or_else(|error| Ok(Outcome::Failed(error)))
+        self.apply(built, &revision, status).await
+    }
+
+    /// Builds a revision that is not applied now, and claims its objects, so that objects which move here from another
+    /// Kustomization are not deleted meanwhile.
+    pub(super) async fn claim_only(&self, source: &Arc<Fetched>, variables: Option<Substitution>) {
+        if let Ok(built) = self.build(source, variables).await {
+            self.claim(&source.revision.to_string(), &built.desired);
+        }
     }
 
     async fn build(
@@ -149,7 +98,7 @@ impl Run<'_> {
         build::build(self.object, self.context, source, variables, self.settings).await
     }
 
-    /// Makes known what is wanted of a revision, and wakes those who waited for something to be let go.
+    /// Claims the objects of a revision, and wakes the Kustomizations that want an object which is no longer claimed.
     fn claim(&self, revision: &str, desired: &[Desired]) {
         let ids = desired.iter().map(|desired| desired.reference.id());
         let ids = ids.collect();
@@ -164,7 +113,7 @@ impl Run<'_> {
         built: Built,
         revision: &str,
         status: &mut KustomizationStatus,
-    ) -> Result<Result<Outcome, kube::Error>, SyncError> {
+    ) -> Result<Outcome, Interruption> {
         let (object, context) = (self.object, self.context);
         let Built { desired, inputs } = built;
         let held = inventory::objects(status.inventory.as_ref());
@@ -196,14 +145,14 @@ impl Run<'_> {
         let (conflicts, taken) = self.conflicts(&plan, &applier).await?;
         if self.settings.mode == Mode::Report {
             let lines = report(&plan, &conflicts, &applier, &how).await;
-            return Ok(Ok(Outcome::Reported(lines)));
+            return Ok(Outcome::Reported(lines));
         }
         let mut failed = Vec::new();
         if !conflicts.is_empty() {
             self.tell_owners(&conflicts).await;
             failed.extend(conflicts.into_iter().map(|(failure, _)| failure));
             if plan.on_error == OnError::Stop {
-                return Err(SyncError::Conflict(failed));
+                return Err(SyncError::Conflict(failed).into());
             }
             leave_out(&mut plan, &mut rendered, &failed);
         }
@@ -211,33 +160,23 @@ impl Run<'_> {
         status.last_attempted_revision = Some(revision.to_owned());
         status.inventory = Some(inventory::of(rendered.iter().chain(&held)));
         failpoints::point("inventory");
-        if let Err(error) = write(context, self.api, object, status).await {
-            return Ok(Err(error));
-        }
+        let written = write(context, self.api, object, status).await;
+        written.map_err(Interruption::Api)?;
         failpoints::point("inventoried");
         let (digest, last) = (digest(&plan), status.history.first());
-        let waiting = Waiting {
-            fingerprint: self.fingerprint.to_owned(),
+        let how = How {
+            // After a build that did not come to its end, its objects may be there.
+            is_same_build: ended_well && last.is_some_and(|last| last.digest == digest),
+            ..how
+        };
+        let pending = PendingRollout {
+            rollout: Rollout::new(plan, &object.spec, &self.unit.namespace, failed),
+            digest: self.digest,
             revision: revision.to_owned(),
-            pending: Vec::new(),
-            since: Timestamp::now(),
-            looks: 0,
-            checks: wait::checked(&object.spec, &self.unit.namespace, &plan),
-            how: How {
-                // After a build that did not come to its end, its objects may be there.
-                is_same_build: ended_well && last.is_some_and(|last| last.digest == digest),
-                ..how
-            },
-            rest: plan.waves.into(),
-            failed,
-            has_failed: false,
-            left: Vec::new(),
-            wanted: self.wanted.to_owned(),
+            how,
             is_drifted: false,
-            taken,
+            former_owners: taken,
             rendered,
-            prune: plan.prune,
-            settling: None,
             applied: Applied {
                 inputs,
                 digest,
@@ -245,7 +184,7 @@ impl Run<'_> {
                 ..Applied::default()
             },
         };
-        Ok(self.advance(waiting, status).await)
+        self.carry_out(pending, status).await
     }
 
     /// What decides how a plan is carried out.
@@ -259,136 +198,81 @@ impl Run<'_> {
         })
     }
 
-    /// Goes on as far as health allows: the next wave when the last one is healthy, and when all of it is, what left
-    /// the set is pruned. Until then, pods of the old revision may still need it.
-    async fn advance(
+    /// Takes the steps of a rollout until it waits or ends.
+    pub(super) async fn carry_out(
         &self,
-        mut waiting: Waiting,
+        mut pending: PendingRollout,
         status: &mut KustomizationStatus,
-    ) -> Result<Outcome, kube::Error> {
-        let (object, context) = (self.object, self.context);
-        let applier = match applier(object, context) {
-            Ok(applier) => applier,
-            Err(error) => return Ok(Outcome::Failed(error)),
-        };
+    ) -> Result<Outcome, Interruption> {
+        let applier = applier(self.object, self.context)?;
+        let mut health =
+            HealthReader::new(&applier, &self.object.spec).map_err(InvalidExpression::from)?;
+        let mut observation = Observation::Resumed;
         loop {
-            // What changes while it is looked at is seen, too.
-            self.watch(&waiting.pending);
-            match wait::look(&mut waiting, &object.spec, &applier).await {
-                wait::Look::Healthy => self.watch(&[]),
-                wait::Look::Waiting { message, again } => {
-                    self.watch(&waiting.pending);
-                    context.waits.put(self.key, waiting);
+            let step = pending.rollout.advance(observation, Timestamp::now());
+            // Watched before they are read, so that a change in between is not missed.
+            let records = self.context.identities.live().records();
+            records.wait_for(self.unit, pending.rollout.pending());
+            observation = match step {
+                Step::ApplyWave(wave) => self.apply_wave(&wave, &mut pending, &applier).await,
+                Step::CheckHealth(objects) => Observation::Health(health.read(objects).await),
+                Step::CheckOwnership(objects) => self.ownership(&objects, &pending.revision),
+                Step::Prune(objects) => self.prune(&objects, &mut pending, &applier, status).await,
+                Step::Wait { message, after } => {
+                    self.context.rollouts.put(self.key, pending);
+                    let again = after;
                     return Ok(Outcome::Waiting { message, again });
                 }
-                wait::Look::Failed(message) => {
-                    self.watch(&[]);
-                    self.tell_changes(&waiting.applied).await;
-                    return Ok(Outcome::Failed(SyncError::Health(message)));
+                Step::Done => return Ok(Outcome::Done(pending.applied)),
+                Step::Fail(error) => {
+                    self.tell_changes(&pending.applied).await;
+                    return Err(health.explain(error).await.into());
                 }
-            }
-            if waiting.has_failed {
-                // What comes later may need what failed.
-                break;
-            }
-            let Some(wave) = waiting.rest.pop_front() else {
-                break;
             };
-            if let Err(error) = self.apply_wave(&wave, &mut waiting, &applier).await {
-                self.tell_changes(&waiting.applied).await;
-                return Ok(Outcome::Failed(error.into()));
-            }
         }
-        if !waiting.failed.is_empty() {
-            self.tell_changes(&waiting.applied).await;
-            return Ok(Outcome::Failed(ApplyError::Refused(waiting.failed).into()));
-        }
-        if let Some(other) = self.unsettled(&mut waiting) {
-            let message = format!(
-                "everything is applied; before {} objects are deleted, it waits to know whether Kustomization `{}/{}` wants them",
-                waiting.prune.len(),
-                other.namespace,
-                other.name
-            );
-            context.waits.put(self.key, waiting);
-            let again = Duration::from_millis(100);
-            return Ok(Outcome::Waiting { message, again });
-        }
-        Ok(self.prune(waiting, &applier, status).await)
-    }
-
-    /// Lets every change of these objects wake it, and of no others.
-    fn watch(&self, pending: &[ObjectRef]) {
-        let live = self.context.identities.live();
-        live.records().wait_for(self.unit, pending);
     }
 
     async fn apply_wave(
         &self,
         wave: &Wave,
-        waiting: &mut Waiting,
+        pending: &mut PendingRollout,
         applier: &Applier,
-    ) -> Result<(), ApplyError> {
-        let (changes, result) = applier.apply(wave, &waiting.how).await;
-        waiting.applied.take(&changes);
-        match (result, waiting.how.on_error) {
-            (Err(ApplyError::Refused(failed)), OnError::Continue) => {
-                waiting.has_failed = true;
-                waiting.failed.extend(failed);
+    ) -> Observation {
+        let (changes, result) = applier.apply(wave, &pending.how).await;
+        pending.applied.take(&changes);
+        let skipped = changes.left().cloned().collect();
+        Observation::Applied { skipped, result }
+    }
+
+    /// Which of the objects that left the revision other Kustomizations want.
+    fn ownership(&self, objects: &[ObjectRef], revision: &str) -> Observation {
+        let (claims, source) = (&self.context.claims, source_of(self.object));
+        let undecided = claims.unsettled(self.unit, &source, revision);
+        let mut handed_over = BTreeSet::new();
+        for object in objects {
+            if let Some(to) = claims.wanted_elsewhere(self.unit, &object.id()) {
+                if undecided.is_none() {
+                    tracing::info!(%object, %to, "handed over");
+                }
+                handed_over.insert(object.clone());
             }
-            (result, _) => result?,
         }
-        // What was not applied is not waited for.
-        waiting.left.extend(changes.left().cloned());
-        let failed = waiting.failed.iter().map(|failed| &failed.object);
-        let failed: BTreeSet<&ObjectRef> = failed.chain(&waiting.left).collect();
-        let pending: Vec<ObjectRef> = if waiting.rest.is_empty() {
-            std::mem::take(&mut waiting.checks)
-        } else {
-            wave.objects()
-                .map(|desired| desired.reference.clone())
-                .collect()
-        };
-        waiting.pending = pending
-            .into_iter()
-            .filter(|object| !failed.contains(object))
-            .collect();
-        (waiting.since, waiting.looks) = (Timestamp::now(), 0);
-        Ok(())
+        Observation::Ownership {
+            undecided,
+            handed_over,
+        }
     }
 
-    /// A Kustomization of the same source that may want what is about to be deleted, and has not said yet.
-    fn unsettled(&self, waiting: &mut Waiting) -> Option<NamespacedName> {
-        if waiting.prune.is_empty() {
-            return None;
-        }
-        let now = Timestamp::now();
-        let since = *waiting.settling.get_or_insert(now);
-        let waited = Duration::try_from(now.duration_since(since)).unwrap_or_default();
-        let source = source_key(self.object);
-        let other = self
-            .context
-            .claims
-            .unsettled(self.unit, &source, &waiting.revision)?;
-        (waited < SETTLING).then_some(other)
-    }
-
-    /// Deletes what left the set, but for what another Kustomization wants now.
+    /// Deletes objects that left the revision. Objects that cannot be deleted stay in the inventory, so that the next
+    /// rollout tries again.
     async fn prune(
         &self,
-        mut waiting: Waiting,
+        objects: &[ObjectRef],
+        pending: &mut PendingRollout,
         applier: &Applier,
         status: &mut KustomizationStatus,
-    ) -> Outcome {
-        let context = self.context;
-        waiting.prune.retain(|object| {
-            let other = context.claims.wanted_elsewhere(self.unit, &object.id());
-            if let Some(to) = &other {
-                tracing::info!(%object, %to, "handed over");
-            }
-            other.is_none()
-        });
-        let (pruned, result) = applier.prune(&waiting.prune, &owner(self.object)).await;
+    ) -> Observation {
+        let (pruned, result) = applier.prune(objects, &owner(self.object)).await;
         let failed: Vec<ObjectRef> = match &result {
             Err(ApplyError::Prune(failures)) => failures
                 .iter()
@@ -396,22 +280,15 @@ impl Run<'_> {
                 .collect(),
             _ => Vec::new(),
         };
-        // What could not be deleted stays on the list, so that it is tried again.
-        status.inventory = Some(inventory::of(waiting.rendered.iter().chain(&failed)));
-        waiting.applied.take(&pruned);
-        for former in &waiting.taken {
-            context.identities.live().wake(former);
+        status.inventory = Some(inventory::of(pending.rendered.iter().chain(&failed)));
+        pending.applied.take(&pruned);
+        for former in &pending.former_owners {
+            self.context.identities.live().wake(former);
         }
-        match result {
-            Ok(()) => Outcome::Done(waiting.applied),
-            Err(error) => {
-                self.tell_changes(&waiting.applied).await;
-                Outcome::Failed(error.into())
-            }
-        }
+        Observation::Pruned(result)
     }
 
-    /// Says what was changed before it went wrong.
+    /// Publishes what was changed before the rollout failed.
     async fn tell_changes(&self, applied: &Applied) {
         if !applied.changes.is_empty() {
             let events = &self.context.events;

@@ -1,4 +1,6 @@
-//! Pure: what a Kustomization's annotations ask for, beyond the fields that it shares with Flux.
+//! Pure: the settings in a Kustomization's annotations `overlayd.dev/…`, beyond the fields that it shares with Flux.
+
+#![warn(missing_docs)]
 
 use std::collections::BTreeMap;
 
@@ -8,12 +10,13 @@ use crate::api::annotations::{DRIFT, OVERLAYD_PREFIX};
 use crate::apply::plan::{DriftMode, Guard, OnError};
 use crate::cron_windows::{Recurring, Window, Windows};
 
-/// What flags decide for every Kustomization, where its annotations do not say otherwise.
+/// Defaults of the settings, from the flags of the daemon.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnitDefaults {
-    /// A plan that deletes more objects than this, and more than the share below, needs an approval. `None`: no limit.
+    /// A plan that deletes more objects than this, and a larger share than `deletion_share`, needs an approval. `None` is
+    /// no limit.
     pub deletion_limit: Option<usize>,
-    /// Percent of the inventory that a plan may delete without an approval.
+    /// The share of the inventory, in percent, that a plan may delete without an approval.
     pub deletion_share: usize,
     /// A variable without a value is an error.
     pub strict_substitution: bool,
@@ -32,38 +35,54 @@ impl Default for UnitDefaults {
 /// What is done with a plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Mode {
+    /// It is carried out.
     #[default]
     Apply,
-    /// Nothing is changed; what would be is said.
+    /// Nothing is changed; the status reports what would change.
     Report,
 }
 
-/// The annotations, understood.
+/// The settings of a Kustomization.
 #[derive(Debug, Clone)]
 pub struct UnitSettings {
+    /// How much may be deleted without an approval: `deletion-limit`, `deletion-share`, `approve-deletions`.
     pub guard: Guard,
+    /// What the failure of an object means for the others: `on-error`.
     pub on_error: OnError,
+    /// What is done about changes by others: `drift`.
     pub drift: DriftMode,
+    /// What is done with a plan: `mode`.
     pub mode: Mode,
-    /// One that has no value is an error.
+    /// A variable without a value is an error: `strict-substitution`.
     pub strict_substitution: bool,
+    /// `targetNamespace` may rename objects of kind Namespace: `rename-namespaces`.
     pub may_rename_namespaces: bool,
-    pub windows: SyncWindows,
+    /// When the Kustomization may be applied: `sync-windows`.
+    pub windows: AnnotationWindows,
 }
 
 /// An annotation that cannot be understood.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SettingError {
+    /// Its value has another form than it should.
     #[error("annotation `{name}: {text}`: {expected}")]
     Value {
+        /// The whole name of the annotation.
         name: String,
+        /// Its value.
         text: String,
+        /// The form that it should have.
         expected: &'static str,
     },
+    /// There is no annotation of this name.
     #[error("annotation `{name}` is not known; there are `{OVERLAYD_PREFIX}` {}", KNOWN.join(", "))]
-    Unknown { name: String },
+    Unknown {
+        /// The whole name of the annotation.
+        name: String,
+    },
 }
 
+/// The names of annotations, without their prefix.
 const KNOWN: [&str; 10] = [
     "approve-deletions",
     "deletion-limit",
@@ -78,7 +97,10 @@ const KNOWN: [&str; 10] = [
 ];
 
 impl UnitSettings {
-    /// Reads the annotations of a Kustomization. Flags decide where none is set.
+    /// Reads the annotations of a Kustomization. A setting without an annotation has its default.
+    ///
+    /// # Errors
+    /// The first annotation that cannot be understood.
     pub fn new(
         annotations: &BTreeMap<String, String>,
         defaults: &UnitDefaults,
@@ -94,7 +116,7 @@ impl UnitSettings {
             mode: Mode::Apply,
             strict_substitution: defaults.strict_substitution,
             may_rename_namespaces: false,
-            windows: SyncWindows::default(),
+            windows: AnnotationWindows::default(),
         };
         for (name, text) in annotations {
             if let Some(short) = name.strip_prefix(OVERLAYD_PREFIX) {
@@ -112,7 +134,7 @@ impl UnitSettings {
         Ok(unit)
     }
 
-    /// Takes one annotation. The error says what it should be; nothing for one that is not known.
+    /// Takes one annotation. The error is the form that its value should have, or `None` if there is no such annotation.
     fn set(&mut self, name: &str, text: &str) -> Result<(), Option<&'static str>> {
         let yes_or_no = || match text {
             "true" => Ok(true),
@@ -154,11 +176,11 @@ impl UnitSettings {
             "rename-namespaces" => self.may_rename_namespaces = yes_or_no()?,
             "strict-substitution" => self.strict_substitution = yes_or_no()?,
             "sync-windows" => {
-                self.windows = SyncWindows::parse(text).ok_or(Some(
+                self.windows = AnnotationWindows::parse(text).ok_or(Some(
                     "must be windows as `allow 0 8 * * 1-5 9h Europe/Berlin` or `deny @weekly 24h`, separated by `;`",
                 ))?;
             }
-            // Of the Kustomization as an object of another one.
+            // It is for the Kustomization that applies this one as an object.
             "wave" => {}
             _ => return Err(None),
         }
@@ -167,22 +189,22 @@ impl UnitSettings {
     }
 }
 
-/// When a Kustomization may be applied.
+/// When a Kustomization may be applied, by the annotation `sync-windows`.
 #[derive(Debug, Clone, Default)]
-pub struct SyncWindows {
+pub struct AnnotationWindows {
     allow: Windows,
     deny: Windows,
 }
 
-impl SyncWindows {
-    /// Windows as `allow|deny SCHEDULE DURATION [TIME ZONE]`, separated by `;` or in lines.
+impl AnnotationWindows {
+    /// Parses windows as `allow|deny SCHEDULE DURATION [TIME ZONE]`, separated by `;` or line breaks.
     fn parse(text: &str) -> Option<Self> {
         let (mut allow, mut deny) = (Vec::new(), Vec::new());
         let lines = text.split([';', '\n']).map(str::trim);
         for line in lines.filter(|line| !line.is_empty()) {
             let words: Vec<&str> = line.split_whitespace().collect();
             let (kind, rest) = words.split_first()?;
-            // A schedule is one word beginning with `@` (two for `@every 1h`), or five fields.
+            // A schedule is a word that begins with `@`, two words for `@every 1h`, or five fields.
             let length = match *rest.first()? {
                 "@every" => 2,
                 word if word.starts_with('@') => 1,
@@ -207,7 +229,7 @@ impl SyncWindows {
         })
     }
 
-    /// Whether it may be applied now. Where windows overlap, `deny` wins.
+    /// Whether the Kustomization may be applied at a time. Where windows overlap, `deny` wins.
     pub fn at(&self, now: Timestamp) -> Window {
         let allowed = if self.allow.is_empty() {
             Window::Open

@@ -14,7 +14,7 @@ use kube::Resource as _;
 
 use crate::api::annotations::REQUESTED_AT;
 use crate::api::git_repository::{Artifact, GitRepository, GitRepositoryStatus};
-use crate::conditions::{Progress, Says, flux_condition, flux_conditions};
+use crate::conditions::{ConditionState, Progress, flux_condition, flux_conditions};
 use crate::git::revision::Revision;
 use crate::names::NamespacedName;
 use crate::schedule::{parse_duration, seconds};
@@ -180,7 +180,7 @@ pub fn next_status(
     };
     new.conditions = flux_conditions(&old.conditions, generation, progress, reason, &message, now);
     let mut push = |type_, reason, message: &str| {
-        let says = Says {
+        let says = ConditionState {
             type_,
             status: "True",
             reason,

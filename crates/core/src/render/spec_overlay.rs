@@ -1,97 +1,123 @@
-//! Pure: the kustomization file as the build reads it: the one of the directory with the fields of the spec over it, or
-//! a new one that names everything in a plain folder.
+//! Pure: the kustomization file as the build reads it: the file of the directory with the fields of the spec over it, or
+//! a new file that names everything in a plain folder.
 
-use goyaml::ReadOptions;
-use kustomize::{FileEntry, FileTree, RepoPath};
+#![warn(missing_docs)]
+
+use goyaml::{PrintError, ReadError, ReadOptions};
+use kustomize::{FileEntry, FileTree, Problem, RepoPath};
 use serde_json::{Map, Value, json};
 
 use crate::api::kustomization::{Image, KustomizationSpec, Patch};
 
-/// The recognised names, in the order in which they are looked for.
+/// The names of a kustomization file, in the order in which they are looked for.
 const FILE_NAMES: [&str; 3] = ["kustomization.yaml", "kustomization.yml", "Kustomization"];
-/// More entries of a plain folder are not looked at.
+/// A plain folder with more entries is refused.
 const MAX_ENTRIES: usize = 100_000;
 
-/// A tree to build from.
+/// A tree with the spec laid over its kustomization file.
 #[derive(Debug)]
-pub struct Amended {
+pub struct OverlaidTree {
+    /// The tree to build from.
     pub tree: FileTree,
-    /// The file was made of what the folder holds, so every change in it counts.
+    /// The kustomization file was generated from what the folder holds, so every change in the folder counts.
     pub is_generated: bool,
 }
 
-/// Prepares the tree for a build of a directory. The error names the file that is at fault.
-pub fn amend(
+/// Why the kustomization file cannot be made.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SpecOverlayError {
+    /// A file or directory cannot be read; the problem names it.
+    #[error(transparent)]
+    Tree(#[from] Problem),
+    /// A plain folder holds too many files.
+    #[error("`{0}` holds more than {MAX_ENTRIES} files")]
+    TooManyFiles(RepoPath),
+    /// A file cannot be used.
+    #[error("{path}: {reason}")]
+    File {
+        /// The file.
+        path: RepoPath,
+        /// What is wrong with it.
+        reason: FileError,
+    },
+}
+
+/// Why a file cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FileError {
+    /// It is no text.
+    #[error("it is not UTF-8")]
+    NotUtf8,
+    /// It is no YAML.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// It has no form as JSON, or cannot be printed.
+    #[error(transparent)]
+    Print(#[from] PrintError),
+    /// A document of a plain folder is no object.
+    #[error(
+        "it is no Kubernetes object (apiVersion, kind and metadata.name are needed); put a kustomization file into the folder that names the files to apply"
+    )]
+    NoObject,
+}
+
+impl SpecOverlayError {
+    fn file(path: &RepoPath, reason: impl Into<FileError>) -> Self {
+        Self::File {
+            path: path.clone(),
+            reason: reason.into(),
+        }
+    }
+}
+
+/// Lays the fields of the spec over the kustomization file of a directory.
+///
+/// # Errors
+/// The file that is at fault, and why.
+pub fn overlay_spec(
     tree: FileTree,
     directory: &RepoPath,
     spec: &KustomizationSpec,
-) -> Result<Amended, String> {
+) -> Result<OverlaidTree, SpecOverlayError> {
     let existing = find(&tree, directory)?;
-    let wants = wants_more(spec);
-    let (path, file) = match existing {
-        Some(path) if !wants => {
-            let bytes = tree.read(&path).map_err(|problem| problem.to_string())?;
-            // One that says nothing builds to nothing, as under Flux.
-            match parsed(&bytes) {
-                Some(file) if is_empty(&file) => (path, Some(file)),
-                _ => {
-                    return Ok(Amended {
-                        tree,
-                        is_generated: false,
-                    });
-                }
-            }
+    let is_generated = existing.is_none();
+    let (path, mut file) = if let Some(path) = existing {
+        let file = parsed(&tree.read(&path)?);
+        // The build reports what is wrong with a file that cannot be read. A file without any field is replaced, because
+        // Flux builds it to nothing while kustomize refuses it.
+        match file.filter(|file| has_overlay(spec) || is_empty(file)) {
+            Some(file) => (path, file),
+            None => return Ok(OverlaidTree { tree, is_generated }),
         }
-        Some(path) => {
-            let bytes = tree.read(&path).map_err(|problem| problem.to_string())?;
-            let Some(file) = parsed(&bytes) else {
-                // The build says what is wrong with it, and where.
-                return Ok(Amended {
-                    tree,
-                    is_generated: false,
-                });
-            };
-            (path, Some(file))
-        }
-        None => {
-            let path = directory
-                .join(FILE_NAMES[0])
-                .map_err(|problem| problem.to_string())?;
-            (path, None)
-        }
-    };
-    let is_generated = file.is_none();
-    let mut file = match file {
-        Some(file) => file,
-        None => generated(&tree, directory)?,
+    } else {
+        let path = directory.join(FILE_NAMES[0])?;
+        (path, generated(&tree, directory)?)
     };
     overlay(&mut file, &tree, directory, spec);
     if is_empty(&file) {
-        // Of no objects, the namespace is that of none.
+        // kustomize refuses a file without any field; a namespace changes nothing of no objects.
         file.insert("namespace".to_owned(), json!("default"));
     }
     let text = goyaml::print(&goyaml::from_json(&Value::Object(file)))
-        .map_err(|error| format!("{path}: {error}"))?;
-    Ok(Amended {
+        .map_err(|error| SpecOverlayError::file(&path, error))?;
+    Ok(OverlaidTree {
         tree: tree.replacing(path, text.into_bytes()),
         is_generated,
     })
 }
 
-/// The one kustomization file of a directory, links followed. Of two the build says that there are two.
-fn find(tree: &FileTree, directory: &RepoPath) -> Result<Option<RepoPath>, String> {
+/// The first kustomization file of a directory, links followed. The build refuses a directory with two of them.
+fn find(tree: &FileTree, directory: &RepoPath) -> Result<Option<RepoPath>, Problem> {
     for name in FILE_NAMES {
-        let path = directory
-            .join(name)
-            .map_err(|problem| problem.to_string())?;
-        let found = tree.resolve(&path).map_err(|problem| problem.to_string())?;
-        if let Some((real, FileEntry::File(_))) = found {
+        let path = directory.join(name)?;
+        if let Some((real, FileEntry::File(_))) = tree.resolve(&path)? {
             return Ok(Some(real));
         }
     }
     Ok(None)
 }
 
+/// The fields of a kustomization file; `None` if it cannot be read.
 fn parsed(bytes: &[u8]) -> Option<Map<String, Value>> {
     let text = std::str::from_utf8(bytes).ok()?;
     let nodes = goyaml::read(text, &ReadOptions::sigs()).ok()?;
@@ -105,8 +131,9 @@ fn parsed(bytes: &[u8]) -> Option<Map<String, Value>> {
     }
 }
 
+/// True if the file sets no field but its kind.
 fn is_empty(file: &Map<String, Value>) -> bool {
-    let says_nothing = |value: &Value| match value {
+    let is_unset = |value: &Value| match value {
         Value::Null => true,
         Value::Array(values) => values.is_empty(),
         Value::String(text) => text.is_empty(),
@@ -114,10 +141,11 @@ fn is_empty(file: &Map<String, Value>) -> bool {
     };
     file.iter()
         .filter(|(key, _)| !matches!(key.as_str(), "apiVersion" | "kind"))
-        .all(|(_, value)| says_nothing(value))
+        .all(|(_, value)| is_unset(value))
 }
 
-fn wants_more(spec: &KustomizationSpec) -> bool {
+/// True if the spec has a field that goes into the kustomization file.
+fn has_overlay(spec: &KustomizationSpec) -> bool {
     spec.target_namespace.is_some()
         || spec.name_prefix.is_some()
         || spec.name_suffix.is_some()
@@ -182,7 +210,7 @@ fn patch(patch: &Patch) -> Value {
     entry
 }
 
-/// An image of a name that the file has already is merged into it; tag and digest are one unit.
+/// Merges an image into the entry of the same name, or adds it. A new tag or digest replaces both old ones.
 fn merge_image(file: &mut Map<String, Value>, image: &Image) {
     let new = json!(image);
     let Some(Value::Array(images)) = file.get_mut("images") else {
@@ -208,8 +236,11 @@ fn merge_image(file: &mut Map<String, Value>, image: &Image) {
     }
 }
 
-/// A file that names everything in a folder.
-fn generated(tree: &FileTree, directory: &RepoPath) -> Result<Map<String, Value>, String> {
+/// A kustomization file that names everything in a folder.
+fn generated(
+    tree: &FileTree,
+    directory: &RepoPath,
+) -> Result<Map<String, Value>, SpecOverlayError> {
     let mut resources = Vec::new();
     let mut left = MAX_ENTRIES;
     walk(tree, directory, "", &mut resources, &mut left)?;
@@ -221,25 +252,21 @@ fn generated(tree: &FileTree, directory: &RepoPath) -> Result<Map<String, Value>
     Ok(file.as_object().cloned().unwrap_or_default())
 }
 
+/// Collects the YAML files below a directory, and the directories that have a kustomization file of their own.
 fn walk(
     tree: &FileTree,
     directory: &RepoPath,
     prefix: &str,
     resources: &mut Vec<String>,
     left: &mut usize,
-) -> Result<(), String> {
-    for name in tree
-        .list(directory)
-        .map_err(|problem| problem.to_string())?
-    {
+) -> Result<(), SpecOverlayError> {
+    for name in tree.list(directory)? {
         *left = left
             .checked_sub(1)
-            .ok_or_else(|| format!("`{directory}` holds more than {MAX_ENTRIES} files"))?;
-        let path = directory
-            .join(&name)
-            .map_err(|problem| problem.to_string())?;
-        let found = tree.resolve(&path).map_err(|problem| problem.to_string())?;
-        // A link is not followed: what it leads to stands somewhere else, or twice.
+            .ok_or_else(|| SpecOverlayError::TooManyFiles(directory.clone()))?;
+        let path = directory.join(&name)?;
+        // A link is not followed, because its target would be applied twice or is not meant for this folder.
+        let found = tree.resolve(&path)?;
         let Some((real, entry)) = found.filter(|(real, _)| *real == path) else {
             continue;
         };
@@ -261,27 +288,26 @@ fn walk(
 }
 
 fn is_yaml(name: &str) -> bool {
-    // As Flux has it, capitals make another file.
+    // Flux compares the extension with its case (fluxcd/pkg `kustomize_generator.go`).
     matches!(name.rsplit_once('.'), Some((_, "yaml" | "yml")))
 }
 
-/// A file of a plain folder must hold objects and nothing else.
-fn check(tree: &FileTree, path: &RepoPath) -> Result<(), String> {
-    let bytes = tree.read(path).map_err(|problem| problem.to_string())?;
-    let text = std::str::from_utf8(&bytes).map_err(|_| format!("{path}: it is not UTF-8"))?;
-    let nodes =
-        goyaml::read(text, &ReadOptions::sigs()).map_err(|error| format!("{path}: {error}"))?;
+/// Refuses a file of a plain folder that holds anything but objects.
+fn check(tree: &FileTree, path: &RepoPath) -> Result<(), SpecOverlayError> {
+    let bytes = tree.read(path)?;
+    check_objects(&bytes).map_err(|reason| SpecOverlayError::file(path, reason))
+}
+
+fn check_objects(bytes: &[u8]) -> Result<(), FileError> {
+    let text = std::str::from_utf8(bytes).map_err(|_| FileError::NotUtf8)?;
+    let nodes = goyaml::read(text, &ReadOptions::sigs())?;
     for node in nodes.iter().filter(|node| !node.is_null()) {
-        let object = goyaml::to_json(node).map_err(|error| format!("{path}: {error}"))?;
+        let object = goyaml::to_json(node)?;
         let has = |pointer: &str| object.pointer(pointer).is_some_and(Value::is_string);
-        let is_list = object["kind"]
-            .as_str()
-            .is_some_and(|kind| kind.ends_with("List"));
-        let is_object = has("/apiVersion") && has("/kind") && (has("/metadata/name") || is_list);
-        if !is_object {
-            return Err(format!(
-                "{path}: it is no Kubernetes object (apiVersion, kind and metadata.name are needed); put a kustomization file into the folder that names the files to apply"
-            ));
+        let kind = object["kind"].as_str().unwrap_or_default();
+        let has_name = has("/metadata/name") || kind.ends_with("List");
+        if !(has("/apiVersion") && has("/kind") && has_name) {
+            return Err(FileError::NoObject);
         }
     }
     Ok(())
@@ -307,9 +333,9 @@ mod tests {
         }
         let spec: KustomizationSpec = serde_json::from_value(spec).unwrap();
         let directory = RepoPath::root().join("app").unwrap();
-        let text = match amend(tree, &directory, &spec) {
-            Ok(amended) => {
-                match kustomize::build(&amended.tree, &directory, &BuildOptions::default()) {
+        let text = match overlay_spec(tree, &directory, &spec) {
+            Ok(overlaid) => {
+                match kustomize::build(&overlaid.tree, &directory, &BuildOptions::default()) {
                     Ok(rendered) => {
                         let objects = rendered.objects.iter();
                         let name = |object: &kustomize::Object| {
@@ -407,5 +433,36 @@ mod tests {
             json!({}),
             "",
         );
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_used_is_named() {
+        check(
+            &[("app/a.yaml", "a: [")],
+            json!({}),
+            "error: app/a.yaml: line 1: unclosed bracket '['",
+        );
+        check(
+            &[("app/list.yaml", "apiVersion: v1\nkind: List\nitems: []\n")],
+            json!({}),
+            "",
+        );
+        let bytes = SpecOverlayError::file(&RepoPath::root(), FileError::NotUtf8);
+        assert!(bytes.to_string().ends_with(": it is not UTF-8"), "{bytes}");
+    }
+
+    #[test]
+    fn a_file_that_needs_no_change_is_left_to_the_build() {
+        let files = [("app/kustomization.yaml", "resources: [")];
+        let tree = FileTree::of(files);
+        let spec = KustomizationSpec {
+            name_prefix: Some("p-".to_owned()),
+            ..KustomizationSpec::default()
+        };
+        let directory = RepoPath::root().join("app").unwrap();
+        let overlaid = overlay_spec(tree, &directory, &spec).unwrap();
+        assert!(!overlaid.is_generated);
+        let path = directory.join("kustomization.yaml").unwrap();
+        assert_eq!(&*overlaid.tree.read(&path).unwrap(), b"resources: [");
     }
 }

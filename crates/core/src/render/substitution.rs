@@ -1,19 +1,50 @@
-//! Pure: `postBuild`: variables in the text of what was built: `${name}`, with defaults, cuts and replacements.
+//! Pure: `postBuild`: puts variables into the text of what was built: `${name}`, with defaults, cuts and replacements.
 //!
-//! Texts are scanned once, from left to right, and what was put in is not scanned again. `$$` is one dollar.
+//! The grammar is that of `github.com/fluxcd/pkg/envsubst`. A text is scanned once, from left to right, and values are not
+//! scanned again. `$$` stands for one dollar.
+
+#![warn(missing_docs)]
 
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Variables by name.
 pub type Variables = BTreeMap<String, String>;
 
-/// Why a text cannot be completed. Names variables, never values.
+/// Why variables cannot be put into a text. The messages name variables and never values.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SubstituteError {
+    /// Variables without a value or a default, all of them.
     #[error("{}", missing(.0))]
     Missing(BTreeSet<String>),
+    /// An expression that cannot be evaluated: its beginning, and the reason.
     #[error("`{0}`: {1}")]
-    Grammar(String, &'static str),
+    Grammar(String, GrammarError),
+    /// The text would become larger than 8 MiB.
+    #[error("`${{…}}`: the text becomes too long")]
+    TooLong,
+}
+
+/// What is wrong with an expression.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum GrammarError {
+    /// Expressions in arguments of expressions, 32 levels deep.
+    #[error("expressions within expressions go too deep")]
+    TooDeep,
+    /// `${` without a name after it.
+    #[error("the name of a variable is missing, or is none; write $${{ for a plain ${{")]
+    NoName,
+    /// A character that is no operator after the name.
+    #[error("a closing brace is missing after the name; write $${{ for a plain ${{")]
+    NoOperator,
+    /// The end of the text, or a character after the argument.
+    #[error("a closing brace is missing; write $${{ for a plain ${{")]
+    NotClosed,
+    /// `${name:offset:length}` with a length below zero.
+    #[error("a length cannot be negative")]
+    NegativeLength,
+    /// `${name/pattern` without a replacement.
+    #[error("a replacement needs a second `/`")]
+    NoReplacement,
 }
 
 fn missing(names: &BTreeSet<String>) -> String {
@@ -29,12 +60,15 @@ fn missing(names: &BTreeSet<String>) -> String {
     )
 }
 
-/// Expressions within expressions.
-const DEPTH: usize = 32;
-/// The most that a text may become, in bytes.
+/// How deep expressions can be nested.
+const MAX_DEPTH: usize = 32;
+/// The longest result, in bytes.
 const MAX_TEXT: usize = 8 << 20;
 
-/// Puts the variables into a text. If `strict`, one that has no value is an error, and all of them are named.
+/// Puts the variables into a text. If `strict`, variables without a value are an error; otherwise they are empty.
+///
+/// # Errors
+/// An expression that cannot be evaluated, or all variables without a value.
 pub fn substitute(
     text: &str,
     variables: &Variables,
@@ -53,16 +87,13 @@ pub fn substitute(
         if scan.take("$$") {
             out.push('$');
         } else if scan.rest().starts_with("${") {
-            out.push_str(&scan.expression(DEPTH)?);
+            out.push_str(&scan.expression(MAX_DEPTH)?);
         } else {
             scan.at += 1;
             out.push('$');
         }
         if out.len() > MAX_TEXT {
-            return Err(SubstituteError::Grammar(
-                "${…}".to_owned(),
-                "the text becomes too long",
-            ));
+            return Err(SubstituteError::TooLong);
         }
     }
     out.push_str(scan.rest());
@@ -72,7 +103,7 @@ pub fn substitute(
     Ok(out)
 }
 
-/// True for a name that a variable may have.
+/// True for a name that a variable can have: letters, digits and `_`, without a digit at the beginning.
 pub fn is_name(name: &str) -> bool {
     let mut letters = name.chars();
     let first = letters.next();
@@ -80,7 +111,7 @@ pub fn is_name(name: &str) -> bool {
         && letters.all(|letter| letter == '_' || letter.is_ascii_alphanumeric())
 }
 
-/// A place in a text.
+/// A position in a text, and what was found before it.
 struct Scan<'t> {
     text: &'t str,
     at: usize,
@@ -88,7 +119,7 @@ struct Scan<'t> {
     missing: BTreeSet<String>,
 }
 
-/// One part of an argument ends here.
+/// A character that ends an argument.
 #[derive(Clone, Copy, PartialEq)]
 enum End {
     Brace,
@@ -109,94 +140,85 @@ impl<'t> Scan<'t> {
         found
     }
 
-    fn wrong<T>(&self, start: usize, reason: &'static str) -> Result<T, SubstituteError> {
+    fn error<T>(&self, start: usize, reason: GrammarError) -> Result<T, SubstituteError> {
         let shown: String = self.text[start..].chars().take(24).collect();
         let shown = shown.split('\n').next().unwrap_or_default().to_owned();
         Err(SubstituteError::Grammar(shown, reason))
     }
 
-    /// An expression, from its `${` to its `}`.
+    /// Evaluates an expression, from its `${` to its `}`.
     fn expression(&mut self, depth: usize) -> Result<String, SubstituteError> {
         let start = self.at;
         if depth == 0 {
-            return self.wrong(start, "expressions within expressions go too deep");
+            return self.error(start, GrammarError::TooDeep);
         }
         self.at += 2;
         let is_length = self.take("#");
         let name = self.name();
         if name.is_empty() {
-            return self.wrong(
-                start,
-                "the name of a variable is missing, or is none; write $${ for a plain ${",
-            );
+            return self.error(start, GrammarError::NoName);
         }
         let value = self.variables.get(name);
         if is_length {
             self.close(start)?;
             return Ok(self.needed(name, value).len().to_string());
         }
-        for default in [":=", ":-", ":+", ":?", "="] {
-            if self.take(default) {
-                let argument = self.argument(&[End::Brace], depth)?;
-                self.close(start)?;
+        let result = match self.default(depth)? {
+            Some(default) => {
                 let given = value.filter(|value| !value.is_empty());
-                return Ok(given.cloned().unwrap_or(argument));
+                given.cloned().unwrap_or(default)
             }
-        }
-        let value = self.needed(name, value).to_owned();
-        let done = if self.rest().starts_with('}') {
-            value
-        } else if self.take("^^") {
-            value.to_uppercase()
-        } else if self.take("^") {
-            first(&value, |letter| letter.to_uppercase().collect())
-        } else if self.take(",,") {
-            value.to_lowercase()
-        } else if self.take(",") {
-            first(&value, |letter| letter.to_lowercase().collect())
-        } else if self.take(":") {
-            self.cut(&value, start, depth)?
-        } else if self.take("##") {
-            trim(
-                &value,
-                &self.argument(&[End::Brace], depth)?,
-                Side::Front,
-                true,
-            )
-        } else if self.take("#") {
-            trim(
-                &value,
-                &self.argument(&[End::Brace], depth)?,
-                Side::Front,
-                false,
-            )
-        } else if self.take("%%") {
-            trim(
-                &value,
-                &self.argument(&[End::Brace], depth)?,
-                Side::Back,
-                true,
-            )
-        } else if self.take("%") {
-            trim(
-                &value,
-                &self.argument(&[End::Brace], depth)?,
-                Side::Back,
-                false,
-            )
-        } else if self.rest().starts_with('/') {
-            self.replace(&value, start, depth)?
-        } else {
-            return self.wrong(
-                start,
-                "a closing brace is missing after the name; write $${ for a plain ${",
-            );
+            None => {
+                let value = self.needed(name, value);
+                self.operation(value, start, depth)?
+            }
         };
         self.close(start)?;
-        Ok(done)
+        Ok(result)
     }
 
-    /// The value, or nothing for one that is missed.
+    /// The default after `:-` and its kin, if there is one. Flux treats all of them alike.
+    fn default(&mut self, depth: usize) -> Result<Option<String>, SubstituteError> {
+        let operators = [":=", ":-", ":+", ":?", "="];
+        if operators.into_iter().any(|operator| self.take(operator)) {
+            return self.argument(&[End::Brace], depth).map(Some);
+        }
+        Ok(None)
+    }
+
+    /// Changes a value as the operator after the name says.
+    fn operation(
+        &mut self,
+        value: &str,
+        start: usize,
+        depth: usize,
+    ) -> Result<String, SubstituteError> {
+        if self.rest().starts_with('}') {
+            return Ok(value.to_owned());
+        }
+        if self.rest().starts_with('/') {
+            return self.replace(value, start, depth);
+        }
+        // An operator comes before the shorter one that it begins with.
+        let operators = ["^^", "^", ",,", ",", ":", "##", "#", "%%", "%"];
+        let operator = operators.into_iter().find(|operator| self.take(operator));
+        let (side, length) = match operator {
+            Some("^^") => return Ok(value.to_uppercase()),
+            Some("^") => return Ok(first(value, |letter| letter.to_uppercase().collect())),
+            Some(",,") => return Ok(value.to_lowercase()),
+            Some(",") => return Ok(first(value, |letter| letter.to_lowercase().collect())),
+            Some(":") => return self.cut(value, start, depth),
+            Some("##") => (Side::Front, Length::Longest),
+            Some("#") => (Side::Front, Length::Shortest),
+            Some("%%") => (Side::Back, Length::Longest),
+            Some("%") => (Side::Back, Length::Shortest),
+            _ => return self.error(start, GrammarError::NoOperator),
+        };
+        let pattern = self.argument(&[End::Brace], depth)?;
+        Ok(trim(value, &pattern, side, length))
+    }
+
+    /// The value of a variable; empty, and recorded as missing, if there is none.
     fn needed(&mut self, name: &str, value: Option<&'t String>) -> &'t str {
         match value {
             Some(value) => value,
@@ -219,23 +241,24 @@ impl<'t> Scan<'t> {
         if self.take("}") {
             Ok(())
         } else {
-            self.wrong(
-                start,
-                "a closing brace is missing; write $${ for a plain ${",
-            )
+            self.error(start, GrammarError::NotClosed)
         }
     }
 
-    /// Texts and expressions up to one of the ends, which stays.
+    /// Text and expressions up to one of the ends, which is not taken.
     fn argument(&mut self, ends: &[End], depth: usize) -> Result<String, SubstituteError> {
-        self.argument_with(ends, false, depth)
+        self.argument_with(ends, &[], depth)
     }
 
-    /// The same; in those of replacements, `\/` and `\\` stand for `/` and `\`.
+    /// The argument of a replacement, in which `\/` and `\\` stand for `/` and `\`.
+    fn escaped(&mut self, ends: &[End], depth: usize) -> Result<String, SubstituteError> {
+        self.argument_with(ends, &["\\/", "\\\\"], depth)
+    }
+
     fn argument_with(
         &mut self,
         ends: &[End],
-        escapes: bool,
+        escapes: &[&str],
         depth: usize,
     ) -> Result<String, SubstituteError> {
         let mut out = String::new();
@@ -253,7 +276,7 @@ impl<'t> Scan<'t> {
             if end.is_some_and(|end| ends.contains(&end)) {
                 break;
             }
-            if escapes && (self.take("\\/") || self.take("\\\\")) {
+            if escapes.iter().any(|escape| self.take(escape)) {
                 out.push_str(&self.text[self.at - 1..self.at]);
                 continue;
             }
@@ -290,7 +313,7 @@ impl<'t> Scan<'t> {
             Some(Err(_)) => return Ok(value.to_owned()),
             Some(Ok(length)) => match usize::try_from(length) {
                 Ok(length) => &rest[..length.min(rest.len())],
-                Err(_) => return self.wrong(start, "a length cannot be negative"),
+                Err(_) => return self.error(start, GrammarError::NegativeLength),
             },
         };
         Ok(String::from_utf8_lossy(kept).into_owned())
@@ -307,11 +330,11 @@ impl<'t> Scan<'t> {
             .into_iter()
             .find(|operator| self.take(operator))
             .unwrap_or("/");
-        let pattern = self.argument_with(&[End::Slash, End::Brace], true, depth)?;
+        let pattern = self.escaped(&[End::Slash, End::Brace], depth)?;
         if !self.take("/") {
-            return self.wrong(start, "a replacement needs a second `/`");
+            return self.error(start, GrammarError::NoReplacement);
         }
-        let new = self.argument_with(&[End::Brace], true, depth)?;
+        let new = self.escaped(&[End::Brace], depth)?;
         Ok(match operator {
             "//" => value.replace(&pattern, &new),
             "/#" | "/%" if new.is_empty() => value.to_owned(),
@@ -328,6 +351,7 @@ impl<'t> Scan<'t> {
     }
 }
 
+/// Changes the first letter.
 fn first(value: &str, change: impl Fn(char) -> String) -> String {
     let mut letters = value.chars();
     match letters.next() {
@@ -342,12 +366,18 @@ enum Side {
     Back,
 }
 
-/// Takes off the shortest or longest part, of one character at least, that is as the pattern says.
-fn trim(value: &str, pattern: &str, side: Side, longest: bool) -> String {
+#[derive(Clone, Copy, PartialEq)]
+enum Length {
+    Shortest,
+    Longest,
+}
+
+/// Takes off the shortest or longest part, of one character at least, that matches the pattern.
+fn trim(value: &str, pattern: &str, side: Side, length: Length) -> String {
     let ordered = |text: &str| -> Vec<char> {
         match side {
             Side::Front => text.chars().collect(),
-            // As the original does, so that classes and escapes do not work at the back.
+            // envsubst reverses the pattern too, so classes and escapes do not work at the back.
             Side::Back => text.chars().rev().collect(),
         }
     };
@@ -358,10 +388,10 @@ fn trim(value: &str, pattern: &str, side: Side, longest: bool) -> String {
         let next = states
             .iter()
             .filter_map(|state| match pattern.get(*state)? {
-                Part::Any => Some(*state),
-                Part::One => Some(state + 1),
-                Part::Letter(wanted) => (wanted == letter).then_some(state + 1),
-                Part::Class { negated, ranges } => {
+                PatternPart::Any => Some(*state),
+                PatternPart::One => Some(state + 1),
+                PatternPart::Letter(wanted) => (wanted == letter).then_some(state + 1),
+                PatternPart::Class { negated, ranges } => {
                     let inside = ranges
                         .iter()
                         .any(|(from, to)| from <= letter && letter <= to);
@@ -371,7 +401,7 @@ fn trim(value: &str, pattern: &str, side: Side, longest: bool) -> String {
         states = closure(&pattern, next.collect());
         if states.contains(&pattern.len()) {
             found = Some(at + 1);
-            if !longest {
+            if length == Length::Shortest {
                 break;
             }
         }
@@ -383,8 +413,8 @@ fn trim(value: &str, pattern: &str, side: Side, longest: bool) -> String {
     }
 }
 
-/// One part of a pattern.
-enum Part {
+/// One part of a glob pattern.
+enum PatternPart {
     /// `*`
     Any,
     /// `?`
@@ -396,33 +426,34 @@ enum Part {
     },
 }
 
-fn parts(pattern: &[char]) -> Vec<Part> {
+/// Parses a glob pattern.
+fn parts(pattern: &[char]) -> Vec<PatternPart> {
     let mut parts = Vec::new();
     let mut at = 0;
     while let Some(letter) = pattern.get(at) {
         at += 1;
         parts.push(match letter {
-            '*' => Part::Any,
-            '?' => Part::One,
+            '*' => PatternPart::Any,
+            '?' => PatternPart::One,
             '\\' if at < pattern.len() => {
                 at += 1;
-                Part::Letter(pattern[at - 1])
+                PatternPart::Letter(pattern[at - 1])
             }
             '[' => match class(&pattern[at..]) {
                 Some((class, length)) => {
                     at += length;
                     class
                 }
-                None => Part::Letter('['),
+                None => PatternPart::Letter('['),
             },
-            other => Part::Letter(*other),
+            other => PatternPart::Letter(*other),
         });
     }
     parts
 }
 
-/// A class after its bracket, and its length with the closing one.
-fn class(pattern: &[char]) -> Option<(Part, usize)> {
+/// A character class after its opening bracket, and its length with the closing bracket.
+fn class(pattern: &[char]) -> Option<(PatternPart, usize)> {
     let negated = matches!(pattern.first(), Some('^' | '!'));
     let start = usize::from(negated);
     let end = pattern
@@ -444,14 +475,14 @@ fn class(pattern: &[char]) -> Option<(Part, usize)> {
             }
         }
     }
-    Some((Part::Class { negated, ranges }, end + 1))
+    Some((PatternPart::Class { negated, ranges }, end + 1))
 }
 
-/// The states that are reached without a letter: a star may stand for nothing.
-fn closure(pattern: &[Part], mut states: BTreeSet<usize>) -> BTreeSet<usize> {
+/// Adds the states that are reached without a letter, because a star can match nothing.
+fn closure(pattern: &[PatternPart], mut states: BTreeSet<usize>) -> BTreeSet<usize> {
     let mut waiting: Vec<usize> = states.iter().copied().collect();
     while let Some(state) = waiting.pop() {
-        if matches!(pattern.get(state), Some(Part::Any)) && states.insert(state + 1) {
+        if matches!(pattern.get(state), Some(PatternPart::Any)) && states.insert(state + 1) {
             waiting.push(state + 1);
         }
     }
@@ -519,7 +550,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_named() {
+    fn errors_name_the_expression_or_the_missing_variables() {
         check(
             "${a} ${v} ${b^^} ${#c} ${d/x/y} ${e:-}",
             "error: no value for variables `a`, `b`, `c`, `d`; give it one in `postBuild`, or a default: ${name:-default}",
@@ -572,9 +603,9 @@ mod tests {
             let _ = substitute(&text, &variables, true);
         }
 
-        /// A text without dollars stays, and one whose dollars are doubled comes back.
+        /// A text whose dollars are doubled comes back with single dollars.
         #[test]
-        fn what_is_escaped_stays(text in any::<String>()) {
+        fn an_escaped_text_comes_back(text in any::<String>()) {
             let escaped = text.replace('$', "$$");
             prop_assert_eq!(substitute(&escaped, &Variables::new(), true), Ok(text));
         }

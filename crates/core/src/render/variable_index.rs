@@ -1,37 +1,52 @@
-//! Pure: which Kustomization reads which ConfigMaps and Secrets for its variables, so that a change of one wakes it.
+//! Pure: which Kustomization reads which ConfigMaps and Secrets for its variables, so that a change of them wakes it.
+
+#![warn(missing_docs)]
+
+use std::collections::BTreeMap;
 
 use parking_lot::Mutex;
-use std::collections::BTreeMap;
 
 use crate::api::kustomization::SubstituteKind;
 use crate::names::NamespacedName;
 
-/// A ConfigMap or Secret: kind, namespace and name.
-pub type Read = (SubstituteKind, String, String);
+/// A ConfigMap or Secret with values of variables.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct VariableSource {
+    /// ConfigMap or Secret.
+    pub kind: SubstituteKind,
+    /// Its namespace and name.
+    pub name: NamespacedName,
+}
 
-/// What was read, at which version, by whom.
+/// The sources of variables, each with the Kustomizations that read it and the resource version that they read.
 #[derive(Debug, Default)]
-pub struct Reads(Mutex<BTreeMap<Read, BTreeMap<NamespacedName, String>>>);
+pub struct VariableIndex(Mutex<BTreeMap<VariableSource, BTreeMap<NamespacedName, String>>>);
 
-impl Reads {
-    /// Says all that a Kustomization has read, with the versions; an empty one for what is not there.
-    pub fn note(&self, unit: &NamespacedName, read: Vec<(Read, String)>) {
+impl VariableIndex {
+    /// Records everything that a Kustomization has read, with resource versions. The version of a source that does not
+    /// exist is empty.
+    pub fn record(&self, reader: &NamespacedName, sources: Vec<(VariableSource, String)>) {
         let mut all = self.0.lock();
-        for users in all.values_mut() {
-            users.remove(unit);
+        for readers in all.values_mut() {
+            readers.remove(reader);
         }
-        for (object, version) in read {
-            all.entry(object).or_default().insert(unit.clone(), version);
+        for (source, version) in sources {
+            let readers = all.entry(source).or_default();
+            readers.insert(reader.clone(), version);
         }
-        all.retain(|_, users| !users.is_empty());
+        all.retain(|_, readers| !readers.is_empty());
     }
 
-    /// Those who have read an object at another version.
-    pub fn changed(&self, object: &Read, version: &str) -> Vec<NamespacedName> {
+    /// The Kustomizations that have read another version of a source.
+    pub fn readers_of_other_versions(
+        &self,
+        source: &VariableSource,
+        version: &str,
+    ) -> Vec<NamespacedName> {
         let all = self.0.lock();
-        let users = all.get(object).into_iter().flatten();
-        let users = users.filter(|(_, read)| *read != version);
-        users.map(|(unit, _)| unit.clone()).collect()
+        let readers = all.get(source).into_iter().flatten();
+        let readers = readers.filter(|(_, read)| *read != version);
+        readers.map(|(reader, _)| reader.clone()).collect()
     }
 }
 
@@ -40,22 +55,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_has_read_another_version_is_woken() {
-        let reads = Reads::default();
-        let unit = |name: &str| NamespacedName::new("team", name);
-        let map = || {
-            (
-                SubstituteKind::ConfigMap,
-                "team".to_owned(),
-                "vars".to_owned(),
-            )
+    fn readers_of_another_version_are_named() {
+        let index = VariableIndex::default();
+        let reader = |name: &str| NamespacedName::new("team", name);
+        let map = || VariableSource {
+            kind: SubstituteKind::ConfigMap,
+            name: NamespacedName::new("team", "vars"),
         };
-        assert!(reads.changed(&map(), "1").is_empty());
-        reads.note(&unit("a"), vec![(map(), "1".to_owned())]);
-        reads.note(&unit("b"), vec![(map(), String::new())]);
-        assert_eq!(reads.changed(&map(), "1"), [unit("b")]);
-        assert_eq!(reads.changed(&map(), "2"), [unit("a"), unit("b")]);
-        reads.note(&unit("a"), Vec::new());
-        assert_eq!(reads.changed(&map(), "2"), [unit("b")]);
+        let check = |version: &str, expected: &[NamespacedName]| {
+            assert_eq!(index.readers_of_other_versions(&map(), version), expected);
+        };
+        check("1", &[]);
+        index.record(&reader("a"), vec![(map(), "1".to_owned())]);
+        index.record(&reader("b"), vec![(map(), String::new())]);
+        check("1", &[reader("b")]);
+        check("2", &[reader("a"), reader("b")]);
+        index.record(&reader("a"), Vec::new());
+        check("2", &[reader("b")]);
     }
 }

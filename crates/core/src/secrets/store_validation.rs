@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use crate::api::secret_store::{Capabilities, SecretStoreSpec, SecretStoreStatus};
-use crate::conditions::{Says, secrets_condition};
+use crate::conditions::{ConditionState, secrets_condition};
 use crate::schedule::parse_duration;
 use crate::secrets::provider_error::{ProviderError, StoreError};
 
@@ -115,10 +115,10 @@ impl ValidationReport {
         &self,
         old: &SecretStoreStatus,
         capabilities: Option<Capabilities>,
-        queue: Option<&Says<'_>>,
+        queue: Option<&ConditionState<'_>>,
         now: Timestamp,
     ) -> SecretStoreStatus {
-        let ready = Says {
+        let ready = ConditionState {
             type_: "Ready",
             status: self.status,
             reason: self.reason,
@@ -215,7 +215,7 @@ mod tests {
     fn a_failed_validation_keeps_the_capabilities_and_a_queue_has_its_own_condition() {
         let now: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
         let report = ValidationReport::new(Ok(Validation::Ready));
-        let queue = Says {
+        let queue = ConditionState {
             type_: "RotationEvents",
             status: "True",
             reason: "Listening",

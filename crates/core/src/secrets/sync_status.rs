@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::api::external_secret::{Binding, CreationPolicy, ExternalSecretStatus};
-use crate::conditions::{Says, secrets_condition};
+use crate::conditions::{ConditionState, secrets_condition};
 use crate::secrets::hash::RenderedHash;
 
 /// The message of a Secret that was retained, in the words of External Secrets.
@@ -145,7 +145,7 @@ pub fn next_status(
         Ok(outcome) => ("True", reason_and_message(outcome)),
         Err(message) => ("False", ("SecretSyncedError", message.clone())),
     };
-    let says = Says {
+    let says = ConditionState {
         type_: "Ready",
         status,
         reason,

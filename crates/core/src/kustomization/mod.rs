@@ -1,0 +1,63 @@
+//! Pure: the rules of the `Kustomization` controller: observed values and the time in, decisions out.
+//!
+//! ```text
+//! observe ─SpecDigest, due→ act (apply::plan, rollout) ─KustomizationOutcome→ status
+//! ```
+//! [`spec_digest`] names what a Kustomization asks for, [`due`] decides whether there is work, [`dependencies`] whether it
+//! can begin, and [`status`] what is recorded at the end.
+
+#![warn(missing_docs)]
+
+pub mod deletion;
+pub mod dependencies;
+pub mod due;
+pub mod spec_digest;
+pub mod status;
+
+use kube::ResourceExt as _;
+
+use crate::api::kustomization::{Kustomization, KustomizationStatus};
+use crate::names::NamespacedName;
+
+/// The source of a Kustomization. A reference without a namespace means that of the Kustomization.
+pub fn source_of(object: &Kustomization) -> NamespacedName {
+    let reference = &object.spec.source_ref;
+    let namespace = reference
+        .namespace
+        .clone()
+        .or_else(|| object.namespace())
+        .unwrap_or_default();
+    NamespacedName::new(namespace, &reference.name)
+}
+
+/// True if the condition `Ready` is `True`: the last attempt came to its end.
+pub fn is_ready(status: &KustomizationStatus) -> bool {
+    let mut conditions = status.conditions.iter();
+    conditions.any(|condition| condition.type_ == "Ready" && condition.status == "True")
+}
+
+#[cfg(test)]
+mod fixture {
+    //! Kustomizations for tests.
+
+    use serde_json::{Value, json};
+
+    use crate::api::kustomization::Kustomization;
+
+    /// A Kustomization `team/<name>` with these fields of its spec and this status.
+    pub(super) fn kustomization(name: &str, fields: &Value, status: &Value) -> Kustomization {
+        let mut spec = json!({
+            "interval": "1m", "prune": true,
+            "sourceRef": {"kind": "GitRepository", "name": "repo"},
+        });
+        for (field, value) in fields.as_object().unwrap() {
+            spec[field] = value.clone();
+        }
+        serde_json::from_value(json!({
+            "apiVersion": "kustomize.toolkit.fluxcd.io/v1", "kind": "Kustomization",
+            "metadata": {"name": name, "namespace": "team", "generation": 1, "uid": "u"},
+            "spec": spec, "status": status,
+        }))
+        .unwrap()
+    }
+}

@@ -1,0 +1,472 @@
+//! Conversations with a rollout: observations in, steps out.
+
+use serde_json::json;
+
+use super::*;
+use crate::apply::plan::Desired;
+
+/// Seconds after the beginning of a conversation.
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_second(1_767_225_600 + seconds).unwrap()
+}
+
+fn object(name: &str) -> ObjectRef {
+    ObjectRef::new("apps/v1", "Deployment", "team", name)
+}
+
+fn objects(names: &str) -> Vec<ObjectRef> {
+    names.split_whitespace().map(object).collect()
+}
+
+fn wave(names: &str) -> Wave {
+    let desired = |reference: ObjectRef| Desired {
+        reference,
+        manifest: json!({}),
+        source: None,
+        hash: [0; 32],
+    };
+    Wave(vec![objects(names).into_iter().map(desired).collect()])
+}
+
+fn spec(fields: &serde_json::Value) -> KustomizationSpec {
+    let mut spec = json!({
+        "interval": "1m", "prune": true, "wait": true, "timeout": "60s",
+        "sourceRef": {"kind": "GitRepository", "name": "repo"},
+    });
+    for (field, value) in fields.as_object().unwrap() {
+        spec[field] = value.clone();
+    }
+    serde_json::from_value(spec).unwrap()
+}
+
+/// A rollout of waves, each written as the names of its objects.
+fn rollout(waves: &[&str], prune: &str) -> Rollout {
+    rollout_of(waves, prune, OnError::Stop, json!({}))
+}
+
+fn rollout_of(
+    waves: &[&str],
+    prune: &str,
+    on_error: OnError,
+    fields: serde_json::Value,
+) -> Rollout {
+    let plan = ApplyPlan {
+        waves: waves.iter().map(|names| wave(names)).collect(),
+        prune: objects(prune),
+        on_error,
+        ..ApplyPlan::default()
+    };
+    Rollout::new(plan, &spec(&fields), "team", Vec::new())
+}
+
+fn applied() -> Observation {
+    Observation::Applied {
+        skipped: Vec::new(),
+        result: Ok(()),
+    }
+}
+
+fn failure(name: &str) -> ObjectFailure {
+    ObjectFailure {
+        object: object(name),
+        source: None,
+        reason: "denied".to_owned(),
+    }
+}
+
+fn refused(name: &str) -> Observation {
+    Observation::Applied {
+        skipped: Vec::new(),
+        result: Err(ApplyError::Refused(vec![failure(name)])),
+    }
+}
+
+/// Health written as `name:Health` words.
+fn health(text: &str) -> Observation {
+    let report = |word: &str| {
+        let (name, health) = word.split_once(':').unwrap();
+        let health = match health {
+            "current" => Health::Current,
+            "failed" => Health::Failed,
+            "missing" => Health::NotFound,
+            _ => Health::InProgress,
+        };
+        let reason = match health {
+            Health::Current => "",
+            _ => "because",
+        };
+        (
+            object(name),
+            Report {
+                health,
+                reason: reason.to_owned(),
+            },
+        )
+    };
+    Observation::Health(text.split_whitespace().map(report).collect())
+}
+
+fn ownership(undecided: Option<&str>, handed_over: &str) -> Observation {
+    Observation::Ownership {
+        undecided: undecided.map(|name| NamespacedName::new("team", name)),
+        handed_over: objects(handed_over).into_iter().collect(),
+    }
+}
+
+/// A step in one line.
+fn text(step: &Step) -> String {
+    let names = |objects: &mut dyn Iterator<Item = &ObjectRef>| {
+        let names = objects.map(|object| format!(" {}", object.name));
+        names.collect::<String>()
+    };
+    match step {
+        Step::ApplyWave(wave) => {
+            let mut objects = wave.objects().map(|desired| &desired.reference);
+            format!("apply{}", names(&mut objects))
+        }
+        Step::CheckHealth(objects) => format!("check{}", names(&mut objects.iter())),
+        Step::Wait { message, after } => format!("wait {} ms: {message}", after.as_millis()),
+        Step::CheckOwnership(objects) => format!("owners{}", names(&mut objects.iter())),
+        Step::Prune(objects) => format!("prune{}", names(&mut objects.iter())),
+        Step::Done => "done".to_owned(),
+        Step::Fail(error) => format!("fail: {error}"),
+    }
+}
+
+/// Holds a conversation: at each time an observation, and the step that is expected.
+fn check(rollout: &mut Rollout, conversation: Vec<(i64, Observation, &str)>) {
+    for (turn, (seconds, observation, expected)) in conversation.into_iter().enumerate() {
+        let step = rollout.advance(observation, at(seconds));
+        assert_eq!(text(&step), expected, "turn {turn}");
+    }
+}
+
+use Observation::{Pruned, Resumed};
+
+#[test]
+fn a_wave_waits_until_the_last_one_is_healthy_and_deletions_come_last() {
+    check(
+        &mut rollout(&["db", "app web"], "old"),
+        vec![
+            (0, Resumed, "apply db"),
+            (0, applied(), "check db"),
+            (
+                0,
+                health("db:progressing"),
+                "wait 500 ms: waiting for health: [Deployment/team/db status: 'InProgress': because]",
+            ),
+            (1, Resumed, "check db"),
+            (1, health("db:current"), "apply app web"),
+            (2, applied(), "check db app web"),
+            (
+                3,
+                health("db:current app:current web:current"),
+                "owners old",
+            ),
+            (3, ownership(None, ""), "prune old"),
+            (4, Pruned(Ok(())), "done"),
+        ],
+    );
+}
+
+#[test]
+fn only_unhealthy_objects_are_pending_and_checked_again() {
+    let mut rollout = rollout(&["a b"], "");
+    assert!(rollout.pending().is_empty());
+    check(
+        &mut rollout,
+        vec![
+            (0, Resumed, "apply a b"),
+            (0, applied(), "check a b"),
+            (
+                0,
+                health("a:current b:missing"),
+                "wait 500 ms: waiting for health: [Deployment/team/b status: 'NotFound': because]",
+            ),
+        ],
+    );
+    assert_eq!(rollout.pending(), objects("b"));
+    check(
+        &mut rollout,
+        vec![
+            (1, Resumed, "check b"),
+            (1, health("b:current"), "prune"),
+            (1, Pruned(Ok(())), "done"),
+        ],
+    );
+    assert!(rollout.pending().is_empty());
+}
+
+#[test]
+fn the_time_between_checks_doubles_and_never_passes_the_timeout() {
+    let mut rollout = rollout(&["a"], "");
+    rollout.advance(Resumed, at(0));
+    rollout.advance(applied(), at(0));
+    for (seconds, expected) in [
+        (0, 500),
+        (1, 1000),
+        (2, 2000),
+        (4, 4000),
+        (8, 8000),
+        (16, 15_000),
+        (31, 15_000),
+        (50, 10_000),
+        (59, 1000),
+    ] {
+        rollout.advance(Resumed, at(seconds));
+        let step = rollout.advance(health("a:progressing"), at(seconds));
+        let Step::Wait { after, .. } = step else {
+            panic!("{step:?}");
+        };
+        assert_eq!(after.as_millis(), expected, "after {seconds} s");
+    }
+    check(
+        &mut rollout,
+        vec![
+            (60, Resumed, "check a"),
+            (
+                60,
+                health("a:progressing"),
+                "fail: timeout waiting for health after 60 s: [Deployment/team/a status: 'InProgress': because]",
+            ),
+        ],
+    );
+}
+
+#[test]
+fn every_wave_has_the_whole_timeout() {
+    check(
+        &mut rollout(&["a", "b"], ""),
+        vec![
+            (0, Resumed, "apply a"),
+            (0, applied(), "check a"),
+            (59, health("a:current"), "apply b"),
+            (59, applied(), "check a b"),
+            (
+                118,
+                health("a:current b:progressing"),
+                "wait 500 ms: waiting for health: [Deployment/team/b status: 'InProgress': because]",
+            ),
+        ],
+    );
+}
+
+#[test]
+fn a_failed_object_ends_the_rollout_before_the_timeout() {
+    check(
+        &mut rollout(&["a b", "c"], "old"),
+        vec![
+            (0, Resumed, "apply a b"),
+            (0, applied(), "check a b"),
+            (
+                1,
+                health("a:failed b:progressing"),
+                "fail: failed early due to stalled resources: [Deployment/team/a status: 'Failed': because, Deployment/team/b status: 'InProgress': because]",
+            ),
+        ],
+    );
+}
+
+#[test]
+fn a_refused_object_ends_the_rollout() {
+    check(
+        &mut rollout(&["a b", "c"], "old"),
+        vec![
+            (0, Resumed, "apply a b"),
+            (0, refused("b"), "fail: Deployment/team/b: denied"),
+        ],
+    );
+}
+
+#[test]
+fn with_continue_the_rest_of_a_wave_is_checked_and_no_later_wave_is_applied() {
+    check(
+        &mut rollout_of(&["a b", "c"], "old", OnError::Continue, json!({})),
+        vec![
+            (0, Resumed, "apply a b"),
+            (0, refused("b"), "check a"),
+            (1, health("a:current"), "fail: Deployment/team/b: denied"),
+        ],
+    );
+    check(
+        &mut rollout_of(&["b"], "old", OnError::Continue, json!({})),
+        vec![
+            (0, Resumed, "apply b"),
+            (0, refused("b"), "fail: Deployment/team/b: denied"),
+        ],
+    );
+    let timed_out = Observation::Applied {
+        skipped: Vec::new(),
+        result: Err(ApplyError::NotEstablished("crd".to_owned())),
+    };
+    check(
+        &mut rollout_of(&["b"], "", OnError::Continue, json!({})),
+        vec![
+            (0, Resumed, "apply b"),
+            (0, timed_out, "fail: timed out waiting for crd"),
+        ],
+    );
+}
+
+#[test]
+fn objects_that_were_left_out_of_the_plan_fail_the_rollout_after_the_others_are_applied() {
+    let plan = ApplyPlan {
+        waves: vec![wave("a")],
+        prune: objects("old"),
+        on_error: OnError::Continue,
+        ..ApplyPlan::default()
+    };
+    let failures = vec![failure("b")];
+    check(
+        &mut Rollout::new(plan, &spec(&json!({})), "team", failures),
+        vec![
+            (0, Resumed, "apply a"),
+            (0, applied(), "check a"),
+            (1, health("a:current"), "fail: Deployment/team/b: denied"),
+        ],
+    );
+}
+
+#[test]
+fn the_health_of_a_skipped_object_does_not_count() {
+    let skipped = Observation::Applied {
+        skipped: objects("a"),
+        result: Ok(()),
+    };
+    check(
+        &mut rollout(&["a", "b"], ""),
+        vec![
+            (0, Resumed, "apply a"),
+            (0, skipped, "apply b"),
+            (0, applied(), "check b"),
+            (0, health("b:current"), "prune"),
+        ],
+    );
+}
+
+#[test]
+fn deletions_wait_half_a_minute_for_undecided_kustomizations() {
+    let waits = "wait 100 ms: everything is applied; before 2 objects are deleted, it waits to know whether Kustomization `team/other` wants them";
+    check(
+        &mut rollout(&[], "x y"),
+        vec![
+            (0, Resumed, "owners x y"),
+            (0, ownership(Some("other"), ""), waits),
+            (10, Resumed, "owners x y"),
+            (10, ownership(Some("other"), ""), waits),
+            (11, Resumed, "owners x y"),
+            (11, ownership(None, "y"), "prune x"),
+            (11, Pruned(Ok(())), "done"),
+        ],
+    );
+    check(
+        &mut rollout(&[], "x y"),
+        vec![
+            (0, Resumed, "owners x y"),
+            (0, ownership(Some("other"), ""), waits),
+            (30, Resumed, "owners x y"),
+            (30, ownership(Some("other"), "x"), "prune y"),
+        ],
+    );
+}
+
+#[test]
+fn an_object_that_cannot_be_deleted_fails_the_rollout() {
+    check(
+        &mut rollout(&[], "x"),
+        vec![
+            (0, Resumed, "owners x"),
+            (0, ownership(None, ""), "prune x"),
+            (
+                0,
+                Pruned(Err(ApplyError::Prune(vec![failure("x")]))),
+                "fail: 1 object failed to prune: Deployment/team/x: denied",
+            ),
+        ],
+    );
+}
+
+#[test]
+fn without_wait_only_named_objects_are_checked_after_the_last_wave() {
+    let named = json!({"wait": false, "healthChecks": [{"kind": "Deployment", "name": "a"}]});
+    check(
+        &mut rollout_of(&["a b"], "", OnError::Stop, named),
+        vec![
+            (0, Resumed, "apply a b"),
+            (0, applied(), "check a"),
+            (0, health("a:current"), "prune"),
+        ],
+    );
+    check(
+        &mut rollout_of(&["a b"], "", OnError::Stop, json!({"wait": false})),
+        vec![(0, Resumed, "apply a b"), (0, applied(), "prune")],
+    );
+}
+
+#[test]
+fn an_answer_to_another_step_repeats_the_question() {
+    check(
+        &mut rollout(&["a"], "x"),
+        vec![
+            (0, Pruned(Ok(())), "apply a"),
+            (0, applied(), "check a"),
+            (0, ownership(None, ""), "check a"),
+            (0, health("a:current"), "owners x"),
+            (0, health("a:current"), "owners x"),
+            (0, ownership(None, "x"), "prune"),
+            (0, Resumed, "prune"),
+        ],
+    );
+}
+
+#[test]
+fn a_message_lists_ten_objects_and_counts_the_others() {
+    let names: Vec<String> = (0..12).map(|number| format!("o{number}")).collect();
+    let mut rollout = rollout(&[&names.join(" ")], "");
+    rollout.advance(Resumed, at(0));
+    rollout.advance(applied(), at(0));
+    let reports: Vec<String> = names.iter().map(|name| format!("{name}:no")).collect();
+    let step = text(&rollout.advance(health(&reports.join(" ")), at(0)));
+    assert_eq!(step.matches("status:").count(), 10, "{step}");
+    assert!(step.ends_with("] and 2 more"), "{step}");
+    assert_eq!(rollout.pending().len(), 12);
+}
+
+#[test]
+fn details_follow_the_reason_of_an_unhealthy_object() {
+    let mut unhealthy = UnhealthyObject {
+        object: object("a"),
+        report: Report {
+            health: Health::Failed,
+            reason: "because".to_owned(),
+        },
+        details: vec!["pod a-1: crashed".to_owned()],
+    };
+    assert_eq!(
+        unhealthy.to_string(),
+        "Deployment/team/a status: 'Failed': because; pod a-1: crashed"
+    );
+    unhealthy.report.reason.clear();
+    assert_eq!(
+        unhealthy.to_string(),
+        "Deployment/team/a status: 'Failed': pod a-1: crashed"
+    );
+}
+
+#[test]
+fn the_health_timeout_is_that_of_the_spec_or_comes_from_the_interval() {
+    for (interval, timeout, expected) in [
+        ("10m", Some("90s"), 90),
+        ("10m", None, 570),
+        ("40s", None, 30),
+        ("nonsense", None, 30),
+        ("1m", Some("nonsense"), 30),
+    ] {
+        let spec = spec(&json!({"interval": interval, "timeout": timeout}));
+        assert_eq!(
+            health_timeout(&spec).as_secs(),
+            expected,
+            "{interval} {timeout:?}"
+        );
+    }
+}

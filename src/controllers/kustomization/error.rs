@@ -1,0 +1,380 @@
+//! Why a revision was not applied, and how that is told: reason, class, and a message without values of Secrets.
+
+use kustomize::BuildErrors;
+use overlayd_core::api::annotations::OVERLAYD_PREFIX;
+use overlayd_core::api::kustomization::SubstituteKind;
+use overlayd_core::apply::change_set::{ApplyError, ObjectFailure};
+use overlayd_core::apply::object_ref::ObjectRef;
+use overlayd_core::apply::plan::PlanError;
+use overlayd_core::apply::unit_settings::SettingError;
+use overlayd_core::kustomization::dependencies::DependencyError;
+use overlayd_core::kustomization::status::{ErrorClass, HEALTH_CHECK_FAILED, SyncFailure};
+use overlayd_core::names::NamespacedName;
+use overlayd_core::render::spec_overlay::SpecOverlayError;
+use overlayd_core::render::substitution::SubstituteError;
+use overlayd_core::rollout::{RolloutError, UnhealthyError};
+
+use crate::cluster::error::describe;
+use crate::controllers::builds::NotBuilt;
+use crate::controllers::kustomization::build::Redaction;
+use crate::expression;
+use crate::expression::health::HealthExpressionError;
+
+/// Why a reconcile stopped before its end.
+#[derive(Debug)]
+pub(super) enum Interruption {
+    /// The revision cannot be applied; the status says why.
+    Sync(SyncError),
+    /// The API server did not take a status, so there is no way to say anything.
+    Api(kube::Error),
+}
+
+impl<E: Into<SyncError>> From<E> for Interruption {
+    fn from(error: E) -> Self {
+        Self::Sync(error.into())
+    }
+}
+
+/// Why a revision was not applied.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum SyncError {
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    #[error("`spec.{0}` is not supported yet; remove it or wait for a later version")]
+    Unsupported(&'static str),
+    #[error(transparent)]
+    Build(#[from] BuildError),
+    #[error(transparent)]
+    Dependency(#[from] DependencyError),
+    #[error("{0}")]
+    Identity(String),
+    #[error(
+        "can't access `{0}`: cross-namespace references are blocked (`--no-cross-namespace-refs`)"
+    )]
+    CrossNamespace(NamespacedName),
+    #[error(transparent)]
+    Setting(#[from] SettingError),
+    #[error(transparent)]
+    Expression(#[from] InvalidExpression),
+    #[error("{0}")]
+    Rule(String),
+    #[error("{0}")]
+    Owner(String),
+    #[error("{}; nothing was applied or deleted", list(.0))]
+    Conflict(Vec<ObjectFailure>),
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    #[error(transparent)]
+    Apply(#[from] ApplyError),
+    #[error(transparent)]
+    Unhealthy(#[from] UnhealthyError),
+}
+
+/// The files of the source cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum SourceError {
+    #[error("source artifact not found: GitRepository `{0}` has fetched nothing yet")]
+    NothingFetched(NamespacedName),
+    #[error("cannot read the mirror: {}", .0.message())]
+    Mirror(#[source] git2::Error),
+    #[error("kustomization path not found: {0}")]
+    Path(String),
+}
+
+/// The objects cannot be rendered.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum BuildError {
+    #[error(
+        "`postBuild`: {kind:?} `{}` does not exist in namespace `{}`; `optional: true` allows that", .of.name, .of.namespace
+    )]
+    VariablesMissing {
+        kind: SubstituteKind,
+        of: NamespacedName,
+    },
+    #[error("`postBuild`: {kind:?} `{name}` cannot be read: {}", describe(.source))]
+    VariablesUnreadable {
+        kind: SubstituteKind,
+        name: String,
+        source: kube::Error,
+    },
+    #[error(
+        "`postBuild`: `{0}` is no name of a variable: letters, digits and `_` are, and no digit comes first"
+    )]
+    VariableName(String),
+    #[error(
+        "`targetNamespace` would rename Namespace `{0}`, and a later prune would delete the namespace of that name; take it out of the build, or set the annotation `{OVERLAYD_PREFIX}rename-namespaces: \"true\"`"
+    )]
+    RenamedNamespace(String),
+    #[error("{}", list(.0))]
+    Substitution(Vec<ObjectSubstitutionError>),
+    #[error(transparent)]
+    SpecOverlay(#[from] SpecOverlayError),
+    #[error("{}", with_hints(.0))]
+    Kustomize(BuildErrors),
+    #[error("the build task ended early")]
+    TaskEnded,
+}
+
+/// The variables cannot be put into one object.
+#[derive(Debug, thiserror::Error)]
+#[error("{object}: {reason}")]
+pub(super) struct ObjectSubstitutionError {
+    pub(super) object: ObjectRef,
+    pub(super) reason: ObjectSubstitutionReason,
+}
+
+/// Why the variables cannot be put into one object.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ObjectSubstitutionReason {
+    #[error(transparent)]
+    Variable(#[from] SubstituteError),
+    /// The YAML reader's own message is left out because it may quote a value.
+    #[error(
+        "with its variables put in, it is no YAML of an object; a value with `: ` or `#` must stand in quotes"
+    )]
+    NoObject,
+}
+
+/// A CEL expression of the spec cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum InvalidExpression {
+    #[error("`dependsOn[].readyExpr`: {0}")]
+    Ready(#[source] expression::ExpressionError),
+    #[error(transparent)]
+    Health(#[from] HealthExpressionError),
+}
+
+impl From<RolloutError> for SyncError {
+    fn from(error: RolloutError) -> Self {
+        match error {
+            RolloutError::Unhealthy(error) => Self::Unhealthy(error),
+            RolloutError::Apply(error) => Self::Apply(error),
+        }
+    }
+}
+
+impl From<NotBuilt> for SyncError {
+    fn from(reason: NotBuilt) -> Self {
+        match reason {
+            NotBuilt::Mirror(error) => SourceError::Mirror(error).into(),
+            NotBuilt::Path(text) => SourceError::Path(text).into(),
+            NotBuilt::SpecOverlay(error) => BuildError::SpecOverlay(error).into(),
+            NotBuilt::Errors(errors) => BuildError::Kustomize(errors).into(),
+        }
+    }
+}
+
+impl SyncError {
+    /// A fixed word for the reason of the condition and of the event, in Flux's words.
+    pub(super) fn category(&self) -> &'static str {
+        match self {
+            Self::Source(_) => "ArtifactFailed",
+            Self::Unsupported(_) => "FeatureGateDisabled",
+            Self::Build(_) => "BuildFailed",
+            Self::Dependency(_) => "DependencyNotReady",
+            Self::Apply(ApplyError::Prune(_)) => "PruneFailed",
+            Self::Plan(PlanError::EmptyRender { .. } | PlanError::Guarded { .. }) => "PruneFailed",
+            Self::CrossNamespace(_) => "AccessDenied",
+            Self::Setting(_) => "InvalidAnnotation",
+            Self::Expression(_) => "InvalidCELExpression",
+            Self::Rule(_) => "InvalidIgnoreRule",
+            Self::Plan(_)
+            | Self::Apply(_)
+            | Self::Identity(_)
+            | Self::Conflict(_)
+            | Self::Owner(_) => "ReconciliationFailed",
+            Self::Unhealthy(_) => HEALTH_CHECK_FAILED,
+        }
+    }
+
+    /// When it is worth another try.
+    pub(super) fn class(&self) -> ErrorClass {
+        match self {
+            Self::Dependency(_) => ErrorClass::Waiting,
+            Self::Unsupported(_)
+            | Self::CrossNamespace(_)
+            | Self::Setting(_)
+            | Self::Expression(_)
+            | Self::Rule(_)
+            | Self::Plan(PlanError::Guarded { .. }) => ErrorClass::Permanent,
+            Self::Source(_)
+            | Self::Build(_)
+            | Self::Identity(_)
+            | Self::Owner(_)
+            | Self::Conflict(_)
+            | Self::Plan(_)
+            | Self::Apply(_)
+            | Self::Unhealthy(_) => ErrorClass::Transient,
+        }
+    }
+
+    /// What leaves the reconcile of the error: the only place where its text is made, without values of Secrets that the
+    /// API server or a build may quote.
+    pub(super) fn into_failure(self, redaction: &Redaction) -> SyncFailure {
+        SyncFailure {
+            class: self.class(),
+            reason: self.category(),
+            pending_deletions: match &self {
+                Self::Plan(PlanError::Guarded { count, .. }) => *count,
+                _ => 0,
+            },
+            message: self.into_message(redaction),
+        }
+    }
+
+    fn into_message(mut self, redaction: &Redaction) -> String {
+        match &mut self {
+            // Of a refused object only the reason is of the API server's making.
+            Self::Conflict(failures)
+            | Self::Apply(ApplyError::Refused(failures) | ApplyError::Prune(failures)) => {
+                for failure in failures {
+                    failure.reason = redaction.apply(std::mem::take(&mut failure.reason));
+                }
+                self.to_string()
+            }
+            // Names of fields and objects, and the hash that approves deletions.
+            Self::Unsupported(_)
+            | Self::Setting(_)
+            | Self::Plan(_)
+            | Self::Apply(ApplyError::NotEstablished(_)) => self.to_string(),
+            _ => redaction.apply(self.to_string()),
+        }
+    }
+}
+
+fn list<T: ToString>(items: &[T]) -> String {
+    let items: Vec<String> = items.iter().map(T::to_string).collect();
+    items.join("; ")
+}
+
+/// All errors of a build, each with its place, and their hints.
+fn with_hints(errors: &BuildErrors) -> String {
+    let hints: Vec<&str> = errors
+        .0
+        .iter()
+        .filter_map(|error| error.hint.as_deref())
+        .collect();
+    if hints.is_empty() {
+        errors.to_string()
+    } else {
+        format!("{errors} (hint: {})", hints.join("; "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failure(reason: &str) -> ObjectFailure {
+        ObjectFailure {
+            object: ObjectRef::new("v1", "ConfigMap", "team", "s3cret"),
+            source: None,
+            reason: reason.to_owned(),
+        }
+    }
+
+    #[test]
+    fn values_are_taken_out_of_foreign_text_and_names_stay() {
+        let redaction = Redaction::new(["s3cret".to_owned()]);
+        let check = |error: SyncError, expected: &str| {
+            assert_eq!(error.into_failure(&redaction).message, expected);
+        };
+        check(
+            ApplyError::Refused(vec![failure("`s3cret` is no number")]).into(),
+            "ConfigMap/team/s3cret: `***` is no number",
+        );
+        check(
+            SyncError::Conflict(vec![failure("s3cret")]),
+            "ConfigMap/team/s3cret: ***; nothing was applied or deleted",
+        );
+        check(
+            BuildError::VariableName("s3cret".to_owned()).into(),
+            "`postBuild`: `***` is no name of a variable: letters, digits and `_` are, and no digit comes first",
+        );
+        check(
+            ApplyError::NotEstablished("s3cret".to_owned()).into(),
+            "timed out waiting for s3cret",
+        );
+        check(SyncError::Owner("s3cret".to_owned()), "***");
+    }
+
+    #[test]
+    fn reasons_and_classes_are_those_that_users_know() {
+        let name = NamespacedName::new("team", "repo");
+        let guarded = PlanError::Guarded {
+            why: "2 of 2 objects would be deleted".to_owned(),
+            objects: Vec::new(),
+            count: 2,
+            hash: "h".to_owned(),
+        };
+        let dependency = DependencyError::Cycle(Vec::new());
+        let check = |error: SyncError, reason: &str, class, pending_deletions: usize| {
+            let failure = error.into_failure(&Redaction::default());
+            assert_eq!(
+                (failure.reason, failure.class, failure.pending_deletions),
+                (reason, class, pending_deletions),
+                "{failure:?}"
+            );
+        };
+        let (transient, permanent) = (ErrorClass::Transient, ErrorClass::Permanent);
+        check(
+            SourceError::NothingFetched(name.clone()).into(),
+            "ArtifactFailed",
+            transient,
+            0,
+        );
+        check(BuildError::TaskEnded.into(), "BuildFailed", transient, 0);
+        check(
+            dependency.into(),
+            "DependencyNotReady",
+            ErrorClass::Waiting,
+            0,
+        );
+        check(
+            SyncError::CrossNamespace(name),
+            "AccessDenied",
+            permanent,
+            0,
+        );
+        check(
+            SyncError::Unsupported("kubeConfig"),
+            "FeatureGateDisabled",
+            permanent,
+            0,
+        );
+        check(
+            InvalidExpression::Ready(expression::ExpressionError::TooLong).into(),
+            "InvalidCELExpression",
+            permanent,
+            0,
+        );
+        check(
+            SyncError::Rule(String::new()),
+            "InvalidIgnoreRule",
+            permanent,
+            0,
+        );
+        check(guarded.into(), "PruneFailed", permanent, 2);
+        let repeated = PlanError::Repeated {
+            object: "a".to_owned(),
+        };
+        check(repeated.into(), "ReconciliationFailed", transient, 0);
+        check(
+            ApplyError::Prune(Vec::new()).into(),
+            "PruneFailed",
+            transient,
+            0,
+        );
+        check(
+            ApplyError::Refused(Vec::new()).into(),
+            "ReconciliationFailed",
+            transient,
+            0,
+        );
+        let unhealthy = UnhealthyError {
+            cause: overlayd_core::rollout::UnhealthyCause::Stalled,
+            objects: Vec::new(),
+        };
+        check(unhealthy.into(), "HealthCheckFailed", transient, 0);
+    }
+}

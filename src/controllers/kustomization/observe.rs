@@ -1,0 +1,164 @@
+//! What a reconcile finds, gathered before anything is decided.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use kube::ResourceExt as _;
+use overlayd_core::api::annotations::REQUESTED_AT;
+use overlayd_core::api::kustomization::{Kustomization, KustomizationStatus};
+use overlayd_core::apply::unit_settings::{SettingError, UnitSettings};
+use overlayd_core::kustomization::due::{WakeUps, Work, WorkInput};
+use overlayd_core::kustomization::source_of;
+use overlayd_core::kustomization::spec_digest::SpecDigest;
+use overlayd_core::names::NamespacedName;
+use serde_json::json;
+
+use crate::controllers::Context;
+use crate::controllers::context::memory_key;
+use crate::controllers::kustomization::build::{self, Redaction, Substitution};
+use crate::controllers::kustomization::error::SyncError;
+use crate::controllers::kustomization::rollouts::PendingRollout;
+use crate::git::Fetched;
+
+/// What a Kustomization asks for, known without a request to the API server.
+pub(super) struct Target {
+    pub(super) key: String,
+    pub(super) unit: NamespacedName,
+    /// The value of the annotation by which a reconcile is requested.
+    pub(super) requested: Option<String>,
+    pub(super) source: Option<Arc<Fetched>>,
+    /// The revision of the source.
+    pub(super) revision: Option<String>,
+    /// The digest of everything that decides besides the source and the values of variables.
+    pub(super) spec: SpecDigest,
+    /// The digest of the spec and the source.
+    pub(super) digest: SpecDigest,
+}
+
+impl Target {
+    pub(super) fn of(object: &Kustomization, context: &Context) -> Self {
+        let source = context.sources.get(&source_of(object));
+        let revision = source.as_ref().map(|source| source.revision.to_string());
+        let spec = SpecDigest::of_kustomization(object);
+        Self {
+            key: memory_key(object),
+            unit: NamespacedName::of(object),
+            requested: object.annotations().get(REQUESTED_AT).cloned(),
+            digest: with_source(&spec, source.as_deref()),
+            source,
+            revision,
+            spec,
+        }
+    }
+}
+
+fn with_source(digest: &SpecDigest, source: Option<&Fetched>) -> SpecDigest {
+    let revision = source.map(|source| source.revision.to_string());
+    let content = source.map(Fetched::content);
+    digest.and(&json!({"revision": revision, "content": content}))
+}
+
+/// Takes the events since the last reconcile that ask for work.
+pub(super) fn take_wake_ups(object: &Kustomization, target: &Target, context: &Context) -> WakeUps {
+    let records = context.identities.live().records();
+    WakeUps {
+        is_unblocked: context.dependencies.take_unblocked(&target.key, object),
+        is_drifted: records.take_drifted(&target.unit),
+        is_health_changed: records.take_stirred(&target.unit),
+    }
+}
+
+/// Everything that a reconcile decides by.
+pub(super) struct ObservedKustomization {
+    /// The newest status, which the watch may not have brought yet.
+    pub(super) status: KustomizationStatus,
+    pub(super) settings: Result<UnitSettings, SettingError>,
+    pub(super) variables: Result<Option<Substitution>, SyncError>,
+    /// Takes the values of Secrets among the variables out of texts.
+    pub(super) redaction: Redaction,
+    /// The digest of the spec with the values of variables.
+    pub(super) spec: SpecDigest,
+    /// The digest of the spec with the values of variables, and the source.
+    pub(super) digest: SpecDigest,
+    /// The state of the dependencies, from before they are read.
+    pub(super) dependencies: String,
+    /// A rollout of the same digest that waits.
+    pub(super) rollout: Option<PendingRollout>,
+    /// Others have changed an applied object during that rollout.
+    pub(super) is_rollout_drifted: bool,
+    /// The revision changes nothing that was built, and the object is due again at this time.
+    pub(super) applied_until: Option<Timestamp>,
+}
+
+impl ObservedKustomization {
+    /// Reads the variables, and looks up what earlier reconciles left.
+    pub(super) async fn read(
+        object: &Kustomization,
+        target: &Target,
+        wake_ups: WakeUps,
+        now: Timestamp,
+        context: &Context,
+    ) -> Self {
+        let dependencies = context.dependencies.state_of(object);
+        let status = context.written.newest(object);
+        let variables = build::variables(object, context).await;
+        let substitution = variables.as_ref().ok().and_then(Option::as_ref);
+        let redaction = Redaction::of(substitution);
+        let spec = substitution.map_or(target.spec, |substitution| {
+            substitution.digest(&target.spec)
+        });
+        let digest = with_source(&spec, target.source.as_deref());
+        let rollout = context.rollouts.take(&target.key);
+        let rollout = rollout.filter(|rollout| rollout.digest == digest);
+        // A rollout continues; what others have changed meanwhile is corrected after it.
+        let rollout = rollout.map(|rollout| PendingRollout {
+            is_drifted: rollout.is_drifted || wake_ups.is_drifted,
+            ..rollout
+        });
+        let mut applied_until = None;
+        if rollout.is_none() && !wake_ups.is_drifted && variables.is_ok() {
+            applied_until = still_applied(target, &spec, now, context).await;
+        }
+        let defaults = &context.settings.unit_defaults;
+        Self {
+            status,
+            settings: UnitSettings::new(object.annotations(), defaults),
+            variables,
+            redaction,
+            spec,
+            digest,
+            dependencies,
+            is_rollout_drifted: rollout.as_ref().is_some_and(|rollout| rollout.is_drifted),
+            rollout,
+            applied_until,
+        }
+    }
+
+    /// Decides what there is to do.
+    pub(super) fn decide(&self, settings: &UnitSettings, now: Timestamp) -> Work {
+        let input = WorkInput {
+            window: settings.windows.at(now),
+            has_rollout: self.rollout.is_some(),
+            applied_until: self.applied_until,
+        };
+        input.decide()
+    }
+
+    /// The variables, which are used once.
+    pub(super) fn take_variables(&mut self) -> Result<Option<Substitution>, SyncError> {
+        std::mem::replace(&mut self.variables, Ok(None))
+    }
+}
+
+/// When the object is due again, if the revision changes nothing that was built.
+async fn still_applied(
+    target: &Target,
+    spec: &SpecDigest,
+    now: Timestamp,
+    context: &Context,
+) -> Option<Timestamp> {
+    let (builds, source) = (context.builds.clone(), target.source.clone()?);
+    let (key, spec) = (target.key.clone(), spec.to_string());
+    let task = tokio::task::spawn_blocking(move || builds.still_applied(&key, &spec, &source, now));
+    task.await.ok().flatten()
+}

@@ -1,0 +1,139 @@
+//! Records how a reconcile ended: status, events, metrics, and what the next reconcile builds on.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kube::ResourceExt as _;
+use kube::api::Api;
+use kube::runtime::events::EventType;
+use overlayd_core::api::kustomization::{Kustomization, KustomizationStatus};
+use overlayd_core::kustomization::due::RequeueTimes;
+use overlayd_core::kustomization::is_ready;
+use overlayd_core::kustomization::status::{ErrorClass, KustomizationOutcome};
+use overlayd_core::names::NamespacedName;
+use overlayd_core::schedule::parse_duration;
+
+use crate::controllers::Context;
+use crate::controllers::context::Settings;
+use crate::controllers::events::Component;
+use crate::daemon::metrics::UnitState;
+
+/// The interval of an object whose interval cannot be read.
+const DEFAULT_INTERVAL: Duration = Duration::from_secs(300);
+
+/// Writes a status, unless it is the one that the object has already.
+pub(super) async fn write(
+    context: &Context,
+    api: &Api<Kustomization>,
+    object: &Kustomization,
+    status: &KustomizationStatus,
+) -> Result<(), kube::Error> {
+    if context.written.newest(object) == *status {
+        return Ok(());
+    }
+    let version = context.write_status_at(api, object, status).await?;
+    context.written.put(object, version.as_deref(), status);
+    Ok(())
+}
+
+/// The times of an object, by which the next reconcile is due.
+pub(super) fn requeue_times(
+    object: &Kustomization,
+    settings: &Settings,
+    applied_until: Option<Timestamp>,
+) -> RequeueTimes {
+    let interval = parse_duration(&object.spec.interval).unwrap_or(DEFAULT_INTERVAL);
+    let retry = object.spec.retry_interval.as_deref();
+    RequeueTimes {
+        interval,
+        jittered_interval: settings.jittered(interval, object),
+        retry_interval: retry.and_then(parse_duration),
+        dependency_interval: settings.requeue_dependency,
+        applied_until,
+    }
+}
+
+/// The state of a Kustomization, for the metrics.
+pub(super) fn unit_state(
+    status: &KustomizationStatus,
+    outcome: &KustomizationOutcome,
+    now: Timestamp,
+) -> UnitState {
+    let inventory = status.inventory.as_ref();
+    let mut state = UnitState {
+        is_ready: is_ready(status),
+        inventory: inventory.map_or(0, |inventory| inventory.entries.len()),
+        ..UnitState::default()
+    };
+    match outcome {
+        KustomizationOutcome::Applied(applied) => {
+            state.succeeded = Some(now.as_second());
+            if !applied.digest.is_empty() {
+                state.drifted = Some(applied.drifted.len());
+                state.opted_out = Some(applied.opted_out.len());
+            }
+        }
+        KustomizationOutcome::Failed(failure) => {
+            state.pending_deletions = failure.pending_deletions;
+        }
+        _ => {}
+    }
+    state
+}
+
+/// Publishes the outcome of a reconcile in events and in the log.
+pub(super) async fn announce(
+    context: &Context,
+    object: &Kustomization,
+    outcome: &KustomizationOutcome,
+    revision: Option<&str>,
+) {
+    let name = object.name_any();
+    let publish = async |type_, reason: &str, note: &str| {
+        let (component, revision) = (Component::Kustomize, revision.unwrap_or_default());
+        let events = &context.events;
+        events
+            .publish_of(component, object, revision, type_, (reason, note))
+            .await;
+    };
+    match outcome {
+        KustomizationOutcome::RollingOut { .. } | KustomizationOutcome::HeldBack(_) => {}
+        KustomizationOutcome::Applied(applied) => {
+            if !applied.changes.is_empty() {
+                let changes = &applied.changes;
+                tracing::info!(kustomization = %name, revision, changes, "applied");
+                publish(EventType::Normal, "Progressing", changes).await;
+            }
+            if !applied.drifted.is_empty() {
+                publish(EventType::Warning, "Drifted", &applied.drifted.join("\n")).await;
+            }
+        }
+        KustomizationOutcome::Reported(lines) if lines.is_empty() => {}
+        KustomizationOutcome::Reported(lines) => {
+            publish(EventType::Normal, "OutOfSync", &lines.join("\n")).await;
+        }
+        // The Kustomization and its source may both be new, and the source is not fetched yet.
+        KustomizationOutcome::Failed(failure)
+            if revision.is_none() && failure.reason == "ArtifactFailed" => {}
+        KustomizationOutcome::Failed(failure) => {
+            let (reason, error) = (failure.reason, &failure.message);
+            tracing::warn!(kustomization = %name, revision, reason, error, "not applied");
+            let type_ = match failure.class {
+                ErrorClass::Waiting => EventType::Normal,
+                ErrorClass::Transient | ErrorClass::Permanent => EventType::Warning,
+            };
+            publish(type_, reason, error).await;
+        }
+    }
+}
+
+/// Logs and counts a revision that changes nothing.
+pub(super) fn log_skipped(context: &Context, unit: &NamespacedName) {
+    let NamespacedName { namespace, name } = unit;
+    tracing::info!(
+        namespace,
+        kustomization = name,
+        "the revision changes nothing that was built"
+    );
+    context.metrics.skipped_build(namespace, name);
+}

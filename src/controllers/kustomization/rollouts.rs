@@ -1,0 +1,45 @@
+//! Rollouts that wait: kept between two reconciles, so that a wait costs no worker.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use overlayd_core::apply::object_ref::ObjectRef;
+use overlayd_core::kustomization::spec_digest::SpecDigest;
+use overlayd_core::names::NamespacedName;
+use overlayd_core::rollout::Rollout;
+use parking_lot::Mutex;
+
+use crate::cluster::apply::How;
+use crate::controllers::kustomization::Applied;
+
+/// A rollout, and what carries it out.
+#[derive(Debug)]
+pub(crate) struct PendingRollout {
+    pub(super) rollout: Rollout,
+    /// What it was begun for. For anything else a new rollout is begun.
+    pub(super) digest: SpecDigest,
+    pub(super) revision: String,
+    /// How its waves are applied.
+    pub(super) how: How,
+    /// Others have changed an applied object meanwhile, which is corrected after the rollout.
+    pub(super) is_drifted: bool,
+    /// Kustomizations from which objects are taken over; they are woken at the end.
+    pub(super) former_owners: BTreeSet<NamespacedName>,
+    /// The objects of the revision: the inventory after the rollout.
+    pub(super) rendered: Vec<ObjectRef>,
+    /// What was applied so far.
+    pub(super) applied: Applied,
+}
+
+/// The rollouts that wait, by the key of their Kustomization.
+#[derive(Debug, Default)]
+pub(crate) struct PendingRollouts(Mutex<BTreeMap<String, PendingRollout>>);
+
+impl PendingRollouts {
+    pub(super) fn put(&self, key: &str, rollout: PendingRollout) {
+        self.0.lock().insert(key.to_owned(), rollout);
+    }
+
+    pub(super) fn take(&self, key: &str) -> Option<PendingRollout> {
+        self.0.lock().remove(key)
+    }
+}
