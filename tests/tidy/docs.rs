@@ -293,6 +293,16 @@ fn named_flags(documents: &[Document], help: &str) -> Broken {
     broken
 }
 
+/// Runs the program at the root of the repository.
+fn overlayd(arguments: &[&str]) -> std::process::Output {
+    std::process::Command::new(env!("CARGO_BIN_EXE_overlayd"))
+        .current_dir(root())
+        .args(arguments)
+        .env_remove("KUBECONFIG")
+        .output()
+        .expect("the program runs")
+}
+
 #[test]
 fn tables_of_the_documents_are_well_formed() {
     check(
@@ -321,10 +331,7 @@ fn paths_that_the_documents_name_exist() {
 #[test]
 fn flags_that_the_documents_name_exist() {
     let help = |command: &str| {
-        let output = std::process::Command::new(env!("CARGO_BIN_EXE_overlayd"))
-            .args([command, "--help"])
-            .output()
-            .expect("it runs");
+        let output = overlayd(&[command, "--help"]);
         String::from_utf8_lossy(&output.stdout).into_owned()
     };
     let commands = [
@@ -342,6 +349,63 @@ fn flags_that_the_documents_name_exist() {
         "a flag in docs/compat",
         named_flags(&Document::repository(), &help),
     );
+}
+
+/// The definitions of the kinds that a document compares have no field that the document does not name.
+#[test]
+fn fields_of_the_definitions_are_in_the_documents() {
+    let output = overlayd(&["crds"]);
+    let text = String::from_utf8_lossy(&output.stdout);
+    let nodes = goyaml::read(&text, &goyaml::ReadOptions::sigs()).expect("definitions are YAML");
+    let documents = Document::repository();
+    let mut broken = Broken::new();
+    for node in &nodes {
+        let definition = goyaml::to_json(node).expect("definitions are JSON");
+        let group = definition["spec"]["group"].as_str().expect("a group");
+        let path = match group {
+            "external-secrets.io" => "docs/compat/external-secrets.md",
+            "generators.external-secrets.io" => continue,
+            _ => "docs/compat/flux.md",
+        };
+        let document = documents.iter().find(|document| document.path == path);
+        let quotes = document.expect("the document is there").quoted();
+        let named: BTreeSet<&str> = quotes
+            .flat_map(|(_, quote)| quote.split(|letter: char| !letter.is_ascii_alphanumeric()))
+            .collect();
+        let schema = &definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
+        let fields = &schema["properties"]["spec"]["properties"];
+        for field in fields.as_object().expect("fields").keys() {
+            if !named.contains(field.as_str()) {
+                let kind = &definition["spec"]["names"]["kind"];
+                broken.push(format!("{path}: {kind} has a field `{field}`"));
+            }
+        }
+    }
+    check("every field of a kind is in its document", broken);
+}
+
+/// The commands that README.md shows for a repository without a cluster.
+#[test]
+fn commands_of_the_readme_run() {
+    const START: &str = "cargo run --bin overlayd -- ";
+    let text = std::fs::read_to_string(root().join("README.md")).expect("README.md");
+    let commands: Vec<&str> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix(START))
+        .collect();
+    assert!(commands.len() >= 5, "{commands:?}");
+    let mut broken = Broken::new();
+    for command in commands {
+        let arguments: Vec<&str> = command.split(' ').collect();
+        let output = overlayd(&arguments);
+        // A diff ends with 1 if there are differences, as during the work on an overlay.
+        let most = i32::from(arguments[0] == "diff");
+        if output.status.code().is_none_or(|code| code > most) {
+            let error = String::from_utf8_lossy(&output.stderr);
+            broken.push(format!("{command}: {error}"));
+        }
+    }
+    check("a command in README.md", broken);
 }
 
 #[test]
