@@ -10,7 +10,7 @@ use crate::controllers::Context;
 use crate::controllers::context::memory_key;
 use crate::controllers::kustomization::{SyncError, source_key};
 use crate::expression::Expression;
-use overlayd_core::api::kustomization::{Dependency, Kustomization};
+use overlayd_core::api::kustomization::{DependencyReference, Kustomization};
 use overlayd_core::apply::written_status::unit_of;
 use overlayd_core::names::NamespacedName;
 
@@ -145,7 +145,7 @@ fn judges(object: &Kustomization) -> bool {
     dependencies.any(|dependency| dependency.ready_expr.is_some())
 }
 
-fn needs(object: &Kustomization) -> impl Iterator<Item = (&Dependency, NamespacedName)> {
+fn needs(object: &Kustomization) -> impl Iterator<Item = (&DependencyReference, NamespacedName)> {
     let own = object.namespace().unwrap_or_default();
     object.spec.depends_on.iter().map(move |dependency| {
         let namespace = dependency.namespace.clone().unwrap_or_else(|| own.clone());

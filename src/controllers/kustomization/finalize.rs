@@ -12,7 +12,10 @@ use crate::controllers::events::Component;
 use crate::controllers::kustomization::{account, applier, owner, wait, write};
 use crate::controllers::{Context, ReconcileError};
 use overlayd_core::api::annotations::FLUX_FINALIZER;
-use overlayd_core::api::kustomization::{Kustomization, KustomizationDeletionPolicy};
+use overlayd_core::api::kustomization::Kustomization;
+use overlayd_core::api::kustomization::KustomizationDeletionPolicy::{
+    Delete, MirrorPrune, Orphan, WaitForTermination,
+};
 use overlayd_core::apply::plan::Protected;
 use overlayd_core::apply::written_status::unit_of;
 use overlayd_core::apply::{inventory, plan};
@@ -24,16 +27,11 @@ pub(super) async fn finalize(
     api: &Api<Kustomization>,
     context: &Context,
 ) -> Result<Action, ReconcileError> {
-    let policy = object
-        .spec
-        .deletion_policy
-        .unwrap_or(KustomizationDeletionPolicy::MirrorPrune);
+    let policy = object.spec.deletion_policy.unwrap_or(MirrorPrune);
     let deletes = match policy {
-        KustomizationDeletionPolicy::MirrorPrune => object.spec.prune,
-        KustomizationDeletionPolicy::Delete | KustomizationDeletionPolicy::WaitForTermination => {
-            true
-        }
-        KustomizationDeletionPolicy::Orphan => false,
+        MirrorPrune => object.spec.prune,
+        Delete | WaitForTermination => true,
+        Orphan => false,
     };
     if deletes
         && !object.spec.suspend
@@ -65,7 +63,7 @@ pub(super) async fn finalize(
         if let Err(error) = result {
             return cannot_delete(object, api, context, &error.to_string()).await;
         }
-        if policy == KustomizationDeletionPolicy::WaitForTermination {
+        if policy == WaitForTermination {
             let going = wait::still_there(&plan.prune, &applier).await;
             let deleted = object.meta().deletion_timestamp.as_ref().map(|time| time.0);
             let waited = deleted.map(|deleted| Timestamp::now().duration_since(deleted));
