@@ -3,8 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use crate::lists;
-use crate::rules::{Broken, compare};
+use crate::rules::Broken;
 use crate::source::{Source, root};
 use crate::{SOURCES, check};
 
@@ -221,8 +220,8 @@ fn is_promise(document: &Document) -> bool {
     document.path.starts_with("docs/compat/")
 }
 
-/// Paths of the repository between backquotes, and targets of links, exist. Returns what is wrong by document.
-fn named_paths(documents: &[Document], exists: &dyn Fn(&str) -> bool) -> BTreeMap<String, String> {
+/// Paths of the repository between backquotes, and targets of links, exist.
+fn named_paths(documents: &[Document], exists: &dyn Fn(&str) -> bool) -> Broken {
     const FOLDERS: [&str; 11] = [
         ".ci/",
         ".github/",
@@ -236,7 +235,7 @@ fn named_paths(documents: &[Document], exists: &dyn Fn(&str) -> bool) -> BTreeMa
         "tests/",
         "xtask/",
     ];
-    let mut broken: BTreeMap<String, String> = BTreeMap::new();
+    let mut broken = Broken::new();
     for document in documents {
         let is_path = |text: &&str| {
             FOLDERS.iter().any(|folder| text.starts_with(folder))
@@ -258,8 +257,7 @@ fn named_paths(documents: &[Document], exists: &dyn Fn(&str) -> bool) -> BTreeMa
         for (line, path) in quoted.chain(links) {
             let path = path.trim_start_matches('/');
             if !exists(path) {
-                let places = broken.entry(document.path.clone()).or_default();
-                places.push_str(&format!(" line {line}: there is no `{path}`;"));
+                broken.push(format!("{}:{line}: there is no `{path}`", document.path));
             }
         }
     }
@@ -324,8 +322,7 @@ fn tests_that_the_documents_name_exist() {
 fn paths_that_the_documents_name_exist() {
     let documents = Document::repository();
     let exists = |path: &str| root().join(path).exists();
-    let broken = named_paths(&documents, &exists);
-    check("a path in a document", compare(&broken, lists::OLD_PATHS));
+    check("a path in a document", named_paths(&documents, &exists));
 }
 
 #[test]
@@ -432,11 +429,9 @@ fn planted_faults_of_documents_are_found() {
     assert_eq!(by_test("| x | `c` |"), 1, "it has no place");
     assert_eq!(by_test("| x | `b::d` |"), 1, "it is no test");
     assert_eq!(by_test("| x | `e::c` |"), 1, "it is elsewhere");
-    let by_path = |text: &str| named_paths(&document(text), &|path| path == "src/a.rs");
-    assert!(by_path("`src/a.rs` and [a](https://a.example/b)").is_empty());
-    let broken = by_path("`src/b.rs` and\n[a](b.md)");
-    let expected = " line 1: there is no `src/b.rs`; line 2: there is no `docs/compat/b.md`;";
-    assert_eq!(broken["docs/compat/a.md"], expected);
+    let by_path = |text: &str| named_paths(&document(text), &|path| path == "src/a.rs").len();
+    assert_eq!(by_path("`src/a.rs` and [a](https://a.example/b)"), 0);
+    assert_eq!(by_path("`src/b.rs` and\n[a](b.md)"), 2);
     let by_flag = |text: &str| named_flags(&document(text), "--one <N>\n--two-more").len();
     assert_eq!(
         by_flag("`--one`, `overlayd run --two-more x`, `flux x --three`"),

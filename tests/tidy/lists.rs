@@ -86,9 +86,6 @@ pub(crate) const TWICE: &[Todo] = &[
     ("Written", "to be named by what it is of"),
 ];
 
-/// Documents that name paths that do not exist.
-pub(crate) const OLD_PATHS: &[Todo] = &[("ARCHITECTURE.md", "its map is to be written anew")];
-
 /// Private words that are still in use. `words` has the field's word for each.
 pub(crate) const WORDS: &[Todo] = &[
     ("Board", "to be renamed"),

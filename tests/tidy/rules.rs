@@ -399,7 +399,7 @@ fn second_argument(arguments: &str) -> Option<&str> {
 }
 
 /// What breaks a rule and is on no list, and what is on the list and breaks it no more.
-pub(crate) fn compare(found: &BTreeMap<String, String>, todo: &[Todo]) -> Broken {
+fn compare(found: &BTreeMap<String, String>, todo: &[Todo]) -> Broken {
     let mut broken = Broken::new();
     for (name, why) in found {
         if !todo.iter().any(|(listed, _)| listed == name) {
