@@ -4,6 +4,7 @@
 //! stands in `lists`, which only shrink.
 
 mod circles;
+mod docs;
 mod generated;
 mod lists;
 mod measure;

@@ -198,6 +198,46 @@ mod tests {
     }
 
     #[test]
+    fn an_optional_enum_keeps_its_description_and_may_be_null() {
+        let crd = json!(ExternalSecret::crd());
+        let spec = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"];
+        let policy = &spec["properties"]["refreshPolicy"];
+        let expected = json!({
+            "description": "When the values are read again. Default: `Periodic`.",
+            "enum": ["CreatedOnce", "Periodic", "OnChange", null],
+            "nullable": true,
+            "type": "string",
+        });
+        assert_eq!(policy, &expected);
+    }
+
+    #[test]
+    fn every_object_and_every_field_has_a_description() {
+        fn check(place: &str, schema: &Value, missing: &mut Vec<String>) {
+            let is_open = schema["x-kubernetes-preserve-unknown-fields"] == true;
+            if schema["description"].is_null() && !is_open {
+                missing.push(place.to_owned());
+            }
+            for (name, field) in schema["properties"].as_object().into_iter().flatten() {
+                check(&format!("{place}.{name}"), field, missing);
+            }
+            if schema["items"]["properties"].is_object() {
+                check(&format!("{place}[]"), &schema["items"], missing);
+            }
+        }
+        let mut missing = Vec::new();
+        for crd in all() {
+            let schema = json!(crd.spec.versions[0].schema);
+            check(
+                &crd.spec.names.kind,
+                &schema["openAPIV3Schema"],
+                &mut missing,
+            );
+        }
+        assert_eq!(missing, Vec::<String>::new());
+    }
+
+    #[test]
     fn the_old_version_is_there_and_not_served() {
         for crd in all()
             .iter()

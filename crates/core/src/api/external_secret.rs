@@ -414,7 +414,7 @@ pub enum ConversionStrategy {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[schemars(transform = plain_enumeration)]
 pub enum DecodingStrategy {
-    /// Base64 is tried first, then Base64URL. A value that is neither stays as it is.
+    /// Base64 is tried first, then `Base64URL`. A value that is neither stays as it is.
     Auto,
     /// The value is Base64 of the standard alphabet. Any other text is an error.
     Base64,

@@ -135,7 +135,7 @@ pub enum GitProvider {
     Generic,
     /// Tokens of a GitHub App. overlayd refuses this value.
     Github,
-    /// Credentials of AWS for CodeCommit. overlayd refuses this value.
+    /// Credentials of AWS for `CodeCommit`. overlayd refuses this value.
     Aws,
     /// Workload identity of Azure DevOps. overlayd refuses this value.
     Azure,

@@ -85,7 +85,7 @@ pub struct KustomizationSpec {
     pub health_check_exprs: Vec<HealthCheckExpression>,
     /// Kustomizations that must be ready before this Kustomization is applied.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub depends_on: Vec<Dependency>,
+    pub depends_on: Vec<DependencyReference>,
     /// Namespace that is set on all objects. It must exist. Default: the namespaces of the build.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63))]
@@ -231,7 +231,7 @@ pub struct HealthCheckExpression {
 /// Names a Kustomization that must be ready first.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct Dependency {
+pub struct DependencyReference {
     /// Name of the Kustomization.
     pub name: String,
     /// Namespace of the Kustomization. Default: the namespace of the dependent.

@@ -99,7 +99,7 @@ pub enum ReceiverType {
     Nexus,
     /// Azure Container Registry. Refused.
     Acr,
-    /// CDEvents. Refused.
+    /// `CDEvents`. Refused.
     Cdevents,
 }
 

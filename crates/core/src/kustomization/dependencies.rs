@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use kube::ResourceExt as _;
 use parking_lot::{Mutex, MutexGuard};
 
-use crate::api::kustomization::{Dependency, Kustomization};
+use crate::api::kustomization::{DependencyReference, Kustomization};
 use crate::kustomization::{is_ready, source_of};
 use crate::names::NamespacedName;
 
