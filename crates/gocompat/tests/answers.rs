@@ -1,9 +1,10 @@
-//! Patterns, durations and base64 texts mean and fail as they do in Go. `*_answers.jsonl` hold a question per line with
-//! Go's answer, recorded with Go 1.26 by the program in `oracle/`.
+//! Patterns, durations, base64 texts, versions and constraints mean and fail as they do in Go. `*_answers.jsonl` hold a
+//! question per line with Go's answer, recorded with Go 1.26 by the programs in `oracle/`.
 
 use gocompat::base64::{self, Alphabet};
 use gocompat::duration;
 use gocompat::regex::{ErrorCode, compile, quote_meta, replace_all};
+use gocompat::semver::{Constraint, Version};
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
@@ -35,6 +36,10 @@ fn check(answers: &str, least: usize, ours: impl Fn(&Value) -> Result<Answer, St
             "nanoseconds",
             "printed",
             "bytes",
+            "valid",
+            "holds",
+            "strict",
+            "order",
         ];
         let same = fields
             .iter()
@@ -110,6 +115,43 @@ fn base64_is_decoded_as_go_does() {
             .map_err(|error| error.to_string())?;
         let digits: String = decoded.iter().map(|byte| format!("{byte:02x}")).collect();
         Ok(Answer::from_iter([("bytes".to_owned(), json!(digits))]))
+    });
+}
+
+/// Whether the constraint takes each version, as the letters `y` and `n`.
+fn satisfied(constraint: &Constraint, versions: &Value) -> String {
+    let versions = versions.as_array().into_iter().flatten();
+    let versions = versions.map(|version| Version::parse(text(version)).expect("a version"));
+    versions
+        .map(|version| if constraint.holds(&version) { 'y' } else { 'n' })
+        .collect()
+}
+
+#[test]
+fn versions_and_constraints_mean_what_they_mean_in_go() {
+    check(include_str!("semver_answers.jsonl"), 1300, |question| {
+        let mut answer = Answer::new();
+        if let Some(constraint) = question["constraint"].as_str() {
+            let constraint = Constraint::parse(constraint);
+            answer.insert("valid".to_owned(), json!(constraint.is_some()));
+            if let Some(constraint) = constraint {
+                let holds = satisfied(&constraint, &question["versions"]);
+                answer.insert("holds".to_owned(), json!(holds));
+            }
+            return Ok(answer);
+        }
+        let version = Version::parse(text(&question["version"]));
+        answer.insert("valid".to_owned(), json!(version.is_some()));
+        if Version::parse_strict(text(&question["version"])).is_some() {
+            answer.insert("strict".to_owned(), json!(true));
+        }
+        if let Some(version) = version {
+            answer.insert("printed".to_owned(), json!(version.to_string()));
+            if let Some(other) = Version::parse(text(&question["other"])) {
+                answer.insert("order".to_owned(), json!(version.compare(&other) as i8));
+            }
+        }
+        Ok(answer)
     });
 }
 
