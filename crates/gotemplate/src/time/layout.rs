@@ -1,0 +1,226 @@
+//! Pure: the layouts of Go's times: the parts of the reference time, and how an offset is written.
+
+use jiff::tz::Offset;
+
+pub(super) const MONTHS: [&str; 12] = [
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
+];
+pub(super) const WEEKDAYS: [&str; 7] = [
+    "Sunday",
+    "Monday",
+    "Tuesday",
+    "Wednesday",
+    "Thursday",
+    "Friday",
+    "Saturday",
+];
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Token {
+    LongMonth,
+    Month,
+    NumMonth,
+    ZeroMonth,
+    LongWeekday,
+    Weekday,
+    Day,
+    UnderDay,
+    ZeroDay,
+    UnderYearDay,
+    ZeroYearDay,
+    Hour,
+    Hour12,
+    ZeroHour12,
+    Minute,
+    ZeroMinute,
+    Second,
+    ZeroSecond,
+    LongYear,
+    Year,
+    UpperHalf,
+    LowerHalf,
+    ZoneName,
+    /// `z`: UTC is written as `Z`.
+    Offset {
+        form: OffsetForm,
+        z: bool,
+    },
+    Fraction {
+        digits: usize,
+        trims: bool,
+        separator: char,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum OffsetForm {
+    /// `-07`
+    Hours,
+    /// `-0700`
+    Minutes,
+    /// `-07:00`
+    ColonMinutes,
+    /// `-070000`
+    Seconds,
+    /// `-07:00:00`
+    ColonSeconds,
+}
+
+pub(super) fn offset_text(offset: Offset, form: OffsetForm) -> String {
+    let seconds = offset.seconds();
+    let sign = if seconds < 0 { '-' } else { '+' };
+    let seconds = seconds.abs();
+    let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    match form {
+        OffsetForm::Hours => format!("{sign}{hours:02}"),
+        OffsetForm::Minutes => format!("{sign}{hours:02}{minutes:02}"),
+        OffsetForm::ColonMinutes => format!("{sign}{hours:02}:{minutes:02}"),
+        OffsetForm::Seconds => format!("{sign}{hours:02}{minutes:02}{seconds:02}"),
+        OffsetForm::ColonSeconds => format!("{sign}{hours:02}:{minutes:02}:{seconds:02}"),
+    }
+}
+
+/// The parts of Go's reference time; of those with a common start the longest first.
+const TOKENS: [(&str, Token); 33] = [
+    ("January", Token::LongMonth),
+    ("Jan", Token::Month),
+    ("Monday", Token::LongWeekday),
+    ("Mon", Token::Weekday),
+    ("MST", Token::ZoneName),
+    ("002", Token::ZeroYearDay),
+    ("01", Token::ZeroMonth),
+    ("02", Token::ZeroDay),
+    ("03", Token::ZeroHour12),
+    ("04", Token::ZeroMinute),
+    ("05", Token::ZeroSecond),
+    ("06", Token::Year),
+    ("15", Token::Hour),
+    ("1", Token::NumMonth),
+    ("2006", Token::LongYear),
+    ("2", Token::Day),
+    ("__2", Token::UnderYearDay),
+    ("_2", Token::UnderDay),
+    ("3", Token::Hour12),
+    ("4", Token::Minute),
+    ("5", Token::Second),
+    ("PM", Token::UpperHalf),
+    ("pm", Token::LowerHalf),
+    (
+        "-07:00:00",
+        Token::Offset {
+            form: OffsetForm::ColonSeconds,
+            z: false,
+        },
+    ),
+    (
+        "-070000",
+        Token::Offset {
+            form: OffsetForm::Seconds,
+            z: false,
+        },
+    ),
+    (
+        "-07:00",
+        Token::Offset {
+            form: OffsetForm::ColonMinutes,
+            z: false,
+        },
+    ),
+    (
+        "-0700",
+        Token::Offset {
+            form: OffsetForm::Minutes,
+            z: false,
+        },
+    ),
+    (
+        "-07",
+        Token::Offset {
+            form: OffsetForm::Hours,
+            z: false,
+        },
+    ),
+    (
+        "Z07:00:00",
+        Token::Offset {
+            form: OffsetForm::ColonSeconds,
+            z: true,
+        },
+    ),
+    (
+        "Z070000",
+        Token::Offset {
+            form: OffsetForm::Seconds,
+            z: true,
+        },
+    ),
+    (
+        "Z07:00",
+        Token::Offset {
+            form: OffsetForm::ColonMinutes,
+            z: true,
+        },
+    ),
+    (
+        "Z0700",
+        Token::Offset {
+            form: OffsetForm::Minutes,
+            z: true,
+        },
+    ),
+    (
+        "Z07",
+        Token::Offset {
+            form: OffsetForm::Hours,
+            z: true,
+        },
+    ),
+];
+
+/// The token that a layout begins with, or how much of it is plain text.
+pub(super) fn next_token(layout: &str) -> (Option<Token>, usize) {
+    // `_2006` is an underscore and a year.
+    if layout.starts_with("_2006") {
+        return (None, 1);
+    }
+    if let Some((text, token)) = TOKENS.iter().find(|(text, _)| layout.starts_with(text)) {
+        let continues = layout[text.len()..].starts_with(|c: char| c.is_ascii_lowercase());
+        // `Janet` is no month.
+        if !(matches!(token, Token::Month) && continues) {
+            return (Some(*token), text.len());
+        }
+    }
+    for separator in ['.', ','] {
+        let Some(rest) = layout.strip_prefix(separator) else {
+            continue;
+        };
+        for (digit, trims) in [('0', false), ('9', true)] {
+            let digits = rest.chars().take_while(|&c| c == digit).count();
+            let ends = !rest[digits..].starts_with(|c: char| c.is_ascii_digit());
+            if digits > 0 && ends {
+                let token = Token::Fraction {
+                    digits,
+                    trims,
+                    separator,
+                };
+                return (Some(token), digits + 1);
+            }
+        }
+    }
+    (None, layout.chars().next().map_or(0, char::len_utf8))
+}
+
+pub(super) fn next_token_of(layout: &str) -> Option<Token> {
+    next_token(layout).0
+}
