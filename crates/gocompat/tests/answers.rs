@@ -166,6 +166,22 @@ proptest! {
         }
     }
 
+    /// The letters have two to four bytes, so a cut at a byte would stand inside one of them.
+    #[test]
+    fn no_letter_of_several_bytes_panics(
+        text in r"(é|ſ|€|😀|µs|μ|[0-9.]|[v<>=~^!|, xX*+-]| - |\|\||h|\[|\]|\(|\)|\{|\}|\\|\$|\?){0,12}"
+    ) {
+        let _ = (Version::parse(&text), Version::parse_strict(&text));
+        if let Some(constraint) = Constraint::parse(&text) {
+            let _ = constraint.holds(&Version::parse("1.2.3").expect("a version"));
+        }
+        let _ = duration::parse(&text);
+        let _ = base64::decode(text.as_bytes(), Alphabet::Standard);
+        if let Ok(regex) = compile(&text) {
+            let _ = replace_all(&regex, &text, &text);
+        }
+    }
+
     #[test]
     fn a_quoted_text_matches_itself(text in any::<String>()) {
         let regex = compile(&format!("^{}$", quote_meta(&text))).expect("a quoted text is a pattern");

@@ -81,9 +81,15 @@ fn is_alphanumeric(character: char) -> bool {
     character == '_' || character.is_alphanumeric()
 }
 
-impl Lexer<'_> {
-    fn rest(&self) -> &str {
-        &self.text[self.at..]
+impl<'t> Lexer<'t> {
+    /// The text that is left. `at` moves by whole letters, so it never stands inside a letter.
+    fn rest(&self) -> &'t str {
+        self.text.get(self.at..).unwrap_or_default()
+    }
+
+    /// The text between two places, each of which `at` has stood on or passed by whole letters.
+    fn between(&self, from: usize, to: usize) -> &'t str {
+        self.text.get(from..to).unwrap_or_default()
     }
 
     fn peek(&self) -> Option<char> {
@@ -93,24 +99,22 @@ impl Lexer<'_> {
     fn push(&mut self, kind: Kind, from: usize, to: usize) {
         self.tokens.push(Token {
             kind,
-            text: self.text[from..to].to_owned(),
+            text: self.between(from, to).to_owned(),
             at: from,
         });
     }
 
     /// Text up to the next action, and the action. False at the end.
     fn text_then_action(&mut self) -> Result<bool, ParseError> {
-        let Some(offset) = self.rest().find(self.left) else {
+        let Some((text, inside)) = self.rest().split_once(self.left) else {
             if !self.rest().is_empty() {
                 self.push(Kind::Text, self.at, self.text.len());
             }
             self.at = self.text.len();
             return Ok(false);
         };
-        let open = self.at + offset;
-        let inside = open + self.left.len();
-        let trims = has_left_trim(&self.text[inside..]);
-        let text = &self.text[self.at..open];
+        let open = self.at + text.len();
+        let trims = has_left_trim(inside);
         let kept = if trims {
             text.trim_end_matches(SPACES)
         } else {
@@ -119,7 +123,7 @@ impl Lexer<'_> {
         if !kept.is_empty() {
             self.push(Kind::Text, self.at, self.at + kept.len());
         }
-        self.at = inside + if trims { 2 } else { 0 };
+        self.at = open + self.left.len() + if trims { 2 } else { 0 };
         if self.rest().starts_with(COMMENT.0) {
             self.comment(open)?;
         } else {
@@ -193,7 +197,7 @@ impl Lexer<'_> {
                 self.at += 1;
                 self.word(from, Kind::Variable)?;
             }
-            '.' if self.rest()[1..].starts_with(|c: char| c.is_ascii_digit()) => self.number()?,
+            '.' if begins_fraction(self.rest()) => self.number()?,
             '.' => {
                 self.at += 1;
                 self.word(from, Kind::Field)?;
@@ -257,10 +261,11 @@ impl Lexer<'_> {
 
     fn raw(&mut self) -> Result<(), ParseError> {
         let from = self.at;
-        let Some(end) = self.text[from + 1..].find('`') else {
+        let after = self.rest().strip_prefix('`').unwrap_or_default();
+        let Some((inner, _)) = after.split_once('`') else {
             return error(from, "unterminated raw quoted string");
         };
-        self.at = from + 1 + end + 1;
+        self.at = from + "`".len() + inner.len() + "`".len();
         self.push(Kind::RawString, from, self.at);
         Ok(())
     }
@@ -276,7 +281,7 @@ impl Lexer<'_> {
             let bad = self.peek().unwrap_or_default();
             return error(self.at, format!("bad character {}", unicode(bad)));
         }
-        let word = &self.text[from..self.at];
+        let word = self.between(from, self.at);
         let kind = match kind {
             Kind::Identifier if KEYWORDS.contains(&word) => Kind::Keyword,
             Kind::Identifier if matches!(word, "true" | "false") => Kind::Bool,
@@ -303,9 +308,10 @@ impl Lexer<'_> {
     fn number(&mut self) -> Result<(), ParseError> {
         let from = self.at;
         let rest = self.rest();
-        let mut length = usize::from(rest.starts_with(['+', '-']));
+        let unsigned = rest.strip_prefix(['+', '-']).unwrap_or(rest);
+        let mut length = rest.len() - unsigned.len();
         let bytes = rest.as_bytes();
-        let is_hex = rest[length..].starts_with("0x") || rest[length..].starts_with("0X");
+        let is_hex = unsigned.starts_with("0x") || unsigned.starts_with("0X");
         while let Some(&byte) = bytes.get(length) {
             let after_exponent = length > 0
                 && (matches!(bytes[length - 1], b'p' | b'P')
@@ -319,15 +325,19 @@ impl Lexer<'_> {
             length += 1;
         }
         self.at += length;
-        if !is_number(&self.text[from..self.at]) || self.peek().is_some_and(is_alphanumeric) {
-            return error(
-                from,
-                format!("bad number syntax: {:?}", &self.text[from..self.at]),
-            );
+        let number = self.between(from, self.at);
+        if !is_number(number) || self.peek().is_some_and(is_alphanumeric) {
+            return error(from, format!("bad number syntax: {number:?}"));
         }
         self.push(Kind::Number, from, self.at);
         Ok(())
     }
+}
+
+/// `.5` is a number, while `.name` is a field.
+fn begins_fraction(text: &str) -> bool {
+    text.strip_prefix('.')
+        .is_some_and(|digits| digits.starts_with(|c: char| c.is_ascii_digit()))
 }
 
 fn has_left_trim(inside: &str) -> bool {

@@ -62,8 +62,8 @@ pub(crate) fn parse_int(text: &str) -> Option<i64> {
         (2, rest)
     } else if let Some(rest) = lower.strip_prefix("0o") {
         (8, rest)
-    } else if lower.len() > 1 && lower.starts_with('0') {
-        (8, &lower[1..])
+    } else if let Some(rest) = lower.strip_prefix('0').filter(|rest| !rest.is_empty()) {
+        (8, rest)
     } else {
         (10, &*lower)
     };

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::str::Chars;
 
 use crate::error::ParseError;
 use crate::lex::{Kind, Token};
@@ -418,7 +419,7 @@ impl Parser<'_> {
         let at = self.peek().at;
         let mut fields = Vec::new();
         while self.peek().kind == Kind::Field {
-            fields.push(self.take().text[1..].to_owned());
+            fields.push(field_name(&self.take()));
         }
         let operand = match term.operand {
             Operand::Field(mut names) => {
@@ -459,7 +460,7 @@ impl Parser<'_> {
             Kind::Dot => Operand::Dot,
             Kind::Nil => Operand::Nil,
             Kind::Bool => Operand::Bool(token.text == "true"),
-            Kind::Field => Operand::Field(vec![token.text[1..].to_owned()]),
+            Kind::Field => Operand::Field(vec![field_name(&token)]),
             Kind::Variable => {
                 if !self.variables.contains(&token.text) {
                     self.take();
@@ -491,8 +492,7 @@ impl Parser<'_> {
     }
 
     fn character(&self, token: &Token) -> Parse<Number> {
-        let inner = &token.text[1..token.text.len() - 1];
-        let bytes = unquote(inner, '\'');
+        let bytes = unquote(without_quotes(&token.text), '\'');
         let text = bytes
             .as_deref()
             .and_then(|bytes| std::str::from_utf8(bytes).ok());
@@ -502,6 +502,20 @@ impl Parser<'_> {
             _ => self.error(format!("malformed character constant: {}", token.text)),
         }
     }
+}
+
+/// The name in a token `.name`.
+fn field_name(token: &Token) -> String {
+    let name = token.text.strip_prefix('.');
+    name.unwrap_or(&token.text).to_owned()
+}
+
+/// The text of a quoted token without its first and its last letter, which are the quotes.
+fn without_quotes(text: &str) -> &str {
+    let mut letters = text.chars();
+    letters.next();
+    letters.next_back();
+    letters.as_str()
 }
 
 fn name(token: &Token, context: &str) -> Parse<String> {
@@ -522,7 +536,7 @@ fn unexpected<T>(token: &Token, context: &str) -> Parse<T> {
 }
 
 fn string(token: &Token) -> Parse<Rc<[u8]>> {
-    let inner = &token.text[1..token.text.len() - 1];
+    let inner = without_quotes(&token.text);
     if token.kind == Kind::RawString {
         return Ok(inner.replace('\r', "").into_bytes().into());
     }
@@ -569,15 +583,13 @@ fn check_stages(pipe: &Pipe, context: &str, end: &Token) -> Parse<()> {
 /// The bytes of a quoted text, or nothing if Go has no such escape.
 fn unquote(inner: &str, quote: char) -> Option<Vec<u8>> {
     let mut bytes = Vec::with_capacity(inner.len());
-    let mut rest = inner;
-    while let Some(character) = rest.chars().next() {
-        rest = &rest[character.len_utf8()..];
+    let mut rest = inner.chars();
+    while let Some(character) = rest.next() {
         if character != '\\' {
             bytes.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
             continue;
         }
-        let escape = rest.chars().next()?;
-        rest = &rest[escape.len_utf8()..];
+        let escape = rest.next()?;
         match escape {
             'a' => bytes.push(7),
             'b' => bytes.push(8),
@@ -605,9 +617,10 @@ fn unquote(inner: &str, quote: char) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-fn code(rest: &mut &str, digits: usize, base: u32) -> Option<u32> {
-    let text = rest.get(..digits)?;
-    *rest = &rest[digits..];
+/// The number of exactly so many digits, which are taken from the start of `rest`.
+fn code(rest: &mut Chars<'_>, digits: usize, base: u32) -> Option<u32> {
+    let (text, after) = rest.as_str().split_at_checked(digits)?;
+    *rest = after.chars();
     text.chars().all(|c| c.is_digit(base)).then_some(())?;
     u32::from_str_radix(text, base).ok()
 }

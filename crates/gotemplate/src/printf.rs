@@ -79,9 +79,9 @@ pub(crate) fn printf(format: &[u8], values: &[Value]) -> Vec<u8> {
         good_index: true,
         after_index: false,
     };
-    while let Some(at) = run.rest.find('%') {
-        out.extend_from_slice(&run.rest.as_bytes()[..at]);
-        run.rest = &run.rest[at + 1..];
+    while let Some((before, after)) = run.rest.split_once('%') {
+        out.extend_from_slice(before.as_bytes());
+        run.rest = after;
         run.verb(&mut out);
         if out.len() > 64 << 20 {
             break;
@@ -117,30 +117,33 @@ struct Run<'f> {
     after_index: bool,
 }
 
-impl Run<'_> {
+impl<'f> Run<'f> {
     fn take(&mut self) -> Option<char> {
-        let character = self.rest.chars().next()?;
-        self.rest = &self.rest[character.len_utf8()..];
+        let mut letters = self.rest.chars();
+        let character = letters.next()?;
+        self.rest = letters.as_str();
         Some(character)
     }
 
     fn number(&mut self) -> Option<usize> {
-        let digits = self.rest.bytes().take_while(u8::is_ascii_digit).count();
-        let number = self.rest[..digits].parse().ok();
-        self.rest = &self.rest[digits..];
-        number.filter(|number| *number <= TOO_LARGE)
+        let end = self.rest.find(|c: char| !c.is_ascii_digit());
+        let (digits, after) = self.rest.split_at(end.unwrap_or(self.rest.len()));
+        self.rest = after;
+        digits.parse().ok().filter(|number| *number <= TOO_LARGE)
     }
 
     /// `[n]`
     fn index(&mut self) {
-        if !self.rest.starts_with('[') {
+        let Some(inside) = self.rest.strip_prefix('[') else {
             return;
-        }
+        };
         self.reordered = true;
         self.after_index = true;
-        let close = self.rest.find(']');
-        let index = close.and_then(|close| self.rest[1..close].parse::<usize>().ok());
-        self.rest = &self.rest[close.map_or(1, |close| close + 1)..];
+        let (index, after) = match inside.split_once(']') {
+            Some((index, after)) => (index.parse::<usize>().ok(), after),
+            None => (None, inside),
+        };
+        self.rest = after;
         match index {
             Some(index) if (1..=self.values.len()).contains(&index) => self.next = index - 1,
             _ => self.good_index = false,
@@ -148,8 +151,8 @@ impl Run<'_> {
     }
 
     /// `*`
-    fn star(&mut self) -> Option<i64> {
-        self.rest = &self.rest[1..];
+    fn star(&mut self, after: &'f str) -> Option<i64> {
+        self.rest = after;
         let value = self.values.get(self.next).and_then(Value::as_int);
         self.next += usize::from(self.next < self.values.len());
         self.after_index = false;
@@ -169,7 +172,7 @@ impl Run<'_> {
                 ' ' => spec.space = true,
                 _ => break,
             }
-            self.rest = &self.rest[1..];
+            self.take();
         }
         self.index();
         self.width(&mut spec, out);
@@ -200,8 +203,8 @@ impl Run<'_> {
     }
 
     fn width(&mut self, spec: &mut Spec, out: &mut Vec<u8>) {
-        if self.rest.starts_with('*') {
-            match self.star() {
+        if let Some(after) = self.rest.strip_prefix('*') {
+            match self.star(after) {
                 Some(width) => {
                     spec.minus |= width < 0;
                     spec.width = usize::try_from(width.unsigned_abs()).ok();
@@ -225,8 +228,8 @@ impl Run<'_> {
             self.good_index = false;
         }
         self.index();
-        if self.rest.starts_with('*') {
-            match self.star() {
+        if let Some(after) = self.rest.strip_prefix('*') {
+            match self.star(after) {
                 Some(precision) => spec.precision = usize::try_from(precision).ok(),
                 None => out.extend_from_slice(b"%!(BADPREC)"),
             }

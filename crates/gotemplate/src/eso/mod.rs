@@ -128,7 +128,8 @@ fn filter_pem(machine: &mut Machine<'_>, values: &[Value]) -> Outcome<Value> {
     let blocks = text.matches("-----BEGIN ").count();
     machine.spend(text.len().saturating_mul(blocks) / 4096)?;
     // The text before the first block is skipped.
-    let mut rest = text.find("-----BEGIN ").map_or(&*text, |at| &text[at..]);
+    let first = text.find("-----BEGIN ").unwrap_or_default();
+    let mut rest = text.get(first..).unwrap_or_default();
     let mut kept = String::new();
     while let Some((block, after)) = next_block(rest) {
         if block.label.eq_ignore_ascii_case(&wanted) {

@@ -65,15 +65,14 @@ pub(crate) const ROWS: &[Row] = &[
         machine.random(&mut random);
         random[6] = (random[6] & 0x0f) | 0x40;
         random[8] = (random[8] & 0x3f) | 0x80;
-        let hex = hex(&random);
         let parts = [
-            &hex[..8],
-            &hex[8..12],
-            &hex[12..16],
-            &hex[16..20],
-            &hex[20..],
+            &random[..4],
+            &random[4..6],
+            &random[6..8],
+            &random[8..10],
+            &random[10..],
         ];
-        Ok(Value::str(parts.join("-")))
+        Ok(Value::str(parts.map(hex).join("-")))
     }),
     ("bcrypt", "s", |machine, v| {
         bcrypt_of(machine, bytes(v, 0)).map(Value::str)

@@ -35,7 +35,8 @@ fn base(path: &str) -> String {
 }
 
 fn directory(path: &str) -> String {
-    clean(path.rfind('/').map_or("", |slash| &path[..=slash]))
+    let name = path.rsplit('/').next().unwrap_or_default();
+    clean(path.strip_suffix(name).unwrap_or_default())
 }
 
 fn clean(path: &str) -> String {
@@ -59,7 +60,8 @@ fn clean(path: &str) -> String {
 
 fn extension(path: &str) -> String {
     let name = path.rsplit('/').next().unwrap_or_default();
-    name.rfind('.').map_or("", |dot| &name[dot..]).to_owned()
+    let extension = name.rsplit_once('.');
+    extension.map_or_else(String::new, |(_, extension)| format!(".{extension}"))
 }
 
 /// The parts of an URL as Go's `url.Parse` finds them.
@@ -139,7 +141,7 @@ fn split_scheme(url: &str) -> Result<(&str, &str), &'static str> {
             'a'..='z' | 'A'..='Z' => {}
             '0'..='9' | '+' | '-' | '.' if at > 0 => {}
             ':' if at == 0 => return Err("missing protocol scheme"),
-            ':' => return Ok((&url[..at], &url[at + 1..])),
+            ':' => return Ok(url.split_once(':').unwrap_or(("", url))),
             _ => break,
         }
     }

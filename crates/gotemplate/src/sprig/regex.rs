@@ -171,6 +171,8 @@ fn split(machine: &mut Machine<'_>, values: &[Value]) -> Outcome<Value> {
         return Ok(Value::strings([""]));
     }
     let most = usize::try_from(most).unwrap_or(usize::MAX);
+    // Matches begin and end between letters.
+    let between = |begin, end| subject.get(begin..end).unwrap_or_default();
     let mut parts = Vec::new();
     let (mut begin, mut end) = (0, 0);
     for found in pattern.regex.find_iter(&subject).take(most) {
@@ -180,12 +182,12 @@ fn split(machine: &mut Machine<'_>, values: &[Value]) -> Outcome<Value> {
         }
         end = found.start();
         if found.end() != 0 {
-            parts.push(&subject[begin..end]);
+            parts.push(between(begin, end));
         }
         begin = found.end();
     }
     if end != subject.len() {
-        parts.push(&subject[begin..]);
+        parts.push(between(begin, subject.len()));
     }
     Ok(Value::strings(parts))
 }

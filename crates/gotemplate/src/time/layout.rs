@@ -188,39 +188,61 @@ const TOKENS: [(&str, Token); 33] = [
     ),
 ];
 
-/// The token that a layout begins with, or how much of it is plain text.
-pub(super) fn next_token(layout: &str) -> (Option<Token>, usize) {
-    // `_2006` is an underscore and a year.
-    if layout.starts_with("_2006") {
-        return (None, 1);
-    }
-    if let Some((text, token)) = TOKENS.iter().find(|(text, _)| layout.starts_with(text)) {
-        let continues = layout[text.len()..].starts_with(|c: char| c.is_ascii_lowercase());
-        // `Janet` is no month.
-        if !(matches!(token, Token::Month) && continues) {
-            return (Some(*token), text.len());
-        }
-    }
-    for separator in ['.', ','] {
-        let Some(rest) = layout.strip_prefix(separator) else {
-            continue;
-        };
-        for (digit, trims) in [('0', false), ('9', true)] {
-            let digits = rest.chars().take_while(|&c| c == digit).count();
-            let ends = !rest[digits..].starts_with(|c: char| c.is_ascii_digit());
-            if digits > 0 && ends {
-                let token = Token::Fraction {
-                    digits,
-                    trims,
-                    separator,
-                };
-                return (Some(token), digits + 1);
-            }
-        }
-    }
-    (None, layout.chars().next().map_or(0, char::len_utf8))
+/// A piece of a layout.
+pub(super) enum Piece {
+    /// A part of the reference time.
+    Token(Token),
+    /// A letter that stands for itself.
+    Letter(char),
 }
 
-pub(super) fn next_token_of(layout: &str) -> Option<Token> {
-    next_token(layout).0
+/// The first piece of a layout and the layout after it, as `nextStdChunk` of Go's `time/format.go` finds them; nothing
+/// at the end.
+pub(super) fn next_piece(layout: &str) -> Option<(Piece, &str)> {
+    if let Some((token, rest)) = next_token(layout) {
+        return Some((Piece::Token(token), rest));
+    }
+    let mut letters = layout.chars();
+    let letter = letters.next()?;
+    Some((Piece::Letter(letter), letters.as_str()))
+}
+
+/// The token that a layout begins with, and the layout after it.
+pub(super) fn next_token(layout: &str) -> Option<(Token, &str)> {
+    // `_2006` is an underscore and a year.
+    if layout.starts_with("_2006") {
+        return None;
+    }
+    let mut known = TOKENS.iter();
+    let found = known.find_map(|(text, token)| Some((*token, layout.strip_prefix(text)?)));
+    // `Janet` is no month.
+    let is_word = |rest: &str| rest.starts_with(|c: char| c.is_ascii_lowercase());
+    found
+        .filter(|(token, rest)| *token != Token::Month || !is_word(rest))
+        .or_else(|| fraction(layout))
+}
+
+/// A point or a comma with zeros or nines after it.
+fn fraction(layout: &str) -> Option<(Token, &str)> {
+    let separator = layout.chars().next().filter(|c| matches!(c, '.' | ','))?;
+    let after = layout.strip_prefix(separator)?;
+    [('0', false), ('9', true)]
+        .into_iter()
+        .find_map(|(digit, trims)| {
+            let rest = after.trim_start_matches(digit);
+            let digits = after.len() - rest.len();
+            let ends = !rest.starts_with(|c: char| c.is_ascii_digit());
+            let token = Token::Fraction {
+                digits,
+                trims,
+                separator,
+            };
+            (digits > 0 && ends).then_some((token, rest))
+        })
+}
+
+/// The three letters of a month or a day of the week.
+pub(super) fn abbreviation(name: &str) -> &str {
+    // The names are ASCII and none is shorter.
+    name.get(..3).unwrap_or(name)
 }

@@ -9,7 +9,9 @@ use jiff::civil::DateTime;
 use jiff::tz::{Offset, TimeZone};
 use jiff::{SignedDuration, Timestamp};
 
-use layout::{MONTHS, OffsetForm, Token, WEEKDAYS, next_token, next_token_of, offset_text};
+use layout::{
+    MONTHS, OffsetForm, Piece, Token, WEEKDAYS, abbreviation, next_piece, next_token, offset_text,
+};
 use parts::Parts;
 
 /// A moment in a zone.
@@ -75,14 +77,12 @@ impl Time {
         let civil = self.civil();
         let mut out = String::new();
         let mut rest = layout;
-        while !rest.is_empty() {
-            let (token, length) = next_token(rest);
-            if let Some(token) = token {
-                out.push_str(&self.token(token, civil));
-            } else {
-                out.push_str(&rest[..length]);
+        while let Some((piece, after)) = next_piece(rest) {
+            match piece {
+                Piece::Token(token) => out.push_str(&self.token(token, civil)),
+                Piece::Letter(letter) => out.push(letter),
             }
-            rest = &rest[length..];
+            rest = after;
         }
         out
     }
@@ -97,11 +97,11 @@ impl Time {
         };
         match token {
             Token::LongMonth => month.to_owned(),
-            Token::Month => month[..3].to_owned(),
+            Token::Month => abbreviation(month).to_owned(),
             Token::NumMonth => civil.month().to_string(),
             Token::ZeroMonth => format!("{:02}", civil.month()),
             Token::LongWeekday => weekday.to_owned(),
-            Token::Weekday => weekday[..3].to_owned(),
+            Token::Weekday => abbreviation(weekday).to_owned(),
             Token::Day => civil.day().to_string(),
             Token::UnderDay => format!("{:2}", civil.day()),
             Token::ZeroDay => format!("{:02}", civil.day()),
@@ -148,20 +148,19 @@ impl Time {
     pub(crate) fn parse(layout: &str, text: &str) -> Option<Self> {
         let mut parts = Parts::default();
         let (mut layout, mut text) = (layout, text);
-        while !layout.is_empty() {
-            let (token, length) = next_token(layout);
-            match token {
-                Some(token) => text = parts.take(token, text)?,
-                None => text = text.strip_prefix(&layout[..length])?,
+        while let Some((piece, rest)) = next_piece(layout) {
+            match piece {
+                Piece::Token(token) => text = parts.take(token, text)?,
+                Piece::Letter(letter) => text = text.strip_prefix(letter)?,
             }
-            layout = &layout[length..];
+            layout = rest;
             // A fraction may follow the seconds without the layout saying so.
-            if matches!(token, Some(Token::Second | Token::ZeroSecond))
-                && text.starts_with(['.', ','])
-                && text[1..].starts_with(|c: char| c.is_ascii_digit())
-                && !matches!(next_token_of(layout), Some(Token::Fraction { .. }))
+            if matches!(piece, Piece::Token(Token::Second | Token::ZeroSecond))
+                && !matches!(next_token(layout), Some((Token::Fraction { .. }, _)))
+                && let Some(digits) = text.strip_prefix(['.', ','])
+                && digits.starts_with(|c: char| c.is_ascii_digit())
             {
-                text = parts.fraction(&text[1..]);
+                text = parts.fraction(digits);
             }
         }
         if !text.is_empty() {

@@ -3,7 +3,7 @@
 use jiff::tz::Offset;
 
 use super::Time;
-use super::layout::{MONTHS, OffsetForm, Token, WEEKDAYS};
+use super::layout::{MONTHS, OffsetForm, Token, WEEKDAYS, abbreviation};
 
 /// The parts of a time that have been parsed.
 #[derive(Default)]
@@ -28,16 +28,26 @@ fn digits(text: &str, least: usize, most: usize) -> Option<(i64, &str)> {
         .take_while(u8::is_ascii_digit)
         .count();
     (length >= least).then_some(())?;
-    Some((text[..length].parse().ok()?, &text[length..]))
+    let (number, after) = text.split_at_checked(length)?;
+    Some((number.parse().ok()?, after))
 }
 
-fn name<'t>(text: &'t str, names: &[&str], length: Option<usize>) -> Option<(usize, &'t str)> {
+/// `January` or `Jan`.
+#[derive(Clone, Copy)]
+enum NameForm {
+    Long,
+    Short,
+}
+
+/// The index of the name that a text begins with, in any case, and the text after it.
+fn name<'t>(text: &'t str, names: &[&str], form: NameForm) -> Option<(usize, &'t str)> {
     names.iter().enumerate().find_map(|(index, name)| {
-        let name = &name[..length.unwrap_or(name.len())];
-        let start = text.get(..name.len())?;
-        start
-            .eq_ignore_ascii_case(name)
-            .then(|| (index, &text[name.len()..]))
+        let name = match form {
+            NameForm::Long => name,
+            NameForm::Short => abbreviation(name),
+        };
+        let (start, after) = text.split_at_checked(name.len())?;
+        start.eq_ignore_ascii_case(name).then_some((index, after))
     })
 }
 
@@ -46,18 +56,25 @@ impl Parts {
         let small = |value: i64| i8::try_from(value).ok();
         let (value, rest) = match token {
             Token::LongMonth | Token::Month => {
-                let length = (token == Token::Month).then_some(3);
-                let (index, rest) = name(text, &MONTHS, length)?;
+                let form = match token {
+                    Token::Month => NameForm::Short,
+                    _ => NameForm::Long,
+                };
+                let (index, rest) = name(text, &MONTHS, form)?;
                 self.month = i8::try_from(index + 1).ok();
                 return Some(rest);
             }
-            Token::LongWeekday => return name(text, &WEEKDAYS, None).map(|(_, rest)| rest),
-            Token::Weekday => return name(text, &WEEKDAYS, Some(3)).map(|(_, rest)| rest),
+            Token::LongWeekday => {
+                return name(text, &WEEKDAYS, NameForm::Long).map(|(_, rest)| rest);
+            }
+            Token::Weekday => {
+                return name(text, &WEEKDAYS, NameForm::Short).map(|(_, rest)| rest);
+            }
             Token::UpperHalf | Token::LowerHalf => {
-                let half = text.get(..2)?;
+                let (half, rest) = text.split_at_checked(2)?;
                 self.half = Some(half.eq_ignore_ascii_case("pm"));
                 return (half.eq_ignore_ascii_case("am") || half.eq_ignore_ascii_case("pm"))
-                    .then(|| &text[2..]);
+                    .then_some(rest);
             }
             Token::ZoneName => return self.zone_name(text),
             Token::Offset { form, z } => return self.offset(text, form, z),
@@ -97,10 +114,11 @@ impl Parts {
     }
 
     pub(super) fn fraction<'t>(&mut self, text: &'t str) -> &'t str {
-        let length = text.bytes().take_while(u8::is_ascii_digit).count();
-        let padded = format!("{:0<9}", &text[..length.min(9)]);
+        let end = text.find(|c: char| !c.is_ascii_digit());
+        let (digits, rest) = text.split_at(end.unwrap_or(text.len()));
+        let padded = format!("{:0<9}", digits.get(..9).unwrap_or(digits));
         self.nanosecond = padded.parse().unwrap_or(0);
-        &text[length..]
+        rest
     }
 
     fn zone_name<'t>(&mut self, text: &'t str) -> Option<&'t str> {
@@ -110,11 +128,11 @@ impl Parts {
             .count()
             .min(5);
         (length >= 3).then_some(())?;
-        let zone = &text[..length];
+        let (zone, rest) = text.split_at_checked(length)?;
         // An abbreviation has no offset; Go gives the time an offset of zero with that name.
         self.zone = Some(zone.to_owned());
         self.offset.get_or_insert(Offset::UTC);
-        Some(&text[length..])
+        Some(rest)
     }
 
     fn offset<'t>(&mut self, text: &'t str, form: OffsetForm, z: bool) -> Option<&'t str> {
@@ -123,10 +141,9 @@ impl Parts {
             self.zone = Some("UTC".to_owned());
             return Some(rest);
         }
-        let sign = match text.chars().next()? {
-            '+' => 1,
-            '-' => -1,
-            _ => return None,
+        let (sign, mut rest) = match text.strip_prefix('+') {
+            Some(rest) => (1, rest),
+            None => (-1, text.strip_prefix('-')?),
         };
         let (colon, parts) = match form {
             OffsetForm::Hours => ("", 1),
@@ -135,7 +152,7 @@ impl Parts {
             OffsetForm::Seconds => ("", 3),
             OffsetForm::ColonSeconds => (":", 3),
         };
-        let (mut rest, mut seconds) = (&text[1..], 0);
+        let mut seconds = 0;
         for (index, unit) in [3600, 60, 1].into_iter().take(parts).enumerate() {
             if index > 0 {
                 rest = rest.strip_prefix(colon)?;
