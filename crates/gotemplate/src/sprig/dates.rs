@@ -133,7 +133,6 @@ fn rounded(machine: &Machine<'_>, value: &Value) -> String {
         }
         _ => 0,
     };
-    let sign = if nanoseconds < 0 { "-" } else { "" };
     let seconds = nanoseconds.unsigned_abs() / 1_000_000_000;
     const HOUR: u64 = 3600;
     const DAY: u64 = 24 * HOUR;
@@ -149,6 +148,6 @@ fn rounded(machine: &Machine<'_>, value: &Value) -> String {
     let unit = units.iter().find(|(unit, _)| exceeds(*unit));
     unit.map_or_else(
         || "0s".to_owned(),
-        |(unit, name)| format!("{sign}{}{name}", seconds / unit),
+        |(unit, name)| format!("{}{name}", seconds / unit),
     )
 }
