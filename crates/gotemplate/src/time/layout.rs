@@ -26,6 +26,8 @@ pub(super) const WEEKDAYS: [&str; 7] = [
     "Saturday",
 ];
 
+/// A part of the reference time. The names are those of the constants `std…` in `format.go`: zero parts have leading
+/// zeros, and underscore parts have leading blanks.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Token {
     LongMonth,
@@ -56,6 +58,7 @@ pub(super) enum Token {
         form: OffsetForm,
         z: bool,
     },
+    /// `.000` or `,000`, which keeps its zeros, and `.999`, which drops zeros at the end.
     Fraction {
         digits: usize,
         trims: bool,
@@ -63,6 +66,7 @@ pub(super) enum Token {
     },
 }
 
+/// How an offset from UTC is written.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum OffsetForm {
     /// `-07`
@@ -208,7 +212,7 @@ pub(super) fn next_piece(layout: &str) -> Option<(Piece, &str)> {
 }
 
 /// The token that a layout begins with, and the layout after it.
-pub(super) fn next_token(layout: &str) -> Option<(Token, &str)> {
+fn next_token(layout: &str) -> Option<(Token, &str)> {
     // `_2006` is an underscore and a year.
     if layout.starts_with("_2006") {
         return None;
@@ -220,6 +224,16 @@ pub(super) fn next_token(layout: &str) -> Option<(Token, &str)> {
     found
         .filter(|(token, rest)| *token != Token::Month || !is_word(rest))
         .or_else(|| fraction(layout))
+}
+
+/// The first token of a layout, after letters that stand for themselves.
+pub(super) fn first_token(mut layout: &str) -> Option<Token> {
+    loop {
+        match next_piece(layout)? {
+            (Piece::Token(token), _) => return Some(token),
+            (Piece::Letter(_), rest) => layout = rest,
+        }
+    }
 }
 
 /// A point or a comma with zeros or nines after it.

@@ -1,4 +1,11 @@
 //! Pure: Go's `time.Time` and `time.Duration`, as far as templates meet them: layouts, zones, text forms.
+//!
+//! The rules are those of Go's `time/format.go`. `layout` splits a layout such as `02 Jan 2006 15:04` into the parts
+//! of the reference time and letters that stand for themselves; formatting writes each part of a time, and parsing
+//! (`parts`) takes each from a text. Years are those of jiff: from -9999 to 9999.
+//!
+//! A time has an offset and the name of its zone, but does not keep the zone's rules: adding a month after `in_zone`
+//! keeps the offset.
 
 mod layout;
 mod parts;
@@ -10,11 +17,13 @@ use jiff::tz::{Offset, TimeZone};
 use jiff::{SignedDuration, Timestamp};
 
 use layout::{
-    MONTHS, OffsetForm, Piece, Token, WEEKDAYS, abbreviation, next_piece, next_token, offset_text,
+    MONTHS, OffsetForm, Piece, Token, WEEKDAYS, abbreviation, first_token, next_piece, offset_text,
 };
-use parts::Parts;
+use parts::{Parts, starts_with_digit};
 
 /// A moment in a zone.
+///
+/// Two times are equal if moment, offset and zone are; templates compare moments by `.Equal`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Time {
     pub(crate) moment: Timestamp,
@@ -31,6 +40,7 @@ pub(crate) fn zero() -> Time {
 }
 
 impl Time {
+    /// A moment in UTC.
     pub(crate) fn utc(moment: Timestamp) -> Self {
         Self {
             moment,
@@ -40,6 +50,7 @@ impl Time {
         }
     }
 
+    /// Seconds since 1970, in UTC; the zero time beyond the calendar.
     pub(crate) fn of_unix(second: i64) -> Self {
         Timestamp::from_second(second).map_or_else(|_| zero(), Self::utc)
     }
@@ -56,11 +67,14 @@ impl Time {
         }
     }
 
+    /// What a clock and a calendar show in the zone of the time.
     pub(crate) fn civil(&self) -> DateTime {
         self.offset.to_datetime(self.moment)
     }
 
     /// Later by so many nanoseconds.
+    ///
+    /// The time stays as it is if the sum is beyond the calendar.
     pub(crate) fn plus(&self, nanoseconds: i64) -> Self {
         let moment = self
             .moment
@@ -87,6 +101,7 @@ impl Time {
         out
     }
 
+    /// The text of one part of the time.
     fn token(&self, token: Token, civil: DateTime) -> String {
         let month = MONTHS[usize::try_from(civil.month() - 1).unwrap_or(0)];
         let weekday =
@@ -145,20 +160,28 @@ impl Time {
     }
 
     /// `time.Parse`: a time in UTC unless the text has an offset.
+    ///
+    /// Nothing if the text does not fit the layout, has something after it, or names a date that does not exist. Blanks of
+    /// the layout stand for any number of blanks, but for none at the end of the text only.
     pub(crate) fn parse(layout: &str, text: &str) -> Option<Self> {
         let mut parts = Parts::default();
         let (mut layout, mut text) = (layout, text);
         while let Some((piece, rest)) = next_piece(layout) {
             match piece {
                 Piece::Token(token) => text = parts.take(token, text)?,
+                Piece::Letter(' ') => {
+                    text = blanks(text)?;
+                    layout = rest.trim_start_matches(' ');
+                    continue;
+                }
                 Piece::Letter(letter) => text = text.strip_prefix(letter)?,
             }
             layout = rest;
             // A fraction may follow the seconds without the layout saying so.
             if matches!(piece, Piece::Token(Token::Second | Token::ZeroSecond))
-                && !matches!(next_token(layout), Some((Token::Fraction { .. }, _)))
+                && !matches!(first_token(layout), Some(Token::Fraction { .. }))
                 && let Some(digits) = text.strip_prefix(['.', ','])
-                && digits.starts_with(|c: char| c.is_ascii_digit())
+                && starts_with_digit(digits)
             {
                 text = parts.fraction(digits);
             }
@@ -181,6 +204,12 @@ impl fmt::Display for Time {
     }
 }
 
+/// The text after its blanks, of which there must be one unless the text is at its end.
+fn blanks(text: &str) -> Option<&str> {
+    (text.is_empty() || text.starts_with(' ')).then(|| text.trim_start_matches(' '))
+}
+
+/// A zone of the database; empty, `UTC` and `Local` are UTC, as in a container without a zone.
 fn zone(name: &str) -> Option<TimeZone> {
     if name.is_empty() || name == "UTC" || name == "Local" {
         return Some(TimeZone::UTC);
