@@ -1,10 +1,15 @@
 //! Pure: PEM texts, as Go's `encoding/pem` reads and writes them.
+//!
+//! Text around blocks is skipped, and so is a block whose end is missing or which is not base64; the search goes on
+//! after its first line. Headers are kept in their order.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use gocompat::base64::{Alphabet, decode as decode_base64};
 
 /// One block of a PEM text.
+///
+/// The label is what stands after `BEGIN`, such as `CERTIFICATE`; the bytes are decoded.
 pub(crate) struct Block {
     pub(crate) label: String,
     headers: Vec<String>,
@@ -12,6 +17,7 @@ pub(crate) struct Block {
 }
 
 impl Block {
+    /// A block without headers.
     pub(crate) fn new(label: &str, bytes: Vec<u8>) -> Self {
         Self {
             label: label.to_owned(),
@@ -20,6 +26,7 @@ impl Block {
         }
     }
 
+    /// `pem.EncodeToMemory`: lines of 64 characters, and a line break at the end.
     pub(crate) fn encode(&self) -> String {
         let mut out = format!("-----BEGIN {}-----\n", self.label);
         for header in &self.headers {

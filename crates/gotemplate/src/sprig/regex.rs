@@ -1,4 +1,11 @@
 //! Pure: functions on regular expressions, in Go's syntax.
+//!
+//! They are those of sprig's `regex.go`. The syntax is translated by `gocompat::regex`, so look-around and back
+//! references are refused as in Go, and a search takes linear time. A pattern with large repetitions is expensive
+//! even so; it is charged by the states of its automaton before it is compiled.
+//!
+//! In sprig, `regexMatch` gives false for a bad pattern, and the other functions without `must` panic; a panic ends
+//! the render as an error does, so both forms have one implementation here.
 
 use ::regex::Captures;
 use gocompat::regex::{self, SyntaxError, quote_meta};
