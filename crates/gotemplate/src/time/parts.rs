@@ -103,23 +103,12 @@ fn name<'t>(text: &'t str, names: &[&str], form: NameForm) -> Option<(usize, &'t
 impl Parts {
     /// Takes what a part of the layout stands for from the start of the text, and gives the text after it.
     pub(super) fn take<'t>(&mut self, token: Token, text: &'t str) -> Option<&'t str> {
-        let small = |value: i64| i8::try_from(value).ok();
-        let (value, rest) = match token {
-            Token::LongMonth | Token::Month => {
-                let form = match token {
-                    Token::Month => NameForm::Short,
-                    _ => NameForm::Long,
-                };
-                let (index, rest) = name(text, &MONTHS, form)?;
-                self.month = i8::try_from(index + 1).ok();
-                return Some(rest);
-            }
-            Token::LongWeekday => {
-                return name(text, &WEEKDAYS, NameForm::Long).map(|(_, rest)| rest);
-            }
-            Token::Weekday => {
-                return name(text, &WEEKDAYS, NameForm::Short).map(|(_, rest)| rest);
-            }
+        match token {
+            Token::LongMonth => self.month_name(text, NameForm::Long),
+            Token::Month => self.month_name(text, NameForm::Short),
+            // A day of the week must be there, and need not be that of the date.
+            Token::LongWeekday => name(text, &WEEKDAYS, NameForm::Long).map(|(_, rest)| rest),
+            Token::Weekday => name(text, &WEEKDAYS, NameForm::Short).map(|(_, rest)| rest),
             Token::UpperHalf | Token::LowerHalf => {
                 let (half, rest) = text.split_at_checked(2)?;
                 self.half = match (token, half) {
@@ -127,10 +116,10 @@ impl Parts {
                     (Token::UpperHalf, "AM") | (Token::LowerHalf, "am") => Some(false),
                     _ => return None,
                 };
-                return Some(rest);
+                Some(rest)
             }
-            Token::ZoneName => return self.zone_name(text),
-            Token::Offset { form, z } => return self.offset(text, form, z),
+            Token::ZoneName => self.zone_name(text),
+            Token::Offset { form, z } => self.offset(text, form, z),
             Token::Fraction { digits, trims, .. } => {
                 let after = text.strip_prefix(['.', ',']);
                 if trims {
@@ -140,8 +129,21 @@ impl Parts {
                     });
                 }
                 let (fraction, rest) = after?.split_at_checked(digits)?;
-                return self.fraction(fraction).is_empty().then_some(rest);
+                self.fraction(fraction).is_empty().then_some(rest)
             }
+            _ => self.number(token, text),
+        }
+    }
+
+    fn month_name<'t>(&mut self, text: &'t str, form: NameForm) -> Option<&'t str> {
+        let (index, rest) = name(text, &MONTHS, form)?;
+        self.month = i8::try_from(index + 1).ok();
+        Some(rest)
+    }
+
+    /// A part that is a number, with as many digits as Go takes for it.
+    fn number<'t>(&mut self, token: Token, text: &'t str) -> Option<&'t str> {
+        let (value, rest) = match token {
             Token::LongYear => digits(text, 4, 4)?,
             Token::Year
             | Token::ZeroMonth
@@ -154,6 +156,7 @@ impl Parts {
             Token::UnderYearDay => digits(without_blanks(text, 2), 1, 3)?,
             _ => digits(text, 1, 2)?,
         };
+        let small = |value: i64| i8::try_from(value).ok();
         match token {
             Token::LongYear => self.year = i16::try_from(value).ok()?,
             Token::Year => {
