@@ -3,9 +3,8 @@
 //! Inside the printed brackets stand only ranges of escaped characters and classes in brackets of their own, so no
 //! character of the pattern can get a meaning that it has in the `regex` crate alone.
 
-use super::error::{ErrorCode, SyntaxError};
+use super::error::{ErrorCode, SyntaxError, read_between};
 use super::node::Fold;
-use super::parse::read_between;
 use super::unicode;
 
 /// A class that matches nothing.

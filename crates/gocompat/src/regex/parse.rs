@@ -2,7 +2,7 @@
 //! `regexp.Compile` (`syntax.Perl`).
 
 use super::class;
-use super::error::{ErrorCode, SyntaxError};
+use super::error::{ErrorCode, SyntaxError, read_between};
 use super::node::{Fold, Greed, Kind, MAX_HEIGHT, MAX_REPEAT, Node, Operator};
 use super::template::mangled;
 
@@ -401,9 +401,4 @@ fn parse_number(text: &str) -> Option<(u32, &str)> {
         return None;
     }
     Some((digits.parse().unwrap_or(u32::MAX), rest))
-}
-
-/// The text between the starts of two parts of a pattern, of which the second is the end of the first.
-pub(super) fn read_between<'p>(from: &'p str, rest: &str) -> &'p str {
-    from.strip_suffix(rest).unwrap_or(from)
 }
