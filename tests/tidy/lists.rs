@@ -8,7 +8,6 @@ pub(crate) type Todo = (&'static str, &'static str);
 /// Files of more than 600 lines of code.
 pub(crate) const LONG_FILES: &[Todo] = &[
     ("daemon/run.rs", "to be split"),
-    ("crates/gotemplate/src/time.rs", "to be split"),
     ("crates/kustomize/src/transform/config.rs", "to be split"),
     ("crates/kustomize/tests/generator/mod.rs", "to be split"),
 ];
@@ -39,16 +38,6 @@ pub(crate) const LONG_FUNCTIONS: &[Todo] = &[
     ("controllers/kustomization/sync.rs::apply", "to be split"),
     ("controllers/kustomization/wait.rs::look", "to be split"),
     ("controllers/secret_store.rs::reconcile", "to be split"),
-    ("crates/gotemplate/src/methods.rs::time", "to be split"),
-    (
-        "crates/gotemplate/src/sprig/crypto.rs::decode_base64",
-        "to be split",
-    ),
-    (
-        "crates/gotemplate/src/sprig/words.rs::connected",
-        "to be split",
-    ),
-    ("crates/gotemplate/src/time.rs::token", "to be split"),
     ("crates/kustomize/src/finish.rs::sorted", "to be split"),
     (
         "crates/kustomize/src/transform/config.rs::transformer",
@@ -58,16 +47,9 @@ pub(crate) const LONG_FUNCTIONS: &[Todo] = &[
         "crates/kustomize/src/transform/replacement/path.rs::step",
         "to be split",
     ),
-    ("crates/testbed/src/git_server.rs::backend", "to be split"),
-    ("crates/testbed/src/ssh_server.rs::start", "to be split"),
     ("git/source.rs::new", "to be split"),
     ("secrets/decide.rs::fill", "to be split"),
     ("secrets/render.rs::render_template", "to be split"),
-    ("xtask/src/bench/build.rs::manifests", "to be split"),
-    ("xtask/src/demo.rs::set", "to be split"),
-    ("xtask/src/demo.rs::story", "to be split"),
-    ("xtask/src/eks.rs::setup", "to be split"),
-    ("xtask/src/eks.rs::test_secret", "to be split"),
 ];
 
 /// Names that two types of the daemon have.
@@ -158,8 +140,6 @@ pub(crate) const CIRCLES: &[Todo] = &[
     ("overlayd/aws", "to be opened"),
     ("overlayd/cluster", "to be opened"),
     ("gjson", "to be opened"),
-    ("gotemplate", "to be opened"),
-    ("gotemplate/sprig", "to be opened"),
     ("goyaml", "to be opened"),
     ("kustomize", "to be opened"),
     ("overlayd", "to be opened"),
