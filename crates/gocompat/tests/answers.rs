@@ -100,7 +100,7 @@ fn durations_are_read_and_printed_as_go_does() {
         let printed = ("printed".to_owned(), json!(duration::print(nanoseconds)));
         // Go leaves out what is zero.
         let number = (nanoseconds != 0).then(|| ("nanoseconds".to_owned(), json!(nanoseconds)));
-        Ok(Answer::from_iter([printed].into_iter().chain(number)))
+        Ok([printed].into_iter().chain(number).collect())
     });
 }
 
