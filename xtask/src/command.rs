@@ -41,6 +41,7 @@ pub(crate) fn tool(tool: Tool) -> Result<Command> {
     Ok(command)
 }
 
+/// The first file of that name in the folders of `PATH`. It is not tried whether it can be run.
 fn is_on_path(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     let mut candidates = std::env::split_paths(&path).map(|folder| folder.join(name));
@@ -48,6 +49,10 @@ fn is_on_path(name: &str) -> Option<PathBuf> {
 }
 
 /// Runs a command to its end with its output shown.
+///
+/// # Errors
+///
+/// The command cannot be started, or it ends with another code than 0.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
     let name = text_of(command);
     let status = command

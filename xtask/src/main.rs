@@ -2,6 +2,8 @@
 //!
 //! The work itself is done by `crates/devtools`, which needs the cluster's client and is as large as the daemon. This
 //! program is small: it is compiled in seconds, so that a user sees at once what is being done.
+// A cut at a byte inside a letter panics.
+#![warn(clippy::string_slice)]
 
 mod check;
 mod command;

@@ -1,4 +1,8 @@
 //! `cargo xtask demo`: a commit becomes a Secret on a real control plane, and each step is printed with its time.
+//!
+//! The stage is the one of production with doubles for what a machine lacks: a control plane without nodes, moto for
+//! AWS, a double of the Pod Identity agent, git's own server. The daemon and its manifests are the real ones. The
+//! demo is also a test: it fails if a step takes longer than `STEP`, and shows the end of the daemon's log then.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -42,6 +46,7 @@ struct Stage {
     started: Instant,
 }
 
+/// Runs all steps. Without `--once`, everything keeps running so that the user can look around.
 pub(crate) fn demo(args: &DemoArgs) -> Result<()> {
     let binary = crate::overlayd()?;
     let mut stage = Stage::start(&binary, args)?;
@@ -113,6 +118,7 @@ fn start_git() -> Result<(GitServer, WorkTree)> {
 }
 
 impl Stage {
+    /// Starts the servers, then the daemon, which needs their addresses.
     fn start(binary: &Path, args: &DemoArgs) -> Result<Self> {
         let directory = tempfile::tempdir()?;
         let servers = start_servers(args.kubeconfig.is_none())?;
@@ -166,6 +172,8 @@ impl Stage {
         }
     }
 
+    /// Waits until a field of an object, named by a JSON pointer, has a value. The error names the step and the
+    /// field, and shows no value.
     fn await_field(&mut self, what: &str, path: &str, pointer: &str, wanted: &Value) -> Result<()> {
         let (cluster, daemon) = (&self.cluster, &mut self.daemon);
         wait_for(what, STEP, || {
@@ -193,6 +201,7 @@ fn print_step(number: u8, what: &str, since: Instant) {
     say(&format!("{number}. {what} ({elapsed:.2} s)"));
 }
 
+/// The story that the demo tells: first sync, commit, rotation, and two corrections.
 fn steps(stage: &mut Stage) -> Result<()> {
     let secret = format!("/api/v1/namespaces/{NAMESPACE}/secrets/db-creds");
     let greeting = format!("/api/v1/namespaces/{NAMESPACE}/configmaps/greeting");
@@ -207,7 +216,8 @@ fn steps(stage: &mut Stage) -> Result<()> {
     let commit = commit_greeting(&stage.work)?;
     let morning = json!("good-morning");
     stage.await_field("the commit", &greeting, message, &morning)?;
-    let what = format!("commit {} changed the ConfigMap greeting", &commit[..7]);
+    let short = commit.get(..7).unwrap_or(&commit);
+    let what = format!("commit {short} changed the ConfigMap greeting");
     print_step(2, &what, since);
 
     let since = Instant::now();

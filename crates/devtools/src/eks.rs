@@ -1,4 +1,9 @@
 //! The AWS side of a cluster on EKS, made with the AWS CLI. Each step is idempotent; a dry run only prints the steps.
+//!
+//! `setup-eks` makes what a cluster needs once: the Pod Identity add-on, a role that EKS may give to pods, a policy
+//! that lets it read `training/*`, and the association of the role with the service account of overlayd.
+//! `test-secret` then proves the whole path: it writes a new value in AWS and waits until the Secret in the cluster
+//! has it. Values are never printed.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -46,6 +51,7 @@ fn aws(args: &[&str]) -> Command {
     command
 }
 
+/// The answer of an AWS command as JSON. A command that fails is an error with what it wrote.
 fn ask(args: &[&str]) -> Result<Value> {
     let output = aws(args)
         .output()
@@ -90,6 +96,9 @@ fn read_policy() -> Value {
 }
 
 /// Makes sure of a thing in AWS: `exists` asks for it, `create` creates it.
+///
+/// An answer with an empty list of associations counts as absent. What exists is not compared with what would be
+/// created, so that a role which the user has changed stays as it is.
 fn make_sure(args: &SetupArgs, what: &str, exists: &[&str], create: &[&str]) -> Result<()> {
     if args.dry_run {
         let command = create.join(" ");
@@ -106,12 +115,14 @@ fn make_sure(args: &SetupArgs, what: &str, exists: &[&str], create: &[&str]) -> 
     ask(create).map(drop)
 }
 
+/// Makes the AWS side, step by step. A step that finds its thing leaves it as it is.
 pub(crate) fn setup(args: &SetupArgs) -> Result<()> {
     make_addon(args)?;
     make_role(args)?;
     make_association(args)
 }
 
+/// The agent that gives credentials to pods, one on each node.
 fn make_addon(args: &SetupArgs) -> Result<()> {
     let of_addon = [
         "--cluster-name",
@@ -127,6 +138,7 @@ fn make_addon(args: &SetupArgs) -> Result<()> {
     )
 }
 
+/// The role with its trust policy, and the policy of what it may read.
 fn make_role(args: &SetupArgs) -> Result<()> {
     let (trust, policy) = (trust_policy().to_string(), read_policy().to_string());
     let of_role = ["--role-name", ROLE];
@@ -147,6 +159,7 @@ fn make_role(args: &SetupArgs) -> Result<()> {
     )
 }
 
+/// Ties the role to the service account. EKS injects the credentials into pods that start afterwards.
 fn make_association(args: &SetupArgs) -> Result<()> {
     let role = if args.dry_run {
         "ROLE_ARN".to_owned()
@@ -175,6 +188,7 @@ fn make_association(args: &SetupArgs) -> Result<()> {
     )
 }
 
+/// The ARN of the role in the account of the caller.
 fn role_arn() -> Result<String> {
     let role = ask(&["iam", "get-role", "--role-name", ROLE])?;
     role["Role"]["Arn"]
@@ -225,6 +239,7 @@ fn secret_path() -> String {
     format!("/api/v1/namespaces/{NAMESPACE}/secrets/db-creds")
 }
 
+/// The version of the Secret in the cluster, to show that it has changed without showing the value.
 fn resource_version(secret: Option<&Value>) -> String {
     let version = secret.and_then(|secret| secret["metadata"]["resourceVersion"].as_str());
     version.unwrap_or("none").to_owned()
@@ -268,6 +283,7 @@ fn current_version(secret: &Value) -> Option<String> {
         .map(|(id, _)| id.clone())
 }
 
+/// The form that values of a Secret have in JSON.
 pub(crate) fn base64(text: &str) -> String {
     use base64::Engine as _;
     base64::engine::general_purpose::STANDARD.encode(text)

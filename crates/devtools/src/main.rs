@@ -2,6 +2,8 @@
 //!
 //! `xtask` builds this program together with the daemon and starts it. So it has the dependencies of the daemon, in the
 //! same versions and with the same features, and none of them is compiled twice.
+// A cut at a byte inside a letter panics.
+#![warn(clippy::string_slice)]
 
 mod bench;
 mod demo;

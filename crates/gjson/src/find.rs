@@ -1,4 +1,12 @@
 //! Pure: follows a path through a text.
+//!
+//! The text is read from left to right, and never parsed as a whole: a member or element that the path does not ask
+//! for is skipped by counting brackets and quotes. If a step leads into an object or array that lacks the rest of the
+//! path, the search goes on behind it, so of two members with one name the first counts that has the rest.
+//!
+//! The functions follow `gjson.go` 1.18: `get_here` is `Get`, `object` is `parseObject`, `array` is `parseArray`,
+//! `holds` is `queryMatches`. Paths and texts may come from different people, so a search counts the bytes that it
+//! reads and makes (`WORK`) and its levels of recursion (`DEPTH`); gjson has no such limits.
 
 use std::borrow::Cow;
 use std::cell::Cell;
@@ -18,6 +26,9 @@ const WORK: usize = 64 << 20;
 const DEPTH: usize = 100;
 
 /// The work that a search may still do.
+///
+/// One search serves a whole call of `get`, its modifiers and queries included, so that they share the limits. The
+/// counters are cells, because modifiers hold the search while they call it again.
 pub(crate) struct Search {
     work: Cell<usize>,
     depth: Cell<usize>,
@@ -33,6 +44,9 @@ impl Default for Search {
 }
 
 /// A text that is searched, the value that was found in it, and the rest of the path.
+///
+/// `pipe` is a path for the found value that stands behind a `|`. It is set where the path is read and used when the
+/// search has ended, even if nothing was found.
 struct Context<'j, 'p> {
     json: &'j [u8],
     value: Found<'j>,
@@ -72,6 +86,8 @@ impl Search {
     }
 
     /// The same in a text that will not stay.
+    ///
+    /// A modifier makes a text, and a path may go on in it; the value is copied out of it.
     pub(crate) fn get_owned(&self, json: &[u8], path: &[u8]) -> Result<Found<'static>, TooMuch> {
         let found = self.get(json, path)?;
         Ok(Found {
@@ -80,6 +96,8 @@ impl Search {
         })
     }
 
+    /// A path that begins with `@`, `!`, `[` or `{` makes a text of its own; any other path leads into the first
+    /// object or array of the text. `..` takes the text for an array of its lines.
     fn get_here<'j>(&self, json: &'j [u8], path: &[u8]) -> Result<Found<'j>, TooMuch> {
         if path.len() > 1 {
             let begun = match path[0] {
@@ -136,6 +154,8 @@ impl Search {
         })
     }
 
+    /// Searches the members of the object whose first one stands at `start` or behind it. The end is behind the
+    /// closing bracket, or behind the value that was found.
     fn object<'p>(
         &self,
         context: &mut Context<'_, 'p>,
@@ -191,6 +211,8 @@ impl Search {
         }
     }
 
+    /// Searches the elements of the array. The end has the same meaning as that of an object; `#` and queries for all
+    /// read the array to its end.
     fn array<'p>(
         &self,
         context: &mut Context<'_, 'p>,
@@ -252,6 +274,7 @@ impl Search {
         }
     }
 
+    /// Appends a value to those of `#.path` or a query for all. An element without the value is left out.
     fn gather(&self, gathered: &mut Gathered, found: &Found<'_>) -> Result<(), TooMuch> {
         if found.raw.is_empty() {
             return Ok(());
@@ -265,6 +288,9 @@ impl Search {
     }
 
     /// The value of an element for which the condition holds.
+    ///
+    /// The query looks into objects and arrays only; a plain element is compared itself if the query has no path. The
+    /// rest of the path then leads on from the element and not from what was compared.
     fn query<'j, 'p>(
         &self,
         context: &mut Context<'j, 'p>,
@@ -294,6 +320,8 @@ impl Search {
     }
 
     /// `[a,b]` or `{a,b}`: a new text of the values at several paths, and the rest of the path after the selection.
+    ///
+    /// A path that leads nowhere is left out, so the array may have fewer elements than the selection has paths.
     fn select<'p>(&self, json: &[u8], path: &'p [u8]) -> Begun<'p> {
         let Some((selected, rest)) = selection(path) else {
             return Ok(None);
@@ -327,6 +355,8 @@ impl Search {
 }
 
 /// Writes the key of a selected value: its own name, or the last part of its path.
+///
+/// A name that is no JSON string is quoted. A path whose last part cannot be a key gets the name `_`.
 fn name(out: &mut Vec<u8>, selected: &Selected<'_>) {
     let name = selected.name;
     if name.starts_with(b"\"") && modifiers::is_valid(name) {
@@ -373,6 +403,8 @@ fn finish<'p>(context: &mut Context<'_, 'p>, what: &What<'p>, count: usize, all:
 }
 
 /// `!"text"`, `!5`, `!true`: a literal in the path, and the rest of the path after it.
+///
+/// It is a result like others: `{"a":!"x",b}` puts a constant into a selection.
 fn literal(path: &[u8]) -> Option<(&[u8], &[u8])> {
     let name = &path[1..];
     if matches!(
@@ -389,6 +421,10 @@ fn literal(path: &[u8]) -> Option<(&[u8], &[u8])> {
 }
 
 /// Whether the condition holds for the value that it compares.
+///
+/// The kind of the value decides how it is compared: texts by their bytes, numbers as floats, where a value that is
+/// no number counts as 0, and booleans with the words `true` and `false` alone. `~true`, `~false`, `~null` and `~*`
+/// compare what the value means and not what it is.
 fn holds(query: &Query<'_>, asked: &Found<'_>) -> bool {
     let mut wanted = &*query.value;
     let truth;
@@ -450,6 +486,7 @@ fn holds(query: &Query<'_>, asked: &Found<'_>) -> bool {
     }
 }
 
+/// Whether an order satisfies an operator; without an order, none is satisfied.
 fn compares(operator: &[u8], order: Option<std::cmp::Ordering>) -> bool {
     order.is_some_and(|order| match operator {
         b"=" => order.is_eq(),

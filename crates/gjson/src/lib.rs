@@ -18,6 +18,8 @@
 //!
 //! Paths and texts are untrusted: the number of bytes that are read or made and the depth of a path are bounded.
 #![warn(missing_docs)]
+// A cut at a byte inside a letter panics, and texts come from strangers.
+#![warn(clippy::string_slice)]
 
 mod find;
 mod modifiers;

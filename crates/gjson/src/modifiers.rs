@@ -1,4 +1,12 @@
 //! Pure: `@keys`, `@flatten` and the like: texts made of texts.
+//!
+//! A modifier takes the JSON before it and an argument (`@flatten:{"deep":true}`) and gives a new JSON, in which the
+//! path goes on. They are those of gjson 1.18 (`modifiers` in `gjson.go`); users cannot add any. Its `SYNTAX.md` describes
+//! each.
+//!
+//! Modifiers are lenient: one that does not fit its input gives it back (`@reverse` of a text) or gives nothing
+//! (`@group` of an array). The work of each is in proportion to its input, which the search has charged, or is
+//! charged here.
 
 use std::collections::BTreeMap;
 
@@ -79,6 +87,8 @@ pub(crate) fn run<'p>(search: &Search, json: &[u8], path: &'p [u8]) -> Begun<'p>
     modifier(search, json, argument).map(|text| Some((text, rest)))
 }
 
+/// Where the argument at the start of a path ends: behind its bracket or quote, or else before the next `|`. A dot is
+/// a part of it.
 fn argument_end(rest: &[u8]) -> usize {
     let balanced = |at: usize| match rest[at] {
         b'"' => string_end(rest, at).unwrap_or(rest.len()),
@@ -110,6 +120,7 @@ fn option(argument: &[u8], name: &[u8]) -> bool {
         && options.any(|(key, value)| *unquoted(key) == *name && value.is_true())
 }
 
+/// The options of `@pretty`: `sortKeys`, `indent`, `prefix` and `width`. Only blanks are taken as indent and prefix.
 fn style(argument: &[u8]) -> Style {
     let mut style = Style::default();
     if argument.first() != Some(&b'{') {
@@ -144,10 +155,12 @@ fn bracketed(open: u8, parts: &[Vec<u8>], close: u8) -> Vec<u8> {
     out
 }
 
+/// A member of an object as text; the key has its quotes.
 fn member(key: &[u8], value: &Found<'_>) -> Vec<u8> {
     [key, b":", &value.raw].concat()
 }
 
+/// Elements or members in the opposite order.
 fn reverse(json: &[u8]) -> Vec<u8> {
     let found = whole(json);
     if found.is_array() {
@@ -175,6 +188,7 @@ fn inner(json: &[u8]) -> &[u8] {
     }
 }
 
+/// Puts the elements of arrays in place of these arrays, of all levels if `deep`.
 fn flatten(search: &Search, json: &[u8], deep: bool) -> Result<Vec<u8>, TooMuch> {
     search.charge(json.len())?;
     let found = whole(json);
@@ -199,6 +213,7 @@ fn flatten(search: &Search, json: &[u8], deep: bool) -> Result<Vec<u8>, TooMuch>
     Ok(bracketed(b'[', &parts, b']'))
 }
 
+/// Makes one object of the objects of an array. With `preserve`, members of the same name all stay.
 fn join(json: &[u8], preserve: bool) -> Vec<u8> {
     let found = whole(json);
     if !found.is_array() {
@@ -235,6 +250,7 @@ fn join(json: &[u8], preserve: bool) -> Vec<u8> {
     bracketed(b'{', &parts, b'}')
 }
 
+/// The keys of an object; `null` for each element of an array, since it has no keys.
 fn keys(json: &[u8]) -> Vec<u8> {
     let found = whole(json);
     let parts: Vec<Vec<u8>> = if found.is_object() {
@@ -249,6 +265,7 @@ fn keys(json: &[u8]) -> Vec<u8> {
     bracketed(b'[', &parts, b']')
 }
 
+/// The values of an object; an array stays as it is, and a plain value becomes an array.
 fn values(json: &[u8]) -> Vec<u8> {
     let found = whole(json);
     if found.is_array() {

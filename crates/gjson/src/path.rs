@@ -1,4 +1,11 @@
 //! Pure: parsing the first step of a path: the key, the rest, and whether the rest is a new path on the found value.
+//!
+//! A path is never parsed as a whole. `find` asks for one step, which is read as a `key` if the text has an object
+//! there and as an `element` if it has an array, and goes on with the rest. So the same path may mean different
+//! things in different texts, and a mistake behind a step that leads nowhere is not seen, as in gjson.
+//!
+//! The functions follow `gjson.go` 1.18: `key` is `parseObjectPath`, `element` is `parseArrayPath`, `Query::read` is
+//! `parseQuery`, `selection` is `parseSubSelectors`. Offsets are bytes; all that has a meaning is ASCII.
 
 use std::borrow::Cow;
 
@@ -8,6 +15,7 @@ use crate::scan::{nested_end, string_end, unquoted};
 /// The rest of a path after a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Next<'p> {
+    /// The step is the last one.
     Nothing,
     /// The path goes on inside.
     Inside(&'p [u8]),
@@ -16,6 +24,9 @@ pub(crate) enum Next<'p> {
 }
 
 /// A step into an object.
+///
+/// `wild` says that the name has a `*` or `?` that is not escaped. A name without wildcards has lost its escapes;
+/// with them, it keeps those, and `wildcard` reads them.
 pub(crate) struct Key<'p> {
     pub(crate) name: Cow<'p, [u8]>,
     pub(crate) wild: bool,
@@ -34,6 +45,7 @@ fn begins_path(rest: &[u8]) -> bool {
     }
 }
 
+/// After a dot, a modifier or a selection is a new path on the found value, as if a `|` stood there.
 fn after_dot(rest: &[u8]) -> Next<'_> {
     if begins_path(rest) {
         Next::Pipe(rest)
@@ -42,6 +54,7 @@ fn after_dot(rest: &[u8]) -> Next<'_> {
     }
 }
 
+/// Reads a step into an object, up to the first `.` or `|` that is not escaped. It cannot fail: every text is a name.
 pub(crate) fn key(path: &[u8]) -> Key<'_> {
     let mut name = Cow::Borrowed(path);
     let mut wild = false;
@@ -93,6 +106,7 @@ pub(crate) struct Element<'p> {
     pub(crate) next: Next<'p>,
 }
 
+/// What a step into an array asks for.
 pub(crate) enum What<'p> {
     /// The index of an element; nothing if the key is no index.
     Index(Option<usize>),
@@ -106,6 +120,8 @@ pub(crate) enum What<'p> {
     Unknown,
 }
 
+/// Reads a step into an array. A step with `#` takes the dot after it as `Inside`, even before a modifier, since the
+/// rest is a path for each element.
 pub(crate) fn element(path: &[u8]) -> Element<'_> {
     let mut query = None;
     let mut hash = false;
@@ -158,6 +174,10 @@ fn index(part: &[u8]) -> Option<usize> {
 }
 
 /// `#(path op value)`.
+///
+/// The path leads to what is compared in each element, and may be empty. The operator is one of `=`, `==` (kept as
+/// `=`), `!=`, `<`, `<=`, `>`, `>=`, `%` and `!%`, or empty for a query that only asks whether the path leads
+/// anywhere.
 pub(crate) struct Query<'p> {
     pub(crate) path: &'p [u8],
     pub(crate) operator: &'p [u8],
@@ -235,6 +255,8 @@ pub(crate) fn trimmed(mut text: &[u8]) -> &[u8] {
 }
 
 /// A path cut at the first pipe that is outside of queries.
+///
+/// Inside of a query, and after a backslash, `|` is a letter like others.
 pub(crate) fn split_pipe(path: &[u8]) -> Option<(&[u8], &[u8])> {
     if !path.contains(&b'|') {
         return None;
@@ -291,6 +313,8 @@ pub(crate) struct Selected<'p> {
 }
 
 /// The paths of `[a,b]` or `{"x":a,b}`, and the rest of the path after it.
+///
+/// The result is nothing if the bracket is never closed; the path is then one of plain keys.
 pub(crate) fn selection(path: &[u8]) -> Option<(Vec<Selected<'_>>, &[u8])> {
     let mut selected = Vec::new();
     let (mut at, mut start, mut depth) = (1, 1, 1);
@@ -334,6 +358,8 @@ pub(crate) fn selection(path: &[u8]) -> Option<(Vec<Selected<'_>>, &[u8])> {
 }
 
 /// The last part of a path.
+///
+/// It names a selected value that has no name of its own. A modifier is a part, too: `{a.@keys}` gives `@keys`.
 pub(crate) fn last_name(path: &[u8]) -> &[u8] {
     for at in (0..path.len()).rev() {
         let ends = matches!(path[at], b'|' | b'.');

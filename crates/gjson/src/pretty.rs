@@ -1,4 +1,8 @@
 //! Pure: a text on many lines, or without blanks.
+//!
+//! The layout is that of github.com/tidwall/pretty 1.2, with its oddities: an array stays on one line only if it
+//! holds no object and fits, and the width left over is counted from a slightly different place for later elements.
+//! Texts that are no JSON lose the parts that begin no value.
 
 use std::cmp::Ordering;
 
@@ -72,6 +76,7 @@ struct Printer<'a> {
 }
 
 impl Printer<'_> {
+    /// `+`, `i`, `I` and `N` begin numbers that are none, as in gjson.
     fn begins_value(&self, at: usize) -> bool {
         let byte = self.json[at];
         byte.is_ascii_digit() || b"\"-{[tfniI+N".contains(&byte)
@@ -156,6 +161,7 @@ impl Printer<'_> {
         })
     }
 
+    /// Prints the object or array at `at`, each member on a line of its own, and gives where it ends.
     fn nested(&mut self, at: usize, depth: usize, close: u8) -> Result<usize, TooMuch> {
         let json = self.json;
         self.out.push(json[at]);
@@ -244,6 +250,7 @@ struct Line {
     end: usize,
 }
 
+/// The order of kinds for members whose keys are equal.
 fn rank(value: &[u8]) -> u8 {
     match value.first() {
         None | Some(b'n') => 0,

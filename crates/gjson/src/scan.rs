@@ -1,4 +1,10 @@
 //! Pure: values in a JSON text, found without reading it whole.
+//!
+//! A value ends where its first byte says: a string at its quote, an object or array at the bracket that balances it,
+//! a number at a blank, comma or bracket, a literal at the first byte that is no small letter. Nothing is validated,
+//! so `truthy` counts as true, and a text that is cut off has values up to its end, as in gjson.
+//!
+//! Positions are bytes. All borders are ASCII, so a value begins and ends between letters of a UTF-8 text.
 
 use std::borrow::Cow;
 
@@ -40,6 +46,7 @@ impl<'j> Found<'j> {
         }
     }
 
+    /// `null` exists, and has a text; what was not found has none.
     pub(crate) fn exists(&self) -> bool {
         self.kind != Kind::Null || !self.raw.is_empty()
     }
@@ -57,6 +64,7 @@ impl<'j> Found<'j> {
         float(&self.raw)
     }
 
+    /// `Result.Bool`: the texts `1`, `t` and `true`, in any case, and numbers other than 0.
     pub(crate) fn is_true(&self) -> bool {
         match self.kind {
             Kind::True => true,
@@ -67,6 +75,8 @@ impl<'j> Found<'j> {
     }
 
     /// The value as text.
+    ///
+    /// `Result.String`. A whole number keeps all its digits; any other is printed as a 64-bit float.
     pub(crate) fn text(&self) -> Cow<'_, [u8]> {
         match self.kind {
             Kind::Null => Cow::Borrowed(b""),
@@ -152,6 +162,7 @@ pub(crate) fn nested_end(json: &[u8], at: usize) -> usize {
     json.len()
 }
 
+/// The end of a number that begins at `at`.
 fn number_end(json: &[u8], at: usize) -> usize {
     let rest = json.get(at + 1..).unwrap_or_default();
     let length = rest
@@ -160,6 +171,7 @@ fn number_end(json: &[u8], at: usize) -> usize {
     length.map_or(json.len(), |length| at + 1 + length)
 }
 
+/// The end of `true`, `false` or `null` that begins at `at`, however many small letters it has.
 fn literal_end(json: &[u8], at: usize) -> usize {
     let rest = json.get(at + 1..).unwrap_or_default();
     let length = rest.iter().position(|byte| !byte.is_ascii_lowercase());
@@ -177,6 +189,7 @@ pub(crate) enum Begin {
     Other,
 }
 
+/// `nan`, `inf` and the like begin a number, as in gjson.
 pub(crate) fn begin(json: &[u8], at: usize) -> Begin {
     match json[at] {
         b'"' => Begin::String,

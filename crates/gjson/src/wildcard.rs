@@ -1,4 +1,7 @@
 //! Pure: `*` for any letters, `?` for one letter, `\` before a letter that means itself.
+//!
+//! The rules are those of `Match` in github.com/tidwall/match 1.1. The original goes back recursively; here only the
+//! last star is tried again, which finds the same and takes at most the product of both lengths.
 
 /// Whether a text matches a pattern. The work is bounded by the product of both lengths.
 pub(crate) fn matches(text: &[u8], pattern: &[u8]) -> bool {

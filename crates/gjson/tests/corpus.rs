@@ -65,4 +65,13 @@ proptest! {
     fn no_path_and_no_text_panics(path in r#"[ab0.#|@{}\[\]()"\\*?:,=<>!~%]{0,24}|(@(keys|dig:a|group|join|flatten|tostr|fromstr|pretty)[.|]?){1,4}"#, json in r#"[a{}\[\]":,0-9\\ntu.eE+-]{0,40}"#) {
         let _ = gjson::get(json.as_bytes(), &path);
     }
+
+    /// The letters have two to four bytes, so a cut at a byte would stand inside one of them.
+    #[test]
+    fn no_letter_of_several_bytes_panics(
+        path in r#"(é|€|😀|[ab.#|*?\\:,~"(){}\[\]@]|@tostr|@pretty|@dig:|\#\("é"|%"é\*"){0,12}"#,
+        json in r#"(é|€|😀|\\u00e9|\\ud83d|\\|[{}\[\]":,0a]|"é":|"€"){0,20}"#,
+    ) {
+        let _ = gjson::get(json.as_bytes(), &path);
+    }
 }

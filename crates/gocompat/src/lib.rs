@@ -9,6 +9,8 @@
 //! - [`regex`]: regular expressions and the replacement templates of `Regexp.Expand`.
 //! - [`semver`]: versions and ranges, of Masterminds' package, which all peers use.
 #![warn(missing_docs)]
+// A cut at a byte inside a letter panics, and texts come from strangers.
+#![warn(clippy::string_slice)]
 
 pub mod base64;
 pub mod duration;

@@ -11,6 +11,9 @@
 
 use std::cmp::Ordering;
 use std::fmt;
+use std::sync::LazyLock;
+
+use regex::Regex;
 
 /// A version, such as `v1.2.3-rc.1+build`. It prints as Go's `Version.String`: all three numbers, without the `v`.
 ///
@@ -218,7 +221,8 @@ impl Constraint {
     /// `>=`, `=>`, `<=`, `=<`, `~`, `~>` and `^`; `1.2 - 1.4` is a range, and `x`, `X` and `*` stand for any number.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        let alternatives = text.split("||").map(|part| conditions(&hyphenated(part)));
+        let rewritten = rewrite_ranges(text);
+        let alternatives = rewritten.split("||").map(conditions);
         alternatives.collect::<Option<_>>().map(Self)
     }
 
@@ -234,32 +238,41 @@ impl Constraint {
     }
 }
 
-/// `1.2 - 1.4` is `>=1.2, <=1.4`.
-fn hyphenated(part: &str) -> String {
-    let part = part.trim_matches(is_space);
-    let middle = part
-        .match_indices('-')
-        .find(|(at, _)| part[..*at].ends_with(is_space) && part[at + 1..].starts_with(is_space));
-    match middle {
-        Some((at, _)) => {
-            let (low, high) = (&part[..at], &part[at + 1..]);
-            format!(
-                ">={}, <={}",
-                low.trim_matches(is_space),
-                high.trim_matches(is_space)
-            )
-        }
-        None => part.to_owned(),
+/// A version as it may stand in a range, by `cvRegex` of `constraints.go`. Go's class has the `|` in it, too, so
+/// `1||2.0 - 3` begins with the number `1||2` and is no constraint.
+const RANGE_VERSION: &str = r"v?[0-9|xX*]+(?:\.[0-9|xX*]+)?(?:\.[0-9|xX*]+)?(?:-[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*)?(?:\+[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*)?";
+
+/// `constraintRangeRegex` of `constraints.go`. The class of blanks is Go's `\s`.
+static RANGE: LazyLock<Regex> = LazyLock::new(|| {
+    let (blank, version) = (r"[\t\n\f\r ]", RANGE_VERSION);
+    Regex::new(&format!(
+        "{blank}*({version}){blank}+-{blank}+({version}){blank}*"
+    ))
+    .expect("the pattern is constant")
+});
+
+/// Replaces `1.2 - 1.4` by `>= 1.2, <= 1.4 `, as `rewriteRange` of `constraints.go` does.
+///
+/// The blanks before a range are part of it, so a range after blanks alone runs into the condition before it, and the
+/// text is no constraint. After a comma or `||` it stays apart.
+fn rewrite_ranges(text: &str) -> String {
+    let mut rewritten = text.to_owned();
+    for range in RANGE.captures_iter(text) {
+        let (whole, [low, high]) = range.extract();
+        rewritten = rewritten.replacen(whole, &format!(">= {low}, <= {high} "), 1);
     }
+    rewritten
 }
 
 /// Conditions with spaces or one comma between them.
 fn conditions(part: &str) -> Option<Vec<Condition>> {
     let mut all = Vec::new();
-    let mut rest = part;
+    let mut rest = part.trim_matches(is_space);
     loop {
-        let (sign, operator) = OPERATORS.iter().find(|(sign, _)| rest.starts_with(sign))?;
-        rest = rest[sign.len()..].trim_start_matches(is_space);
+        let (operator, after) = OPERATORS
+            .iter()
+            .find_map(|(sign, operator)| Some((operator, rest.strip_prefix(sign)?)))?;
+        rest = after.trim_start_matches(is_space);
         let end = rest.find(|c: char| is_space(c) || c == ',');
         let (version, after) = rest.split_at(end.unwrap_or(rest.len()));
         all.push(Condition::parse(*operator, version)?);

@@ -1,9 +1,10 @@
-//! Patterns, durations and base64 texts mean and fail as they do in Go. `*_answers.jsonl` hold a question per line with
-//! Go's answer, recorded with Go 1.26 by the program in `oracle/`.
+//! Patterns, durations, base64 texts, versions and constraints mean and fail as they do in Go. `*_answers.jsonl` hold a
+//! question per line with Go's answer, recorded with Go 1.26 by the programs in `oracle/`.
 
 use gocompat::base64::{self, Alphabet};
 use gocompat::duration;
 use gocompat::regex::{ErrorCode, compile, quote_meta, replace_all};
+use gocompat::semver::{Constraint, Version};
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
@@ -35,6 +36,10 @@ fn check(answers: &str, least: usize, ours: impl Fn(&Value) -> Result<Answer, St
             "nanoseconds",
             "printed",
             "bytes",
+            "valid",
+            "holds",
+            "strict",
+            "order",
         ];
         let same = fields
             .iter()
@@ -95,7 +100,7 @@ fn durations_are_read_and_printed_as_go_does() {
         let printed = ("printed".to_owned(), json!(duration::print(nanoseconds)));
         // Go leaves out what is zero.
         let number = (nanoseconds != 0).then(|| ("nanoseconds".to_owned(), json!(nanoseconds)));
-        Ok(Answer::from_iter([printed].into_iter().chain(number)))
+        Ok([printed].into_iter().chain(number).collect())
     });
 }
 
@@ -113,6 +118,43 @@ fn base64_is_decoded_as_go_does() {
     });
 }
 
+/// Whether the constraint takes each version, as the letters `y` and `n`.
+fn satisfied(constraint: &Constraint, versions: &Value) -> String {
+    let versions = versions.as_array().into_iter().flatten();
+    let versions = versions.map(|version| Version::parse(text(version)).expect("a version"));
+    versions
+        .map(|version| if constraint.holds(&version) { 'y' } else { 'n' })
+        .collect()
+}
+
+#[test]
+fn versions_and_constraints_mean_what_they_mean_in_go() {
+    check(include_str!("semver_answers.jsonl"), 1300, |question| {
+        let mut answer = Answer::new();
+        if let Some(constraint) = question["constraint"].as_str() {
+            let constraint = Constraint::parse(constraint);
+            answer.insert("valid".to_owned(), json!(constraint.is_some()));
+            if let Some(constraint) = constraint {
+                let holds = satisfied(&constraint, &question["versions"]);
+                answer.insert("holds".to_owned(), json!(holds));
+            }
+            return Ok(answer);
+        }
+        let version = Version::parse(text(&question["version"]));
+        answer.insert("valid".to_owned(), json!(version.is_some()));
+        if Version::parse_strict(text(&question["version"])).is_some() {
+            answer.insert("strict".to_owned(), json!(true));
+        }
+        if let Some(version) = version {
+            answer.insert("printed".to_owned(), json!(version.to_string()));
+            if let Some(other) = Version::parse(text(&question["other"])) {
+                answer.insert("order".to_owned(), json!(version.compare(&other) as i8));
+            }
+        }
+        Ok(answer)
+    });
+}
+
 proptest! {
     /// The printed pattern is one that the `regex` crate accepts.
     #[test]
@@ -121,6 +163,22 @@ proptest! {
     ) {
         if let Err(error) = compile(&pattern) {
             prop_assert_ne!(error.code(), ErrorCode::Internal, "{}", pattern);
+        }
+    }
+
+    /// The letters have two to four bytes, so a cut at a byte would stand inside one of them.
+    #[test]
+    fn no_letter_of_several_bytes_panics(
+        text in r"(é|ſ|€|😀|µs|μ|[0-9.]|[v<>=~^!|, xX*+-]| - |\|\||h|\[|\]|\(|\)|\{|\}|\\|\$|\?){0,12}"
+    ) {
+        let _ = (Version::parse(&text), Version::parse_strict(&text));
+        if let Some(constraint) = Constraint::parse(&text) {
+            let _ = constraint.holds(&Version::parse("1.2.3").expect("a version"));
+        }
+        let _ = duration::parse(&text);
+        let _ = base64::decode(text.as_bytes(), Alphabet::Standard);
+        if let Ok(regex) = compile(&text) {
+            let _ = replace_all(&regex, &text, &text);
         }
     }
 

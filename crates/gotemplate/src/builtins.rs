@@ -1,5 +1,8 @@
 //! Pure: the functions of Go's `text/template` itself, except `and` and `or`, which must not evaluate all their
 //! arguments.
+//!
+//! The rules are those of `text/template/funcs.go`. `eq` compares its first argument with each of the others and is
+//! true if one is equal. Comparing an `int` with a `float64`, or a number with a text, is an error and not false.
 
 use std::cmp::Ordering;
 
@@ -113,6 +116,7 @@ fn one_text(values: &[Value]) -> Vec<u8> {
     }
 }
 
+/// The kinds that can be compared with each other (`basicKind` of `funcs.go`).
 #[derive(PartialEq, Clone, Copy)]
 enum Basic {
     Bool,
@@ -206,6 +210,8 @@ fn compared(values: &[Value], holds: fn(Ordering) -> bool) -> Outcome<Value> {
     }
 }
 
+/// Goes into lists, texts and maps, key by key. A key that a map does not have gives the zero value of its elements;
+/// an index beyond the end is an error.
 fn index(values: &[Value]) -> Outcome<Value> {
     let mut item = values[0].clone();
     if matches!(item, Value::Nil) {
@@ -235,6 +241,7 @@ fn index(values: &[Value]) -> Outcome<Value> {
     Ok(item)
 }
 
+/// A whole number of any type, within the length.
 fn position(key: &Value, length: usize) -> Outcome<usize> {
     let index = match key {
         Value::Nil => return fault("cannot index slice/array with nil"),
@@ -252,6 +259,7 @@ fn position(key: &Value, length: usize) -> Outcome<usize> {
     }
 }
 
+/// Texts are counted in bytes.
 fn length(value: &Value) -> Outcome<Value> {
     let length = match value {
         Value::Str(text) => text.len(),
@@ -264,6 +272,7 @@ fn length(value: &Value) -> Outcome<Value> {
     Ok(Value::Int(i64::try_from(length).unwrap_or(i64::MAX)))
 }
 
+/// `template.HTMLEscape`, which replaces a zero byte by U+FFFD.
 fn html(text: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len());
     for &byte in text {
@@ -280,6 +289,7 @@ fn html(text: &[u8]) -> Vec<u8> {
     out
 }
 
+/// `template.JSEscape`.
 fn js(text: &[u8]) -> Vec<u8> {
     let mut out = String::new();
     for character in String::from_utf8_lossy(text).chars() {

@@ -1,4 +1,8 @@
 //! Pure: the little of DER that keys need: elements taken apart and put together.
+//!
+//! The forms are PKCS#1 (RFC 8017), SEC1 (RFC 5915), PKCS#8 (RFC 5208) and `SubjectPublicKeyInfo` (RFC 5280). An
+//! element is a tag, a length and a content; lengths that do not fit the text make the element unreadable, and
+//! nothing is read beyond.
 
 /// The object identifier of RSA keys.
 pub(crate) const RSA: &[u8] = &[

@@ -1,5 +1,9 @@
 //! Pure: numbers as Go's `strconv` writes them.
+//!
+//! Rust's formatting gives the same digits, since both print the shortest text that reads back, or round exactly;
+//! what differs is the form: exponents with a sign and two digits, and where an exponent begins.
 
+/// `strconv.FormatUint` for a base from 2 to 36, without leading zeros.
 pub(crate) fn in_base(mut number: u64, base: u32, upper: bool) -> String {
     let mut digits = Vec::new();
     loop {
@@ -18,6 +22,8 @@ pub(crate) fn in_base(mut number: u64, base: u32, upper: bool) -> String {
 }
 
 /// `%e`: at least two digits in the exponent, always with a sign.
+///
+/// `precision` is the number of digits after the point.
 pub(crate) fn exponential(number: f64, precision: usize) -> String {
     let text = format!("{number:.precision$e}");
     let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
@@ -27,6 +33,9 @@ pub(crate) fn exponential(number: f64, precision: usize) -> String {
 }
 
 /// `%g`: as few digits as tell the number from others, or so many; in exponent form where that is shorter.
+///
+/// The precision counts all digits, and 0 counts as 1. An exponent is used below 10⁻⁴, and from 10 to the power of the
+/// precision on; without a precision, from 10⁶ on.
 pub(crate) fn shortest_or(number: f64, precision: Option<usize>) -> String {
     let Some(precision) = precision else {
         return goyaml::format_float(number);
@@ -52,6 +61,8 @@ pub(crate) fn shortest_or(number: f64, precision: Option<usize>) -> String {
 }
 
 /// `%x` of a float: `0x1.8p+01`
+///
+/// The number must not be negative; the sign is written by the caller.
 pub(crate) fn hexadecimal(number: f64, precision: Option<usize>) -> String {
     if number == 0.0 || !number.is_finite() {
         let zeros = "0".repeat(precision.unwrap_or(0));

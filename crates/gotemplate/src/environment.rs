@@ -1,4 +1,6 @@
 //! Pure: the time, the random bytes and the limits of a render.
+//!
+//! One environment may serve several renders; `is_volatile` then speaks for all of them together.
 
 use std::cell::{Cell, RefCell};
 

@@ -1,8 +1,17 @@
 //! Pure: why a template cannot be parsed or executed, in the form of Go's errors.
+//!
+//! There are three types for three distances. A `Fault` is what a function says; it knows no place. `exec` adds the
+//! place and makes a `Failure` of it, and `Template` adds the name and the line, which gives the public
+//! `TemplateError`.
+//!
+//! Data are secrets. So the message of each is made of names, types and places only, and what may hold a value goes
+//! into `detail`, which `overlayd template` shows to the user who runs it and which no condition, event or log gets.
 
 use std::fmt;
 
 /// A syntax error at a byte offset of the template.
+///
+/// The message is Go's. A template is written by the user and holds no secret, so the message may quote it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ParseError {
     pub(crate) at: usize,

@@ -1,4 +1,17 @@
 //! Pure: executing nodes on a value, with the rules of Go's `text/template`.
+//!
+//! The rules are those of `text/template/exec.go`; the functions have the names of Go's where they do the same
+//! (`pipeline` is `evalPipeline`, `argument` is `evalArg`). A few that surprise:
+//!
+//! - A field of `.` that does not exist is an error or `<no value>`, by `missingkey`. A field of *that* is an error
+//!   only with `missingkey=error`.
+//! - A literal adapts to the type of a parameter (`1` is an `int`, a `float64` or an `interface{}`), while a value
+//!   must have the type exactly: `add 1 .x` takes any, `repeat .x "a"` fails for a text `"3"`.
+//! - `and` and `or` stop at the argument that decides and give that argument, not a truth value.
+//! - A pipeline passes its value on as the *last* argument.
+//!
+//! Each failure names the part of the template that was evaluated last (`Part`), as Go's `ErrorContext` does, and
+//! never a value of the data. Work is charged against the limits of the environment before it is done.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -14,6 +27,8 @@ use crate::signature::{Function, Parameter};
 use crate::value::{Element, Value};
 
 /// Where execution failed, and why.
+///
+/// `at` is a byte offset in the template, and `part` is the text of the node there as Go prints it.
 pub(crate) struct Failure {
     pub(crate) at: usize,
     /// The definition that was executed; none for the template itself.
@@ -22,9 +37,12 @@ pub(crate) struct Failure {
     pub(crate) fault: Fault,
 }
 
+/// The failure is boxed, since it is large and every step returns this type.
 type Run<T> = Result<T, Box<Failure>>;
 
 /// How a list of nodes ended.
+///
+/// `Break` and `Continue` end the lists up to the innermost `range`.
 #[derive(Clone, Copy, PartialEq)]
 enum Flow {
     On,
@@ -33,6 +51,9 @@ enum Flow {
 }
 
 /// Executes a template.
+///
+/// `data` becomes the dot and `$`. The output that was written before a failure is lost, since a half rendered value
+/// is of no use to anybody.
 pub(crate) fn execute(
     parsed: &Parsed,
     data: &Value,
@@ -54,6 +75,8 @@ pub(crate) fn execute(
     Ok(state.out)
 }
 
+/// What changes while a template is executed. Variables are a stack, of which each block removes its own at its end;
+/// the name that stands last is found first, so an inner variable hides an outer one.
 struct State<'s> {
     definitions: &'s BTreeMap<String, List>,
     missing_key: MissingKey,
@@ -80,6 +103,7 @@ enum Part<'s> {
 }
 
 impl Part<'_> {
+    /// The byte offset and the text that an error shows.
     fn show(self) -> (usize, String) {
         match self {
             Self::Start => (0, String::new()),
@@ -112,6 +136,7 @@ impl<'s> State<'s> {
         self.fail(Fault::new(message))
     }
 
+    /// Charges a step against the limit of the environment.
     fn step(&mut self) -> Run<()> {
         match self.machine.spend(1) {
             Ok(()) => Ok(()),
@@ -153,6 +178,7 @@ impl<'s> State<'s> {
         Ok(Flow::On)
     }
 
+    /// Appends to the output, up to the limit of bytes.
     fn write(&mut self, bytes: &[u8]) -> Run<()> {
         if self.out.len() + bytes.len() > self.limits.output {
             let message = format!("the output is larger than {} bytes", self.limits.output);
@@ -162,6 +188,8 @@ impl<'s> State<'s> {
         Ok(())
     }
 
+    /// Writes a value as `fmt.Print` does; no value prints as `<no value>`. Values share their parts, so the walk
+    /// through them is charged first.
     fn print(&mut self, value: &Value) -> Run<()> {
         if let Err(fault) = self.machine.spend_walk(value) {
             return self.fail(fault);
@@ -190,6 +218,8 @@ impl<'s> State<'s> {
         flow
     }
 
+    /// Iterates over a list, a map in the order of its keys, or the integers below a number (Go 1.22). `nil` counts
+    /// as empty, and anything else is an error. A variable of the pipeline is set anew in each turn.
     fn range(&mut self, dot: &Value, branch: &'s Branch) -> Run<Flow> {
         let scope = self.variables.len();
         let value = self.pipeline(dot, &branch.pipe)?;
@@ -263,6 +293,7 @@ impl<'s> State<'s> {
         Ok(())
     }
 
+    /// Changes the innermost variable of that name. The parser has checked that there is one.
     fn assign(&mut self, name: &str, value: &Value) -> Run<()> {
         let found = self
             .variables
@@ -278,6 +309,8 @@ impl<'s> State<'s> {
         }
     }
 
+    /// Executes a definition, with the value of the pipeline (or nil) as its dot and `$`. It sees no other variable.
+    /// Recursion is bounded, as by Go's `maxExecDepth`.
     fn template(&mut self, dot: &Value, name: &str, pipe: Option<&'s Pipe>) -> Run<()> {
         let definitions = self.definitions;
         let Some(list) = definitions.get(name) else {
@@ -303,6 +336,7 @@ impl<'s> State<'s> {
         done.map(drop)
     }
 
+    /// Evaluates the commands one after another and sets the variables of the pipeline. It prints nothing.
     fn pipeline(&mut self, dot: &Value, pipe: &'s Pipe) -> Run<Value> {
         self.at(Part::Pipe(pipe));
         self.step()?;
@@ -321,6 +355,7 @@ impl<'s> State<'s> {
         Ok(value)
     }
 
+    /// `last` is the result of the command before in the pipeline.
     fn command(&mut self, dot: &Value, command: &'s Command, last: Option<Value>) -> Run<Value> {
         let first = &command.arguments[0];
         match &first.operand {
@@ -358,6 +393,7 @@ impl<'s> State<'s> {
         }
     }
 
+    /// Fails if a value that cannot be called has arguments.
     fn not_a_function(&self, command: &Command, last: Option<&Value>) -> Run<()> {
         if command.arguments.len() > 1 || last.is_some() {
             let operand = &command.arguments[0].operand;
@@ -445,6 +481,7 @@ impl<'s> State<'s> {
         }
     }
 
+    /// The innermost variable of that name, with its `$`.
     fn variable(&self, name: &str) -> Run<Value> {
         let found = self.variables.iter().rev().find(|(known, _)| known == name);
         match found {
@@ -460,6 +497,9 @@ impl<'s> State<'s> {
         Ok(value)
     }
 
+    /// A key of a map, or a method or field of another value without arguments. What a missing key gives depends on
+    /// `missingkey`; the default value of Go (`missingkey=default`) prints `<no value>` too, so there are two rules
+    /// only.
     fn field(&self, value: &Value, name: &str) -> Run<Value> {
         match value {
             Value::Nil if self.missing_key == MissingKey::Error => {
@@ -484,6 +524,8 @@ impl<'s> State<'s> {
         }
     }
 
+    /// Calls a function: checks the number of arguments, evaluates each for the type of its parameter, and charges
+    /// the work. `whole` is the part of the template that is to be named if the function fails.
     fn function(
         &mut self,
         dot: &Value,
@@ -537,6 +579,8 @@ impl<'s> State<'s> {
         })
     }
 
+    /// A function that walks through its arguments is charged for all values inside, another for their size at the
+    /// top.
     fn charge(&mut self, function: &Function, values: &[Value]) -> Outcome<()> {
         if !function.walks {
             let cost = values.iter().map(size).sum::<usize>() / 64;

@@ -1,4 +1,7 @@
 //! Pure: the table of all functions that a template may call.
+//!
+//! The names are those of Go, sprig's `TxtFuncMap` and External Secrets. `env`, `expandenv` and `getHostByName` are
+//! left out, as in External Secrets: they would show a template the daemon's environment and network.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;

@@ -1,8 +1,18 @@
 //! Pure: template text to tokens, with trim markers, comments and Go's literals.
+//!
+//! The rules are those of `text/template/parse/lex.go`. The text is read once, from left to right: text up to the
+//! next left delimiter is one token, then the tokens of the action follow up to the right delimiter. A comment makes
+//! no token at all. All tokens are made before the parser begins, so a mistake in the last action is reported
+//! although an action before it does not parse; Go, which lexes while it parses, reports the first mistake of either
+//! kind.
+//!
+//! Trim markers are `{{- ` and ` -}}`: a `-` needs a blank on its inner side, or it is the sign of a number.
 
 use crate::error::ParseError;
 
 /// One token and where it stands (byte offset in the template).
+///
+/// A space is a token too, because `f .x` is a call with an argument and `f.x` is a field of the result of `f`.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Token {
     pub(crate) kind: Kind,
@@ -16,7 +26,9 @@ pub(crate) struct Token {
 pub(crate) enum Kind {
     /// Text outside of actions.
     Text,
+    /// `{{`, or what the template has in its place. The trim marker is not a part of it.
     LeftDelimiter,
+    /// `}}`, without its trim marker.
     RightDelimiter,
     /// White space within an action, which separates arguments.
     Space,
@@ -28,6 +40,7 @@ pub(crate) enum Kind {
     Variable,
     Dot,
     Nil,
+    /// `true` or `false`
     Bool,
     /// A number, or `'c'`.
     Number,
@@ -35,6 +48,7 @@ pub(crate) enum Kind {
     String,
     /// `` `text` ``
     RawString,
+    /// `'c'`, with its quotes and escapes. It is a number to the parser.
     Character,
     Pipe,
     Comma,
@@ -42,7 +56,9 @@ pub(crate) enum Kind {
     Declare,
     LeftParenthesis,
     RightParenthesis,
+    /// A word of `KEYWORDS`, which begins or ends a control structure.
     Keyword,
+    /// The end of the template. It is always the last token, so that a parser can look ahead without a check.
     End,
 }
 
@@ -53,6 +69,10 @@ const COMMENT: (&str, &str) = ("/*", "*/");
 /// White space as Go's lexer trims it.
 const SPACES: [char; 4] = [' ', '\t', '\r', '\n'];
 
+/// Splits a template into tokens, the last of which is `End`.
+///
+/// Delimiters must not be empty. The errors are Go's: an action, a comment or a quoted text that nothing closes, a
+/// letter that no token begins with, a number that is none, and parentheses that do not match within an action.
 pub(crate) fn lex(text: &str, delimiters: (&str, &str)) -> Result<Vec<Token>, ParseError> {
     let (left, right) = delimiters;
     let mut lexer = Lexer {
@@ -68,6 +88,7 @@ pub(crate) fn lex(text: &str, delimiters: (&str, &str)) -> Result<Vec<Token>, Pa
     Ok(lexer.tokens)
 }
 
+/// The state of the lexer: the place in the text, and how many parentheses of the current action are open.
 struct Lexer<'t> {
     text: &'t str,
     at: usize,
@@ -77,13 +98,20 @@ struct Lexer<'t> {
     parentheses: usize,
 }
 
+/// A letter of a name: an underscore, or a letter or digit of any script, as `isAlphaNumeric` of `lex.go`.
 fn is_alphanumeric(character: char) -> bool {
     character == '_' || character.is_alphanumeric()
 }
 
-impl Lexer<'_> {
-    fn rest(&self) -> &str {
-        &self.text[self.at..]
+impl<'t> Lexer<'t> {
+    /// The text that is left. `at` moves by whole letters, so it never stands inside a letter.
+    fn rest(&self) -> &'t str {
+        self.text.get(self.at..).unwrap_or_default()
+    }
+
+    /// The text between two places, each of which `at` has stood on or passed by whole letters.
+    fn between(&self, from: usize, to: usize) -> &'t str {
+        self.text.get(from..to).unwrap_or_default()
     }
 
     fn peek(&self) -> Option<char> {
@@ -93,24 +121,22 @@ impl Lexer<'_> {
     fn push(&mut self, kind: Kind, from: usize, to: usize) {
         self.tokens.push(Token {
             kind,
-            text: self.text[from..to].to_owned(),
+            text: self.between(from, to).to_owned(),
             at: from,
         });
     }
 
     /// Text up to the next action, and the action. False at the end.
     fn text_then_action(&mut self) -> Result<bool, ParseError> {
-        let Some(offset) = self.rest().find(self.left) else {
+        let Some((text, inside)) = self.rest().split_once(self.left) else {
             if !self.rest().is_empty() {
                 self.push(Kind::Text, self.at, self.text.len());
             }
             self.at = self.text.len();
             return Ok(false);
         };
-        let open = self.at + offset;
-        let inside = open + self.left.len();
-        let trims = has_left_trim(&self.text[inside..]);
-        let text = &self.text[self.at..open];
+        let open = self.at + text.len();
+        let trims = has_left_trim(inside);
         let kept = if trims {
             text.trim_end_matches(SPACES)
         } else {
@@ -119,7 +145,7 @@ impl Lexer<'_> {
         if !kept.is_empty() {
             self.push(Kind::Text, self.at, self.at + kept.len());
         }
-        self.at = inside + if trims { 2 } else { 0 };
+        self.at = open + self.left.len() + if trims { 2 } else { 0 };
         if self.rest().starts_with(COMMENT.0) {
             self.comment(open)?;
         } else {
@@ -130,6 +156,8 @@ impl Lexer<'_> {
         Ok(true)
     }
 
+    /// Skips a comment, of which `/*` stands at the current place. It must close the action: `{{/* a */ b}}` is an
+    /// error.
     fn comment(&mut self, open: usize) -> Result<(), ParseError> {
         let Some(end) = self.rest().find(COMMENT.1) else {
             return error(open, "unclosed comment");
@@ -156,6 +184,7 @@ impl Lexer<'_> {
         rest.starts_with(self.right).then_some(false)
     }
 
+    /// Passes the right delimiter and, if it trims, its marker and the white space after it.
     fn close(&mut self, trims: bool) {
         self.at += self.right.len() + if trims { 2 } else { 0 };
         if trims {
@@ -193,7 +222,7 @@ impl Lexer<'_> {
                 self.at += 1;
                 self.word(from, Kind::Variable)?;
             }
-            '.' if self.rest()[1..].starts_with(|c: char| c.is_ascii_digit()) => self.number()?,
+            '.' if begins_fraction(self.rest()) => self.number()?,
             '.' => {
                 self.at += 1;
                 self.word(from, Kind::Field)?;
@@ -232,6 +261,8 @@ impl Lexer<'_> {
         self.push(Kind::Space, from, self.at);
     }
 
+    /// A text in quotes. A backslash takes the next character along, whatever it is, but a line break ends the text
+    /// without a quote. Escapes are checked by the parser.
     fn quoted(&mut self, quote: char, kind: Kind) -> Result<(), ParseError> {
         let from = self.at;
         let mut characters = self.rest().char_indices().skip(1);
@@ -255,12 +286,14 @@ impl Lexer<'_> {
         error(from, what)
     }
 
+    /// A text in backquotes, in which everything stands for itself, line breaks too.
     fn raw(&mut self) -> Result<(), ParseError> {
         let from = self.at;
-        let Some(end) = self.text[from + 1..].find('`') else {
+        let after = self.rest().strip_prefix('`').unwrap_or_default();
+        let Some((inner, _)) = after.split_once('`') else {
             return error(from, "unterminated raw quoted string");
         };
-        self.at = from + 1 + end + 1;
+        self.at = from + "`".len() + inner.len() + "`".len();
         self.push(Kind::RawString, from, self.at);
         Ok(())
     }
@@ -276,7 +309,7 @@ impl Lexer<'_> {
             let bad = self.peek().unwrap_or_default();
             return error(self.at, format!("bad character {}", unicode(bad)));
         }
-        let word = &self.text[from..self.at];
+        let word = self.between(from, self.at);
         let kind = match kind {
             Kind::Identifier if KEYWORDS.contains(&word) => Kind::Keyword,
             Kind::Identifier if matches!(word, "true" | "false") => Kind::Bool,
@@ -289,6 +322,8 @@ impl Lexer<'_> {
     }
 
     /// Whether the next character may follow a word.
+    ///
+    /// Go lets a delimiter end a word too, so that `{{.x}}` needs no space.
     fn at_terminator(&self) -> bool {
         match self.peek() {
             None => true,
@@ -300,12 +335,15 @@ impl Lexer<'_> {
         }
     }
 
+    /// A number. Everything that could belong to a number is taken first and checked then, as `scanNumber` and
+    /// `lexNumber` of `lex.go` do, so the message shows `1x` and not `1`.
     fn number(&mut self) -> Result<(), ParseError> {
         let from = self.at;
         let rest = self.rest();
-        let mut length = usize::from(rest.starts_with(['+', '-']));
+        let unsigned = rest.strip_prefix(['+', '-']).unwrap_or(rest);
+        let mut length = rest.len() - unsigned.len();
         let bytes = rest.as_bytes();
-        let is_hex = rest[length..].starts_with("0x") || rest[length..].starts_with("0X");
+        let is_hex = unsigned.starts_with("0x") || unsigned.starts_with("0X");
         while let Some(&byte) = bytes.get(length) {
             let after_exponent = length > 0
                 && (matches!(bytes[length - 1], b'p' | b'P')
@@ -319,17 +357,22 @@ impl Lexer<'_> {
             length += 1;
         }
         self.at += length;
-        if !is_number(&self.text[from..self.at]) || self.peek().is_some_and(is_alphanumeric) {
-            return error(
-                from,
-                format!("bad number syntax: {:?}", &self.text[from..self.at]),
-            );
+        let number = self.between(from, self.at);
+        if !is_number(number) || self.peek().is_some_and(is_alphanumeric) {
+            return error(from, format!("bad number syntax: {number:?}"));
         }
         self.push(Kind::Number, from, self.at);
         Ok(())
     }
 }
 
+/// `.5` is a number, while `.name` is a field.
+fn begins_fraction(text: &str) -> bool {
+    text.strip_prefix('.')
+        .is_some_and(|digits| digits.starts_with(|c: char| c.is_ascii_digit()))
+}
+
+/// True if the left delimiter has a trim marker: a `-` and a blank. `{{-1}}` is the number -1.
 fn has_left_trim(inside: &str) -> bool {
     inside
         .strip_prefix('-')

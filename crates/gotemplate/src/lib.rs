@@ -26,6 +26,8 @@
 //! The time and a source of random bytes are arguments ([`Environment`]), so that a render can be repeated. Templates and
 //! values are untrusted: [`Limits`] bounds output, steps and recursion, and the message of an error never holds a value.
 #![warn(missing_docs)]
+// A cut at a byte inside a letter panics, and texts come from strangers.
+#![warn(clippy::string_slice)]
 
 mod builtins;
 mod der;

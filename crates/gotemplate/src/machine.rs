@@ -1,4 +1,8 @@
 //! Pure: the state of a render that functions share: the time, random bytes, and the steps that are left.
+//!
+//! A function gets a `Machine` so that it neither reads a clock nor asks the system for randomness: a render is a
+//! function of its arguments. The machine notes whether time or randomness was used, because such a template may give
+//! another output tomorrow, and the daemon then refreshes it by its interval and not on changes alone.
 
 use std::cell::Cell;
 
@@ -17,6 +21,8 @@ pub(crate) struct Machine<'m> {
 }
 
 /// A source of random bytes.
+///
+/// The source sits behind a `RefCell`, so that a shared environment can be rendered with.
 trait Random {
     fn fill(&self, bytes: &mut [u8]);
 }
@@ -86,12 +92,17 @@ impl<'m> Machine<'m> {
     }
 
     /// The time of this render.
+    ///
+    /// Marks the render as volatile.
     pub(crate) fn time(&self) -> Timestamp {
         self.used.set(true);
         self.now
     }
 
     /// Random bytes.
+    ///
+    /// Marks the render as volatile, as `time` does. Keys and salts come from here, so the source must be a good one
+    /// outside of tests.
     pub(crate) fn random(&self, bytes: &mut [u8]) {
         self.used.set(true);
         self.random.fill(bytes);

@@ -1,4 +1,8 @@
 //! Pure: the methods and fields of values that are no maps: times, durations, versions, certificates.
+//!
+//! Go's templates reach every exported method of a value by reflection. Here are those that a template can use to
+//! some end; another name is an error, as one that Go does not have. `Month` and `Weekday` give texts, because they
+//! print as such.
 
 use std::rc::Rc;
 
@@ -129,6 +133,7 @@ fn time_method(time: &Time, name: &str, arguments: &[Value]) -> Option<Outcome<V
     }
 }
 
+/// `Hours`, `Minutes` and `Seconds` give a `float64`, the smaller units an `int64`.
 fn duration(nanoseconds: i64, name: &str, arguments: &[Value]) -> Option<Outcome<Value>> {
     #[expect(clippy::cast_precision_loss, reason = "as Go converts a duration")]
     let float = |unit: f64| Some(Ok(Value::Float64(nanoseconds as f64 / unit)));

@@ -1,4 +1,8 @@
 //! Pure: the nodes of a template. Each prints as Go prints it, since error messages show it.
+//!
+//! The types follow `text/template/parse/node.go`, with fewer kinds: comments are not kept, `define` makes an entry
+//! of `Parsed::definitions`, and `block` becomes a definition and a `Template` node. A place (`at`) is a byte offset
+//! in the template; it becomes a line and a column only when an error is shown.
 
 use std::fmt;
 use std::rc::Rc;
@@ -9,13 +13,17 @@ use crate::number::Number;
 pub(crate) type List = Vec<Node>;
 
 /// One thing to do.
+///
+/// Texts are counted references, so that executing a loop does not copy them.
 #[derive(Debug, Clone)]
 pub(crate) enum Node {
     Text(Rc<str>),
     /// `{{ pipeline }}`
     Action(Pipe),
+    /// `with` sets the dot to the value of its pipeline, `if` leaves it alone.
     If(Branch),
     With(Branch),
+    /// `else` is executed if there is nothing to iterate over.
     Range(Branch),
     /// `{{ template "name" pipeline }}`
     Template {
@@ -23,11 +31,14 @@ pub(crate) enum Node {
         name: String,
         pipe: Option<Pipe>,
     },
+    /// Ends the innermost `range`; the parser has checked that there is one.
     Break,
     Continue,
 }
 
 /// `if`, `with` and `range`.
+///
+/// `otherwise` is empty if there is no `else`.
 #[derive(Debug, Clone)]
 pub(crate) struct Branch {
     pub(crate) pipe: Pipe,
@@ -41,11 +52,14 @@ pub(crate) struct Pipe {
     pub(crate) at: usize,
     /// The variables that are declared or assigned, with their `$`.
     pub(crate) variables: Vec<String>,
+    /// `=`, which changes a variable, and not `:=`, which declares a variable.
     pub(crate) assigns: bool,
     pub(crate) commands: Vec<Command>,
 }
 
 /// A function or value with its arguments.
+///
+/// There is at least one argument; the first is what is called or printed.
 #[derive(Debug, Clone)]
 pub(crate) struct Command {
     pub(crate) arguments: Vec<Argument>,
@@ -58,11 +72,13 @@ pub(crate) struct Argument {
     pub(crate) operand: Operand,
 }
 
+/// A value or a function. A literal keeps how it was written, because messages show that.
 #[derive(Debug, Clone)]
 pub(crate) enum Operand {
     Dot,
     Nil,
     Bool(bool),
+    /// The number in all types that it fits, and as it was written.
     Number(Number, String),
     /// The value, and as it was written.
     String(Rc<[u8]>, String),
@@ -71,6 +87,8 @@ pub(crate) enum Operand {
     /// `$x.a.b`; the name with its `$` first.
     Variable(Vec<String>),
     /// A function.
+    ///
+    /// The parser has checked that there is such a function.
     Identifier(String),
     /// `(pipeline)`
     Pipe(Box<Pipe>),

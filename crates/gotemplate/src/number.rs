@@ -1,15 +1,23 @@
 //! Pure: Go's number literals: `0x1F`, `1_000`, `1e3`, `'c'`, and the types that they fit.
+//!
+//! The rules are those of `newNumber` in `text/template/parse/node.go`, and of `ParseInt` and `ParseFloat` of
+//! `strconv` with base 0. The same functions read numbers in texts for sprig's conversions. Complex numbers are not
+//! there: no function takes any.
 
 /// A literal, as all that it can be.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Number {
+    /// The value as an `int`, if it is whole and fits into 64 bits: `1e3` is a whole number.
     pub(crate) int: Option<i64>,
+    /// The value as a `float64`, rounded.
     pub(crate) float: Option<f64>,
     /// Used where any type will do, it is a float.
     pub(crate) looks_like_float: bool,
 }
 
 /// Reads a number.
+///
+/// A literal with an optional sign; nothing if Go's lexer would call it bad syntax.
 pub(crate) fn parse(text: &str) -> Option<Number> {
     if let Some(int) = parse_int(text) {
         #[expect(clippy::cast_precision_loss, reason = "as Go converts a constant")]
@@ -62,8 +70,8 @@ pub(crate) fn parse_int(text: &str) -> Option<i64> {
         (2, rest)
     } else if let Some(rest) = lower.strip_prefix("0o") {
         (8, rest)
-    } else if lower.len() > 1 && lower.starts_with('0') {
-        (8, &lower[1..])
+    } else if let Some(rest) = lower.strip_prefix('0').filter(|rest| !rest.is_empty()) {
+        (8, rest)
     } else {
         (10, &*lower)
     };
@@ -85,6 +93,8 @@ fn without_underscores(digits: &str, after_base: bool) -> Option<String> {
 }
 
 /// A float in Go's syntax, hexadecimal ones included.
+///
+/// `strconv.ParseFloat`, without the words for infinity and not-a-number.
 pub(crate) fn parse_float(text: &str) -> Option<f64> {
     let lower = text.to_ascii_lowercase();
     let unsigned = lower.trim_start_matches(['+', '-']);
@@ -111,6 +121,7 @@ pub(crate) fn parse_float(text: &str) -> Option<f64> {
     })
 }
 
+/// `1.8p3`, after its `0x`. The exponent is a power of two and must be there.
 fn parse_hex_float(hex: &str) -> Option<f64> {
     let (mantissa, exponent) = hex.split_once('p')?;
     let exponent: i32 = exponent.parse().ok()?;

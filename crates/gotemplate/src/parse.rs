@@ -1,7 +1,16 @@
 //! Pure: tokens to nodes, as Go's parser has it: variables must be declared, functions must exist.
+//!
+//! The rules and messages are those of `text/template/parse/parse.go`. The parser is a recursive descent with a
+//! function for each thing that the language has: `list` reads nodes up to `end` or `else`, `pipeline` reads `a | b
+//! c`, `command` reads one part of it, `argument` reads an operand with its fields. The variables in scope are kept
+//! in a list that is cut back at the end of each block.
+//!
+//! A template that parses can still fail when it is executed: types, missing keys and the names of templates are
+//! checked then. Templates come from tenants, so the nesting is bounded (`MAX_DEPTH`) and the stack cannot overflow.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::str::Chars;
 
 use crate::error::ParseError;
 use crate::lex::{Kind, Token};
@@ -9,6 +18,8 @@ use crate::node::{Argument, Branch, Command, List, Node, Operand, Pipe};
 use crate::number::{self, Number};
 
 /// A parsed template with its definitions.
+///
+/// The text outside of all definitions is the root. A `define` may stand after its use.
 #[derive(Debug)]
 pub(crate) struct Parsed {
     pub(crate) root: List,
@@ -18,6 +29,9 @@ pub(crate) struct Parsed {
 /// Nesting of actions and parentheses.
 const MAX_DEPTH: usize = 200;
 
+/// Parses tokens, of which the last is `Kind::End`. `is_function` says which names a command may call; Go asks its
+/// function map at this point, too, so a template with an unknown function does not parse even if the call is never
+/// reached.
 pub(crate) fn parse(
     tokens: Vec<Token>,
     is_function: &dyn Fn(&str) -> bool,
@@ -49,6 +63,7 @@ pub(crate) fn parse(
     })
 }
 
+/// The tokens, the place among them, and what is in scope there.
 struct Parser<'p> {
     tokens: Vec<Token>,
     next: usize,
@@ -59,6 +74,7 @@ struct Parser<'p> {
     depth: usize,
 }
 
+/// What stands next in a list of nodes: a node, or what ends the list.
 enum Item {
     Node(Node),
     End,
@@ -95,6 +111,7 @@ impl Parser<'_> {
         self.take()
     }
 
+    /// Fails at the token that was taken last, whose line Go's message names.
     fn error<T>(&self, message: impl Into<String>) -> Parse<T> {
         let last = self.next.saturating_sub(1).min(self.tokens.len() - 1);
         Err(ParseError {
@@ -112,6 +129,7 @@ impl Parser<'_> {
         }
     }
 
+    /// Counts a level of nesting. A caller that does not fail counts it back.
     fn deeper(&mut self) -> Parse<()> {
         self.depth += 1;
         if self.depth > MAX_DEPTH {
@@ -120,6 +138,7 @@ impl Parser<'_> {
         Ok(())
     }
 
+    /// True if the action that begins here is a `define`, which is allowed outside of all blocks only.
     fn is_definition(&self) -> bool {
         let mut after = self.tokens[self.next + 1..]
             .iter()
@@ -129,6 +148,7 @@ impl Parser<'_> {
             .is_some_and(|token| token.kind == Kind::Keyword && token.text == "define")
     }
 
+    /// `{{ define "name" }} … {{ end }}`. The definition sees none of the variables around it but its own `$`.
     fn definition(&mut self) -> Parse<()> {
         const CONTEXT: &str = "define clause";
         self.take();
@@ -146,6 +166,9 @@ impl Parser<'_> {
     }
 
     /// A definition may replace an empty definition of the same name, and no other.
+    ///
+    /// This is `Tree.add` of `parse.go`. A text of white space alone counts as empty, so a file of definitions may be
+    /// parsed over another.
     fn define(&mut self, name: String, list: List) -> Parse<()> {
         let is_empty = |list: &List| {
             list.iter()
@@ -190,6 +213,7 @@ impl Parser<'_> {
         }
     }
 
+    /// The rest of an action after its left delimiter: a control structure or a pipeline.
     fn action(&mut self) -> Parse<Item> {
         let token = self.peek_word().clone();
         if token.kind != Kind::Keyword {
@@ -222,6 +246,7 @@ impl Parser<'_> {
         Ok(Item::Node(node))
     }
 
+    /// `break` and `continue`, which stand inside of a `range` only.
     fn jump(&mut self, token: &Token, node: Node) -> Parse<Node> {
         let next = self.take_word();
         if next.kind != Kind::RightDelimiter {
@@ -233,6 +258,9 @@ impl Parser<'_> {
         Ok(node)
     }
 
+    /// `if`, `with` and `range` with their `else`. `{{ else if x }}` is an `if` inside of the `else`, which shares
+    /// its `end`; the same goes for `else with` after a `with`. Variables that the pipeline declares live up to the
+    /// `end`.
     fn branch(&mut self, context: &'static str) -> Parse<Branch> {
         self.deeper()?;
         let scope = self.variables.len();
@@ -270,6 +298,8 @@ impl Parser<'_> {
         })
     }
 
+    /// `{{ template "name" }}` or `{{ template "name" pipeline }}`. The name is a constant; whether there is such a
+    /// template is seen when the node is executed.
     fn template(&mut self) -> Parse<Node> {
         const CONTEXT: &str = "template clause";
         let token = self.take_word();
@@ -305,6 +335,8 @@ impl Parser<'_> {
         })
     }
 
+    /// Reads commands up to the token `end`, which is taken too. `context` names the surrounding structure in
+    /// messages.
     fn pipeline(&mut self, context: &str, end: Kind) -> Parse<Pipe> {
         self.deeper()?;
         let mut pipe = Pipe {
@@ -380,11 +412,13 @@ impl Parser<'_> {
         }
     }
 
+    /// The variable is in scope from here on, even in the pipeline that gives it its value.
     fn declare(&mut self, pipe: &mut Pipe, name: String) {
         self.variables.push(name.clone());
         pipe.variables.push(name);
     }
 
+    /// A function or a value with its arguments, up to the next `|` or the end of the pipeline.
     fn command(&mut self) -> Parse<Command> {
         let mut arguments = Vec::new();
         loop {
@@ -418,7 +452,7 @@ impl Parser<'_> {
         let at = self.peek().at;
         let mut fields = Vec::new();
         while self.peek().kind == Kind::Field {
-            fields.push(self.take().text[1..].to_owned());
+            fields.push(field_name(&self.take()));
         }
         let operand = match term.operand {
             Operand::Field(mut names) => {
@@ -446,6 +480,8 @@ impl Parser<'_> {
         Ok(Some(Argument { at, operand }))
     }
 
+    /// An operand without the fields after it; nothing if the next token begins none. A function's name is checked
+    /// here.
     fn term(&mut self) -> Parse<Option<Argument>> {
         let token = self.peek_word().clone();
         let operand = match token.kind {
@@ -459,7 +495,7 @@ impl Parser<'_> {
             Kind::Dot => Operand::Dot,
             Kind::Nil => Operand::Nil,
             Kind::Bool => Operand::Bool(token.text == "true"),
-            Kind::Field => Operand::Field(vec![token.text[1..].to_owned()]),
+            Kind::Field => Operand::Field(vec![field_name(&token)]),
             Kind::Variable => {
                 if !self.variables.contains(&token.text) {
                     self.take();
@@ -490,9 +526,9 @@ impl Parser<'_> {
         }))
     }
 
+    /// The number of a character constant: exactly one character after its escapes are resolved.
     fn character(&self, token: &Token) -> Parse<Number> {
-        let inner = &token.text[1..token.text.len() - 1];
-        let bytes = unquote(inner, '\'');
+        let bytes = unquote(without_quotes(&token.text), '\'');
         let text = bytes
             .as_deref()
             .and_then(|bytes| std::str::from_utf8(bytes).ok());
@@ -504,6 +540,21 @@ impl Parser<'_> {
     }
 }
 
+/// The name in a token `.name`.
+fn field_name(token: &Token) -> String {
+    let name = token.text.strip_prefix('.');
+    name.unwrap_or(&token.text).to_owned()
+}
+
+/// The text of a quoted token without its first and its last letter, which are the quotes.
+fn without_quotes(text: &str) -> &str {
+    let mut letters = text.chars();
+    letters.next();
+    letters.next_back();
+    letters.as_str()
+}
+
+/// The constant name of a template.
 fn name(token: &Token, context: &str) -> Parse<String> {
     match token.kind {
         Kind::String | Kind::RawString => {
@@ -521,8 +572,10 @@ fn unexpected<T>(token: &Token, context: &str) -> Parse<T> {
     })
 }
 
+/// The bytes of a quoted or raw string. Bytes, since `"\xff"` is no UTF-8. A raw string loses its carriage returns,
+/// as in Go.
 fn string(token: &Token) -> Parse<Rc<[u8]>> {
-    let inner = &token.text[1..token.text.len() - 1];
+    let inner = without_quotes(&token.text);
     if token.kind == Kind::RawString {
         return Ok(inner.replace('\r', "").into_bytes().into());
     }
@@ -536,6 +589,8 @@ fn string(token: &Token) -> Parse<Rc<[u8]>> {
 }
 
 /// Only the first command of a pipeline can be a plain value.
+///
+/// The rule is `checkPipeline` of `parse.go`: a value cannot take the result of the command before it.
 fn check_stages(pipe: &Pipe, context: &str, end: &Token) -> Parse<()> {
     let fail = |message: String| {
         Err(ParseError {
@@ -567,17 +622,18 @@ fn check_stages(pipe: &Pipe, context: &str, end: &Token) -> Parse<()> {
 }
 
 /// The bytes of a quoted text, or nothing if Go has no such escape.
+///
+/// The escapes are those of Go's `strconv.Unquote`. `quote` is the quotation mark around the text: only this one may
+/// be escaped. An octal escape has three digits, `\x` two, `\u` four and `\U` eight.
 fn unquote(inner: &str, quote: char) -> Option<Vec<u8>> {
     let mut bytes = Vec::with_capacity(inner.len());
-    let mut rest = inner;
-    while let Some(character) = rest.chars().next() {
-        rest = &rest[character.len_utf8()..];
+    let mut rest = inner.chars();
+    while let Some(character) = rest.next() {
         if character != '\\' {
             bytes.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
             continue;
         }
-        let escape = rest.chars().next()?;
-        rest = &rest[escape.len_utf8()..];
+        let escape = rest.next()?;
         match escape {
             'a' => bytes.push(7),
             'b' => bytes.push(8),
@@ -605,14 +661,17 @@ fn unquote(inner: &str, quote: char) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-fn code(rest: &mut &str, digits: usize, base: u32) -> Option<u32> {
-    let text = rest.get(..digits)?;
-    *rest = &rest[digits..];
+/// The number of exactly so many digits, which are taken from the start of `rest`.
+fn code(rest: &mut Chars<'_>, digits: usize, base: u32) -> Option<u32> {
+    let (text, after) = rest.as_str().split_at_checked(digits)?;
+    *rest = after.chars();
     text.chars().all(|c| c.is_digit(base)).then_some(())?;
     u32::from_str_radix(text, base).ok()
 }
 
 /// A token in a message.
+///
+/// As Go's `item.String` shows it: at most ten characters, keywords in angle brackets.
 fn show(token: &Token) -> String {
     match token.kind {
         Kind::End => "EOF".to_owned(),

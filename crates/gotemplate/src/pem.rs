@@ -1,10 +1,15 @@
 //! Pure: PEM texts, as Go's `encoding/pem` reads and writes them.
+//!
+//! Text around blocks is skipped, and so is a block whose end is missing or which is not base64; the search goes on
+//! after its first line. Headers are kept in their order.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use gocompat::base64::{Alphabet, decode as decode_base64};
 
 /// One block of a PEM text.
+///
+/// The label is what stands after `BEGIN`, such as `CERTIFICATE`; the bytes are decoded.
 pub(crate) struct Block {
     pub(crate) label: String,
     headers: Vec<String>,
@@ -12,6 +17,7 @@ pub(crate) struct Block {
 }
 
 impl Block {
+    /// A block without headers.
     pub(crate) fn new(label: &str, bytes: Vec<u8>) -> Self {
         Self {
             label: label.to_owned(),
@@ -20,6 +26,7 @@ impl Block {
         }
     }
 
+    /// `pem.EncodeToMemory`: lines of 64 characters, and a line break at the end.
     pub(crate) fn encode(&self) -> String {
         let mut out = format!("-----BEGIN {}-----\n", self.label);
         for header in &self.headers {
@@ -39,38 +46,35 @@ impl Block {
     }
 }
 
+const BEGIN: &str = "-----BEGIN ";
+
 /// The next block and the text after it, as Go's `pem.Decode` finds them.
 pub(crate) fn next_block(text: &str) -> Option<(Block, &str)> {
-    let mut from = 0;
-    loop {
-        let offset = text[from..].find("-----BEGIN ")?;
-        let start = from + offset;
-        from = start + 1;
-        let at_line_start = start == 0 || text.as_bytes()[start - 1] == b'\n';
-        let after = &text[start + "-----BEGIN ".len()..];
-        let (label, body) = match after.split_once("-----") {
-            Some((label, body)) if at_line_start && !label.contains('\n') => (label, body),
-            _ => continue,
-        };
-        let end = format!("-----END {label}-----");
-        let Some(end_at) = body.find(&end) else {
-            continue;
-        };
-        let (content, rest) = (&body[..end_at], &body[end_at + end.len()..]);
-        let (headers, encoded): (Vec<&str>, Vec<&str>) = content
-            .lines()
-            .map(str::trim)
-            .filter(|line| !line.is_empty())
-            .partition(|line| line.contains(": "));
-        let Ok(bytes) = decode_base64(encoded.concat().as_bytes(), Alphabet::Standard) else {
-            continue;
-        };
-        let rest = rest.strip_prefix('\r').unwrap_or(rest);
-        let block = Block {
-            label: label.to_owned(),
-            headers: headers.into_iter().map(str::to_owned).collect(),
-            bytes,
-        };
-        return Some((block, rest.strip_prefix('\n').unwrap_or(rest)));
+    let begins = text.match_indices(BEGIN);
+    begins
+        .filter_map(|(start, _)| text.split_at_checked(start))
+        .filter(|(before, _)| before.is_empty() || before.ends_with('\n'))
+        .find_map(|(_, block)| block_at_start(block))
+}
+
+/// The block that a text begins with, and the text after it; nothing if it has no end or is not base64.
+fn block_at_start(text: &str) -> Option<(Block, &str)> {
+    let (label, body) = text.strip_prefix(BEGIN)?.split_once("-----")?;
+    if label.contains('\n') {
+        return None;
     }
+    let (content, rest) = body.split_once(&format!("-----END {label}-----"))?;
+    let (headers, encoded): (Vec<&str>, Vec<&str>) = content
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .partition(|line| line.contains(": "));
+    let bytes = decode_base64(encoded.concat().as_bytes(), Alphabet::Standard).ok()?;
+    let rest = rest.strip_prefix('\r').unwrap_or(rest);
+    let block = Block {
+        label: label.to_owned(),
+        headers: headers.into_iter().map(str::to_owned).collect(),
+        bytes,
+    };
+    Some((block, rest.strip_prefix('\n').unwrap_or(rest)))
 }

@@ -1,4 +1,11 @@
 //! Pure: Go's `fmt`: `Print`, `Println`, and `Printf` with its verbs, flags and diagnostics.
+//!
+//! The rules are those of `fmt/print.go` and `fmt/format.go`. A mistake in a format is never an error: it is written
+//! into the output as `%!d(string=x)`, `%!d(MISSING)` or `%!(EXTRA int=1)`, and so into the Secret. Maps print in the
+//! order of their keys, as Go sorts them.
+//!
+//! A format is read as UTF-8 and arguments are bytes, so a verb can be any letter. Widths count letters, except that
+//! `%x` counts bytes. What a format may make is charged before it is executed (`builtins`), since widths multiply.
 
 use std::rc::Rc;
 
@@ -6,6 +13,9 @@ use crate::digits::{binary, exponential, hexadecimal, in_base, shortest_or, with
 use crate::value::{Element, MAX_DEPTH, Value};
 
 /// The flags, width and precision of one verb.
+///
+/// `%v` moves `+` and `#` to fields of their own (`plus_v`, `sharp_v`), because there they choose a form and not a
+/// sign or a prefix.
 #[derive(Debug, Clone, Copy, Default)]
 #[expect(clippy::struct_excessive_bools, reason = "these are fmt's flags")]
 struct Spec {
@@ -68,6 +78,8 @@ pub(crate) fn to_text(value: &Value) -> Vec<u8> {
 }
 
 /// `fmt.Sprintf`
+///
+/// Arguments that no verb has used are listed at the end, unless the format chooses its arguments by `[n]`.
 pub(crate) fn printf(format: &[u8], values: &[Value]) -> Vec<u8> {
     let mut out = Vec::new();
     let format = String::from_utf8_lossy(format);
@@ -79,9 +91,9 @@ pub(crate) fn printf(format: &[u8], values: &[Value]) -> Vec<u8> {
         good_index: true,
         after_index: false,
     };
-    while let Some(at) = run.rest.find('%') {
-        out.extend_from_slice(&run.rest.as_bytes()[..at]);
-        run.rest = &run.rest[at + 1..];
+    while let Some((before, after)) = run.rest.split_once('%') {
+        out.extend_from_slice(before.as_bytes());
+        run.rest = after;
         run.verb(&mut out);
         if out.len() > 64 << 20 {
             break;
@@ -108,6 +120,9 @@ pub(crate) fn printf(format: &[u8], values: &[Value]) -> Vec<u8> {
 }
 
 /// The state of one `Printf`.
+///
+/// The flags are those of `doPrintf`: `reordered` if any `[n]` was used, `good_index` if that of this verb was valid,
+/// and `after_index` if one stands directly before, where a width may not follow.
 struct Run<'f> {
     rest: &'f str,
     values: &'f [Value],
@@ -117,30 +132,35 @@ struct Run<'f> {
     after_index: bool,
 }
 
-impl Run<'_> {
+impl<'f> Run<'f> {
+    /// The next letter of the format.
     fn take(&mut self) -> Option<char> {
-        let character = self.rest.chars().next()?;
-        self.rest = &self.rest[character.len_utf8()..];
+        let mut letters = self.rest.chars();
+        let character = letters.next()?;
+        self.rest = letters.as_str();
         Some(character)
     }
 
+    /// Digits as a number; nothing without digits, and for a number that Go finds too large.
     fn number(&mut self) -> Option<usize> {
-        let digits = self.rest.bytes().take_while(u8::is_ascii_digit).count();
-        let number = self.rest[..digits].parse().ok();
-        self.rest = &self.rest[digits..];
-        number.filter(|number| *number <= TOO_LARGE)
+        let end = self.rest.find(|c: char| !c.is_ascii_digit());
+        let (digits, after) = self.rest.split_at(end.unwrap_or(self.rest.len()));
+        self.rest = after;
+        digits.parse().ok().filter(|number| *number <= TOO_LARGE)
     }
 
     /// `[n]`
     fn index(&mut self) {
-        if !self.rest.starts_with('[') {
+        let Some(inside) = self.rest.strip_prefix('[') else {
             return;
-        }
+        };
         self.reordered = true;
         self.after_index = true;
-        let close = self.rest.find(']');
-        let index = close.and_then(|close| self.rest[1..close].parse::<usize>().ok());
-        self.rest = &self.rest[close.map_or(1, |close| close + 1)..];
+        let (index, after) = match inside.split_once(']') {
+            Some((index, after)) => (index.parse::<usize>().ok(), after),
+            None => (None, inside),
+        };
+        self.rest = after;
         match index {
             Some(index) if (1..=self.values.len()).contains(&index) => self.next = index - 1,
             _ => self.good_index = false,
@@ -148,14 +168,15 @@ impl Run<'_> {
     }
 
     /// `*`
-    fn star(&mut self) -> Option<i64> {
-        self.rest = &self.rest[1..];
+    fn star(&mut self, after: &'f str) -> Option<i64> {
+        self.rest = after;
         let value = self.values.get(self.next).and_then(Value::as_int);
         self.next += usize::from(self.next < self.values.len());
         self.after_index = false;
         value.filter(|value| value.unsigned_abs() <= TOO_LARGE as u64)
     }
 
+    /// Reads what follows a `%` (flags, width, precision, verb) and prints the argument that it is for.
     fn verb(&mut self, out: &mut Vec<u8>) {
         let mut spec = Spec::default();
         self.good_index = true;
@@ -169,7 +190,7 @@ impl Run<'_> {
                 ' ' => spec.space = true,
                 _ => break,
             }
-            self.rest = &self.rest[1..];
+            self.take();
         }
         self.index();
         self.width(&mut spec, out);
@@ -199,9 +220,10 @@ impl Run<'_> {
         }
     }
 
+    /// A width, or `*` for the next argument. A negative argument means a width with the flag `-`.
     fn width(&mut self, spec: &mut Spec, out: &mut Vec<u8>) {
-        if self.rest.starts_with('*') {
-            match self.star() {
+        if let Some(after) = self.rest.strip_prefix('*') {
+            match self.star(after) {
                 Some(width) => {
                     spec.minus |= width < 0;
                     spec.width = usize::try_from(width.unsigned_abs()).ok();
@@ -216,6 +238,7 @@ impl Run<'_> {
         }
     }
 
+    /// A precision after a point; a point alone means 0, and a negative argument means none.
     fn precision(&mut self, spec: &mut Spec, out: &mut Vec<u8>) {
         let Some(rest) = self.rest.strip_prefix('.') else {
             return;
@@ -225,8 +248,8 @@ impl Run<'_> {
             self.good_index = false;
         }
         self.index();
-        if self.rest.starts_with('*') {
-            match self.star() {
+        if let Some(after) = self.rest.strip_prefix('*') {
+            match self.star(after) {
                 Some(precision) => spec.precision = usize::try_from(precision).ok(),
                 None => out.extend_from_slice(b"%!(BADPREC)"),
             }
@@ -236,6 +259,7 @@ impl Run<'_> {
     }
 }
 
+/// Prints values with the flags of one verb.
 struct Printer<'o> {
     out: &'o mut Vec<u8>,
     spec: Spec,
@@ -256,6 +280,7 @@ impl Printer<'_> {
         }
     }
 
+    /// `%!verb(type=value)`, for a verb that the type does not have.
     fn bad_verb(&mut self, value: &Value, verb: char) {
         let mut name = [0; 4];
         self.out.extend_from_slice(b"%!");
@@ -282,6 +307,8 @@ impl Printer<'_> {
         self.out.push(b')');
     }
 
+    /// Prints a value by its type, as `printArg` does; `depth` is how many lists and maps it stands in. Beyond the
+    /// limit, dots stand for the rest.
     fn argument(&mut self, value: &Value, verb: char, depth: usize) {
         if depth > MAX_DEPTH {
             self.out.extend_from_slice(b"...");
@@ -331,6 +358,7 @@ impl Printer<'_> {
         }
     }
 
+    /// A value with a `String` method: text verbs print what it gives.
     fn stringer(&mut self, text: &str, verb: char, value: &Value) {
         match verb {
             'v' | 's' | 'x' | 'X' | 'q' => self.string(text.as_bytes(), verb, value),
@@ -338,6 +366,7 @@ impl Printer<'_> {
         }
     }
 
+    /// Text with a verb: as it is, quoted, or its bytes in hexadecimal.
     fn string(&mut self, text: &[u8], verb: char, value: &Value) {
         match verb {
             'v' if self.spec.sharp_v => self.quoted(text),
@@ -364,6 +393,7 @@ impl Printer<'_> {
             .unwrap_or(text)
     }
 
+    /// `%q`: in double quotes, or in backquotes with the flag `#` where that is possible.
     fn quoted(&mut self, text: &[u8]) {
         let text = self.truncated(text);
         let raw_is_possible = std::str::from_utf8(text).is_ok_and(|text| {
@@ -378,6 +408,7 @@ impl Printer<'_> {
         self.pad(&quoted);
     }
 
+    /// `%x`: the flag space separates the bytes, and `#` puts `0x` before all of them or before each.
     fn hex(&mut self, text: &[u8], upper: bool) {
         let length = self
             .spec
@@ -400,6 +431,7 @@ impl Printer<'_> {
         self.pad(hex.as_bytes());
     }
 
+    /// A whole number with a verb: in a base, as a character, as a quoted character, or as a code point.
     fn integer(&mut self, number: i64, verb: char, value: &Value) {
         match verb {
             'v' | 'd' => self.based(number, 10, verb, false),
@@ -433,6 +465,8 @@ impl Printer<'_> {
         }
     }
 
+    /// A number in a base. A precision is the least number of digits; zeros that fill a width count as digits, so
+    /// that a sign stands before them.
     fn based(&mut self, number: i64, base: u32, verb: char, upper: bool) {
         let negative = number < 0;
         let mut digits = in_base(number.unsigned_abs(), base, upper);
@@ -466,6 +500,7 @@ impl Printer<'_> {
         self.spec.zero = zero;
     }
 
+    /// The sign that the flags ask for.
     fn sign(&self, negative: bool) -> &'static str {
         match (negative, self.spec.plus, self.spec.space) {
             (true, ..) => "-",
@@ -475,6 +510,8 @@ impl Printer<'_> {
         }
     }
 
+    /// A float with a verb. `NaN` and infinities are not filled with zeros, and a positive infinity has a `+` as soon
+    /// as a flag asks for a sign.
     fn float(&mut self, number: f64, verb: char, value: &Value) {
         let precision = self.spec.precision;
         let text = match verb {
@@ -526,6 +563,7 @@ impl Printer<'_> {
         self.spec.zero = zero;
     }
 
+    /// Elements with the verb, in brackets; a list of bytes prints as text where the verb is one of text.
     fn list(
         &mut self,
         values: &Rc<Vec<Value>>,
@@ -560,6 +598,7 @@ impl Printer<'_> {
         self.out.extend_from_slice(close);
     }
 
+    /// `map[a:1 b:2]`, or Go's syntax for `%#v`.
     fn map(&mut self, value: &Value, verb: char, depth: usize) {
         let sharp = self.spec.sharp_v;
         if sharp {
@@ -583,6 +622,7 @@ fn is_continuation(text: &[u8], at: usize) -> bool {
     text[at] & 0xc0 == 0x80
 }
 
+/// The character of a code point; U+FFFD if there is none.
 fn character_of(number: i64) -> char {
     u32::try_from(number)
         .ok()
@@ -606,6 +646,7 @@ pub(crate) fn quote(text: &[u8], quote: char, ascii: bool) -> Vec<u8> {
     out.into_bytes()
 }
 
+/// `appendEscapedRune` of `strconv/quote.go`.
 fn quote_character(out: &mut String, character: char, quote: char, ascii: bool) {
     match character {
         '\\' => out.push_str("\\\\"),

@@ -1,5 +1,8 @@
 //! Pure: the shape of a function of a template: its name, the types of its parameters, and a Rust function that takes
 //! the arguments. The files that implement functions build on this one; only `functions` knows them all.
+//!
+//! A table has a row for each function, such as `("repeat", "is", repeat)`. `exec` checks number and types by the row
+//! before the call, with Go's messages, so an implementation may rely on them.
 
 use crate::error::{Outcome, fault};
 use crate::machine::Machine;
@@ -97,10 +100,12 @@ impl Parameter {
         }
     }
 
+    /// A literal `nil` is refused for all other parameters.
     pub(crate) fn can_be_nil(self) -> bool {
         matches!(self, Self::Any | Self::Dict | Self::List)
     }
 
+    /// The type as `reflect.Type` prints it.
     pub(crate) fn type_name(self) -> &'static str {
         match self {
             Self::Any => "interface {}",

@@ -1,5 +1,8 @@
-//! Pure: values with the types that Go gives them. `int`, `int64` and `float64` are three types, since `eq`,
-//! `printf` and the parameters of functions tell them apart.
+//! Pure: values with the types that Go gives them. `int`, `int64` and `float64` are three types, since `eq`, `printf`
+//! and the parameters of functions tell them apart.
+//!
+//! Copying a value is cheap: lists and texts are shared and never change, and maps are shared and change for all who
+//! hold them, as Go's do. Values are not `Send`, because a render stays on one thread.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -24,7 +27,6 @@ pub(crate) enum Value {
     Bool(bool),
     Int(i64),
     Int64(i64),
-    /// A character, as `range` gives it.
     /// A byte, as `index` of a string gives it.
     Uint8(u8),
     Float64(f64),
@@ -62,20 +64,24 @@ impl Value {
         Self::Str(text.as_ref().into())
     }
 
+    /// `[]interface {}`
     pub(crate) fn list(values: Vec<Self>) -> Self {
         Self::List(Rc::new(values), Element::Any)
     }
 
+    /// `[]string`
     pub(crate) fn strings(texts: impl IntoIterator<Item = impl AsRef<[u8]>>) -> Self {
         let texts = texts.into_iter().map(Self::str).collect();
         Self::List(Rc::new(texts), Element::Str)
     }
 
+    /// `[]int`
     pub(crate) fn ints(numbers: impl IntoIterator<Item = i64>) -> Self {
         let numbers = numbers.into_iter().map(Self::Int).collect();
         Self::List(Rc::new(numbers), Element::Int)
     }
 
+    /// `map[string]interface {}`; of entries with the same key, the last counts.
     pub(crate) fn dict(entries: impl IntoIterator<Item = (Bytes, Self)>) -> Self {
         Self::Dict(Rc::new(RefCell::new(entries.into_iter().collect())))
     }
@@ -116,7 +122,7 @@ impl Value {
         }
     }
 
-    /// Whether `if` takes the value for true, by Go's `template.IsTrue`.
+    /// `template.IsTrue`: zero, empty and nil are false, and structs are true.
     pub(crate) fn is_true(&self) -> bool {
         match self {
             Self::Nil => false,

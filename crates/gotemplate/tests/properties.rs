@@ -39,12 +39,61 @@ fn crossed() -> impl Strategy<Value = String> {
     })
 }
 
+/// Functions that take a text apart.
+const PARSERS: [&str; 30] = [
+    "{{ printf .a 1 .b 2.5 }}",
+    "{{ printf (print \"%\" .a) .b }}",
+    "{{ date .a (toDate \"2006-01-02\" \"2024-02-03\") }}",
+    "{{ toDate .a .b }}",
+    "{{ toDate (print \"02 Jan 2006 15:04:05.000 MST\" .a) (print \"03 Feb 2024 04:05:06.789 CET\" .b) }}",
+    "{{ toDate \"Monday Z07:00 pm\" .a }}",
+    "{{ dateModify .a now }}",
+    "{{ duration .a }}{{ durationRound .a }}",
+    "{{ int64 .a }}{{ toDecimal .a }}{{ float64 .a }}{{ atoi .a }}",
+    "{{ urlParse .a }}",
+    "{{ base .a }}{{ dir .a }}{{ clean .a }}{{ ext .a }}",
+    "{{ regexSplit .a .b -1 }}{{ regexFindAll .a .b -1 }}",
+    "{{ regexReplaceAll .a .b .a }}{{ regexReplaceAllLiteral .a .b .a }}",
+    "{{ filterPEM .a .b }}",
+    "{{ filterPEM .a (print \"-----BEGIN \" .a \"-----\\n\" .b \"\\n-----END \" .a \"-----\") }}",
+    "{{ semver .a }}",
+    "{{ semverCompare .a \"1.2.3\" }}",
+    "{{ .a | snakecase }}{{ .a | camelcase }}{{ .a | kebabcase }}{{ .a | swapcase }}",
+    "{{ .a | title }}{{ .a | untitle }}{{ .a | initials }}{{ .a | upper }}{{ .a | lower }}",
+    "{{ trunc 3 .a }}{{ trunc -3 .a }}",
+    "{{ substr 1 3 .a }}{{ abbrev 5 .a }}{{ abbrevboth 2 6 .a }}",
+    "{{ wrap 3 .a }}{{ wrapWith 2 .b .a }}{{ indent 2 .a }}",
+    "{{ splitList .a .b }}{{ split .a .b }}{{ splitn .a 2 .b }}",
+    "{{ trimAll .a .b }}{{ trimPrefix .a .b }}{{ trimSuffix .a .b }}",
+    "{{ .a | b64dec }}{{ .a | b32dec }}{{ .a | hexdec }}",
+    "{{ .a | fromJson }}{{ .a | fromYaml }}",
+    "{{ .a | js }}{{ .a | html }}{{ .a | urlquery }}{{ .a | quote }}",
+    "{{ htpasswd .a .b \"sha\" }}",
+    "{{ nospace .a }}{{ plural .a .b 1 }}{{ replace .a .b .a }}",
+    "{{ index .a 1 }}{{ slice .a 1 2 }}",
+];
+
+/// A text of pieces that mean something to a parser, and of letters with several bytes.
+const VALUE: &str = "(é|ſ|€|😀|[0-9]|[%*.\\[\\]#+ v:/?@|(){}^$_,-]|Jan|Mon|PM|MST|2006|Z07:00|-----BEGIN |-----|\n){0,8}";
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
     #[test]
     fn no_text_makes_a_template_panic(text in "(\\{\\{-? ?|-? ?\\}\\}|[a-z.$|()\"` :=,]{0,6}|range|end|if|else|with|define|printf|0x[0-9]{0,9}|[^a-z]{0,3}){0,12}") {
         prop_assert_eq!(outcome(&text), outcome(&text));
+    }
+
+    /// The letters `é`, `ſ`, `€` and `😀` have two to four bytes, so a cut at a byte would stand inside one of them.
+    #[test]
+    fn no_value_makes_a_function_panic(
+        function in prop::sample::select(PARSERS.to_vec()),
+        first in VALUE,
+        second in VALUE,
+    ) {
+        let template = Template::parse("t", function).expect(function);
+        let data = [("a", first.as_bytes()), ("b", second.as_bytes())];
+        let _ = template.render(data, &Environment::fixed());
     }
 
     #[test]

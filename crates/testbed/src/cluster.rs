@@ -1,4 +1,7 @@
 //! A blocking client for any cluster: objects as JSON, by the path of their API.
+//!
+//! The daemon's own client is not used on purpose: what a test observes must not depend on the code under test. A
+//! path is one of the API server, such as `/api/v1/namespaces/a/configmaps/b`.
 
 use std::path::Path;
 

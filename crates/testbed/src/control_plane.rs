@@ -1,4 +1,10 @@
 //! A real Kubernetes control plane, without containers and without nodes.
+//!
+//! etcd, kube-apiserver and kube-controller-manager run as processes on free ports of loopback, with their data in a
+//! temporary folder. Nothing runs pods: a Deployment gets its pods, which stay pending unless KWOK or
+//! `mark_pods_ready` plays the kubelet. Admission, quotas, garbage collection and namespaces work as on any cluster.
+//!
+//! It takes some seconds to start, so tests share one and separate themselves by namespaces.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -62,6 +68,7 @@ impl Programs {
     }
 }
 
+/// A program with the words before its arguments: our one binary holds all parts, and its first argument says which.
 fn command(program: &[PathBuf]) -> Command {
     let mut command = Command::new(&program[0]);
     command.args(&program[1..]);
@@ -70,6 +77,11 @@ fn command(program: &[PathBuf]) -> Command {
 
 impl ControlPlane {
     /// Starts one and waits until it answers.
+    ///
+    /// # Errors
+    ///
+    /// A program is missing and cannot be built, or a part ends before the API server answers; the error then has the
+    /// end of its log.
     pub fn start() -> Result<Self> {
         let programs = Programs::find()?;
         let directory = tempfile::tempdir()?;

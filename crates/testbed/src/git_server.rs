@@ -1,4 +1,7 @@
 //! git's own `http-backend` behind a small HTTP server: smart HTTP as the forges serve it.
+//!
+//! Since the program of git answers, shallow fetches, protocol versions and errors are the real ones. The server adds
+//! what a forge has in front of it: basic authentication, TLS with a private authority, and a count of requests.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -108,6 +111,8 @@ impl GitServer {
     }
 
     /// How many times refs were listed, and objects fetched.
+    ///
+    /// A test of caching compares the numbers before and after.
     pub fn requests(&self) -> (usize, usize) {
         (
             self.counts.advertisements.load(Ordering::Relaxed),
@@ -193,6 +198,8 @@ async fn handle(
 }
 
 /// Runs git's CGI program for one request.
+///
+/// A process for each request, as CGI asks for.
 async fn backend(
     root: &Path,
     method: &Method,

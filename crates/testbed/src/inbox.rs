@@ -1,4 +1,6 @@
 //! An HTTP server that keeps every request body, for tests of outgoing webhooks.
+//!
+//! It answers every path and method with success.
 
 use std::sync::{Arc, Mutex, PoisonError};
 

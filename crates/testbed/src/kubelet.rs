@@ -1,4 +1,6 @@
 //! The part of a kubelet that a cluster without nodes lacks: it reports that pods are ready.
+//!
+//! A test that must decide *when* pods become ready uses this; KWOK does it at once.
 
 use anyhow::Result;
 use serde_json::{Value, json};

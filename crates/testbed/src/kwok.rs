@@ -1,4 +1,6 @@
 //! KWOK: simulated nodes, whose pods are Ready at once.
+//!
+//! It is for tests of rollouts: a Deployment becomes available without an image, a container or a network.
 
 use std::path::Path;
 use std::process::Command;

@@ -8,6 +8,9 @@
 //! - [`PodIdentityAgent`]: the EKS agent's answer, on loopback, with credentials that expire.
 //!
 //! Everything listens on loopback, on free ports, and stops with the process that started it.
+#![warn(missing_docs)]
+// A cut at a byte inside a letter panics.
+#![warn(clippy::string_slice)]
 
 mod cluster;
 mod control_plane;

@@ -1,4 +1,7 @@
 //! moto's server: AWS as others understand it.
+//!
+//! moto is an independent implementation, so it finds mistakes that our own emulator shares with our client. It has
+//! no faults on demand and no permissions.
 
 use std::process::Command;
 use std::time::Duration;
@@ -65,6 +68,8 @@ impl Moto {
     }
 
     /// Calls an action of a service (`secretsmanager`, `ssm` or `sqs`) in us-east-1; moto accepts any credentials.
+    ///
+    /// The request and the answer are in the JSON protocol of AWS. An error of the service is an error here.
     pub fn call(
         &self,
         service: &str,

@@ -1,6 +1,8 @@
-//! A double of the EKS Pod Identity agent, and of the metadata of an instance: the same answers as on `169.254.170.23`
-//! and `169.254.169.254`, on loopback, with credentials that expire soon, so that the paths used on EKS are the paths
-//! tested.
+//! A double of the EKS Pod Identity agent, and of the metadata of an instance: the same answers as on
+//! `169.254.170.23` and `169.254.169.254`, on loopback, with credentials that expire soon, so that the paths used on
+//! EKS are the paths tested.
+//!
+//! The agent compares the `Authorization` header with a token file, as on EKS, where the kubelet renews that file.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -66,6 +68,8 @@ impl PodIdentityAgent {
     }
 
     /// The environment that the EKS webhook gives to a pod.
+    ///
+    /// The SDK takes credentials over plain HTTP from loopback only, which this address is.
     pub fn environment(&self) -> [(String, String); 2] {
         let uri = format!(
             "http://127.0.0.1:{}/v1/credentials",
@@ -109,6 +113,8 @@ impl PodIdentityAgent {
     }
 
     /// Renews the token on disk; the old one is refused from now on.
+    ///
+    /// A client must read the file again for each request, or it fails from now on.
     pub fn rotate_token(&self) -> Result<()> {
         Ok(std::fs::write(
             self.directory.path().join("token"),
@@ -117,6 +123,7 @@ impl PodIdentityAgent {
     }
 }
 
+/// Answers with credentials if the token is the one on disk, and else with 401.
 async fn credentials(State(shared): State<Shared>, headers: HeaderMap) -> Response {
     let wanted = std::fs::read_to_string(&shared.token).unwrap_or_default();
     let given = headers

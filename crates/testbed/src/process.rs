@@ -1,4 +1,8 @@
 //! Child processes that stop with this process.
+//!
+//! A test that panics or is interrupted must not leave servers behind. Each child gets a pipe as its standard input
+//! that nothing is written to; what we have written ends when that pipe closes, and the kernel closes it even if this
+//! process is killed.
 
 use std::io::Read as _;
 use std::net::TcpListener;
@@ -109,6 +113,8 @@ pub fn free_port() -> Result<u16> {
 }
 
 /// Tries until it works. The last failure is in the error.
+///
+/// It tries at once, and then every 50 ms. It is for conditions outside of this process, which give no signal.
 pub fn wait_for<T>(
     what: &str,
     timeout: Duration,
@@ -132,6 +138,9 @@ pub fn http_get(port: u16, path: &str) -> Result<(u16, String)> {
 }
 
 /// One plain HTTP request to a loopback port; the status code and the body.
+///
+/// `headers` are whole lines that end with `\r\n`. The connection is closed after the answer; reading it is given up
+/// after ten seconds.
 pub fn http(
     port: u16,
     method: &str,

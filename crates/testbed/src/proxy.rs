@@ -1,4 +1,6 @@
 //! A proxy that connects to any host (HTTP's CONNECT), for tests of the clients that can use a proxy.
+//!
+//! The number of connections tells whether a client went through it or around it.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};

@@ -1,4 +1,7 @@
 //! A work tree that commits and pushes, as a person would.
+//!
+//! git runs without the settings of the user and with a fixed identity, so that a commit does not depend on the
+//! machine.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -1,4 +1,6 @@
 //! Servers of ours live on a thread of their own, so that they outlast the runtime of the test that started them.
+//!
+//! Each has a runtime with one worker. Tests that block their own thread therefore still get answers.
 
 use std::net::SocketAddr;
 use std::sync::mpsc;
@@ -45,6 +47,7 @@ pub(crate) fn serve(
     })
 }
 
+/// Serves connections until the server stops; without TLS, axum does it.
 async fn accept(
     listener: TcpListener,
     router: Router,

@@ -7,6 +7,9 @@
 //!
 //! The crate depends on nothing but `anyhow`. So `xtask` is compiled in seconds and speaks before the large crates are
 //! even downloaded.
+#![warn(missing_docs)]
+// A cut at a byte inside a letter panics.
+#![warn(clippy::string_slice)]
 
 mod cache;
 mod cargo;

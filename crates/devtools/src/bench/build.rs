@@ -1,4 +1,6 @@
 //! `overlayd build`, `kustomize build` and goyaml alone on the same generated trees, in one run.
+//!
+//! goyaml alone reads and prints the files of the base and does nothing else, so it is the floor of any build.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -86,6 +88,7 @@ pub(super) fn build(args: &BuildArgs) -> Result<()> {
     clippy::cast_precision_loss,
     reason = "numbers of objects are far below 2^52"
 )]
+/// How many times as large the first number is.
 fn ratio(a: usize, b: usize) -> f64 {
     a as f64 / b as f64
 }
@@ -110,6 +113,7 @@ fn row(size: usize, ours: Run, least: Run, peer: Option<Run>) -> String {
     )
 }
 
+/// What a program builds, to compare the outputs before the times.
 fn output(program: &Path, overlay: &Path) -> Result<Vec<u8>> {
     let output = Command::new(program).arg("build").arg(overlay).output()?;
     ensure!(

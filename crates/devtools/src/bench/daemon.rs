@@ -1,4 +1,7 @@
 //! A daemon that is measured: what it has asked of the API server, its CPU and its memory.
+//!
+//! Requests come from its own metrics, CPU and memory from `/proc`, so nothing is added to the process that is
+//! measured.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -12,6 +15,8 @@ use testbed::{Background, free_port, http_get, wait_for};
 pub(super) const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Builds the program as it is released.
+///
+/// A debug build would measure something else.
 pub(super) fn build() -> Result<PathBuf> {
     crate::run(&mut crate::cargo(&[
         "build",
@@ -69,6 +74,7 @@ impl Daemon {
         Ok(counts.collect())
     }
 
+    /// All requests but watches, since the start.
     pub(super) fn requests(&self) -> Result<u64> {
         Ok(self.counts()?.values().sum())
     }
@@ -83,6 +89,8 @@ impl Daemon {
     }
 
     /// Seconds of CPU so far.
+    ///
+    /// The kernel counts in hundredths of a second. User and system time are both in it.
     pub(super) fn cpu(&self) -> Result<f64> {
         let text = std::fs::read_to_string(format!("/proc/{}/stat", self.process.id()))?;
         let fields: Vec<&str> = text
@@ -96,6 +104,8 @@ impl Daemon {
     }
 
     /// MiB, by the name of a field of the kernel's.
+    ///
+    /// The fields are those of `/proc/PID/status`: `VmRSS` is the memory now, `VmHWM` the most so far.
     pub(super) fn memory(&self, field: &str) -> Result<u64> {
         let text = std::fs::read_to_string(format!("/proc/{}/status", self.process.id()))?;
         let line = text

@@ -1,4 +1,8 @@
 //! `cargo xtask bench`: overlayd, its peers and the least possible work, measured in one run.
+//!
+//! Machines differ and are noisy, so an absolute time says little. Each measurement therefore stands beside another
+//! one of the same run: a peer that does the same, or the *floor*, which is the least work that leads to the same
+//! result (plain writes of the same objects). The ratio is what can be compared between machines and versions.
 
 mod build;
 mod daemon;
@@ -19,6 +23,7 @@ pub(crate) enum BenchTask {
     Secrets(secrets::SecretsArgs),
 }
 
+/// Runs one benchmark, and prints each figure as it is known.
 pub(crate) fn bench(task: &BenchTask) -> Result<()> {
     match task {
         BenchTask::Build(args) => build::build(args),

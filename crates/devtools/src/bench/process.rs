@@ -1,4 +1,7 @@
 //! Runs whole processes, and measures their time and their peak memory.
+//!
+//! The kernel forgets the peak when a process ends, so it is read again and again while the process runs; the reading
+//! is frequent for small processes, which end soon, and rare for large ones, so as not to disturb them.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -31,6 +34,7 @@ pub(super) fn median(runs: usize, command: impl Fn() -> Command) -> Result<Run> 
     })
 }
 
+/// One run, which must succeed. The output is thrown away.
 fn run(command: &mut Command) -> Result<Run> {
     let name = command.get_program().to_string_lossy().into_owned();
     let started = Instant::now();
@@ -58,6 +62,7 @@ fn run(command: &mut Command) -> Result<Run> {
     }
 }
 
+/// The peak in KiB; 0 once the process is gone.
 fn high_water_mark(status: &std::path::Path) -> u64 {
     let text = std::fs::read_to_string(status).unwrap_or_default();
     let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));

@@ -1,5 +1,9 @@
-//! ExternalSecrets from AWS on a real API server, compared with the least possible work: plain writes of the same Secrets
-//! and statuses in the same run. AWS is our emulator, which counts the calls.
+//! ExternalSecrets from AWS on a real API server, compared with the least possible work: plain writes of the same
+//! Secrets and statuses in the same run. AWS is our emulator, which counts the calls.
+//!
+//! Calls to AWS cost money and are limited per account, so their number is shown with each time. The emulator answers
+//! after a latency as AWS does; without it, a client that asks one by one would look as fast as one that asks in
+//! batches.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -40,6 +44,8 @@ pub(crate) struct SecretsArgs {
 const IN_FLIGHT: usize = 16;
 const KINDS: &str = "/apis/external-secrets.io/v1";
 
+/// Measures each size on a control plane of its own: cold start, steady state, the rotation of one secret, and the
+/// rotation of all by polling and by events.
 pub(super) fn secrets(args: &SecretsArgs) -> Result<()> {
     let binary = match &args.binary {
         Some(binary) => binary.clone(),
@@ -62,11 +68,15 @@ pub(super) fn secrets(args: &SecretsArgs) -> Result<()> {
 /// How rotations are seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Seen {
+    /// The daemon polls AWS at its interval and notices the change.
     ByLooking,
+    /// An event of EventBridge in a queue tells the daemon which secret changed.
     ByEvent,
 }
 
 /// Everything that runs.
+///
+/// Each size has a stage of its own, so that memory and counts begin at zero.
 struct Stage {
     /// ExternalSecrets, and secrets of AWS.
     count: usize,
@@ -87,6 +97,7 @@ fn seconds(time: Duration) -> String {
     format!("{:.2} s", time.as_secs_f64())
 }
 
+/// An ExternalSecret that takes two keys out of one secret of AWS.
 fn external_secret(name: &str, key: &str) -> Value {
     let entry = |property: &str| json!({"secretKey": property, "remoteRef": {"key": key, "property": property}});
     json!({
@@ -141,6 +152,7 @@ impl Stage {
         Ok(stage)
     }
 
+    /// A daemon that takes the emulator for AWS and moto's queue for that of rotations.
     fn daemon(&self, binary: &Path) -> Result<Daemon> {
         let with = |command: &mut Command| {
             self.agent.give_to(command, &self.aws.url());
@@ -161,6 +173,9 @@ impl Stage {
     }
 
     /// Plain writes of what a sync writes: the Secret, and the status.
+    ///
+    /// It also creates the ExternalSecrets that the daemon finds at its start. The definitions are installed, since
+    /// the daemon has run once.
     fn floor(&mut self) -> Result<()> {
         let objects = |namespace: &str| {
             let object = |number: usize| {
@@ -231,6 +246,7 @@ impl Stage {
         Ok(usize::try_from(more)? + first)
     }
 
+    /// How many ExternalSecrets are not Ready. It reads all of them, so it is asked for near the end only.
     fn not_ready(&self) -> Result<usize> {
         let list = self
             .cluster
@@ -253,6 +269,7 @@ impl Stage {
         Ok(self.count - ready)
     }
 
+    /// Asks every 20 ms until a condition holds.
     fn wait(&self, what: &str, mut holds: impl FnMut() -> Result<bool>) -> Result<()> {
         let deadline = Instant::now() + PATIENCE;
         while !holds()? {
@@ -317,6 +334,7 @@ impl Stage {
         .to_string()
     }
 
+    /// Puts the events of rotations into the queue, ten at most, as SQS allows in one call.
     fn send(&self, numbers: &[usize]) -> Result<()> {
         let entry =
             |number: &usize| json!({"Id": number.to_string(), "MessageBody": Self::event(*number)});
@@ -399,12 +417,14 @@ impl Stage {
     }
 }
 
+/// True if the password of a Secret, decoded, has this end, which tells the round that it is of.
 fn password_ends(secret: &Value, suffix: &str) -> bool {
     let text = secret["data"]["password"].as_str().unwrap_or_default();
     let text = base64::engine::general_purpose::STANDARD.decode(text);
     text.is_ok_and(|text| text.ends_with(suffix.as_bytes()))
 }
 
+/// How often each action was called between two counts.
 fn difference(
     before: &BTreeMap<String, usize>,
     after: &BTreeMap<String, usize>,

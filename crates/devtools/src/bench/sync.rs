@@ -1,5 +1,8 @@
-//! The sync loop on a real API server, compared with the least possible work: plain server-side applies of the
-//! same objects in the same run.
+//! The sync loop on a real API server, compared with the least possible work: plain server-side applies of the same
+//! objects in the same run.
+//!
+//! A measurement begins with the push (or the edit by hand) and ends when the object in the cluster has the new
+//! value, so git, build, dry run, apply and the watches of the API server are all in it.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -30,6 +33,7 @@ pub(crate) struct SyncArgs {
 const IN_FLIGHT: usize = 16;
 const UNITS: usize = 100;
 
+/// Runs all measurements on one control plane, the large first apply near the end, since its objects stay.
 pub(super) fn sync(args: &SyncArgs) -> Result<()> {
     let binary = match &args.binary {
         Some(binary) => binary.clone(),
@@ -68,6 +72,7 @@ fn milliseconds(time: Duration) -> String {
     format!("{:.0} ms", time.as_secs_f64() * 1000.0)
 }
 
+/// An object of a size that is usual: some hundred bytes.
 fn config_map(name: &str, value: &str) -> Value {
     json!({
         "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name},
@@ -110,6 +115,7 @@ impl Stage {
         format!("/apis/kustomize.toolkit.fluxcd.io/v1/namespaces/default/kustomizations/{name}")
     }
 
+    /// Creates a Kustomization, with `more` in its specification.
     fn unit(&self, name: &str, more: &Value) -> Result<()> {
         let mut spec = json!({
             "interval": "1h", "path": name, "prune": true,
@@ -215,6 +221,8 @@ impl Stage {
     }
 
     /// The first apply of `count` objects, compared with plain applies of the same objects.
+    ///
+    /// The floor writes the objects 16 at a time, which is about as fast as one client can.
     fn first_apply(&mut self, name: &str, count: usize) -> Result<()> {
         let objects: Vec<Value> = (0..count)
             .map(|number| config_map(&format!("m{number}"), "one"))
@@ -285,6 +293,8 @@ impl Stage {
     }
 
     /// A hand edit, until it is corrected.
+    ///
+    /// The watch notices the edit; no interval passes.
     fn drift(&mut self, name: &str, runs: usize) -> Result<()> {
         let path = format!("/api/v1/namespaces/{name}/configmaps/m0");
         let mut times = Vec::new();

@@ -1,4 +1,7 @@
 //! Asks Go's own packages about templates, paths and values.
+//!
+//! The oracle is a small Go program (`crates/tools/oracle`) that is built once. It reads a question per line as JSON
+//! and answers in the same order. Questions of templates have the data with them, so the program keeps no state.
 
 use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader, Write as _};

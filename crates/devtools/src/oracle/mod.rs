@@ -1,4 +1,10 @@
 //! `cargo xtask oracle`: asks the peer, compares, and keeps its answers as golden files.
+//!
+//! Without options it asks again and fails if an answer is another than the recorded one: the peer has changed, or
+//! the record is wrong. `--record` writes the answers, and the diff of git shows what is new. `--generated` compares
+//! random input, for which no answer is kept; a seed names its input, so that a difference can be reproduced.
+//!
+//! Tests never run the peers. They compare with the recorded answers, so that they need no network and no Go.
 
 mod go;
 
@@ -41,6 +47,7 @@ enum Subject {
     Values,
 }
 
+/// Asks the chosen peer.
 pub(crate) fn oracle(args: &OracleArgs) -> Result<()> {
     match args.subject {
         Subject::Builds => builds(args),
@@ -50,6 +57,8 @@ pub(crate) fn oracle(args: &OracleArgs) -> Result<()> {
     }
 }
 
+/// Compares our own overlays and all golden cases with kustomize. A case that kustomize refuses must be refused by
+/// us; the words differ on purpose.
 fn builds(args: &OracleArgs) -> Result<()> {
     let kustomize = Tools::open()?.kustomize()?;
     let overlayd = crate::overlayd()?;
@@ -144,6 +153,7 @@ fn short_hash(text: &str) -> String {
     bytes.map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// Writes the tree of a seed, and gives the folder in it that is to be built.
 fn write_tree(seed: u64, directory: &Path) -> Result<String> {
     let (root, files) = crate::generator::tree(seed);
     for (name, text) in files {
@@ -164,6 +174,7 @@ fn build(program: &Path, directory: &Path) -> Result<Option<String>> {
         .then(|| String::from_utf8_lossy(&output.stdout).into_owned()))
 }
 
+/// Says whether two outputs are the same, byte by byte; two failures are the same.
 fn compare(name: &str, theirs: Option<&String>, ours: Option<&String>) -> bool {
     let same = theirs == ours;
     say(&format!(
@@ -185,6 +196,7 @@ fn cases(directory: &Path) -> Result<Vec<PathBuf>> {
     Ok(cases)
 }
 
+/// Keeps the output of kustomize as the expectation of a case, or that it fails.
 fn record(case: &Path, answer: Option<&str>) -> Result<()> {
     let (output, error) = (case.join("expected.yaml"), case.join("expected_error.txt"));
     match answer {

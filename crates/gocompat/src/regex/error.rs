@@ -94,7 +94,7 @@ impl fmt::Display for ErrorCode {
     }
 }
 
-/// The text between the starts of two parts of a pattern, of which the second is the end of the first.
+/// The text between the starts of two parts of a pattern, of which the second is the end of the first. Errors quote it.
 pub(super) fn read_between<'p>(from: &'p str, rest: &str) -> &'p str {
     from.strip_suffix(rest).unwrap_or(from)
 }

@@ -124,9 +124,9 @@ impl<'p> Parser<'p> {
                 self.rest = rest;
                 self.push(Node::leaf(Kind::Atom(class)));
             }
-            '*' => return self.repeat(Operator::Star, &self.rest[1..]).map(Some),
-            '+' => return self.repeat(Operator::Plus, &self.rest[1..]).map(Some),
-            '?' => return self.repeat(Operator::Quest, &self.rest[1..]).map(Some),
+            '*' => return self.repeat(Operator::Star, self.after_first()).map(Some),
+            '+' => return self.repeat(Operator::Plus, self.after_first()).map(Some),
+            '?' => return self.repeat(Operator::Quest, self.after_first()).map(Some),
             '{' => return self.brace(),
             '\\' => self.escape()?,
             c => {
@@ -135,6 +135,13 @@ impl<'p> Parser<'p> {
             }
         }
         Ok(None)
+    }
+
+    /// The text after the next letter.
+    fn after_first(&self) -> &'p str {
+        let mut letters = self.rest.chars();
+        letters.next();
+        letters.as_str()
     }
 
     fn advance(&mut self, bytes: usize) {

@@ -46,12 +46,17 @@ impl KeyIds {
         Self { subject, authority }
     }
 
+    /// A certificate that names no issuer, or itself as the issuer.
     fn is_root(&self) -> bool {
         self.authority.is_none() || self.authority == self.subject
     }
 }
 
 /// The order from the leaf to the root, as positions.
+///
+/// The leaf is the only certificate that no other names as its issuer. Several leaves, a circle and certificates
+/// beside the chain are errors. Signatures are not checked, as in External Secrets: the order is by key identifiers
+/// alone.
 fn order(certificates: &[KeyIds]) -> Outcome<Vec<usize>> {
     let parent = |child: usize| {
         // No identifier equals no identifier, as in External Secrets.
@@ -113,6 +118,7 @@ pub(crate) fn certificates(pem: &str) -> Outcome<Vec<Vec<u8>>> {
     Ok(found)
 }
 
+/// `leaf`, `intermediate` or `root` of a chain, as PEM; an empty text if the chain has none or the word is another.
 fn filter_chain(machine: &mut Machine<'_>, values: &[Value]) -> Outcome<Value> {
     let (wanted, pem) = (text(values, 0), text(values, 1));
     let certificates = certificates(&pem)?;
@@ -175,6 +181,7 @@ fn names(_: &mut Machine<'_>, values: &[Value]) -> Outcome<Value> {
     Ok(Value::strings(names))
 }
 
+/// An address of four or sixteen bytes as Go prints it.
 fn address(bytes: &[u8]) -> Option<String> {
     if let Ok(four) = <[u8; 4]>::try_from(bytes) {
         return Some(std::net::Ipv4Addr::from(four).to_string());

@@ -27,6 +27,7 @@ pub(crate) const ROWS: &[Row] = &[
     ("rsaDecrypt", "ssss", rsa_decrypt),
 ];
 
+/// The members of a JSON Web Key (RFC 7517).
 fn read(text: &[u8]) -> Outcome<Map<String, Json>> {
     match serde_json::from_slice(text) {
         Ok(Json::Object(key)) => Ok(key),
@@ -84,6 +85,7 @@ fn point(key: &Map<String, Json>, size: usize) -> Outcome<Vec<u8>> {
     Ok(point)
 }
 
+/// A number with zeros before it, to the length that the curve asks for.
 fn padded(number: Vec<u8>, size: usize, name: &str) -> Outcome<Vec<u8>> {
     match size.checked_sub(number.len()) {
         Some(missing) => Ok([vec![0; missing], number].concat()),
@@ -91,6 +93,7 @@ fn padded(number: Vec<u8>, size: usize, name: &str) -> Outcome<Vec<u8>> {
     }
 }
 
+/// `SubjectPublicKeyInfo` as DER. A private key is refused, as by External Secrets.
 fn public_key(key: &Map<String, Json>) -> Outcome<Vec<u8>> {
     if key.contains_key("d") {
         return fault("the JSON Web Key is a private one; its public key is not taken out of it");
@@ -113,6 +116,7 @@ fn public_key(key: &Map<String, Json>) -> Outcome<Vec<u8>> {
     }
 }
 
+/// PKCS#8 as DER.
 fn private_key(key: &Map<String, Json>) -> Outcome<Vec<u8>> {
     match kind(key) {
         "RSA" => {
@@ -159,6 +163,8 @@ fn rsa_numbers(key: &Map<String, Json>) -> Outcome<Vec<Vec<u8>>> {
 /// The steps that a private operation with an RSA key costs.
 const RSA_STEPS: usize = 20_000;
 
+/// The arguments are the scheme (`RSA-OAEP`, or `None` for no decryption), the hash, the text and the key as PEM. A
+/// hash other than `SHA1` and `SHA512` means SHA-256.
 fn rsa_decrypt(machine: &mut Machine<'_>, values: &[Value]) -> Outcome<Value> {
     let algorithm = match (&*text(values, 0), &*text(values, 1)) {
         ("None", _) => return Ok(Value::Str(bytes(values, 2).into())),

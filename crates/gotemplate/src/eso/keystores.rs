@@ -63,6 +63,8 @@ enum Chain {
     All,
 }
 
+/// Opens an archive, which must hold one private key and at least one certificate. A wrong password and a broken
+/// archive give the same message, since the library cannot always tell them apart.
 fn open(machine: &mut Machine<'_>, data: &[u8], password: &str) -> Outcome<Pkcs12Archive> {
     machine.spend(STEPS)?;
     let Ok(archive) = Pkcs12Archive::from_pkcs12(data, password) else {
@@ -93,6 +95,8 @@ fn archive_certificates(machine: &mut Machine<'_>, data: &[u8], password: &str) 
     Ok(Value::str(pems.collect::<String>()))
 }
 
+/// An archive with a key and one or all of its certificates, as base64. The key identifier is the SHA-1 of the first
+/// certificate, which ties both together.
 fn key_store(
     machine: &mut Machine<'_>,
     pem: &str,
@@ -128,6 +132,7 @@ fn read(certificates: &[Vec<u8>]) -> Outcome<Vec<Certificate>> {
     }
 }
 
+/// An archive of certificates without a key, as Java reads a trust store. An empty text gives an empty archive.
 fn trust_store(machine: &mut Machine<'_>, pem: &str, password: &str) -> Outcome<Value> {
     machine.spend(STEPS)?;
     let found = certificates(pem)?;
@@ -188,6 +193,7 @@ fn subject(name: &X509Name<'_>) -> String {
     parts.into_iter().rev().collect::<Vec<_>>().join(",")
 }
 
+/// The escapes of RFC 2253, as `pkix.Name.String` of Go writes them.
 fn escaped(text: &str) -> String {
     let last = text.chars().count().saturating_sub(1);
     let mut out = String::new();

@@ -1,5 +1,8 @@
-//! Pure: the functions that External Secrets adds to sprig. YAML and PEM are here, keys and
-//! certificates in the files below.
+//! Pure: the functions that External Secrets adds to sprig. YAML and PEM are here, keys and certificates in the files
+//! below.
+//!
+//! They are those of the package `template/v2` of External Secrets. Their errors hold no value, while the original
+//! quotes keys and texts in some.
 
 pub(crate) mod chains;
 pub(crate) mod keys;
@@ -16,6 +19,8 @@ use crate::signature::{Row, any, text};
 use crate::sprig::json;
 use crate::value::{MAX_DEPTH, Value};
 
+/// `toYaml` gives an empty text for a value that has no YAML form. `fromYaml` never fails: an error becomes a map
+/// with the only key `Error`.
 pub(crate) const ROWS: &[Row] = &[
     ("toYaml", "w", |machine, v| to_yaml(machine, any(v, 0))),
     ("fromYaml", "s", |_, v| Ok(from_yaml(&text(v, 0)))),
@@ -31,6 +36,8 @@ fn to_yaml(machine: &mut Machine<'_>, value: &Value) -> Outcome<Value> {
     Ok(Value::str(text.strip_suffix('\n').unwrap_or(&text)))
 }
 
+/// The node of the YAML that the JSON of a value has; nothing for a number that is not finite, and for too deep a
+/// value.
 fn node_of(value: &Value, depth: usize) -> Option<Node> {
     if depth > MAX_DEPTH {
         return None;
@@ -84,6 +91,7 @@ fn from_yaml(text: &str) -> Value {
     }
 }
 
+/// The name that `encoding/json` gives a value in an error.
 fn json_kind(node: &Node) -> &'static str {
     match &node.kind {
         NodeKind::Sequence(_) => "array",
@@ -96,6 +104,8 @@ fn json_kind(node: &Node) -> &'static str {
     }
 }
 
+/// A value with the types of `json.Unmarshal`: every number is a `float64`. Nothing if JSON cannot hold it, such as
+/// `.nan`.
 #[expect(clippy::cast_precision_loss, reason = "numbers are floats after JSON")]
 fn value_of(node: &Node) -> Option<Value> {
     Some(match &node.kind {
@@ -122,13 +132,17 @@ fn value_of(node: &Node) -> Option<Value> {
 }
 
 /// The blocks of a type, in order.
+///
+/// The type is compared without regard to case. Blocks of other types are left out; a text in which the search ends
+/// before its end is an error only if nothing was found.
 fn filter_pem(machine: &mut Machine<'_>, values: &[Value]) -> Outcome<Value> {
     let (wanted, text) = (text(values, 0), text(values, 1));
     // A block without an end is searched for its end through the whole text.
     let blocks = text.matches("-----BEGIN ").count();
     machine.spend(text.len().saturating_mul(blocks) / 4096)?;
     // The text before the first block is skipped.
-    let mut rest = text.find("-----BEGIN ").map_or(&*text, |at| &text[at..]);
+    let first = text.find("-----BEGIN ").unwrap_or_default();
+    let mut rest = text.get(first..).unwrap_or_default();
     let mut kept = String::new();
     while let Some((block, after)) = next_block(rest) {
         if block.label.eq_ignore_ascii_case(&wanted) {

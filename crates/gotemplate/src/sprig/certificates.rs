@@ -1,4 +1,11 @@
 //! Pure but for the generator of keys: private keys and certificates, as sprig makes them.
+//!
+//! They are those of sprig's `crypto.go` (`generatePrivateKey`, `generateCertificateAuthority` and so on). A
+//! certificate is a value with the fields `Cert` and `Key`, both PEM, which other functions take as an authority.
+//! Serial numbers and validity come from the environment, keys come from the cryptographic library, so two renders
+//! never give the same key.
+//!
+//! An RSA key takes long to make, so it costs many steps, and a template can make about ten of them.
 
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -59,6 +66,8 @@ fn rsa_key(machine: &mut Machine<'_>) -> Outcome<KeyPair> {
     ))
 }
 
+/// The types are `rsa` (4096 bits), `ecdsa` (P-256) and `ed25519`. sprig's `dsa` is refused, since nothing accepts
+/// such keys any more.
 fn private_key(machine: &mut Machine<'_>, kind: &str) -> Outcome<String> {
     let key = match kind {
         "" | "rsa" => {
@@ -74,6 +83,7 @@ fn private_key(machine: &mut Machine<'_>, kind: &str) -> Outcome<String> {
     key_pem(&made(key)?)
 }
 
+/// A certificate that signs itself and may sign others.
 fn authority(machine: &mut Machine<'_>, name: &str, days: i64, key: &KeyPair) -> Outcome<Value> {
     let mut params = params(machine, name, days)?;
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -112,6 +122,9 @@ fn leaf(
     certificate(&made(signed)?, key)
 }
 
+/// What every certificate of sprig has (`getBaseCertTemplate`): a random serial number, the common name, validity
+/// from now on for so many days, and the usages of servers and clients. A negative number of days gives a certificate
+/// that has expired.
 fn params(machine: &mut Machine<'_>, name: &str, days: i64) -> Outcome<CertificateParams> {
     let mut serial = [0; 16];
     machine.random(&mut serial);
@@ -177,6 +190,7 @@ fn custom(cert: &str, key: &str) -> Outcome<Value> {
     Ok(Value::Certificate(Rc::new(Certificate { cert, key })))
 }
 
+/// The key of the first PEM block, whatever its label says.
 fn read_key(pem: &str) -> Outcome<KeyPair> {
     let Some((block, _)) = next_block(pem) else {
         return fault("no PEM data in the private key");
@@ -226,6 +240,7 @@ fn key_pem(key: &KeyPair) -> Outcome<String> {
     Ok(Block::new("EC PRIVATE KEY", sec1).encode())
 }
 
+/// The message of a library, which knows names and numbers of the arguments but no key.
 fn made<T, E: std::fmt::Display>(result: Result<T, E>) -> Outcome<T> {
     match result {
         Ok(value) => Ok(value),

@@ -1,4 +1,8 @@
 //! Pure: encodings, hashes, passwords and symmetric encryption. Random bytes are an argument of the render.
+//!
+//! They are those of sprig's `crypto.go`, with `b64enc` and its kin of `strings.go` and `hexdec` of External Secrets.
+//! Several give the text of an error as their *value* and let the render go on, as sprig does: `b64dec`, `b32dec`,
+//! `hexdec`, `bcrypt`, `htpasswd` and `derivePassword`. A Secret can then hold `illegal base64 data at input byte 4`.
 
 #![expect(
     clippy::unnecessary_wraps,
@@ -65,15 +69,14 @@ pub(crate) const ROWS: &[Row] = &[
         machine.random(&mut random);
         random[6] = (random[6] & 0x0f) | 0x40;
         random[8] = (random[8] & 0x3f) | 0x80;
-        let hex = hex(&random);
         let parts = [
-            &hex[..8],
-            &hex[8..12],
-            &hex[12..16],
-            &hex[16..20],
-            &hex[20..],
+            &random[..4],
+            &random[4..6],
+            &random[6..8],
+            &random[8..10],
+            &random[10..],
         ];
-        Ok(Value::str(parts.join("-")))
+        Ok(Value::str(parts.map(hex).join("-")))
     }),
     ("bcrypt", "s", |machine, v| {
         bcrypt_of(machine, bytes(v, 0)).map(Value::str)
@@ -87,6 +90,7 @@ pub(crate) const ROWS: &[Row] = &[
 /// Work that a slow hash costs, in steps.
 const SLOW_HASH: usize = 100_000;
 
+/// Two small digits for each byte.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
@@ -106,6 +110,8 @@ fn decode_base32(text: &[u8]) -> Result<Vec<u8>, usize> {
     })
 }
 
+/// `hex.DecodeString`, with the text of its error in place of a value: for a digit that is none, else for an odd
+/// length.
 fn hex_decoded(text: &[u8]) -> Vec<u8> {
     let digit = |byte: u8| char::from(byte).to_digit(16);
     let mut out = Vec::new();
@@ -131,6 +137,7 @@ fn hex_decoded(text: &[u8]) -> Vec<u8> {
     out
 }
 
+/// The checksum of RFC 1950, which sprig prints as a decimal number.
 fn adler32(bytes: &[u8]) -> u32 {
     const MODULUS: u32 = 65_521;
     let (mut a, mut b) = (1_u32, 0_u32);
@@ -141,6 +148,7 @@ fn adler32(bytes: &[u8]) -> u32 {
     b << 16 | a
 }
 
+/// A hash of bcrypt at Go's default cost of 10. A password of more than 72 bytes gives Go's error as the value.
 fn bcrypt_of(machine: &mut Machine<'_>, password: &[u8]) -> Outcome<String> {
     const COST: u32 = 10;
     machine.spend(SLOW_HASH)?;
@@ -158,6 +166,7 @@ fn bcrypt_of(machine: &mut Machine<'_>, password: &[u8]) -> Outcome<String> {
     }
 }
 
+/// A line of an htpasswd file. The third argument is `sha` for SHA-1, and anything else means bcrypt.
 fn htpasswd(machine: &mut Machine<'_>, values: &[Value]) -> Outcome<Value> {
     let (user, password) = (text(values, 0), bytes(values, 1));
     if user.contains(':') {
@@ -221,6 +230,10 @@ fn password_characters(class: char) -> &'static str {
 }
 
 /// Master Password, version 1.
+///
+/// The arguments are a counter, the type of password, the master password, the user and the site. The key comes from
+/// scrypt with N = 2¹⁵, r = 8 and p = 2, and a message authentication code of the site chooses the template and its
+/// letters.
 fn derive_password(machine: &mut Machine<'_>, values: &[Value]) -> Outcome<Value> {
     machine.spend(SLOW_HASH)?;
     let kind = text(values, 1);
@@ -255,6 +268,7 @@ fn derive_password(machine: &mut Machine<'_>, values: &[Value]) -> Outcome<Value
     Ok(Value::str(derived))
 }
 
+/// The first 32 bytes of the password, filled with zeros: sprig stretches no key.
 fn aes_key(password: &[u8]) -> [u8; 32] {
     let mut key = [0; 32];
     let length = password.len().min(32);
@@ -262,6 +276,8 @@ fn aes_key(password: &[u8]) -> [u8; 32] {
     key
 }
 
+/// AES-256 in CBC mode with the padding of PKCS#7. The result is the base64 of the initialization vector and the
+/// blocks; an empty text stays empty.
 fn encrypt(machine: &mut Machine<'_>, values: &[Value]) -> Outcome<Value> {
     let plain = bytes(values, 1);
     if plain.is_empty() {
@@ -274,6 +290,8 @@ fn encrypt(machine: &mut Machine<'_>, values: &[Value]) -> Outcome<Value> {
     Ok(Value::str(STANDARD.encode([&iv[..], &encrypted].concat())))
 }
 
+/// The reverse of `encrypt`. Nothing authenticates the text, so a wrong password is noticed by its padding only, most
+/// of the time.
 fn decrypt(_: &mut Machine<'_>, values: &[Value]) -> Outcome<Value> {
     if bytes(values, 1).is_empty() {
         return Ok(Value::str(""));

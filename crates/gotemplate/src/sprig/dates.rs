@@ -1,4 +1,7 @@
 //! Pure: functions on times. The clock is an argument of the render.
+//!
+//! They are those of sprig's `date.go`. Go's local zone is UTC here, since the daemon runs in a container and its
+//! output must not depend on the zone of a node. Zones come from the database that is compiled in.
 
 #![expect(
     clippy::unnecessary_wraps,
@@ -15,6 +18,15 @@ use crate::signature::{Row, any, text};
 use crate::time::{Time, zero};
 use crate::value::Value;
 
+/// What may surprise:
+///
+/// - A time may be given as whole seconds since 1970 (`int` or `int64`). Any other value, such as a text, means
+///   *now*, and makes the template volatile.
+/// - A layout is Go's reference time: `2006-01-02 15:04:05`.
+/// - `toDate` gives the zero time (year 1) for a text that does not fit its layout; `mustToDate` fails.
+/// - `dateModify` gives the time as it was for a duration that is none; `mustDateModify` fails.
+/// - `duration` takes seconds as an `int64` or a text; an `int`, as a literal is, counts as 0.
+/// - `durationRound` shows the largest unit alone and no sign. A year has 365 days, and a month 30.
 pub(crate) const ROWS: &[Row] = &[
     ("now", "", |machine, _| {
         Ok(time(Time {
@@ -23,12 +35,14 @@ pub(crate) const ROWS: &[Row] = &[
         }))
     }),
     ("date", "sa", |machine, v| {
-        Ok(Value::str(moment(machine, &v[1]).format(&text(v, 0))))
+        let moment = moment(machine, &v[1]).in_zone("Local");
+        Ok(Value::str(moment.format(&text(v, 0))))
     }),
     ("dateInZone", "sas", date_in_zone),
     ("date_in_zone", "sas", date_in_zone),
     ("htmlDate", "a", |machine, v| {
-        Ok(Value::str(moment(machine, any(v, 0)).format("2006-01-02")))
+        let moment = moment(machine, any(v, 0)).in_zone("Local");
+        Ok(Value::str(moment.format("2006-01-02")))
     }),
     ("htmlDateInZone", "as", |machine, v| {
         let moment = moment(machine, any(v, 0)).in_zone(&text(v, 1));
@@ -102,6 +116,7 @@ fn moment(machine: &Machine<'_>, value: &Value) -> Time {
     }
 }
 
+/// A zone that is unknown counts as UTC.
 fn date_in_zone(machine: &mut Machine<'_>, values: &[Value]) -> Outcome<Value> {
     let moment = moment(machine, &values[1]).in_zone(&text(values, 2));
     Ok(Value::str(moment.format(&text(values, 0))))
@@ -114,6 +129,7 @@ fn modify(machine: &mut Machine<'_>, values: &[Value]) -> Outcome<Value> {
     }
 }
 
+/// The message does not show the duration, which may come from a value.
 fn must_modify(machine: &mut Machine<'_>, values: &[Value]) -> Outcome<Value> {
     let shift = text(values, 0);
     match duration::parse(&shift) {
@@ -133,7 +149,6 @@ fn rounded(machine: &Machine<'_>, value: &Value) -> String {
         }
         _ => 0,
     };
-    let sign = if nanoseconds < 0 { "-" } else { "" };
     let seconds = nanoseconds.unsigned_abs() / 1_000_000_000;
     const HOUR: u64 = 3600;
     const DAY: u64 = 24 * HOUR;
@@ -149,6 +164,6 @@ fn rounded(machine: &Machine<'_>, value: &Value) -> String {
     let unit = units.iter().find(|(unit, _)| exceeds(*unit));
     unit.map_or_else(
         || "0s".to_owned(),
-        |(unit, name)| format!("{sign}{}{name}", seconds / unit),
+        |(unit, name)| format!("{}{name}", seconds / unit),
     )
 }

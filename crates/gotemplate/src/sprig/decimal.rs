@@ -1,4 +1,7 @@
 //! Pure: decimal numbers of arbitrary size, as far as `addf` and its kin need them.
+//!
+//! They give what github.com/shopspring/decimal gives for floats: exact sums and products, and quotients of 16 places
+//! (`DivisionPrecision`). Sizes stay small, since each number comes from a float and goes back to one.
 
 use num_bigint::BigInt;
 
@@ -25,6 +28,7 @@ impl Decimal {
         }
     }
 
+    /// The float that is nearest to the number.
     pub(crate) fn to_float(&self) -> f64 {
         format!("{}e{}", self.coefficient, self.exponent)
             .parse()
@@ -36,11 +40,14 @@ impl Decimal {
     }
 
     /// The same number with a smaller exponent.
+    ///
+    /// The coefficient that belongs to this smaller exponent.
     fn scaled(&self, exponent: i32) -> BigInt {
         let places = u32::try_from(self.exponent - exponent).unwrap_or(0);
         &self.coefficient * BigInt::from(10).pow(places)
     }
 
+    /// The exact sum.
     pub(crate) fn add(&self, other: &Self) -> Self {
         let exponent = self.exponent.min(other.exponent);
         Self {
@@ -56,6 +63,7 @@ impl Decimal {
         })
     }
 
+    /// The exact product.
     pub(crate) fn multiply(&self, other: &Self) -> Self {
         Self {
             coefficient: &self.coefficient * &other.coefficient,

@@ -1,10 +1,20 @@
 //! Pure: defaults, choices, and questions about types.
+//!
+//! They are those of sprig's `defaults.go` and `reflect.go`. Empty means what Go's `if` takes for false: nil, 0,
+//! false, and empty texts, lists and maps. A time is never empty, not even the zero time.
 
 use crate::error::{Fault, Outcome, fault};
 use crate::machine::Machine;
 use crate::signature::{Row, any, bytes, text};
 use crate::value::{Value, deep_equal};
 
+/// What may surprise:
+///
+/// - `default` takes the fallback first, so that the value can come from a pipeline. It replaces 0 and false, too.
+/// - `ternary` takes the value for true, the value for false, and the condition last. Both values are evaluated.
+/// - `all` of no arguments is true, and `any` of none is false.
+/// - `typeIs` takes Go's names: `string`, `int`, `map[string]interface {}`. `kindIs` takes those of `reflect`:
+///   `slice`, `map`.
 pub(crate) const ROWS: &[Row] = &[
     ("default", "aa*", |_, v| {
         Ok(v.get(1)

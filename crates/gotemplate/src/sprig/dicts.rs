@@ -1,4 +1,11 @@
 //! Pure: functions on maps. `set`, `unset` and `merge` change their first map, as in sprig.
+//!
+//! They are those of sprig's `dict.go`. Maps are shared: a variable, a list and another map may hold the same one,
+//! and a change through one of them is seen through all. So a map could hold itself, which Go would print until its
+//! stack ends; such a change is refused (`check_acyclic`).
+//!
+//! The data of the template is a `map[string]string`. It is no `map[string]interface {}`, so functions that take one
+//! (`get`, `hasKey`, `keys`) refuse it, here as in Go.
 
 use std::rc::Rc;
 
@@ -8,6 +15,13 @@ use crate::machine::Machine;
 use crate::signature::{Row, any, bytes};
 use crate::value::{Bytes, Dict, MAX_DEPTH, Value, check_acyclic};
 
+/// What may surprise:
+///
+/// - `get` and `pluck` do not fail for a missing key: `get` gives an empty text, and `pluck` leaves the map out.
+/// - `dict` with an odd number of arguments gives the last key an empty text. Keys that are no text are printed.
+/// - `keys` and `values` are in the order of the keys, and not in Go's random order, so that the output does not
+///   change.
+/// - `merge` keeps what the first map has unless it is empty; `mergeOverwrite` lets the last map win.
 pub(crate) const ROWS: &[Row] = &[
     ("dict", "w*", |_, v| {
         let pairs = v.chunks(2).map(|pair| {
@@ -90,6 +104,7 @@ enum Winner {
     Last,
 }
 
+/// Merges the other maps into the first one, in their order, and gives the first one.
 fn merge(machine: &mut Machine<'_>, values: &[Value], winner: Winner) -> Outcome<Value> {
     let Value::Dict(into) = &values[0] else {
         return fault("cannot merge into a nil map");
@@ -102,6 +117,8 @@ fn merge(machine: &mut Machine<'_>, values: &[Value], winner: Winner) -> Outcome
     Ok(values[0].clone())
 }
 
+/// The rules are those of dario.cat/mergo, `deepMerge`: maps are merged key by key, lists are values like others. The
+/// entries are copied first, because both maps may share a part.
 fn merge_into(
     machine: &mut Machine<'_>,
     into: &Dict,
@@ -140,6 +157,8 @@ fn merge_into(
 }
 
 /// `dig "a" "b" default map`
+///
+/// A key that is missing on the way gives the default value; a value on the way that is no map is an error.
 fn dig(_: &mut Machine<'_>, values: &[Value]) -> Outcome<Value> {
     let [path @ .., default, map] = values else {
         return fault("dig needs at least three arguments");
@@ -176,6 +195,7 @@ fn copy(machine: &mut Machine<'_>, values: &[Value]) -> Outcome<Value> {
     }
 }
 
+/// Values that cannot be changed are shared and not copied.
 fn deep_copy(machine: &mut Machine<'_>, value: &Value, depth: usize) -> Outcome<Value> {
     machine.spend(1)?;
     if depth > MAX_DEPTH {

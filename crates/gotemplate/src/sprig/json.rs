@@ -1,4 +1,11 @@
 //! Pure: JSON as Go's `encoding/json` reads and prints it.
+//!
+//! The functions are those of sprig's `defaults.go`. `fromJson` gives nil for a text that is no JSON, and the
+//! `toJson` family an empty text for a value that has no JSON form; those with `must` fail. Numbers become `float64`,
+//! so whole numbers above 2⁵³ lose digits, and large ones print with an exponent, as in Go.
+//!
+//! Printing differs from `serde_json` in what Go does: `<`, `>`, `&`, U+2028 and U+2029 are escaped, each byte that is
+//! no UTF-8 becomes `\ufffd`, and floats have Go's exponents.
 
 #![expect(
     clippy::unnecessary_wraps,
@@ -50,16 +57,19 @@ impl Style {
         pretty: false,
         html: true,
     };
+    /// Two spaces for each level, as sprig's `json.MarshalIndent(v, "", "  ")`.
     const PRETTY: Self = Self {
         pretty: true,
         html: true,
     };
+    /// Without the escapes for HTML.
     const RAW: Self = Self {
         pretty: false,
         html: false,
     };
 }
 
+/// An empty text where `strict` fails.
 fn lenient(machine: &mut Machine<'_>, value: &Value, style: Style) -> Outcome<Value> {
     Ok(strict(machine, value, style).unwrap_or_else(|_| Value::str("")))
 }
@@ -81,6 +91,7 @@ pub(crate) fn parse(text: &[u8]) -> Outcome<Value> {
     Ok(of_json(json))
 }
 
+/// A JSON value with the types that `json.Unmarshal` gives an `interface {}`.
 pub(crate) fn of_json(json: serde_json::Value) -> Value {
     match json {
         serde_json::Value::Null => Value::Nil,
@@ -110,6 +121,8 @@ pub(crate) fn print(value: &Value, style: Style) -> Outcome<String> {
     Ok(out)
 }
 
+/// Times, versions and certificates have the form of their `MarshalJSON` or of their fields in Go; bytes and
+/// durations are numbers. A number that is not finite has no form.
 fn write(out: &mut String, value: &Value, style: Style, depth: usize) -> Outcome<()> {
     if depth > MAX_DEPTH {
         return fault("json: the value is nested too deeply");
@@ -148,6 +161,7 @@ fn write(out: &mut String, value: &Value, style: Style, depth: usize) -> Outcome
     Ok(())
 }
 
+/// An object or array; an empty one stays on one line.
 fn collection(
     out: &mut String,
     (open, close): (char, char),
@@ -180,6 +194,8 @@ fn collection(
 }
 
 /// A float: plain digits between 1e-6 and 1e21, else with an exponent.
+///
+/// The rule is `floatEncoder` of `encoding/json`, which follows ECMAScript.
 pub(crate) fn number(float: f64) -> String {
     let magnitude = float.abs();
     if magnitude != 0.0 && !(1e-6..1e21).contains(&magnitude) {

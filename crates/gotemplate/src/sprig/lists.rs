@@ -1,4 +1,8 @@
 //! Pure: functions on lists. All of them take a list of strings too; the result is then a list of any values.
+//!
+//! They are those of sprig's `list.go`. In sprig, a function without `must` panics where the other returns an error,
+//! and both end the render; so each pair has one implementation here. No function changes its list: each result is a
+//! new one.
 
 use std::rc::Rc;
 
@@ -7,6 +11,14 @@ use crate::machine::Machine;
 use crate::signature::{Row, any, int};
 use crate::value::{Element, Value, deep_equal};
 
+/// What may surprise:
+///
+/// - `first` and `last` of an empty list give nil, which prints as `<no value>`.
+/// - `without`, `has` and `uniq` compare as Go's `reflect.DeepEqual`: the `int` 1 and the `int64` 1 (of `add`)
+///   differ.
+/// - `has` takes the value first and the list last, so that a list can come from a pipeline.
+/// - `compact` drops what `empty` holds for: 0 and false, too.
+/// - `slice` counts from 0 and leaves its end out; it is the only function that keeps the type of its list.
 pub(crate) const ROWS: &[Row] = &[
     ("list", "a*", |_, v| Ok(Value::list(v.to_vec()))),
     ("tuple", "a*", |_, v| Ok(Value::list(v.to_vec()))),
@@ -94,6 +106,7 @@ fn reverse(_: &mut Machine<'_>, values: &[Value]) -> Outcome<Value> {
     Ok(Value::list(list.iter().rev().cloned().collect()))
 }
 
+/// True if a value of the same type and content is among the values.
 fn holds(values: &[Value], wanted: &Value) -> bool {
     values.iter().any(|value| deep_equal(value, wanted))
 }
@@ -174,6 +187,7 @@ fn concat(_: &mut Machine<'_>, values: &[Value]) -> Outcome<Value> {
     Ok(Value::list(all))
 }
 
+/// Lists of `size` elements, of which the last may be shorter. A size below 1 is an error.
 fn chunk(_: &mut Machine<'_>, values: &[Value]) -> Outcome<Value> {
     let list = elements(&values[1], "chunk")?;
     let size = usize::try_from(int(values, 0)).unwrap_or(0);

@@ -1,4 +1,8 @@
 //! Pure: functions on numbers, with the conversions of the cast library.
+//!
+//! They are those of sprig's `numeric.go` and `functions.go`. All of them take any value and convert it first, by the
+//! rules of github.com/spf13/cast: what is no number counts as 0, without an error. A whole number of a text may be
+//! hexadecimal, octal or binary by its prefix, so `int "010"` is 8 and `int "08"` is 0.
 
 use super::decimal::Decimal;
 use super::strings::below;
@@ -8,6 +12,14 @@ use crate::number;
 use crate::signature::{Row, any, int, text};
 use crate::value::Value;
 
+/// What may surprise:
+///
+/// - Whole numbers are an `int64`, except of `int` and `atoi`, and wrap around at their ends as Go's do.
+/// - `div` and `mod` cut towards zero: `mod -7 3` is -1. Division by zero is an error.
+/// - `addf`, `subf`, `mulf` and `divf` calculate with decimals, so that 0.1 + 0.2 is 0.3.
+/// - `toDecimal` reads an octal number, as the mode of a file is written.
+/// - `seq` gives a text, and `until` and `untilStep` give lists of `int`.
+/// - `atoi` takes decimal digits alone, and `0x1` is 0 to it.
 pub(crate) const ROWS: &[Row] = &[
     ("atoi", "s", |_, v| {
         let text = text(v, 0);
@@ -146,6 +158,7 @@ pub(crate) fn to_int(value: &Value) -> i64 {
     }
 }
 
+/// A text with a fraction of digits loses it (`1.9` is 1), while an exponent makes it 0 (`1e3`).
 fn text_to_int(text: &str) -> i64 {
     // A fraction is cut off, whatever it is.
     let whole = match text.split_once('.') {
@@ -170,6 +183,7 @@ pub(crate) fn to_float(value: &Value) -> f64 {
     }
 }
 
+/// Refuses a division by zero, and gives an `int64` else.
 fn divided(values: &[Value], divide: fn(i64, i64) -> i64) -> Outcome<Value> {
     let (a, b) = (to_int(&values[0]), to_int(&values[1]));
     if b == 0 {
@@ -178,6 +192,7 @@ fn divided(values: &[Value], divide: fn(i64, i64) -> i64) -> Outcome<Value> {
     Ok(Value::Int64(divide(a, b)))
 }
 
+/// Applies an operation from left to right, as `execDecimalOp` of sprig does.
 fn decimals(
     first: &Decimal,
     others: &[Value],
@@ -198,6 +213,8 @@ fn decimals(
     clippy::cast_possible_truncation,
     reason = "more places than a float has change nothing"
 )]
+/// `round` of sprig: up if the fraction is at least `on`, else down. The fraction of a negative number is negative,
+/// so such a number is always rounded down: -1.2 becomes -2. Places may be negative.
 fn round(value: f64, places: i64, on: f64) -> f64 {
     let power = 10_f64.powi(places.clamp(-400, 400) as i32);
     let digit = power * value;
@@ -209,6 +226,7 @@ fn round(value: f64, places: i64, on: f64) -> f64 {
     rounded / power
 }
 
+/// `untilStep` of sprig: from `start` on and without `stop`. It is empty if the step leads away from `stop`. The length is charged first.
 fn steps(machine: &mut Machine<'_>, start: i64, stop: i64, step: i64) -> Outcome<Vec<i64>> {
     if step == 0 || (stop < start) != (step < 0) {
         return Ok(Vec::new());
@@ -225,6 +243,8 @@ fn steps(machine: &mut Machine<'_>, start: i64, stop: i64, step: i64) -> Outcome
     Ok(numbers)
 }
 
+/// `seq` of sprig, which follows the program of that name: the last number is in it. One argument counts from 1, two
+/// are first and last, three have the step between them.
 fn sequence(machine: &mut Machine<'_>, values: &[Value]) -> Outcome<Value> {
     let number = |index| int(values, index);
     let towards = |start: i64, end: i64| if end < start { -1 } else { 1 };

@@ -1,4 +1,8 @@
 //! Pure: paths with slashes, and URLs.
+//!
+//! Paths are those of Go's package `path` and of `path/filepath` on Unix, which are alike, so `base` and `osBase` are
+//! one function. URLs are those of sprig's `url.go` with Go's `net/url`; userinfo, query and opaque parts are kept as
+//! they are written.
 
 use crate::error::{Fault, Outcome, fault};
 use crate::machine::Machine;
@@ -24,6 +28,7 @@ pub(crate) const ROWS: &[Row] = &[
     ("urlJoin", "d", url_join),
 ];
 
+/// `path.Base`: `.` for an empty path, and `/` for slashes alone.
 fn base(path: &str) -> String {
     if path.is_empty() {
         return ".".to_owned();
@@ -34,10 +39,14 @@ fn base(path: &str) -> String {
     }
 }
 
+/// `path.Dir`: all but the last element, cleaned.
 fn directory(path: &str) -> String {
-    clean(path.rfind('/').map_or("", |slash| &path[..=slash]))
+    let name = path.rsplit('/').next().unwrap_or_default();
+    clean(path.strip_suffix(name).unwrap_or_default())
 }
 
+/// `path.Clean`: without `.`, doubled slashes and a slash at the end, and with `..` resolved as far as it goes. It
+/// reads no disk, so a link in the path is taken for a folder.
 fn clean(path: &str) -> String {
     let rooted = path.starts_with('/');
     let mut parts: Vec<&str> = Vec::new();
@@ -57,9 +66,11 @@ fn clean(path: &str) -> String {
     }
 }
 
+/// `path.Ext`: the last element from its last point on; `.profile` is all extension.
 fn extension(path: &str) -> String {
     let name = path.rsplit('/').next().unwrap_or_default();
-    name.rfind('.').map_or("", |dot| &name[dot..]).to_owned()
+    let extension = name.rsplit_once('.');
+    extension.map_or_else(String::new, |(_, extension)| format!(".{extension}"))
 }
 
 /// The parts of an URL as Go's `url.Parse` finds them.
@@ -73,6 +84,7 @@ struct Parts {
     fragment: String,
 }
 
+/// The URL may hold a password, so it stands in the detail alone.
 fn invalid(what: &str, url: &str) -> Fault {
     Fault::hiding(
         format!("unable to parse url: {what}"),
@@ -80,6 +92,7 @@ fn invalid(what: &str, url: &str) -> Fault {
     )
 }
 
+/// The order is Go's: the fragment is cut off first, then the scheme, then the query, then the authority.
 fn parse(url: &str) -> Outcome<Parts> {
     if url.bytes().any(|byte| byte < 0x20 || byte == 0x7f) {
         return Err(invalid("invalid control character in URL", url));
@@ -133,19 +146,21 @@ fn parse(url: &str) -> Outcome<Parts> {
     Ok(parts)
 }
 
+/// The scheme and the text after its colon; no scheme if another character comes before the first colon.
 fn split_scheme(url: &str) -> Result<(&str, &str), &'static str> {
     for (at, c) in url.char_indices() {
         match c {
             'a'..='z' | 'A'..='Z' => {}
             '0'..='9' | '+' | '-' | '.' if at > 0 => {}
             ':' if at == 0 => return Err("missing protocol scheme"),
-            ':' => return Ok((&url[..at], &url[at + 1..])),
+            ':' => return Ok(url.split_once(':').unwrap_or(("", url))),
             _ => break,
         }
     }
     Ok(("", url))
 }
 
+/// Resolves `%41`. The result is nothing for a `%` without two hexadecimal digits after it.
 fn unescape(text: &str) -> Option<String> {
     let mut bytes = Vec::new();
     let mut rest = text.as_bytes();
@@ -162,6 +177,8 @@ fn unescape(text: &str) -> Option<String> {
     Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 
+/// A map with the keys `scheme`, `host`, `hostname` (the host without its port), `path`, `query`, `opaque`,
+/// `fragment` and `userinfo`. All values are texts, and missing parts are empty.
 fn url_parse(_: &mut Machine<'_>, values: &[Value]) -> Outcome<Value> {
     let parts = parse(&text(values, 0))?;
     let hostname = match parts.host.rsplit_once(':') {
@@ -184,6 +201,7 @@ fn url_parse(_: &mut Machine<'_>, values: &[Value]) -> Outcome<Value> {
     })))
 }
 
+/// The reverse of `urlParse`, without `hostname`. Keys may be missing; a value that is no text is an error.
 fn url_join(_: &mut Machine<'_>, values: &[Value]) -> Outcome<Value> {
     let part = |name: &str| match values[0].entry(name.as_bytes()) {
         None => Ok(String::new()),
@@ -230,6 +248,7 @@ fn url_join(_: &mut Machine<'_>, values: &[Value]) -> Outcome<Value> {
     Ok(Value::str(url))
 }
 
+/// Escapes what may not stand in a path: Go's `shouldEscape` in the mode of paths.
 fn escape_path(path: &str) -> String {
     let mut out = String::new();
     for byte in path.bytes() {

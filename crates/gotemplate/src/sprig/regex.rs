@@ -1,4 +1,11 @@
 //! Pure: functions on regular expressions, in Go's syntax.
+//!
+//! They are those of sprig's `regex.go`. The syntax is translated by `gocompat::regex`, so look-around and back
+//! references are refused as in Go, and a search takes linear time. A pattern with large repetitions is expensive
+//! even so; it is charged by the states of its automaton before it is compiled.
+//!
+//! In sprig, `regexMatch` gives false for a bad pattern, and the other functions without `must` panic; a panic ends
+//! the render as an error does, so both forms have one implementation here.
 
 use ::regex::Captures;
 use gocompat::regex::{self, SyntaxError, quote_meta};
@@ -171,6 +178,8 @@ fn split(machine: &mut Machine<'_>, values: &[Value]) -> Outcome<Value> {
         return Ok(Value::strings([""]));
     }
     let most = usize::try_from(most).unwrap_or(usize::MAX);
+    // Matches begin and end between letters.
+    let between = |begin, end| subject.get(begin..end).unwrap_or_default();
     let mut parts = Vec::new();
     let (mut begin, mut end) = (0, 0);
     for found in pattern.regex.find_iter(&subject).take(most) {
@@ -180,12 +189,12 @@ fn split(machine: &mut Machine<'_>, values: &[Value]) -> Outcome<Value> {
         }
         end = found.start();
         if found.end() != 0 {
-            parts.push(&subject[begin..end]);
+            parts.push(between(begin, end));
         }
         begin = found.end();
     }
     if end != subject.len() {
-        parts.push(&subject[begin..]);
+        parts.push(between(begin, subject.len()));
     }
     Ok(Value::strings(parts))
 }

@@ -1,4 +1,7 @@
 //! Pure: functions on versions, as Masterminds' semver reads them.
+//!
+//! They are those of sprig's `semver.go`. `semver` gives a value with methods (`methods.rs`), and `semverCompare`
+//! takes the constraint first. The messages do not quote the text, which may come from a value.
 
 use std::rc::Rc;
 

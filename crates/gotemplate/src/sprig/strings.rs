@@ -1,4 +1,9 @@
 //! Pure: functions on text.
+//!
+//! They are those of sprig's `strings.go`, which passes many on to Go's `strings` and to the packages goutils and
+//! xstrings. Text is bytes, as in Go. What counts bytes there counts bytes here: `trunc`, `substr`, `abbrev` and
+//! `wrap` cut a letter of several bytes into pieces, and the output is then no UTF-8. What goes through letters
+//! (`upper`, `title`, `shuffle`) reads bytes that are no UTF-8 as U+FFFD.
 
 use std::rc::Rc;
 
@@ -10,6 +15,19 @@ use crate::printf::{quote, to_text};
 use crate::signature::{Row, any, bytes, int, text};
 use crate::value::{Bytes, Element, Value};
 
+/// What may surprise:
+///
+/// - `trimAll` and `trimall` take a set of characters, and not a prefix or suffix.
+/// - `quote` and `cat` leave nil out; `quote` escapes as Go does: a byte that is no
+///   UTF-8 becomes `\xff`, which YAML reads as the letter `ÿ`.
+/// - `nindent` begins with a line break, so that it can stand after a key of YAML.
+/// - `split` gives a map with the keys `_0`, `_1` and so on, whose fields a template can name; `splitList` gives a
+///   list.
+/// - `sortAlpha` and `join` take a single value for a list with one element.
+/// - `plural` looks at its count only, and knows no grammar.
+/// - `abbrev` with a width below 4 gives the text as it is, and so does `abbrevboth` if there is no room for its
+///   dots.
+/// - `randAlphaNum` and its kin take the random bytes of the environment.
 pub(crate) const ROWS: &[Row] = &[
     ("hello", "", |_, _| Ok(Value::str("Hello!"))),
     ("trim", "s", |_, v| Ok(Value::str(text(v, 0).trim()))),
@@ -195,10 +213,12 @@ fn trim_all(machine: &mut Machine<'_>, values: &[Value]) -> Outcome<Value> {
     Ok(Value::str(text.trim_matches(|c| cut.contains(c))))
 }
 
+/// Maps each letter to exactly one letter, as Go's `strings.Map` with `unicode.ToUpper` does: `ß` stays as it is.
 fn mapped(text: &str, map: fn(char) -> char) -> String {
     text.chars().map(map).collect()
 }
 
+/// `unicode.ToLower`.
 fn simple_lower(c: char) -> char {
     let mut lower = c.to_lowercase();
     match (lower.next(), lower.next()) {
@@ -225,6 +245,7 @@ fn title(text: &str) -> String {
         .collect()
 }
 
+/// goutils' `Uncapitalize`: the first letter of each word, where only white space ends a word.
 fn untitle(text: &str) -> String {
     let mut begins = true;
     text.chars()
@@ -236,6 +257,8 @@ fn untitle(text: &str) -> String {
         .collect()
 }
 
+/// goutils' `SwapCase`. The original makes a lower-case letter after white space a title letter; for all letters that
+/// have one capital, that is the capital.
 fn swap_case(text: &str) -> String {
     let mut after_space = true;
     text.chars()
@@ -254,6 +277,7 @@ fn swap_case(text: &str) -> String {
         .collect()
 }
 
+/// `strings.Repeat`. The length of the result is charged before it is made.
 fn repeat(machine: &mut Machine<'_>, values: &[Value]) -> Outcome<Value> {
     let Ok(count) = usize::try_from(int(values, 0)) else {
         return fault("strings: negative Repeat count");
@@ -263,6 +287,8 @@ fn repeat(machine: &mut Machine<'_>, values: &[Value]) -> Outcome<Value> {
     Ok(Value::str(text.repeat(count)))
 }
 
+/// The rules are `substring` of sprig: a negative start means the beginning, and an end that is negative or too large
+/// means the end of the text. A start beyond the end is an error, as the panic of Go's slice is.
 fn substring(start: i64, end: i64, text: &[u8]) -> Outcome<Value> {
     let length = i64::try_from(text.len()).unwrap_or(i64::MAX);
     let (from, to) = match (start, end) {
@@ -277,6 +303,7 @@ fn substring(start: i64, end: i64, text: &[u8]) -> Outcome<Value> {
     }
 }
 
+/// The first bytes, or the last ones if the count is negative.
 fn truncate(count: i64, text: &[u8]) -> &[u8] {
     let length = usize::try_from(count.unsigned_abs()).unwrap_or(usize::MAX);
     if length >= text.len() {
@@ -293,6 +320,7 @@ fn spend_find(machine: &mut Machine<'_>, text: &[u8], part: &[u8]) -> Outcome<()
     machine.spend(text.len().saturating_mul(part.len()) / 65_536)
 }
 
+/// The offset of the first place of a part in a text; an empty part is found at once.
 pub(crate) fn find(text: &[u8], part: &[u8]) -> Option<usize> {
     if part.is_empty() {
         return Some(0);
@@ -300,6 +328,7 @@ pub(crate) fn find(text: &[u8], part: &[u8]) -> Option<usize> {
     text.windows(part.len()).position(|window| window == part)
 }
 
+/// `strings.ReplaceAll`, which puts the new text around every letter if the old one is empty.
 fn replace(machine: &mut Machine<'_>, values: &[Value]) -> Outcome<Value> {
     let (old, new, text) = (bytes(values, 0), bytes(values, 1), bytes(values, 2));
     spend_find(machine, text, old)?;
@@ -342,6 +371,8 @@ fn joined(values: &[Value], form: impl Fn(&Value) -> Vec<u8>) -> Value {
     Value::str(texts.join(&b' '))
 }
 
+/// Puts so many spaces after each line break and at the beginning, on empty lines, too. `before` stands in front of
+/// all.
 fn indent(machine: &mut Machine<'_>, spaces: i64, text: &[u8], before: &str) -> Outcome<Value> {
     let Ok(spaces) = usize::try_from(spaces) else {
         return fault("strings: negative Repeat count");
@@ -361,6 +392,8 @@ fn indent(machine: &mut Machine<'_>, spaces: i64, text: &[u8], before: &str) -> 
 }
 
 /// `strings.SplitN`; without a separator, character by character.
+///
+/// `most` parts at most, of which the last has the rest; a negative number means all, and 0 none.
 fn split<'t>(
     machine: &mut Machine<'_>,
     text: &'t [u8],
@@ -429,6 +462,9 @@ pub(crate) fn texts_of(value: &Value) -> Vec<Vec<u8>> {
 }
 
 /// goutils' `AbbreviateFull`, counted in bytes.
+///
+/// At most `width` bytes from about `offset` on, with dots where something is left out. An offset up to 4 counts as
+/// the beginning, because the dots would take as much room as what they stand for.
 fn abbreviate(text: &[u8], offset: i64, width: i64) -> Vec<u8> {
     let (Ok(width), Ok(mut offset)) = (usize::try_from(width), usize::try_from(offset.max(0)))
     else {
@@ -456,6 +492,9 @@ fn abbreviate(text: &[u8], offset: i64, width: i64) -> Vec<u8> {
 }
 
 /// goutils' `WrapCustom`, counted in bytes.
+///
+/// A line ends at the last space that fits. A longer word is cut if `breaks_words`, and else stands on a line of its
+/// own. A width below 1 counts as 1. Line breaks of the text itself count as letters.
 fn wrap(text: &[u8], width: i64, separator: &[u8], breaks_words: bool) -> Vec<u8> {
     let width = usize::try_from(width.max(1)).unwrap_or(usize::MAX);
     let mut out = Vec::new();
@@ -503,6 +542,7 @@ pub(crate) fn below(machine: &Machine<'_>, bound: usize) -> usize {
     }
 }
 
+/// So many letters of an ASCII alphabet, each as likely as the others. A negative length counts as 0.
 fn random_text(machine: &mut Machine<'_>, length: i64, alphabet: &str) -> Outcome<Value> {
     let length = usize::try_from(length).unwrap_or(0);
     machine.spend(length / 4)?;

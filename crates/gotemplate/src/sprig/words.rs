@@ -1,13 +1,22 @@
 //! Pure: `snakecase`, `kebabcase` and `camelcase`, word by word as xstrings splits them.
+//!
+//! The rules are those of `convert.go` of github.com/huandu/xstrings 1.5 (`ToSnakeCase`, `ToKebabCase`,
+//! `ToCamelCase`). They are not symmetric: snake and kebab case split `HTTPServer2x` into words and keep punctuation,
+//! while camel case knows connectors only and lowers a run of capitals.
 
 /// The kinds of word that a text is split into.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Word {
+    /// Digits and other numbers.
     Number,
+    /// A capital with what belongs to it: `Status`, or `HTTP` before another word.
     UpperCase,
+    /// Letters without a capital.
     Alphabet,
+    /// `-`, `_` and white space, each of which becomes the connector of the result.
     Connector,
     Punctuation,
+    /// Anything else, which is copied.
     Unknown,
 }
 
@@ -58,6 +67,9 @@ fn next_word(text: &[char]) -> Option<(Word, &[char], &[char])> {
 }
 
 /// `HTTPStatus` is `HTTP` and `Status`.
+///
+/// A run of capitals belongs together, except that its last one begins the next word if a small letter follows. The
+/// result is the number of characters.
 fn upper_case_word(text: &[char]) -> usize {
     let rest = &text[1..];
     match rest.first() {
@@ -82,6 +94,8 @@ fn upper_case_word(text: &[char]) -> usize {
 }
 
 /// Lower-case words with a connector between them.
+///
+/// A number stays with the word before it (`id2`), unless small letters follow at once: `http2xx` is `http_2xx`.
 pub(super) fn connected(text: &str, connector: char) -> String {
     let characters: Vec<char> = text.chars().collect();
     let mut words = Connected {
@@ -143,6 +157,7 @@ impl Connected {
         }
     }
 
+    /// Writes the words of digits and small letters that follow at once, and gives what comes after them.
     fn take_alphanumeric<'c>(&mut self, mut next: Found<'c>) -> Found<'c> {
         while let Some((kind @ (Word::Alphabet | Word::Number), word, rest)) = next {
             self.push(kind, word);
@@ -176,6 +191,9 @@ impl Connected {
 }
 
 /// Words joined, each with a capital.
+///
+/// Connectors at the start stay, and the last one of several in a row is dropped. A letter after a connector becomes
+/// a capital, and the capitals after it become small: `HTTP_SERVER` is `HttpServer`.
 pub(super) fn camel(text: &str) -> String {
     let mut out = String::new();
     let mut characters = text.chars();

@@ -1,4 +1,11 @@
 //! Our own AWS, for what moto cannot do: faults on demand, and counting. Secrets Manager, Parameter Store, and STS.
+//!
+//! It is a plain HTTP server that speaks the JSON protocol of Secrets Manager and Parameter Store (the header
+//! `x-amz-target` names the action) and the query protocol of STS. Signatures are not checked; the access key in them
+//! tells whose session it is. All state is one `Account` behind a lock, so every answer is of one moment.
+//!
+//! It knows the actions that overlayd uses, and refuses others with `UnknownOperationException`. moto is the second
+//! opinion: it was written by people who do not know our client.
 
 mod parameters;
 mod secrets;
@@ -22,6 +29,9 @@ use parameters::Parameters;
 use secrets::Secrets;
 
 /// What goes wrong with every read, until it is taken back.
+///
+/// A fault takes the place of the answer. Time, counts and sessions go on as without it, so a test can see how often
+/// a client tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     /// The identity may not.
@@ -45,12 +55,15 @@ pub enum Fault {
 }
 
 /// A running emulator. Dropped, it stops.
+///
+/// Several clients may use it at the same time, each as its own identity.
 #[derive(Debug)]
 pub struct Emulator {
     server: Server,
     state: Arc<Mutex<Account>>,
 }
 
+/// The account 123456789012 in us-east-1.
 #[derive(Debug, Default)]
 struct Account {
     secrets: Secrets,
@@ -78,6 +91,7 @@ struct Refusal {
     message: String,
 }
 
+/// An error as AWS gives it: the code decides what a client does, the message is for people.
 fn refusal<T>(code: &'static str, message: impl Into<String>) -> Result<T, Refusal> {
     Err(Refusal {
         code,
@@ -142,6 +156,8 @@ impl Emulator {
     }
 
     /// Lets so many calls of a hundred go wrong, in each of these ways.
+    ///
+    /// Which calls these are is the same in each run: the number of the call decides and not chance.
     pub fn set_often(&self, faults: &[(Fault, usize)]) {
         self.account(|account| account.often = faults.to_vec());
     }
@@ -152,6 +168,8 @@ impl Emulator {
     }
 
     /// Shows a new version of a secret only so long after it was put.
+    ///
+    /// AWS shows the old version for a moment after a change, too.
     pub fn set_lag(&self, lag: Duration) {
         self.account(|account| account.secrets.lag = lag);
     }
@@ -183,6 +201,8 @@ impl Emulator {
     }
 
     /// The most calls of an action within a second.
+    ///
+    /// The second is any window of a second, and not one of the clock.
     pub fn peak(&self, action: &str) -> usize {
         self.account(|account| {
             let times = account.calls.get(action).cloned().unwrap_or_default();
@@ -203,6 +223,8 @@ impl Emulator {
     }
 
     /// Carries out an action of a service (`secretsmanager` or `ssm`), as a caller with every permission.
+    ///
+    /// It is not counted, and no fault applies.
     pub fn call(&self, service: &str, action: &str, request: &Value) -> Result<Value> {
         let answer = self.account(|account| account.act(service, action, request));
         answer.map_err(|refusal| anyhow::anyhow!("{}: {}", refusal.code, refusal.message))
@@ -223,6 +245,8 @@ impl Account {
     }
 }
 
+/// Answers one request: counts it, waits for the latency, and gives the answer or the fault. The lock is not held
+/// while it waits.
 async fn handle(
     State(state): State<Arc<Mutex<Account>>>,
     headers: HeaderMap,
@@ -292,6 +316,7 @@ impl Account {
     }
 }
 
+/// The answer of a fault. `Silence` never answers; the client's own timeout ends it.
 async fn go_wrong(fault: Fault) -> Response {
     let told = |code| {
         refuse(
@@ -329,6 +354,7 @@ async fn go_wrong(fault: Fault) -> Response {
 
 const CONTENT_TYPE: &str = "application/x-amz-json-1.1";
 
+/// An error in the JSON protocol.
 fn refuse(status: StatusCode, code: &str, message: &str) -> Response {
     let body = json!({"__type": code, "message": message});
     (

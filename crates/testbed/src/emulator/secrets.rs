@@ -15,6 +15,7 @@ pub(super) struct Secrets {
     pub(super) lag: Duration,
 }
 
+/// Old versions are kept, so that they can be read by their id.
 #[derive(Debug, Default)]
 struct Secret {
     /// Each has `SecretString` or `SecretBinary`, and an id. The last is current, the one before it previous.
@@ -37,6 +38,8 @@ impl Secret {
         }
     }
 
+    /// The stages of the version at a place, by what is seen now. AWS moves both stages in one step, and so does
+    /// this.
     fn stages(&self, at: usize, lag: Duration) -> Vec<&'static str> {
         match self.seen(lag).checked_sub(at) {
             Some(1) => vec!["AWSCURRENT"],
@@ -81,6 +84,7 @@ impl Secrets {
         self.secrets.remove(name);
     }
 
+    /// Carries out an action. The permissions of the caller have been checked.
     pub(super) fn act(&mut self, action: &str, request: &Value) -> Answer {
         match action {
             "CreateSecret" => {

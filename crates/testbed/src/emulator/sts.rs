@@ -10,6 +10,8 @@ use super::{Fault, Refusal};
 use crate::pod_identity::rfc3339;
 
 /// The sessions that were given out.
+///
+/// An access key that does not look like one of ours counts as a user with every permission and no end.
 #[derive(Debug)]
 pub(super) struct Sessions {
     pub(super) lifetime: Duration,
@@ -40,6 +42,7 @@ pub(super) fn access_key(authorization: &str) -> String {
     key.unwrap_or_default().to_owned()
 }
 
+/// The action of a request in the query protocol.
 pub(super) fn action(body: &[u8]) -> String {
     parameters(body).remove("Action").unwrap_or_default()
 }
@@ -60,6 +63,7 @@ impl Sessions {
         Ok(())
     }
 
+    /// Refuses a session that has ended or was never given out.
     fn look(&self, key: &str) -> Result<(), Refusal> {
         let refuse = |code, message: &str| {
             Err(Refusal {
@@ -78,6 +82,7 @@ impl Sessions {
         }
     }
 
+    /// Gives out a session, and records who asked with which parameters (`By` is the role or key of the caller).
     pub(super) fn answer(
         &mut self,
         action: &str,
