@@ -287,7 +287,7 @@ impl Fetcher {
             if reader.key.identity.uses_secret(namespace, name) {
                 any = true;
                 reader.session.forget();
-                let woken = reader.scheduler().mend(now);
+                let woken = reader.scheduler().reset_circuit(now);
                 self.wake(woken);
             }
         }
@@ -317,7 +317,7 @@ impl Fetcher {
                     let (region, name) = (&change.region, &change.secret);
                     format!("arn:{partition}:secretsmanager:{region}:{account}:secret:{name}")
                 });
-            let about = reader.scheduler().about(&spellings, arn.as_deref());
+            let about = reader.scheduler().watched_ids(&spellings, arn.as_deref());
             let questions = about
                 .into_iter()
                 .map(|question| (reader.clone(), (*question).clone()));
@@ -333,14 +333,14 @@ impl Fetcher {
     ) -> Vec<Result<Reread, ProviderError>> {
         let before: Vec<Option<Digest>> = questions
             .iter()
-            .map(|(reader, question)| Some(reader.scheduler().known(question)?.0))
+            .map(|(reader, question)| Some(reader.scheduler().last_answer(question)?.0))
             .collect();
         let mut reading = self.announce(None, questions);
         let told = reading.take_each().await;
         let looked = reading.wanted.iter().zip(before).zip(told);
         let looked = looked.map(|((wanted, before), told)| {
             told?;
-            let known = wanted.reader.scheduler().known(&wanted.question);
+            let known = wanted.reader.scheduler().last_answer(&wanted.question);
             Ok(Reread {
                 has_changed: wanted.digest != before,
                 is_current: stage_of(&wanted.question.version) == Some("AWSCURRENT"),
@@ -411,11 +411,11 @@ impl Fetcher {
             Call::Single(question) => reader.remote.single(question).await,
             Call::List(most_pages) => reader.remote.list(*most_pages).await,
         };
-        if let CallResult::Nothing(error) = &heard {
+        if let CallResult::Failed(error) = &heard {
             tracing::debug!(reader = %reader.key.identity, %error, "a call failed");
         }
         let (now, chance) = (Instant::now(), random::fraction());
-        let Effects { wake, denied } = reader.scheduler().heard(&call, heard, now, chance);
+        let Effects { wake, denied } = reader.scheduler().finish_call(&call, heard, now, chance);
         self.wake(wake);
         if let Some(action) = denied {
             let key = reader.key.clone();
@@ -468,7 +468,7 @@ impl Reading {
         let now = Instant::now();
         for wanted in &self.wanted {
             let mut scheduler = wanted.reader.scheduler();
-            scheduler.request_now(wanted.number, &wanted.question, now);
+            scheduler.request_now(wanted.number, now);
         }
         self.fetcher.work.notify_one();
         let mut all = Vec::new();
@@ -495,10 +495,7 @@ impl Drop for Reading {
     fn drop(&mut self) {
         for wanted in &self.wanted {
             if wanted.answer.is_some() {
-                wanted
-                    .reader
-                    .scheduler()
-                    .cancel(wanted.number, &wanted.question);
+                wanted.reader.scheduler().cancel(wanted.number);
             }
         }
     }

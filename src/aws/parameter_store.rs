@@ -74,8 +74,8 @@ impl ParameterStore {
         });
         let answer = match answer.await {
             Ok(Some(answer)) => answer,
-            Ok(None) => return CallResult::Each(Vec::new()),
-            Err(error) => return CallResult::Nothing(error),
+            Ok(None) => return CallResult::Answers(Vec::new()),
+            Err(error) => return CallResult::Failed(error),
         };
         let mut values: BTreeMap<String, Parameter> = BTreeMap::new();
         for parameter in answer.parameters.unwrap_or_default() {
@@ -103,7 +103,7 @@ impl ParameterStore {
                 told.push((question.clone(), answer.clone(), origin.clone()));
             }
         }
-        CallResult::Each(told)
+        CallResult::Answers(told)
     }
 
     async fn find_by_path(&self, search: &Search) -> Result<SecretData, ProviderError> {
@@ -213,14 +213,14 @@ impl SecretService for ParameterStore {
     fn single<'a>(&'a self, question: &'a Arc<SecretId>) -> BoxFuture<'a, CallResult> {
         async move {
             let (told, origin) = self.value(&name_of(question)).await;
-            CallResult::Each(vec![(question.clone(), told, origin)])
+            CallResult::Answers(vec![(question.clone(), told, origin)])
         }
         .boxed()
     }
 
     fn list(&self, most_pages: usize) -> BoxFuture<'_, CallResult> {
         // It has no list that tells versions for less than a batch costs.
-        futures::future::ready(CallResult::TooLong(most_pages)).boxed()
+        futures::future::ready(CallResult::ListTooLong { pages: most_pages }).boxed()
     }
 
     fn tags<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Answer, ProviderError>> {

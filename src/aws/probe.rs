@@ -88,7 +88,7 @@ async fn try_one(
             tried.insert((batch, place), of_call(&heard));
             // What the batch says of the one tells whether it may be read; otherwise it is asked alone.
             let of_one = match heard {
-                CallResult::Each(answers) if !answers.is_empty() => CallResult::Each(answers),
+                CallResult::Answers(answers) if !answers.is_empty() => CallResult::Answers(answers),
                 _ => reader.remote.single(&question).await,
             };
             tried.insert((get, key.clone()), of_answer(&of_one));
@@ -104,15 +104,15 @@ async fn try_one(
 
 fn of_call(heard: &CallResult) -> ProbeOutcome {
     match heard {
-        CallResult::Nothing(error) => of_result(Some(error.clone())),
+        CallResult::Failed(error) => of_result(Some(error.clone())),
         _ => ProbeOutcome::Allowed,
     }
 }
 
 fn of_answer(heard: &CallResult) -> ProbeOutcome {
     match heard {
-        CallResult::Nothing(error) => of_result(Some(error.clone())),
-        CallResult::Each(answers) => {
+        CallResult::Failed(error) => of_result(Some(error.clone())),
+        CallResult::Answers(answers) => {
             let error = answers.iter().find_map(|(_, told, _)| told.as_ref().err());
             of_result(error.cloned())
         }

@@ -91,9 +91,9 @@ impl SecretsManager {
             request.set_secret_id_list(Some(ids.clone())).send()
         });
         match answer.await {
-            Ok(Some(answer)) => CallResult::Each(answers(groups, answer)),
-            Ok(None) => CallResult::Each(Vec::new()),
-            Err(error) => CallResult::Nothing(error),
+            Ok(Some(answer)) => CallResult::Answers(answers(groups, answer)),
+            Ok(None) => CallResult::Answers(Vec::new()),
+            Err(error) => CallResult::Failed(error),
         }
     }
 
@@ -101,7 +101,7 @@ impl SecretsManager {
         let (mut all, mut token, mut pages) = (Vec::new(), None::<String>, 0);
         loop {
             if pages == most_pages {
-                return CallResult::TooLong(pages + 1);
+                return CallResult::ListTooLong { pages: pages + 1 };
             }
             let page = self.caller.call(about(Api::List, LIST, "*"), || {
                 let request = self.client.list_secrets().max_results(PAGE);
@@ -109,7 +109,7 @@ impl SecretsManager {
             });
             let page = match page.await {
                 Ok(page) => page,
-                Err(error) => return CallResult::Nothing(error),
+                Err(error) => return CallResult::Failed(error),
             };
             pages += 1;
             let Some(page) = page else { break };
@@ -119,7 +119,10 @@ impl SecretsManager {
                 break;
             }
         }
-        CallResult::Listed(all, pages)
+        CallResult::List {
+            secrets: all,
+            pages,
+        }
     }
 
     async fn find_names(&self, search: &Search) -> Result<SecretData, ProviderError> {
@@ -300,7 +303,7 @@ impl SecretService for SecretsManager {
     fn single<'a>(&'a self, question: &'a Arc<SecretId>) -> BoxFuture<'a, CallResult> {
         async {
             let (told, origin) = self.value(question).await;
-            CallResult::Each(vec![(question.clone(), told, origin)])
+            CallResult::Answers(vec![(question.clone(), told, origin)])
         }
         .boxed()
     }

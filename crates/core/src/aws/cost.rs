@@ -84,12 +84,9 @@ fn reader(
         *weights.entry(asked.store.to_string()).or_default() += often;
         match &asked.ask {
             Ask::Value { key: id, version } if capabilities.batches(version) => {
-                let question = SecretId {
-                    id: id.clone(),
-                    version: version.clone(),
-                };
+                let secret = SecretId::new(id, version);
                 let user = NamespacedName::new(&asked.user.namespace, &asked.user.name);
-                scheduler.watch(&user, &question, Digest::Missing, interval, now);
+                scheduler.watch(&user, &secret, Digest::Missing, interval, now);
             }
             // A version by its id is read once a day.
             Ask::Value { version, .. } if version.starts_with("uuid/") => {}
