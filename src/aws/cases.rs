@@ -15,8 +15,8 @@ use crate::secrets::provider::Provider;
 use overlayd_core::aws::identity::{Base, Identity};
 use overlayd_core::aws::reader_key::{ReaderKey, Retry, Service};
 use overlayd_core::secrets::SecretData;
-use overlayd_core::secrets::compose::Answer;
-use overlayd_core::secrets::desired::{Ask, Search};
+use overlayd_core::secrets::compose::LookupResult;
+use overlayd_core::secrets::desired::{Lookup, Search};
 
 /// The data as `key=value key=value`.
 fn shown(data: &SecretData) -> String {
@@ -106,29 +106,29 @@ impl Judge {
     }
 }
 
-fn value(key: &str, version: &str) -> Ask {
-    Ask::Value {
+fn value(key: &str, version: &str) -> Lookup {
+    Lookup::Value {
         key: key.to_owned(),
         version: version.to_owned(),
     }
 }
 
-fn find(path: Option<&str>, name: Option<&str>, tags: &[(&str, &str)]) -> Ask {
+fn find(path: Option<&str>, name: Option<&str>, tags: &[(&str, &str)]) -> Lookup {
     let tags = tags
         .iter()
         .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
-    Ask::Find(Search {
+    Lookup::Find(Search {
         path: path.map(str::to_owned),
         name: name.map(str::to_owned),
         tags: tags.collect(),
     })
 }
 
-async fn check(judge: &str, provider: &dyn Provider, ask: &Ask, expected: &str) {
+async fn check(judge: &str, provider: &dyn Provider, ask: &Lookup, expected: &str) {
     let text = match provider.read(ask).await {
-        Ok(Answer::Value(value)) => String::from_utf8_lossy(value.expose()).into_owned(),
-        Ok(Answer::Found(found)) => format!("found {}", shown(&found)),
-        Ok(Answer::Missing) => "missing".to_owned(),
+        Ok(LookupResult::Value(value)) => String::from_utf8_lossy(value.expose()).into_owned(),
+        Ok(LookupResult::Found(found)) => format!("found {}", shown(&found)),
+        Ok(LookupResult::Missing) => "missing".to_owned(),
         Err(error) => format!("error: {error}"),
     };
     assert_eq!(text, expected, "{judge}: {ask:?}");
@@ -172,13 +172,13 @@ async fn secrets_manager() {
             (value("gone", ""), "missing"),
             (value("app/binary", ""), "\0\u{1}Bar"),
             (
-                Ask::Tags {
+                Lookup::Tags {
                     key: "app/db".into(),
                 },
                 r#"{"env":"prod","team":"web"}"#,
             ),
             (
-                Ask::Tags {
+                Lookup::Tags {
                     key: "nobody".into(),
                 },
                 "missing",
@@ -220,7 +220,7 @@ async fn searches_read_every_page() {
             find(Some("many/"), None, &[("all", "yes")]),
         ] {
             let found = store.read(&ask).await.expect("an answer");
-            let Answer::Found(found) = found else {
+            let LookupResult::Found(found) = found else {
                 panic!("{found:?}");
             };
             assert_eq!(found.len(), 123, "{}: {ask:?}", judge.name());
@@ -254,13 +254,13 @@ async fn parameter_store() {
             ),
             (value("/nobody", ""), "missing"),
             (
-                Ask::Tags {
+                Lookup::Tags {
                     key: "/other/db".into(),
                 },
                 r#"{"team":"shop"}"#,
             ),
             (
-                Ask::Tags {
+                Lookup::Tags {
                     key: "/nobody".into(),
                 },
                 "error: reading `/nobody` failed: InvalidResourceId",
@@ -311,12 +311,12 @@ async fn no_fault_is_taken_for_a_missing_secret() {
         for (store, key) in stores {
             for ask in [
                 value(key, ""),
-                Ask::Tags { key: key.into() },
+                Lookup::Tags { key: key.into() },
                 find(None, Some("db"), &[]),
                 find(None, None, &[("team", "web")]),
             ] {
                 // An answer without anything in it looks like a search that found nothing, and like no tags.
-                if fault == Fault::EmptyAnswer && !matches!(ask, Ask::Value { .. }) {
+                if fault == Fault::EmptyAnswer && !matches!(ask, Lookup::Value { .. }) {
                     continue;
                 }
                 emulator.set_fault(Some(fault));

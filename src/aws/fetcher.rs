@@ -26,7 +26,7 @@ use overlayd_core::aws::read_scheduler::{
 };
 use overlayd_core::aws::reader_key::{ReaderKey, Service};
 use overlayd_core::names::NamespacedName;
-use overlayd_core::secrets::compose::Answer;
+use overlayd_core::secrets::compose::LookupResult;
 use overlayd_core::secrets::provider_error::ProviderError;
 
 /// One service, as one identity.
@@ -457,7 +457,7 @@ impl Reading {
     pub(crate) async fn take(
         &mut self,
         user: &NamespacedName,
-    ) -> Result<Vec<Answer>, ProviderError> {
+    ) -> Result<Vec<LookupResult>, ProviderError> {
         // What changes from here on is news again.
         lock(&self.fetcher.news).remove(user);
         self.take_each().await.into_iter().collect()

@@ -16,7 +16,7 @@ use crate::aws::sessions::AwsEnvironment;
 use crate::secrets::provider::{pattern, tags};
 use overlayd_core::aws::read_scheduler::{CallResult, Origin, ReadAnswer, SecretId};
 use overlayd_core::aws::throttle::Api;
-use overlayd_core::secrets::compose::Answer;
+use overlayd_core::secrets::compose::LookupResult;
 use overlayd_core::secrets::desired::Search;
 use overlayd_core::secrets::provider_error::ProviderError;
 use overlayd_core::secrets::{SecretData, SecretValue};
@@ -59,7 +59,7 @@ impl ParameterStore {
                 Some(parameter) => given(name, parameter),
                 None => (Err(no_value(name)), Origin::default()),
             },
-            Ok(None) => (Ok(Answer::Missing), Origin::default()),
+            Ok(None) => (Ok(LookupResult::Missing), Origin::default()),
             Err(error) => (Err(error), Origin::default()),
         }
     }
@@ -95,7 +95,7 @@ impl ParameterStore {
                 Some(parameter) => given(name, parameter),
                 // Of a version it is not said what is missing; a call for it alone says so.
                 None if invalid.contains(name) && group[0].version.is_empty() => {
-                    (Ok(Answer::Missing), Origin::default())
+                    (Ok(LookupResult::Missing), Origin::default())
                 }
                 None => continue,
             };
@@ -173,7 +173,7 @@ fn given(name: &str, parameter: Parameter) -> (ReadAnswer, Origin) {
     };
     match parameter.value {
         Some(text) => (
-            Ok(Answer::Value(SecretValue::from(text.into_bytes()))),
+            Ok(LookupResult::Value(SecretValue::from(text.into_bytes()))),
             origin,
         ),
         None => (Err(no_value(name)), origin),
@@ -223,7 +223,7 @@ impl SecretService for ParameterStore {
         futures::future::ready(CallResult::ListTooLong { pages: most_pages }).boxed()
     }
 
-    fn tags<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Answer, ProviderError>> {
+    fn tags<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<LookupResult, ProviderError>> {
         async move {
             let answer = self.caller.call(about("ssm:ListTagsForResource", id), || {
                 let request = self.client.list_tags_for_resource();
@@ -231,18 +231,23 @@ impl SecretService for ParameterStore {
                 request.resource_id(id).send()
             });
             let Some(answer) = answer.await? else {
-                return Ok(Answer::Missing);
+                return Ok(LookupResult::Missing);
             };
             let own = answer.tag_list.unwrap_or_default().into_iter();
-            Ok(Answer::Value(tags(own.map(|tag| (tag.key, tag.value)))))
+            Ok(LookupResult::Value(tags(
+                own.map(|tag| (tag.key, tag.value)),
+            )))
         }
         .boxed()
     }
 
-    fn find<'a>(&'a self, search: &'a Search) -> BoxFuture<'a, Result<Answer, ProviderError>> {
+    fn find<'a>(
+        &'a self,
+        search: &'a Search,
+    ) -> BoxFuture<'a, Result<LookupResult, ProviderError>> {
         async {
             if search.name.is_none() {
-                return self.find_described(search).await.map(Answer::Found);
+                return self.find_described(search).await.map(LookupResult::Found);
             }
             let found = match self.find_by_path(search).await {
                 // Some policies allow to describe and to get, but not to get by path.
@@ -255,7 +260,7 @@ impl SecretService for ParameterStore {
                 }
                 result => result,
             };
-            found.map(Answer::Found)
+            found.map(LookupResult::Found)
         }
         .boxed()
     }

@@ -7,7 +7,7 @@ use crate::aws::fetcher::{Fetcher, Reader};
 use overlayd_core::aws::read_scheduler::{CallResult, SecretId};
 use overlayd_core::aws::reader_key::{ReaderKey, Service};
 use overlayd_core::aws::usage::Usage;
-use overlayd_core::secrets::desired::Ask;
+use overlayd_core::secrets::desired::Lookup;
 use overlayd_core::secrets::provider_error::{Class, ProviderError};
 
 /// What came of trying an action.
@@ -28,7 +28,7 @@ pub(crate) async fn probe(
     usage: &Usage,
 ) -> BTreeMap<ReaderKey, BTreeMap<ProbedAction, ProbeOutcome>> {
     let (asked, _) = usage.asked();
-    let mut wanted: BTreeMap<&ReaderKey, BTreeSet<&Ask>> = BTreeMap::new();
+    let mut wanted: BTreeMap<&ReaderKey, BTreeSet<&Lookup>> = BTreeMap::new();
     for asked in &asked {
         wanted.entry(&asked.key).or_default().insert(&asked.ask);
     }
@@ -59,7 +59,7 @@ pub(crate) async fn probe(
 
 async fn try_one(
     reader: &Arc<Reader>,
-    ask: &Ask,
+    ask: &Lookup,
     tried: &mut BTreeMap<ProbedAction, ProbeOutcome>,
 ) {
     let (get, batch, tags) = match reader.key.service {
@@ -75,7 +75,7 @@ async fn try_one(
         ),
     };
     match ask {
-        Ask::Value { key, version } => {
+        Lookup::Value { key, version } => {
             let question = Arc::new(SecretId {
                 id: key.clone(),
                 version: version.clone(),
@@ -93,12 +93,12 @@ async fn try_one(
             };
             tried.insert((get, key.clone()), of_answer(&of_one));
         }
-        Ask::Tags { key } => {
+        Lookup::Tags { key } => {
             let answer = reader.remote.tags(key).await;
             tried.insert((tags, key.clone()), of_result(answer.err()));
         }
         // A search would read every value that it finds.
-        Ask::Find(_) => {}
+        Lookup::Find(_) => {}
     }
 }
 

@@ -7,7 +7,7 @@ use futures::{StreamExt as _, TryStreamExt as _};
 
 use overlayd_core::aws::read_scheduler::{CallResult, ReadAnswer, SecretId};
 use overlayd_core::secrets::SecretData;
-use overlayd_core::secrets::compose::Answer;
+use overlayd_core::secrets::compose::LookupResult;
 use overlayd_core::secrets::desired::Search;
 use overlayd_core::secrets::provider_error::ProviderError;
 
@@ -23,10 +23,11 @@ pub(super) trait SecretService: Send + Sync + std::fmt::Debug {
     fn list(&self, most_pages: usize) -> BoxFuture<'_, CallResult>;
 
     /// The tags of a secret as a JSON object.
-    fn tags<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Answer, ProviderError>>;
+    fn tags<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<LookupResult, ProviderError>>;
 
     /// The values of all that fit.
-    fn find<'a>(&'a self, search: &'a Search) -> BoxFuture<'a, Result<Answer, ProviderError>>;
+    fn find<'a>(&'a self, search: &'a Search)
+    -> BoxFuture<'a, Result<LookupResult, ProviderError>>;
 }
 
 /// The values of several names, each read by itself. One that has gone since it was listed was not found.
@@ -41,7 +42,7 @@ where
     const AT_ONCE: usize = 8;
     let values = futures::stream::iter(names).map(read).buffered(AT_ONCE);
     let values = values.map(|(name, told)| match told? {
-        Answer::Value(value) => Ok(Some((name, value))),
+        LookupResult::Value(value) => Ok(Some((name, value))),
         _ => Ok(None),
     });
     let found: Vec<_> = values.try_collect().await?;

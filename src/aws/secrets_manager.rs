@@ -20,7 +20,7 @@ use crate::secrets::provider::{pattern, tags};
 use overlayd_core::aws::arn::{answer_to, is_same_secret};
 use overlayd_core::aws::read_scheduler::{CallResult, ListedSecret, Origin, ReadAnswer, SecretId};
 use overlayd_core::aws::throttle::Api;
-use overlayd_core::secrets::compose::Answer;
+use overlayd_core::secrets::compose::LookupResult;
 use overlayd_core::secrets::desired::Search;
 use overlayd_core::secrets::provider_error::ProviderError;
 use overlayd_core::secrets::{SecretData, SecretValue};
@@ -76,9 +76,9 @@ impl SecretsManager {
                     version_id: answer.version_id,
                 };
                 let value = held(id, answer.secret_string, answer.secret_binary);
-                (value.map(Answer::Value), origin)
+                (value.map(LookupResult::Value), origin)
             }
-            Ok(None) => (Ok(Answer::Missing), Origin::default()),
+            Ok(None) => (Ok(LookupResult::Missing), Origin::default()),
             Err(error) => (Err(error), Origin::default()),
         }
     }
@@ -220,7 +220,7 @@ fn answers(
         let (answer, origin) = match (found, error) {
             (Some(found), _) => (found.told.clone(), found.origin.clone()),
             (None, Some(error)) => {
-                let told = refused(error, id).map_or(Ok(Answer::Missing), Err);
+                let told = refused(error, id).map_or(Ok(LookupResult::Missing), Err);
                 (told, Origin::default())
             }
             (None, None) => continue,
@@ -242,7 +242,7 @@ struct Given {
 fn given(entry: SecretValueEntry) -> Given {
     let id = entry.name.clone().unwrap_or_default();
     Given {
-        told: held(&id, entry.secret_string, entry.secret_binary).map(Answer::Value),
+        told: held(&id, entry.secret_string, entry.secret_binary).map(LookupResult::Value),
         origin: Origin {
             arn: entry.arn,
             version_id: entry.version_id,
@@ -312,22 +312,25 @@ impl SecretService for SecretsManager {
         self.versions(most_pages).boxed()
     }
 
-    fn tags<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Answer, ProviderError>> {
+    fn tags<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<LookupResult, ProviderError>> {
         async move {
             let answer = self.caller.call(about(Api::Secret, DESCRIBE, id), || {
                 self.client.describe_secret().secret_id(id).send()
             });
             let Some(answer) = answer.await? else {
-                return Ok(Answer::Missing);
+                return Ok(LookupResult::Missing);
             };
             let own = answer.tags.unwrap_or_default().into_iter();
             let own = own.filter_map(|tag| Some((tag.key?, tag.value?)));
-            Ok(Answer::Value(tags(own)))
+            Ok(LookupResult::Value(tags(own)))
         }
         .boxed()
     }
 
-    fn find<'a>(&'a self, search: &'a Search) -> BoxFuture<'a, Result<Answer, ProviderError>> {
+    fn find<'a>(
+        &'a self,
+        search: &'a Search,
+    ) -> BoxFuture<'a, Result<LookupResult, ProviderError>> {
         async {
             // A batch gives the values at once, but knows no expression; names alone are cheaper to list first.
             let found = if search.name.is_some() && search.path.is_none() {
@@ -335,7 +338,7 @@ impl SecretService for SecretsManager {
             } else {
                 self.find_batches(search).await
             };
-            found.map(Answer::Found)
+            found.map(LookupResult::Found)
         }
         .boxed()
     }

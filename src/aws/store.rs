@@ -9,8 +9,8 @@ use crate::aws::fetcher::{Fetcher, Reader};
 use crate::secrets::provider::{Provider, Validation};
 use overlayd_core::api::secret_store::Capabilities;
 use overlayd_core::aws::read_scheduler::SecretId;
-use overlayd_core::secrets::compose::Answer;
-use overlayd_core::secrets::desired::Ask;
+use overlayd_core::secrets::compose::LookupResult;
+use overlayd_core::secrets::desired::Lookup;
 use overlayd_core::secrets::provider_error::ProviderError;
 
 /// One store.
@@ -32,8 +32,8 @@ impl AwsStore {
 }
 
 impl Provider for AwsStore {
-    fn shared(&self, ask: &Ask) -> Option<(Arc<Reader>, SecretId)> {
-        let Ask::Value { key, version } = ask else {
+    fn shared(&self, ask: &Lookup) -> Option<(Arc<Reader>, SecretId)> {
+        let Lookup::Value { key, version } = ask else {
             return None;
         };
         let question = SecretId {
@@ -43,20 +43,20 @@ impl Provider for AwsStore {
         Some((self.reader.clone(), question))
     }
 
-    fn read<'a>(&'a self, ask: &'a Ask) -> BoxFuture<'a, Result<Answer, ProviderError>> {
+    fn read<'a>(&'a self, ask: &'a Lookup) -> BoxFuture<'a, Result<LookupResult, ProviderError>> {
         async move {
             match ask {
-                Ask::Value { .. } => {
+                Lookup::Value { .. } => {
                     let questions = self.shared(ask).into_iter().collect();
                     let told = self.fetcher.announce(None, questions).take_each().await;
-                    told.into_iter().next().unwrap_or(Ok(Answer::Missing))
+                    told.into_iter().next().unwrap_or(Ok(LookupResult::Missing))
                 }
-                Ask::Tags { key } => {
+                Lookup::Tags { key } => {
                     let id = format!("{}{key}", self.prefix);
                     self.reader.remote.tags(&id).await
                 }
                 // A prefix is for keys alone.
-                Ask::Find(search) => self.reader.remote.find(search).await,
+                Lookup::Find(search) => self.reader.remote.find(search).await,
             }
         }
         .boxed()

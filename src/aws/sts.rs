@@ -159,7 +159,7 @@ impl AccountToken {
 const AT_A_DESK: &str = "this identity needs a cluster, and none was given";
 
 fn failed(what: &str, account: &str, error: &kube::Error) -> String {
-    let reason = crate::cluster::apply::describe(error);
+    let reason = crate::cluster::error::describe(error);
     format!("{what} ServiceAccount `{account}` failed: {reason}")
 }
 
@@ -232,7 +232,7 @@ async fn text_of(cluster: &kube::Client, of: &KeyOf) -> Result<String, String> {
     } = of;
     let secret = Api::<Secret>::namespaced(cluster.clone(), namespace);
     let secret = secret.get_opt(name).await.map_err(|error| {
-        let reason = crate::cluster::apply::describe(&error);
+        let reason = crate::cluster::error::describe(&error);
         format!("Secret `{namespace}/{name}` cannot be read: {reason}")
     })?;
     let secret = secret.ok_or_else(|| format!("Secret `{namespace}/{name}` does not exist"))?;

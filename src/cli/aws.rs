@@ -17,9 +17,9 @@ use crate::aws::{AwsEnvironment, Fetcher, Sessions};
 use crate::cli::args::{CostArgs, IamArgs, ReportForm, UsageArgs};
 use crate::cli::report::Failure;
 use crate::cli::{build, cluster, output};
-use crate::cluster::apply::describe;
-use crate::controllers::rotation::QUEUE;
+use crate::cluster::error::describe;
 use crate::daemon::metrics::Metrics;
+use overlayd_core::api::annotations::ROTATION_QUEUE;
 use overlayd_core::api::external_secret::ExternalSecret;
 use overlayd_core::api::secret_store::{ClusterSecretStore, SecretStore, SecretStoreSpec};
 use overlayd_core::aws::cost::{StoreCost, costs};
@@ -106,7 +106,7 @@ fn known(
         namespace,
         name,
         spec,
-        queue: annotations.get(QUEUE).cloned(),
+        queue: annotations.get(ROTATION_QUEUE).cloned(),
     }
 }
 

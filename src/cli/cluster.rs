@@ -8,8 +8,8 @@ use kube::{Client, Config};
 
 use crate::cli::args::ClusterArgs;
 use crate::cli::report::Failure;
-use crate::cluster::apply::describe;
 use crate::cluster::client;
+use crate::cluster::error::describe;
 use crate::daemon::metrics::Metrics;
 
 /// How long the API server may take to say its version.

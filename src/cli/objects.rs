@@ -11,8 +11,8 @@ use tokio::time::Instant;
 use crate::cli::args::{GetArgs, KindArg, ObjectArgs, ReconcileArgs, SuspendArgs};
 use crate::cli::report::Failure;
 use crate::cli::{cluster, output};
-use crate::cluster::apply::describe;
-use overlayd_core::api::REQUESTED_AT;
+use crate::cluster::error::describe;
+use overlayd_core::api::annotations::{FORCE_SYNC, REQUESTED_AT};
 use overlayd_core::api::external_secret::ExternalSecret;
 use overlayd_core::api::git_repository::GitRepository;
 use overlayd_core::api::kustomization::Kustomization;
@@ -21,8 +21,6 @@ use overlayd_core::apply::health;
 
 /// The manager of what is changed from a desk.
 const DESK_MANAGER: &str = "overlayd-cli";
-/// A change of any annotation refreshes an ExternalSecret; this is the name that people use.
-const FORCE_SYNC: &str = "force-sync";
 /// How often an answer is looked for.
 const LOOK: Duration = Duration::from_millis(100);
 /// After this time, a failure that stands is taken for the answer.

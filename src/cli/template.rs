@@ -13,11 +13,12 @@ use serde_json::{Value, json};
 use crate::cli::args::TemplateArgs;
 use crate::cli::output;
 use crate::cli::report::Failure;
+use overlayd_core::api::annotations::{DATA_HASH, MANAGED_PREFIX};
 use overlayd_core::api::external_secret::{CreationPolicy, ExternalSecretSpec, Template};
-use overlayd_core::secrets::decide::{DATA_HASH, SecretOwner, SecretWrite, decide};
+use overlayd_core::secrets::decide::{SecretOwner, SecretWrite, decide};
 use overlayd_core::secrets::desired::resolve;
 use overlayd_core::secrets::render::{RenderError, render};
-use overlayd_core::secrets::template_from::{SourceKind, TemplateSources};
+use overlayd_core::secrets::template_from::{TemplateSourceKind, TemplateSources};
 use overlayd_core::secrets::{SecretData, SecretValue};
 
 pub(super) fn template(args: &TemplateArgs) -> Result<(), Failure> {
@@ -93,8 +94,8 @@ impl Manifests {
                 Some(kind @ ("ConfigMap" | "Secret")) => {
                     let name = manifest["metadata"]["name"].as_str().unwrap_or_default();
                     let kind = match kind {
-                        "ConfigMap" => SourceKind::ConfigMap,
-                        _ => SourceKind::Secret,
+                        "ConfigMap" => TemplateSourceKind::ConfigMap,
+                        _ => TemplateSourceKind::Secret,
                     };
                     sources.insert((kind, name.to_owned()), templates(&manifest));
                 }
@@ -236,7 +237,7 @@ fn mask_rendered(manifest: &mut Value, template: Option<&Template>, left_delimit
             let plain = texts
                 .get(key)
                 .is_some_and(|text| !text.contains(left_delimiter));
-            if !plain && !key.starts_with("reconcile.external-secrets.io/") {
+            if !plain && !key.starts_with(MANAGED_PREFIX) {
                 *value = json!("***");
             }
         }

@@ -2,6 +2,7 @@
 
 pub(crate) mod apply;
 pub(crate) mod client;
+pub(crate) mod error;
 pub(crate) mod impersonation;
 pub(crate) mod secret_writer;
 pub(crate) mod watch;

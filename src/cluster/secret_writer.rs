@@ -3,12 +3,13 @@
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Api, DeleteParams, PostParams, Preconditions};
 
+use crate::cluster::error::is_not_found;
 use overlayd_core::secrets::decide::{Precondition, SecretWrite};
 use overlayd_core::secrets::hash::field_manager;
 
 /// What a write did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Written {
+pub(crate) enum SecretWriteResult {
     Created,
     Updated,
     Nothing,
@@ -26,30 +27,30 @@ pub(crate) async fn write(
     api: &Api<Secret>,
     owner: &str,
     write: SecretWrite,
-) -> Result<(Written, Option<String>), kube::Error> {
+) -> Result<(SecretWriteResult, Option<String>), kube::Error> {
     let params = PostParams {
         field_manager: Some(field_manager(owner)),
         ..PostParams::default()
     };
     let version = |secret: Secret| secret.metadata.resource_version;
     Ok(match write {
-        SecretWrite::Leave => (Written::Nothing, None),
-        SecretWrite::Absent => (Written::Absent, None),
-        SecretWrite::Retain => (Written::Retained, None),
+        SecretWrite::Leave => (SecretWriteResult::Nothing, None),
+        SecretWrite::Absent => (SecretWriteResult::Absent, None),
+        SecretWrite::Retain => (SecretWriteResult::Retained, None),
         SecretWrite::Delete(which) => {
             if let Some(which) = which {
                 delete(api, &which).await?;
             }
-            (Written::Deleted, None)
+            (SecretWriteResult::Deleted, None)
         }
         SecretWrite::Create(secret) => {
             let created = api.create(&params, &secret).await?;
-            (Written::Created, version(created))
+            (SecretWriteResult::Created, version(created))
         }
         SecretWrite::Update(secret) => {
             let name = secret.metadata.name.clone().unwrap_or_default();
             let updated = api.replace(&name, &params, &secret).await?;
-            (Written::Updated, version(updated))
+            (SecretWriteResult::Updated, version(updated))
         }
     })
 }
@@ -65,7 +66,7 @@ pub(crate) async fn delete(api: &Api<Secret>, which: &Precondition) -> Result<bo
     };
     match api.delete(&which.name, &params).await {
         Ok(_) => Ok(true),
-        Err(kube::Error::Api(status)) if status.code == 404 => Ok(false),
+        Err(error) if is_not_found(&error) => Ok(false),
         Err(error) => Err(error),
     }
 }

@@ -14,11 +14,12 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::broadcast;
 
 use crate::cluster::apply::FIELD_MANAGER;
+use crate::cluster::error;
 use crate::tasks::Spawner;
 use kube::runtime::{WatchStreamExt as _, watcher};
+use overlayd_core::api::annotations::{OWNER_NAME, OWNER_NAMESPACE};
 use overlayd_core::apply::last_applied::{Records, Seen, shape};
 use overlayd_core::apply::object_ref::ObjectRef;
-use overlayd_core::apply::plan::{OWNER_NAME, OWNER_NAMESPACE};
 use overlayd_core::apply::slim::Slim;
 use overlayd_core::names::NamespacedName;
 
@@ -336,11 +337,9 @@ fn last_manager(metadata: &ObjectMeta) -> String {
 }
 
 fn is_forbidden(error: &watcher::Error) -> bool {
-    let of_api =
-        |error: &kube::Error| matches!(error, kube::Error::Api(status) if status.code == 403);
     match error {
         watcher::Error::InitialListFailed(error) | watcher::Error::WatchStartFailed(error) => {
-            of_api(error)
+            error::is_forbidden(error)
         }
         _ => false,
     }

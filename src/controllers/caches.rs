@@ -18,13 +18,13 @@ use serde::de::DeserializeOwned;
 use tokio::sync::OnceCell;
 
 use crate::controllers::Context;
+use overlayd_core::api::annotations::{CREATED_BY, MANAGED};
 use overlayd_core::api::external_secret::StoreKind;
 use overlayd_core::api::generators::{ClusterGenerator, Fake, Password, UUID};
 use overlayd_core::api::kustomization::SubstituteKind;
 use overlayd_core::api::secret_store::{ClusterSecretStore, SecretStore};
 use overlayd_core::names::NamespacedName;
-use overlayd_core::secrets::decide::{CREATED_BY, MANAGED};
-use overlayd_core::secrets::dependency_index::{Used, Uses};
+use overlayd_core::secrets::dependency_index::{Dependency, DependencyIndex};
 
 /// What is known without asking.
 #[derive(Debug, Clone)]
@@ -103,15 +103,15 @@ pub(crate) fn wakes(
     context: &Arc<Context>,
     writers: Writers,
 ) -> impl Stream<Item = NamespacedName> + Send + use<> {
-    let (client, uses) = (&context.client, &context.uses);
+    let (client, uses) = (&context.client, &context.dependency_index);
     let stores = watched_whole::<SecretStore>(client, writers.stores);
     let cluster_stores = watched_whole::<ClusterSecretStore>(client, writers.cluster_stores);
     let secrets = watched(watch(client), Some(writers.secrets), managed);
     let namespaces = watched(watch(client), Some(writers.namespaces), labelled);
     let maps = watched::<PartialObjectMeta<ConfigMap>>(watch(client), None, |_| None);
-    let of_store = |kind: StoreKind, uses: &Arc<Uses>| {
+    let of_store = |kind: StoreKind, uses: &Arc<DependencyIndex>| {
         let uses = uses.clone();
-        move |namespace: String, name: String| uses.users(&Used::Store(kind, namespace, name))
+        move |namespace: String, name: String| uses.users(&Dependency::Store(kind, namespace, name))
     };
     let (own, shared) = (
         of_store(StoreKind::SecretStore, uses),
@@ -135,13 +135,13 @@ pub(crate) fn wakes(
             .boxed(),
         maps.map(move |map| {
             wake_readers(&map_readers, SubstituteKind::ConfigMap, &map.metadata);
-            let used = Used::ConfigMap(map.namespace().unwrap_or_default(), map.name_any());
+            let used = Dependency::ConfigMap(map.namespace().unwrap_or_default(), map.name_any());
             of_maps.changed(&used, &map.resource_version().unwrap_or_default())
         })
         .boxed(),
         namespaces
             .map(move |namespace| {
-                of_namespaces.stir(of_namespaces.in_namespace(&namespace.name_any()))
+                of_namespaces.request_refresh(of_namespaces.in_namespace(&namespace.name_any()))
             })
             .boxed(),
         generators::<Password>(client, uses),
@@ -169,33 +169,39 @@ fn follow_keys(context: &Context, metadata: &ObjectMeta) {
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
     let (namespace, name) = (text(&metadata.namespace), text(&metadata.name));
     if context.fetcher.keys_changed(&namespace, &name) {
-        context.memory.forget_kind("SecretStore/");
-        context.memory.forget_kind("ClusterSecretStore/");
+        context.reconcile_cache.forget_kind("SecretStore/");
+        context.reconcile_cache.forget_kind("ClusterSecretStore/");
         context.rotations.stir();
     }
 }
 
-fn users_of_secret(uses: &Uses, secret: &PartialObjectMeta<Secret>) -> Vec<NamespacedName> {
+fn users_of_secret(
+    uses: &DependencyIndex,
+    secret: &PartialObjectMeta<Secret>,
+) -> Vec<NamespacedName> {
     let (namespace, name) = (secret.namespace().unwrap_or_default(), secret.name_any());
-    let template = Used::Secret(namespace.clone(), name.clone());
+    let template = Dependency::Secret(namespace.clone(), name.clone());
     let mut users = uses.changed(&template, &secret.resource_version().unwrap_or_default());
-    users.extend(uses.users(&Used::Target(namespace, name)));
+    users.extend(uses.users(&Dependency::Target(namespace, name)));
     users
 }
 
-fn generators<K>(client: &Client, uses: &Arc<Uses>) -> BoxStream<'static, Vec<NamespacedName>>
+fn generators<K>(
+    client: &Client,
+    uses: &Arc<DependencyIndex>,
+) -> BoxStream<'static, Vec<NamespacedName>>
 where
     K: Resource<DynamicType = ()> + Clone + Debug + Send + Sync + 'static,
 {
     let uses = uses.clone();
     watched::<PartialObjectMeta<K>>(watch(client), None, |_| None)
         .map(move |generator| {
-            let users = uses.users(&Used::Generator(
+            let users = uses.users(&Dependency::Generator(
                 K::kind(&()).into_owned(),
                 generator.namespace().unwrap_or_default(),
                 generator.name_any(),
             ));
-            uses.stir(users)
+            uses.request_refresh(users)
         })
         .boxed()
 }

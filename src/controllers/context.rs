@@ -29,11 +29,11 @@ use overlayd_core::api::secret_store::SecretStoreSpec;
 use overlayd_core::apply::ownership::Claims;
 use overlayd_core::apply::unit_settings::UnitDefaults;
 use overlayd_core::apply::written_status::Written;
-use overlayd_core::reconcile_cache::Memory;
+use overlayd_core::reconcile_cache::ReconcileCache;
 use overlayd_core::render::variable_index::Reads;
 use overlayd_core::schedule::jittered;
-use overlayd_core::secrets::dependency_index::Uses;
-use overlayd_core::secrets::last_sync::Syncs;
+use overlayd_core::secrets::dependency_index::DependencyIndex;
+use overlayd_core::secrets::last_sync::LastSyncCache;
 
 /// The manager of the fields of a status.
 pub(crate) const STATUS_MANAGER: &str = "overlayd-status";
@@ -42,10 +42,10 @@ pub(crate) const STATUS_MANAGER: &str = "overlayd-status";
 pub(crate) struct Context {
     pub(crate) client: Client,
     pub(crate) events: Events,
-    pub(crate) memory: Memory,
+    pub(crate) reconcile_cache: ReconcileCache,
     pub(crate) caches: Caches,
-    pub(crate) uses: Arc<Uses>,
-    pub(crate) syncs: Syncs,
+    pub(crate) dependency_index: Arc<DependencyIndex>,
+    pub(crate) last_syncs: LastSyncCache,
     /// How many ExternalSecrets are synced at once.
     pub(crate) gate: Gate,
     pub(crate) store_gates: Gates,

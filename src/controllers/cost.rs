@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::controllers::Context;
 use overlayd_core::api::external_secret::StoreKind;
 use overlayd_core::aws::cost::dollars_per_month;
-use overlayd_core::secrets::dependency_index::Used;
+use overlayd_core::secrets::dependency_index::Dependency;
 
 /// How often it is measured.
 const EVERY: Duration = Duration::from_secs(60);
@@ -25,19 +25,20 @@ pub(crate) async fn measure(context: Arc<Context>) {
             *cost = (0.0, 0.0);
         }
         for (user, service, calls) in context.fetcher.shares() {
-            let stores = context
-                .uses
-                .of(&user)
-                .into_iter()
-                .filter_map(|used| match used {
-                    Used::Store(StoreKind::SecretStore, namespace, name) => {
-                        Some(("SecretStore", namespace, name))
-                    }
-                    Used::Store(StoreKind::ClusterSecretStore, namespace, name) => {
-                        Some(("ClusterSecretStore", namespace, name))
-                    }
-                    _ => None,
-                });
+            let stores =
+                context
+                    .dependency_index
+                    .of(&user)
+                    .into_iter()
+                    .filter_map(|used| match used {
+                        Dependency::Store(StoreKind::SecretStore, namespace, name) => {
+                            Some(("SecretStore", namespace, name))
+                        }
+                        Dependency::Store(StoreKind::ClusterSecretStore, namespace, name) => {
+                            Some(("ClusterSecretStore", namespace, name))
+                        }
+                        _ => None,
+                    });
             let stores: Vec<_> = stores.collect();
             let each = calls / f64::from(u32::try_from(stores.len().max(1)).unwrap_or(1));
             for store in stores {

@@ -8,6 +8,7 @@ use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::{Client, Resource};
 
 use crate::controllers::event_webhook::{Post, Poster};
+use overlayd_core::api::annotations::FLUX_EVENT_PREFIX;
 
 /// The names under which each dialect's events are reported.
 #[derive(Clone)]
@@ -96,14 +97,13 @@ impl Events {
     ) where
         K: Resource<DynamicType = ()>,
     {
-        const OWN: &str = "event.toolkit.fluxcd.io/";
         let Some(poster) = &self.poster else {
             return;
         };
         let group = K::group(&());
         let mut metadata: BTreeMap<String, String> = BTreeMap::new();
         for (key, value) in object.meta().annotations.iter().flatten() {
-            if let Some(key) = key.strip_prefix(OWN) {
+            if let Some(key) = key.strip_prefix(FLUX_EVENT_PREFIX) {
                 metadata.insert(key.to_owned(), value.clone());
             }
         }
@@ -177,7 +177,7 @@ impl Events {
             _ => recorder,
         };
         if let Err(error) = recorder.publish(&event, &reference).await {
-            tracing::warn!(reason, error = %crate::cluster::apply::describe(&error), "event was not written");
+            tracing::warn!(reason, error = %crate::cluster::error::describe(&error), "event was not written");
         }
     }
 }

@@ -18,7 +18,7 @@ use crate::controllers::unreadable::Readable;
 use crate::controllers::{Context, ReconcileError};
 use crate::git::view::{Include, View};
 use crate::git::{Fetched, snapshot, submodules};
-use overlayd_core::api::REQUESTED_AT;
+use overlayd_core::api::annotations::{FLUX_FINALIZER, REQUESTED_AT};
 use overlayd_core::api::git_repository::{
     Artifact, GitRepository, GitRepositorySpec, GitRepositoryStatus,
 };
@@ -29,9 +29,6 @@ use overlayd_core::git::source::GitSource;
 use overlayd_core::names::NamespacedName;
 use overlayd_core::schedule::{parse_duration, seconds};
 use overlayd_core::secrets::SecretValue;
-
-/// The finalizer of Flux, which we never add but take away.
-const FINALIZER: &str = "finalizers.fluxcd.io";
 
 /// What a fetch came to.
 enum Outcome {
@@ -61,9 +58,9 @@ pub(crate) async fn reconcile(
     let api = context.api_of(&*object);
     if object.meta().deletion_timestamp.is_some() {
         context.sources.remove(&source_key);
-        context.memory.forget(&key);
+        context.reconcile_cache.forget(&key);
         context
-            .set_finalizer(&api, &object, FINALIZER, false)
+            .set_finalizer(&api, &object, FLUX_FINALIZER, false)
             .await?;
         return Ok(Action::await_change());
     }
@@ -81,7 +78,7 @@ pub(crate) async fn reconcile(
         included.collect::<Vec<_>>()
     );
     let started = Timestamp::now();
-    if let Some(rest) = context.memory.rest(&key, &fingerprint, started) {
+    if let Some(rest) = context.reconcile_cache.rest(&key, &fingerprint, started) {
         return Ok(Action::requeue(rest));
     }
     let timer = context.metrics.start("GitRepository");
@@ -101,7 +98,7 @@ pub(crate) async fn reconcile(
         Outcome::Fetched(_) => context.settings.jittered(interval, &*object),
         Outcome::Failed { .. } => {
             context
-                .memory
+                .reconcile_cache
                 .failed(&key, &fingerprint, now, context.settings.source_backoff)
         }
         // It is woken when what it waits for comes; this is the net below that.
@@ -114,7 +111,9 @@ pub(crate) async fn reconcile(
     write(&context, &api, &object, new).await?;
     if let Outcome::Fetched(fetched) = outcome {
         context.sources.put(&source_key, fetched);
-        context.memory.succeeded(&key, &fingerprint, now, wait);
+        context
+            .reconcile_cache
+            .succeeded(&key, &fingerprint, now, wait);
     }
     timer.finish(&object.name_any(), &object.namespace().unwrap_or_default());
     Ok(Action::requeue(wait))
@@ -275,7 +274,7 @@ async fn secret_of(
     let namespace = object.namespace().unwrap_or_default();
     let api: Api<Secret> = Api::namespaced(context.client.clone(), &namespace);
     let secret = api.get_opt(&reference.name).await;
-    let secret = secret.map_err(|error| crate::cluster::apply::describe(&error))?;
+    let secret = secret.map_err(|error| crate::cluster::error::describe(&error))?;
     let secret = secret.ok_or_else(|| {
         format!(
             "Secret `{namespace}/{}` of `spec.{field}` does not exist",

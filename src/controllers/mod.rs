@@ -25,12 +25,13 @@ use kube::Resource;
 use kube::runtime::controller::Action;
 use kube::runtime::reflector::ObjectRef;
 
+use crate::cluster::error::ApiErrorClass;
 pub(crate) use context::Context;
 
 /// Why a reconcile could not even record its outcome.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ReconcileError {
-    #[error("the API server did not take the status or metadata: {}", crate::cluster::apply::describe(.0))]
+    #[error("the API server did not take the status or metadata: {}", crate::cluster::error::describe(.0))]
     Api(#[from] kube::Error),
     #[error("a reconcile ended in a defect of overlayd; please report what the log says")]
     Panicked,
@@ -40,9 +41,7 @@ impl ReconcileError {
     /// A fixed word for the metric label.
     pub(crate) fn category(&self) -> &'static str {
         match self {
-            Self::Api(kube::Error::Api(status)) if status.code == 409 => "conflict",
-            Self::Api(kube::Error::Api(_)) => "api",
-            Self::Api(_) => "connection",
+            Self::Api(error) => ApiErrorClass::of(error).category(),
             Self::Panicked => "panic",
         }
     }

@@ -148,7 +148,7 @@ where
         }
         Ok(false) => {}
         Err(error) => {
-            let error = crate::cluster::apply::describe(&error);
+            let error = crate::cluster::error::describe(&error);
             tracing::warn!(kind = %K::kind(&()), object = %object.name_any(), error, "a panic could not be recorded in the status");
         }
     }

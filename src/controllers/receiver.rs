@@ -9,15 +9,13 @@ use kube::runtime::controller::Action;
 
 use crate::controllers::unreadable::Readable;
 use crate::controllers::{Context, ReconcileError};
-use overlayd_core::api::REQUESTED_AT;
+use overlayd_core::api::annotations::{FLUX_FINALIZER, REQUESTED_AT};
 use overlayd_core::api::receiver::{Receiver, ReceiverStatus, ReceiverType};
 use overlayd_core::conditions::{Progress, flux_conditions};
 use overlayd_core::names::NamespacedName;
 use overlayd_core::schedule::parse_duration;
 use overlayd_core::webhook_signature;
 
-/// What Flux holds receivers by.
-const FINALIZER: &str = "finalizers.fluxcd.io";
 /// How often the token is read again, where nothing is said.
 const INTERVAL: Duration = Duration::from_secs(600);
 
@@ -32,7 +30,7 @@ pub(crate) async fn reconcile(
         context.hooks.set(&unit, None);
         // Flux's, which we never add but take away.
         context
-            .set_finalizer(&api, &*object, FINALIZER, false)
+            .set_finalizer(&api, &*object, FLUX_FINALIZER, false)
             .await?;
         return Ok(Action::await_change());
     }
@@ -100,7 +98,7 @@ async fn address(
     let name = &spec.secret_ref.name;
     let secret = context.secrets_of(object).get_opt(name).await;
     let missing = |what: String| (Progress::Retrying, "TokenNotFound", what);
-    let secret = secret.map_err(|error| missing(crate::cluster::apply::describe(&error)))?;
+    let secret = secret.map_err(|error| missing(crate::cluster::error::describe(&error)))?;
     let secret = secret.ok_or_else(|| {
         missing(format!(
             "Secret `{name}` of `spec.secretRef` does not exist"

@@ -15,11 +15,9 @@ use tokio::sync::watch;
 use crate::aws::{Denied, Listener, MessageOutcome, QueueEvent, QueueState};
 use crate::controllers::Context;
 use crate::controllers::secret_store::Store;
+use overlayd_core::api::annotations::ROTATION_QUEUE;
 use overlayd_core::aws::identity::Base;
 use overlayd_core::aws::queue::Queue;
-
-/// The annotation of a store that names its queue.
-pub(crate) const QUEUE: &str = "overlayd.dev/rotation-queue";
 
 /// How the queues stand.
 #[derive(Debug)]
@@ -127,15 +125,15 @@ fn is_secrets_manager<S: Store>(store: &S) -> bool {
 
 /// The queue that a store names, or why it cannot be listened to.
 fn queue_of<S: Store>(store: &S) -> Option<Result<Queue, String>> {
-    let url = store.annotations().get(QUEUE)?.clone();
+    let url = store.annotations().get(ROTATION_QUEUE)?.clone();
     if url::Url::parse(&url).is_err() {
-        return Some(Err(format!("annotation `{QUEUE}` is no URL")));
+        return Some(Err(format!("annotation `{ROTATION_QUEUE}` is no URL")));
     }
     let is_own = store.store_name().namespace.is_some();
     Some(match store.reader_key() {
         // Otherwise who may make stores in one namespace could drain the queue of another.
         Ok(Some(key)) if is_own && key.identity.base == Base::Process => Err(format!(
-            "annotation `{QUEUE}` of a SecretStore needs `auth` of its own; a ClusterSecretStore does not"
+            "annotation `{ROTATION_QUEUE}` of a SecretStore needs `auth` of its own; a ClusterSecretStore does not"
         )),
         Ok(Some(key)) => Ok(Queue {
             url,
@@ -143,7 +141,7 @@ fn queue_of<S: Store>(store: &S) -> Option<Result<Queue, String>> {
             is_for_all: false,
         }),
         Ok(None) => Err(format!(
-            "annotation `{QUEUE}` needs a store whose identity does not depend on who uses it"
+            "annotation `{ROTATION_QUEUE}` needs a store whose identity does not depend on who uses it"
         )),
         Err(error) => Err(error.to_string()),
     })

@@ -17,6 +17,7 @@ use crate::controllers::events::Component;
 use crate::controllers::unreadable::Readable;
 use crate::controllers::{Context, ReconcileError};
 use crate::secrets::provider::{Provider, Validation};
+use overlayd_core::api::annotations::{IGNORE_MAINTENANCE, STORE_FINALIZER};
 use overlayd_core::api::external_secret::StoreKind;
 use overlayd_core::api::secret_store::{
     Capabilities, ClusterSecretStore, SecretStore, SecretStoreSpec, SecretStoreStatus,
@@ -29,9 +30,6 @@ use overlayd_core::schedule::parse_duration;
 use overlayd_core::secrets::admission::admits;
 use overlayd_core::secrets::desired::StoreRef;
 use overlayd_core::secrets::provider_error::StoreError;
-
-/// The finalizer of External Secrets, which we take away.
-const FINALIZER: &str = "secretstore.externalsecrets.io/finalizer";
 
 /// A store as its users see it.
 #[derive(Debug, Clone)]
@@ -215,7 +213,7 @@ pub(crate) async fn reconcile<S: Store>(
     if object.meta().deletion_timestamp.is_some() {
         // External Secrets holds a store back for PushSecrets, which are not served here.
         context
-            .set_finalizer(&object.api(&context), &object, FINALIZER, false)
+            .set_finalizer(&object.api(&context), &object, STORE_FINALIZER, false)
             .await?;
         return Ok(Action::await_change());
     }
@@ -224,7 +222,7 @@ pub(crate) async fn reconcile<S: Store>(
     let listens = context.rotations.of(&*object);
     let meta = object.meta();
     let fingerprint = format!("{:?} {:?} {listens:?}", meta.uid, meta.generation);
-    if let Some(rest) = context.memory.rest(&key, &fingerprint, now) {
+    if let Some(rest) = context.reconcile_cache.rest(&key, &fingerprint, now) {
         return Ok(Action::requeue(rest));
     }
     let interval = interval(object.store_spec(), context.settings.store_interval);
@@ -277,11 +275,15 @@ pub(crate) async fn reconcile<S: Store>(
         capabilities: capabilities.or(old.capabilities),
     };
     let wait = if validated.is_ok() {
-        context.memory.succeeded(&key, &fingerprint, now, interval);
+        context
+            .reconcile_cache
+            .succeeded(&key, &fingerprint, now, interval);
         interval
     } else {
         let bounds = (Duration::from_secs(1), interval);
-        context.memory.failed(&key, &fingerprint, now, bounds)
+        context
+            .reconcile_cache
+            .failed(&key, &fingerprint, now, bounds)
     };
     if changed {
         let type_ = if reason == "Valid" {
@@ -312,7 +314,7 @@ pub(crate) async fn reconcile<S: Store>(
 /// Forgets a store that is gone.
 pub(crate) fn forget(context: &Context, kind: &str, namespace: &str, name: &str) {
     let id = format!("{kind}/{namespace}/{name}");
-    context.memory.forget(&id);
+    context.reconcile_cache.forget(&id);
     context.store_gates.forget(&id);
     context.metrics.forget_store(kind, namespace, name);
 }
@@ -340,11 +342,10 @@ fn interval(spec: &SecretStoreSpec, default: Duration) -> Result<Duration, Strin
 
 /// Says of a provider that nobody keeps that it is so, as External Secrets does.
 async fn warn_unmaintained<S: Store>(object: &S, context: &Context) {
-    const QUIET: &str = "external-secrets.io/ignore-maintenance-checks";
     let provider = provider_of(object, context).await;
     let provider = provider.ok().flatten();
     let kept = provider.is_some_and(|provider| !provider.is_maintained());
-    if kept && !object.annotations().contains_key(QUIET) {
+    if kept && !object.annotations().contains_key(IGNORE_MAINTENANCE) {
         let note = "the provider of this store is not maintained: it is for tests";
         context
             .events

@@ -15,7 +15,7 @@ use kube::core::ObjectMeta;
 use kube::runtime::watcher::watch_object;
 use kube::{Client, ResourceExt as _};
 
-use crate::cluster::apply::describe;
+use crate::cluster::error::{describe, is_conflict};
 
 /// The Lease of all replicas of a namespace.
 const NAME: &str = "overlayd-leader-election";
@@ -171,9 +171,7 @@ impl Elector {
                 self.seen = Some((spec, Instant::now()));
                 Ok(None)
             }
-            Err(kube::Error::Api(status)) if status.code == 409 => {
-                Ok(Some("somebody who was faster".to_owned()))
-            }
+            Err(error) if is_conflict(&error) => Ok(Some("somebody who was faster".to_owned())),
             Err(error) => Err(error),
         }
     }

@@ -60,7 +60,7 @@ use overlayd_core::apply::object_ref::ObjectRef as ClusterObject;
 use overlayd_core::apply::plan::{Desired, Wave};
 use overlayd_core::git::source::LocalRepositories;
 use overlayd_core::names::NamespacedName;
-use overlayd_core::secrets::last_sync::Syncs;
+use overlayd_core::secrets::last_sync::LastSyncCache;
 
 /// How long tasks may take to end.
 const SHUTDOWN: Duration = Duration::from_secs(20);
@@ -123,8 +123,8 @@ fn context(
         .then(|| Remotes::new(mirrors.clone(), LocalRepositories::Refused));
     let context = Arc::new(Context {
         caches,
-        uses: Arc::default(),
-        syncs: Syncs::default(),
+        dependency_index: Arc::default(),
+        last_syncs: LastSyncCache::default(),
         gate: Gate::new(usize::from(config.concurrent_secrets)),
         store_gates: Gates::new(usize::from(config.concurrent_secrets).div_ceil(2)),
         thinking: tokio::sync::Semaphore::new(4),
@@ -136,7 +136,7 @@ fn context(
         dependencies: Arc::default(),
         builds: Arc::new(Builds::new(config.document_cache_bytes, remotes)),
         events: Events::new(&client, &instance, wants_posts.then_some(poster)),
-        memory: overlayd_core::reconcile_cache::Memory::default(),
+        reconcile_cache: overlayd_core::reconcile_cache::ReconcileCache::default(),
         sources: controllers::sources::Sources::default(),
         mirrors,
         identities: Identities::new(connection, &client, metrics.clone(), habits, spawner),
@@ -399,7 +399,7 @@ async fn know_all(context: &Context) {
             }
         }
         Err(error) => {
-            tracing::warn!(error = %crate::cluster::apply::describe(&error), "the Kustomizations cannot be listed yet");
+            tracing::warn!(error = %crate::cluster::error::describe(&error), "the Kustomizations cannot be listed yet");
         }
     }
 }

@@ -72,7 +72,6 @@ pub(crate) const LONG_FUNCTIONS: &[Todo] = &[
 
 /// Names that two types of the daemon have.
 pub(crate) const TWICE: &[Todo] = &[
-    ("Answer", "to be named by what it is of"),
     ("Applied", "to be named by what it is of"),
     ("Change", "to be named by what it is of"),
     ("Cost", "to be named by what it is of"),
@@ -115,7 +114,6 @@ pub(crate) const TWICE: &[Todo] = &[
 
 /// Private words that are still in use. `words` has the field's word for each.
 pub(crate) const WORDS: &[Todo] = &[
-    ("Answer", "to be renamed"),
     ("Board", "to be renamed"),
     ("Claims", "to be renamed"),
     ("Found", "to be renamed"),
@@ -127,21 +125,15 @@ pub(crate) const WORDS: &[Todo] = &[
     ("How", "to be renamed"),
     ("Known", "to be renamed"),
     ("Live", "to be renamed"),
-    ("Memory", "to be renamed"),
-    ("Outcome", "to be renamed"),
     ("Pass", "to be renamed"),
     ("Print", "to be renamed"),
     ("Question", "to be renamed"),
     ("Records", "to be renamed"),
     ("Stirred", "to be renamed"),
-    ("Synced", "to be renamed"),
-    ("Syncs", "to be renamed"),
     ("Terms", "to be renamed"),
     ("Told", "to be renamed"),
     ("Topic", "to be renamed"),
     ("Trial", "to be renamed"),
-    ("Used", "to be renamed"),
-    ("Uses", "to be renamed"),
     ("desk", "to be renamed"),
     ("habits", "to be renamed"),
     ("heeded", "to be renamed"),

@@ -13,7 +13,7 @@ use crate::schedule::backoff;
 
 /// What is remembered of each object, by kind and name.
 #[derive(Debug, Default)]
-pub struct Memory(Mutex<BTreeMap<String, Entry>>);
+pub struct ReconcileCache(Mutex<BTreeMap<String, Entry>>);
 
 #[derive(Debug, Clone, Default)]
 struct Entry {
@@ -23,7 +23,7 @@ struct Entry {
     failures: u32,
 }
 
-impl Memory {
+impl ReconcileCache {
     /// How long the object can be left alone, if nothing that decides has changed.
     pub fn rest(&self, key: &str, fingerprint: &str, now: Timestamp) -> Option<Duration> {
         let entries = self.0.lock();
@@ -85,7 +85,7 @@ mod tests {
 
     #[test]
     fn an_echo_rests_and_a_change_does_not() {
-        let memory = Memory::default();
+        let memory = ReconcileCache::default();
         let now: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
         let later = now + Duration::from_secs(20);
         let minute = Duration::from_secs(60);
@@ -98,7 +98,7 @@ mod tests {
 
     #[test]
     fn failures_back_off_until_something_changes() {
-        let memory = Memory::default();
+        let memory = ReconcileCache::default();
         let now: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
         let bounds = (Duration::from_secs(1), Duration::from_secs(5));
         let waits: Vec<u64> = (0..4)

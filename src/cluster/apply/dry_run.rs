@@ -10,8 +10,8 @@ use kube::ResourceExt as _;
 use kube::api::{Api, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
-use crate::cluster::apply::kinds::describe;
-use crate::cluster::apply::{Applier, How, hide_values};
+use crate::cluster::apply::{Applier, How};
+use crate::cluster::error::{describe, describe_about};
 use overlayd_core::apply::drift::{Difference, differences};
 use overlayd_core::apply::ignore_rules::Ignored;
 use overlayd_core::apply::object_ref::ObjectRef;
@@ -206,7 +206,7 @@ impl Applier {
         if let Some(reason) = live.as_ref().and_then(|live| left_alone(desired, live)) {
             return Ok(Tried::Present(reason));
         }
-        let told = hide_values(&desired.reference, error);
+        let told = describe_about(&desired.reference, error);
         if !is_immutable(error) {
             return Err(told);
         }
@@ -237,7 +237,7 @@ impl Applier {
         };
         match api.create(&params, &object).await {
             Ok(_) => Ok(Tried::Immutable { uid }),
-            Err(error) => Err(hide_values(&desired.reference, &error)),
+            Err(error) => Err(describe_about(&desired.reference, &error)),
         }
     }
 
@@ -278,7 +278,7 @@ impl Applier {
         let adjusted = self.adjusted(&api, desired, how).await?;
         let manifest = adjusted.as_deref().unwrap_or(&desired.manifest);
         let tried = self.dry_run(&api, reference, manifest).await;
-        let tried = tried.map_err(|error| hide_values(reference, &error))?;
+        let tried = tried.map_err(|error| describe_about(reference, &error))?;
         let Some(live) = live else {
             return Ok(Would::Create);
         };

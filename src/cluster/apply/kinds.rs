@@ -7,8 +7,8 @@ use kube::discovery::{ApiCapabilities, Scope};
 use serde_json::Value;
 
 use crate::cluster::apply::Applier;
+use crate::cluster::error::{describe, is_not_found};
 use overlayd_core::apply::object_ref::ObjectRef;
-use overlayd_core::error_chain::causes;
 
 impl Applier {
     /// The API of an object's kind. A namespaced object must say its namespace.
@@ -46,8 +46,8 @@ impl Applier {
         let found = kube::discovery::pinned_kind(&self.client, &gvk).await;
         let (resource, capabilities): (ApiResource, ApiCapabilities) =
             found.map_err(|error| match &error {
-                kube::Error::Api(status) if status.code == 404 => no_such_kind(reference),
                 kube::Error::Discovery(_) => no_such_kind(reference),
+                _ if is_not_found(&error) => no_such_kind(reference),
                 _ => describe(&error),
             })?;
         let entry = (resource, capabilities.scope == Scope::Namespaced);
@@ -74,12 +74,4 @@ pub(super) fn no_such_kind(reference: &ObjectRef) -> String {
         reference.kind,
         reference.api_version()
     )
-}
-
-/// The server's own words, without the wrapping.
-pub(crate) fn describe(error: &kube::Error) -> String {
-    match error {
-        kube::Error::Api(status) => status.message.clone(),
-        other => causes(other),
-    }
 }

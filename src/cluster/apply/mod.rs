@@ -8,7 +8,6 @@ mod kinds;
 mod prune;
 
 pub(crate) use dry_run::Would;
-pub(crate) use kinds::describe;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -25,15 +24,15 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 use crate::cluster::apply::dry_run::Tried;
+use crate::cluster::error::{describe, describe_about, is_not_found};
 use crate::cluster::watch::{Known, Live};
 use crate::failpoints;
+use overlayd_core::api::annotations::{EXISTED, LAST_APPLIED, OWNER_NAME, OWNER_NAMESPACE};
 use overlayd_core::apply::change_set::{ApplyError, Change, ChangeSet, ObjectFailure};
 use overlayd_core::apply::ignore_rules::Ignored;
 use overlayd_core::apply::last_applied::{Hash, account_hash, shape};
 use overlayd_core::apply::object_ref::ObjectRef;
-use overlayd_core::apply::plan::{
-    ApplyPlan, Desired, DriftMode, EXISTED, OWNER_NAME, OWNER_NAMESPACE, OnError, Wave, drift_of,
-};
+use overlayd_core::apply::plan::{ApplyPlan, Desired, DriftMode, OnError, Wave, drift_of};
 use overlayd_core::apply::slim::Slim;
 use overlayd_core::apply::takeover::take_over;
 use overlayd_core::names::NamespacedName;
@@ -42,8 +41,6 @@ use overlayd_core::names::NamespacedName;
 pub(crate) const FIELD_MANAGER: &str = "overlayd";
 /// The name under which fields are owned that a person or the start of the daemon applied.
 pub(crate) const BOOTSTRAP_MANAGER: &str = "overlayd-bootstrap";
-/// What kubectl remembers of an apply.
-const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 /// How long definitions and namespaces may take to become usable.
 const STAGE_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -312,7 +309,7 @@ impl Applier {
         let params = DeleteParams::background().preconditions(preconditions);
         match api.delete(&reference.name, &params).await {
             Ok(_) => {}
-            Err(kube::Error::Api(status)) if status.code == 404 => {}
+            Err(error) if is_not_found(&error) => {}
             Err(error) => return Err(describe(&error)),
         }
         let deadline = tokio::time::Instant::now() + STAGE_TIMEOUT;
@@ -363,7 +360,7 @@ impl Applier {
         let patched = api.patch_metadata(&reference.name, &params, &patch).await;
         patched
             .map(drop)
-            .map_err(|error| hide_values(reference, &error))
+            .map_err(|error| describe_about(reference, &error))
     }
 
     async fn apply_one(&self, desired: &Desired, tried: Tried) -> Result<Change, String> {
@@ -439,7 +436,7 @@ impl Applier {
         let patch = Patch::Apply(manifest);
         // The rest of the answer would only be read and dropped.
         let patched = api.patch(&reference.name, params, &patch).await;
-        patched.map_err(|error| hide_values(reference, &error))
+        patched.map_err(|error| describe_about(reference, &error))
     }
 
     /// Waits until the definitions of a stage are established and its namespaces active.
@@ -508,28 +505,4 @@ fn unit_of(manifest: &Value) -> NamespacedName {
         label.unwrap_or_default().to_owned()
     };
     NamespacedName::new(label(OWNER_NAMESPACE), label(OWNER_NAME))
-}
-
-/// The server and its webhooks quote what they refuse, and in a Secret that may be a value: of one, only refusals that
-/// speak of names and rights are passed on.
-fn hide_values(reference: &ObjectRef, error: &kube::Error) -> String {
-    let is_secret = reference.kind == "Secret" && reference.group.is_empty();
-    match error {
-        kube::Error::Api(status)
-            if is_secret
-                && !matches!(status.code, 401 | 404 | 409 | 429)
-                && !is_forbidden(status) =>
-        {
-            format!(
-                "the API server refuses it ({}; details are left out, since they may quote a value)",
-                status.reason
-            )
-        }
-        _ => describe(error),
-    }
-}
-
-/// True for a refusal by rights, and not by a webhook, whose words may be any.
-fn is_forbidden(status: &kube::core::Status) -> bool {
-    status.code == 403 && status.message.contains(" cannot ")
 }

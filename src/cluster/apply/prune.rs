@@ -5,7 +5,8 @@ use kube::ResourceExt as _;
 use kube::api::{Api, DeleteParams, DynamicObject, Preconditions};
 
 use crate::cluster::apply::Applier;
-use crate::cluster::apply::kinds::{describe, no_such_kind};
+use crate::cluster::apply::kinds::no_such_kind;
+use crate::cluster::error::{describe, is_not_found};
 use crate::failpoints;
 use overlayd_core::apply::change_set::{ApplyError, Change, ChangeSet, ObjectFailure};
 use overlayd_core::apply::object_ref::ObjectRef;
@@ -57,7 +58,7 @@ impl Applier {
                 Err(kube::Error::Api(status)) if status.code == 404 && names_object(&status) => {
                     return Ok(None);
                 }
-                Err(kube::Error::Api(status)) if status.code == 404 => {}
+                Err(error) if is_not_found(&error) => {}
                 Err(error) => return Err(describe(&error)),
             },
             Err(reason) if reason == no_such_kind(object) => {}
@@ -84,7 +85,7 @@ impl Applier {
                 Ok(kind.map(|(resource, _)| resource.version))
             }
             Err(kube::Error::Discovery(_)) => Ok(None),
-            Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
+            Err(error) if is_not_found(&error) => Ok(None),
             Err(error) => Err(describe(&error)),
         }
     }
@@ -118,7 +119,7 @@ impl Applier {
         failpoints::point("pruned");
         match deleted {
             Ok(_) => Ok(Change::Deleted),
-            Err(kube::Error::Api(status)) if status.code == 404 => Ok(Change::Deleted),
+            Err(error) if is_not_found(&error) => Ok(Change::Deleted),
             Err(error) => Err(describe(&error)),
         }
     }

@@ -23,21 +23,19 @@ use crate::controllers::priority_semaphore::Urgency;
 use crate::controllers::secret_store::{StoreObject, resolve_store};
 use crate::controllers::unreadable::Readable;
 use crate::controllers::{Context, ReconcileError};
+use overlayd_core::api::annotations::EXTERNAL_SECRET_FINALIZER;
 use overlayd_core::api::external_secret::{
     CreationPolicy, DeletionPolicy, ExternalSecret, ExternalSecretStatus, StoreKind,
 };
 use overlayd_core::names::NamespacedName;
 use overlayd_core::secrets::decide::{Precondition, is_controlled_by, is_valid};
-use overlayd_core::secrets::dependency_index::Used;
+use overlayd_core::secrets::dependency_index::Dependency;
 use overlayd_core::secrets::desired::{DesiredSecret, SpecError, StoreRef, resolve};
 use overlayd_core::secrets::hash::synced_resource_version;
-use overlayd_core::secrets::last_sync::{Synced, effective};
+use overlayd_core::secrets::last_sync::{LastSync, effective};
 use overlayd_core::secrets::refresh::{Changes, Due, due, interval, watch_interval};
-use overlayd_core::secrets::template_from::{SourceKind, references};
+use overlayd_core::secrets::template_from::{TemplateSourceKind, references};
 
-/// The finalizer of External Secrets. We add it only where the Secret must go with its ExternalSecret, and always take
-/// it away.
-const FINALIZER: &str = "externalsecrets.external-secrets.io/externalsecret-cleanup";
 /// First and longest wait between tries, as External Secrets has them.
 const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(420));
 
@@ -77,7 +75,7 @@ pub(crate) async fn reconcile(
     }
     if deletes(&object) {
         context
-            .set_finalizer(&api, &object, FINALIZER, true)
+            .set_finalizer(&api, &object, EXTERNAL_SECRET_FINALIZER, true)
             .await?;
     }
     let now = Timestamp::now();
@@ -104,7 +102,7 @@ pub(crate) async fn reconcile(
     let urgency = urgency(&status, is_change);
     let reads = match &desired {
         Ok(desired) => Reads::announce(&object, &context, &stores, desired, &user).await,
-        Err(error) => Err(sync::SyncError::from(error.clone())),
+        Err(error) => Err(sync::SecretSyncError::from(error.clone())),
     };
     // No store takes all places, however long it lets them wait.
     let store_pass = match stores.first() {
@@ -126,11 +124,11 @@ pub(crate) async fn reconcile(
     }
     // A failure is tried again when its wait is over, or when something that decides has changed.
     let fingerprint = format!("{uid} {version} {} {}", seen(&live), fingerprint(&stores));
-    if !is_stirred && let Some(rest) = context.memory.rest(&key, &fingerprint, now) {
+    if !is_stirred && let Some(rest) = context.reconcile_cache.rest(&key, &fingerprint, now) {
         return Ok(Action::requeue(rest));
     }
     let timer = context.metrics.start("ExternalSecret");
-    context.uses.fresh(&user);
+    context.dependency_index.clear_stale(&user);
     let request = sync::Request {
         object: &object,
         context: &context,
@@ -141,13 +139,13 @@ pub(crate) async fn reconcile(
     let result = match desired {
         // Those who wait for their turn should be small.
         Ok(desired) => Box::pin(sync::sync(request, &desired, live, reads)).await,
-        Err(error) => Err(sync::SyncError::from(error)),
+        Err(error) => Err(sync::SecretSyncError::from(error)),
     };
     drop((pass, store_pass));
     timer.finish(&object.name_any(), &user.namespace);
     let mut result = match result {
-        Err(sync::SyncError::Conflict(error)) => {
-            context.syncs.failed(&user);
+        Err(sync::SecretSyncError::Conflict(error)) => {
+            context.last_syncs.failed(&user);
             return Err(error.into());
         }
         result => result,
@@ -159,7 +157,7 @@ pub(crate) async fn reconcile(
     let said = say(&object, &context, &api, &result, &version, now).await;
     said.inspect_err(|_| {
         // What was not said is said after the next sync, which must not wait for a change.
-        context.syncs.failed(&user);
+        context.last_syncs.failed(&user);
         context.fetcher.unwatch(&user);
     })?;
     Ok(action)
@@ -170,7 +168,7 @@ fn follow(
     object: &ExternalSecret,
     context: &Context,
     user: &NamespacedName,
-    reads: Result<Reads, sync::SyncError>,
+    reads: Result<Reads, sync::SecretSyncError>,
 ) {
     if let (Ok(reads), false) = (reads, context.fetcher.is_watched(user)) {
         watch(object, context, user, reads.watchable());
@@ -198,27 +196,31 @@ fn settle(
     (user, stores): (&NamespacedName, u64),
     (key, fingerprint): (&str, &str),
     now: Timestamp,
-    result: &mut Result<sync::Outcome, sync::SyncError>,
+    result: &mut Result<sync::SyncOutcome, sync::SecretSyncError>,
 ) -> Action {
     match result {
         Ok(outcome) => {
-            context.memory.forget(key);
+            context.reconcile_cache.forget(key);
             let uid = object.uid().unwrap_or_default();
             let synced = outcome.synced(uid, &version(object), stores);
-            context.syncs.set(user, synced);
+            context.last_syncs.set(user, synced);
             after(object, context, user, outcome.reading.take())
         }
         Err(error) => {
-            context.syncs.failed(user);
+            context.last_syncs.failed(user);
             let bounds = bounds(error);
-            Action::requeue(context.memory.failed(key, fingerprint, now, bounds))
+            Action::requeue(
+                context
+                    .reconcile_cache
+                    .failed(key, fingerprint, now, bounds),
+            )
         }
     }
 }
 
 /// How an ExternalSecret stands before anything is read.
 struct Standing {
-    synced: Option<Synced>,
+    synced: Option<LastSync>,
     /// As if every refresh were written down.
     status: ExternalSecretStatus,
     due: Due,
@@ -235,7 +237,9 @@ fn standing(
     (desired, stores): (Result<&DesiredSecret, &SpecError>, &Stores),
     now: Timestamp,
 ) -> Standing {
-    let mut synced = context.syncs.get(user, &object.uid().unwrap_or_default());
+    let mut synced = context
+        .last_syncs
+        .get(user, &object.uid().unwrap_or_default());
     // What is watched is as good as read.
     let confirmed = confirmed(object, context, user, stores, synced.as_ref());
     if let (Some(synced), Some(ago)) = (&mut synced, confirmed) {
@@ -244,8 +248,10 @@ fn standing(
     let has_news = context.fetcher.has_news(user);
     let status = effective(&object.status.clone().unwrap_or_default(), synced.as_ref());
     // A failure is tried again at once when something that it may have waited for has moved.
-    let is_stirred = context.uses.take_stirred(user) || context.uses.is_stale(user) || has_news;
-    let is_stale = context.uses.is_stale(user) && follows_sources(desired);
+    let is_stirred = context.dependency_index.take_refresh_request(user)
+        || context.dependency_index.is_stale(user)
+        || has_news;
+    let is_stale = context.dependency_index.is_stale(user) && follows_sources(desired);
     let changes = Changes {
         sources: is_stale,
         values: has_news,
@@ -276,7 +282,7 @@ fn confirmed(
     context: &Context,
     user: &NamespacedName,
     stores: &Stores,
-    synced: Option<&Synced>,
+    synced: Option<&LastSync>,
 ) -> Option<Duration> {
     let confirmed = context.fetcher.confirmed(user)?;
     if watch_interval(&object.spec).is_none() {
@@ -364,7 +370,7 @@ async fn say(
     object: &ExternalSecret,
     context: &Context,
     api: &Api<ExternalSecret>,
-    result: &Result<sync::Outcome, sync::SyncError>,
+    result: &Result<sync::SyncOutcome, sync::SecretSyncError>,
     version: &str,
     now: Timestamp,
 ) -> Result<(), kube::Error> {
@@ -396,7 +402,12 @@ async fn finish(
     context: &Context,
     api: &Api<ExternalSecret>,
 ) -> Result<Action, ReconcileError> {
-    if deletes(object) && object.finalizers().iter().any(|name| name == FINALIZER) {
+    if deletes(object)
+        && object
+            .finalizers()
+            .iter()
+            .any(|name| name == EXTERNAL_SECRET_FINALIZER)
+    {
         let secrets: Api<Secret> = context.secrets_of(object);
         let live = secrets.get_opt(&target_of(object)).await?;
         let uid = object.uid().unwrap_or_default();
@@ -406,17 +417,19 @@ async fn finish(
         }
     }
     forget(context, &user_of(object));
-    context.set_finalizer(api, object, FINALIZER, false).await?;
+    context
+        .set_finalizer(api, object, EXTERNAL_SECRET_FINALIZER, false)
+        .await?;
     Ok(Action::await_change())
 }
 
 /// Forgets an ExternalSecret that is gone.
 pub(crate) fn forget(context: &Context, user: &NamespacedName) {
-    context.uses.forget(user);
+    context.dependency_index.forget(user);
     context.fetcher.unwatch(user);
-    context.syncs.forget(user);
+    context.last_syncs.forget(user);
     context
-        .memory
+        .reconcile_cache
         .forget(&format!("ExternalSecret/{}/{}", user.namespace, user.name));
     context
         .metrics
@@ -448,7 +461,7 @@ fn note_uses(
     desired: Result<&DesiredSecret, &SpecError>,
 ) -> Stores {
     let uses = desired.map(|desired| uses(object, desired));
-    context.uses.set(user, uses.unwrap_or_default());
+    context.dependency_index.set(user, uses.unwrap_or_default());
     desired.map_or_else(
         |_| Vec::new(),
         |desired| stores(context, desired, &user.namespace),
@@ -482,15 +495,18 @@ fn fingerprint(stores: &[(StoreRef, Result<StoreObject, String>)]) -> String {
 }
 
 /// All that an ExternalSecret uses.
-fn uses(object: &ExternalSecret, desired: &DesiredSecret) -> BTreeSet<Used> {
+fn uses(object: &ExternalSecret, desired: &DesiredSecret) -> BTreeSet<Dependency> {
     let namespace = object.namespace().unwrap_or_default();
-    let mut uses = BTreeSet::from([Used::Target(namespace.clone(), desired.target.clone())]);
+    let mut uses = BTreeSet::from([Dependency::Target(
+        namespace.clone(),
+        desired.target.clone(),
+    )]);
     uses.extend(desired.stores().into_iter().map(|store| {
         let namespace = match store.kind {
             StoreKind::SecretStore => namespace.clone(),
             StoreKind::ClusterSecretStore => String::new(),
         };
-        Used::Store(store.kind, namespace, store.name)
+        Dependency::Store(store.kind, namespace, store.name)
     }));
     uses.extend(desired.generators().map(|entry| {
         let generator = &entry.generator;
@@ -499,13 +515,13 @@ fn uses(object: &ExternalSecret, desired: &DesiredSecret) -> BTreeSet<Used> {
         } else {
             namespace.clone()
         };
-        Used::Generator(generator.kind.clone(), namespace, generator.name.clone())
+        Dependency::Generator(generator.kind.clone(), namespace, generator.name.clone())
     }));
     let template = object.spec.target.template.as_deref();
     let templates = template.map(references).unwrap_or_default();
     uses.extend(templates.into_iter().map(|(kind, name)| match kind {
-        SourceKind::ConfigMap => Used::ConfigMap(namespace.clone(), name),
-        SourceKind::Secret => Used::Secret(namespace.clone(), name),
+        TemplateSourceKind::ConfigMap => Dependency::ConfigMap(namespace.clone(), name),
+        TemplateSourceKind::Secret => Dependency::Secret(namespace.clone(), name),
     }));
     uses
 }
@@ -519,7 +535,7 @@ fn follows_sources(desired: Result<&DesiredSecret, &SpecError>) -> bool {
 fn is_ready(
     object: &ExternalSecret,
     status: &ExternalSecretStatus,
-    synced: Option<&Synced>,
+    synced: Option<&LastSync>,
 ) -> bool {
     let written = object.status.as_ref();
     let written = written.and_then(|written| written.refresh_time.as_ref());
@@ -534,7 +550,7 @@ fn is_unchanged(
     context: &Context,
     user: &NamespacedName,
     target: &str,
-    synced: Option<&Synced>,
+    synced: Option<&LastSync>,
 ) -> bool {
     let known = context.caches.secret(&user.namespace, target);
     let version = known.and_then(|known| known.resource_version);
@@ -555,7 +571,7 @@ fn remember(
     else {
         return;
     };
-    let synced = Synced {
+    let synced = LastSync {
         uid: object.uid().unwrap_or_default(),
         version: version.clone(),
         stores: of_stores(stores),
@@ -570,7 +586,7 @@ fn remember(
     context
         .metrics
         .external_secret_is(&user.namespace, &user.name, true);
-    context.syncs.set(&user, synced);
+    context.last_syncs.set(&user, synced);
 }
 
 /// The resource version of the Secret.
@@ -593,7 +609,7 @@ fn is_valid_target(object: &ExternalSecret, status: &ExternalSecretStatus, live:
 }
 
 /// The first and the longest wait before a failed sync is tried again.
-fn bounds(error: &sync::SyncError) -> (Duration, Duration) {
+fn bounds(error: &sync::SecretSyncError) -> (Duration, Duration) {
     if error.is_permanent() {
         (Duration::from_secs(300), Duration::from_secs(3600))
     } else {

@@ -9,12 +9,12 @@ use kube::ResourceExt as _;
 use crate::aws::Reading;
 use crate::controllers::Context;
 use crate::controllers::external_secret::Stores;
-use crate::controllers::external_secret::sync::SyncError;
+use crate::controllers::external_secret::sync::SecretSyncError;
 use crate::secrets::provider::Provider;
 use overlayd_core::api::external_secret::ExternalSecret;
 use overlayd_core::names::NamespacedName;
-use overlayd_core::secrets::compose::{Answer, Fetched};
-use overlayd_core::secrets::desired::{DesiredSecret, Read, StoreRef};
+use overlayd_core::secrets::compose::{FetchedValues, LookupResult};
+use overlayd_core::secrets::desired::{DesiredSecret, StoreLookup, StoreRef};
 
 /// How many questions that are asked alone are on their way at once.
 const AT_ONCE: usize = 8;
@@ -22,9 +22,9 @@ const AT_ONCE: usize = 8;
 /// What will be asked. Nothing is, before [`Reads::take`].
 pub(super) struct Reads {
     /// Those that are read together with others, in the order of the reading.
-    shared: Vec<Read>,
+    shared: Vec<StoreLookup>,
     reading: Reading,
-    alone: Vec<(Read, Arc<dyn Provider>)>,
+    alone: Vec<(StoreLookup, Arc<dyn Provider>)>,
     lenient: Vec<StoreRef>,
 }
 
@@ -36,34 +36,34 @@ impl Reads {
         stores: &Stores,
         desired: &DesiredSecret,
         user: &NamespacedName,
-    ) -> Result<Self, SyncError> {
+    ) -> Result<Self, SecretSyncError> {
         let namespace = object.namespace().unwrap_or_default();
         let mut providers: BTreeMap<&StoreRef, Arc<dyn Provider>> = BTreeMap::new();
         let mut lenient = Vec::new();
         for (reference, store) in stores {
             let store = store
                 .as_ref()
-                .map_err(|error| SyncError::Store(error.clone()))?;
+                .map_err(|error| SecretSyncError::Store(error.clone()))?;
             store
                 .check_usable(context, reference, &namespace)
-                .map_err(SyncError::Store)?;
+                .map_err(SecretSyncError::Store)?;
             let provider = context
                 .providers
                 .of(store.name(), &store.spec, Some(&namespace))
                 .await
-                .map_err(|error| SyncError::Store(format!("{reference}: {error}")))?
-                .ok_or_else(|| SyncError::Store(format!("{reference} has no identity")))?;
+                .map_err(|error| SecretSyncError::Store(format!("{reference}: {error}")))?
+                .ok_or_else(|| SecretSyncError::Store(format!("{reference} has no identity")))?;
             if provider.is_lenient() {
                 lenient.push(reference.clone());
             }
             providers.insert(reference, provider);
         }
         let (mut shared, mut questions, mut alone) = (Vec::new(), Vec::new(), Vec::new());
-        for read in desired.reads() {
-            let provider = providers.get(&read.0);
-            let provider =
-                provider.ok_or_else(|| SyncError::Store(format!("{} is not known", read.0)))?;
-            match provider.shared(&read.1) {
+        for read in desired.lookups() {
+            let provider = providers.get(&read.store);
+            let provider = provider
+                .ok_or_else(|| SecretSyncError::Store(format!("{} is not known", read.store)))?;
+            match provider.shared(&read.lookup) {
                 Some(question) => {
                     shared.push(read);
                     questions.push(question);
@@ -80,19 +80,22 @@ impl Reads {
     }
 
     /// Asks, and waits for all answers.
-    pub(super) async fn take(&mut self, user: &NamespacedName) -> Result<Fetched, SyncError> {
-        let mut fetched = Fetched::default();
+    pub(super) async fn take(
+        &mut self,
+        user: &NamespacedName,
+    ) -> Result<FetchedValues, SecretSyncError> {
+        let mut fetched = FetchedValues::default();
         fetched.lenient.extend(self.lenient.iter().cloned());
         let answers = self.reading.take(user).await?;
-        fetched.answers = self.shared.iter().cloned().zip(answers).collect();
+        fetched.results = self.shared.iter().cloned().zip(answers).collect();
         let alone = self.alone.iter();
         let alone: Vec<_> = alone
-            .map(|(read, provider)| provider.read(&read.1))
+            .map(|(read, provider)| provider.read(&read.lookup))
             .collect();
         let answers = futures::stream::iter(alone).buffered(AT_ONCE);
-        let answers: Vec<Answer> = answers.try_collect().await?;
+        let answers: Vec<LookupResult> = answers.try_collect().await?;
         let alone = self.alone.iter().map(|(read, _)| read.clone());
-        fetched.answers.extend(alone.zip(answers));
+        fetched.results.extend(alone.zip(answers));
         Ok(fetched)
     }
 

@@ -7,10 +7,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt as _;
 use kube::runtime::events::EventType;
 
-use crate::cluster::secret_writer::Written;
+use crate::cluster::secret_writer::SecretWriteResult;
 use crate::controllers::Context;
 use crate::controllers::events::Component;
-use crate::controllers::external_secret::sync::{Outcome, SyncError};
+use crate::controllers::external_secret::sync::{SecretSyncError, SyncOutcome};
 use overlayd_core::api::external_secret::{
     Binding, CreationPolicy, ExternalSecret, ExternalSecretStatus,
 };
@@ -41,7 +41,7 @@ pub(super) fn is_retained_without(status: &ExternalSecretStatus) -> bool {
 }
 
 /// The condition's reason and message.
-fn says(result: &Result<Outcome, SyncError>) -> (bool, &'static str, String) {
+fn says(result: &Result<SyncOutcome, SecretSyncError>) -> (bool, &'static str, String) {
     let outcome = match result {
         Ok(outcome) => outcome,
         Err(error) => {
@@ -50,19 +50,21 @@ fn says(result: &Result<Outcome, SyncError>) -> (bool, &'static str, String) {
         }
     };
     let (reason, message) = match outcome.written {
-        Written::Created | Written::Updated | Written::Nothing => ("SecretSynced", "secret synced"),
-        Written::Absent => (
+        SecretWriteResult::Created | SecretWriteResult::Updated | SecretWriteResult::Nothing => {
+            ("SecretSynced", "secret synced")
+        }
+        SecretWriteResult::Absent => (
             "SecretMissing",
             "secret will not be created due to CreationPolicy=Merge",
         ),
-        Written::Deleted => (
+        SecretWriteResult::Deleted => (
             "SecretDeleted",
             "secret deleted due to DeletionPolicy=Delete",
         ),
-        Written::Retained => ("SecretSynced", RETAINED),
+        SecretWriteResult::Retained => ("SecretSynced", RETAINED),
     };
     let hint = match outcome.written {
-        Written::Retained => ": the stores have no values for it",
+        SecretWriteResult::Retained => ": the stores have no values for it",
         _ if outcome.is_frozen => {
             "; target.immutable keeps its old values until the Secret is deleted"
         }
@@ -75,7 +77,7 @@ fn says(result: &Result<Outcome, SyncError>) -> (bool, &'static str, String) {
 pub(super) fn next(
     object: &ExternalSecret,
     old: &ExternalSecretStatus,
-    result: &Result<Outcome, SyncError>,
+    result: &Result<SyncOutcome, SecretSyncError>,
     target: &str,
     version: &str,
     now: Timestamp,
@@ -99,15 +101,20 @@ pub(super) fn next(
     // Where nothing was written, nothing is bound.
     let bound = object.spec.target.creation_policy != CreationPolicy::None;
     match outcome.written {
-        Written::Created | Written::Updated | Written::Nothing if bound => {
+        SecretWriteResult::Created | SecretWriteResult::Updated | SecretWriteResult::Nothing
+            if bound =>
+        {
             target.clone_into(&mut new.binding.name);
         }
-        Written::Deleted => new.binding = Binding::default(),
+        SecretWriteResult::Deleted => new.binding = Binding::default(),
         _ => {}
     }
     new.synced_resource_version = Some(version.to_owned());
     let beat = is_beat(old, heartbeat, outcome.finished);
-    let wrote = matches!(outcome.written, Written::Created | Written::Updated);
+    let wrote = matches!(
+        outcome.written,
+        SecretWriteResult::Created | SecretWriteResult::Updated
+    );
     if beat || wrote || outcome.is_generated || new != *old {
         // Cut, not rounded: a time to come would be due at once.
         let finished = Timestamp::from_second(outcome.finished.as_second());
@@ -132,7 +139,7 @@ pub(super) fn is_beat(
 pub(super) async fn announce(
     context: &Context,
     object: &ExternalSecret,
-    result: &Result<Outcome, SyncError>,
+    result: &Result<SyncOutcome, SecretSyncError>,
 ) {
     let publish = async |type_, reason: &str, note: &str| {
         context
@@ -150,7 +157,7 @@ pub(super) async fn announce(
         }
     };
     // Said when it is news: when the Secret changes with it.
-    let changed = !matches!(outcome.written, Written::Nothing);
+    let changed = !matches!(outcome.written, SecretWriteResult::Nothing);
     for key in outcome.missing.iter().filter(|_| changed) {
         let note = format!("secret `{key}` does not exist in its store and is left out");
         publish(EventType::Normal, "MissingProviderSecret", &note).await;
@@ -160,11 +167,13 @@ pub(super) async fn announce(
         publish(EventType::Normal, "Deleted", &note).await;
     }
     let (reason, note) = match outcome.written {
-        Written::Nothing | Written::Absent | Written::Retained => return,
-        Written::Deleted if !outcome.was_deleted => return,
-        Written::Created => ("Created", "secret created"),
-        Written::Updated => ("Updated", "secret updated"),
-        Written::Deleted => ("Deleted", "secret deleted due to DeletionPolicy=Delete"),
+        SecretWriteResult::Nothing | SecretWriteResult::Absent | SecretWriteResult::Retained => {
+            return;
+        }
+        SecretWriteResult::Deleted if !outcome.was_deleted => return,
+        SecretWriteResult::Created => ("Created", "secret created"),
+        SecretWriteResult::Updated => ("Updated", "secret updated"),
+        SecretWriteResult::Deleted => ("Deleted", "secret deleted due to DeletionPolicy=Delete"),
     };
     tracing::info!(external_secret = %name, %namespace, reason, "synced");
     publish(EventType::Normal, reason, note).await;
@@ -174,8 +183,8 @@ pub(super) async fn announce(
 mod tests {
     use super::*;
 
-    fn outcome(written: Written, finished: &str) -> Outcome {
-        Outcome {
+    fn outcome(written: SecretWriteResult, finished: &str) -> SyncOutcome {
+        SyncOutcome {
             written,
             missing: Vec::new(),
             orphans: Vec::new(),
@@ -212,21 +221,46 @@ mod tests {
             |status: &ExternalSecretStatus| status.refresh_time.as_ref().unwrap().0.to_string();
         let first = next(
             &ExternalSecretStatus::default(),
-            Written::Created,
+            SecretWriteResult::Created,
             "1-a",
             "2026-01-01T00:00:00.9Z",
         );
         assert_eq!(time(&first), "2026-01-01T00:00:00Z", "never in the future");
         assert_eq!(first.binding.name, "db");
-        let same = next(&first, Written::Nothing, "1-a", "2026-01-01T00:05:00Z");
+        let same = next(
+            &first,
+            SecretWriteResult::Nothing,
+            "1-a",
+            "2026-01-01T00:05:00Z",
+        );
         assert_eq!(same, first);
-        let beat = next(&first, Written::Nothing, "1-a", "2026-01-01T00:10:01Z");
+        let beat = next(
+            &first,
+            SecretWriteResult::Nothing,
+            "1-a",
+            "2026-01-01T00:10:01Z",
+        );
         assert_eq!(time(&beat), "2026-01-01T00:10:01Z");
-        let changed = next(&first, Written::Nothing, "2-a", "2026-01-01T00:05:00Z");
+        let changed = next(
+            &first,
+            SecretWriteResult::Nothing,
+            "2-a",
+            "2026-01-01T00:05:00Z",
+        );
         assert_eq!(time(&changed), "2026-01-01T00:05:00Z");
-        let written = next(&first, Written::Updated, "1-a", "2026-01-01T00:05:00Z");
+        let written = next(
+            &first,
+            SecretWriteResult::Updated,
+            "1-a",
+            "2026-01-01T00:05:00Z",
+        );
         assert_eq!(time(&written), "2026-01-01T00:05:00Z");
-        let deleted = next(&first, Written::Deleted, "1-a", "2026-01-01T00:05:00Z");
+        let deleted = next(
+            &first,
+            SecretWriteResult::Deleted,
+            "1-a",
+            "2026-01-01T00:05:00Z",
+        );
         assert!(deleted.binding.name.is_empty());
         assert!(has_reason(&deleted, "SecretDeleted"));
     }

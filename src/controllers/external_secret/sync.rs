@@ -1,7 +1,7 @@
 //! One sync, from what the stores say to the Secret:
 //!
 //! ```text
-//! DesiredSecret ─fetch→ Fetched ─compose→ SecretData ─render→ RenderedSecret ─decide→ SecretWrite ─write→ Outcome
+//! DesiredSecret ─fetch→ FetchedValues ─compose→ SecretData ─render→ RenderedSecret ─decide→ SecretWrite ─write→ SyncOutcome
 //! ```
 
 use std::collections::BTreeMap;
@@ -15,7 +15,8 @@ use kube::core::ObjectMeta;
 use kube::{Resource as _, ResourceExt as _};
 
 use crate::aws::Reading;
-use crate::cluster::secret_writer::{Written, delete, write};
+use crate::cluster::error::{describe_fields, is_conflict};
+use crate::cluster::secret_writer::{SecretWriteResult, delete, write};
 use crate::controllers::Context;
 use crate::controllers::external_secret::reads::Reads;
 use crate::controllers::external_secret::{Live, watch};
@@ -28,25 +29,25 @@ use overlayd_core::api::generators::{
 };
 use overlayd_core::names::NamespacedName;
 use overlayd_core::secrets::SecretData;
-use overlayd_core::secrets::compose::{ComposeError, Composed, Fetched, compose};
+use overlayd_core::secrets::compose::{ComposeError, Composed, FetchedValues, compose};
 use overlayd_core::secrets::decide::{
     DecideError, Precondition, SecretOwner, SecretWrite, decide, decide_empty, secret_data,
     was_created_by,
 };
-use overlayd_core::secrets::dependency_index::Used;
+use overlayd_core::secrets::dependency_index::Dependency;
 use overlayd_core::secrets::desired::{DesiredSecret, SpecError};
 use overlayd_core::secrets::generate::{GenerateError, Generator, generate};
 use overlayd_core::secrets::hash::{field_manager, rendered_hash};
-use overlayd_core::secrets::last_sync::Synced;
+use overlayd_core::secrets::last_sync::LastSync;
 use overlayd_core::secrets::provider_error::ProviderError;
 use overlayd_core::secrets::refresh::is_generated;
 use overlayd_core::secrets::render::{RenderError, RenderedSecret, render};
 use overlayd_core::secrets::template_from;
-use overlayd_core::secrets::template_from::{SourceKind, TemplateSources};
+use overlayd_core::secrets::template_from::{TemplateSourceKind, TemplateSources};
 
 /// Why a sync failed.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum SyncError {
+pub(super) enum SecretSyncError {
     #[error(transparent)]
     Spec(#[from] SpecError),
     #[error("{0}")]
@@ -70,7 +71,7 @@ pub(super) enum SyncError {
     Conflict(kube::Error),
 }
 
-impl SyncError {
+impl SecretSyncError {
     /// The fixed part of the condition's message, in the words of External Secrets.
     pub(super) fn summary(&self) -> &'static str {
         match self {
@@ -98,8 +99,8 @@ impl SyncError {
 
 /// What came of a sync.
 #[derive(Debug)]
-pub(super) struct Outcome {
-    pub(super) written: Written,
+pub(super) struct SyncOutcome {
+    pub(super) written: SecretWriteResult,
     /// Keys that their stores do not have, and that may be missing.
     pub(super) missing: Vec<String>,
     /// Secrets of a former target that were deleted.
@@ -118,10 +119,10 @@ pub(super) struct Outcome {
     pub(super) reading: Option<Reading>,
 }
 
-impl Outcome {
+impl SyncOutcome {
     fn new(is_generated: bool) -> Self {
         Self {
-            written: Written::Nothing,
+            written: SecretWriteResult::Nothing,
             missing: Vec::new(),
             orphans: Vec::new(),
             is_frozen: false,
@@ -135,8 +136,8 @@ impl Outcome {
     }
 
     /// What is remembered of it.
-    pub(super) fn synced(&self, uid: String, version: &str, stores: u64) -> Synced {
-        Synced {
+    pub(super) fn synced(&self, uid: String, version: &str, stores: u64) -> LastSync {
+        LastSync {
             uid,
             version: version.to_owned(),
             refreshed: self.finished,
@@ -154,7 +155,7 @@ pub(super) struct Request<'r> {
     pub(super) context: &'r Context,
     pub(super) user: &'r NamespacedName,
     /// The last sync of this version, if this process made it.
-    pub(super) synced: Option<Synced>,
+    pub(super) synced: Option<LastSync>,
     pub(super) status: &'r ExternalSecretStatus,
 }
 
@@ -163,12 +164,12 @@ pub(super) async fn sync(
     request: Request<'_>,
     desired: &DesiredSecret,
     live: Live,
-    reads: Result<Reads, SyncError>,
-) -> Result<Outcome, SyncError> {
+    reads: Result<Reads, SecretSyncError>,
+) -> Result<SyncOutcome, SecretSyncError> {
     let (object, context) = (request.object, request.context);
     let secrets = context.secrets_of(object);
     let generates = desired.generators().next().is_some();
-    let mut outcome = Outcome::new(generates);
+    let mut outcome = SyncOutcome::new(generates);
     // What was generated and written for this refresh, before a crash, is not generated again.
     if let Live::Read(Some(live)) = &live
         && generates
@@ -240,15 +241,15 @@ pub(super) async fn sync(
             Ok(written) => break written,
             // Somebody else was faster: what there is now decides.
             Err(error) if is_conflict(&error) && tries < CONFLICTS => tries += 1,
-            Err(error) if is_conflict(&error) => return Err(SyncError::Conflict(error)),
-            Err(error) => return Err(SyncError::Write(describe_write(&error))),
+            Err(error) if is_conflict(&error) => return Err(SecretSyncError::Conflict(error)),
+            Err(error) => return Err(SecretSyncError::Write(describe_fields(&error))),
         }
         live = read(&secrets, desired).await?;
     };
     // Only when the new Secret is there.
     let is_there = matches!(
         written,
-        Written::Created | Written::Updated | Written::Nothing
+        SecretWriteResult::Created | SecretWriteResult::Updated | SecretWriteResult::Nothing
     );
     if desired.creation == CreationPolicy::Owner && is_there {
         outcome.orphans = delete_orphans(&request, desired, &owner, &secrets).await?;
@@ -256,7 +257,7 @@ pub(super) async fn sync(
     outcome.written = written;
     let known = live.and_then(|live| live.metadata.resource_version.clone());
     outcome.secret_version = match written {
-        Written::Deleted => String::new(),
+        SecretWriteResult::Deleted => String::new(),
         _ => version.or(known).unwrap_or_default(),
     };
     outcome.finished = Timestamp::now();
@@ -266,16 +267,12 @@ pub(super) async fn sync(
 /// How often a write is tried again when somebody else was faster.
 const CONFLICTS: u32 = 3;
 
-fn is_conflict(error: &kube::Error) -> bool {
-    matches!(error, kube::Error::Api(status) if status.code == 409)
-}
-
 async fn read(
     secrets: &Api<Secret>,
     desired: &DesiredSecret,
-) -> Result<Option<Box<Secret>>, SyncError> {
+) -> Result<Option<Box<Secret>>, SecretSyncError> {
     let live = secrets.get_opt(&desired.target).await;
-    let live = live.map_err(|error| SyncError::Write(describe_write(&error)))?;
+    let live = live.map_err(|error| SecretSyncError::Write(describe_fields(&error)))?;
     Ok(live.map(Box::new))
 }
 
@@ -283,10 +280,10 @@ async fn read(
 async fn run_generators(
     request: &Request<'_>,
     desired: &DesiredSecret,
-    fetched: &mut Fetched,
-) -> Result<(), SyncError> {
+    fetched: &mut FetchedValues,
+) -> Result<(), SecretSyncError> {
     for entry in desired.generators() {
-        let failed = |reason: String| SyncError::Generator {
+        let failed = |reason: String| SecretSyncError::Generator {
             field: entry.field.clone(),
             reason,
         };
@@ -312,7 +309,7 @@ async fn generator(
     let name = &reference.name;
     let missing = || format!("{} `{name}` does not exist", reference.kind);
     let unreadable = |error: kube::Error| {
-        let reason = crate::cluster::apply::describe(&error);
+        let reason = crate::cluster::error::describe(&error);
         format!("{} `{name}` cannot be read: {reason}", reference.kind)
     };
     let generator = match reference.kind.as_str() {
@@ -377,7 +374,7 @@ fn of_cluster(spec: ClusterGeneratorSpec) -> Result<Generator, String> {
 async fn templates(
     object: &ExternalSecret,
     context: &Context,
-) -> Result<TemplateSources, SyncError> {
+) -> Result<TemplateSources, SecretSyncError> {
     let mut sources = TemplateSources::new();
     let Some(template) = &object.spec.target.template else {
         return Ok(sources);
@@ -387,20 +384,20 @@ async fn templates(
     let secrets = context.secrets_of(object);
     for (kind, name) in template_from::references(template) {
         let failed = |error: kube::Error| {
-            let reason = crate::cluster::apply::describe(&error);
-            SyncError::Write(format!("cannot read {kind:?} `{name}`: {reason}"))
+            let reason = crate::cluster::error::describe(&error);
+            SecretSyncError::Write(format!("cannot read {kind:?} `{name}`: {reason}"))
         };
         let used = match kind {
-            SourceKind::ConfigMap => Used::ConfigMap(namespace.clone(), name.clone()),
-            SourceKind::Secret => Used::Secret(namespace.clone(), name.clone()),
+            TemplateSourceKind::ConfigMap => Dependency::ConfigMap(namespace.clone(), name.clone()),
+            TemplateSourceKind::Secret => Dependency::Secret(namespace.clone(), name.clone()),
         };
         let (version, templates): (_, Option<BTreeMap<String, String>>) = match kind {
-            SourceKind::ConfigMap => {
+            TemplateSourceKind::ConfigMap => {
                 let map = maps.get_opt(&name).await.map_err(failed)?;
                 let version = map.as_ref().and_then(ConfigMap::resource_version);
                 (version, map.map(|map| map.data.unwrap_or_default()))
             }
-            SourceKind::Secret => {
+            TemplateSourceKind::Secret => {
                 let secret = secrets.get_opt(&name).await.map_err(failed)?;
                 let version = secret.as_ref().and_then(Secret::resource_version);
                 let text =
@@ -413,7 +410,9 @@ async fn templates(
             }
         };
         let user = NamespacedName::of(object);
-        context.uses.read(&user, used, &version.unwrap_or_default());
+        context
+            .dependency_index
+            .read(&user, used, &version.unwrap_or_default());
         if let Some(templates) = templates {
             sources.insert((kind, name), templates);
         }
@@ -421,7 +420,10 @@ async fn templates(
     Ok(sources)
 }
 
-fn composed(desired: &DesiredSecret, fetched: &Fetched) -> Result<(Composed, bool), ComposeError> {
+fn composed(
+    desired: &DesiredSecret,
+    fetched: &FetchedValues,
+) -> Result<(Composed, bool), ComposeError> {
     let rewriting = environment().with_missing_key(MissingKey::Invalid);
     let composed = compose(desired, fetched, &rewriting)?;
     Ok((composed, rewriting.is_volatile()))
@@ -442,7 +444,7 @@ async fn think<T>(context: &Context, is_long: bool, work: impl FnOnce() -> T) ->
 async fn rendered(
     request: &Request<'_>,
     data: SecretData,
-) -> Result<(RenderedSecret, bool), SyncError> {
+) -> Result<(RenderedSecret, bool), SecretSyncError> {
     let (object, context) = (request.object, request.context);
     let sources = templates(object, context).await?;
     let template = object.spec.target.template.as_deref();
@@ -461,7 +463,7 @@ async fn delete_orphans(
     desired: &DesiredSecret,
     owner: &SecretOwner,
     secrets: &Api<Secret>,
-) -> Result<Vec<String>, SyncError> {
+) -> Result<Vec<String>, SecretSyncError> {
     let bound = &request.status.binding.name;
     let first = request.object.meta().generation == Some(1) && bound.is_empty();
     if first || *bound == desired.target {
@@ -478,7 +480,7 @@ async fn delete_orphans(
     let mut deleted = Vec::new();
     for orphan in orphans {
         let result = delete(secrets, &orphan).await;
-        let done = result.map_err(|error| SyncError::Orphans(describe_write(&error)))?;
+        let done = result.map_err(|error| SecretSyncError::Orphans(describe_fields(&error)))?;
         if done {
             deleted.push(orphan.name);
         }
@@ -489,26 +491,6 @@ async fn delete_orphans(
 /// The time and the chance of this moment, for a template that asks for them.
 fn environment() -> gotemplate::Environment<'static> {
     gotemplate::Environment::new(Timestamp::now(), random::fill)
-}
-
-/// The API server's text may quote a value; its reason and the fields it minds may not.
-fn describe_write(error: &kube::Error) -> String {
-    let kube::Error::Api(status) = error else {
-        return crate::cluster::apply::describe(error);
-    };
-    let causes = status.details.iter().flat_map(|details| &details.causes);
-    let fields: Vec<String> = causes
-        .map(|cause| cause.field.split('[').next().unwrap_or_default().to_owned())
-        .collect();
-    let about = if fields.is_empty() {
-        String::new()
-    } else {
-        format!(" about {}", fields.join(", "))
-    };
-    format!(
-        "the API server refuses the Secret: {} ({}){about}",
-        status.reason, status.code
-    )
 }
 
 fn owner(object: &ExternalSecret) -> SecretOwner {

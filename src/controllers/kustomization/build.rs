@@ -13,8 +13,9 @@ use sha2::{Digest as _, Sha256};
 
 use crate::controllers::Context;
 use crate::controllers::builds::NotBuilt;
-use crate::controllers::kustomization::{ANNOTATIONS, SyncError};
+use crate::controllers::kustomization::SyncError;
 use crate::git::Fetched;
+use overlayd_core::api::annotations::{OVERLAYD_PREFIX, SUBSTITUTE};
 use overlayd_core::api::kustomization::{
     Kustomization, KustomizationSpec, SubstituteKind, SubstituteReference, SubstituteStrategy,
 };
@@ -24,9 +25,6 @@ use overlayd_core::apply::unit_settings::UnitSettings;
 use overlayd_core::apply::written_status::unit_of;
 use overlayd_core::render::substitution::{Variables, is_name, substitute};
 use overlayd_core::render::variable_index::Read;
-
-/// An object that is left as it was built says so with this label or annotation.
-const SUBSTITUTE: &str = "kustomize.toolkit.fluxcd.io/substitute";
 
 /// What is to be applied, and what that was made of.
 pub(super) struct Built {
@@ -178,7 +176,7 @@ async fn values(
     let namespace = object.namespace().unwrap_or_default();
     let (kind, name) = (reference.kind, &reference.name);
     let unreadable = |error: kube::Error| {
-        let reason = crate::cluster::apply::describe(&error);
+        let reason = crate::cluster::error::describe(&error);
         SyncError::Build(format!(
             "`postBuild`: {kind:?} `{name}` cannot be read: {reason}"
         ))
@@ -236,7 +234,7 @@ pub(super) async fn build(
                 builds.build_blocking(&source, &plain, &options, &runtime)
             })? {
                 return Err(SyncError::Build(format!(
-                    "`targetNamespace` would rename Namespace `{name}`, and a later prune would delete the namespace of that name; take it out of the build, or set the annotation `{ANNOTATIONS}rename-namespaces: \"true\"`"
+                    "`targetNamespace` would rename Namespace `{name}`, and a later prune would delete the namespace of that name; take it out of the build, or set the annotation `{OVERLAYD_PREFIX}rename-namespaces: \"true\"`"
                 )));
             }
         }

@@ -9,8 +9,9 @@ use kube::runtime::events::EventType;
 use kube::{Resource as _, ResourceExt as _};
 
 use crate::controllers::events::Component;
-use crate::controllers::kustomization::{FINALIZER, account, applier, owner, wait, write};
+use crate::controllers::kustomization::{account, applier, owner, wait, write};
 use crate::controllers::{Context, ReconcileError};
+use overlayd_core::api::annotations::FLUX_FINALIZER;
 use overlayd_core::api::kustomization::{DeletionPolicy, Kustomization};
 use overlayd_core::apply::plan::Protected;
 use overlayd_core::apply::written_status::unit_of;
@@ -32,7 +33,13 @@ pub(super) async fn finalize(
         DeletionPolicy::Delete | DeletionPolicy::WaitForTermination => true,
         DeletionPolicy::Orphan => false,
     };
-    if deletes && !object.spec.suspend && object.finalizers().iter().any(|name| name == FINALIZER) {
+    if deletes
+        && !object.spec.suspend
+        && object
+            .finalizers()
+            .iter()
+            .any(|name| name == FLUX_FINALIZER)
+    {
         let status = context.written.newest(object);
         let held = inventory::objects(status.inventory.as_ref());
         let protected = Protected {
@@ -66,7 +73,9 @@ pub(super) async fn finalize(
             }
         }
     }
-    context.set_finalizer(api, object, FINALIZER, false).await?;
+    context
+        .set_finalizer(api, object, FLUX_FINALIZER, false)
+        .await?;
     Ok(Action::await_change())
 }
 
@@ -81,7 +90,9 @@ async fn cannot_delete(
     let namespace = object.namespace().unwrap_or_default();
     if account(&object.spec, &context.settings).is_some() && context.caches.is_going(&namespace) {
         tracing::warn!(kustomization = %object.name_any(), namespace, why, "its namespace goes, so that what it applied elsewhere is left");
-        context.set_finalizer(api, object, FINALIZER, false).await?;
+        context
+            .set_finalizer(api, object, FLUX_FINALIZER, false)
+            .await?;
         return Ok(Action::await_change());
     }
     let message = format!(

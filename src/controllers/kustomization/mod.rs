@@ -37,19 +37,16 @@ use crate::controllers::unreadable::Readable;
 use crate::controllers::{Context, ReconcileError};
 use crate::failpoints;
 use crate::git::Fetched;
-use overlayd_core::api::REQUESTED_AT;
+use overlayd_core::api::annotations::{FLUX_FINALIZER, OVERLAYD_PREFIX, REQUESTED_AT};
 use overlayd_core::api::kustomization::{
     Kustomization, KustomizationSpec, KustomizationStatus, SourceKind,
 };
 use overlayd_core::apply::change_set::{ApplyError, ObjectFailure};
 use overlayd_core::apply::ownership::Claims;
 use overlayd_core::apply::plan::{Owner, PlanError};
-use overlayd_core::apply::unit_settings::{ANNOTATIONS, SettingError, UnitSettings};
+use overlayd_core::apply::unit_settings::{SettingError, UnitSettings};
 use overlayd_core::apply::written_status::unit_of;
 use overlayd_core::names::NamespacedName;
-
-/// Flux's finalizer, by which a deletion waits for us to prune.
-const FINALIZER: &str = "finalizers.fluxcd.io";
 
 /// Why a revision was not applied.
 #[derive(Debug, thiserror::Error)]
@@ -203,7 +200,7 @@ pub(crate) async fn reconcile(
     if !freed
         && !drifted
         && !stirred
-        && let Some(rest) = context.memory.rest(&key, &fingerprint, started)
+        && let Some(rest) = context.reconcile_cache.rest(&key, &fingerprint, started)
     {
         return Ok(Action::requeue(rest));
     }
@@ -250,7 +247,9 @@ async fn work(
     let (key, unit) = (known.key.as_str(), &known.unit);
     let stand = context.dependencies.stand(object);
     let revision = known.revision.clone();
-    context.set_finalizer(api, object, FINALIZER, true).await?;
+    context
+        .set_finalizer(api, object, FLUX_FINALIZER, true)
+        .await?;
     let mut status = context.written.newest(object);
     if object.spec.suspend {
         // What others change meanwhile is found when it goes on.
@@ -326,7 +325,9 @@ async fn work(
     context.metrics.unit(&unit.namespace, &unit.name, &state);
     failpoints::point("status");
     write(context, api, object, &status).await?;
-    context.memory.succeeded(key, &known.fingerprint, now, wait);
+    context
+        .reconcile_cache
+        .succeeded(key, &known.fingerprint, now, wait);
     if was_disturbed {
         context.identities.live().wake(unit);
     }
@@ -362,7 +363,7 @@ fn wanted(object: &Kustomization) -> String {
 
 /// Forgets what is remembered of an object that goes.
 fn forget(context: &Context, key: &str, unit: &NamespacedName) {
-    context.memory.forget(key);
+    context.reconcile_cache.forget(key);
     context.builds.forget(key);
     context.waits.take(key);
     context.identities.live().records().wait_for(unit, &[]);
@@ -417,7 +418,7 @@ fn is_ready(status: &KustomizationStatus) -> bool {
 
 /// The annotations that change what is done.
 fn settings_of(object: &Kustomization) -> Vec<(&String, &String)> {
-    let own = |(key, _): &(&String, &String)| key.starts_with(ANNOTATIONS);
+    let own = |(key, _): &(&String, &String)| key.starts_with(OVERLAYD_PREFIX);
     object.annotations().iter().filter(own).collect()
 }
 

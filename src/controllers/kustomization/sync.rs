@@ -27,6 +27,7 @@ use crate::controllers::kustomization::{
 };
 use crate::failpoints;
 use crate::git::Fetched;
+use overlayd_core::api::annotations::TAKE_OVER;
 use overlayd_core::api::kustomization::{Kustomization, KustomizationStatus};
 use overlayd_core::apply::change_set::ChangeSet;
 use overlayd_core::apply::change_set::{ApplyError, ObjectFailure};
@@ -40,8 +41,6 @@ use overlayd_core::apply::{inventory, plan};
 use overlayd_core::cron_windows::Window;
 use overlayd_core::names::NamespacedName;
 
-/// Says of an object that it is taken over from the Kustomization that it names as `namespace/name`.
-const TAKE_OVER: &str = "overlayd.dev/take-over";
 /// How long others of the same source are waited for before something is deleted that they may want.
 const SETTLING: Duration = Duration::from_secs(30);
 /// How many objects are asked about at once.
@@ -462,7 +461,7 @@ impl Run<'_> {
                     Api::namespaced(self.context.client.clone(), &owner.namespace);
                 // Who cannot be asked about is not taken for one that is gone.
                 let found = api.get_opt(&owner.name).await.map_err(|error| {
-                    let reason = crate::cluster::apply::describe(&error);
+                    let reason = crate::cluster::error::describe(&error);
                     SyncError::Owner(format!(
                         "Kustomization `{}/{}`, which owns {}, cannot be read: {reason}",
                         owner.namespace, owner.name, desired.reference

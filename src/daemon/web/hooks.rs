@@ -15,10 +15,11 @@ use kube::core::{GroupVersionKind, ObjectMeta};
 use parking_lot::Mutex;
 use serde_json::json;
 
-use crate::cluster::apply::describe;
+use crate::cluster::error::describe;
 use crate::expression::Expression;
+use overlayd_core::api::annotations::REQUESTED_AT;
 use overlayd_core::api::receiver::{Receiver, ReceiverResource};
-use overlayd_core::api::{GIT_REPOSITORY_API, KUSTOMIZATION_API, REQUESTED_AT};
+use overlayd_core::api::{GIT_REPOSITORY_API, KUSTOMIZATION_API};
 use overlayd_core::names::NamespacedName;
 use overlayd_core::webhook_signature::verify;
 

@@ -5,8 +5,8 @@ use futures::future::{BoxFuture, ready};
 
 use crate::secrets::provider::{Provider, Validation};
 use overlayd_core::api::secret_store::{Capabilities, FakeProvider};
-use overlayd_core::secrets::compose::Answer;
-use overlayd_core::secrets::desired::{Ask, Search};
+use overlayd_core::secrets::compose::LookupResult;
+use overlayd_core::secrets::desired::{Lookup, Search};
 use overlayd_core::secrets::provider_error::ProviderError;
 use overlayd_core::secrets::{SecretData, SecretValue};
 
@@ -21,20 +21,22 @@ impl Fake {
         Self { spec }
     }
 
-    fn answer(&self, ask: &Ask) -> Result<Answer, ProviderError> {
+    fn answer(&self, ask: &Lookup) -> Result<LookupResult, ProviderError> {
         match ask {
-            Ask::Value { key, version } => {
+            Lookup::Value { key, version } => {
                 let mut entries = self.spec.data.iter();
                 let found = entries.find(|entry| {
                     entry.key == *key && entry.version.as_deref().unwrap_or_default() == version
                 });
-                Ok(found.map_or(Answer::Missing, |entry| Answer::Value(value(&entry.value))))
+                Ok(found.map_or(LookupResult::Missing, |entry| {
+                    LookupResult::Value(value(&entry.value))
+                }))
             }
-            Ask::Tags { key } => Err(ProviderError::Other {
+            Lookup::Tags { key } => Err(ProviderError::Other {
                 key: key.clone(),
                 reason: "the fake provider has no tags".to_owned(),
             }),
-            Ask::Find(search) => self.find(search).map(Answer::Found),
+            Lookup::Find(search) => self.find(search).map(LookupResult::Found),
         }
     }
 
@@ -66,7 +68,7 @@ fn value(text: &str) -> SecretValue {
 }
 
 impl Provider for Fake {
-    fn read<'a>(&'a self, ask: &'a Ask) -> BoxFuture<'a, Result<Answer, ProviderError>> {
+    fn read<'a>(&'a self, ask: &'a Lookup) -> BoxFuture<'a, Result<LookupResult, ProviderError>> {
         ready(self.answer(ask)).boxed()
     }
 

@@ -13,8 +13,8 @@ use overlayd_core::aws::identity::StoreName;
 use overlayd_core::aws::read_scheduler::SecretId;
 use overlayd_core::aws::reader_key::reader_key;
 use overlayd_core::secrets::SecretValue;
-use overlayd_core::secrets::compose::Answer;
-use overlayd_core::secrets::desired::{Ask, Search};
+use overlayd_core::secrets::compose::LookupResult;
+use overlayd_core::secrets::desired::{Lookup, Search};
 use overlayd_core::secrets::provider_error::{ProviderError, StoreError};
 
 use fake::Fake;
@@ -22,10 +22,10 @@ use fake::Fake;
 /// Reads values from one store.
 pub(crate) trait Provider: Send + Sync + std::fmt::Debug {
     /// Answers a question. What does not exist is an answer; everything that may be otherwise soon is an error.
-    fn read<'a>(&'a self, ask: &'a Ask) -> BoxFuture<'a, Result<Answer, ProviderError>>;
+    fn read<'a>(&'a self, ask: &'a Lookup) -> BoxFuture<'a, Result<LookupResult, ProviderError>>;
 
     /// Where a question is asked together with those of others, and how it is asked there.
-    fn shared(&self, _ask: &Ask) -> Option<(Arc<Reader>, SecretId)> {
+    fn shared(&self, _ask: &Lookup) -> Option<(Arc<Reader>, SecretId)> {
         None
     }
 

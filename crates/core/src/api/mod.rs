@@ -3,6 +3,7 @@
 //! Groups, fields, defaults, columns and short names are those of Flux and External Secrets, so that
 //! their manifests work unchanged. [`crds`] gives the definitions that are installed and kept in `base/`.
 
+pub mod annotations;
 pub mod crds;
 pub mod external_secret;
 pub mod generators;
@@ -17,5 +18,3 @@ pub const GIT_REPOSITORY_API: &str = "source.toolkit.fluxcd.io/v1";
 pub const KUSTOMIZATION_API: &str = "kustomize.toolkit.fluxcd.io/v1";
 /// `apiVersion` of ExternalSecrets and their stores.
 pub const EXTERNAL_SECRETS_API: &str = "external-secrets.io/v1";
-/// The annotation that asks for a reconcile at once.
-pub const REQUESTED_AT: &str = "reconcile.fluxcd.io/requestedAt";

@@ -6,13 +6,9 @@
 
 use std::collections::BTreeMap;
 
+use crate::api::annotations::{DEPENDS_ON, WAVE};
 use crate::apply::object_ref::ObjectRef;
 use crate::apply::plan::Desired;
-
-/// Objects of a lower wave are healthy before those of a higher one are applied.
-pub const WAVE: &str = "overlayd.dev/wave";
-/// Names what must be healthy before an object is applied.
-pub const DEPENDS_ON: &str = "config.kubernetes.io/depends-on";
 
 /// Why there is no order.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

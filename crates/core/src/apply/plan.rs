@@ -4,21 +4,11 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
+use crate::api::annotations::{DRIFT, EXISTED, KUSTOMIZE_PREFIX, OWNER_NAME, OWNER_NAMESPACE};
 use crate::api::kustomization::KustomizationSpec;
 use crate::apply::last_applied::{Hash, manifest_hash};
 use crate::apply::object_ref::ObjectRef;
 use crate::apply::order::{OrderError, waves};
-
-/// Label with the name of the owner.
-pub const OWNER_NAME: &str = "kustomize.toolkit.fluxcd.io/name";
-/// Label with the namespace of the owner.
-pub const OWNER_NAMESPACE: &str = "kustomize.toolkit.fluxcd.io/namespace";
-/// On a namespace that was there before it was applied first.
-pub const EXISTED: &str = "overlayd.dev/existed-before";
-/// Says of an object or a Kustomization what is done about what others change.
-pub const DRIFT: &str = "overlayd.dev/drift";
-/// Per-object controls share this prefix, on a label or an annotation.
-const CONTROL: &str = "kustomize.toolkit.fluxcd.io/";
 
 /// The Kustomization that owns what is applied.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -393,7 +383,7 @@ pub fn deletion(inventory: &[ObjectRef], protected: &Protected) -> ApplyPlan {
 /// Reads a control from a label or an annotation, without regard to the case of its value.
 pub fn control(object: &Value, name: &str, value: &str) -> bool {
     ["annotations", "labels"].iter().any(|field| {
-        let found = object["metadata"][field].get(format!("{CONTROL}{name}"));
+        let found = object["metadata"][field].get(format!("{KUSTOMIZE_PREFIX}{name}"));
         found
             .and_then(Value::as_str)
             .is_some_and(|found| found.eq_ignore_ascii_case(value))
@@ -686,7 +676,7 @@ mod tests {
             let objects = || objects.iter().map(|((kind, namespace, name), wave)| {
                 let (api_version, kind) = KINDS[*kind];
                 let mut object = desired(api_version, kind, &format!("n{namespace}"), &format!("x:{name}"));
-                object.manifest["metadata"]["annotations"][crate::apply::order::WAVE] = json!(wave.to_string());
+                object.manifest["metadata"]["annotations"][crate::api::annotations::WAVE] = json!(wave.to_string());
                 object
             }).collect::<Vec<_>>();
             let spec = KustomizationSpec { prune: true, ..KustomizationSpec::default() };

@@ -4,11 +4,9 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use crate::apply::plan::{DRIFT, DriftMode, Guard, OnError};
+use crate::api::annotations::{DRIFT, OVERLAYD_PREFIX};
+use crate::apply::plan::{DriftMode, Guard, OnError};
 use crate::cron_windows::{Recurring, Window, Windows};
-
-/// Annotations of ours begin so.
-pub const ANNOTATIONS: &str = "overlayd.dev/";
 
 /// What flags decide for every Kustomization, where its annotations do not say otherwise.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,7 +60,7 @@ pub enum SettingError {
         text: String,
         expected: &'static str,
     },
-    #[error("annotation `{name}` is not known; there are `{ANNOTATIONS}` {}", KNOWN.join(", "))]
+    #[error("annotation `{name}` is not known; there are `{OVERLAYD_PREFIX}` {}", KNOWN.join(", "))]
     Unknown { name: String },
 }
 
@@ -99,7 +97,7 @@ impl UnitSettings {
             windows: SyncWindows::default(),
         };
         for (name, text) in annotations {
-            if let Some(short) = name.strip_prefix(ANNOTATIONS) {
+            if let Some(short) = name.strip_prefix(OVERLAYD_PREFIX) {
                 let expected = unit.set(short, text.trim());
                 expected.map_err(|expected| match expected {
                     Some(expected) => SettingError::Value {
@@ -164,7 +162,7 @@ impl UnitSettings {
             "wave" => {}
             _ => return Err(None),
         }
-        debug_assert!(KNOWN.contains(&name) && DRIFT.starts_with(ANNOTATIONS));
+        debug_assert!(KNOWN.contains(&name) && DRIFT.starts_with(OVERLAYD_PREFIX));
         Ok(())
     }
 }
@@ -235,7 +233,7 @@ mod tests {
     fn read(pairs: &[(&str, &str)]) -> Result<UnitSettings, String> {
         let pairs = pairs
             .iter()
-            .map(|(name, text)| (format!("{ANNOTATIONS}{name}"), (*text).to_owned()));
+            .map(|(name, text)| (format!("{OVERLAYD_PREFIX}{name}"), (*text).to_owned()));
         let read = UnitSettings::new(&pairs.collect(), &UnitDefaults::default());
         read.map_err(|error| error.to_string())
     }

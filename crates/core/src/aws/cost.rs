@@ -7,7 +7,7 @@ use crate::aws::read_scheduler::{Digest, ReadScheduler, SecretId};
 use crate::aws::reader_key::{ReaderKey, Service};
 use crate::aws::usage::{Usage, UsageRead};
 use crate::names::NamespacedName;
-use crate::secrets::desired::Ask;
+use crate::secrets::desired::Lookup;
 use crate::secrets::refresh::periodic_interval;
 
 /// What a store costs.
@@ -72,7 +72,7 @@ fn reader(
     let capabilities = key.service.capabilities();
     let mut scheduler = ReadScheduler::new(capabilities, [0; 32]);
     let mut weights: BTreeMap<String, f64> = BTreeMap::new();
-    let mut single: BTreeMap<&Ask, Duration> = BTreeMap::new();
+    let mut single: BTreeMap<&Lookup, Duration> = BTreeMap::new();
     for asked in asked {
         let cost = costs.entry(asked.store.to_string()).or_default();
         let Some(interval) = periodic_interval(&asked.user.spec) else {
@@ -83,13 +83,13 @@ fn reader(
         cost.unshared_dollars_per_month += dollars_per_month(key.service, often);
         *weights.entry(asked.store.to_string()).or_default() += often;
         match &asked.ask {
-            Ask::Value { key: id, version } if capabilities.batches(version) => {
+            Lookup::Value { key: id, version } if capabilities.batches(version) => {
                 let secret = SecretId::new(id, version);
                 let user = NamespacedName::new(&asked.user.namespace, &asked.user.name);
                 scheduler.watch(&user, &secret, Digest::Missing, interval, now);
             }
             // A version by its id is read once a day.
-            Ask::Value { version, .. } if version.starts_with("uuid/") => {}
+            Lookup::Value { version, .. } if version.starts_with("uuid/") => {}
             other => {
                 let known = single.entry(other).or_insert(interval);
                 *known = interval.min(*known);

@@ -10,7 +10,7 @@ use crate::aws::identity::{Identity, partition};
 use crate::aws::queue::region_of;
 use crate::aws::reader_key::Service;
 use crate::aws::usage::{Usage, UsageRead};
-use crate::secrets::desired::{Ask, Search};
+use crate::secrets::desired::{Lookup, Search};
 
 /// Something that an identity must be allowed.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -138,13 +138,13 @@ impl Policies<'_> {
         let mut need =
             |action, resource: String| self.need(identity, action, resource, &why, false);
         match (key.service, ask) {
-            (Service::SecretsManager, Ask::Value { key, .. }) => {
+            (Service::SecretsManager, Lookup::Value { key, .. }) => {
                 need("secretsmanager:GetSecretValue", secret(key));
             }
-            (Service::SecretsManager, Ask::Tags { key }) => {
+            (Service::SecretsManager, Lookup::Tags { key }) => {
                 need("secretsmanager:DescribeSecret", secret(key));
             }
-            (Service::SecretsManager, Ask::Find(search)) => {
+            (Service::SecretsManager, Lookup::Find(search)) => {
                 let name = format!("secret:{}*", beginning(search));
                 need(
                     "secretsmanager:GetSecretValue",
@@ -156,14 +156,14 @@ impl Policies<'_> {
                     need("secretsmanager:BatchGetSecretValue", "*".to_owned());
                 }
             }
-            (Service::ParameterStore, Ask::Value { key, .. }) => {
+            (Service::ParameterStore, Lookup::Value { key, .. }) => {
                 need("ssm:GetParameter", parameter(key));
                 need("ssm:GetParameters", parameter(key));
             }
-            (Service::ParameterStore, Ask::Tags { key }) => {
+            (Service::ParameterStore, Lookup::Tags { key }) => {
                 need("ssm:ListTagsForResource", parameter(key));
             }
-            (Service::ParameterStore, Ask::Find(search)) => {
+            (Service::ParameterStore, Lookup::Find(search)) => {
                 let below = parameter(&format!("{}*", beginning(search)));
                 if search.name.is_some() {
                     need("ssm:GetParametersByPath", below);
@@ -180,7 +180,7 @@ impl Policies<'_> {
     /// What makes reads cheaper.
     fn cheaper(&mut self, asked: &UsageRead<'_>, why: &str) {
         let UsageRead { key, ask, .. } = asked;
-        if key.service == Service::SecretsManager && matches!(ask, Ask::Value { .. }) {
+        if key.service == Service::SecretsManager && matches!(ask, Lookup::Value { .. }) {
             for action in [
                 "secretsmanager:BatchGetSecretValue",
                 "secretsmanager:ListSecrets",

@@ -3,7 +3,7 @@
 use crate::api::external_secret::{ExternalSecretSpec, StoreKind};
 use crate::api::secret_store::SecretStoreSpec;
 use crate::aws::reader_key::reader_key;
-use crate::secrets::desired::{Ask, StoreRef, resolve};
+use crate::secrets::desired::{Lookup, StoreLookup, StoreRef, resolve};
 
 use crate::aws::identity::StoreName;
 use crate::aws::reader_key::ReaderKey;
@@ -39,7 +39,7 @@ pub struct UsageRead<'u> {
     pub user: &'u ExternalSecretUsage,
     pub store: &'u StoreUsage,
     pub key: ReaderKey,
-    pub ask: Ask,
+    pub ask: Lookup,
 }
 
 impl StoreUsage {
@@ -80,7 +80,11 @@ impl Usage {
                     continue;
                 }
             };
-            for (reference, ask) in desired.reads() {
+            for StoreLookup {
+                store: reference,
+                lookup: ask,
+            } in desired.lookups()
+            {
                 let Some(store) = self.store(&reference, &user.namespace) else {
                     notes.push(format!("{place} is left out: {reference} is not here"));
                     continue;
@@ -119,16 +123,16 @@ impl Usage {
     }
 }
 
-fn with_prefix(ask: Ask, prefix: &str) -> Ask {
+fn with_prefix(ask: Lookup, prefix: &str) -> Lookup {
     match ask {
-        Ask::Value { key, version } => Ask::Value {
+        Lookup::Value { key, version } => Lookup::Value {
             key: format!("{prefix}{key}"),
             version,
         },
-        Ask::Tags { key } => Ask::Tags {
+        Lookup::Tags { key } => Lookup::Tags {
             key: format!("{prefix}{key}"),
         },
         // A prefix is for keys alone.
-        found @ Ask::Find(_) => found,
+        found @ Lookup::Find(_) => found,
     }
 }

@@ -91,7 +91,7 @@ mod tests {
         check(json!([{"namespaceRegexes": ["^op"]}]), "false");
         check(
             json!([{"namespaceRegexes": ["("]}]),
-            "error: `spec.conditions[0].namespaceRegexes`: invalid syntax",
+            "error: `spec.conditions[0].namespaceRegexes`: missing closing )",
         );
         check(selector(json!({"team": "web"})), "true");
         check(selector(json!({"team": "web", "env": "test"})), "false");

@@ -9,7 +9,8 @@ use crate::api::external_secret::{
     ConversionStrategy, DecodingStrategy, DeletionPolicy, NullBytePolicy, Rewrite,
 };
 use crate::secrets::desired::{
-    Ask, DesiredSecret, Entry, FindEntry, GeneratorEntry, Read, Source, StoreRef,
+    DataFromSource, DesiredSecret, FindEntry, GeneratorEntry, Lookup, RemoteEntry, StoreLookup,
+    StoreRef,
 };
 use crate::secrets::property;
 use crate::secrets::property::PropertyError;
@@ -18,8 +19,9 @@ use crate::secrets::{SecretData, SecretValue};
 
 /// What was read and made for an ExternalSecret.
 #[derive(Debug, Default)]
-pub struct Fetched {
-    pub answers: BTreeMap<Read, Answer>,
+pub struct FetchedValues {
+    /// The result of each lookup; each is made once.
+    pub results: BTreeMap<StoreLookup, LookupResult>,
     /// What generators made, by the field that names them.
     pub generated: BTreeMap<String, SecretData>,
     /// Stores in which a secret that lacks a property counts as missing.
@@ -28,7 +30,7 @@ pub struct Fetched {
 
 /// What a store answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Answer {
+pub enum LookupResult {
     Value(SecretValue),
     /// The values that a search found, by name.
     Found(SecretData),
@@ -54,7 +56,7 @@ struct At<'e> {
 }
 
 impl<'e> At<'e> {
-    fn entry(entry: &'e Entry) -> Self {
+    fn entry(entry: &'e RemoteEntry) -> Self {
         Self {
             field: &entry.field,
             key: &entry.remote.key,
@@ -125,7 +127,7 @@ enum Problem {
 /// A secret that is not there is an error under `deletionPolicy: Retain`; under the others its keys are left out.
 pub fn compose(
     desired: &DesiredSecret,
-    fetched: &Fetched,
+    fetched: &FetchedValues,
     environment: &Environment<'_>,
 ) -> Result<Composed, ComposeError> {
     let mut composed = Composed::default();
@@ -139,7 +141,7 @@ pub fn compose(
     let mut data = SecretData::new();
     for source in &desired.sources {
         match source {
-            Source::Extract(entry) => {
+            DataFromSource::Extract(entry) => {
                 let at = At::entry(entry);
                 match payload(entry, fetched)? {
                     None => miss(&at)?,
@@ -151,14 +153,14 @@ pub fn compose(
                     }
                 }
             }
-            Source::Find(entry) => {
+            DataFromSource::Find(entry) => {
                 let at = At::find(entry);
-                let Some(Answer::Found(found)) = fetched.answers.get(&entry.read()) else {
+                let Some(LookupResult::Found(found)) = fetched.results.get(&entry.lookup()) else {
                     return Err(at.error(Problem::NotRead));
                 };
                 data.extend(several(&at, found.clone(), &entry.rewrite, environment)?);
             }
-            Source::Generate(entry) => data.extend(generated(entry, fetched, environment)?),
+            DataFromSource::Generate(entry) => data.extend(generated(entry, fetched, environment)?),
         }
     }
     for (name, entry) in &desired.data {
@@ -175,21 +177,24 @@ pub fn compose(
 }
 
 /// The value of an entry, its property taken out; nothing if the secret does not exist.
-fn payload(entry: &Entry, fetched: &Fetched) -> Result<Option<SecretValue>, ComposeError> {
+fn payload(
+    entry: &RemoteEntry,
+    fetched: &FetchedValues,
+) -> Result<Option<SecretValue>, ComposeError> {
     let at = At::entry(entry);
-    let read = entry.read();
-    let value = match fetched.answers.get(&read) {
-        Some(Answer::Value(value)) => value,
-        Some(Answer::Missing) => return Ok(None),
-        Some(Answer::Found(_)) | None => return Err(at.error(Problem::NotRead)),
+    let lookup = entry.lookup();
+    let value = match fetched.results.get(&lookup) {
+        Some(LookupResult::Value(value)) => value,
+        Some(LookupResult::Missing) => return Ok(None),
+        Some(LookupResult::Found(_)) | None => return Err(at.error(Problem::NotRead)),
     };
     let property = entry.remote.property.as_deref();
     let Some(path) = property.filter(|property| !property.is_empty()) else {
         return Ok(Some(value.clone()));
     };
-    let found = match read.1 {
+    let found = match lookup.lookup {
         // A tag is named, not searched for.
-        Ask::Tags { .. } => property::member(value, path),
+        Lookup::Tags { .. } => property::member(value, path),
         _ => property::get(value, path),
     };
     match found {
@@ -222,7 +227,7 @@ fn several(
 /// What a generator made, its keys rewritten.
 fn generated(
     entry: &GeneratorEntry,
-    fetched: &Fetched,
+    fetched: &FetchedValues,
     environment: &Environment<'_>,
 ) -> Result<SecretData, ComposeError> {
     let at = At {
@@ -329,7 +334,11 @@ mod tests {
     fn check(spec: Value, expected: &str) {
         let spec = serde_json::from_value(spec).unwrap();
         let desired = resolve("es", &spec).unwrap();
-        let mut fetched = Fetched::default();
+        let mut fetched = FetchedValues::default();
+        let of = |store: &StoreRef, lookup: Lookup| StoreLookup {
+            store: store.clone(),
+            lookup,
+        };
         for store in desired.stores() {
             for (key, value) in [
                 ("a", r#"{"user":"u","pass word":"p"}"#),
@@ -338,28 +347,28 @@ mod tests {
                 ("e", "aGk_Pg=="),
                 ("c", r#"{"x y":1,"x-y":2,"x_y":3}"#),
             ] {
-                let ask = Ask::Value {
+                let lookup = Lookup::Value {
                     key: key.into(),
                     version: String::new(),
                 };
                 fetched
-                    .answers
-                    .insert((store.clone(), ask), Answer::Value(secret(value)));
+                    .results
+                    .insert(of(&store, lookup), LookupResult::Value(secret(value)));
             }
-            let ask = Ask::Tags { key: "a".into() };
+            let lookup = Lookup::Tags { key: "a".into() };
             let tags = r#"{"team.name":"web","env":"prod"}"#;
             fetched
-                .answers
-                .insert((store.clone(), ask), Answer::Value(secret(tags)));
+                .results
+                .insert(of(&store, lookup), LookupResult::Value(secret(tags)));
         }
-        for (store, ask) in desired.reads() {
+        for lookup in desired.lookups() {
             let found = [("/x/y", "1"), ("/x/z", "Mg==")];
             let found = found.map(|(key, value)| (key.to_owned(), secret(value)));
-            let answer = match ask {
-                Ask::Find(_) => Answer::Found(found.into()),
-                _ => Answer::Missing,
+            let result = match lookup.lookup {
+                Lookup::Find(_) => LookupResult::Found(found.into()),
+                _ => LookupResult::Missing,
             };
-            fetched.answers.entry((store, ask)).or_insert(answer);
+            fetched.results.entry(lookup).or_insert(result);
         }
         for generator in desired.generators() {
             let made = SecretData::from([("made".to_owned(), secret("new"))]);

@@ -6,18 +6,12 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 
+use crate::api::annotations::{CREATED_BY, DATA_HASH, MANAGED};
 use crate::api::external_secret::{CreationPolicy, DeletionPolicy};
 use crate::secrets::desired::DesiredSecret;
 use crate::secrets::hash::{created_by, data_hash, field_manager};
 use crate::secrets::render::{Metadata, RenderedSecret};
 use crate::secrets::{SecretData, SecretValue};
-
-/// Says that a controller of ExternalSecrets manages the Secret.
-pub const MANAGED: &str = "reconcile.external-secrets.io/managed";
-/// Names the owner, hashed.
-pub const CREATED_BY: &str = "reconcile.external-secrets.io/created-by";
-/// The hash of the data.
-pub const DATA_HASH: &str = "reconcile.external-secrets.io/data-hash";
 
 /// The ExternalSecret that owns the Secret.
 #[derive(Debug, Clone, Default)]

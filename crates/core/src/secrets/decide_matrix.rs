@@ -6,7 +6,8 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use serde_json::{Value, json};
 
-use crate::secrets::decide::{CREATED_BY, SecretOwner, SecretWrite, decide, decide_empty};
+use crate::api::annotations::CREATED_BY;
+use crate::secrets::decide::{SecretOwner, SecretWrite, decide, decide_empty};
 use crate::secrets::desired::resolve;
 use crate::secrets::hash::{created_by, field_manager};
 use crate::secrets::render::RenderedSecret;

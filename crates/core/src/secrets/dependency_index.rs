@@ -8,7 +8,7 @@ use crate::names::NamespacedName;
 
 /// What an ExternalSecret can use, by namespace (empty for what has none) and name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Used {
+pub enum Dependency {
     Store(StoreKind, String, String),
     /// A generator by its kind.
     Generator(String, String, String),
@@ -22,16 +22,16 @@ pub enum Used {
 
 /// Who uses what, and at which version it was read.
 #[derive(Debug, Default)]
-pub struct Uses(Mutex<State>);
+pub struct DependencyIndex(Mutex<State>);
 
 /// Most things have one user; a tree for each would be most of the memory.
 #[derive(Debug)]
-enum Users {
+enum Dependents {
     One(NamespacedName),
     Many(BTreeSet<NamespacedName>),
 }
 
-impl Users {
+impl Dependents {
     fn insert(&mut self, user: NamespacedName) {
         match self {
             Self::One(one) => *self = Self::Many([one.clone(), user].into()),
@@ -60,23 +60,23 @@ impl Users {
 
 #[derive(Debug, Default)]
 struct State {
-    by_user: BTreeMap<NamespacedName, Vec<Used>>,
-    users: BTreeMap<Used, Users>,
+    by_user: BTreeMap<NamespacedName, Vec<Dependency>>,
+    users: BTreeMap<Dependency, Dependents>,
     /// The resource version that each user has read last; empty for what was not there.
-    seen: BTreeMap<NamespacedName, BTreeMap<Used, String>>,
+    seen: BTreeMap<NamespacedName, BTreeMap<Dependency, String>>,
     /// Those whose sources have changed since they were read.
     stale: BTreeSet<NamespacedName>,
     /// Those for whom something has moved that they may have waited for.
-    stirred: BTreeSet<NamespacedName>,
+    refresh_requests: BTreeSet<NamespacedName>,
 }
 
-impl Uses {
+impl DependencyIndex {
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock()
     }
 
     /// Sets all that an ExternalSecret uses.
-    pub fn set(&self, user: &NamespacedName, uses: BTreeSet<Used>) {
+    pub fn set(&self, user: &NamespacedName, uses: BTreeSet<Dependency>) {
         let mut state = self.state();
         if state
             .by_user
@@ -89,7 +89,11 @@ impl Uses {
         for used in &uses {
             match state.users.get_mut(used) {
                 Some(users) => users.insert(user.clone()),
-                None => drop(state.users.insert(used.clone(), Users::One(user.clone()))),
+                None => drop(
+                    state
+                        .users
+                        .insert(used.clone(), Dependents::One(user.clone())),
+                ),
             }
         }
         state
@@ -103,17 +107,21 @@ impl Uses {
         state.remove(user);
         state.seen.remove(user);
         state.stale.remove(user);
-        state.stirred.remove(user);
+        state.refresh_requests.remove(user);
     }
 
     /// Those that use something.
-    pub fn users(&self, used: &Used) -> Vec<NamespacedName> {
+    pub fn users(&self, used: &Dependency) -> Vec<NamespacedName> {
         let state = self.state();
-        state.users.get(used).map(Users::all).unwrap_or_default()
+        state
+            .users
+            .get(used)
+            .map(Dependents::all)
+            .unwrap_or_default()
     }
 
     /// All that an ExternalSecret uses.
-    pub fn of(&self, user: &NamespacedName) -> Vec<Used> {
+    pub fn of(&self, user: &NamespacedName) -> Vec<Dependency> {
         let state = self.state();
         state
             .by_user
@@ -135,17 +143,21 @@ impl Uses {
     }
 
     /// Remembers at which version a user has read something.
-    pub fn read(&self, user: &NamespacedName, used: Used, version: &str) {
+    pub fn read(&self, user: &NamespacedName, used: Dependency, version: &str) {
         let mut state = self.state();
         let seen = state.seen.entry(user.clone()).or_default();
         seen.insert(used, version.to_owned());
     }
 
-    /// Those that have read something at another version than it has now. They are stale until [`Self::fresh`].
+    /// Those that have read something at another version than it has now. They are stale until [`Self::clear_stale`].
     /// For one that has not read it in this process, what there is now is what it has read.
-    pub fn changed(&self, used: &Used, version: &str) -> Vec<NamespacedName> {
+    pub fn changed(&self, used: &Dependency, version: &str) -> Vec<NamespacedName> {
         let mut state = self.state();
-        let users = state.users.get(used).map(Users::all).unwrap_or_default();
+        let users = state
+            .users
+            .get(used)
+            .map(Dependents::all)
+            .unwrap_or_default();
         let changed = users.into_iter().filter(|user| {
             let seen = state.seen.entry(user.clone()).or_default();
             let known = seen
@@ -159,14 +171,14 @@ impl Uses {
     }
 
     /// Tells users that something has moved that they may have waited for.
-    pub fn stir(&self, users: Vec<NamespacedName>) -> Vec<NamespacedName> {
-        self.state().stirred.extend(users.iter().cloned());
+    pub fn request_refresh(&self, users: Vec<NamespacedName>) -> Vec<NamespacedName> {
+        self.state().refresh_requests.extend(users.iter().cloned());
         users
     }
 
     /// True once for a user for whom something has moved.
-    pub fn take_stirred(&self, user: &NamespacedName) -> bool {
-        self.state().stirred.remove(user)
+    pub fn take_refresh_request(&self, user: &NamespacedName) -> bool {
+        self.state().refresh_requests.remove(user)
     }
 
     /// True if a source has changed since it was read.
@@ -175,7 +187,7 @@ impl Uses {
     }
 
     /// Says that all sources are about to be read.
-    pub fn fresh(&self, user: &NamespacedName) {
+    pub fn clear_stale(&self, user: &NamespacedName) {
         self.state().stale.remove(user);
     }
 }
@@ -201,13 +213,13 @@ mod tests {
         NamespacedName::new("team", name)
     }
 
-    fn map(name: &str) -> Used {
-        Used::ConfigMap("team".to_owned(), name.to_owned())
+    fn map(name: &str) -> Dependency {
+        Dependency::ConfigMap("team".to_owned(), name.to_owned())
     }
 
     #[test]
     fn a_change_wakes_those_who_use_it_and_have_not_read_it() {
-        let uses = Uses::default();
+        let uses = DependencyIndex::default();
         uses.set(&user("a"), [map("x"), map("y")].into());
         uses.set(&user("b"), [map("x")].into());
         uses.read(&user("a"), map("x"), "1");
@@ -218,13 +230,13 @@ mod tests {
         assert_eq!(uses.changed(&map("x"), "2"), [user("b")]);
         assert_eq!(uses.changed(&map("x"), "3"), [user("a"), user("b")]);
         assert!(uses.is_stale(&user("a")));
-        uses.fresh(&user("a"));
+        uses.clear_stale(&user("a"));
         assert!(!uses.is_stale(&user("a")));
         assert!(uses.changed(&map("y"), "1").is_empty(), "never read");
         assert_eq!(uses.changed(&map("y"), "2"), [user("a")]);
-        uses.stir(uses.users(&map("y")));
-        assert!(uses.take_stirred(&user("a")));
-        assert!(!uses.take_stirred(&user("a")), "once");
+        uses.request_refresh(uses.users(&map("y")));
+        assert!(uses.take_refresh_request(&user("a")));
+        assert!(!uses.take_refresh_request(&user("a")), "once");
         uses.set(&user("a"), [map("y")].into());
         assert_eq!(uses.users(&map("x")), [user("b")]);
         uses.forget(&user("b"));

@@ -8,7 +8,7 @@ use crate::api::external_secret::{
     TemplateFrom,
 };
 use crate::secrets::refresh::interval;
-use crate::secrets::template_from::Target;
+use crate::secrets::template_from::TemplateTarget;
 
 /// What is to be read and what is to become of it.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,15 +21,15 @@ pub struct DesiredSecret {
     /// What becomes of it when the stores no longer have the values.
     pub deletion: DeletionPolicy,
     /// In order; later ones win, and all of them lose to `data`.
-    pub sources: Vec<Source>,
-    pub data: Vec<(String, Entry)>,
+    pub sources: Vec<DataFromSource>,
+    pub data: Vec<(String, RemoteEntry)>,
 }
 
 /// An entry of `dataFrom`: where several keys come from.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Source {
+pub enum DataFromSource {
     /// The members of one secret.
-    Extract(Entry),
+    Extract(RemoteEntry),
     /// All secrets that a search finds.
     Find(FindEntry),
     /// What a generator makes.
@@ -38,7 +38,7 @@ pub enum Source {
 
 /// One reading: which store, and what of it.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Entry {
+pub struct RemoteEntry {
     pub store: StoreRef,
     pub remote: RemoteReference,
     /// What becomes of the keys of an extract.
@@ -66,7 +66,7 @@ pub struct GeneratorEntry {
 
 /// What a store is asked.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Ask {
+pub enum Lookup {
     /// The value of a key; an empty version is the current one.
     Value { key: String, version: String },
     /// The tags of a key, as a JSON object.
@@ -84,27 +84,36 @@ pub struct Search {
     pub tags: BTreeMap<String, String>,
 }
 
-/// A question to a store.
-pub type Read = (StoreRef, Ask);
+/// What is looked up, and in which store. Equal lookups of one ExternalSecret are made once.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct StoreLookup {
+    /// The store.
+    pub store: StoreRef,
+    /// What is looked up in it.
+    pub lookup: Lookup,
+}
 
-impl Entry {
+impl RemoteEntry {
     /// What must be asked for it.
-    pub fn read(&self) -> Read {
+    pub fn lookup(&self) -> StoreLookup {
         let key = self.remote.key.clone();
-        let ask = match self.remote.metadata_policy.unwrap_or_default() {
-            MetadataPolicy::Fetch => Ask::Tags { key },
-            MetadataPolicy::None => Ask::Value {
+        let lookup = match self.remote.metadata_policy.unwrap_or_default() {
+            MetadataPolicy::Fetch => Lookup::Tags { key },
+            MetadataPolicy::None => Lookup::Value {
                 key,
                 version: self.remote.version.clone().unwrap_or_default(),
             },
         };
-        (self.store.clone(), ask)
+        StoreLookup {
+            store: self.store.clone(),
+            lookup,
+        }
     }
 }
 
 impl FindEntry {
     /// What must be asked for it.
-    pub fn read(&self) -> Read {
+    pub fn lookup(&self) -> StoreLookup {
         let name = self.find.name.as_ref();
         // One without an expression fits every name.
         let name = name.map(|name| name.regexp.clone().unwrap_or_default());
@@ -113,7 +122,10 @@ impl FindEntry {
             name,
             tags: self.find.tags.clone(),
         };
-        (self.store.clone(), Ask::Find(search))
+        StoreLookup {
+            store: self.store.clone(),
+            lookup: Lookup::Find(search),
+        }
     }
 }
 
@@ -205,7 +217,7 @@ pub fn resolve(name: &str, spec: &ExternalSecretSpec) -> Result<DesiredSecret, S
             return Err(SpecError::GeneratorForKey(field));
         }
         let store = store(spec, entry.source_ref.as_deref(), &field)?;
-        let entry_ = Entry {
+        let entry_ = RemoteEntry {
             store,
             remote: entry.remote_ref.clone(),
             rewrite: Vec::new(),
@@ -241,13 +253,13 @@ fn source(
     spec: &ExternalSecretSpec,
     index: usize,
     entry: &DataFromEntry,
-) -> Result<Option<Source>, SpecError> {
+) -> Result<Option<DataFromSource>, SpecError> {
     let field = format!("dataFrom[{index}]");
     let source_ref = entry.source_ref.as_deref();
     let generator = source_ref.and_then(|source| source.generator_ref.clone());
     let rewrite = entry.rewrite.clone();
     Ok(Some(match (&entry.extract, &entry.find, generator) {
-        (Some(remote), None, None) => Source::Extract(Entry {
+        (Some(remote), None, None) => DataFromSource::Extract(RemoteEntry {
             store: store(spec, source_ref, &field)?,
             remote: remote.clone(),
             rewrite,
@@ -255,14 +267,14 @@ fn source(
         }),
         (None, Some(find), None) => {
             check_find(&field, find)?;
-            Source::Find(FindEntry {
+            DataFromSource::Find(FindEntry {
                 store: store(spec, source_ref, &field)?,
                 find: find.clone(),
                 rewrite,
                 field: format!("{field}.find"),
             })
         }
-        (None, None, Some(generator)) => Source::Generate(GeneratorEntry {
+        (None, None, Some(generator)) => DataFromSource::Generate(GeneratorEntry {
             generator,
             rewrite,
             field: format!("{field}.sourceRef.generatorRef"),
@@ -317,13 +329,15 @@ fn check_template(spec: &ExternalSecretSpec) -> Result<(), SpecError> {
         return Err(SpecError::Engine(template.engine_version.clone()));
     }
     for (index, entry) in template.template_from.iter().enumerate() {
-        if Target::of(&entry.target).is_none() {
+        if TemplateTarget::of(&entry.target).is_none() {
             return Err(SpecError::Target(index, entry.target.clone()));
         }
     }
     let metadata = template.metadata.clone().unwrap_or_default();
     let type_ = template.type_.as_deref().unwrap_or_default();
-    let annotates = |entry: &TemplateFrom| Target::of(&entry.target) == Some(Target::Annotations);
+    let annotates = |entry: &TemplateFrom| {
+        TemplateTarget::of(&entry.target) == Some(TemplateTarget::Annotations)
+    };
     let mints = type_ == ACCOUNT_TOKEN
         && (metadata.annotations.contains_key(ACCOUNT_NAME)
             || template.template_from.iter().any(annotates));
@@ -358,13 +372,13 @@ fn store(
 
 impl DesiredSecret {
     /// Everything that must be asked, each once.
-    pub fn reads(&self) -> BTreeSet<Read> {
-        let of_source = |source: &Source| match source {
-            Source::Extract(entry) => Some(entry.read()),
-            Source::Find(entry) => Some(entry.read()),
-            Source::Generate(_) => None,
+    pub fn lookups(&self) -> BTreeSet<StoreLookup> {
+        let of_source = |source: &DataFromSource| match source {
+            DataFromSource::Extract(entry) => Some(entry.lookup()),
+            DataFromSource::Find(entry) => Some(entry.lookup()),
+            DataFromSource::Generate(_) => None,
         };
-        let data = self.data.iter().map(|(_, entry)| entry.read());
+        let data = self.data.iter().map(|(_, entry)| entry.lookup());
         self.sources
             .iter()
             .filter_map(of_source)
@@ -374,15 +388,18 @@ impl DesiredSecret {
 
     /// Every store that is read from, each once.
     pub fn stores(&self) -> BTreeSet<StoreRef> {
-        self.reads().into_iter().map(|(store, _)| store).collect()
+        self.lookups()
+            .into_iter()
+            .map(|lookup| lookup.store)
+            .collect()
     }
 
     /// True if keys are renamed, which may be much work.
     pub fn rewrites(&self) -> bool {
-        let rewrites = |source: &Source| match source {
-            Source::Extract(entry) => !entry.rewrite.is_empty(),
-            Source::Find(entry) => !entry.rewrite.is_empty(),
-            Source::Generate(entry) => !entry.rewrite.is_empty(),
+        let rewrites = |source: &DataFromSource| match source {
+            DataFromSource::Extract(entry) => !entry.rewrite.is_empty(),
+            DataFromSource::Find(entry) => !entry.rewrite.is_empty(),
+            DataFromSource::Generate(entry) => !entry.rewrite.is_empty(),
         };
         self.sources.iter().any(rewrites)
     }
@@ -390,7 +407,7 @@ impl DesiredSecret {
     /// Every use of a generator.
     pub fn generators(&self) -> impl Iterator<Item = &GeneratorEntry> {
         self.sources.iter().filter_map(|source| match source {
-            Source::Generate(entry) => Some(entry),
+            DataFromSource::Generate(entry) => Some(entry),
             _ => None,
         })
     }

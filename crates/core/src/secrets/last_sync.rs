@@ -11,7 +11,7 @@ use crate::names::NamespacedName;
 
 /// The last sync of one ExternalSecret.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Synced {
+pub struct LastSync {
     /// Of the ExternalSecret, for one of the same name may come after it.
     pub uid: String,
     /// The version of the ExternalSecret.
@@ -29,20 +29,20 @@ pub struct Synced {
 
 /// The last sync of each ExternalSecret, by namespace and name.
 #[derive(Debug, Default)]
-pub struct Syncs(Mutex<BTreeMap<NamespacedName, Synced>>);
+pub struct LastSyncCache(Mutex<BTreeMap<NamespacedName, LastSync>>);
 
-impl Syncs {
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<NamespacedName, Synced>> {
+impl LastSyncCache {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<NamespacedName, LastSync>> {
         self.0.lock()
     }
 
     /// The last sync of this very object.
-    pub fn get(&self, user: &NamespacedName, uid: &str) -> Option<Synced> {
+    pub fn get(&self, user: &NamespacedName, uid: &str) -> Option<LastSync> {
         let synced = self.lock().get(user).cloned();
         synced.filter(|synced| synced.uid == uid)
     }
 
-    pub fn set(&self, user: &NamespacedName, synced: Synced) {
+    pub fn set(&self, user: &NamespacedName, synced: LastSync) {
         self.lock().insert(user.clone(), synced);
     }
 
@@ -60,7 +60,7 @@ impl Syncs {
 }
 
 /// The status as it would be if every refresh were written down.
-pub fn effective(status: &ExternalSecretStatus, synced: Option<&Synced>) -> ExternalSecretStatus {
+pub fn effective(status: &ExternalSecretStatus, synced: Option<&LastSync>) -> ExternalSecretStatus {
     let mut status = status.clone();
     let written = status.refresh_time.as_ref().map(|time| time.0);
     if let Some(synced) = synced
@@ -79,7 +79,7 @@ mod tests {
     #[test]
     fn what_is_known_counts_where_it_is_newer_than_what_is_written() {
         let time = |text: &str| text.parse::<Timestamp>().unwrap();
-        let synced = Synced {
+        let synced = LastSync {
             uid: "u".into(),
             version: "2-b".into(),
             refreshed: time("2026-01-01T00:05:00Z"),
@@ -99,7 +99,7 @@ mod tests {
         let new = written("2026-01-01T00:09:00Z");
         assert_eq!(version(effective(&new, Some(&synced))), "1-a");
         assert_eq!(version(effective(&old, None)), "1-a");
-        let syncs = Syncs::default();
+        let syncs = LastSyncCache::default();
         let user = NamespacedName::new("team", "db");
         syncs.set(&user, synced);
         assert!(syncs.get(&user, "u").is_some());

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use gotemplate::Environment;
 
 use crate::api::external_secret::{MergePolicy, Template};
-use crate::secrets::template_from::{Target, TemplateSources, render_entry};
+use crate::secrets::template_from::{TemplateSources, TemplateTarget, render_entry};
 use crate::secrets::{SecretData, SecretValue};
 
 /// What the Secret will hold.
@@ -151,10 +151,10 @@ fn render_template(
             let text = String::from_utf8_lossy(value.expose()).into_owned();
             (key.clone(), text)
         });
-        match Target::of(&entry.target) {
-            Some(Target::Labels) => metadata.labels.extend(texts),
-            Some(Target::Annotations) => metadata.annotations.extend(texts),
-            Some(Target::Data) | None => rendered.data.extend(values),
+        match TemplateTarget::of(&entry.target) {
+            Some(TemplateTarget::Labels) => metadata.labels.extend(texts),
+            Some(TemplateTarget::Annotations) => metadata.annotations.extend(texts),
+            Some(TemplateTarget::Data) | None => rendered.data.extend(values),
         }
     }
     for (key, text) in &template.data {
@@ -178,7 +178,7 @@ mod tests {
 
     use super::*;
     use crate::secrets::shown;
-    use crate::secrets::template_from::SourceKind;
+    use crate::secrets::template_from::TemplateSourceKind;
 
     fn check(template: Value, expected: &str) {
         let template: Template = serde_json::from_value(template).unwrap();
@@ -190,7 +190,10 @@ mod tests {
             ("kv", "{{ .user }}: no\nb: {{ .pass }}\n"),
         ];
         let templates = templates.map(|(key, text)| (key.to_owned(), text.to_owned()));
-        let sources = [((SourceKind::ConfigMap, "c".to_owned()), templates.into())];
+        let sources = [(
+            (TemplateSourceKind::ConfigMap, "c".to_owned()),
+            templates.into(),
+        )];
         let text = match render(
             Some(&template),
             data.into(),

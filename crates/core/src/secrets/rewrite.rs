@@ -183,7 +183,7 @@ mod tests {
         );
         check(
             json!([{"regexp": {"source": "(", "target": ""}}]),
-            "error: rewrite[0].regexp.source: invalid syntax",
+            "error: rewrite[0].regexp.source: missing closing )",
         );
         check(
             json!([{"regexp": {"source": "a", "target": ""}, "merge": {}}]),

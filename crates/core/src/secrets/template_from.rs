@@ -11,20 +11,20 @@ use crate::secrets::{SecretData, SecretValue};
 
 /// What holds templates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum SourceKind {
+pub enum TemplateSourceKind {
     ConfigMap,
     Secret,
 }
 
 /// The templates of the objects that are referred to, by kind, name and key. An object that is not there is absent.
-pub type TemplateSources = BTreeMap<(SourceKind, String), BTreeMap<String, String>>;
+pub type TemplateSources = BTreeMap<(TemplateSourceKind, String), BTreeMap<String, String>>;
 
 /// The objects that a template refers to.
-pub fn references(template: &Template) -> BTreeSet<(SourceKind, String)> {
+pub fn references(template: &Template) -> BTreeSet<(TemplateSourceKind, String)> {
     let of_entry = |entry: &TemplateFrom| {
         let named = [
-            (SourceKind::ConfigMap, entry.config_map.clone()),
-            (SourceKind::Secret, entry.secret.clone()),
+            (TemplateSourceKind::ConfigMap, entry.config_map.clone()),
+            (TemplateSourceKind::Secret, entry.secret.clone()),
         ];
         named
             .into_iter()
@@ -35,13 +35,13 @@ pub fn references(template: &Template) -> BTreeSet<(SourceKind, String)> {
 
 /// Where the result of an entry goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Target {
+pub enum TemplateTarget {
     Data,
     Labels,
     Annotations,
 }
 
-impl Target {
+impl TemplateTarget {
     /// The target that a Secret has by that name, in any case.
     pub fn of(name: &str) -> Option<Self> {
         match name.to_ascii_lowercase().as_str() {
@@ -66,8 +66,12 @@ pub fn render_entry(
     let field = |part: &str| format!("templateFrom[{index}].{part}");
     let mut values = SecretData::new();
     let named = [
-        ("configMap", SourceKind::ConfigMap, &entry.config_map),
-        ("secret", SourceKind::Secret, &entry.secret),
+        (
+            "configMap",
+            TemplateSourceKind::ConfigMap,
+            &entry.config_map,
+        ),
+        ("secret", TemplateSourceKind::Secret, &entry.secret),
     ];
     for (part, kind, reference) in named {
         if let Some(reference) = reference {
@@ -96,7 +100,7 @@ pub fn render_entry(
 
 fn of_object(
     field: &str,
-    kind: SourceKind,
+    kind: TemplateSourceKind,
     reference: &TemplateReference,
     sources: &TemplateSources,
     one: One<'_>,

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::aws::read_scheduler::{ReadAnswer, SecretId};
 use crate::names::NamespacedName;
-use crate::secrets::compose::Answer;
+use crate::secrets::compose::LookupResult;
 
 /// How long an answer is held. A woken reconcile starts within seconds; later it reads again.
 const HOLD: Duration = Duration::from_secs(10);
@@ -100,7 +100,7 @@ impl HeldValues {
 
 fn size(answer: &ReadAnswer) -> usize {
     match answer {
-        Ok(Answer::Value(value)) => value.expose().len(),
+        Ok(LookupResult::Value(value)) => value.expose().len(),
         _ => 0,
     }
 }

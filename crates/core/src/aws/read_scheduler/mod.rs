@@ -42,13 +42,13 @@ use crate::aws::read_scheduler::listing::{ListAccess, Listing};
 use crate::aws::read_scheduler::queue::ReadQueue;
 use crate::aws::read_scheduler::schedule::Schedule;
 use crate::names::NamespacedName;
-use crate::secrets::compose::Answer;
+use crate::secrets::compose::LookupResult;
 use crate::secrets::provider_error::ProviderError;
 
 pub use delivery::{CallResult, Effects, ListedSecret};
 
 /// The answer about a secret. An error is about this secret alone, or about everything that was asked.
-pub type ReadAnswer = Result<Answer, ProviderError>;
+pub type ReadAnswer = Result<LookupResult, ProviderError>;
 
 /// A secret, and which of its versions is meant.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -188,7 +188,7 @@ impl ReadScheduler {
     /// The digest of an answer.
     pub fn digest(&self, answer: &ReadAnswer) -> Digest {
         match answer {
-            Ok(Answer::Value(value)) => {
+            Ok(LookupResult::Value(value)) => {
                 let mut hash = Sha256::new();
                 hash.update(self.digest_key);
                 hash.update(value.expose());
@@ -197,7 +197,7 @@ impl ReadScheduler {
                 half.copy_from_slice(&hash[..16]);
                 Digest::Value(half)
             }
-            Ok(Answer::Missing | Answer::Found(_)) => Digest::Missing,
+            Ok(LookupResult::Missing | LookupResult::Found(_)) => Digest::Missing,
             Err(_) => Digest::Failed,
         }
     }

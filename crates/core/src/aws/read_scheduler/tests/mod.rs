@@ -48,7 +48,9 @@ fn arn(name: &str) -> String {
 fn shown(answer: Option<ReadAnswer>) -> String {
     match answer {
         None => "waits".to_owned(),
-        Some(Ok(Answer::Value(value))) => String::from_utf8_lossy(value.expose()).into_owned(),
+        Some(Ok(LookupResult::Value(value))) => {
+            String::from_utf8_lossy(value.expose()).into_owned()
+        }
         Some(Ok(_)) => "missing".to_owned(),
         Some(Err(error)) => format!("error: {error}"),
     }
@@ -150,13 +152,15 @@ impl Conversation {
             let name = name.strip_suffix("-AbCdEf").unwrap_or(name);
             let (answer, origin) = match self.values.get(name) {
                 Some(value) => (
-                    Ok(Answer::Value(SecretValue::from(value.clone().into_bytes()))),
+                    Ok(LookupResult::Value(SecretValue::from(
+                        value.clone().into_bytes(),
+                    ))),
                     Origin {
                         arn: Some(arn(name)),
                         version_id: Some(value.clone()),
                     },
                 ),
-                None => (Ok(Answer::Missing), Origin::default()),
+                None => (Ok(LookupResult::Missing), Origin::default()),
             };
             (secret.clone(), answer, origin)
         });

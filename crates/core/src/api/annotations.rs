@@ -1,0 +1,63 @@
+//! Pure: the names of annotations, labels and finalizers, each once.
+//!
+//! Flux's, External Secrets' and kubectl's names are theirs, so that people's manifests and tools work unchanged; names
+//! below [`OVERLAYD_PREFIX`] are overlayd's own.
+
+#![warn(missing_docs)]
+
+/// The annotation of a Flux object that requests a reconcile now. Its value is any text that differs from the last one;
+/// the status repeats it as `lastHandledReconcileAt`.
+pub const REQUESTED_AT: &str = "reconcile.fluxcd.io/requestedAt";
+/// The annotation of an ExternalSecret that requests a refresh now. Every change of an annotation does; External Secrets'
+/// documentation uses this name.
+pub const FORCE_SYNC: &str = "force-sync";
+/// The finalizer of Flux's controllers, on all of their kinds. overlayd adds it to Kustomizations alone, which prune when
+/// they are deleted, and removes it from all.
+pub const FLUX_FINALIZER: &str = "finalizers.fluxcd.io";
+/// Annotations of an object with this prefix become metadata of its events.
+pub const FLUX_EVENT_PREFIX: &str = "event.toolkit.fluxcd.io/";
+
+/// The prefix of the controls of one object, each of which is a label or an annotation: `reconcile`, `prune`, `ssa`,
+/// `force`.
+pub const KUSTOMIZE_PREFIX: &str = "kustomize.toolkit.fluxcd.io/";
+/// The label with the name of the Kustomization that owns an object.
+pub const OWNER_NAME: &str = "kustomize.toolkit.fluxcd.io/name";
+/// The label with the namespace of the Kustomization that owns an object.
+pub const OWNER_NAMESPACE: &str = "kustomize.toolkit.fluxcd.io/namespace";
+/// The label or annotation that is `disabled` on an object in which no variables are substituted.
+pub const SUBSTITUTE: &str = "kustomize.toolkit.fluxcd.io/substitute";
+
+/// The prefix of overlayd's own annotations.
+pub const OVERLAYD_PREFIX: &str = "overlayd.dev/";
+/// The annotation of a namespace that existed before it was applied, so that it is not deleted with the rest.
+pub const EXISTED: &str = "overlayd.dev/existed-before";
+/// The annotation with what must be healthy before an object is applied, in the form of Config Sync.
+pub const DEPENDS_ON: &str = "config.kubernetes.io/depends-on";
+/// The annotation that says what is done about changes that others make: on a Kustomization or on one object.
+pub const DRIFT: &str = "overlayd.dev/drift";
+/// The annotation with the number of the wave in which an object is applied; 0 where it is missing.
+pub const WAVE: &str = "overlayd.dev/wave";
+/// The annotation of an object that names the Kustomization (`namespace/name`) from which it is taken over.
+pub const TAKE_OVER: &str = "overlayd.dev/take-over";
+/// The annotation of a store with the URL of an SQS queue of rotation events.
+pub const ROTATION_QUEUE: &str = "overlayd.dev/rotation-queue";
+
+/// The finalizer of External Secrets on an ExternalSecret. overlayd adds it only where the Secret must be deleted with its
+/// ExternalSecret, and always removes it.
+pub const EXTERNAL_SECRET_FINALIZER: &str =
+    "externalsecrets.external-secrets.io/externalsecret-cleanup";
+/// The finalizer of External Secrets on a store, which overlayd removes and never adds.
+pub const STORE_FINALIZER: &str = "secretstore.externalsecrets.io/finalizer";
+/// The annotation of a store for whose provider no warning about its maintenance is wanted.
+pub const IGNORE_MAINTENANCE: &str = "external-secrets.io/ignore-maintenance-checks";
+/// The prefix of the labels and annotations that External Secrets writes on a Secret.
+pub const MANAGED_PREFIX: &str = "reconcile.external-secrets.io/";
+/// The label of a Secret that an ExternalSecret writes.
+pub const MANAGED: &str = "reconcile.external-secrets.io/managed";
+/// The label of a Secret that an ExternalSecret created and owns; its value is a hash of namespace and name.
+pub const CREATED_BY: &str = "reconcile.external-secrets.io/created-by";
+/// The annotation of a Secret with the hash of the data that was written.
+pub const DATA_HASH: &str = "reconcile.external-secrets.io/data-hash";
+
+/// The annotation in which `kubectl apply` keeps the last manifest.
+pub const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
