@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::aws::fetcher::{Fetcher, Reader};
+use crate::aws::fetcher::Fetcher;
+use crate::aws::reader::Reader;
 use overlayd_core::aws::read_scheduler::{CallResult, SecretId};
 use overlayd_core::aws::reader_key::{ReaderKey, Service};
 use overlayd_core::aws::usage::Usage;
@@ -15,7 +16,7 @@ use overlayd_core::secrets::provider_error::{Class, ProviderError};
 pub(crate) enum ProbeOutcome {
     Allowed,
     Denied,
-    /// It could not be told.
+    /// It could not be answer.
     Unknown(String),
 }
 
@@ -37,18 +38,18 @@ pub(crate) async fn probe(
         let reader = fetcher.reader(key).await;
         let mut tried = BTreeMap::new();
         match reader.session.credentials.get().await {
-            Err(reason) => {
+            Err(error) => {
                 let trial = ("sts:AssumeRole", "*".to_owned());
-                tried.insert(trial, ProbeOutcome::Unknown(reason));
+                tried.insert(trial, ProbeOutcome::Unknown(error.to_string()));
             }
             Ok(_) => {
                 for ask in asks {
                     try_one(&reader, ask, &mut tried).await;
                 }
                 if key.service == Service::SecretsManager {
-                    let heard = reader.remote.list(1).await;
+                    let result = reader.service.list(1).await;
                     let trial = ("secretsmanager:ListSecrets", "*".to_owned());
-                    tried.insert(trial, of_call(&heard));
+                    tried.insert(trial, of_call(&result));
                 }
             }
         }
@@ -76,25 +77,22 @@ async fn try_one(
     };
     match ask {
         Lookup::Value { key, version } => {
-            let question = Arc::new(SecretId {
-                id: key.clone(),
-                version: version.clone(),
-            });
-            let heard = reader.remote.batch(&[vec![question.clone()]]).await;
+            let secret = Arc::new(SecretId::new(key, version));
+            let result = reader.service.batch(&[vec![secret.clone()]]).await;
             let place = match reader.key.service {
                 Service::SecretsManager => "*".to_owned(),
                 Service::ParameterStore => key.clone(),
             };
-            tried.insert((batch, place), of_call(&heard));
+            tried.insert((batch, place), of_call(&result));
             // What the batch says of the one tells whether it may be read; otherwise it is asked alone.
-            let of_one = match heard {
+            let of_one = match result {
                 CallResult::Answers(answers) if !answers.is_empty() => CallResult::Answers(answers),
-                _ => reader.remote.single(&question).await,
+                _ => reader.service.single(&secret).await,
             };
             tried.insert((get, key.clone()), of_answer(&of_one));
         }
         Lookup::Tags { key } => {
-            let answer = reader.remote.tags(key).await;
+            let answer = reader.service.tags(key).await;
             tried.insert((tags, key.clone()), of_result(answer.err()));
         }
         // A search would read every value that it finds.
@@ -102,18 +100,20 @@ async fn try_one(
     }
 }
 
-fn of_call(heard: &CallResult) -> ProbeOutcome {
-    match heard {
+fn of_call(result: &CallResult) -> ProbeOutcome {
+    match result {
         CallResult::Failed(error) => of_result(Some(error.clone())),
         _ => ProbeOutcome::Allowed,
     }
 }
 
-fn of_answer(heard: &CallResult) -> ProbeOutcome {
-    match heard {
+fn of_answer(result: &CallResult) -> ProbeOutcome {
+    match result {
         CallResult::Failed(error) => of_result(Some(error.clone())),
         CallResult::Answers(answers) => {
-            let error = answers.iter().find_map(|(_, told, _)| told.as_ref().err());
+            let error = answers
+                .iter()
+                .find_map(|(_, answer, _)| answer.as_ref().err());
             of_result(error.cloned())
         }
         _ => ProbeOutcome::Allowed,

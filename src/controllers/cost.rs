@@ -1,4 +1,4 @@
-//! What each store costs of AWS, as metrics.
+//! What the calls of each store cost at AWS, as metrics.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use overlayd_core::api::external_secret::StoreKind;
 use overlayd_core::aws::cost::dollars_per_month;
 use overlayd_core::secrets::dependency_index::Dependency;
 
-/// How often it is measured.
+/// How often costs are measured.
 const EVERY: Duration = Duration::from_secs(60);
 
 /// Calls a day and dollars a month.
@@ -20,31 +20,31 @@ pub(crate) async fn measure(context: Arc<Context>) {
     let mut known: BTreeMap<(&'static str, String, String), CallsAndDollars> = BTreeMap::new();
     loop {
         tokio::time::sleep(EVERY).await;
-        // A store that costs nothing any more says so.
+        // A store that costs nothing any more gets a zero once.
         for cost in known.values_mut() {
             *cost = (0.0, 0.0);
         }
-        for (user, service, calls) in context.fetcher.shares() {
-            let stores =
-                context
-                    .dependency_index
-                    .of(&user)
-                    .into_iter()
-                    .filter_map(|used| match used {
-                        Dependency::Store(StoreKind::SecretStore, namespace, name) => {
-                            Some(("SecretStore", namespace, name))
-                        }
-                        Dependency::Store(StoreKind::ClusterSecretStore, namespace, name) => {
-                            Some(("ClusterSecretStore", namespace, name))
-                        }
-                        _ => None,
-                    });
+        for share in context.fetcher.shares() {
+            let stores = context
+                .dependency_index
+                .of(&share.subscriber)
+                .into_iter()
+                .filter_map(|used| match used {
+                    Dependency::Store(StoreKind::SecretStore, namespace, name) => {
+                        Some(("SecretStore", namespace, name))
+                    }
+                    Dependency::Store(StoreKind::ClusterSecretStore, namespace, name) => {
+                        Some(("ClusterSecretStore", namespace, name))
+                    }
+                    _ => None,
+                });
             let stores: Vec<_> = stores.collect();
-            let each = calls / f64::from(u32::try_from(stores.len().max(1)).unwrap_or(1));
+            let each =
+                share.calls_per_day / f64::from(u32::try_from(stores.len().max(1)).unwrap_or(1));
             for store in stores {
                 let cost = known.entry(store).or_default();
                 cost.0 += each;
-                cost.1 += dollars_per_month(service, each);
+                cost.1 += dollars_per_month(share.service, each);
             }
         }
         for ((kind, namespace, name), (calls, dollars)) in &known {

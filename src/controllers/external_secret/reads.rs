@@ -73,7 +73,7 @@ impl Reads {
         }
         Ok(Self {
             shared,
-            reading: context.fetcher.announce(Some(user), questions),
+            reading: context.fetcher.announce(Some(user), questions).await,
             alone,
             lenient,
         })

@@ -21,6 +21,7 @@ pub mod provider_error;
 pub mod refresh;
 pub mod render;
 pub mod rewrite;
+pub mod search;
 pub mod sync_windows;
 pub mod template_from;
 mod value;
