@@ -98,7 +98,7 @@ impl Caller {
             };
             match &error {
                 ProviderError::Throttled { .. } => {
-                    self.rate_limits.with(&bucket, TokenBucket::throttled)
+                    self.rate_limits.with(&bucket, TokenBucket::throttled);
                 }
                 ProviderError::Refused { .. } => self.session.credentials.refuse(&credentials),
                 _ => {}

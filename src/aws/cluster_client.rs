@@ -1,4 +1,4 @@
-//! Talks to the API server: the client that ServiceAccounts and Secrets with keys are read with.
+//! Talks to the API server: the client that service accounts and Secrets with keys are read with.
 
 /// A client of the API server. The client itself has no `Debug`, and its configuration holds a token.
 #[derive(Clone)]

@@ -1,4 +1,4 @@
-//! Talks to AWS: tries what policies must allow, without harm: values that are read on the way are dropped at once.
+//! Talks to AWS: tries the actions that policies must allow. Nothing is changed, and values that are read are dropped at once.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -11,16 +11,18 @@ use overlayd_core::aws::usage::Usage;
 use overlayd_core::secrets::desired::Lookup;
 use overlayd_core::secrets::provider_error::{Class, ProviderError};
 
-/// What came of trying an action.
+/// The result of trying an action.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum ProbeOutcome {
+    /// The call worked.
     Allowed,
+    /// A policy denies the action.
     Denied,
-    /// It could not be answer.
+    /// The call failed for another reason.
     Unknown(String),
 }
 
-/// What was tried: an action, on an id or on everything (`*`).
+/// An action, and the id that it was tried on; `*` for an action without resources.
 pub(crate) type ProbedAction = (&'static str, String);
 
 /// Tries every action once for each id, as each identity.
@@ -28,28 +30,28 @@ pub(crate) async fn probe(
     fetcher: &Fetcher,
     usage: &Usage,
 ) -> BTreeMap<ReaderKey, BTreeMap<ProbedAction, ProbeOutcome>> {
-    let (asked, _) = usage.asked();
+    let (reads, _) = usage.reads();
     let mut wanted: BTreeMap<&ReaderKey, BTreeSet<&Lookup>> = BTreeMap::new();
-    for asked in &asked {
-        wanted.entry(&asked.key).or_default().insert(&asked.ask);
+    for read in &reads {
+        wanted.entry(&read.key).or_default().insert(&read.lookup);
     }
     let mut all = BTreeMap::new();
-    for (key, asks) in wanted {
+    for (key, lookups) in wanted {
         let reader = fetcher.reader(key).await;
         let mut tried = BTreeMap::new();
         match reader.session.credentials.get().await {
             Err(error) => {
-                let trial = ("sts:AssumeRole", "*".to_owned());
-                tried.insert(trial, ProbeOutcome::Unknown(error.to_string()));
+                let action = ("sts:AssumeRole", "*".to_owned());
+                tried.insert(action, ProbeOutcome::Unknown(error.to_string()));
             }
             Ok(_) => {
-                for ask in asks {
-                    try_one(&reader, ask, &mut tried).await;
+                for lookup in lookups {
+                    try_one(&reader, lookup, &mut tried).await;
                 }
                 if key.service == Service::SecretsManager {
                     let result = reader.service.list(1).await;
-                    let trial = ("secretsmanager:ListSecrets", "*".to_owned());
-                    tried.insert(trial, of_call(&result));
+                    let action = ("secretsmanager:ListSecrets", "*".to_owned());
+                    tried.insert(action, of_call(&result));
                 }
             }
         }
@@ -60,7 +62,7 @@ pub(crate) async fn probe(
 
 async fn try_one(
     reader: &Arc<Reader>,
-    ask: &Lookup,
+    lookup: &Lookup,
     tried: &mut BTreeMap<ProbedAction, ProbeOutcome>,
 ) {
     let (get, batch, tags) = match reader.key.service {
@@ -75,7 +77,7 @@ async fn try_one(
             "ssm:ListTagsForResource",
         ),
     };
-    match ask {
+    match lookup {
         Lookup::Value { key, version } => {
             let secret = Arc::new(SecretId::new(key, version));
             let result = reader.service.batch(&[vec![secret.clone()]]).await;
@@ -84,12 +86,12 @@ async fn try_one(
                 Service::ParameterStore => key.clone(),
             };
             tried.insert((batch, place), of_call(&result));
-            // What the batch says of the one tells whether it may be read; otherwise it is asked alone.
-            let of_one = match result {
+            // The batch tells of each secret whether it may be read. A secret that it leaves out is read alone.
+            let of_secret = match result {
                 CallResult::Answers(answers) if !answers.is_empty() => CallResult::Answers(answers),
                 _ => reader.service.single(&secret).await,
             };
-            tried.insert((get, key.clone()), of_answer(&of_one));
+            tried.insert((get, key.clone()), of_answer(&of_secret));
         }
         Lookup::Tags { key } => {
             let answer = reader.service.tags(key).await;

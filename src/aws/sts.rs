@@ -1,4 +1,4 @@
-//! Talks to AWS and the API server: credentials of a role, by another session or by the token of a ServiceAccount, and keys
+//! Talks to AWS and the API server: credentials of a role, by another session or by the token of a `ServiceAccount`, and keys
 //! that stand in Secrets.
 
 use std::time::SystemTime;
@@ -24,7 +24,7 @@ use crate::cluster::error::describe;
 use overlayd_core::aws::credentials::{CredentialError, sts_error};
 use overlayd_core::aws::identity::{KeyOf, Role, account_of};
 
-/// The names of sessions, which CloudTrail shows. Sessions of ServiceAccounts have the name that External Secrets gives
+/// The names of sessions, which CloudTrail shows. Sessions of service accounts have the name that External Secrets gives
 /// them, because trust policies may ask for it.
 const ACCOUNT_SESSION: &str = "external-secrets-provider-aws";
 const ROLE_SESSION: &str = "overlayd";
@@ -85,7 +85,7 @@ impl AssumedRole {
     }
 }
 
-/// The role of a ServiceAccount, by its token:
+/// The role of a `ServiceAccount`, by its token:
 /// <https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRoleWithWebIdentity.html>.
 #[derive(Debug)]
 pub(super) struct ServiceAccountRole {

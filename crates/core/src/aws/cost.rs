@@ -45,36 +45,35 @@ pub fn dollars_per_month(service: Service, calls_per_day: f64) -> f64 {
 /// The cost of each store, by its printed name, and notes about what was left out. The calls that stores share are divided
 /// among them by how often each needs them. Any time will do as `now`.
 pub fn costs(usage: &Usage, now: Instant) -> (BTreeMap<String, StoreCost>, Vec<String>) {
-    let (asked, notes) = usage.asked();
+    let (reads, notes) = usage.reads();
     let mut readers: BTreeMap<&ReaderKey, Vec<&UsageRead<'_>>> = BTreeMap::new();
-    for asked in &asked {
-        readers.entry(&asked.key).or_default().push(asked);
+    for read in &reads {
+        readers.entry(&read.key).or_default().push(read);
     }
     let mut costs: BTreeMap<String, StoreCost> = BTreeMap::new();
-    for (key, asked) in readers {
-        reader(key, &asked, now, &mut costs);
+    for (key, reads) in readers {
+        add_reader(key, &reads, now, &mut costs);
     }
     for (name, cost) in &mut costs {
-        let of_store = asked
-            .iter()
-            .filter(|asked| asked.store.to_string() == *name);
-        let mut keys: Vec<_> = of_store.clone().map(|asked| &asked.ask).collect();
+        let of_store = reads.iter().filter(|read| read.store.to_string() == *name);
+        let mut keys: Vec<_> = of_store.clone().map(|read| &read.lookup).collect();
         keys.sort();
         keys.dedup();
         cost.secrets = keys.len();
-        let mut users: Vec<_> = of_store
-            .map(|asked| (&asked.user.namespace, &asked.user.name))
+        let mut external_secrets: Vec<_> = of_store
+            .map(|read| (&read.external_secret.namespace, &read.external_secret.name))
             .collect();
-        users.sort();
-        users.dedup();
-        cost.external_secrets = users.len();
+        external_secrets.sort();
+        external_secrets.dedup();
+        cost.external_secrets = external_secrets.len();
     }
     (costs, notes)
 }
 
-fn reader(
+/// Adds the calls of one reader to the costs of its stores.
+fn add_reader(
     key: &ReaderKey,
-    asked: &[&UsageRead<'_>],
+    reads: &[&UsageRead<'_>],
     now: Instant,
     costs: &mut BTreeMap<String, StoreCost>,
 ) {
@@ -82,20 +81,22 @@ fn reader(
     let mut scheduler = ReadScheduler::new(capabilities, [0; 32]);
     let mut weights: BTreeMap<String, f64> = BTreeMap::new();
     let mut single: BTreeMap<&Lookup, Duration> = BTreeMap::new();
-    for asked in asked {
-        let cost = costs.entry(asked.store.to_string()).or_default();
-        let Some(interval) = periodic_interval(&asked.user.spec) else {
+    for read in reads {
+        let cost = costs.entry(read.store.to_string()).or_default();
+        let Some(interval) = periodic_interval(&read.external_secret.spec) else {
             continue;
         };
         let often = DAY / interval.as_secs_f64();
         cost.unshared_calls_per_day += often;
         cost.unshared_dollars_per_month += dollars_per_month(key.service, often);
-        *weights.entry(asked.store.to_string()).or_default() += often;
-        match &asked.ask {
+        *weights.entry(read.store.to_string()).or_default() += often;
+        match &read.lookup {
             Lookup::Value { key: id, version } if capabilities.batches(version) => {
                 let secret = SecretId::new(id, version);
-                let user = NamespacedName::new(&asked.user.namespace, &asked.user.name);
-                scheduler.watch(&user, &secret, Digest::Missing, interval, now);
+                let external_secret = read.external_secret;
+                let subscriber =
+                    NamespacedName::new(&external_secret.namespace, &external_secret.name);
+                scheduler.watch(&subscriber, &secret, Digest::Missing, interval, now);
             }
             // A version by its id is read once a day.
             Lookup::Value { version, .. } if version.starts_with("uuid/") => {}
@@ -175,7 +176,7 @@ mod tests {
 
     /// So many ExternalSecrets of a secret each, or all of one.
     fn usage(count: usize, interval: &str, is_shared: bool) -> Usage {
-        let user = |number: usize| {
+        let external_secret = |number: usize| {
             let key = if is_shared {
                 "one".to_owned()
             } else {
@@ -201,7 +202,7 @@ mod tests {
                 spec: serde_json::from_value(spec).unwrap(),
                 queue: None,
             }],
-            users: (0..count).map(user).collect(),
+            external_secrets: (0..count).map(external_secret).collect(),
         }
     }
 

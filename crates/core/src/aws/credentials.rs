@@ -51,31 +51,31 @@ pub enum CredentialError {
     /// The SDK's default chain found none. The text is its error chain.
     #[error("{0}")]
     DefaultChain(String),
-    /// A ServiceAccount or a Secret is needed, and the command has no cluster.
+    /// A `ServiceAccount` or a Secret is needed, and the command has no cluster.
     #[error("this identity needs a cluster, and none was given")]
     NoCluster,
     /// The source did not answer.
     #[error("they did not come in time")]
     Timeout,
-    /// The ServiceAccount does not exist.
+    /// The `ServiceAccount` does not exist.
     #[error("ServiceAccount `{0}` does not exist")]
     NoServiceAccount(String),
-    /// The ServiceAccount names no role.
+    /// The `ServiceAccount` names no role.
     #[error(
         "ServiceAccount `{name}` has no annotation `{annotation}`; it names the role to assume"
     )]
     NoRole {
-        /// The ServiceAccount.
+        /// The `ServiceAccount`.
         name: String,
         /// The annotation that names the role.
         annotation: &'static str,
     },
-    /// The API server did not give a ServiceAccount, or a token for it.
+    /// The API server did not give a `ServiceAccount`, or a token for it.
     #[error("{request} ServiceAccount `{name}` failed: {reason}")]
     ServiceAccount {
         /// `reading`, or `a token of`.
         request: &'static str,
-        /// The ServiceAccount.
+        /// The `ServiceAccount`.
         name: String,
         /// What the API server says.
         reason: String,

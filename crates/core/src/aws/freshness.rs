@@ -29,7 +29,7 @@ mod tests {
     fn check(ages: &[Option<u64>], interval: u64, expected: Option<u64>) {
         let start = Instant::now();
         let now = start + Duration::from_secs(100_000);
-        let at = |age: &Option<u64>| age.map(|age| now - Duration::from_secs(age));
+        let at = |age: &Option<u64>| age.map(|age| start + Duration::from_secs(100_000 - age));
         let ago = confirmed_ago(ages.iter().map(at), Duration::from_secs(interval), now);
         assert_eq!(
             ago,

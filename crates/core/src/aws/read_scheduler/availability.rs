@@ -20,7 +20,7 @@ pub(super) struct ServiceCircuit {
 impl ServiceCircuit {
     /// How long no call may be made; nothing if calls may be made.
     pub(super) fn wait(&mut self, now: Instant) -> Option<Duration> {
-        self.circuit.closed_for(now)
+        self.circuit.wait(now)
     }
 
     /// True while no call may be made, and for the one call that tries afterwards.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::aws::read_scheduler::entry::SecretEntry;
 use crate::aws::read_scheduler::{Call, CallPlan, Effects, Origin, ReadScheduler, SecretId};
 use crate::names::NamespacedName;
 use crate::secrets::provider_error::ProviderError;
@@ -115,7 +116,7 @@ impl ReadScheduler {
 
     fn is_watched(&self, secret: &SecretId) -> bool {
         let entry = self.entries.get(secret);
-        entry.is_some_and(|entry| entry.is_watched())
+        entry.is_some_and(SecretEntry::is_watched)
     }
 
     fn is_batchable(&self, secret: &SecretId) -> bool {
@@ -185,7 +186,7 @@ impl ReadScheduler {
     /// True if a poll is due within a tenth of its interval.
     fn is_poll_soon(&self, secret: &SecretId, at: Instant, now: Instant) -> bool {
         let entry = self.entries.get(secret);
-        let interval = entry.and_then(|entry| entry.interval());
+        let interval = entry.and_then(SecretEntry::interval);
         interval.is_some_and(|interval| at <= now + interval / 10)
     }
 

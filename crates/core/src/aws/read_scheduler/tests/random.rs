@@ -153,18 +153,18 @@ impl World {
                 });
             }
             Event::RequestNow(index) => {
-                if let Some(reader) = pick(&mut self.readers, index) {
+                if let Some(reader) = pick(&mut self.readers, *index) {
                     scheduler.request_now(reader.number, now);
                 }
             }
             Event::Cancel(index) => {
-                if let Some(reader) = pick(&mut self.readers, index) {
+                if let Some(reader) = pick(&mut self.readers, *index) {
                     scheduler.cancel(reader.number);
                     reader.receiver = None;
                 }
             }
             Event::DropReceiver(index) => {
-                if let Some(reader) = pick(&mut self.readers, index) {
+                if let Some(reader) = pick(&mut self.readers, *index) {
                     reader.receiver = None;
                 }
             }
@@ -197,7 +197,7 @@ impl World {
                     }
                 }
             }
-            Event::Finish(index, reply) => return self.finish(index, *reply),
+            Event::Finish(index, reply) => return self.finish(*index, *reply),
             Event::Pause(pause) => self.conversation.later(PAUSES[*pause]),
             Event::Plan => {
                 self.plan();
@@ -223,7 +223,7 @@ impl World {
         plan.next
     }
 
-    fn finish(&mut self, index: &Index, reply: Reply) -> BTreeSet<NamespacedName> {
+    fn finish(&mut self, index: Index, reply: Reply) -> BTreeSet<NamespacedName> {
         if self.calls.is_empty() {
             return BTreeSet::new();
         }
@@ -434,7 +434,7 @@ impl World {
     }
 }
 
-fn pick<'a>(readers: &'a mut [Reader], index: &Index) -> Option<&'a mut Reader> {
+fn pick(readers: &mut [Reader], index: Index) -> Option<&mut Reader> {
     let count = readers.len();
     (count > 0).then(|| &mut readers[index.index(count)])
 }
