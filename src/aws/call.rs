@@ -1,4 +1,4 @@
-//! Talks to AWS: one call, in its turn, tried again where that may help.
+//! Talks to AWS: one call, within the rate limit of its account, repeated where that may help.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use overlayd_core::aws::reader_key::Retry;
 use overlayd_core::aws::throttle::{Api, TokenBucket, spread};
 use overlayd_core::secrets::provider_error::{Class, ProviderError};
 
-/// The buckets of this process, by account, region and API.
+/// The token buckets of this process, by account, region and API, as AWS counts its quotas.
 #[derive(Debug, Default)]
 pub(crate) struct RateLimits(Mutex<BTreeMap<(String, String, Api), TokenBucket>>);
 
@@ -32,34 +32,35 @@ impl RateLimits {
     }
 }
 
-/// What every call of one reader has in common.
+/// What all calls of one reader have in common.
 #[derive(Debug)]
 pub(super) struct Caller {
     pub(super) session: Arc<AwsSession>,
-    pub(super) paces: Arc<RateLimits>,
+    pub(super) rate_limits: Arc<RateLimits>,
     pub(super) metrics: Arc<Metrics>,
-    /// As External Secrets names it in metrics.
+    /// The name of the provider in metrics, as External Secrets has it.
     pub(super) provider: &'static str,
     pub(super) retry: Retry,
     pub(super) region: String,
-    /// The account, or who asks where that is not known.
+    /// The account, or the identity where the account is not known.
     pub(super) account: String,
 }
 
-/// What a call is about.
+/// The action and the secret of a call.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct About<'a> {
+pub(super) struct CallTarget<'a> {
     pub(super) api: Api,
-    /// With its service, as policies name it.
+    /// The action as policies name it: `service:Action`.
     pub(super) action: &'static str,
     pub(super) key: &'a str,
 }
 
 impl Caller {
-    /// Makes a call. Nothing if there is no such secret.
+    /// Makes a call, after its turn has come. Nothing if there is no such secret. An error that may pass is repeated as often
+    /// as the store's `retrySettings` say.
     pub(super) async fn call<T, E, F>(
         &self,
-        about: About<'_>,
+        target: CallTarget<'_>,
         send: impl Fn() -> F,
     ) -> Result<Option<T>, ProviderError>
     where
@@ -69,32 +70,36 @@ impl Caller {
         let mut attempt = 0;
         loop {
             let credentials = self.session.credentials.get().await;
-            let credentials = credentials.map_err(ProviderError::Credentials)?;
+            let credentials =
+                credentials.map_err(|error| ProviderError::Credentials(error.to_string()))?;
             let account = credentials
                 .account_id()
                 .map(|account| account.as_str().to_owned());
             let account = account.unwrap_or_else(|| self.account.clone());
-            let bucket = (account, self.region.clone(), about.api);
-            let turn = self.paces.with(&bucket, TokenBucket::turn);
+            let bucket = (account, self.region.clone(), target.api);
+            let turn = self.rate_limits.with(&bucket, TokenBucket::turn);
             if !turn.is_zero() {
                 tokio::time::sleep(turn).await;
             }
             let answer = send().await;
-            let name = about.action.rsplit(':').next().unwrap_or_default();
+            let name = target.action.rsplit(':').next().unwrap_or_default();
             self.metrics
                 .provider_call(self.provider, name, answer.is_ok());
             let error = match answer {
                 Ok(answer) => {
-                    self.paces.with(&bucket, |bucket, _| bucket.answered());
+                    self.rate_limits
+                        .with(&bucket, |bucket, _| bucket.answered());
                     return Ok(Some(answer));
                 }
                 Err(error) => error,
             };
-            let Some(error) = classify(about.key, about.action, &error) else {
+            let Some(error) = classify(target.key, target.action, &error) else {
                 return Ok(None);
             };
             match &error {
-                ProviderError::Throttled { .. } => self.paces.with(&bucket, TokenBucket::throttled),
+                ProviderError::Throttled { .. } => {
+                    self.rate_limits.with(&bucket, TokenBucket::throttled);
+                }
                 ProviderError::Refused { .. } => self.session.credentials.refuse(&credentials),
                 _ => {}
             }
@@ -106,10 +111,10 @@ impl Caller {
         }
     }
 
-    /// Makes a call for each page. `take` takes a page in, and gives the token of the next one.
+    /// Makes a call for each page. `take` reads a page and gives the token of the next one.
     pub(super) async fn pages<T, E, F>(
         &self,
-        about: About<'_>,
+        target: CallTarget<'_>,
         send: impl Fn(Option<String>) -> F,
         mut take: impl FnMut(T) -> Result<Option<String>, ProviderError>,
     ) -> Result<(), ProviderError>
@@ -119,11 +124,11 @@ impl Caller {
     {
         let mut token = None;
         loop {
-            let page = self.call(about, || send(token.clone())).await?;
-            // Nothing in particular was asked for, so that nothing can be missing.
+            let page = self.call(target, || send(token.clone())).await?;
+            // A search names no secret, so that no secret can be missing.
             let page = page.ok_or_else(|| ProviderError::Other {
-                key: about.key.to_owned(),
-                reason: format!("{} says that there is no such secret", about.action),
+                key: target.key.to_owned(),
+                reason: format!("{} says that there is no such secret", target.action),
             })?;
             token = take(page)?.filter(|token| !token.is_empty());
             if token.is_none() {
@@ -136,7 +141,7 @@ impl Caller {
         if let Some(interval) = self.retry.interval {
             return interval;
         }
-        // With other credentials there is nothing to wait for.
+        // New credentials work at once.
         if matches!(error, ProviderError::Refused { .. }) {
             return Duration::ZERO;
         }

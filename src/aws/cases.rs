@@ -7,11 +7,12 @@ use serde_json::{Value, json};
 use testbed::{Emulator, Fault, Moto};
 use tokio::task::JoinSet;
 
+use crate::aws::environment::AwsEnvironment;
 use crate::aws::fetcher::Fetcher;
-use crate::aws::sessions::{AwsEnvironment, Sessions};
-use crate::aws::store::AwsStore;
+use crate::aws::sessions::Sessions;
 use crate::daemon::metrics::Metrics;
 use crate::secrets::provider::Provider;
+use crate::secrets::provider::aws::AwsStore;
 use overlayd_core::aws::identity::{Base, Identity};
 use overlayd_core::aws::reader_key::{ReaderKey, Retry, Service};
 use overlayd_core::secrets::SecretData;

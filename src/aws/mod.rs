@@ -1,27 +1,36 @@
-//! AWS as it should be used: one session per identity, one plan for everything that is due, changes seen as cheaply as
-//! may be.
+//! Reads secrets from AWS: one session per identity, one read scheduler per service and identity, and as few calls as
+//! possible.
 //!
 //! ```text
-//! store ─identify→ Identity ─session→ credentials, once for all
-//! SecretId ─announce→ ReadScheduler ─plan→ calls ─remote→ answers ─heard→ ReadScheduler ⇒ who waits is told, who watches is woken
+//! store ─identify→ Identity ─Sessions→ credentials, loaded once for all readers
+//! SharedRead ─announce→ ReadScheduler ─plan→ calls ─SecretService→ results ─finish_call→ ReadScheduler
+//!     ⇒ answers for pending readers, wake-ups for subscribers
 //! ```
-//! What is asked, when, and of whom is decided in `overlayd_core::aws`.
+//! `overlayd_core::aws` decides which calls are made, when, and as which identity. The files here make them.
 
 mod call;
 #[cfg(test)]
 mod cases;
+mod cluster_client;
+mod credential_cache;
+mod environment;
 mod errors;
 mod fetcher;
 mod parameter_store;
 pub(crate) mod probe;
-mod remote;
+mod reader;
+mod reading;
 mod rotation;
 mod secrets_manager;
+mod service;
 mod sessions;
-mod store;
 mod sts;
+mod wake_ups;
 
-pub(crate) use fetcher::{Denied, Fetcher, Reader, Reading, WakeUps};
-pub(crate) use rotation::{Listener, MessageOutcome, QueueEvent, QueueState};
-pub(crate) use sessions::{AwsEnvironment, Sessions};
-pub(crate) use store::AwsStore;
+pub(crate) use environment::AwsEnvironment;
+pub(crate) use fetcher::Fetcher;
+pub(crate) use reader::Reader;
+pub(crate) use reading::Reading;
+pub(crate) use rotation::{Listener, QueueEvent};
+pub(crate) use sessions::Sessions;
+pub(crate) use wake_ups::{Denied, WakeUps};

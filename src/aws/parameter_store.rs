@@ -10,15 +10,15 @@ use aws_sdk_ssm::types::{Parameter, ParameterStringFilter, ResourceTypeForTaggin
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 
-use crate::aws::call::{About, Caller};
-use crate::aws::remote::{SecretService, values_of};
-use crate::aws::sessions::AwsEnvironment;
-use crate::secrets::provider::{pattern, tags};
+use crate::aws::call::{CallTarget, Caller};
+use crate::aws::environment::AwsEnvironment;
+use crate::aws::service::{SecretService, values_of};
 use overlayd_core::aws::read_scheduler::{CallResult, Origin, ReadAnswer, SecretId};
 use overlayd_core::aws::throttle::Api;
 use overlayd_core::secrets::compose::LookupResult;
 use overlayd_core::secrets::desired::Search;
 use overlayd_core::secrets::provider_error::ProviderError;
+use overlayd_core::secrets::search::{name_pattern, tags_as_json};
 use overlayd_core::secrets::{SecretData, SecretValue};
 
 /// Parameter Store in one region, as one identity.
@@ -28,8 +28,8 @@ pub(super) struct ParameterStore {
     caller: Caller,
 }
 
-fn about<'a>(action: &'static str, key: &'a str) -> About<'a> {
-    About {
+fn target<'a>(action: &'static str, key: &'a str) -> CallTarget<'a> {
+    CallTarget {
         api: Api::Parameter,
         action,
         key,
@@ -50,7 +50,7 @@ impl ParameterStore {
 
     /// The value of a parameter, by its name with the version.
     async fn value(&self, name: &str) -> (ReadAnswer, Origin) {
-        let answer = self.caller.call(about("ssm:GetParameter", name), || {
+        let answer = self.caller.call(target("ssm:GetParameter", name), || {
             let request = self.client.get_parameter().name(name);
             request.with_decryption(true).send()
         });
@@ -67,47 +67,47 @@ impl ParameterStore {
     async fn get_parameters(&self, groups: &[Vec<Arc<SecretId>>]) -> CallResult {
         let names: Vec<String> = groups.iter().map(|group| name_of(&group[0])).collect();
         let key = names.first().cloned().unwrap_or_default();
-        let answer = self.caller.call(about("ssm:GetParameters", &key), || {
+        let answer = self.caller.call(target("ssm:GetParameters", &key), || {
             let request = self.client.get_parameters();
             let request = request.set_names(Some(names.clone()));
             request.with_decryption(true).send()
         });
         let answer = match answer.await {
             Ok(Some(answer)) => answer,
-            Ok(None) => return CallResult::Each(Vec::new()),
-            Err(error) => return CallResult::Nothing(error),
+            Ok(None) => return CallResult::Answers(Vec::new()),
+            Err(error) => return CallResult::Failed(error),
         };
         let mut values: BTreeMap<String, Parameter> = BTreeMap::new();
         for parameter in answer.parameters.unwrap_or_default() {
             let name = parameter.name.clone().unwrap_or_default();
             let selector = parameter.selector.clone().unwrap_or_default();
             let arn = parameter.arn.clone().unwrap_or_default();
-            // It is answered by its name, also where it was asked by its ARN.
+            // The answer has the name also where the request has the ARN.
             let asked = names.iter().find(|asked| {
                 **asked == format!("{name}{selector}") || **asked == format!("{arn}{selector}")
             });
             values.insert(asked.cloned().unwrap_or(name), parameter);
         }
         let invalid = answer.invalid_parameters.unwrap_or_default();
-        let mut told = Vec::new();
+        let mut answers = Vec::new();
         for (group, name) in groups.iter().zip(&names) {
             let (answer, origin) = match values.remove(name) {
                 Some(parameter) => given(name, parameter),
-                // Of a version it is not said what is missing; a call for it alone says so.
+                // The batch does not say whether the version or the parameter is missing. A call for it alone does.
                 None if invalid.contains(name) && group[0].version.is_empty() => {
                     (Ok(LookupResult::Missing), Origin::default())
                 }
                 None => continue,
             };
-            for question in group {
-                told.push((question.clone(), answer.clone(), origin.clone()));
+            for secret in group {
+                answers.push((secret.clone(), answer.clone(), origin.clone()));
             }
         }
-        CallResult::Each(told)
+        CallResult::Answers(answers)
     }
 
     async fn find_by_path(&self, search: &Search) -> Result<SecretData, ProviderError> {
-        let pattern = pattern(search)?;
+        let pattern = name_pattern(search)?;
         let path = search.path.as_deref().unwrap_or("/");
         let send = |token| {
             let request = self.client.get_parameters_by_path().path(path);
@@ -126,13 +126,13 @@ impl ParameterStore {
             }
             Ok(page.next_token)
         };
-        let about = about("ssm:GetParametersByPath", path);
-        self.caller.pages(about, send, take).await?;
+        let target = target("ssm:GetParametersByPath", path);
+        self.caller.pages(target, send, take).await?;
         Ok(found)
     }
 
     async fn find_described(&self, search: &Search) -> Result<SecretData, ProviderError> {
-        let pattern = pattern(search)?;
+        let pattern = name_pattern(search)?;
         let filters = Some(filters(search)?).filter(|filters| !filters.is_empty());
         let send = |token| {
             let request = self.client.describe_parameters().max_results(50);
@@ -145,20 +145,20 @@ impl ParameterStore {
             names.extend(described.filter_map(|parameter| parameter.name));
             Ok(page.next_token)
         };
-        let about = about("ssm:DescribeParameters", "*");
-        self.caller.pages(about, send, take).await?;
+        let target = target("ssm:DescribeParameters", "*");
+        self.caller.pages(target, send, take).await?;
         names.retain(|name| pattern.is_match(name));
         let read = async |name: String| {
-            let (told, _) = self.value(&name).await;
-            (name, told)
+            let (answer, _) = self.value(&name).await;
+            (name, answer)
         };
         values_of(names, read).await
     }
 }
 
 /// `name`, or `name:version`.
-fn name_of(question: &SecretId) -> String {
-    let SecretId { id, version } = question;
+fn name_of(secret: &SecretId) -> String {
+    let SecretId { id, version } = secret;
     if version.is_empty() {
         id.clone()
     } else {
@@ -210,22 +210,22 @@ impl SecretService for ParameterStore {
         self.get_parameters(groups).boxed()
     }
 
-    fn single<'a>(&'a self, question: &'a Arc<SecretId>) -> BoxFuture<'a, CallResult> {
+    fn single<'a>(&'a self, secret: &'a Arc<SecretId>) -> BoxFuture<'a, CallResult> {
         async move {
-            let (told, origin) = self.value(&name_of(question)).await;
-            CallResult::Each(vec![(question.clone(), told, origin)])
+            let (answer, origin) = self.value(&name_of(secret)).await;
+            CallResult::Answers(vec![(secret.clone(), answer, origin)])
         }
         .boxed()
     }
 
     fn list(&self, most_pages: usize) -> BoxFuture<'_, CallResult> {
-        // It has no list that tells versions for less than a batch costs.
-        futures::future::ready(CallResult::TooLong(most_pages)).boxed()
+        // No list of Parameter Store tells versions in fewer calls than batches read values.
+        futures::future::ready(CallResult::ListTooLong { pages: most_pages }).boxed()
     }
 
     fn tags<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<LookupResult, ProviderError>> {
         async move {
-            let answer = self.caller.call(about("ssm:ListTagsForResource", id), || {
+            let answer = self.caller.call(target("ssm:ListTagsForResource", id), || {
                 let request = self.client.list_tags_for_resource();
                 let request = request.resource_type(ResourceTypeForTagging::Parameter);
                 request.resource_id(id).send()
@@ -234,7 +234,7 @@ impl SecretService for ParameterStore {
                 return Ok(LookupResult::Missing);
             };
             let own = answer.tag_list.unwrap_or_default().into_iter();
-            Ok(LookupResult::Value(tags(
+            Ok(LookupResult::Value(tags_as_json(
                 own.map(|tag| (tag.key, tag.value)),
             )))
         }
@@ -250,7 +250,7 @@ impl SecretService for ParameterStore {
                 return self.find_described(search).await.map(LookupResult::Found);
             }
             let found = match self.find_by_path(search).await {
-                // Some policies allow to describe and to get, but not to get by path.
+                // Some policies allow DescribeParameters and GetParameter, but not GetParametersByPath.
                 Err(ProviderError::AccessDenied { .. }) => {
                     let search = Search {
                         tags: BTreeMap::new(),

@@ -1,25 +1,28 @@
-//! Talks to AWS: tries what policies must allow, without harm: values that are read on the way are dropped at once.
+//! Talks to AWS: tries the actions that policies must allow. Nothing is changed, and values that are read are dropped at once.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::aws::fetcher::{Fetcher, Reader};
+use crate::aws::fetcher::Fetcher;
+use crate::aws::reader::Reader;
 use overlayd_core::aws::read_scheduler::{CallResult, SecretId};
 use overlayd_core::aws::reader_key::{ReaderKey, Service};
 use overlayd_core::aws::usage::Usage;
 use overlayd_core::secrets::desired::Lookup;
 use overlayd_core::secrets::provider_error::{Class, ProviderError};
 
-/// What came of trying an action.
+/// The result of trying an action.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum ProbeOutcome {
+    /// The call worked.
     Allowed,
+    /// A policy denies the action.
     Denied,
-    /// It could not be told.
+    /// The call failed for another reason.
     Unknown(String),
 }
 
-/// What was tried: an action, on an id or on everything (`*`).
+/// An action, and the id that it was tried on; `*` for an action without resources.
 pub(crate) type ProbedAction = (&'static str, String);
 
 /// Tries every action once for each id, as each identity.
@@ -27,28 +30,28 @@ pub(crate) async fn probe(
     fetcher: &Fetcher,
     usage: &Usage,
 ) -> BTreeMap<ReaderKey, BTreeMap<ProbedAction, ProbeOutcome>> {
-    let (asked, _) = usage.asked();
+    let (reads, _) = usage.reads();
     let mut wanted: BTreeMap<&ReaderKey, BTreeSet<&Lookup>> = BTreeMap::new();
-    for asked in &asked {
-        wanted.entry(&asked.key).or_default().insert(&asked.ask);
+    for read in &reads {
+        wanted.entry(&read.key).or_default().insert(&read.lookup);
     }
     let mut all = BTreeMap::new();
-    for (key, asks) in wanted {
+    for (key, lookups) in wanted {
         let reader = fetcher.reader(key).await;
         let mut tried = BTreeMap::new();
         match reader.session.credentials.get().await {
-            Err(reason) => {
-                let trial = ("sts:AssumeRole", "*".to_owned());
-                tried.insert(trial, ProbeOutcome::Unknown(reason));
+            Err(error) => {
+                let action = ("sts:AssumeRole", "*".to_owned());
+                tried.insert(action, ProbeOutcome::Unknown(error.to_string()));
             }
             Ok(_) => {
-                for ask in asks {
-                    try_one(&reader, ask, &mut tried).await;
+                for lookup in lookups {
+                    try_one(&reader, lookup, &mut tried).await;
                 }
                 if key.service == Service::SecretsManager {
-                    let heard = reader.remote.list(1).await;
-                    let trial = ("secretsmanager:ListSecrets", "*".to_owned());
-                    tried.insert(trial, of_call(&heard));
+                    let result = reader.service.list(1).await;
+                    let action = ("secretsmanager:ListSecrets", "*".to_owned());
+                    tried.insert(action, of_call(&result));
                 }
             }
         }
@@ -59,7 +62,7 @@ pub(crate) async fn probe(
 
 async fn try_one(
     reader: &Arc<Reader>,
-    ask: &Lookup,
+    lookup: &Lookup,
     tried: &mut BTreeMap<ProbedAction, ProbeOutcome>,
 ) {
     let (get, batch, tags) = match reader.key.service {
@@ -74,27 +77,24 @@ async fn try_one(
             "ssm:ListTagsForResource",
         ),
     };
-    match ask {
+    match lookup {
         Lookup::Value { key, version } => {
-            let question = Arc::new(SecretId {
-                id: key.clone(),
-                version: version.clone(),
-            });
-            let heard = reader.remote.batch(&[vec![question.clone()]]).await;
+            let secret = Arc::new(SecretId::new(key, version));
+            let result = reader.service.batch(&[vec![secret.clone()]]).await;
             let place = match reader.key.service {
                 Service::SecretsManager => "*".to_owned(),
                 Service::ParameterStore => key.clone(),
             };
-            tried.insert((batch, place), of_call(&heard));
-            // What the batch says of the one tells whether it may be read; otherwise it is asked alone.
-            let of_one = match heard {
-                CallResult::Each(answers) if !answers.is_empty() => CallResult::Each(answers),
-                _ => reader.remote.single(&question).await,
+            tried.insert((batch, place), of_call(&result));
+            // The batch tells of each secret whether it may be read. A secret that it leaves out is read alone.
+            let of_secret = match result {
+                CallResult::Answers(answers) if !answers.is_empty() => CallResult::Answers(answers),
+                _ => reader.service.single(&secret).await,
             };
-            tried.insert((get, key.clone()), of_answer(&of_one));
+            tried.insert((get, key.clone()), of_answer(&of_secret));
         }
         Lookup::Tags { key } => {
-            let answer = reader.remote.tags(key).await;
+            let answer = reader.service.tags(key).await;
             tried.insert((tags, key.clone()), of_result(answer.err()));
         }
         // A search would read every value that it finds.
@@ -102,18 +102,20 @@ async fn try_one(
     }
 }
 
-fn of_call(heard: &CallResult) -> ProbeOutcome {
-    match heard {
-        CallResult::Nothing(error) => of_result(Some(error.clone())),
+fn of_call(result: &CallResult) -> ProbeOutcome {
+    match result {
+        CallResult::Failed(error) => of_result(Some(error.clone())),
         _ => ProbeOutcome::Allowed,
     }
 }
 
-fn of_answer(heard: &CallResult) -> ProbeOutcome {
-    match heard {
-        CallResult::Nothing(error) => of_result(Some(error.clone())),
-        CallResult::Each(answers) => {
-            let error = answers.iter().find_map(|(_, told, _)| told.as_ref().err());
+fn of_answer(result: &CallResult) -> ProbeOutcome {
+    match result {
+        CallResult::Failed(error) => of_result(Some(error.clone())),
+        CallResult::Answers(answers) => {
+            let error = answers
+                .iter()
+                .find_map(|(_, answer, _)| answer.as_ref().err());
             of_result(error.cloned())
         }
         _ => ProbeOutcome::Allowed,

@@ -1,11 +1,12 @@
-//! Talks to AWS: a queue of rotation events. What an event names is read at once; a message goes when that has worked.
+//! Talks to AWS: a queue of rotation events. The secrets of an event are read at once, and the message is deleted when that has
+//! worked: <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-visibility-timeout.html>.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use aws_config::timeout::TimeoutConfig;
 use aws_sdk_sqs::Client;
-use aws_sdk_sqs::error::{ProvideErrorMetadata as _, SdkError};
+use aws_sdk_sqs::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_sqs::types::{DeleteMessageBatchRequestEntry, Message, MessageSystemAttributeName};
 use futures::future::join_all;
 use futures::stream::FuturesUnordered;
@@ -13,68 +14,55 @@ use futures::{FutureExt as _, StreamExt as _};
 
 use crate::aws::errors::transport;
 use crate::aws::fetcher::Fetcher;
-use overlayd_core::aws::cloudtrail::{SecretChange, parse};
-use overlayd_core::aws::queue::Queue;
+use overlayd_core::aws::cloudtrail::{EventError, parse};
+use overlayd_core::aws::identity::Identity;
+use overlayd_core::aws::queue::{Queue, QueueState};
+use overlayd_core::aws::rotation::{
+    MOST_TRIES, MessageOutcome, READ_AGAIN, after_failure, is_settled,
+};
 use overlayd_core::schedule::backoff;
+use overlayd_core::secrets::provider_error::ProviderError;
 
-/// How a queue stands.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum QueueState {
-    Listening,
-    /// It cannot be read; changes are seen by looking, as without it.
-    Lost(String),
+/// Why a queue or a message cannot be handled. Texts hold names and codes only.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum RotationError {
+    /// SQS refuses an action, or does not answer.
+    #[error("{action} as {identity} failed: {reason}")]
+    Queue {
+        action: &'static str,
+        identity: Box<Identity>,
+        reason: String,
+    },
+    /// The message is no event.
+    #[error(transparent)]
+    Event(#[from] EventError),
+    /// A secret that the event names cannot be read.
+    #[error(transparent)]
+    Read(#[from] ProviderError),
+    /// The message has failed as often as it may.
+    #[error("{0}; it came {MOST_TRIES} times")]
+    Last(Box<Self>),
 }
 
-/// What became of a message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum MessageOutcome {
-    /// What it names was read.
-    Handled,
-    /// Nobody here uses what it names, or it changes nothing.
-    Ignored,
-    /// It will come again.
-    Failed,
-    /// It has failed too often, and is gone.
-    Dropped,
-}
-
-impl MessageOutcome {
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::Handled => "handled",
-            Self::Ignored => "ignored",
-            Self::Failed => "failed",
-            Self::Dropped => "dropped",
-        }
-    }
-}
-
-/// A message that fails comes again after this.
+/// Seconds after which a message that has failed is delivered again.
 const HIDDEN: i32 = 15;
-/// One that has come so often and fails still is dropped.
-const MOST_TRIES: u32 = 3;
-/// Messages of so many receives are at work at once.
+/// Seconds that a receive waits for messages: the longest that SQS allows.
+const LONG_POLL: i32 = 20;
+/// How many batches of messages are handled at once.
 const AT_ONCE: usize = 16;
-/// AWS may show the old value for a moment: it is looked at again after these waits.
-const AGAIN: [Duration; 3] = [
-    Duration::from_millis(300),
-    Duration::from_secs(1),
-    Duration::from_secs(4),
-];
-
-/// Who listens to one queue.
+/// The listener of one queue.
 pub(crate) struct Listener {
     client: Client,
     queue: Queue,
     fetcher: Arc<Fetcher>,
 }
 
-/// What is said of a queue.
+/// What a listener reports.
 #[derive(Debug)]
 pub(crate) enum QueueEvent {
     State(QueueState),
-    /// A message, and why it failed.
-    Message(MessageOutcome, Option<String>),
+    /// What became of a message, and why it failed.
+    Message(MessageOutcome, Option<RotationError>),
 }
 
 impl Listener {
@@ -94,41 +82,26 @@ impl Listener {
         }
     }
 
-    /// QueueCondition for as long as it is polled.
-    pub(crate) async fn listen(&self, say: &(dyn Fn(QueueEvent) + Sync)) {
+    /// Listens for as long as the future is polled, and reports to `report`.
+    pub(crate) async fn listen(&self, report: &(dyn Fn(QueueEvent) + Sync)) {
         let mut work = FuturesUnordered::new();
-        // The first one does not wait, so that it is soon known how the queue stands.
+        // The first receive does not wait for messages, so that the state of the queue is known soon.
         let (mut failures, mut wait) = (0, 0);
         loop {
-            let receive = self.receive(wait).fuse();
-            futures::pin_mut!(receive);
-            let received = loop {
-                futures::select! {
-                    received = receive => break received,
-                    () = work.select_next_some() => {}
-                }
-            };
-            match received {
+            match while_working(&mut work, self.receive(wait)).await {
                 Ok(messages) => {
-                    say(QueueEvent::State(QueueState::Listening));
-                    (failures, wait) = (0, 20);
+                    report(QueueEvent::State(QueueState::Listening));
+                    (failures, wait) = (0, LONG_POLL);
                     if !messages.is_empty() {
-                        work.push(self.handle(messages, say));
+                        work.push(self.handle(messages, report));
                     }
                 }
-                Err(reason) => {
-                    say(QueueEvent::State(QueueState::Lost(reason)));
+                Err(error) => {
+                    report(QueueEvent::State(QueueState::Lost(error.to_string())));
                     let bounds = (Duration::from_secs(1), Duration::from_secs(60));
                     let pause = backoff(bounds.0, bounds.1, failures);
                     (failures, wait) = (failures + 1, 0);
-                    let pause = tokio::time::sleep(pause).fuse();
-                    futures::pin_mut!(pause);
-                    loop {
-                        futures::select! {
-                            () = pause => break,
-                            () = work.select_next_some() => {}
-                        }
-                    }
+                    while_working(&mut work, tokio::time::sleep(pause)).await;
                 }
             }
             while work.len() >= AT_ONCE {
@@ -137,7 +110,7 @@ impl Listener {
         }
     }
 
-    async fn receive(&self, wait: i32) -> Result<Vec<Message>, String> {
+    async fn receive(&self, wait: i32) -> Result<Vec<Message>, RotationError> {
         let request = self.client.receive_message().queue_url(&self.queue.url);
         let request = request
             .max_number_of_messages(10)
@@ -146,41 +119,54 @@ impl Listener {
             .message_system_attribute_names(MessageSystemAttributeName::ApproximateReceiveCount);
         match request.send().await {
             Ok(answer) => Ok(answer.messages.unwrap_or_default()),
-            Err(error) => Err(self.reason("sqs:ReceiveMessage", &error)),
+            Err(error) => Err(self.queue_error("sqs:ReceiveMessage", &error)),
         }
     }
 
-    fn reason<E>(&self, action: &str, error: &SdkError<E>) -> String
+    fn queue_error<E>(&self, action: &'static str, error: &SdkError<E>) -> RotationError
     where
-        E: aws_sdk_sqs::error::ProvideErrorMetadata + std::error::Error + 'static,
+        E: ProvideErrorMetadata + std::error::Error + 'static,
     {
-        let identity = &self.queue.identity;
-        match error.code().unwrap_or_default() {
-            "" => format!("{action} as {identity} failed: {}", transport(error)),
-            code => format!("{action} as {identity} failed: {code}"),
+        let reason = match error.code().unwrap_or_default() {
+            "" => transport(error),
+            code => code.to_owned(),
+        };
+        RotationError::Queue {
+            action,
+            identity: Box::new(self.queue.identity.clone()),
+            reason,
         }
     }
 
-    async fn handle(&self, messages: Vec<Message>, say: &(dyn Fn(QueueEvent) + Sync)) {
+    /// Handles messages, and deletes those that are not to be delivered again.
+    async fn handle(&self, messages: Vec<Message>, report: &(dyn Fn(QueueEvent) + Sync)) {
         let handled = messages.into_iter().map(async |message| {
-            let (mut fate, mut reason) = match self.act(&message).await {
-                Ok(fate) => (fate, None),
-                Err(reason) => (MessageOutcome::Failed, Some(reason)),
+            let (outcome, error) = match self.act(&message).await {
+                Ok(outcome) => (outcome, None),
+                Err(error) => match after_failure(receives(&message)) {
+                    MessageOutcome::Dropped => {
+                        let error = RotationError::Last(Box::new(error));
+                        (MessageOutcome::Dropped, Some(error))
+                    }
+                    outcome => (outcome, Some(error)),
+                },
             };
-            if fate == MessageOutcome::Failed && tries(&message) >= MOST_TRIES {
-                fate = MessageOutcome::Dropped;
-                reason = reason.map(|reason| format!("{reason}; it came {MOST_TRIES} times"));
-            }
-            say(QueueEvent::Message(fate, reason));
-            (fate != MessageOutcome::Failed)
-                .then_some(message.receipt_handle)
-                .flatten()
+            report(QueueEvent::Message(outcome, error));
+            message.receipt_handle.filter(|_| outcome.is_final())
         });
-        let done = join_all(handled).await.into_iter().flatten();
-        let entries = done.enumerate().filter_map(|(number, handle)| {
-            let entry = DeleteMessageBatchRequestEntry::builder().id(number.to_string());
-            entry.receipt_handle(handle).build().ok()
-        });
+        let handles = join_all(handled).await;
+        self.delete(handles.into_iter().flatten().collect(), report)
+            .await;
+    }
+
+    async fn delete(&self, handles: Vec<String>, report: &(dyn Fn(QueueEvent) + Sync)) {
+        let entries = handles
+            .into_iter()
+            .enumerate()
+            .filter_map(|(number, handle)| {
+                let entry = DeleteMessageBatchRequestEntry::builder().id(number.to_string());
+                entry.receipt_handle(handle).build().ok()
+            });
         let entries: Vec<_> = entries.collect();
         if entries.is_empty() {
             return;
@@ -190,54 +176,53 @@ impl Listener {
             .queue_url(&self.queue.url)
             .set_entries(Some(entries));
         if let Err(error) = request.send().await {
-            // They come again, and are read again, which does no harm.
-            let reason = self.reason("sqs:DeleteMessage", &error);
-            say(QueueEvent::Message(MessageOutcome::Failed, Some(reason)));
+            // The messages are delivered again, and their secrets are read again, which does no harm.
+            let error = self.queue_error("sqs:DeleteMessage", &error);
+            report(QueueEvent::Message(MessageOutcome::Failed, Some(error)));
         }
     }
 
-    /// Reads what a message names, until it is as the event says or has had time to be.
-    async fn act(&self, message: &Message) -> Result<MessageOutcome, String> {
-        let change = parse(message.body().unwrap_or_default());
-        let Some(change) = change.map_err(|error| error.to_string())? else {
+    /// Reads the secrets of a message, until they are as the event says or have had time to be.
+    async fn act(&self, message: &Message) -> Result<MessageOutcome, RotationError> {
+        let Some(change) = parse(message.body().unwrap_or_default())? else {
             return Ok(MessageOutcome::Ignored);
         };
-        let mut waits = AGAIN.into_iter();
+        let mut waits = READ_AGAIN.into_iter();
         loop {
             let only = (!self.queue.is_for_all).then_some(&self.queue.identity);
-            let concerned = self.fetcher.concerned(&change, only);
-            if concerned.is_empty() {
+            let rereads = self.fetcher.read_again(&change, only).await;
+            if rereads.is_empty() {
                 return Ok(MessageOutcome::Ignored);
             }
-            if self.is_settled(&change, concerned).await? {
-                return Ok(MessageOutcome::Handled);
+            let mut are_settled = true;
+            for reread in rereads {
+                are_settled &= is_settled(&change, &reread?);
             }
-            let Some(wait) = waits.next() else {
-                return Ok(MessageOutcome::Handled);
-            };
-            tokio::time::sleep(wait).await;
+            match waits.next().filter(|_| !are_settled) {
+                Some(wait) => tokio::time::sleep(wait).await,
+                None => return Ok(MessageOutcome::Handled),
+            }
         }
-    }
-
-    async fn is_settled(
-        &self,
-        change: &SecretChange,
-        concerned: super::fetcher::Questions,
-    ) -> Result<bool, String> {
-        let mut settled = true;
-        for looked in self.fetcher.look_again(concerned).await {
-            let looked = looked.map_err(|error| error.to_string())?;
-            settled &= match (&change.version_id, &looked.version_id) {
-                // Other versions than the current one move at their own times.
-                (Some(wanted), Some(seen)) if looked.is_current => wanted == seen,
-                _ => looked.has_changed,
-            };
-        }
-        Ok(settled)
     }
 }
 
-fn tries(message: &Message) -> u32 {
+/// Waits for a future, and lets the work at hand go on meanwhile.
+async fn while_working<T>(
+    work: &mut FuturesUnordered<impl Future<Output = ()>>,
+    future: impl Future<Output = T>,
+) -> T {
+    let future = future.fuse();
+    futures::pin_mut!(future);
+    loop {
+        futures::select! {
+            output = future => return output,
+            () = work.select_next_some() => {}
+        }
+    }
+}
+
+/// How often a message was delivered.
+fn receives(message: &Message) -> u32 {
     let attributes = message.attributes.as_ref();
     let count = attributes
         .and_then(|all| all.get(&MessageSystemAttributeName::ApproximateReceiveCount))

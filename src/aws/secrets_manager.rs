@@ -12,17 +12,17 @@ use aws_sdk_secretsmanager::types::{
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 
-use crate::aws::call::{About, Caller};
-use crate::aws::errors::by_code;
-use crate::aws::remote::{SecretService, values_of};
-use crate::aws::sessions::AwsEnvironment;
-use crate::secrets::provider::{pattern, tags};
-use overlayd_core::aws::arn::{answer_to, is_same_secret};
+use crate::aws::call::{CallTarget, Caller};
+use crate::aws::environment::AwsEnvironment;
+use crate::aws::service::{SecretService, values_of};
+use overlayd_core::aws::batch_answers::{BatchValue, batch_answers};
+use overlayd_core::aws::error_code::error_of_code;
 use overlayd_core::aws::read_scheduler::{CallResult, ListedSecret, Origin, ReadAnswer, SecretId};
 use overlayd_core::aws::throttle::Api;
 use overlayd_core::secrets::compose::LookupResult;
 use overlayd_core::secrets::desired::Search;
 use overlayd_core::secrets::provider_error::ProviderError;
+use overlayd_core::secrets::search::{name_pattern, tags_as_json};
 use overlayd_core::secrets::{SecretData, SecretValue};
 
 /// Secrets Manager in one region, as one identity.
@@ -41,8 +41,8 @@ const BATCH_GET: &str = "secretsmanager:BatchGetSecretValue";
 const DESCRIBE: &str = "secretsmanager:DescribeSecret";
 const LIST: &str = "secretsmanager:ListSecrets";
 
-fn about<'a>(api: Api, action: &'static str, key: &'a str) -> About<'a> {
-    About { api, action, key }
+fn target<'a>(api: Api, action: &'static str, key: &'a str) -> CallTarget<'a> {
+    CallTarget { api, action, key }
 }
 
 impl SecretsManager {
@@ -58,9 +58,9 @@ impl SecretsManager {
     }
 
     /// The value of a secret.
-    async fn value(&self, question: &SecretId) -> (ReadAnswer, Origin) {
-        let (id, version) = (&question.id, &question.version);
-        let answer = self.caller.call(about(Api::Secret, GET, id), || {
+    async fn value(&self, secret: &SecretId) -> (ReadAnswer, Origin) {
+        let (id, version) = (&secret.id, &secret.version);
+        let answer = self.caller.call(target(Api::Secret, GET, id), || {
             let request = self.client.get_secret_value().secret_id(id);
             let request = match version.strip_prefix("uuid/") {
                 Some(version_id) => request.version_id(version_id),
@@ -75,7 +75,7 @@ impl SecretsManager {
                     arn: answer.arn,
                     version_id: answer.version_id,
                 };
-                let value = held(id, answer.secret_string, answer.secret_binary);
+                let value = value_of(id, answer.secret_string, answer.secret_binary);
                 (value.map(LookupResult::Value), origin)
             }
             Ok(None) => (Ok(LookupResult::Missing), Origin::default()),
@@ -86,14 +86,14 @@ impl SecretsManager {
     async fn batch_get(&self, groups: &[Vec<Arc<SecretId>>]) -> CallResult {
         let ids: Vec<String> = groups.iter().map(|group| group[0].id.clone()).collect();
         let key = ids.first().cloned().unwrap_or_default();
-        let answer = self.caller.call(about(Api::Batch, BATCH_GET, &key), || {
+        let answer = self.caller.call(target(Api::Batch, BATCH_GET, &key), || {
             let request = self.client.batch_get_secret_value();
             request.set_secret_id_list(Some(ids.clone())).send()
         });
         match answer.await {
-            Ok(Some(answer)) => CallResult::Each(answers(groups, answer)),
-            Ok(None) => CallResult::Each(Vec::new()),
-            Err(error) => CallResult::Nothing(error),
+            Ok(Some(answer)) => CallResult::Answers(answers(groups, answer)),
+            Ok(None) => CallResult::Answers(Vec::new()),
+            Err(error) => CallResult::Failed(error),
         }
     }
 
@@ -101,15 +101,15 @@ impl SecretsManager {
         let (mut all, mut token, mut pages) = (Vec::new(), None::<String>, 0);
         loop {
             if pages == most_pages {
-                return CallResult::TooLong(pages + 1);
+                return CallResult::ListTooLong { pages: pages + 1 };
             }
-            let page = self.caller.call(about(Api::List, LIST, "*"), || {
+            let page = self.caller.call(target(Api::List, LIST, "*"), || {
                 let request = self.client.list_secrets().max_results(PAGE);
                 request.set_next_token(token.clone()).send()
             });
             let page = match page.await {
                 Ok(page) => page,
-                Err(error) => return CallResult::Nothing(error),
+                Err(error) => return CallResult::Failed(error),
             };
             pages += 1;
             let Some(page) = page else { break };
@@ -119,11 +119,14 @@ impl SecretsManager {
                 break;
             }
         }
-        CallResult::Listed(all, pages)
+        CallResult::List {
+            secrets: all,
+            pages,
+        }
     }
 
     async fn find_names(&self, search: &Search) -> Result<SecretData, ProviderError> {
-        let pattern = pattern(search)?;
+        let pattern = name_pattern(search)?;
         let filters = filters(search);
         let filters = Some(filters).filter(|filters| !filters.is_empty());
         let send = |token| {
@@ -137,22 +140,19 @@ impl SecretsManager {
             names.extend(found.filter_map(|secret| secret.name));
             Ok(page.next_token)
         };
-        let about = about(Api::List, LIST, "*");
-        self.caller.pages(about, send, take).await?;
+        let target = target(Api::List, LIST, "*");
+        self.caller.pages(target, send, take).await?;
         names.retain(|name| pattern.is_match(name));
         let read = async |id| {
-            let question = SecretId {
-                id,
-                version: String::new(),
-            };
-            let (told, _) = self.value(&question).await;
-            (question.id, told)
+            let secret = SecretId::current(id);
+            let (answer, _) = self.value(&secret).await;
+            (secret.id, answer)
         };
         values_of(names, read).await
     }
 
     async fn find_batches(&self, search: &Search) -> Result<SecretData, ProviderError> {
-        let pattern = pattern(search)?;
+        let pattern = name_pattern(search)?;
         let send = |token| {
             let request = self.client.batch_get_secret_value().max_results(20);
             let request = request.set_filters(Some(filters(search)));
@@ -172,18 +172,18 @@ impl SecretsManager {
                 let Some(name) = secret.name.filter(|name| pattern.is_match(name)) else {
                     continue;
                 };
-                let value = held(&name, secret.secret_string, secret.secret_binary)?;
+                let value = value_of(&name, secret.secret_string, secret.secret_binary)?;
                 found.insert(name, value);
             }
             Ok(page.next_token)
         };
-        let about = about(Api::Batch, BATCH_GET, "*");
-        self.caller.pages(about, send, take).await?;
+        let target = target(Api::Batch, BATCH_GET, "*");
+        self.caller.pages(target, send, take).await?;
         Ok(found)
     }
 }
 
-/// What a batch says of each secret. One that it says nothing of is left out.
+/// The answers of a batch, each for its secret.
 fn answers(
     groups: &[Vec<Arc<SecretId>>],
     batch: BatchGetSecretValueOutput,
@@ -191,55 +191,17 @@ fn answers(
     let values = batch.secret_values.unwrap_or_default();
     let errors = batch.errors.unwrap_or_default();
     // A secret that is asked by two ids may be answered twice, or once.
-    let values: Vec<Given> = values.into_iter().map(given).collect();
-    let mut told = Vec::new();
-    for group in groups {
-        let id = &group[0].id;
-        let found = answer_to(
-            id,
-            &values,
-            |value| value.name.as_deref(),
-            |value| value.origin.arn.as_deref(),
-        );
-        // One that is named otherwise than it was asked is asked alone.
-        let error = errors.iter().find(|error| error.secret_id() == Some(id));
-        // Of several ids that meant one secret, only those count that still mean the one that was answered.
-        let meant = |question: &SecretId| {
-            let id = &question.id;
-            group[0].id == *id
-                || found.is_some_and(|found| {
-                    let arn = found.origin.arn.as_deref();
-                    found.name.as_deref() == Some(id.as_str())
-                        || arn.is_some_and(|arn| is_same_secret(arn, id))
-                })
-        };
-        let meant: Vec<_> = group.iter().filter(|question| meant(question)).collect();
-        let (answer, origin) = match (found, error) {
-            (Some(found), _) => (found.told.clone(), found.origin.clone()),
-            (None, Some(error)) => {
-                let told = refused(error, id).map_or(Ok(LookupResult::Missing), Err);
-                (told, Origin::default())
-            }
-            (None, None) => continue,
-        };
-        for question in meant {
-            told.push((question.clone(), answer.clone(), origin.clone()));
-        }
-    }
-    told
+    let values: Vec<BatchValue> = values.into_iter().map(batch_value).collect();
+    batch_answers(groups, &values, |id| {
+        let error = errors.iter().find(|error| error.secret_id() == Some(id))?;
+        Some(refused(error, id).map_or(Ok(LookupResult::Missing), Err))
+    })
 }
 
-/// One secret of a batch.
-struct Given {
-    name: Option<String>,
-    origin: Origin,
-    told: ReadAnswer,
-}
-
-fn given(entry: SecretValueEntry) -> Given {
+fn batch_value(entry: SecretValueEntry) -> BatchValue {
     let id = entry.name.clone().unwrap_or_default();
-    Given {
-        told: held(&id, entry.secret_string, entry.secret_binary).map(LookupResult::Value),
+    BatchValue {
+        answer: value_of(&id, entry.secret_string, entry.secret_binary).map(LookupResult::Value),
         origin: Origin {
             arn: entry.arn,
             version_id: entry.version_id,
@@ -248,8 +210,12 @@ fn given(entry: SecretValueEntry) -> Given {
     }
 }
 
-/// The text of a secret, or its bytes.
-fn held(id: &str, text: Option<String>, bytes: Option<Blob>) -> Result<SecretValue, ProviderError> {
+/// The value of a secret: its text, or its bytes.
+fn value_of(
+    id: &str,
+    text: Option<String>,
+    bytes: Option<Blob>,
+) -> Result<SecretValue, ProviderError> {
     match (text, bytes) {
         (Some(text), _) => Ok(SecretValue::from(text.into_bytes())),
         (None, Some(blob)) => Ok(SecretValue::from(blob.into_inner())),
@@ -260,10 +226,10 @@ fn held(id: &str, text: Option<String>, bytes: Option<Blob>) -> Result<SecretVal
     }
 }
 
-/// What a batch says of one secret that it does not give.
+/// The error of a batch about one secret; nothing if it says that there is no such secret.
 fn refused(error: &ApiErrorType, id: &str) -> Option<ProviderError> {
     let code = error.error_code().unwrap_or_default();
-    by_code(id, GET, code, error.message().unwrap_or_default())
+    error_of_code(id, GET, code, error.message().unwrap_or_default())
 }
 
 fn listed(entry: SecretListEntry) -> ListedSecret {
@@ -297,10 +263,10 @@ impl SecretService for SecretsManager {
         self.batch_get(groups).boxed()
     }
 
-    fn single<'a>(&'a self, question: &'a Arc<SecretId>) -> BoxFuture<'a, CallResult> {
+    fn single<'a>(&'a self, secret: &'a Arc<SecretId>) -> BoxFuture<'a, CallResult> {
         async {
-            let (told, origin) = self.value(question).await;
-            CallResult::Each(vec![(question.clone(), told, origin)])
+            let (answer, origin) = self.value(secret).await;
+            CallResult::Answers(vec![(secret.clone(), answer, origin)])
         }
         .boxed()
     }
@@ -311,7 +277,7 @@ impl SecretService for SecretsManager {
 
     fn tags<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<LookupResult, ProviderError>> {
         async move {
-            let answer = self.caller.call(about(Api::Secret, DESCRIBE, id), || {
+            let answer = self.caller.call(target(Api::Secret, DESCRIBE, id), || {
                 self.client.describe_secret().secret_id(id).send()
             });
             let Some(answer) = answer.await? else {
@@ -319,7 +285,7 @@ impl SecretService for SecretsManager {
             };
             let own = answer.tags.unwrap_or_default().into_iter();
             let own = own.filter_map(|tag| Some((tag.key?, tag.value?)));
-            Ok(LookupResult::Value(tags(own)))
+            Ok(LookupResult::Value(tags_as_json(own)))
         }
         .boxed()
     }
@@ -329,7 +295,8 @@ impl SecretService for SecretsManager {
         search: &'a Search,
     ) -> BoxFuture<'a, Result<LookupResult, ProviderError>> {
         async {
-            // A batch gives the values at once, but knows no expression; names alone are cheaper to list first.
+            // A batch gives the values at once, but knows no regular expression. Where names alone are searched, fewer calls
+            // list them first.
             let found = if search.name.is_some() && search.path.is_none() {
                 self.find_names(search).await
             } else {

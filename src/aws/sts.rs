@@ -1,45 +1,56 @@
-//! Talks to AWS and the API server: credentials by a role, by the token of a service account, and by keys in Secrets.
+//! Talks to AWS and the API server: credentials of a role, by another session or by the token of a `ServiceAccount`, and keys
+//! that stand in Secrets.
 
 use std::time::SystemTime;
 
 use aws_config::SdkConfig;
+use aws_config::retry::RetryConfig;
 use aws_credential_types::Credentials;
 use aws_sdk_sts::Client;
 use aws_sdk_sts::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_sts::types::Tag;
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::{Secret, ServiceAccount};
 use kube::ResourceExt as _;
 use kube::api::{Api, PostParams};
 
+use crate::aws::cluster_client::ClusterClient;
+use crate::aws::credential_cache::CredentialSource;
+use crate::aws::environment::AwsEnvironment;
 use crate::aws::errors::transport;
-use crate::aws::sessions::AwsEnvironment;
-use overlayd_core::aws::identity::{Base, KeyOf, Role, account_of};
+use crate::cluster::error::describe;
+use overlayd_core::aws::credentials::{CredentialError, sts_error};
+use overlayd_core::aws::identity::{KeyOf, Role, account_of};
 
-/// Under which name sessions stand in CloudTrail. That of External Secrets, for the tokens of service accounts, since
-/// trust policies may ask for it.
+/// The names of sessions, which CloudTrail shows. Sessions of service accounts have the name that External Secrets gives
+/// them, because trust policies may ask for it.
 const ACCOUNT_SESSION: &str = "external-secrets-provider-aws";
 const ROLE_SESSION: &str = "overlayd";
+
+/// The name of the provider in the SDK's own messages.
+const PROVIDER: &str = "overlayd";
 
 fn client(environment: &AwsEnvironment, config: &SdkConfig) -> Client {
     let mut service = aws_sdk_sts::config::Builder::from(config);
     if let Some(endpoint) = &environment.sts_endpoint {
         service = service.endpoint_url(endpoint);
     }
-    // Few calls, and many wait for each.
-    service = service.retry_config(aws_config::retry::RetryConfig::standard());
+    // These calls are few, and many reads wait for each.
+    service = service.retry_config(RetryConfig::standard());
     Client::from_conf(service.build())
 }
 
-/// A role that is assumed as somebody else.
+/// A role that another session assumes: <https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html>.
 #[derive(Debug)]
-pub(super) struct Assumption {
+pub(super) struct AssumedRole {
     client: Client,
     role: Role,
 }
 
-impl Assumption {
-    /// `parent` is the configuration of the one who assumes it.
+impl AssumedRole {
+    /// `parent` is the configuration of the session that assumes the role.
     pub(super) fn new(environment: &AwsEnvironment, parent: &SdkConfig, role: &Role) -> Self {
         Self {
             client: client(environment, parent),
@@ -47,7 +58,7 @@ impl Assumption {
         }
     }
 
-    pub(super) async fn assume(&self) -> Result<Credentials, String> {
+    pub(super) async fn load(&self) -> Result<Credentials, CredentialError> {
         let Role {
             arn,
             external_id,
@@ -62,69 +73,66 @@ impl Assumption {
             .set_external_id(external_id.clone());
         for (key, value) in tags {
             let tag = Tag::builder().key(key).value(value).build();
-            let tag = tag.map_err(|_| format!("the session tag `{key}` is none"))?;
+            let tag = tag.map_err(|_| CredentialError::SessionTag(key.clone()))?;
             request = request.tags(tag);
         }
         for key in transitive_tag_keys {
             request = request.transitive_tag_keys(key);
         }
         let answer = request.send().await;
-        let answer = answer.map_err(|error| refused("sts:AssumeRole", arn, &error))?;
-        session(arn, answer.credentials)
+        let answer = answer.map_err(|error| assume_error("sts:AssumeRole", arn, &error))?;
+        credentials_of(arn, answer.credentials)
     }
 }
 
-/// A role that is assumed with the token of a service account.
+/// The role of a `ServiceAccount`, by its token:
+/// <https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRoleWithWebIdentity.html>.
 #[derive(Debug)]
-pub(super) struct AccountToken {
+pub(super) struct ServiceAccountRole {
     client: Client,
-    cluster: Option<Accounts>,
+    cluster: Option<ClusterClient>,
+    namespace: String,
     name: String,
     audiences: Vec<String>,
 }
 
-struct Accounts(Api<ServiceAccount>);
-
-impl std::fmt::Debug for Accounts {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str("Accounts")
-    }
-}
-
+/// The annotations of IAM roles for service accounts:
+/// <https://docs.aws.amazon.com/eks/latest/userguide/associate-service-account-role.html>.
 const ROLE: &str = "eks.amazonaws.com/role-arn";
 const AUDIENCE: &str = "eks.amazonaws.com/audience";
+const DEFAULT_AUDIENCE: &str = "sts.amazonaws.com";
 
-impl AccountToken {
+impl ServiceAccountRole {
     pub(super) fn new(
         environment: &AwsEnvironment,
         config: &SdkConfig,
-        cluster: Option<kube::Client>,
+        cluster: Option<ClusterClient>,
         (namespace, name, audiences): (&str, &str, &[String]),
     ) -> Self {
         Self {
             client: client(environment, config),
-            cluster: cluster.map(|client| Accounts(Api::namespaced(client, namespace))),
+            cluster,
+            namespace: namespace.to_owned(),
             name: name.to_owned(),
             audiences: audiences.to_vec(),
         }
     }
 
-    pub(super) async fn assume(&self) -> Result<Credentials, String> {
-        let Some(Accounts(accounts)) = &self.cluster else {
-            return Err(AT_A_DESK.to_owned());
-        };
+    /// The ARN of the role, and a token that STS accepts for it.
+    async fn role_and_token(&self) -> Result<(String, String), CredentialError> {
+        let cluster = self.cluster.as_ref().ok_or(CredentialError::NoCluster)?;
+        let accounts: Api<ServiceAccount> = Api::namespaced(cluster.0.clone(), &self.namespace);
         let name = &self.name;
         let account = accounts.get_opt(name).await;
         let account = account
-            .map_err(|error| failed("reading", name, &error))?
-            .ok_or_else(|| format!("ServiceAccount `{name}` does not exist"))?;
+            .map_err(|error| self.error("reading", &error))?
+            .ok_or_else(|| CredentialError::NoServiceAccount(name.clone()))?;
         let annotation = |key| account.annotations().get(key).cloned();
-        let Some(role) = annotation(ROLE) else {
-            return Err(format!(
-                "ServiceAccount `{name}` has no annotation `{ROLE}`; it names the role to assume"
-            ));
-        };
-        let audience = annotation(AUDIENCE).unwrap_or_else(|| "sts.amazonaws.com".to_owned());
+        let role = annotation(ROLE).ok_or_else(|| CredentialError::NoRole {
+            name: name.clone(),
+            annotation: ROLE,
+        })?;
+        let audience = annotation(AUDIENCE).unwrap_or_else(|| DEFAULT_AUDIENCE.to_owned());
         let mut audiences = vec![audience];
         audiences.extend(self.audiences.iter().cloned());
         let request = TokenRequest {
@@ -137,11 +145,13 @@ impl AccountToken {
         let token = accounts
             .create_token_request(name, &PostParams::default(), &request)
             .await
-            .map_err(|error| failed("a token of", name, &error))?;
-        let token = token
-            .status
-            .and_then(|status| status.token)
-            .unwrap_or_default();
+            .map_err(|error| self.error("a token of", &error))?;
+        let token = token.status.and_then(|status| status.token);
+        Ok((role, token.unwrap_or_default()))
+    }
+
+    async fn assume(&self) -> Result<Credentials, CredentialError> {
+        let (role, token) = self.role_and_token().await?;
         let answer = self
             .client
             .assume_role_with_web_identity()
@@ -151,95 +161,119 @@ impl AccountToken {
             .send()
             .await;
         let answer =
-            answer.map_err(|error| refused("sts:AssumeRoleWithWebIdentity", &role, &error))?;
-        session(&role, answer.credentials)
+            answer.map_err(|error| assume_error("sts:AssumeRoleWithWebIdentity", &role, &error))?;
+        credentials_of(&role, answer.credentials)
+    }
+
+    fn error(&self, request: &'static str, error: &kube::Error) -> CredentialError {
+        CredentialError::ServiceAccount {
+            request,
+            name: self.name.clone(),
+            reason: describe(error),
+        }
     }
 }
 
-const AT_A_DESK: &str = "this identity needs a cluster, and none was given";
-
-fn failed(what: &str, account: &str, error: &kube::Error) -> String {
-    let reason = crate::cluster::error::describe(error);
-    format!("{what} ServiceAccount `{account}` failed: {reason}")
+impl CredentialSource for ServiceAccountRole {
+    fn load(&self) -> BoxFuture<'_, Result<Credentials, CredentialError>> {
+        self.assume().boxed()
+    }
 }
 
-/// The code of an answer, never its text.
-fn refused<E>(action: &str, role: &str, error: &SdkError<E>) -> String
+/// The error of STS by its code. Its text is never repeated.
+fn assume_error<E>(action: &'static str, role: &str, error: &SdkError<E>) -> CredentialError
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
 {
-    match error.code().unwrap_or_default() {
-        "" => format!("{action} of {role} failed: {}", transport(error)),
-        code @ ("AccessDenied" | "AccessDeniedException") => format!(
-            "{action} of {role} is denied ({code}): its trust policy must name who asks, and who asks must be allowed {action} on it"
-        ),
-        code => format!("{action} of {role} failed: {code}"),
-    }
+    let code = error.code().unwrap_or_default();
+    sts_error(action, role, code, || transport(error))
 }
 
-fn session(
+fn credentials_of(
     role: &str,
-    credentials: Option<aws_sdk_sts::types::Credentials>,
-) -> Result<Credentials, String> {
-    let Some(given) = credentials else {
-        return Err(format!("STS gave no credentials for {role}"));
-    };
+    given: Option<aws_sdk_sts::types::Credentials>,
+) -> Result<Credentials, CredentialError> {
+    let given = given.ok_or_else(|| CredentialError::Empty(role.to_owned()))?;
     let mut credentials = Credentials::builder()
         .access_key_id(given.access_key_id)
         .secret_access_key(given.secret_access_key)
         .session_token(given.session_token)
-        .provider_name("overlayd");
-    let end = SystemTime::try_from(given.expiration);
-    credentials.set_expiry(end.ok());
+        .provider_name(PROVIDER);
+    let expiry = SystemTime::try_from(given.expiration);
+    credentials.set_expiry(expiry.ok());
     credentials.set_account_id(account_of(role).map(Into::into));
     Ok(credentials.build())
 }
 
 /// Keys that stand in Secrets.
-pub(super) async fn static_keys(
-    cluster: Option<&kube::Client>,
-    base: &Base,
-) -> Result<Credentials, String> {
-    let Base::Keys {
-        access_key_id,
-        secret_access_key,
-        session_token,
-    } = base
-    else {
-        return Err("no keys".to_owned());
-    };
-    let Some(cluster) = cluster else {
-        return Err(AT_A_DESK.to_owned());
-    };
-    let token = match session_token {
-        Some(of) => Some(text_of(cluster, of).await?),
-        None => None,
-    };
-    Ok(Credentials::new(
-        text_of(cluster, access_key_id).await?,
-        text_of(cluster, secret_access_key).await?,
-        token,
-        None,
-        "overlayd",
-    ))
+#[derive(Debug)]
+pub(super) struct StaticKeys {
+    cluster: Option<ClusterClient>,
+    access_key_id: KeyOf,
+    secret_access_key: KeyOf,
+    session_token: Option<KeyOf>,
 }
 
-async fn text_of(cluster: &kube::Client, of: &KeyOf) -> Result<String, String> {
+impl StaticKeys {
+    pub(super) fn new(
+        cluster: Option<ClusterClient>,
+        access_key_id: KeyOf,
+        secret_access_key: KeyOf,
+        session_token: Option<KeyOf>,
+    ) -> Self {
+        Self {
+            cluster,
+            access_key_id,
+            secret_access_key,
+            session_token,
+        }
+    }
+
+    async fn read(&self) -> Result<Credentials, CredentialError> {
+        let cluster = self.cluster.as_ref().ok_or(CredentialError::NoCluster)?;
+        let token = match &self.session_token {
+            Some(key) => Some(text_of(cluster, key).await?),
+            None => None,
+        };
+        Ok(Credentials::new(
+            text_of(cluster, &self.access_key_id).await?,
+            text_of(cluster, &self.secret_access_key).await?,
+            token,
+            None,
+            PROVIDER,
+        ))
+    }
+}
+
+impl CredentialSource for StaticKeys {
+    fn load(&self) -> BoxFuture<'_, Result<Credentials, CredentialError>> {
+        self.read().boxed()
+    }
+}
+
+/// The text of a key of a Secret.
+async fn text_of(cluster: &ClusterClient, of: &KeyOf) -> Result<String, CredentialError> {
     let KeyOf {
         namespace,
         name,
         key,
     } = of;
-    let secret = Api::<Secret>::namespaced(cluster.clone(), namespace);
-    let secret = secret.get_opt(name).await.map_err(|error| {
-        let reason = crate::cluster::error::describe(&error);
-        format!("Secret `{namespace}/{name}` cannot be read: {reason}")
-    })?;
-    let secret = secret.ok_or_else(|| format!("Secret `{namespace}/{name}` does not exist"))?;
+    let problem = |problem: String| CredentialError::Secret {
+        place: format!("Secret `{namespace}/{name}`"),
+        problem,
+    };
+    let secret = Api::<Secret>::namespaced(cluster.0.clone(), namespace);
+    let secret = secret.get_opt(name).await;
+    let secret = secret
+        .map_err(|error| problem(format!("cannot be read: {}", describe(&error))))?
+        .ok_or_else(|| problem("does not exist".to_owned()))?;
     let mut data = secret.data.unwrap_or_default();
     let value = data.remove(key);
-    let value = value.ok_or_else(|| format!("Secret `{namespace}/{name}` has no key `{key}`"))?;
-    // A line's end comes in when keys are put into a Secret from a file.
+    let value = value.ok_or_else(|| problem(format!("has no key `{key}`")))?;
+    // A Secret that is made of a file has a line end here.
     let text = String::from_utf8(value.0).map(|text| text.trim().to_owned());
-    text.map_err(|_| format!("key `{key}` of Secret `{namespace}/{name}` is no text"))
+    text.map_err(|_| CredentialError::Secret {
+        place: format!("key `{key}` of Secret `{namespace}/{name}`"),
+        problem: "is no text".to_owned(),
+    })
 }

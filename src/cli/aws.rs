@@ -1,4 +1,5 @@
-//! `overlayd iam` and `overlayd cost`: what the secrets of a repository or a cluster need of AWS, and what they cost.
+//! `overlayd iam` and `overlayd cost`: the permissions that the secrets of a repository or a cluster need, and what reading them
+//! costs.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -27,23 +28,23 @@ use overlayd_core::aws::iam::{Need, Policy, policies};
 use overlayd_core::aws::usage::{ExternalSecretUsage, StoreUsage, Usage};
 
 /// Stores and ExternalSecrets, and the client of the cluster that they came from.
-struct Found {
+struct UsageSource {
     usage: Usage,
     client: Option<Client>,
 }
 
-async fn find(args: &UsageArgs) -> Result<Found, Failure> {
+async fn find(args: &UsageArgs) -> Result<UsageSource, Failure> {
     let Some(directory) = args.directory.clone() else {
         let client = cluster::connect(&args.cluster).await?;
         let usage = of_cluster(&client).await?;
-        return Ok(Found {
+        return Ok(UsageSource {
             usage,
             client: Some(client),
         });
     };
     let render = move || build::render(&directory, &BuildOptions::default());
     let rendered = build::apart(render).await?;
-    Ok(Found {
+    Ok(UsageSource {
         usage: of_objects(&rendered.objects)?,
         client: None,
     })
@@ -53,7 +54,7 @@ async fn of_cluster(client: &Client) -> Result<Usage, Failure> {
     let mut usage = Usage::default();
     for store in list::<SecretStore>(client).await? {
         let annotations = store.annotations().clone();
-        usage.stores.push(known(
+        usage.stores.push(store_usage(
             store.namespace(),
             store.name_any(),
             store.spec,
@@ -62,7 +63,7 @@ async fn of_cluster(client: &Client) -> Result<Usage, Failure> {
     }
     for store in list::<ClusterSecretStore>(client).await? {
         let annotations = store.annotations().clone();
-        usage.stores.push(known(
+        usage.stores.push(store_usage(
             None,
             store.name_any(),
             store.spec.store,
@@ -70,7 +71,7 @@ async fn of_cluster(client: &Client) -> Result<Usage, Failure> {
         ));
     }
     for user in list::<ExternalSecret>(client).await? {
-        usage.users.push(ExternalSecretUsage {
+        usage.external_secrets.push(ExternalSecretUsage {
             namespace: user.namespace().unwrap_or_default(),
             name: user.name_any(),
             spec: user.spec,
@@ -96,7 +97,7 @@ where
         .collect())
 }
 
-fn known(
+fn store_usage(
     namespace: Option<String>,
     name: String,
     spec: SecretStoreSpec,
@@ -127,7 +128,7 @@ fn of_objects(objects: &[Object]) -> Result<Usage, Failure> {
                 let name = store.name_any();
                 usage
                     .stores
-                    .push(known(Some(namespace), name, store.spec, &annotations));
+                    .push(store_usage(Some(namespace), name, store.spec, &annotations));
             }
             ("ClusterSecretStore", "external-secrets.io/v1") => {
                 let store: ClusterSecretStore = typed(object)?;
@@ -135,14 +136,14 @@ fn of_objects(objects: &[Object]) -> Result<Usage, Failure> {
                 let name = store.name_any();
                 usage
                     .stores
-                    .push(known(None, name, store.spec.store, &annotations));
+                    .push(store_usage(None, name, store.spec.store, &annotations));
             }
             ("ExternalSecret", "external-secrets.io/v1") => {
-                let user: ExternalSecret = typed(object)?;
-                usage.users.push(ExternalSecretUsage {
+                let external_secret: ExternalSecret = typed(object)?;
+                usage.external_secrets.push(ExternalSecretUsage {
                     namespace,
-                    name: user.name_any(),
-                    spec: user.spec,
+                    name: external_secret.name_any(),
+                    spec: external_secret.spec,
                 });
             }
             _ => {}
@@ -182,8 +183,8 @@ pub(super) async fn iam(args: IamArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Tries what the policies must allow, and says what is missing.
-async fn check(found: &Found, policies: &[Policy]) -> Result<(), Failure> {
+/// Tries the actions that the policies allow, and prints the statements that are missing.
+async fn check(found: &UsageSource, policies: &[Policy]) -> Result<(), Failure> {
     let sessions = Sessions::new(AwsEnvironment::of_process(), found.client.clone());
     let (fetcher, _wake_ups) = Fetcher::new(sessions, Arc::new(Metrics::default()));
     let tried = probe(&fetcher, &found.usage).await;

@@ -1,4 +1,4 @@
-//! What each store costs of AWS, as metrics.
+//! What the calls of each store cost at AWS, as metrics.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use overlayd_core::aws::cost::dollars_per_month;
 use overlayd_core::names::NamespacedName;
 use overlayd_core::secrets::dependency_index::Dependency;
 
-/// How often it is measured.
+/// How often costs are measured.
 const EVERY: Duration = Duration::from_secs(60);
 
 /// Calls a day and dollars a month.
@@ -21,12 +21,15 @@ pub(crate) async fn measure(context: Arc<Context>) {
     let mut known: BTreeMap<(&'static str, NamespacedName), CallsAndDollars> = BTreeMap::new();
     loop {
         tokio::time::sleep(EVERY).await;
-        // A store that costs nothing any more says so.
+        // A store that costs nothing any more gets a zero once.
         for cost in known.values_mut() {
             *cost = (0.0, 0.0);
         }
-        for (user, service, calls) in context.fetcher.shares() {
-            let dependencies = context.dependency_index.dependencies_of(&user).into_iter();
+        for share in context.fetcher.shares() {
+            let dependencies = context
+                .dependency_index
+                .dependencies_of(&share.subscriber)
+                .into_iter();
             let stores = dependencies.filter_map(|dependency| match dependency {
                 Dependency::Store(StoreKind::SecretStore, name) => Some(("SecretStore", name)),
                 Dependency::Store(StoreKind::ClusterSecretStore, name) => {
@@ -35,11 +38,12 @@ pub(crate) async fn measure(context: Arc<Context>) {
                 _ => None,
             });
             let stores: Vec<_> = stores.collect();
-            let each = calls / f64::from(u32::try_from(stores.len().max(1)).unwrap_or(1));
+            let each =
+                share.calls_per_day / f64::from(u32::try_from(stores.len().max(1)).unwrap_or(1));
             for store in stores {
                 let cost = known.entry(store).or_default();
                 cost.0 += each;
-                cost.1 += dollars_per_month(service, each);
+                cost.1 += dollars_per_month(share.service, each);
             }
         }
         for ((kind, name), (calls, dollars)) in &known {

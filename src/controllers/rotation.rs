@@ -1,4 +1,4 @@
-//! Queues of rotation events: which are listened to, how they stand, and what is said of them.
+//! Queues of rotation events: the listeners of the queues that stores and the flag name, and what stores say of them.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -12,29 +12,23 @@ use kube::ResourceExt as _;
 use kube::runtime::events::EventType;
 use tokio::sync::watch;
 
-use crate::aws::{Denied, Listener, MessageOutcome, QueueEvent, QueueState};
+use crate::aws::{Denied, Listener, QueueEvent};
 use crate::controllers::Context;
 use crate::controllers::secret_store::Store;
 use overlayd_core::api::annotations::ROTATION_QUEUE;
-use overlayd_core::aws::identity::Base;
-use overlayd_core::aws::queue::Queue;
+use overlayd_core::aws::queue::{
+    Queue, QueueCondition, QueueState, StoreQueueError, StoreScope, store_queue,
+};
+use overlayd_core::aws::rotation::MessageOutcome;
 
-/// How the queues stand.
+/// The state of every queue.
 #[derive(Debug)]
 pub(crate) struct Rotations {
-    /// The one for all stores.
+    /// The queue of the flag, for all stores.
     queue: Option<Queue>,
     states: watch::Sender<BTreeMap<Queue, QueueState>>,
-    /// Counts what stores should be looked at for.
+    /// Counts the changes for which stores are reconciled again.
     wake_ups: watch::Sender<u64>,
-}
-
-/// What a store's condition says of its queue.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct QueueCondition {
-    pub(crate) status: &'static str,
-    pub(crate) reason: &'static str,
-    pub(crate) message: String,
 }
 
 impl Rotations {
@@ -46,7 +40,7 @@ impl Rotations {
         }
     }
 
-    /// Every time that stores should be looked at again.
+    /// An item each time that stores are to be reconciled again.
     pub(crate) fn wake_ups(&self) -> impl Stream<Item = ()> + Send + use<> {
         let wake_ups = self.wake_ups.subscribe();
         futures::stream::unfold(wake_ups, async |mut wake_ups| {
@@ -55,40 +49,21 @@ impl Rotations {
         })
     }
 
-    /// Lets all stores be looked at again.
+    /// Reconciles all stores again.
     pub(crate) fn stir(&self) {
         self.wake_ups.send_modify(|count| *count += 1);
     }
 
-    /// What to say of the queue of a store, if it has one.
+    /// The condition of a store about its queue; nothing for a store without a queue.
     pub(crate) fn of<S: Store>(&self, store: &S) -> Option<QueueCondition> {
         let queue = match queue_of(store) {
             Some(Ok(queue)) => queue,
-            Some(Err(message)) => {
-                return Some(QueueCondition {
-                    status: "False",
-                    reason: "QueueUnavailable",
-                    message,
-                });
-            }
+            Some(Err(error)) => return Some(QueueCondition::unavailable(error.to_string())),
             None => self.queue.clone().filter(|_| is_secrets_manager(store))?,
         };
-        let name = queue.url.rsplit('/').next().unwrap_or_default();
         let states = self.states.borrow();
-        Some(match states.get(&queue)? {
-            QueueState::Listening => QueueCondition {
-                status: "True",
-                reason: "Listening",
-                message: format!("rotations arrive by queue `{name}`"),
-            },
-            QueueState::Lost(reason) => QueueCondition {
-                status: "False",
-                reason: "QueueUnavailable",
-                message: format!(
-                    "queue `{name}` cannot be read, so rotations are seen at the next interval: {reason}"
-                ),
-            },
-        })
+        let state = states.get(&queue)?;
+        Some(QueueCondition::of_state(&queue, state))
     }
 
     fn set(&self, queue: &Queue, state: Option<&QueueState>) {
@@ -123,28 +98,14 @@ fn is_secrets_manager<S: Store>(store: &S) -> bool {
     })
 }
 
-/// The queue that a store names, or why it cannot be listened to.
-fn queue_of<S: Store>(store: &S) -> Option<Result<Queue, String>> {
-    let url = store.annotations().get(ROTATION_QUEUE)?.clone();
-    if url::Url::parse(&url).is_err() {
-        return Some(Err(format!("annotation `{ROTATION_QUEUE}` is no URL")));
-    }
-    let is_own = store.store_name().namespace.is_some();
-    Some(match store.reader_key() {
-        // Otherwise who may make stores in one namespace could drain the queue of another.
-        Ok(Some(key)) if is_own && key.identity.base == Base::Process => Err(format!(
-            "annotation `{ROTATION_QUEUE}` of a SecretStore needs `auth` of its own; a ClusterSecretStore does not"
-        )),
-        Ok(Some(key)) => Ok(Queue {
-            url,
-            identity: key.identity,
-            is_for_all: false,
-        }),
-        Ok(None) => Err(format!(
-            "annotation `{ROTATION_QUEUE}` needs a store whose identity does not depend on who uses it"
-        )),
-        Err(error) => Err(error.to_string()),
-    })
+/// The queue that a store names, or why it is not read.
+fn queue_of<S: Store>(store: &S) -> Option<Result<Queue, StoreQueueError>> {
+    let url = store.annotations().get(ROTATION_QUEUE)?;
+    let scope = match store.store_name().namespace {
+        Some(_) => StoreScope::Namespace,
+        None => StoreScope::Cluster,
+    };
+    Some(store_queue(url, scope, store.reader_key()))
 }
 
 /// Every queue that the flag and the stores name.
@@ -168,9 +129,9 @@ fn wanted(context: &Context) -> Vec<Queue> {
     all
 }
 
-/// QueueCondition to every queue that is wanted, for as long as the process works.
+/// Runs a listener for every queue that is wanted, for as long as the process works.
 pub(crate) async fn run(context: Arc<Context>) {
-    /// How often it is looked which queues are wanted.
+    /// How often the wanted queues are compared with the listeners.
     const LOOK: Duration = Duration::from_secs(5);
     context.caches.ready().await;
     let mut listeners: BTreeMap<Queue, AbortHandle> = BTreeMap::new();
@@ -202,12 +163,12 @@ pub(crate) async fn run(context: Arc<Context>) {
 
 async fn listen(context: &Arc<Context>, queue: Queue) {
     let listener = Listener::new(context.fetcher.clone(), queue.clone()).await;
-    let say = |said: QueueEvent| match said {
+    let report = |event: QueueEvent| match event {
         QueueEvent::State(state) => context.rotations.set(&queue, Some(&state)),
-        QueueEvent::Message(fate, reason) => {
-            context.metrics.rotation_message(fate.as_str());
-            let reason = reason.unwrap_or_default();
-            match fate {
+        QueueEvent::Message(outcome, error) => {
+            context.metrics.rotation_message(outcome.as_str());
+            let reason = error.map(|error| error.to_string()).unwrap_or_default();
+            match outcome {
                 MessageOutcome::Dropped => {
                     tracing::error!(
                         queue = queue.url,
@@ -226,10 +187,10 @@ async fn listen(context: &Arc<Context>, queue: Queue) {
             }
         }
     };
-    listener.listen(&say).await;
+    listener.listen(&report).await;
 }
 
-/// Says once of each identity what it may not do, with the statement that would allow it.
+/// Reports each action that a policy denies to an identity, with the statement that allows it.
 pub(crate) async fn say_denials(
     context: Arc<Context>,
     mut denials: futures::channel::mpsc::UnboundedReceiver<Denied>,

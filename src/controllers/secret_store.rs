@@ -13,7 +13,6 @@ use serde::de::DeserializeOwned;
 
 use crate::controllers::context::memory_key;
 use crate::controllers::events::Component;
-use crate::controllers::rotation::QueueCondition;
 use crate::controllers::unreadable::Readable;
 use crate::controllers::{Context, ReconcileError};
 use crate::secrets::provider::{Provider, Validation};
@@ -23,6 +22,7 @@ use overlayd_core::api::secret_store::{
     Capabilities, ClusterSecretStore, SecretStore, SecretStoreSpec, SecretStoreStatus,
 };
 use overlayd_core::aws::identity::StoreName;
+use overlayd_core::aws::queue::QueueCondition;
 use overlayd_core::aws::reader_key::{ReaderKey, reader_key};
 use overlayd_core::conditions::ConditionState;
 use overlayd_core::reconcile_cache::Fingerprint;

@@ -58,7 +58,7 @@ impl StoreReads {
         let name = NamespacedName::of(observed.object);
         Ok(Self {
             shared,
-            reading: context.fetcher.announce(Some(&name), ids),
+            reading: context.fetcher.announce(Some(&name), ids).await,
             alone,
             lenient,
         })

@@ -8,6 +8,7 @@ use overlayd_core::api::secret_store::{Capabilities, FakeProvider};
 use overlayd_core::secrets::compose::LookupResult;
 use overlayd_core::secrets::desired::{Lookup, Search};
 use overlayd_core::secrets::provider_error::ProviderError;
+use overlayd_core::secrets::search::name_pattern;
 use overlayd_core::secrets::{SecretData, SecretValue};
 
 /// The values of one store.
@@ -48,7 +49,7 @@ impl Fake {
                 reason: "the fake provider finds by name alone".to_owned(),
             });
         }
-        let pattern = super::pattern(search)?;
+        let pattern = name_pattern(search)?;
         let mut entries: Vec<_> = self
             .spec
             .data

@@ -1,23 +1,22 @@
 //! Where values come from. A provider is one file behind one trait.
 
+pub(crate) mod aws;
 mod fake;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
 
-use crate::aws::{AwsStore, Fetcher, Reader};
+use crate::aws::Fetcher;
 use overlayd_core::api::secret_store::{Capabilities, SecretStoreSpec};
 use overlayd_core::aws::identity::StoreName;
-use overlayd_core::aws::read_scheduler::SecretId;
-use overlayd_core::aws::reader_key::reader_key;
-use overlayd_core::secrets::SecretValue;
+use overlayd_core::aws::reader_key::{SharedRead, reader_key};
 use overlayd_core::secrets::compose::LookupResult;
-use overlayd_core::secrets::desired::{Lookup, Search};
+use overlayd_core::secrets::desired::Lookup;
 use overlayd_core::secrets::provider_error::{ProviderError, StoreError};
 pub(crate) use overlayd_core::secrets::store_validation::Validation;
 
+use aws::AwsStore;
 use fake::Fake;
 
 /// Reads values from one store.
@@ -25,8 +24,8 @@ pub(crate) trait Provider: Send + Sync + std::fmt::Debug {
     /// Answers a question. What does not exist is an answer; everything that may be otherwise soon is an error.
     fn read<'a>(&'a self, ask: &'a Lookup) -> BoxFuture<'a, Result<LookupResult, ProviderError>>;
 
-    /// Where a question is asked together with those of others, and how it is asked there.
-    fn shared(&self, _ask: &Lookup) -> Option<(Arc<Reader>, SecretId)> {
+    /// The read that answers a lookup together with those of other stores; nothing for a lookup that is made alone.
+    fn shared(&self, _ask: &Lookup) -> Option<SharedRead> {
         None
     }
 
@@ -45,21 +44,6 @@ pub(crate) trait Provider: Send + Sync + std::fmt::Debug {
     fn is_maintained(&self) -> bool {
         true
     }
-}
-
-/// The names that a search wants.
-pub(crate) fn pattern(search: &Search) -> Result<regex::Regex, ProviderError> {
-    let text = search.name.as_deref().unwrap_or_default();
-    gocompat::regex::compile(text).map_err(|error| ProviderError::Other {
-        key: "*".to_owned(),
-        reason: format!("`find.name.regexp`: {}", error.code()),
-    })
-}
-
-/// Tags as a JSON object.
-pub(crate) fn tags(tags: impl Iterator<Item = (String, String)>) -> SecretValue {
-    let tags: BTreeMap<String, String> = tags.collect();
-    SecretValue::from(serde_json::json!(tags).to_string().into_bytes())
 }
 
 /// What makes a provider of a store.

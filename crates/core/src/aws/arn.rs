@@ -1,16 +1,21 @@
-//! Pure: the ids of secrets: names, ARNs, and ARNs without the six letters at their end.
+//! Pure: the ids of secrets: names, ARNs, and partial ARNs, which lack the hyphen and six random characters that Secrets
+//! Manager puts at the end of an ARN: <https://docs.aws.amazon.com/secretsmanager/latest/userguide/troubleshoot.html#ARN_secretnamehyphen>.
 
-/// A secret by its ARN, as far as the ARN tells.
+#![warn(missing_docs)]
+
+/// The parts of a secret's ARN.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SecretArn<'a> {
+    /// The region of the secret.
     pub region: &'a str,
+    /// The id of the account that owns it.
     pub account: &'a str,
-    /// The name, with a dash and six letters if it is whole.
+    /// The name, with a hyphen and six random characters if the ARN is whole.
     pub resource: &'a str,
 }
 
 impl<'a> SecretArn<'a> {
-    /// Reads `arn:aws:secretsmanager:region:account:secret:name-AbCdEf`.
+    /// Reads `arn:aws:secretsmanager:region:account:secret:name-AbCdEf`. Nothing for another text.
     pub fn parse(text: &'a str) -> Option<Self> {
         let mut parts = text.splitn(7, ':');
         let arn = parts.next() == Some("arn");
@@ -27,14 +32,14 @@ impl<'a> SecretArn<'a> {
     }
 }
 
-/// A name without the dash and six letters that AWS puts at the end of an ARN.
+/// A name without the hyphen and six random characters of an ARN. Nothing for a name without them.
 pub fn without_suffix(resource: &str) -> Option<&str> {
     let (name, suffix) = resource.rsplit_once('-')?;
     let is_suffix = suffix.len() == 6 && suffix.bytes().all(|byte| byte.is_ascii_alphanumeric());
     (is_suffix && !name.is_empty()).then_some(name)
 }
 
-/// True if two ids mean the same secret, as far as can be told: a name is of the account that asks.
+/// True if two ids mean the same secret, as far as the ids tell. A name is a secret of the caller's account and region.
 pub fn is_same_secret(one: &str, other: &str) -> bool {
     if one == other {
         return true;
@@ -51,7 +56,7 @@ pub fn is_same_secret(one: &str, other: &str) -> bool {
     }
 }
 
-/// The ids by which a secret may be asked that an event names: as it is, without the letters, and by its name.
+/// The ids by which the secret of an event may be watched: its ARN, the partial ARN, and its name.
 pub fn spellings(secret: &str) -> Vec<String> {
     let mut all = vec![secret.to_owned()];
     if let Some(arn) = SecretArn::parse(secret) {
@@ -64,8 +69,8 @@ pub fn spellings(secret: &str) -> Vec<String> {
     all
 }
 
-/// The answer that belongs to an id, of several with their names and ARNs: an ARN or a name as it is wins over a part of
-/// an ARN, which may be that of another.
+/// The answer that belongs to an id, of several answers with names and ARNs. An equal name or ARN wins over a partial ARN,
+/// because the partial ARN of one secret may be the whole ARN of another.
 pub fn answer_to<'v, V>(
     id: &str,
     values: &'v [V],
@@ -78,7 +83,7 @@ pub fn answer_to<'v, V>(
     found.or_else(|| values.iter().find(partial))
 }
 
-/// The stage that a version asks for; nothing if it asks for a version by its id.
+/// The stage of a version, `AWSCURRENT` if the version is empty. Nothing for a version by its id.
 pub fn stage_of(version: &str) -> Option<&str> {
     match version {
         "" => Some("AWSCURRENT"),
@@ -129,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_is_about_whoever_asks_by_any_of_these() {
+    fn an_event_has_every_id_by_which_its_secret_may_be_watched() {
         let part = "arn:aws:secretsmanager:eu-west-1:1:secret:app/db";
         assert_eq!(spellings(ARN), [ARN, "app/db-AbCdEf", "app/db", part]);
         assert_eq!(spellings("app/db"), ["app/db"]);
@@ -137,7 +142,7 @@ mod tests {
 
     #[test]
     fn the_nearest_answer_wins() {
-        // The part of the second one's ARN is the first one's whole ARN but for the letters.
+        // The whole ARN of `db` is the partial ARN of `db-secret`.
         let values = [
             (
                 "db-secret",

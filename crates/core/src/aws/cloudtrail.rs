@@ -1,34 +1,45 @@
-//! Pure: what CloudTrail says of secrets, as EventBridge puts it into a queue.
+//! Pure: events of CloudTrail about secrets, as EventBridge puts them into a queue.
+//!
+//! The events: <https://docs.aws.amazon.com/secretsmanager/latest/userguide/cloudtrail_log_entries.html>; their form:
+//! <https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-service-event-cloudtrail.html>.
+
+#![warn(missing_docs)]
 
 use serde_json::Value;
 
-/// A secret that has changed, or may have.
+/// A secret whose value has changed, or may have changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SecretChange {
-    /// As CloudTrail names it: `PutSecretValue` and so on.
+    /// The name of the event: `PutSecretValue` and so on.
     pub event: String,
+    /// The region of the secret.
     pub region: String,
+    /// The account that received the event.
     pub account: Option<String>,
     /// A name or an ARN.
     pub secret: String,
-    /// The version that is current now, where that is told.
+    /// The id of the version that is current now, where the event tells it.
     pub version_id: Option<String>,
 }
 
-/// Why a message cannot be understood. Its text is not quoted: anybody may have put it into the queue.
+/// Why a message is no event. Its text is never repeated, because other senders may use the queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum EventError {
+    /// The body is no JSON object.
     #[error("it is no JSON object")]
     Json,
+    /// The object has no `source` or no `detail`.
     #[error("it is no event of EventBridge: it has no `source` and `detail`")]
     Shape,
+    /// No field has the name or the ARN of a secret.
     #[error("it names no secret")]
     Secret,
+    /// No field has a region.
     #[error("it names no region")]
     Region,
 }
 
-/// Events after which a secret has another value, or none, or one again.
+/// The events that change, delete or restore a value.
 const CHANGES: [&str; 6] = [
     "PutSecretValue",
     "UpdateSecret",
@@ -38,16 +49,21 @@ const CHANGES: [&str; 6] = [
     "RestoreSecret",
 ];
 
-/// Longer than any name or ARN.
+/// Names and ARNs are shorter than this.
 const LONGEST: usize = 2048;
 
 /// Reads the body of a message. Nothing for an event that changes no value.
+///
+/// # Errors
+///
+/// Fails for a body that is no such event.
 pub fn parse(body: &str) -> Result<Option<SecretChange>, EventError> {
     let event: Value = serde_json::from_str(body).map_err(|_| EventError::Json)?;
     if !event.is_object() {
         return Err(EventError::Json);
     }
-    // A topic of SNS between the rule and the queue puts the event into a letter.
+    // A topic of SNS between the rule and the queue wraps the event:
+    // https://docs.aws.amazon.com/sns/latest/dg/sns-message-and-json-formats.html
     if event["Type"] == "Notification"
         && let Some(inner) = event["Message"].as_str()
     {
@@ -85,7 +101,7 @@ fn change(event: &Value) -> Result<Option<SecretChange>, EventError> {
         "/detail/responseElements/versionId",
         "/detail/requestParameters/moveToVersionId",
     ]);
-    // Another stage than the current one may have moved.
+    // The event may have moved another stage than the current one.
     let stage = detail["requestParameters"]["versionStage"].as_str();
     let is_current = stage.is_none_or(|stage| stage == "AWSCURRENT");
     Ok(Some(SecretChange {
@@ -158,13 +174,13 @@ mod tests {
         let mut refused = event("PutSecretValue", &put);
         refused["detail"]["errorCode"] = json!("AccessDenied");
         check(&refused, "nothing");
-        let letter =
+        let wrapped =
             json!({"Type": "Notification", "Message": event("DeleteSecret", &put).to_string()});
-        check(&letter, "DeleteSecret of arn:x in eu-west-1 1 -> ");
+        check(&wrapped, "DeleteSecret of arn:x in eu-west-1 1 -> ");
     }
 
     #[test]
-    fn what_is_no_event_is_said_without_its_text() {
+    fn the_text_of_another_message_is_never_repeated() {
         check(&json!("text"), "error: it is no JSON object");
         check(
             &json!({"a": 1}),

@@ -1,4 +1,9 @@
-//! Pure: how often AWS is asked for what stands in stores and ExternalSecrets, and what that costs.
+//! Pure: how many calls the stores and ExternalSecrets of a repository or a cluster cause, and what the calls cost.
+//!
+//! Secrets Manager bills 0.05 dollars for 10,000 calls (<https://aws.amazon.com/secrets-manager/pricing/>). Parameter Store
+//! bills nothing at its standard throughput (<https://aws.amazon.com/systems-manager/pricing/>).
+
+#![warn(missing_docs)]
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -10,22 +15,26 @@ use crate::names::NamespacedName;
 use crate::secrets::desired::Lookup;
 use crate::secrets::refresh::periodic_interval;
 
-/// What a store costs.
+/// The calls that a store causes, and what they cost.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct StoreCost {
-    /// Secrets that are read, each once.
+    /// Different secrets that are read.
     pub secrets: usize,
+    /// ExternalSecrets that read from the store.
     pub external_secrets: usize,
+    /// Calls a day, with batches that all ExternalSecrets share.
     pub calls_per_day: f64,
+    /// Dollars in 30 days.
     pub dollars_per_month: f64,
-    /// One call for each secret of each ExternalSecret at each interval.
+    /// Calls a day if each ExternalSecret reads each of its secrets by a call of its own at each interval.
     pub unshared_calls_per_day: f64,
+    /// Dollars in 30 days for those calls.
     pub unshared_dollars_per_month: f64,
 }
 
 const DAY: f64 = 86_400.0;
 
-/// Dollars for so many calls a day, in 30 days. Reads of Parameter Store cost nothing at its standard throughput.
+/// Dollars in 30 days for so many calls a day.
 pub fn dollars_per_month(service: Service, calls_per_day: f64) -> f64 {
     match service {
         Service::SecretsManager => calls_per_day * 30.0 / 10_000.0 * 0.05,
@@ -33,39 +42,38 @@ pub fn dollars_per_month(service: Service, calls_per_day: f64) -> f64 {
     }
 }
 
-/// What each store costs, by its name, and what could not be made sense of. What stores share is divided among them by
-/// how often they need it. `now` is any time.
+/// The cost of each store, by its printed name, and notes about what was left out. The calls that stores share are divided
+/// among them by how often each needs them. Any time will do as `now`.
 pub fn costs(usage: &Usage, now: Instant) -> (BTreeMap<String, StoreCost>, Vec<String>) {
-    let (asked, notes) = usage.asked();
+    let (reads, notes) = usage.reads();
     let mut readers: BTreeMap<&ReaderKey, Vec<&UsageRead<'_>>> = BTreeMap::new();
-    for asked in &asked {
-        readers.entry(&asked.key).or_default().push(asked);
+    for read in &reads {
+        readers.entry(&read.key).or_default().push(read);
     }
     let mut costs: BTreeMap<String, StoreCost> = BTreeMap::new();
-    for (key, asked) in readers {
-        reader(key, &asked, now, &mut costs);
+    for (key, reads) in readers {
+        add_reader(key, &reads, now, &mut costs);
     }
     for (name, cost) in &mut costs {
-        let of_store = asked
-            .iter()
-            .filter(|asked| asked.store.to_string() == *name);
-        let mut keys: Vec<_> = of_store.clone().map(|asked| &asked.ask).collect();
+        let of_store = reads.iter().filter(|read| read.store.to_string() == *name);
+        let mut keys: Vec<_> = of_store.clone().map(|read| &read.lookup).collect();
         keys.sort();
         keys.dedup();
         cost.secrets = keys.len();
-        let mut users: Vec<_> = of_store
-            .map(|asked| (&asked.user.namespace, &asked.user.name))
+        let mut external_secrets: Vec<_> = of_store
+            .map(|read| (&read.external_secret.namespace, &read.external_secret.name))
             .collect();
-        users.sort();
-        users.dedup();
-        cost.external_secrets = users.len();
+        external_secrets.sort();
+        external_secrets.dedup();
+        cost.external_secrets = external_secrets.len();
     }
     (costs, notes)
 }
 
-fn reader(
+/// Adds the calls of one reader to the costs of its stores.
+fn add_reader(
     key: &ReaderKey,
-    asked: &[&UsageRead<'_>],
+    reads: &[&UsageRead<'_>],
     now: Instant,
     costs: &mut BTreeMap<String, StoreCost>,
 ) {
@@ -73,23 +81,22 @@ fn reader(
     let mut scheduler = ReadScheduler::new(capabilities, [0; 32]);
     let mut weights: BTreeMap<String, f64> = BTreeMap::new();
     let mut single: BTreeMap<&Lookup, Duration> = BTreeMap::new();
-    for asked in asked {
-        let cost = costs.entry(asked.store.to_string()).or_default();
-        let Some(interval) = periodic_interval(&asked.user.spec) else {
+    for read in reads {
+        let cost = costs.entry(read.store.to_string()).or_default();
+        let Some(interval) = periodic_interval(&read.external_secret.spec) else {
             continue;
         };
         let often = DAY / interval.as_secs_f64();
         cost.unshared_calls_per_day += often;
         cost.unshared_dollars_per_month += dollars_per_month(key.service, often);
-        *weights.entry(asked.store.to_string()).or_default() += often;
-        match &asked.ask {
+        *weights.entry(read.store.to_string()).or_default() += often;
+        match &read.lookup {
             Lookup::Value { key: id, version } if capabilities.batches(version) => {
-                let question = SecretId {
-                    id: id.clone(),
-                    version: version.clone(),
-                };
-                let user = NamespacedName::new(&asked.user.namespace, &asked.user.name);
-                scheduler.watch(&user, &question, Digest::Missing, interval, now);
+                let secret = SecretId::new(id, version);
+                let external_secret = read.external_secret;
+                let subscriber =
+                    NamespacedName::new(&external_secret.namespace, &external_secret.name);
+                scheduler.watch(&subscriber, &secret, Digest::Missing, interval, now);
             }
             // A version by its id is read once a day.
             Lookup::Value { version, .. } if version.starts_with("uuid/") => {}
@@ -110,16 +117,66 @@ fn reader(
     }
 }
 
+/// What one subscriber watches.
+#[derive(Debug, Clone)]
+pub struct WatchedReads<'w> {
+    /// The ExternalSecret.
+    pub subscriber: &'w NamespacedName,
+    /// How often it wants its secrets to be read.
+    pub interval: Duration,
+    /// The reader of each of its secrets.
+    pub readers: Vec<&'w ReaderKey>,
+}
+
+/// A part of the calls of one reader.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CallShare {
+    /// The ExternalSecret that needs them.
+    pub subscriber: NamespacedName,
+    /// The service that is called.
+    pub service: Service,
+    /// Calls a day.
+    pub calls_per_day: f64,
+}
+
+/// Divides the calls a day of each reader among the secrets that it watches, by how often each is wanted.
+pub fn call_shares(
+    watched: &[WatchedReads<'_>],
+    calls_per_day: &BTreeMap<ReaderKey, f64>,
+) -> Vec<CallShare> {
+    let weight = |watch: &WatchedReads<'_>| 1.0 / watch.interval.as_secs_f64().max(1.0);
+    let mut weights: BTreeMap<&ReaderKey, f64> = BTreeMap::new();
+    for watch in watched {
+        for key in &watch.readers {
+            *weights.entry(key).or_default() += weight(watch);
+        }
+    }
+    let shares = watched.iter().flat_map(|watch| {
+        let readers = watch.readers.iter();
+        readers.map(|key| {
+            let part = weight(watch) / weights.get(key).copied().unwrap_or(1.0);
+            CallShare {
+                subscriber: watch.subscriber.clone(),
+                service: key.service,
+                calls_per_day: calls_per_day.get(key).copied().unwrap_or_default() * part,
+            }
+        })
+    });
+    shares.collect()
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
     use super::super::usage::{ExternalSecretUsage, StoreUsage};
     use super::*;
+    use crate::aws::identity::{Base, Identity};
+    use crate::aws::reader_key::Retry;
 
     /// So many ExternalSecrets of a secret each, or all of one.
     fn usage(count: usize, interval: &str, is_shared: bool) -> Usage {
-        let user = |number: usize| {
+        let external_secret = |number: usize| {
             let key = if is_shared {
                 "one".to_owned()
             } else {
@@ -145,7 +202,7 @@ mod tests {
                 spec: serde_json::from_value(spec).unwrap(),
                 queue: None,
             }],
-            users: (0..count).map(user).collect(),
+            external_secrets: (0..count).map(external_secret).collect(),
         }
     }
 
@@ -179,5 +236,52 @@ mod tests {
         );
         assert!((cost.dollars_per_month - 54.0).abs() < 0.1, "{cost:?}");
         assert_eq!((cost.secrets, cost.external_secrets), (5000, 5000));
+    }
+
+    #[test]
+    fn calls_are_divided_by_how_often_secrets_are_wanted() {
+        let key = |service| ReaderKey {
+            identity: Identity {
+                region: "eu-west-1".to_owned(),
+                base: Base::Process,
+                roles: Vec::new(),
+            },
+            service,
+            retry: Retry {
+                attempts: 1,
+                interval: None,
+            },
+        };
+        let (secrets, parameters) = (key(Service::SecretsManager), key(Service::ParameterStore));
+        let (often, seldom) = (
+            NamespacedName::new("team", "often"),
+            NamespacedName::new("team", "seldom"),
+        );
+        let watch = |subscriber, minutes: u64, readers| WatchedReads {
+            subscriber,
+            interval: Duration::from_secs(60 * minutes),
+            readers,
+        };
+        let watched = [
+            watch(&often, 1, vec![&secrets, &secrets]),
+            watch(&seldom, 2, vec![&secrets, &parameters]),
+        ];
+        let calls = [(secrets.clone(), 1000.0)].into();
+        let shares = call_shares(&watched, &calls);
+        let text = shares.iter().map(|share| {
+            format!(
+                "{} {:?} {:.0}",
+                share.subscriber.name, share.service, share.calls_per_day
+            )
+        });
+        assert_eq!(
+            text.collect::<Vec<_>>(),
+            [
+                "often SecretsManager 400",
+                "often SecretsManager 400",
+                "seldom SecretsManager 200",
+                "seldom ParameterStore 0",
+            ]
+        );
     }
 }

@@ -1,4 +1,12 @@
-//! Pure: what policies must allow: for each identity exactly the secrets that are asked for, with the reasons.
+//! Pure: the policy of each identity: exactly the secrets that are read, with the reasons.
+//!
+//! Actions and their resources are those of the service authorization reference:
+//! <https://docs.aws.amazon.com/service-authorization/latest/reference/list_awssecretsmanager.html>,
+//! <https://docs.aws.amazon.com/service-authorization/latest/reference/list_awssystemsmanager.html>,
+//! <https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonsqs.html> and
+//! <https://docs.aws.amazon.com/service-authorization/latest/reference/list_awssecuritytokenservice.html>.
+
+#![warn(missing_docs)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -12,15 +20,17 @@ use crate::aws::reader_key::Service;
 use crate::aws::usage::{Usage, UsageRead};
 use crate::secrets::desired::{Lookup, Search};
 
-/// Something that an identity must be allowed.
+/// A permission that an identity needs.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Need {
+    /// The action as policies name it: `service:Action`.
     pub action: &'static str,
+    /// The ARN that the action is allowed on, `*` for an action without resources.
     pub resource: String,
 }
 
 impl Need {
-    /// True if it allows the action on this id.
+    /// True if the permission allows its action on this id: a name, an ARN, or `*`.
     pub fn fits(&self, id: &str) -> bool {
         let id = id.trim_start_matches('/');
         let resource = self.resource.trim_end_matches("-??????");
@@ -32,45 +42,47 @@ impl Need {
     }
 }
 
-/// What one identity needs in one account, and why.
+/// The permissions that one identity needs in one account.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {
+    /// The identity.
     pub identity: Identity,
-    /// `*` where it is not known.
+    /// The id of the account, `*` where it is not known.
     pub account: String,
-    pub needs: BTreeMap<Need, Why>,
+    /// The permissions, each with its reasons.
+    pub needs: BTreeMap<Need, NeedReasons>,
 }
 
-/// Why something is needed.
+/// Why a permission is needed.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Why {
+pub struct NeedReasons {
     reasons: BTreeSet<String>,
-    /// Without it things work too, but cost more.
+    /// Secrets are read without it too, by more calls.
     pub is_optional: bool,
 }
 
-/// The resources of a statement that allows an action wherever it is needed.
+/// The resource of a statement that allows an action for all secrets of a region.
 pub fn widest(action: &str, region: &str) -> String {
     match action {
         "ssm:GetParameters" => {
             let partition = partition(region);
             format!("arn:{partition}:ssm:{region}:*:parameter/*")
         }
-        // These know no resources.
+        // The other actions have no resources.
         _ => "*".to_owned(),
     }
 }
 
-/// The policies for everything that is asked, and what could not be made sense of. `account` stands in for the account
-/// that a store does not tell.
+/// The policies for all reads, and notes about what was left out. `account` is the account of identities whose roles do not
+/// tell theirs.
 pub fn policies(usage: &Usage, account: Option<&str>) -> (Vec<Policy>, Vec<String>) {
-    let (asked, notes) = usage.asked();
+    let (reads, notes) = usage.reads();
     let mut policies = Policies {
         account,
         all: BTreeMap::new(),
     };
-    for asked in &asked {
-        policies.ask(asked);
+    for read in &reads {
+        policies.add(read);
     }
     for store in &usage.stores {
         if let (Some(url), Some(key)) = (&store.queue, store.reader()) {
@@ -105,7 +117,7 @@ impl Policies<'_> {
             needs: BTreeMap::new(),
         });
         let need = Need { action, resource };
-        let known = policy.needs.entry(need).or_insert_with(|| Why {
+        let known = policy.needs.entry(need).or_insert_with(|| NeedReasons {
             reasons: BTreeSet::new(),
             is_optional,
         });
@@ -118,10 +130,18 @@ impl Policies<'_> {
         known.unwrap_or("*").to_owned()
     }
 
-    fn ask(&mut self, asked: &UsageRead<'_>) {
-        let UsageRead { user, key, ask, .. } = asked;
+    fn add(&mut self, read: &UsageRead<'_>) {
+        let UsageRead {
+            external_secret,
+            key,
+            lookup,
+            ..
+        } = read;
         let identity = &key.identity;
-        let why = format!("ExternalSecret {}/{}", user.namespace, user.name);
+        let why = format!(
+            "ExternalSecret {}/{}",
+            external_secret.namespace, external_secret.name
+        );
         let account = self.account_of(identity);
         let arn = |resource: &str, service: &str| {
             let (partition, region) = (partition(&identity.region), &identity.region);
@@ -137,7 +157,7 @@ impl Policies<'_> {
         };
         let mut need =
             |action, resource: String| self.need(identity, action, resource, &why, false);
-        match (key.service, ask) {
+        match (key.service, lookup) {
             (Service::SecretsManager, Lookup::Value { key, .. }) => {
                 need("secretsmanager:GetSecretValue", secret(key));
             }
@@ -150,7 +170,8 @@ impl Policies<'_> {
                     "secretsmanager:GetSecretValue",
                     arn(&name, "secretsmanager"),
                 );
-                // A batch by filters lists, too.
+                // A batch by filters needs the permission to list, too:
+                // https://docs.aws.amazon.com/secretsmanager/latest/userguide/retrieving-secrets_batch.html
                 need("secretsmanager:ListSecrets", "*".to_owned());
                 if search.name.is_none() || search.path.is_some() {
                     need("secretsmanager:BatchGetSecretValue", "*".to_owned());
@@ -173,14 +194,14 @@ impl Policies<'_> {
                 }
             }
         }
-        self.cheaper(asked, &why);
+        self.cheaper(read, &why);
         self.roles(identity, &why);
     }
 
-    /// What makes reads cheaper.
-    fn cheaper(&mut self, asked: &UsageRead<'_>, why: &str) {
-        let UsageRead { key, ask, .. } = asked;
-        if key.service == Service::SecretsManager && matches!(ask, Lookup::Value { .. }) {
+    /// The permissions by which fewer calls are made.
+    fn cheaper(&mut self, read: &UsageRead<'_>, why: &str) {
+        let UsageRead { key, lookup, .. } = read;
+        if key.service == Service::SecretsManager && matches!(lookup, Lookup::Value { .. }) {
             for action in [
                 "secretsmanager:BatchGetSecretValue",
                 "secretsmanager:ListSecrets",
@@ -190,7 +211,8 @@ impl Policies<'_> {
         }
     }
 
-    /// Who assumes a role must be allowed to.
+    /// The permissions to assume the roles of an identity:
+    /// <https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles_use_permissions-to-switch.html>.
     fn roles(&mut self, identity: &Identity, why: &str) {
         let mut identity = identity.clone();
         while let Some((parent, role)) = identity.parent() {
@@ -203,7 +225,8 @@ impl Policies<'_> {
     }
 }
 
-/// The ARN of a secret by its id; what is not known of it is open.
+/// The ARN of a secret by its id. Question marks stand for the random characters that are not known:
+/// <https://docs.aws.amazon.com/secretsmanager/latest/userguide/auth-and-access_iam-policies.html>.
 fn secret_arn(id: &str, of_name: impl Fn(&str) -> String) -> String {
     match SecretArn::parse(id) {
         Some(arn) if without_suffix(arn.resource).is_some() => id.to_owned(),
@@ -212,7 +235,7 @@ fn secret_arn(id: &str, of_name: impl Fn(&str) -> String) -> String {
     }
 }
 
-/// How the names of a search begin, as far as it says.
+/// The beginning that all names of a search have.
 fn beginning(search: &Search) -> String {
     if let Some(path) = &search.path {
         return path.clone();
@@ -226,7 +249,7 @@ fn beginning(search: &Search) -> String {
     }
     let is_plain = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '/' | '_' | '-');
     let mut plain: String = rest.chars().take_while(is_plain).collect();
-    // The last letter may be one that need not be there.
+    // The last character may be optional.
     if rest[plain.len()..].starts_with(['*', '?', '{']) {
         plain.pop();
     }
@@ -249,7 +272,7 @@ fn queue_arn(url: &str, region: &str) -> String {
 }
 
 impl Policy {
-    /// The policy, actions with the same resources in one statement.
+    /// The policy as JSON. Actions with the same resources share a statement.
     pub fn document(&self) -> Value {
         let mut by_action: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
         for need in self.needs.keys() {
@@ -267,7 +290,7 @@ impl Policy {
         json!({"Version": "2012-10-17", "Statement": statements})
     }
 
-    /// The reasons, as a table of comments.
+    /// A table of the permissions with their reasons, each line a comment.
     pub fn table(&self) -> String {
         const SHOWN: usize = 3;
         let mut text = format!("# {}, account {}\n", self.identity, self.account);
@@ -307,7 +330,7 @@ mod tests {
     use super::*;
 
     fn usage(store: &Value, specs: &[Value]) -> Usage {
-        let users = specs
+        let external_secrets = specs
             .iter()
             .enumerate()
             .map(|(number, spec)| ExternalSecretUsage {
@@ -322,7 +345,7 @@ mod tests {
                 spec: serde_json::from_value(json!({"provider": {"aws": store}})).unwrap(),
                 queue: Some("https://sqs.eu-west-1.amazonaws.com/1/rotations".to_owned()),
             }],
-            users: users.collect(),
+            external_secrets: external_secrets.collect(),
         }
     }
 
@@ -345,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn exactly_the_secrets_that_are_asked_for() {
+    fn a_policy_allows_exactly_the_secrets_that_are_read() {
         let store = json!({"service": "SecretsManager", "region": "eu-west-1", "prefix": "app/"});
         let data = |key: &str| json!({"secretKey": "k", "remoteRef": {"key": key}});
         let tags = json!({"secretKey": "t", "remoteRef": {"key": "db", "metadataPolicy": "Fetch"}});
@@ -398,7 +421,7 @@ ExternalSecret team/es2 is left out: key `k` stands twice in `data`
     }
 
     #[test]
-    fn searches_are_narrowed_as_far_as_they_say() {
+    fn a_search_is_allowed_for_the_names_that_it_can_find() {
         let search = |path: Option<&str>, name: Option<&str>| Search {
             path: path.map(str::to_owned),
             name: name.map(str::to_owned),
@@ -418,7 +441,7 @@ ExternalSecret team/es2 is left out: key `k` stands twice in `data`
     }
 
     #[test]
-    fn a_need_is_about_an_id_by_name_or_arn() {
+    fn a_permission_fits_an_id_by_name_or_arn() {
         let need = |resource: &str| Need {
             action: "a",
             resource: resource.to_owned(),

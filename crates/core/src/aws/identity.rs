@@ -1,4 +1,10 @@
-//! Pure: as whom a store reads: where credentials begin, and the roles that are taken one after another.
+//! Pure: as which identity a store reads: where its first credentials come from, and the roles that are assumed one after
+//! another.
+//!
+//! The rules are those of External Secrets' AWS provider (<https://external-secrets.io/latest/provider/aws-access/>). How roles
+//! are chained: <https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles.html#iam-term-role-chaining>.
+
+#![warn(missing_docs)]
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,30 +14,38 @@ use crate::api::secret_store::{
 };
 use crate::secrets::provider_error::StoreError;
 
-/// Who asks AWS, and in which region. Stores of the same identity share credentials, calls and answers.
+/// As which principal AWS is called, and in which region. Stores of the same identity share credentials, calls and answers.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Identity {
+    /// The region of every call.
     pub region: String,
+    /// The first credentials.
     pub base: Base,
-    /// Assumed in this order; the last is who reads.
+    /// The roles, assumed in this order. The last one reads.
     pub roles: Vec<Role>,
 }
 
-/// Where credentials begin.
+/// Where the first credentials come from.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Base {
     /// The SDK's default chain: Pod Identity, IRSA, environment, instance role.
     Process,
-    /// A token of a service account, given to STS for the role that the account is annotated with.
+    /// A token of a `ServiceAccount`, which STS accepts for the role that an annotation of the account names.
     ServiceAccount {
+        /// The namespace of the `ServiceAccount`.
         namespace: String,
+        /// Its name.
         name: String,
+        /// More audiences of the token.
         audiences: Vec<String>,
     },
     /// Keys that stand in Secrets.
     Keys {
+        /// The key with the access key id.
         access_key_id: KeyOf,
+        /// The key with the secret access key.
         secret_access_key: KeyOf,
+        /// The key with the session token of temporary credentials.
         session_token: Option<KeyOf>,
     },
 }
@@ -39,24 +53,33 @@ pub enum Base {
 /// A key of a Secret.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct KeyOf {
+    /// The namespace of the Secret.
     pub namespace: String,
+    /// Its name.
     pub name: String,
+    /// The key in its data.
     pub key: String,
 }
 
 /// A role to assume.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Role {
+    /// The ARN of the role.
     pub arn: String,
+    /// The external id that its trust policy asks for.
     pub external_id: Option<String>,
+    /// The session tags: <https://docs.aws.amazon.com/IAM/latest/UserGuide/id_session-tags.html>.
     pub tags: BTreeMap<String, String>,
+    /// The tags that later roles keep.
     pub transitive_tag_keys: Vec<String>,
 }
 
-/// A store by its name; without a namespace it is for all of them.
+/// The name of a store. A `ClusterSecretStore` has no namespace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StoreName<'s> {
+    /// The namespace of a `SecretStore`.
     pub namespace: Option<&'s str>,
+    /// The name.
     pub name: &'s str,
 }
 
@@ -69,7 +92,12 @@ impl StoreName<'_> {
     }
 }
 
-/// As whom a store reads for an ExternalSecret of a namespace. Nothing if that depends on the namespace and none is given.
+/// The identity of a store, for an ExternalSecret of the namespace `user`. Nothing if the identity depends on the namespace and
+/// none is given.
+///
+/// # Errors
+///
+/// Fails for a region that is no host label, and for an `auth` that names no `ServiceAccount` or no key.
 pub fn identify(
     store: StoreName<'_>,
     aws: &AwsProvider,
@@ -95,7 +123,7 @@ pub fn identify(
     }))
 }
 
-/// The namespace of something that a store refers to: a store of a namespace stays in it.
+/// The namespace of a reference in a store. A `SecretStore` refers to objects of its own namespace only.
 fn namespace_of(
     store: StoreName<'_>,
     named: Option<&String>,
@@ -147,7 +175,7 @@ fn static_keys(
     let token = match &keys.session_token {
         Some(_) => {
             let token = key(&keys.session_token, "auth.secretRef.sessionTokenSecretRef")?;
-            // All or nothing: each of them may depend on who uses the store.
+            // All keys must be known, because each may depend on the namespace of the ExternalSecret.
             if token.is_none() {
                 return Ok(None);
             }
@@ -164,7 +192,7 @@ fn static_keys(
         }))
 }
 
-/// The additional roles as they are, then the role, which alone has an external id and tags.
+/// The additional roles, then the role. Only the role has an external id and tags.
 fn roles(store: StoreName<'_>, aws: &AwsProvider, user: Option<&str>) -> Vec<Role> {
     let more = aws.additional_roles.iter().map(|arn| Role {
         arn: arn.clone(),
@@ -180,7 +208,7 @@ fn roles(store: StoreName<'_>, aws: &AwsProvider, user: Option<&str>) -> Vec<Rol
     more.chain(role).collect()
 }
 
-/// The tags of the session. With a policy, those that stand in the store are left out, as in External Secrets.
+/// The session tags. With a policy, `sessionTags` are left out, as in External Secrets.
 fn tags(store: StoreName<'_>, aws: &AwsProvider, user: Option<&str>) -> BTreeMap<String, String> {
     let policy = aws.session_tags_policy.unwrap_or(SessionTagsPolicy::None);
     let own = aws.session_tags.iter();
@@ -209,7 +237,7 @@ fn tags(store: StoreName<'_>, aws: &AwsProvider, user: Option<&str>) -> BTreeMap
 }
 
 impl Identity {
-    /// The identity that assumes the last role, and that role.
+    /// The identity that assumes the last role, and that role. Nothing without roles.
     pub fn parent(&self) -> Option<(Self, &Role)> {
         let (role, before) = self.roles.split_last()?;
         let parent = Self {
@@ -220,12 +248,12 @@ impl Identity {
         Some((parent, role))
     }
 
-    /// The account that it reads in, as far as roles tell.
+    /// The account of the last role. Nothing without roles.
     pub fn account(&self) -> Option<&str> {
         account_of(&self.roles.last()?.arn)
     }
 
-    /// True if it reads this Secret for its keys.
+    /// True if its keys stand in this Secret.
     pub fn uses_secret(&self, namespace: &str, name: &str) -> bool {
         let Base::Keys {
             access_key_id,
@@ -246,13 +274,13 @@ impl Identity {
     }
 }
 
-/// The account in an ARN.
+/// The account in an ARN: <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference-arns.html>.
 pub fn account_of(arn: &str) -> Option<&str> {
     let account = arn.strip_prefix("arn:")?.split(':').nth(3)?;
     (!account.is_empty()).then_some(account)
 }
 
-/// The name of the part of AWS that a region is in, as ARNs begin with it.
+/// The partition of a region, which stands second in ARNs: <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference-arns.html>.
 pub fn partition(region: &str) -> &'static str {
     match region {
         _ if region.starts_with("cn-") => "aws-cn",
@@ -422,7 +450,7 @@ mod tests {
                 r#"{first} {{"a": "1", "esoNamespace": "user", "esoStoreKind": "ClusterSecretStore", "esoStoreName": "s"}} ["team"]"#
             ),
         );
-        // While a store is validated, nobody uses it.
+        // A store is validated without an ExternalSecret.
         check(
             SHARED,
             spec("Simple"),

@@ -1,22 +1,28 @@
-//! Pure: which reader serves a store: the identity, the service, and how calls are tried again.
+//! Pure: which reader serves a store: the identity, the service, and how calls are repeated.
+
+#![warn(missing_docs)]
 
 use std::time::Duration;
 
 use super::identity::{Identity, StoreName, identify};
-use super::read_scheduler::ServiceCapabilities;
+use super::read_scheduler::{SecretId, ServiceCapabilities};
 use crate::api::secret_store::{AwsService, RetrySettings, SecretStoreSpec};
 use crate::schedule::parse_duration;
 use crate::secrets::provider_error::StoreError;
 
-/// Services that hold secrets.
+/// The services of AWS that hold secrets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Service {
+    /// Secrets Manager.
     SecretsManager,
+    /// Parameter Store of Systems Manager.
     ParameterStore,
 }
 
 impl Service {
-    /// What it can be asked in one call.
+    /// What the service can do in one call: 20 secrets in a `BatchGetSecretValue`
+    /// (<https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_BatchGetSecretValue.html>), 10 names in a
+    /// `GetParameters` (<https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_GetParameters.html>).
     pub fn capabilities(self) -> ServiceCapabilities {
         match self {
             Self::SecretsManager => ServiceCapabilities {
@@ -24,7 +30,7 @@ impl Service {
                 batches_versions: false,
                 lists: true,
             },
-            // It has no list that tells versions for less than a batch costs.
+            // No list of Parameter Store tells versions in fewer calls than batches read values.
             Self::ParameterStore => ServiceCapabilities {
                 batch: 10,
                 batches_versions: true,
@@ -34,18 +40,19 @@ impl Service {
     }
 }
 
-/// How calls are tried again.
+/// How calls that fail are repeated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Retry {
+    /// Calls at most, the first one included.
     pub attempts: u32,
-    /// Between tries; nothing for a wait that grows.
+    /// The wait between calls; nothing for a wait that grows.
     pub interval: Option<Duration>,
 }
 
 impl Retry {
     /// `maxRetries` counts attempts, as in External Secrets, and `retryInterval` is the wait between them.
     pub fn of(settings: Option<&RetrySettings>) -> Self {
-        /// Where External Secrets tries until the SDK's quota is used up.
+        /// External Secrets repeats the call until the SDK's retry quota is used up.
         const UNBOUNDED: u32 = 20;
         let attempts = settings.and_then(|settings| settings.max_retries);
         let interval = settings.and_then(|settings| settings.retry_interval.as_deref());
@@ -60,15 +67,33 @@ impl Retry {
     }
 }
 
-/// Who reads from where. Stores of the same key share everything.
+/// The key of a reader. Stores of the same key share the session, the scheduler and all answers.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ReaderKey {
+    /// As which identity secrets are read, and in which region.
     pub identity: Identity,
+    /// From which service.
     pub service: Service,
+    /// How calls that fail are repeated.
     pub retry: Retry,
 }
 
-/// Which reader serves a store; nothing if it depends on who uses it, or if there is nothing to read from AWS.
+/// A read that a reader makes together with the reads of other stores.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SharedRead {
+    /// The reader, which stores of the same key share.
+    pub reader: ReaderKey,
+    /// The secret, with the store's prefix.
+    pub secret: SecretId,
+}
+
+/// The reader of a store, for an ExternalSecret of the namespace `user`. Nothing if the identity depends on the namespace
+/// and none is given.
+///
+/// # Errors
+///
+/// Fails for another provider than `aws`, for a service that is not supported, for a `retryInterval` that is no duration, and
+/// for an `auth` that is incomplete.
 pub fn reader_key(
     name: StoreName<'_>,
     spec: &SecretStoreSpec,

@@ -1,8 +1,14 @@
-//! Pure: how fast AWS is asked, and when it is left alone: a bucket per account, region and API; a circuit per store.
+//! Pure: how fast calls are made: a token bucket per account, region and API, and a circuit breaker per reader.
+//!
+//! The quotas: <https://docs.aws.amazon.com/secretsmanager/latest/userguide/reference_limits.html>, and for Parameter Store
+//! <https://docs.aws.amazon.com/general/latest/gr/ssm.html>. Adaptive rates follow the SDKs' adaptive retry mode:
+//! <https://docs.aws.amazon.com/sdkref/latest/guide/feature-retry-behavior.html>.
+
+#![warn(missing_docs)]
 
 use std::time::{Duration, Instant};
 
-/// The APIs that have quotas of their own.
+/// The groups of actions that share a quota, with the quota in calls a second.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Api {
     /// `BatchGetSecretValue`: 100 calls a second.
@@ -11,13 +17,13 @@ pub enum Api {
     List,
     /// `GetSecretValue` and `DescribeSecret`: 10,000 together.
     Secret,
-    /// Every read of Parameter Store: 40, unless the account pays for more.
+    /// All reads of Parameter Store: 40, unless the account pays for more.
     Parameter,
 }
 
 impl Api {
-    /// Calls a second at most, and at once after a pause. Both together stay below the quota, and leave some of it to
-    /// others in the account.
+    /// Calls a second at most, and calls at once after a pause. Both together stay below the quota, so that other
+    /// clients of the account get a part of it.
     fn limits(self) -> (f64, f64) {
         match self {
             Self::Batch => (60.0, 20.0),
@@ -28,21 +34,22 @@ impl Api {
     }
 }
 
-/// A token bucket that gets slower when AWS says so, and faster again while it does not.
+/// A token bucket. A throttled call halves its rate, and calls that are answered raise it again.
 #[derive(Debug, Clone)]
 pub struct TokenBucket {
     most: f64,
     burst: f64,
     /// Calls a second.
     rate: f64,
-    /// Below one, somebody waits.
+    /// Negative while calls wait.
     tokens: f64,
     filled: Instant,
-    /// When AWS said so last.
+    /// When the rate was halved last.
     slowed: Option<Instant>,
 }
 
 impl TokenBucket {
+    /// A full bucket.
     pub fn new(api: Api, now: Instant) -> Self {
         let (most, burst) = api.limits();
         Self {
@@ -55,7 +62,7 @@ impl TokenBucket {
         }
     }
 
-    /// Takes the next turn, and gives the wait until it.
+    /// Takes a token, and gives the time to wait before the call.
     pub fn turn(&mut self, now: Instant) -> Duration {
         let passed = now.saturating_duration_since(self.filled).as_secs_f64();
         self.tokens = (self.tokens + passed * self.rate).min(self.burst);
@@ -65,12 +72,12 @@ impl TokenBucket {
         Duration::from_secs_f64(missing / self.rate)
     }
 
-    /// AWS has answered.
+    /// A call was answered.
     pub fn answered(&mut self) {
         self.rate = (self.rate + self.most / 100.0).min(self.most);
     }
 
-    /// AWS says that it is asked too fast. What was on the way says it again, and counts once.
+    /// A call was throttled. Other calls in flight are throttled too, so all of half a second count once.
     pub fn throttled(&mut self, now: Instant) {
         const ONCE: Duration = Duration::from_millis(500);
         let lately = |slowed| now.saturating_duration_since(slowed) < ONCE;
@@ -82,7 +89,7 @@ impl TokenBucket {
     }
 }
 
-/// Leaves alone what fails again and again, and tries it with one call from time to time.
+/// A circuit breaker: after failures in a row no call is made for a while, then one call tries for all.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Circuit {
     failures: u32,
@@ -90,50 +97,50 @@ pub struct Circuit {
 }
 
 impl Circuit {
-    /// So many failures in a row open it.
-    const PATIENCE: u32 = 5;
+    /// Failures in a row that open it.
+    const FAILURES: u32 = 5;
 
-    /// How long nobody should ask; nothing if somebody may. Who comes after that wait tries for all.
-    pub fn closed_for(&mut self, now: Instant) -> Option<Duration> {
+    /// How long no call may be made; nothing if one may.
+    pub fn wait(&mut self, now: Instant) -> Option<Duration> {
         let wait = self.until?.checked_duration_since(now)?;
         (!wait.is_zero()).then_some(wait)
     }
 
-    /// It works.
+    /// A call worked.
     pub fn succeeded(&mut self) {
         *self = Self::default();
     }
 
-    /// It does not. `chance`, from 0 to 1, spreads those who try again.
-    pub fn failed(&mut self, now: Instant, chance: f64) {
-        // What was on its way when it opened says nothing new.
+    /// A call failed. `jitter`, from 0 to 1, spreads the next tries of many readers.
+    pub fn failed(&mut self, now: Instant, jitter: f64) {
+        // Calls that were in flight when it opened tell nothing new.
         if self.until.is_some_and(|until| now < until) {
             return;
         }
         self.failures += 1;
-        if let Some(after) = self.failures.checked_sub(Self::PATIENCE) {
+        if let Some(after) = self.failures.checked_sub(Self::FAILURES) {
             let bounds = (Duration::from_secs(1), Duration::from_secs(30));
             let wait = crate::schedule::backoff(bounds.0, bounds.1, after);
-            self.until = Some(now + spread(wait, chance));
+            self.until = Some(now + spread(wait, jitter));
         }
     }
 
-    /// True while it is left alone, or tried for the first time after that.
+    /// True while no call may be made, and for the first call afterwards.
     pub fn is_open(&self) -> bool {
         self.until.is_some()
     }
 }
 
-/// Between half and the whole of a wait.
-pub fn spread(wait: Duration, chance: f64) -> Duration {
-    wait.mul_f64(0.5 + chance.clamp(0.0, 1.0) / 2.0)
+/// Between half and the whole of a wait, by `jitter` from 0 to 1.
+pub fn spread(wait: Duration, jitter: f64) -> Duration {
+    wait.mul_f64(0.5 + jitter.clamp(0.0, 1.0) / 2.0)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// When so many calls, all wanted at once, are made.
+    /// The waits of so many calls that are wanted at once.
     fn times(bucket: &mut TokenBucket, start: Instant, calls: usize) -> Vec<f64> {
         let turns = (0..calls).map(|_| bucket.turn(start).as_secs_f64());
         turns.collect()
@@ -200,29 +207,29 @@ mod tests {
         for _ in 0..4 {
             circuit.failed(start, 1.0);
         }
-        assert_eq!(circuit.closed_for(start), None);
+        assert_eq!(circuit.wait(start), None);
         circuit.failed(start, 1.0);
-        assert_eq!(circuit.closed_for(start), Some(Duration::from_secs(1)));
+        assert_eq!(circuit.wait(start), Some(Duration::from_secs(1)));
         let later = start + Duration::from_secs(1);
-        assert_eq!(circuit.closed_for(later), None, "one tries");
+        assert_eq!(circuit.wait(later), None, "one tries");
         circuit.failed(later, 1.0);
-        assert_eq!(circuit.closed_for(later), Some(Duration::from_secs(2)));
+        assert_eq!(circuit.wait(later), Some(Duration::from_secs(2)));
         circuit.failed(later, 1.0);
         assert_eq!(
-            circuit.closed_for(later),
+            circuit.wait(later),
             Some(Duration::from_secs(2)),
             "it counts once"
         );
         let later = later + Duration::from_secs(2);
         circuit.failed(later, 0.0);
         assert_eq!(
-            circuit.closed_for(later),
+            circuit.wait(later),
             Some(Duration::from_secs(2)),
             "half of four"
         );
         circuit.succeeded();
         assert!(!circuit.is_open());
         circuit.failed(later, 1.0);
-        assert_eq!(circuit.closed_for(later), None);
+        assert_eq!(circuit.wait(later), None);
     }
 }

@@ -1,4 +1,6 @@
-//! Pure: who asks AWS for what, as stores and ExternalSecrets have it.
+//! Pure: the secrets that the stores and ExternalSecrets of a repository or a cluster read from AWS.
+
+#![warn(missing_docs)]
 
 use crate::api::external_secret::{ExternalSecretSpec, StoreKind};
 use crate::api::secret_store::SecretStoreSpec;
@@ -11,35 +13,47 @@ use crate::aws::reader_key::ReaderKey;
 /// The stores and ExternalSecrets of a repository or a cluster.
 #[derive(Debug, Clone, Default)]
 pub struct Usage {
+    /// The stores.
     pub stores: Vec<StoreUsage>,
-    pub users: Vec<ExternalSecretUsage>,
+    /// The ExternalSecrets.
+    pub external_secrets: Vec<ExternalSecretUsage>,
 }
 
-/// A store; without a namespace it is for all of them.
+/// A store.
 #[derive(Debug, Clone)]
 pub struct StoreUsage {
+    /// The namespace of a `SecretStore`; nothing for a `ClusterSecretStore`.
     pub namespace: Option<String>,
+    /// Its name.
     pub name: String,
+    /// Its spec.
     pub spec: SecretStoreSpec,
-    /// The queue of rotation events that it names.
+    /// The URL of the queue of rotation events that its annotation names.
     pub queue: Option<String>,
 }
 
 /// An `ExternalSecret`.
 #[derive(Debug, Clone)]
 pub struct ExternalSecretUsage {
+    /// Its namespace.
     pub namespace: String,
+    /// Its name.
     pub name: String,
+    /// Its spec.
     pub spec: ExternalSecretSpec,
 }
 
-/// One question, and who asks it of whom. Keys have their store's prefix.
+/// A secret that an ExternalSecret reads from a store.
 #[derive(Debug, Clone)]
 pub struct UsageRead<'u> {
-    pub user: &'u ExternalSecretUsage,
+    /// The ExternalSecret.
+    pub external_secret: &'u ExternalSecretUsage,
+    /// The store.
     pub store: &'u StoreUsage,
+    /// The reader of the store.
     pub key: ReaderKey,
-    pub ask: Lookup,
+    /// What is read. Its key has the store's prefix.
+    pub lookup: Lookup,
 }
 
 impl StoreUsage {
@@ -50,7 +64,7 @@ impl StoreUsage {
         }
     }
 
-    /// Who reads for the store itself, if that does not depend on who uses it.
+    /// The reader of the store, if its identity does not depend on the namespace of the ExternalSecret.
     pub fn reader(&self) -> Option<ReaderKey> {
         reader_key(self.store_name(), &self.spec, None)
             .ok()
@@ -68,39 +82,46 @@ impl std::fmt::Display for StoreUsage {
 }
 
 impl Usage {
-    /// Every question that is asked of AWS, and what could not be made sense of.
-    pub fn asked(&self) -> (Vec<UsageRead<'_>>, Vec<String>) {
+    /// Every read from AWS, and notes about ExternalSecrets and stores that are left out.
+    pub fn reads(&self) -> (Vec<UsageRead<'_>>, Vec<String>) {
         let (mut all, mut notes) = (Vec::new(), Vec::new());
-        for user in &self.users {
-            let place = format!("ExternalSecret {}/{}", user.namespace, user.name);
-            let desired = match resolve(&user.name, &user.spec) {
+        for external_secret in &self.external_secrets {
+            let place = format!(
+                "ExternalSecret {}/{}",
+                external_secret.namespace, external_secret.name
+            );
+            let desired = match resolve(&external_secret.name, &external_secret.spec) {
                 Ok(desired) => desired,
                 Err(error) => {
                     notes.push(format!("{place} is left out: {error}"));
                     continue;
                 }
             };
-            for StoreLookup {
-                store: reference,
-                lookup: ask,
-            } in desired.lookups()
-            {
-                let Some(store) = self.store(&reference, &user.namespace) else {
+            for read in desired.lookups() {
+                let StoreLookup {
+                    store: reference,
+                    lookup,
+                } = read;
+                let Some(store) = self.store(&reference, &external_secret.namespace) else {
                     notes.push(format!("{place} is left out: {reference} is not here"));
                     continue;
                 };
                 let Some(aws) = &store.spec.provider.aws else {
                     continue;
                 };
-                match reader_key(store.store_name(), &store.spec, Some(&user.namespace)) {
+                match reader_key(
+                    store.store_name(),
+                    &store.spec,
+                    Some(&external_secret.namespace),
+                ) {
                     Ok(Some(key)) => {
                         let prefix = aws.prefix.as_deref().unwrap_or_default();
-                        let ask = with_prefix(ask, prefix);
+                        let lookup = with_prefix(lookup, prefix);
                         all.push(UsageRead {
-                            user,
+                            external_secret,
                             store,
                             key,
-                            ask,
+                            lookup,
                         });
                     }
                     Ok(None) => {}
@@ -123,8 +144,9 @@ impl Usage {
     }
 }
 
-fn with_prefix(ask: Lookup, prefix: &str) -> Lookup {
-    match ask {
+/// A lookup with the prefix of its store before the key. A search has no key.
+fn with_prefix(lookup: Lookup, prefix: &str) -> Lookup {
+    match lookup {
         Lookup::Value { key, version } => Lookup::Value {
             key: format!("{prefix}{key}"),
             version,
@@ -132,7 +154,6 @@ fn with_prefix(ask: Lookup, prefix: &str) -> Lookup {
         Lookup::Tags { key } => Lookup::Tags {
             key: format!("{prefix}{key}"),
         },
-        // A prefix is for keys alone.
         found @ Lookup::Find(_) => found,
     }
 }

@@ -207,7 +207,9 @@ fn has_expression(object: &Kustomization) -> bool {
 }
 
 /// The dependencies of a Kustomization with their names.
-pub fn dependencies(object: &Kustomization) -> impl Iterator<Item = (&Dependency, NamespacedName)> {
+pub fn dependencies(
+    object: &Kustomization,
+) -> impl Iterator<Item = (&DependencyReference, NamespacedName)> {
     let own = object.namespace().unwrap_or_default();
     object.spec.depends_on.iter().map(move |dependency| {
         let namespace = dependency.namespace.clone().unwrap_or_else(|| own.clone());

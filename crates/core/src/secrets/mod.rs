@@ -23,6 +23,7 @@ pub mod refresh;
 pub mod render;
 pub mod retry;
 pub mod rewrite;
+pub mod search;
 pub mod store_state;
 pub mod store_validation;
 pub mod sync_status;

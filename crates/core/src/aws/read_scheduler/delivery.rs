@@ -1,355 +1,301 @@
-//! Pure: what becomes of an answer: who is told, what is known from then on, and who is to be woken.
+//! Pure: the end of a call: which readers get an answer, what is known from then on, and which subscribers are woken.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::aws::read_scheduler::{
-    Call, Digest, LastRead, Origin, ReadAnswer, ReadScheduler, SecretId, stage_of,
-};
+use crate::aws::arn::stage_of;
+use crate::aws::read_scheduler::availability::DenialNews;
+use crate::aws::read_scheduler::entry::{LastRead, ReadCause};
+use crate::aws::read_scheduler::listing::LAG;
+use crate::aws::read_scheduler::{Call, Digest, Origin, ReadAnswer, ReadScheduler, SecretId};
 use crate::names::NamespacedName;
 use crate::secrets::provider_error::{Class, ProviderError};
 
-/// So many batches in a row may be denied for one of those in them.
-const DENIED_BATCHES: u8 = 3;
-
-/// What came of a call.
+/// The result of a call.
 #[derive(Debug)]
 pub enum CallResult {
-    /// An answer for each question. One that is left out was not answered.
-    Each(Vec<(Arc<SecretId>, ReadAnswer, Origin)>),
-    /// The whole of a list, and how many pages it had.
-    Listed(Vec<ListedSecret>, usize),
-    /// The list is longer than it is worth.
-    TooLong(usize),
+    /// An answer for each secret. A secret that is left out was not answered, and is asked again by itself.
+    Answers(Vec<(Arc<SecretId>, ReadAnswer, Origin)>),
+    /// The whole of a list.
+    List {
+        /// Every secret of the account.
+        secrets: Vec<ListedSecret>,
+        /// How many pages the list had.
+        pages: usize,
+    },
+    /// The list has at least so many pages, which is more than it is worth.
+    ListTooLong {
+        /// The pages that were read, and one more.
+        pages: usize,
+    },
     /// The call failed as a whole.
-    Nothing(ProviderError),
+    Failed(ProviderError),
 }
 
 /// A secret in a list: which version has which stage.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ListedSecret {
+    /// The name of the secret.
     pub name: String,
+    /// Its whole ARN.
     pub arn: String,
-    /// From stage to the id of the version.
+    /// From stage to the id of the version, as `SecretVersionsToStages` has it the other way round.
     pub stages: BTreeMap<String, String>,
 }
 
-/// What is to be done about it.
+/// What the caller does after a call.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Effects {
-    /// Those for whom something has changed.
+    /// The subscribers for which something has changed.
     pub wake: Vec<NamespacedName>,
-    /// An action that is denied, said once.
+    /// An action that a policy denies, the first time that it is denied.
     pub denied: Option<&'static str>,
 }
 
 impl ReadScheduler {
-    /// Takes in what came of a call. `chance`, from 0 to 1, spreads those who try again.
-    pub fn heard(&mut self, call: &Call, heard: CallResult, now: Instant, chance: f64) -> Effects {
-        self.in_flight = self.in_flight.saturating_sub(1);
+    /// Takes in the result of a call of [`ReadScheduler::plan`]. `jitter`, from 0 to 1, spreads repeated calls of many
+    /// schedulers.
+    pub fn finish_call(
+        &mut self,
+        call: &Call,
+        result: CallResult,
+        now: Instant,
+        jitter: f64,
+    ) -> Effects {
+        self.calls_in_flight = self.calls_in_flight.saturating_sub(1);
         let mut effects = Effects::default();
-        self.judge(&heard, &mut effects, now, chance);
+        match service_failure(&result) {
+            Some(error) => self.circuit.failed(error, now, jitter),
+            None => self.call_worked(&mut effects, now),
+        }
         match call {
-            Call::List(_) => self.listed(heard, &mut effects, now),
-            Call::Single(question) => {
-                let questions = std::slice::from_ref(question);
-                self.read(questions, heard, &mut effects, now);
-            }
-            Call::Batch(groups) => {
-                let questions: Vec<_> = groups.iter().flatten().cloned().collect();
-                self.read(&questions, heard, &mut effects, now);
+            Call::List(_) => self.finish_list(result, &mut effects, now),
+            Call::Single(_) | Call::Batch(_) => {
+                self.finish_read(&call.secrets(), result, &mut effects, now);
             }
         }
         effects
     }
 
-    /// Is it AWS that fails, or what was asked?
-    fn judge(&mut self, heard: &CallResult, effects: &mut Effects, now: Instant, chance: f64) {
-        let trouble = match heard {
-            CallResult::Nothing(error) => {
-                Some(error).filter(|error| error.class() == Class::Trouble)
-            }
-            // A single question's answer is the call's.
-            CallResult::Each(answers) => match answers.as_slice() {
-                [(_, Err(error), _)] if error.class() == Class::Trouble => Some(error),
-                _ => None,
-            },
-            CallResult::Listed(..) | CallResult::TooLong(_) => None,
-        };
-        match trouble {
-            Some(error) => {
-                self.circuit.failed(now, chance);
-                self.trouble = Some(error.clone());
-            }
-            None => {
-                if self.circuit.is_open() {
-                    effects
-                        .wake
-                        .extend(std::mem::take(&mut self.blocked_subscribers));
-                    self.retry_failed(now);
-                }
-                self.circuit.succeeded();
-                self.blocked_subscribers.clear();
-            }
+    /// The service answers again: subscribers that got an error are woken, and what failed is read at once.
+    fn call_worked(&mut self, effects: &mut Effects, now: Instant) {
+        let was_open = self.circuit.is_open();
+        let blocked = self.circuit.close();
+        if was_open {
+            effects.wake.extend(blocked);
+            self.refresh_failed(now);
         }
     }
 
-    /// What kept everything from being read may be over. Gives those who met it.
-    pub fn mend(&mut self, now: Instant) -> Vec<NamespacedName> {
-        self.circuit.succeeded();
-        self.retry_failed(now);
-        std::mem::take(&mut self.blocked_subscribers)
-            .into_iter()
-            .collect()
-    }
-
-    /// What failed while AWS did is read at once.
-    fn retry_failed(&mut self, now: Instant) {
-        let failed = self.topics.iter().filter(|(_, topic)| {
-            let known = topic.known.as_ref();
-            !topic.is_in_flight && known.is_some_and(|known| known.digest == Digest::Failed)
-        });
-        let failed: Vec<_> = failed.map(|(question, _)| question.clone()).collect();
-        for question in failed {
-            self.refresh_now(&question, now);
-        }
-    }
-
-    /// Lets a secret be read at once.
-    pub fn refresh_now(&mut self, question: &SecretId, now: Instant) {
-        let known = self.topics.get_key_value(question);
-        if let Some(question) = known.map(|(question, _)| question.clone()) {
-            self.place(&question, now);
-        }
-    }
-
-    fn read(
+    fn finish_read(
         &mut self,
-        questions: &[Arc<SecretId>],
-        heard: CallResult,
+        secrets: &[Arc<SecretId>],
+        result: CallResult,
         effects: &mut Effects,
         now: Instant,
     ) {
-        let is_batch = questions.len() > 1;
-        let answers = match heard {
-            CallResult::Each(answers) => {
+        let is_batch = secrets.len() > 1;
+        let answers = match result {
+            CallResult::Answers(answers) => {
                 if is_batch {
-                    self.denied_batches = 0;
+                    self.denials.batch_answered();
                 }
                 answers
             }
-            // Parameter Store denies a whole batch for one name in it.
-            CallResult::Nothing(error)
-                if is_batch_denied(&error)
-                    && self.capabilities.batches_versions
-                    && self.denied_batches < DENIED_BATCHES =>
-            {
-                self.denied_batches += 1;
-                self.alone(questions);
-                return self.again(questions, now);
+            CallResult::Failed(error) if is_batch_denied(&error) => {
+                return self.batch_denied(secrets, &error, effects, now);
             }
-            CallResult::Nothing(error) if is_batch_denied(&error) => {
-                if self.batch_denied.replace(now).is_none() {
-                    effects.denied = error.action();
-                }
-                self.choose(now);
-                return self.again(questions, now);
+            // One of the secrets makes the batch fail for the others: each is asked by itself.
+            CallResult::Failed(error) if is_batch && error.class() == Class::Final => {
+                return self.ask_each_alone(secrets, now);
             }
-            // One of them spoils it for the others: each is asked by itself.
-            CallResult::Nothing(error) if is_batch && error.class() == Class::Final => {
-                self.alone(questions);
-                return self.again(questions, now);
-            }
-            CallResult::Nothing(error) => {
-                let each = questions.iter().map(|question| {
-                    let error = error.clone().about(&question.id);
-                    (question.clone(), Err(error), Origin::default())
+            CallResult::Failed(error) => {
+                let each = secrets.iter().map(|secret| {
+                    let error = error.clone().about(&secret.id);
+                    (secret.clone(), Err(error), Origin::default())
                 });
                 each.collect()
             }
-            CallResult::Listed(..) | CallResult::TooLong(_) => Vec::new(),
+            CallResult::List { .. } | CallResult::ListTooLong { .. } => Vec::new(),
         };
-        let mut left: Vec<Arc<SecretId>> = questions.to_vec();
-        for (question, told, origin) in answers {
-            left.retain(|other| *other != question);
-            self.tell(&question, &told, origin, effects, now);
-        }
-        self.alone(&left);
-        self.again(&left, now);
-    }
-
-    fn alone(&mut self, questions: &[Arc<SecretId>]) {
-        for question in questions {
-            if let Some(topic) = self.topics.get_mut(question) {
-                topic.is_alone = true;
+        let mut unanswered: Vec<Arc<SecretId>> = secrets.to_vec();
+        for (secret, answer, origin) in answers {
+            // An answer that was not asked for, or comes a second time, is of no call.
+            if let Some(place) = unanswered.iter().position(|other| *other == secret) {
+                unanswered.swap_remove(place);
+                self.deliver(&secret, &answer, origin, effects, now);
             }
         }
+        self.ask_each_alone(&unanswered, now);
     }
 
-    /// Lets them be asked again, for the same who wait.
-    fn again(&mut self, questions: &[Arc<SecretId>], now: Instant) {
-        for question in questions {
-            let Some(topic) = self.topics.get_mut(question) else {
+    /// A policy denies a batch. Parameter Store denies it for one name in it, so each name is asked by itself first;
+    /// Secrets Manager has an action for batches, so no batch is sent for a while.
+    fn batch_denied(
+        &mut self,
+        secrets: &[Arc<SecretId>],
+        error: &ProviderError,
+        effects: &mut Effects,
+        now: Instant,
+    ) {
+        if self.capabilities.batches_versions && self.denials.may_be_about_one() {
+            return self.ask_each_alone(secrets, now);
+        }
+        if self.denials.deny_batches(now) == DenialNews::First {
+            effects.denied = error.action();
+        }
+        self.choose_listing(now);
+        self.ask_again(secrets, now);
+    }
+
+    /// Lets secrets be asked again by calls of their own.
+    fn ask_each_alone(&mut self, secrets: &[Arc<SecretId>], now: Instant) {
+        for secret in secrets {
+            if let Some(entry) = self.entries.get_mut(secret) {
+                entry.is_alone = true;
+            }
+        }
+        self.ask_again(secrets, now);
+    }
+
+    /// Lets secrets be asked again, for the readers that wait for them.
+    fn ask_again(&mut self, secrets: &[Arc<SecretId>], now: Instant) {
+        for secret in secrets {
+            let Some(entry) = self.entries.get_mut(secret) else {
                 continue;
             };
-            topic.is_in_flight = false;
-            for (number, waiting) in &mut topic.waiting {
-                waiting.is_sent = false;
-                let waits = if waiting.is_urgent {
-                    &mut self.urgent
-                } else {
-                    &mut self.announced
-                };
-                waits.insert(*number, question.clone());
-            }
-            if topic.users.is_empty() {
-                self.reschedule(question, now);
+            entry.is_in_flight = false;
+            let is_watched = entry.is_watched();
+            self.queue.put_back(secret);
+            if is_watched {
+                self.set_time(secret, now);
             } else {
-                self.refresh_now(question, now);
+                self.reschedule(secret, now);
             }
         }
     }
 
-    /// Tells everybody.
-    pub fn tell(
+    /// Delivers an answer to the readers of its call, and wakes the subscribers for which it is news.
+    pub(super) fn deliver(
         &mut self,
-        question: &Arc<SecretId>,
-        told: &ReadAnswer,
+        secret: &Arc<SecretId>,
+        answer: &ReadAnswer,
         origin: Origin,
         effects: &mut Effects,
         now: Instant,
     ) {
-        let digest = self.digest(told);
-        let Some(topic) = self.topics.get_mut(question) else {
+        let digest = self.digest(answer);
+        let Some(entry) = self.entries.get_mut(secret) else {
             return;
         };
-        topic.is_in_flight = false;
-        topic.tried = Some(now);
-        topic.is_alone &= told.is_err();
-        let sent: Vec<u64> = topic
-            .waiting
-            .iter()
-            .filter(|(_, waiting)| waiting.is_sent)
-            .map(|(number, _)| *number)
-            .collect();
+        entry.is_in_flight = false;
+        entry.tried = Some(now);
+        entry.is_alone &= answer.is_err();
         let mut served: Vec<NamespacedName> = Vec::new();
-        let mut is_event = false;
-        for number in sent {
-            let Some(waiting) = topic.take_waiting(number) else {
-                continue;
-            };
-            is_event |= waiting.user.is_none();
-            served.extend(waiting.user);
-            // Whoever waits no more has gone.
-            let _ = waiting.reply.send(told.clone());
+        let mut cause = ReadCause::Poll;
+        for mut reader in self.queue.take_sent(secret) {
+            match reader.subscriber.take() {
+                Some(subscriber) => served.push(subscriber),
+                None => cause = ReadCause::Event,
+            }
+            reader.answer(answer.clone());
         }
-        let is_trouble = |error: &ProviderError| error.class() == Class::Trouble;
-        let in_trouble = told.as_ref().err().is_some_and(is_trouble);
-        if in_trouble {
-            self.blocked_subscribers.extend(served.iter().cloned());
-        }
-        topic.failures = if in_trouble {
-            topic.failures.saturating_add(1)
+        let error = answer.as_ref().err();
+        if error.is_some_and(|error| error.class() == Class::Trouble) {
+            self.circuit.block(served.iter().cloned());
+            entry.failures = entry.failures.saturating_add(1);
         } else {
-            0
-        };
-        // One failure that may pass is nobody's business: it is tried again first.
-        if topic.failures == 1 && served.is_empty() && topic.known.is_some() {
-            return self.reschedule(question, now);
+            entry.failures = 0;
         }
-        match (&mut topic.known, told) {
-            (Some(known), Err(_)) => known.digest = Digest::Failed,
-            (known, _) => {
-                *known = Some(LastRead {
-                    digest,
-                    origin,
-                    confirmed: now,
-                    read: now,
-                });
-            }
+        // A single failure that may pass wakes no subscriber: the read is repeated first.
+        if entry.failures == 1 && served.is_empty() && entry.last_read.is_some() {
+            return self.reschedule(secret, now);
         }
-        let mut takers: Vec<NamespacedName> = Vec::new();
-        for watcher in &mut topic.users {
-            // Who has not read it yet does so at its interval, unless something has happened.
-            let is_early = now < watcher.since + watcher.interval.mul_f64(0.9);
-            if watcher.digest == Digest::Unread && is_early && !is_event {
-                continue;
-            }
-            let knows = std::mem::replace(&mut watcher.digest, digest) == digest;
-            if !knows && !served.contains(&watcher.user) {
-                takers.push(watcher.user.clone());
-            }
-        }
-        self.hold(question, told, takers.clone(), now);
+        entry.record(digest, origin, now);
+        let mut takers = entry.notify(digest, cause, now);
+        takers.retain(|taker| !served.contains(taker));
+        self.held.hold(secret, answer, takers.clone(), now);
         effects.wake.extend(takers);
-        self.reschedule(question, now);
+        self.reschedule(secret, now);
     }
 
-    fn listed(&mut self, heard: CallResult, effects: &mut Effects, now: Instant) {
-        self.listing.is_in_flight = false;
-        let next = self.list_period().map(|period| now + period);
-        match heard {
-            CallResult::Listed(all, pages) => {
-                self.listing.pages = Some((pages, now));
-                self.listing.due = next;
-                self.compare(&all, now);
+    fn finish_list(&mut self, result: CallResult, effects: &mut Effects, now: Instant) {
+        self.listing.end();
+        match result {
+            CallResult::List { secrets, pages } => {
+                self.listing.read(pages, now);
+                self.compare_versions(&secrets, now);
             }
-            CallResult::TooLong(pages) => self.listing.pages = Some((pages, now)),
-            CallResult::Nothing(error) if error.class() == Class::Denied => {
-                if self.list_denied.replace(now).is_none() {
+            CallResult::ListTooLong { pages } => self.listing.too_long(pages, now),
+            CallResult::Failed(error) if error.class() == Class::Denied => {
+                if self.denials.deny_lists(now) == DenialNews::First {
                     effects.denied = error.action();
                 }
             }
-            // Nobody waits for lists that do not come: for an hour everything is read in batches.
-            CallResult::Nothing(_) | CallResult::Each(_) => self.list_denied = Some(now),
+            // Changes must be seen though lists fail: for an hour everything is read in batches.
+            CallResult::Failed(_) | CallResult::Answers(_) => {
+                self.denials.deny_lists(now);
+            }
         }
-        self.choose(now);
+        self.choose_listing(now);
     }
 
-    /// Reads what has another version by now, and what a list does not name.
-    fn compare(&mut self, all: &[ListedSecret], now: Instant) {
-        let by_arn: BTreeMap<&str, &ListedSecret> = all
-            .iter()
-            .map(|listed| (listed.arn.as_str(), listed))
-            .collect();
-        let by_name: BTreeMap<&str, &ListedSecret> = all
-            .iter()
-            .map(|listed| (listed.name.as_str(), listed))
-            .collect();
+    /// Confirms the secrets whose version a list tells unchanged, and reads the others at once.
+    fn compare_versions(&mut self, all: &[ListedSecret], now: Instant) {
+        let by_arn: BTreeMap<&str, &ListedSecret> =
+            all.iter().map(|secret| (&*secret.arn, secret)).collect();
+        let by_name: BTreeMap<&str, &ListedSecret> =
+            all.iter().map(|secret| (&*secret.name, secret)).collect();
         let mut moved = Vec::new();
-        for (question, topic) in &mut self.topics {
-            let is_slow = topic
-                .interval()
-                .is_some_and(|interval| interval > super::LAG);
-            let (Some(known), Some(stage), true) =
-                (&mut topic.known, stage_of(&question.version), is_slow)
+        for (secret, entry) in &mut self.entries {
+            let is_slow = entry.interval().is_some_and(|interval| interval > LAG);
+            let (Some(last), Some(stage), true) =
+                (&mut entry.last_read, stage_of(&secret.version), is_slow)
             else {
                 continue;
             };
-            let arn = known.origin.arn.as_deref().unwrap_or(&question.id);
-            let listed = by_arn
-                .get(arn)
-                .or_else(|| by_name.get(question.id.as_str()));
+            let arn = last.origin.arn.as_deref().unwrap_or(&secret.id);
+            let listed = by_arn.get(arn).or_else(|| by_name.get(&*secret.id));
             let version = listed.and_then(|listed| listed.stages.get(stage));
-            let is_same = match (&known.origin.version_id, version) {
-                (Some(known), Some(version)) => known == version,
-                // A secret that was missing is missing still.
-                (None, None) => known.digest == Digest::Missing,
-                _ => false,
-            };
-            if is_same && known.digest != Digest::Failed {
-                known.confirmed = now;
+            if is_confirmed(last, version) {
+                last.confirmed = now;
             } else {
-                moved.push(question.clone());
+                moved.push(secret.clone());
             }
         }
-        for question in moved {
-            self.refresh_now(&question, now);
+        for secret in moved {
+            self.set_time(&secret, now);
         }
     }
 }
 
+/// True if a list that tells this version of a secret, or none, agrees with the last answer.
+fn is_confirmed(last: &LastRead, listed: Option<&String>) -> bool {
+    match (&last.origin.version_id, listed) {
+        _ if last.digest == Digest::Failed => false,
+        (Some(known), Some(listed)) => known == listed,
+        // A secret that was missing is still missing.
+        (None, None) => last.digest == Digest::Missing,
+        _ => false,
+    }
+}
+
+/// The error that says that the service is broken or unreachable, not that one secret is wrong.
+fn service_failure(result: &CallResult) -> Option<&ProviderError> {
+    let error = match result {
+        CallResult::Failed(error) => error,
+        // The answer about a single secret is the call's.
+        CallResult::Answers(answers) => match answers.as_slice() {
+            [(_, Err(error), _)] => error,
+            _ => return None,
+        },
+        CallResult::List { .. } | CallResult::ListTooLong { .. } => return None,
+    };
+    (error.class() == Class::Trouble).then_some(error)
+}
+
+/// True if the identity lacks the action of batches: <https://docs.aws.amazon.com/secretsmanager/latest/userguide/retrieving-secrets_batch.html>.
 fn is_batch_denied(error: &ProviderError) -> bool {
     error.class() == Class::Denied
         && error.action().is_some_and(|action| {

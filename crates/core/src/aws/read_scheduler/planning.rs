@@ -1,34 +1,35 @@
-//! Pure: which calls are to be made now, so that batches are full and nobody waits for long.
+//! Pure: the calls to make now, so that batches are full and no reader waits for long.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::aws::read_scheduler::{
-    Call, DENIED, Effects, GATHER, GATHER_BUSY, LAG, MOST_CALLS, NET, Origin, Plan, ReadScheduler,
-    SecretEntry, SecretId,
-};
+use crate::aws::read_scheduler::entry::SecretEntry;
+use crate::aws::read_scheduler::{Call, CallPlan, Effects, Origin, ReadScheduler, SecretId};
 use crate::names::NamespacedName;
 use crate::secrets::provider_error::ProviderError;
 
-/// One secret by all the ids that it is asked by.
+/// How long the first secret of a batch waits for others. While calls are in flight, more requests come soon.
+const GATHER: Duration = Duration::from_millis(5);
+const GATHER_BUSY: Duration = Duration::from_millis(25);
+/// Calls in flight, at most.
+const MOST_CALLS: usize = 8;
+
+/// Each group is one secret by all the ids that subscribers use for it.
 type Groups = Vec<Vec<Arc<SecretId>>>;
 
-/// A day, for costs.
-const DAY: Duration = Duration::from_secs(86_400);
-
 impl ReadScheduler {
-    /// The calls to make now. They are on their way from here on, until [`ReadScheduler::heard`].
-    pub fn plan(&mut self, now: Instant) -> Plan {
-        self.forget_old(now);
-        self.lift_denials(now);
-        let mut plan = Plan::default();
-        if let Some(wait) = self.circuit.closed_for(now) {
+    /// The calls to make now. They count as in flight until [`ReadScheduler::finish_call`].
+    pub fn plan(&mut self, now: Instant) -> CallPlan {
+        self.held.release_expired(now);
+        self.forget_idle(now);
+        if self.denials.lift(now) {
+            self.choose_listing(now);
+        }
+        let mut plan = CallPlan::default();
+        if let Some(wait) = self.circuit.wait(now) {
             plan.wake = self.refuse(now);
-            plan.next = [Some(now + wait), self.next(now)]
-                .into_iter()
-                .flatten()
-                .min();
+            plan.next = earliest([Some(now + wait), self.next_event(now)]);
             return plan;
         }
         let most = if self.circuit.is_open() {
@@ -36,18 +37,29 @@ impl ReadScheduler {
         } else {
             MOST_CALLS
         };
-        let mut room = most.saturating_sub(self.in_flight);
-        if room > 0 && self.is_list_due(now) {
-            plan.calls.push(Call::List(self.most_pages()));
-            self.listing.is_in_flight = true;
+        let mut room = most.saturating_sub(self.calls_in_flight);
+        if room > 0 && self.listing.is_due(now) {
+            let pages = self.listing.most_pages(self.secrets_per_call());
+            plan.calls.push(Call::List(pages));
+            self.listing.start();
             room -= 1;
         }
-        let (due, since) = self.due(now, room);
-        let (together, singly): (Vec<_>, Vec<_>) = due
+        self.plan_reads(&mut plan, room, now);
+        for call in &plan.calls {
+            self.mark_in_flight(call);
+        }
+        plan.next = earliest([plan.next, self.next_event(now)]);
+        plan
+    }
+
+    /// Adds single reads, full batches, and a batch that is not full if its secrets have waited for long enough.
+    fn plan_reads(&self, plan: &mut CallPlan, mut room: usize, now: Instant) {
+        let (wanted, since) = self.wanted(now, room);
+        let (together, alone): (Vec<_>, Vec<_>) = wanted
             .into_iter()
-            .partition(|question| self.is_batchable(question));
-        for question in singly.into_iter().take(room) {
-            plan.calls.push(Call::Single(question));
+            .partition(|secret| self.is_batchable(secret));
+        for secret in alone.into_iter().take(room) {
+            plan.calls.push(Call::Single(secret));
             room -= 1;
         }
         let mut groups = self.groups(&together);
@@ -56,355 +68,189 @@ impl ReadScheduler {
             plan.calls.push(Call::Batch(full));
             room -= 1;
         }
-        if room > 0 && !groups.is_empty() {
-            let busy = self.in_flight > 0 || !plan.calls.is_empty();
-            let gather = if busy { GATHER_BUSY } else { GATHER };
-            let ready = since.unwrap_or(now) + gather;
-            if ready <= now {
-                self.fill(&mut groups, now);
-                plan.calls.push(Call::Batch(groups));
-            } else {
-                plan.next = Some(ready);
-            }
+        if room == 0 || groups.is_empty() {
+            return;
         }
-        for call in &plan.calls {
-            self.send(call);
+        let is_busy = self.calls_in_flight > 0 || !plan.calls.is_empty();
+        let gather = if is_busy { GATHER_BUSY } else { GATHER };
+        let ready = since.unwrap_or(now) + gather;
+        if ready <= now {
+            // Calls of this plan are not marked as in flight yet.
+            let planned = plan.calls.iter().flat_map(Call::secrets).collect();
+            self.fill(&mut groups, planned, now);
+            plan.calls.push(Call::Batch(groups));
+        } else {
+            plan.next = Some(ready);
         }
-        plan.next = [plan.next, self.next(now)].into_iter().flatten().min();
-        plan
     }
 
-    /// Everything that is wanted now, those who wait first, and since when the last of them has waited.
-    fn due(&self, now: Instant, room: usize) -> (Vec<Arc<SecretId>>, Option<Instant>) {
+    /// The secrets to read now, those of pending readers first, and since when the last of them is wanted. No more than so
+    /// many calls can take, and one.
+    fn wanted(&self, now: Instant, room: usize) -> (Vec<Arc<SecretId>>, Option<Instant>) {
         let most = room * self.capabilities.batch + 1;
-        let mut due: Vec<Arc<SecretId>> = Vec::new();
+        let mut wanted: Vec<Arc<SecretId>> = Vec::new();
         let mut taken: BTreeSet<&SecretId> = BTreeSet::new();
-        let mut since = None;
-        let free = |topic: &SecretEntry| !topic.is_in_flight;
-        for (number, question) in &self.urgent {
-            let topic = self.topics.get(question).filter(|topic| free(topic));
-            if due.len() >= most {
+        let mut last_since = None;
+        let requested = self.queue.requested();
+        let requested = requested.filter(|(secret, _)| self.is_free(secret));
+        let polls = self.schedule.due(now);
+        let polls = polls.filter(|(_, secret)| self.is_free(secret) && self.is_watched(secret));
+        let polls = polls.map(|(at, secret)| (secret, Some(at)));
+        for (secret, since) in requested.chain(polls) {
+            if wanted.len() >= most {
                 break;
             }
-            let Some(topic) = topic.filter(|_| taken.insert(question)) else {
-                continue;
-            };
-            let mut all = topic.waiting.iter();
-            let waiting = all.find(|(known, _)| known == number);
-            let waiting = waiting.map(|(_, waiting)| waiting.since);
-            since = waiting.max(since);
-            due.push(question.clone());
-        }
-        for (at, question) in self.schedule.range(..(now, last())) {
-            if due.len() >= most {
-                break;
-            }
-            let topic = self.topics.get(question);
-            let is_poll = topic.is_some_and(|topic| free(topic) && !topic.users.is_empty());
-            if is_poll && taken.insert(question) {
-                since = since.max(Some(*at));
-                due.push(question.clone());
+            if taken.insert(secret) {
+                last_since = since.max(last_since);
+                wanted.push(secret.clone());
             }
         }
-        (due, since)
+        (wanted, last_since)
     }
 
-    fn is_batchable(&self, question: &SecretId) -> bool {
-        let is_alone = self
-            .topics
-            .get(question)
-            .is_some_and(|topic| topic.is_alone);
-        let version = self.capabilities.batches(&question.version);
-        !is_alone && version && self.batch_denied.is_none() && self.capabilities.batch > 1
+    /// True if no call for this secret is in flight.
+    fn is_free(&self, secret: &SecretId) -> bool {
+        let entry = self.entries.get(secret);
+        entry.is_some_and(|entry| !entry.is_in_flight)
     }
 
-    /// The same secret once, by whatever ids it is asked.
-    fn groups(&self, questions: &[Arc<SecretId>]) -> Groups {
+    fn is_watched(&self, secret: &SecretId) -> bool {
+        let entry = self.entries.get(secret);
+        entry.is_some_and(SecretEntry::is_watched)
+    }
+
+    fn is_batchable(&self, secret: &SecretId) -> bool {
+        let entry = self.entries.get(secret);
+        let is_alone = entry.is_some_and(|entry| entry.is_alone);
+        !is_alone
+            && self.capabilities.batches(&secret.version)
+            && !self.denials.are_batches_denied()
+            && self.capabilities.batch > 1
+    }
+
+    /// Puts the ids of one secret together.
+    fn groups(&self, secrets: &[Arc<SecretId>]) -> Groups {
         let mut places: BTreeMap<(&str, &str), usize> = BTreeMap::new();
         let mut groups: Groups = Vec::new();
-        for question in questions {
-            let key = self.canonical(question);
-            let place = *places.entry(key).or_insert(groups.len());
+        for secret in secrets {
+            let place = *places
+                .entry(self.identity_of(secret))
+                .or_insert(groups.len());
             match groups.get_mut(place) {
-                Some(group) => group.push(question.clone()),
-                None => groups.push(vec![question.clone()]),
+                Some(group) => group.push(secret.clone()),
+                None => groups.push(vec![secret.clone()]),
             }
         }
         groups
     }
 
-    /// The ARN if it is known, else the id; with the version where that tells apart.
-    fn canonical<'b>(&'b self, question: &'b SecretId) -> (&'b str, &'b str) {
-        let topic = self.topics.get(question);
-        let known = topic.and_then(|topic| topic.known.as_ref());
-        let arn = known.and_then(|known| known.origin.arn.as_deref());
-        let version = match question.version.as_str() {
+    /// What two ids of one secret have in common: the ARN if it is known, else the id; and the version.
+    fn identity_of<'b>(&'b self, secret: &'b SecretId) -> (&'b str, &'b str) {
+        let entry = self.entries.get(secret);
+        let last = entry.and_then(|entry| entry.last_read.as_ref());
+        let arn = last.and_then(|last| last.origin.arn.as_deref());
+        let version = match secret.version.as_str() {
             "AWSCURRENT" => "",
             version => version,
         };
-        (arn.unwrap_or(&question.id), version)
+        (arn.unwrap_or(&secret.id), version)
     }
 
-    /// Takes along what is announced, then what is to be read soon.
-    fn fill(&self, groups: &mut Groups, now: Instant) {
-        /// How far the schedule is looked at.
+    /// Fills a batch with secrets that are announced, then with those whose poll comes soon. Other calls take those in
+    /// `planned`.
+    fn fill(&self, groups: &mut Groups, planned: BTreeSet<Arc<SecretId>>, now: Instant) {
+        /// How many polls are looked at.
         const AHEAD: usize = 400;
-        let mut taken: BTreeSet<Arc<SecretId>> = groups.iter().flatten().cloned().collect();
-        let soon = |topic: &SecretEntry| {
-            let slack = topic.interval().unwrap_or_default() / 10;
-            topic.due.is_some_and(|due| due <= now + slack)
-        };
-        let announced = self.announced.values();
-        let scheduled = self
-            .schedule
-            .iter()
-            .take(AHEAD)
-            .map(|(_, question)| question);
-        let scheduled = scheduled.filter(|question| {
-            let topic = self.topics.get(*question);
-            topic.is_some_and(|topic| !topic.users.is_empty() && soon(topic))
-        });
-        for question in announced.chain(scheduled) {
-            let is_free = self
-                .topics
-                .get(question)
-                .is_some_and(|topic| !topic.is_in_flight);
-            if !is_free || taken.contains(question) || !self.is_batchable(question) {
+        let mut taken = planned;
+        taken.extend(groups.iter().flatten().cloned());
+        let polls = self.schedule.iter().take(AHEAD);
+        let polls = polls.filter(|(at, secret)| self.is_poll_soon(secret, *at, now));
+        let polls = polls.map(|(_, secret)| secret);
+        for secret in self.queue.announced().chain(polls) {
+            if !self.is_free(secret) || taken.contains(secret) || !self.is_batchable(secret) {
                 continue;
             }
-            let key = self.canonical(question);
+            let identity = self.identity_of(secret);
             let place = groups
                 .iter()
-                .position(|group| self.canonical(&group[0]) == key);
+                .position(|group| self.identity_of(&group[0]) == identity);
             match place {
-                Some(place) => groups[place].push(question.clone()),
-                None if groups.len() < self.capabilities.batch => {
-                    groups.push(vec![question.clone()])
-                }
+                Some(place) => groups[place].push(secret.clone()),
+                None if groups.len() < self.capabilities.batch => groups.push(vec![secret.clone()]),
                 None => break,
             }
-            taken.insert(question.clone());
+            taken.insert(secret.clone());
         }
     }
 
-    /// Marks what is on its way. Those who wait for it now are those who will be answered.
-    fn send(&mut self, call: &Call) {
-        self.in_flight += 1;
-        let questions: Vec<Arc<SecretId>> = match call {
-            Call::List(_) => Vec::new(),
-            Call::Single(question) => vec![question.clone()],
-            Call::Batch(groups) => groups.iter().flatten().cloned().collect(),
-        };
-        for question in questions {
-            let Some(topic) = self.topics.get_mut(&question) else {
-                continue;
-            };
-            topic.is_in_flight = true;
-            if let Some(due) = topic.due.take() {
-                self.schedule.remove(&(due, question.clone()));
-            }
-            for (number, waiting) in &mut topic.waiting {
-                waiting.is_sent = true;
-                self.urgent.remove(number);
-                self.announced.remove(number);
+    /// True if a poll is due within a tenth of its interval.
+    fn is_poll_soon(&self, secret: &SecretId, at: Instant, now: Instant) -> bool {
+        let entry = self.entries.get(secret);
+        let interval = entry.and_then(SecretEntry::interval);
+        interval.is_some_and(|interval| at <= now + interval / 10)
+    }
+
+    /// Marks what a call reads as in flight. The call answers the readers of this moment.
+    fn mark_in_flight(&mut self, call: &Call) {
+        self.calls_in_flight += 1;
+        for secret in call.secrets() {
+            if let Some(entry) = self.entries.get_mut(&secret) {
+                entry.is_in_flight = true;
+                self.schedule.remove(&secret);
+                self.queue.mark_sent(&secret);
             }
         }
     }
 
-    /// When there is something to do without anything new.
-    fn next(&self, now: Instant) -> Option<Instant> {
-        let scheduled = self.schedule.first().map(|(at, _)| *at);
-        let holds = self.holds.first().map(|(at, _)| *at);
-        let list = self.listing.due.filter(|_| !self.listing.is_in_flight);
-        // What is due and could not be sent waits for a call to end.
-        let later = [scheduled, holds, list].into_iter().flatten();
-        later.filter(|at| *at > now).min()
+    /// The next moment at which there is something to do. What is due and was not sent waits for the end of a call.
+    fn next_event(&self, now: Instant) -> Option<Instant> {
+        let events = [
+            self.schedule.first(),
+            self.held.next_end(),
+            self.listing.next(),
+        ];
+        events.into_iter().flatten().filter(|at| *at > now).min()
     }
 
-    /// Lets go of what was held for too long, and forgets what nobody cares for.
-    fn forget_old(&mut self, now: Instant) {
-        while let Some((until, question)) = self.holds.first().cloned() {
-            if until > now {
-                break;
-            }
-            self.let_go(&question);
-            self.holds.remove(&(until, question));
-        }
-        let past = self.schedule.range(..(now, last()));
-        let idle = past.filter(|(_, question)| {
-            let topic = self.topics.get(question);
-            topic.is_none_or(|topic| topic.users.is_empty())
-        });
-        let idle: Vec<_> = idle.cloned().collect();
-        for (at, question) in idle {
-            let topic = self.topics.get(&question);
-            if topic.is_some_and(|topic| !topic.waiting.is_empty()) {
-                // It is looked at again later: somebody waits.
-                self.reschedule(&question, now);
+    /// Forgets the secrets that no subscriber watches and no reader waits for.
+    fn forget_idle(&mut self, now: Instant) {
+        let due = self.schedule.due(now);
+        let idle = due.filter(|(_, secret)| !self.is_watched(secret));
+        let idle: Vec<_> = idle.map(|(_, secret)| secret.clone()).collect();
+        for secret in idle {
+            if self.queue.is_wanted(&secret) {
+                self.reschedule(&secret, now);
             } else {
-                self.schedule.remove(&(at, question.clone()));
-                self.let_go(&question);
-                self.topics.remove(&question);
+                self.schedule.remove(&secret);
+                self.held.release(&secret);
+                self.entries.remove(&secret);
             }
         }
     }
 
-    fn lift_denials(&mut self, now: Instant) {
-        let is_over = |denied: Option<Instant>| denied.is_some_and(|at| at + DENIED <= now);
-        if is_over(self.batch_denied) {
-            self.batch_denied = None;
-        }
-        if is_over(self.list_denied) {
-            self.list_denied = None;
-            self.choose(now);
-        }
-    }
-
-    /// Tells those who wait that nothing is asked at present, and counts what is due as failed. Gives who is to be woken.
+    /// While the circuit is open: gives pending readers the error that opened it, and counts polls that are due as failed.
+    /// Gives the subscribers to wake.
     fn refuse(&mut self, now: Instant) -> Vec<NamespacedName> {
-        let Some(trouble) = self.trouble.clone() else {
+        let Some(cause) = self.circuit.cause().cloned() else {
             return Vec::new();
         };
-        let refused = |id: &str| ProviderError::Paused(Box::new(trouble.clone().about(id)));
-        for (number, question) in std::mem::take(&mut self.urgent) {
-            let topic = self.topics.get_mut(&question);
-            let Some(waiting) = topic.and_then(|topic| topic.take_waiting(number)) else {
-                continue;
-            };
-            self.blocked_subscribers.extend(waiting.user);
-            // Whoever waits no more has gone.
-            let _ = waiting.reply.send(Err(refused(&question.id)));
+        let paused = |id: &str| ProviderError::Paused(Box::new(cause.clone().about(id)));
+        for (secret, mut reader) in self.queue.take_requested() {
+            self.circuit.block(reader.subscriber.take());
+            reader.answer(Err(paused(&secret.id)));
         }
-        let due = self.schedule.range(..(now, last()));
-        let due = due.filter(|(_, question)| {
-            let topic = self.topics.get(question);
-            topic.is_some_and(|topic| !topic.is_in_flight && !topic.users.is_empty())
-        });
-        let due: Vec<_> = due.map(|(_, question)| question.clone()).collect();
+        let due = self.schedule.due(now);
+        let due = due.filter(|(_, secret)| self.is_watched(secret));
+        let due: Vec<_> = due.map(|(_, secret)| secret.clone()).collect();
         let mut effects = Effects::default();
-        for question in due {
-            let told = Err(refused(&question.id));
-            self.tell(&question, &told, Origin::default(), &mut effects, now);
+        for secret in due {
+            let answer = Err(paused(&secret.id));
+            self.deliver(&secret, &answer, Origin::default(), &mut effects, now);
         }
         effects.wake
     }
-
-    fn is_list_due(&self, now: Instant) -> bool {
-        !self.listing.is_in_flight && self.listing.due.is_some_and(|due| due <= now)
-    }
-
-    /// Chooses the cheaper way to see changes: batches, or lists where intervals allow for their lag.
-    pub fn choose(&mut self, now: Instant) {
-        let was = self.listing.due.is_some();
-        let period = self.list_period();
-        let is_better = self.capabilities.lists
-            && self.list_denied.is_none()
-            && period.is_some_and(|period| {
-                let pages = self.pages(now);
-                self.list_cost(pages, period) < self.batch_cost()
-            });
-        self.listing.due = match (is_better, self.listing.due, period) {
-            (true, Some(due), Some(period)) => Some(due.min(now + period)),
-            (true, None, Some(period)) => Some(now + period),
-            _ => None,
-        };
-        if was != self.listing.due.is_some() {
-            let all: Vec<_> = self.topics.keys().cloned().collect();
-            for question in all {
-                self.reschedule(&question, now);
-            }
-        }
-    }
-
-    fn slow(&self) -> impl Iterator<Item = (Duration, usize)> + '_ {
-        let slow = self
-            .intervals
-            .range(LAG..)
-            .filter(|(interval, _)| **interval > LAG);
-        slow.map(|(interval, count)| (*interval, *count))
-    }
-
-    /// How often lists must be read, so that what they say is never older than the shortest interval.
-    pub fn list_period(&self) -> Option<Duration> {
-        const LEAST: Duration = Duration::from_secs(60);
-        let (shortest, _) = self.slow().next()?;
-        Some(shortest.saturating_sub(LAG).max(LEAST))
-    }
-
-    /// Pages of a list: as the last one had it, or as many as what is watched would fill.
-    fn pages(&self, now: Instant) -> usize {
-        let lately = |at: Instant| now.saturating_duration_since(at) < DAY;
-        match self.listing.pages {
-            Some((pages, at)) if lately(at) => pages,
-            _ => self
-                .slow()
-                .map(|(_, count)| count)
-                .sum::<usize>()
-                .div_ceil(100),
-        }
-    }
-
-    /// So many pages, and a list is no longer the cheaper way.
-    fn most_pages(&self) -> usize {
-        let Some(period) = self.list_period() else {
-            return 1;
-        };
-        let mut pages = 1;
-        while pages < 10_000 && self.list_cost(pages + 1, period) < self.batch_cost() {
-            pages += 1;
-        }
-        pages
-    }
-
-    /// Calls a day.
-    fn list_cost(&self, pages: usize, period: Duration) -> f64 {
-        let lists = number(pages) * DAY.as_secs_f64() / period.as_secs_f64();
-        let net = self.slow().map(|(_, count)| self.calls_for(count));
-        lists + net.sum::<f64>() * DAY.as_secs_f64() / NET.as_secs_f64()
-    }
-
-    fn batch_cost(&self) -> f64 {
-        let slow = self.slow();
-        slow.map(|(interval, count)| self.polls(interval, count))
-            .sum()
-    }
-
-    /// Calls a day that read so many secrets at an interval.
-    fn polls(&self, interval: Duration, count: usize) -> f64 {
-        self.calls_for(count) * DAY.as_secs_f64() / interval.as_secs_f64().max(1.0)
-    }
-
-    /// Calls that read so many secrets once.
-    fn calls_for(&self, secrets: usize) -> f64 {
-        let each = match self.batch_denied {
-            Some(_) => 1,
-            None => self.capabilities.batch,
-        };
-        number(secrets.div_ceil(each.max(1)))
-    }
-
-    /// Calls a day at present, for what is watched.
-    pub fn calls_per_day(&self, now: Instant) -> f64 {
-        let is_listing = self.listing.due.is_some();
-        let by_reads = self.intervals.iter();
-        let by_reads = by_reads.filter(|(interval, _)| !(is_listing && **interval > LAG));
-        let lists = match self.list_period().filter(|_| is_listing) {
-            Some(period) => self.list_cost(self.pages(now), period),
-            None => 0.0,
-        };
-        let polls = by_reads.map(|(interval, count)| self.polls(*interval, *count));
-        polls.sum::<f64>() + lists
-    }
 }
 
-fn number(count: usize) -> f64 {
-    f64::from(u32::try_from(count).unwrap_or(u32::MAX))
-}
-
-/// After every question, so that a range up to it holds all of a time.
-fn last() -> Arc<SecretId> {
-    Arc::new(SecretId {
-        id: char::MAX.to_string(),
-        version: String::new(),
-    })
+fn earliest(times: [Option<Instant>; 2]) -> Option<Instant> {
+    times.into_iter().flatten().min()
 }

@@ -1,5 +1,6 @@
 //! What is asked of AWS and when, as a conversation with the scheduler.
 
+mod random;
 mod watching;
 
 use std::collections::BTreeMap;
@@ -20,7 +21,7 @@ const SECRETS: ServiceCapabilities = ServiceCapabilities {
 };
 
 /// A scheduler, a clock, and what AWS holds.
-struct Talk {
+struct Conversation {
     scheduler: ReadScheduler,
     start: Instant,
     now: Instant,
@@ -28,20 +29,15 @@ struct Talk {
     calls: usize,
 }
 
-fn question(id: &str) -> SecretId {
-    match id.split_once('@') {
-        Some((id, version)) => SecretId {
-            id: id.to_owned(),
-            version: version.to_owned(),
-        },
-        None => SecretId {
-            id: id.to_owned(),
-            version: String::new(),
-        },
+/// `id`, or `id@version`.
+fn secret_id(text: &str) -> SecretId {
+    match text.split_once('@') {
+        Some((id, version)) => SecretId::new(id, version),
+        None => SecretId::current(text),
     }
 }
 
-fn user(name: &str) -> NamespacedName {
+fn subscriber(name: &str) -> NamespacedName {
     NamespacedName::new("team", name)
 }
 
@@ -49,8 +45,8 @@ fn arn(name: &str) -> String {
     format!("arn:aws:secretsmanager:r:1:secret:{name}-AbCdEf")
 }
 
-fn shown(told: Option<ReadAnswer>) -> String {
-    match told {
+fn shown(answer: Option<ReadAnswer>) -> String {
+    match answer {
         None => "waits".to_owned(),
         Some(Ok(LookupResult::Value(value))) => {
             String::from_utf8_lossy(value.expose()).into_owned()
@@ -75,7 +71,7 @@ fn denied(action: &'static str) -> ProviderError {
     }
 }
 
-impl Talk {
+impl Conversation {
     fn new(capabilities: ServiceCapabilities) -> Self {
         let now = Instant::now();
         Self {
@@ -97,12 +93,12 @@ impl Talk {
 
     fn announce(&mut self, name: &str, id: &str) -> (u64, oneshot::Receiver<ReadAnswer>) {
         self.scheduler
-            .announce(Some(user(name)), &question(id), self.now)
+            .announce(Some(subscriber(name)), &secret_id(id), self.now)
     }
 
     fn ask(&mut self, name: &str, id: &str) -> oneshot::Receiver<ReadAnswer> {
         let (number, answer) = self.announce(name, id);
-        self.scheduler.request_now(number, &question(id), self.now);
+        self.scheduler.request_now(number, self.now);
         answer
     }
 
@@ -120,12 +116,10 @@ impl Talk {
         let mut text = String::new();
         for call in &plan.calls {
             let names = |group: &Vec<Arc<SecretId>>| {
-                let ids = group
-                    .iter()
-                    .map(|question| match question.version.as_str() {
-                        "" => question.id.clone(),
-                        version => format!("{}@{version}", question.id),
-                    });
+                let ids = group.iter().map(|secret| match secret.version.as_str() {
+                    "" => secret.id.clone(),
+                    version => format!("{}@{version}", secret.id),
+                });
                 ids.collect::<Vec<_>>().join("=")
             };
             match call {
@@ -136,8 +130,8 @@ impl Talk {
                     let groups: Vec<_> = groups.iter().map(names).collect();
                     let _ = write!(text, "batch {}; ", groups.join(" "));
                 }
-                Call::Single(question) => {
-                    let _ = write!(text, "single {}; ", names(&vec![question.clone()]));
+                Call::Single(secret) => {
+                    let _ = write!(text, "single {}; ", names(&vec![secret.clone()]));
                 }
                 Call::List(pages) => {
                     let _ = write!(text, "list {pages}; ");
@@ -152,11 +146,11 @@ impl Talk {
         (plan.calls, format!("{text}next {next}"))
     }
 
-    fn answers(&self, questions: &[Arc<SecretId>]) -> CallResult {
-        let answers = questions.iter().map(|question| {
-            let name = question.id.rsplit(':').next().unwrap_or_default();
+    fn answers(&self, secrets: &[Arc<SecretId>]) -> CallResult {
+        let answers = secrets.iter().map(|secret| {
+            let name = secret.id.rsplit(':').next().unwrap_or_default();
             let name = name.strip_suffix("-AbCdEf").unwrap_or(name);
-            let (told, origin) = match self.values.get(name) {
+            let (answer, origin) = match self.values.get(name) {
                 Some(value) => (
                     Ok(LookupResult::Value(SecretValue::from(
                         value.clone().into_bytes(),
@@ -168,13 +162,13 @@ impl Talk {
                 ),
                 None => (Ok(LookupResult::Missing), Origin::default()),
             };
-            (question.clone(), told, origin)
+            (secret.clone(), answer, origin)
         });
-        CallResult::Each(answers.collect())
+        CallResult::Answers(answers.collect())
     }
 
-    fn hear(&mut self, call: &Call, heard: CallResult) -> Vec<String> {
-        let effects = self.scheduler.heard(call, heard, self.now, 1.0);
+    fn finish(&mut self, call: &Call, result: CallResult) -> Vec<String> {
+        let effects = self.scheduler.finish_call(call, result, self.now, 1.0);
         let woken = effects.wake.into_iter().map(|user| user.name);
         woken
             .chain(effects.denied.map(|action| format!("denied {action}")))
@@ -185,14 +179,17 @@ impl Talk {
     fn answer(&mut self, calls: &[Call]) -> Vec<String> {
         let mut woken = Vec::new();
         for call in calls {
-            let heard = match call {
-                Call::List(_) => CallResult::Listed(self.list(), 1),
-                Call::Single(question) => self.answers(std::slice::from_ref(question)),
+            let result = match call {
+                Call::List(_) => CallResult::List {
+                    secrets: self.list(),
+                    pages: 1,
+                },
+                Call::Single(secret) => self.answers(std::slice::from_ref(secret)),
                 Call::Batch(groups) => {
                     self.answers(&groups.iter().flatten().cloned().collect::<Vec<_>>())
                 }
             };
-            woken.extend(self.hear(call, heard));
+            woken.extend(self.finish(call, result));
         }
         woken
     }
@@ -212,11 +209,16 @@ impl Talk {
         self.later(30);
         let (calls, _) = self.plan();
         self.answer(&calls);
-        let told = answer.try_recv().unwrap().unwrap();
-        let digest = self.scheduler.digest(&told);
+        let answer = answer.try_recv().unwrap().unwrap();
+        let digest = self.scheduler.digest(&answer);
         let interval = Duration::from_secs(interval);
-        self.scheduler
-            .watch(&user(name), &question(id), digest, interval, self.now);
+        self.scheduler.watch(
+            &subscriber(name),
+            &secret_id(id),
+            digest,
+            interval,
+            self.now,
+        );
     }
 
     /// Lets the clock run, AWS answering at once, and gives the calls that were made.
@@ -250,42 +252,44 @@ impl Talk {
 
 #[test]
 fn what_is_asked_at_once_goes_together_and_each_is_asked_once() {
-    let mut talk = Talk::new(SECRETS);
-    talk.put("a", "1");
-    talk.put("b", "2");
+    let mut conversation = Conversation::new(SECRETS);
+    conversation.put("a", "1");
+    conversation.put("b", "2");
     let mut answers: Vec<_> = [("x", "a"), ("y", "a"), ("z", "b"), ("z", "none")]
-        .map(|(name, id)| talk.ask(name, id))
+        .map(|(name, id)| conversation.ask(name, id))
         .into();
-    assert_eq!(talk.plan().1, "next 5 ms", "more may come");
-    talk.later(5);
-    let (calls, text) = talk.plan();
+    assert_eq!(conversation.plan().1, "next 5 ms", "more may come");
+    conversation.later(5);
+    let (calls, text) = conversation.plan();
     assert_eq!(text, "batch a b none; next never");
-    assert_eq!(talk.plan().1, "next never", "it is on its way");
-    assert!(talk.answer(&calls).is_empty());
-    let told: Vec<_> = answers
+    assert_eq!(conversation.plan().1, "next never", "it is on its way");
+    assert!(conversation.answer(&calls).is_empty());
+    let answer: Vec<_> = answers
         .iter_mut()
         .map(|answer| shown(answer.try_recv().unwrap()))
         .collect();
-    assert_eq!(told, ["1", "1", "2", "missing"]);
+    assert_eq!(answer, ["1", "1", "2", "missing"]);
 }
 
 #[test]
 fn full_batches_go_at_once_and_what_is_announced_comes_along() {
-    let mut talk = Talk::new(SECRETS);
+    let mut conversation = Conversation::new(SECRETS);
     let announced: Vec<_> = (0..50)
-        .map(|n| talk.announce("later", &format!("l{n}")))
+        .map(|n| conversation.announce("later", &format!("l{n}")))
         .collect();
-    let asked: Vec<_> = (0..45).map(|n| talk.ask("now", &format!("n{n}"))).collect();
-    let (calls, text) = talk.plan();
+    let asked: Vec<_> = (0..45)
+        .map(|n| conversation.ask("now", &format!("n{n}")))
+        .collect();
+    let (calls, text) = conversation.plan();
     assert_eq!(text, "batch of 20; batch of 20; next 25 ms");
-    talk.later(25);
-    let (more, text) = talk.plan();
+    conversation.later(25);
+    let (more, text) = conversation.plan();
     assert_eq!(
         text, "batch of 20; next 59975 ms",
         "five, and fifteen that are wanted later"
     );
-    talk.answer(&calls);
-    talk.answer(&more);
+    conversation.answer(&calls);
+    conversation.answer(&more);
     assert_eq!(
         asked
             .into_iter()
@@ -300,26 +304,38 @@ fn full_batches_go_at_once_and_what_is_announced_comes_along() {
 }
 
 #[test]
+fn a_secret_that_is_requested_and_announced_is_read_by_one_call() {
+    let mut conversation = Conversation::new(SECRETS);
+    let _announced = conversation.announce("later", "n0");
+    let _asked: Vec<_> = (0..21)
+        .map(|n| conversation.ask("now", &format!("n{n}")))
+        .collect();
+    conversation.later(25);
+    assert_eq!(conversation.plan().1, "batch of 20; batch n20; next never");
+}
+
+#[test]
 fn names_and_arns_of_one_secret_meet() {
-    let mut talk = Talk::new(SECRETS);
-    talk.put("a", "1");
+    let mut conversation = Conversation::new(SECRETS);
+    conversation.put("a", "1");
     let partial = "arn:aws:secretsmanager:r:1:secret:a";
     for id in ["a", &arn("a"), partial] {
-        talk.follow("x", id, 60);
+        conversation.follow("x", id, 60);
     }
-    talk.later(60_000);
-    talk.plan();
-    talk.later(10);
-    let (_, text) = talk.plan();
+    conversation.later(60_000);
+    conversation.plan();
+    conversation.later(10);
+    let (_, text) = conversation.plan();
     assert_eq!(text, format!("batch a={}={partial}; next never", arn("a")));
 }
 
 #[test]
 fn versions_that_a_batch_cannot_ask_for_are_read_singly() {
-    let mut talk = Talk::new(SECRETS);
-    let _answers = ["a@AWSCURRENT", "a@AWSPREVIOUS", "a@uuid/1", "b"].map(|id| talk.ask("x", id));
-    talk.later(25);
-    let (_, text) = talk.plan();
+    let mut conversation = Conversation::new(SECRETS);
+    let _answers =
+        ["a@AWSCURRENT", "a@AWSPREVIOUS", "a@uuid/1", "b"].map(|id| conversation.ask("x", id));
+    conversation.later(25);
+    let (_, text) = conversation.plan();
     assert_eq!(
         text,
         "single a@AWSPREVIOUS; single a@uuid/1; batch a@AWSCURRENT b; next never"
@@ -329,8 +345,8 @@ fn versions_that_a_batch_cannot_ask_for_are_read_singly() {
         batches_versions: true,
         lists: false,
     };
-    let mut talk = Talk::new(parameters);
-    let _answers = ["/a", "/a@3"].map(|id| talk.ask("x", id));
-    talk.later(5);
-    assert_eq!(talk.plan().1, "batch /a /a@3; next never");
+    let mut conversation = Conversation::new(parameters);
+    let _answers = ["/a", "/a@3"].map(|id| conversation.ask("x", id));
+    conversation.later(5);
+    assert_eq!(conversation.plan().1, "batch /a /a@3; next never");
 }

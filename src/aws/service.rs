@@ -1,4 +1,4 @@
-//! What a service of AWS can be asked: one file per service behind this trait.
+//! The requests that each service of AWS answers, behind one trait, with one file per service.
 
 use std::sync::Arc;
 
@@ -12,25 +12,25 @@ use overlayd_core::secrets::desired::Search;
 use overlayd_core::secrets::provider_error::ProviderError;
 
 /// One service, as one identity.
-pub(super) trait SecretService: Send + Sync + std::fmt::Debug {
-    /// Several secrets in one call; each group is one secret.
+pub(crate) trait SecretService: Send + Sync + std::fmt::Debug {
+    /// Reads several secrets in one call. Each group is one secret by all its ids, and only the first id is sent.
     fn batch<'a>(&'a self, groups: &'a [Vec<Arc<SecretId>>]) -> BoxFuture<'a, CallResult>;
 
-    /// One secret.
-    fn single<'a>(&'a self, question: &'a Arc<SecretId>) -> BoxFuture<'a, CallResult>;
+    /// Reads one secret.
+    fn single<'a>(&'a self, secret: &'a Arc<SecretId>) -> BoxFuture<'a, CallResult>;
 
-    /// The versions of all secrets, on so many pages at most.
+    /// Lists the versions of all secrets, on so many pages at most.
     fn list(&self, most_pages: usize) -> BoxFuture<'_, CallResult>;
 
     /// The tags of a secret as a JSON object.
     fn tags<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<LookupResult, ProviderError>>;
 
-    /// The values of all that fit.
+    /// The values of all secrets that a search finds, by name.
     fn find<'a>(&'a self, search: &'a Search)
     -> BoxFuture<'a, Result<LookupResult, ProviderError>>;
 }
 
-/// The values of several names, each read by itself. One that has gone since it was listed was not found.
+/// The values of several names, each read by a call of its own. A secret that was deleted since it was listed is left out.
 pub(super) async fn values_of<F>(
     names: Vec<String>,
     read: impl Fn(String) -> F,
@@ -41,7 +41,7 @@ where
     /// How many are read at once.
     const AT_ONCE: usize = 8;
     let values = futures::stream::iter(names).map(read).buffered(AT_ONCE);
-    let values = values.map(|(name, told)| match told? {
+    let values = values.map(|(name, answer)| match answer? {
         LookupResult::Value(value) => Ok(Some((name, value))),
         _ => Ok(None),
     });

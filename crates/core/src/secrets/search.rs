@@ -1,0 +1,69 @@
+//! Pure: the parts of `find` and of tags that all providers have in common.
+
+#![warn(missing_docs)]
+
+use std::collections::BTreeMap;
+
+use crate::secrets::SecretValue;
+use crate::secrets::desired::Search;
+use crate::secrets::provider_error::ProviderError;
+
+/// The expression that the names of a search match. Without one, every name does. The syntax is Go's, as External Secrets
+/// has it; an expression that Go refuses is an error that names `find.name.regexp`.
+pub fn name_pattern(search: &Search) -> Result<regex::Regex, ProviderError> {
+    let text = search.name.as_deref().unwrap_or_default();
+    gocompat::regex::compile(text).map_err(|error| ProviderError::Other {
+        key: "*".to_owned(),
+        reason: format!("`find.name.regexp`: {}", error.code()),
+    })
+}
+
+/// Tags as a JSON object, which is the value of `metadataPolicy: Fetch`.
+pub fn tags_as_json(tags: impl Iterator<Item = (String, String)>) -> SecretValue {
+    let tags: BTreeMap<String, String> = tags.collect();
+    SecretValue::from(serde_json::json!(tags).to_string().into_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(pattern: Option<&str>, name: &str, expected: bool) {
+        let search = Search {
+            name: pattern.map(str::to_owned),
+            ..Search::default()
+        };
+        assert_eq!(
+            name_pattern(&search).unwrap().is_match(name),
+            expected,
+            "{pattern:?} {name}"
+        );
+    }
+
+    #[test]
+    fn a_search_matches_names_as_go_does() {
+        check(None, "any", true);
+        check(Some("^app/"), "app/db", true);
+        check(Some("^app/"), "my/app/db", false);
+        check(Some("db$"), "app/db", true);
+    }
+
+    #[test]
+    fn an_expression_that_go_refuses_is_named() {
+        let search = Search {
+            name: Some("(".to_owned()),
+            ..Search::default()
+        };
+        let error = name_pattern(&search).unwrap_err().to_string();
+        assert!(error.contains("`find.name.regexp`"), "{error}");
+    }
+
+    #[test]
+    fn tags_are_sorted() {
+        let tags = [("team", "web"), ("env", "prod")]
+            .map(|(key, value)| (key.to_owned(), value.to_owned()));
+        let json = tags_as_json(tags.into_iter());
+        assert_eq!(json.expose(), br#"{"env":"prod","team":"web"}"#);
+    }
+}
