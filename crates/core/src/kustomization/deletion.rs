@@ -65,7 +65,7 @@ mod tests {
 
     #[test]
     fn a_deletion_waits_for_its_timeout() {
-        let at = |seconds| Timestamp::from_second(1_767_225_600 + seconds).unwrap();
+        let at = |seconds: i64| Timestamp::from_second(1_767_225_600 + seconds).unwrap();
         let check = |requested: Option<Timestamp>, expected: bool| {
             let timeout = Duration::from_secs(30);
             assert_eq!(has_timed_out(requested, timeout, at(30)), expected);
