@@ -44,48 +44,12 @@ pub(crate) struct Substitution {
     secrets: Vec<String>,
 }
 
-/// Takes values of Secrets out of texts that may quote them.
-#[derive(Clone, Default)]
-pub(super) struct Redaction(Vec<String>);
-
-impl Redaction {
-    /// Takes out the Secrets' values among these variables.
-    pub(super) fn of(substitution: Option<&Substitution>) -> Self {
-        let secrets = substitution.into_iter();
-        Self::new(secrets.flat_map(|substitution| substitution.secrets.clone()))
-    }
-
-    /// Takes out these values, and the forms in which they are quoted.
-    pub(super) fn new(secrets: impl IntoIterator<Item = String>) -> Self {
-        // Shorter values tell nothing, and would tear every text.
-        const SHORTEST: usize = 3;
-        // Values as they are put in, and as they are quoted.
-        let forms = secrets.into_iter().flat_map(|value| {
-            let joined = value.replace('\n', "");
-            let quoted = serde_json::to_string(&joined).unwrap_or_default();
-            let quoted = quoted.trim_matches('"').to_owned();
-            [value, joined.trim().to_owned(), joined, quoted]
-        });
-        let mut secrets: Vec<String> = forms.filter(|value| value.len() >= SHORTEST).collect();
-        // The longest first, because a value may be a part of another.
-        secrets.sort_by(|one, other| other.len().cmp(&one.len()).then_with(|| one.cmp(other)));
-        secrets.dedup();
-        Self(secrets)
-    }
-
-    pub(super) fn apply(&self, text: String) -> String {
-        let hide = |text: String, value: &String| {
-            if text.contains(value) {
-                text.replace(value, "***")
-            } else {
-                text
-            }
-        };
-        self.0.iter().fold(text, hide)
-    }
-}
-
 impl Substitution {
+    /// The values that came from Secrets.
+    pub(super) fn secrets(&self) -> &[String] {
+        &self.secrets
+    }
+
     /// A digest that covers the names and values of the variables.
     pub(super) fn digest(&self, spec: &SpecDigest) -> SpecDigest {
         spec.and(&json!({"variables": self.variables}))

@@ -16,7 +16,7 @@ use overlayd_core::rollout::{RolloutError, UnhealthyError};
 
 use crate::cluster::error::describe;
 use crate::controllers::builds::NotBuilt;
-use crate::controllers::kustomization::build::Redaction;
+use crate::controllers::kustomization::redaction::Redaction;
 use crate::expression;
 use crate::expression::health::HealthExpressionError;
 
@@ -39,7 +39,7 @@ impl<E: Into<SyncError>> From<E> for Interruption {
 #[derive(Debug, thiserror::Error)]
 pub(super) enum SyncError {
     #[error(transparent)]
-    Source(#[from] SourceError),
+    Source(#[from] SourceUnavailable),
     #[error("`spec.{0}` is not supported yet; remove it or wait for a later version")]
     Unsupported(&'static str),
     #[error(transparent)]
@@ -72,7 +72,7 @@ pub(super) enum SyncError {
 
 /// The files of the source cannot be had.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum SourceError {
+pub(super) enum SourceUnavailable {
     #[error("source artifact not found: GitRepository `{0}` has fetched nothing yet")]
     NothingFetched(NamespacedName),
     #[error("cannot read the mirror: {}", .0.message())]
@@ -156,8 +156,8 @@ impl From<RolloutError> for SyncError {
 impl From<NotBuilt> for SyncError {
     fn from(reason: NotBuilt) -> Self {
         match reason {
-            NotBuilt::Mirror(error) => SourceError::Mirror(error).into(),
-            NotBuilt::Path(text) => SourceError::Path(text).into(),
+            NotBuilt::Mirror(error) => SourceUnavailable::Mirror(error).into(),
+            NotBuilt::Path(text) => SourceUnavailable::Path(text).into(),
             NotBuilt::SpecOverlay(error) => BuildError::SpecOverlay(error).into(),
             NotBuilt::Errors(errors) => BuildError::Kustomize(errors).into(),
         }
@@ -318,7 +318,7 @@ mod tests {
         };
         let (transient, permanent) = (ErrorClass::Transient, ErrorClass::Permanent);
         check(
-            SourceError::NothingFetched(name.clone()).into(),
+            SourceUnavailable::NothingFetched(name.clone()).into(),
             "ArtifactFailed",
             transient,
             0,

@@ -18,6 +18,7 @@ mod health;
 mod observe;
 pub(crate) mod preview;
 mod record;
+mod redaction;
 pub(crate) mod rollouts;
 mod sync;
 
@@ -35,7 +36,7 @@ use overlayd_core::api::annotations::FLUX_FINALIZER;
 use overlayd_core::api::kustomization::{Kustomization, KustomizationSpec, SourceKind};
 use overlayd_core::apply::ownership::Claims;
 use overlayd_core::apply::plan::Owner;
-use overlayd_core::kustomization::due::{WakeUps, Work, requeue_after};
+use overlayd_core::kustomization::due::{ReconcileTriggers, Work, requeue_after};
 use overlayd_core::kustomization::source_of;
 use overlayd_core::kustomization::status::{
     AppliedRevision, Attempt, ErrorClass, KustomizationOutcome, next_status,
@@ -44,13 +45,13 @@ use overlayd_core::names::NamespacedName;
 
 use crate::cluster::apply::Applier;
 use crate::controllers::context::Settings;
-use crate::controllers::kustomization::build::Redaction;
 use crate::controllers::kustomization::error::{Interruption, InvalidExpression, SyncError};
 use crate::controllers::kustomization::finalize::finalize;
-use crate::controllers::kustomization::observe::{ObservedKustomization, Target, take_wake_ups};
+use crate::controllers::kustomization::observe::{ObservedKustomization, Target, take_triggers};
 use crate::controllers::kustomization::record::{
     announce, log_skipped, requeue_times, unit_state, write,
 };
+use crate::controllers::kustomization::redaction::Redaction;
 use crate::controllers::kustomization::sync::Run;
 use crate::controllers::unreadable::Readable;
 use crate::controllers::{Context, ReconcileError};
@@ -93,7 +94,7 @@ struct Reconcile<'r> {
     api: &'r Api<Kustomization>,
     context: &'r Context,
     target: &'r Target,
-    wake_ups: WakeUps,
+    triggers: ReconcileTriggers,
     started: Timestamp,
 }
 
@@ -110,10 +111,10 @@ pub(crate) async fn reconcile(
         forget(&context, &target);
         return finalize(&object, &api, &context).await;
     }
-    let wake_ups = take_wake_ups(&object, &target, &context);
+    let triggers = take_triggers(&object, &target, &context);
     let digest = target.digest.to_string();
     let rest = context.reconcile_cache.rest(&target.key, &digest, started);
-    if let Some(rest) = wake_ups.rest(rest) {
+    if let Some(rest) = triggers.rest(rest) {
         return Ok(Action::requeue(rest));
     }
     let reconcile = Reconcile {
@@ -121,7 +122,7 @@ pub(crate) async fn reconcile(
         api: &api,
         context: &context,
         target: &target,
-        wake_ups,
+        triggers,
         started,
     };
     let result = reconcile.run().await;
@@ -155,7 +156,7 @@ impl Reconcile<'_> {
 
     async fn observe(&self) -> ObservedKustomization {
         let (object, target, context) = (self.object, self.target, self.context);
-        ObservedKustomization::read(object, target, self.wake_ups, self.started, context).await
+        ObservedKustomization::read(object, target, self.triggers, self.started, context).await
     }
 
     /// A suspended Kustomization does nothing but answer requests. Changes by others are found when it continues.
@@ -252,7 +253,7 @@ impl Reconcile<'_> {
     fn settle(&self, outcome: &KustomizationOutcome) {
         let (context, target) = (self.context, self.target);
         let is_held_back = matches!(outcome, KustomizationOutcome::HeldBack(_));
-        if is_held_back && self.wake_ups.is_drifted {
+        if is_held_back && self.triggers.is_drifted {
             // The drift is corrected when the window opens.
             context.builds.forget(&target.key);
         }

@@ -7,7 +7,7 @@ use kube::ResourceExt as _;
 use overlayd_core::api::annotations::REQUESTED_AT;
 use overlayd_core::api::kustomization::{Kustomization, KustomizationStatus};
 use overlayd_core::apply::unit_settings::{SettingError, UnitSettings};
-use overlayd_core::kustomization::due::{WakeUps, Work, WorkInput};
+use overlayd_core::kustomization::due::{ReconcileTriggers, Work, WorkInput};
 use overlayd_core::kustomization::source_of;
 use overlayd_core::kustomization::spec_digest::SpecDigest;
 use overlayd_core::names::NamespacedName;
@@ -15,8 +15,9 @@ use serde_json::json;
 
 use crate::controllers::Context;
 use crate::controllers::context::memory_key;
-use crate::controllers::kustomization::build::{self, Redaction, Substitution};
+use crate::controllers::kustomization::build::{self, Substitution};
 use crate::controllers::kustomization::error::SyncError;
+use crate::controllers::kustomization::redaction::Redaction;
 use crate::controllers::kustomization::rollouts::PendingRollout;
 use crate::git::Fetched;
 
@@ -59,9 +60,13 @@ fn with_source(digest: &SpecDigest, source: Option<&Fetched>) -> SpecDigest {
 }
 
 /// Takes the events since the last reconcile that ask for work.
-pub(super) fn take_wake_ups(object: &Kustomization, target: &Target, context: &Context) -> WakeUps {
+pub(super) fn take_triggers(
+    object: &Kustomization,
+    target: &Target,
+    context: &Context,
+) -> ReconcileTriggers {
     let records = context.identities.live().records();
-    WakeUps {
+    ReconcileTriggers {
         is_unblocked: context.dependencies.take_unblocked(&target.key, object),
         is_drifted: records.take_drifted(&target.unit),
         is_health_changed: records.take_stirred(&target.unit),
@@ -95,7 +100,7 @@ impl ObservedKustomization {
     pub(super) async fn read(
         object: &Kustomization,
         target: &Target,
-        wake_ups: WakeUps,
+        triggers: ReconcileTriggers,
         now: Timestamp,
         context: &Context,
     ) -> Self {
@@ -103,7 +108,8 @@ impl ObservedKustomization {
         let status = context.written.newest(object);
         let variables = build::variables(object, context).await;
         let substitution = variables.as_ref().ok().and_then(Option::as_ref);
-        let redaction = Redaction::of(substitution);
+        let secrets = substitution.map(Substitution::secrets).unwrap_or_default();
+        let redaction = Redaction::new(secrets.iter().cloned());
         let spec = substitution.map_or(target.spec, |substitution| {
             substitution.digest(&target.spec)
         });
@@ -112,11 +118,11 @@ impl ObservedKustomization {
         let rollout = rollout.filter(|rollout| rollout.digest == digest);
         // A rollout continues; what others have changed meanwhile is corrected after it.
         let rollout = rollout.map(|rollout| PendingRollout {
-            is_drifted: rollout.is_drifted || wake_ups.is_drifted,
+            is_drifted: rollout.is_drifted || triggers.is_drifted,
             ..rollout
         });
         let mut applied_until = None;
-        if rollout.is_none() && !wake_ups.is_drifted && variables.is_ok() {
+        if rollout.is_none() && !triggers.is_drifted && variables.is_ok() {
             applied_until = still_applied(target, &spec, now, context).await;
         }
         let defaults = &context.settings.unit_defaults;

@@ -16,7 +16,7 @@ use crate::controllers::events::Component;
 use crate::controllers::kustomization::build;
 use crate::controllers::kustomization::build::{Built, Substitution};
 use crate::controllers::kustomization::error::{
-    Interruption, InvalidExpression, SourceError, SyncError,
+    Interruption, InvalidExpression, SourceUnavailable, SyncError,
 };
 use crate::controllers::kustomization::health::HealthReader;
 use crate::controllers::kustomization::record::write;
@@ -65,7 +65,7 @@ impl Run<'_> {
     ) -> Result<Outcome, Interruption> {
         let (object, context) = (self.object, self.context);
         check(object, &context.settings)?;
-        let source = source.ok_or_else(|| SourceError::NothingFetched(source_of(object)));
+        let source = source.ok_or_else(|| SourceUnavailable::NothingFetched(source_of(object)));
         let source = source.map_err(SyncError::from)?;
         let revision = source.revision.to_string();
         let dependencies = depend::check(object, context, &revision).await;

@@ -15,7 +15,7 @@ pub struct Dependencies(Mutex<DependencyGraph>);
 
 #[derive(Debug, Default)]
 struct DependencyGraph {
-    readiness: BTreeMap<NamespacedName, Readiness>,
+    readiness: BTreeMap<NamespacedName, DependencyState>,
     /// Kustomizations with a `readyExpr`, which can depend on anything of the other object.
     with_expressions: BTreeSet<NamespacedName>,
     /// The dependencies of each.
@@ -25,7 +25,7 @@ struct DependencyGraph {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Readiness {
+struct DependencyState {
     /// All that dependents without an expression look at.
     summary: String,
     resource_version: String,
@@ -93,7 +93,7 @@ impl Dependencies {
         } else {
             graph.with_expressions.remove(&name);
         }
-        let new = Readiness::of(object);
+        let new = DependencyState::of(object);
         let before = graph.readiness.insert(name.clone(), new.clone());
         if before.as_ref() == Some(&new) {
             return Vec::new();
@@ -184,7 +184,7 @@ impl DependencyGraph {
     }
 }
 
-impl Readiness {
+impl DependencyState {
     fn of(object: &Kustomization) -> Self {
         let summary = if object.metadata.deletion_timestamp.is_some() {
             "being deleted".to_owned()

@@ -9,7 +9,7 @@ use crate::kustomization::status::{ErrorClass, KustomizationOutcome};
 
 /// Events since the last reconcile that ask for work although what the Kustomization asks for is the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct WakeUps {
+pub struct ReconcileTriggers {
     /// It was blocked by `dependsOn`, and a dependency has changed since.
     pub is_unblocked: bool,
     /// Others have changed an object that it has applied, or a ConfigMap or Secret that it reads.
@@ -18,7 +18,7 @@ pub struct WakeUps {
     pub is_health_changed: bool,
 }
 
-impl WakeUps {
+impl ReconcileTriggers {
     /// How long the object rests, or `None` if there is work. `rest` is what remains of the time that the last outcome
     /// holds; it is `None` if that is over, or if what the Kustomization asks for has changed. A wake-up without an
     /// event is an echo of our own status write.
@@ -129,28 +129,28 @@ mod tests {
 
     #[test]
     fn an_echo_rests_and_every_event_ends_the_rest() {
-        let check = |wakeups: WakeUps, expected: Option<Duration>| {
-            assert_eq!(wakeups.rest(Some(MINUTE)), expected, "{wakeups:?}");
-            assert_eq!(wakeups.rest(None), None, "the rest is over: {wakeups:?}");
+        let check = |triggers: ReconcileTriggers, expected: Option<Duration>| {
+            assert_eq!(triggers.rest(Some(MINUTE)), expected, "{triggers:?}");
+            assert_eq!(triggers.rest(None), None, "the rest is over: {triggers:?}");
         };
-        let none = WakeUps::default();
+        let none = ReconcileTriggers::default();
         check(none, Some(MINUTE));
         check(
-            WakeUps {
+            ReconcileTriggers {
                 is_unblocked: true,
                 ..none
             },
             None,
         );
         check(
-            WakeUps {
+            ReconcileTriggers {
                 is_drifted: true,
                 ..none
             },
             None,
         );
         check(
-            WakeUps {
+            ReconcileTriggers {
                 is_health_changed: true,
                 ..none
             },
