@@ -1,4 +1,4 @@
-//! Where values come from. A provider is one file behind one trait.
+//! The providers that values are read from, each behind the trait [`Provider`].
 
 mod fake;
 
@@ -22,15 +22,17 @@ use fake::Fake;
 
 /// Reads values from one store.
 pub(crate) trait Provider: Send + Sync + std::fmt::Debug {
-    /// Answers a question. What does not exist is an answer; everything that may be otherwise soon is an error.
-    fn read<'a>(&'a self, ask: &'a Lookup) -> BoxFuture<'a, Result<LookupResult, ProviderError>>;
+    /// Looks something up. A secret that does not exist is a result; everything that may change soon is an error.
+    fn read<'a>(&'a self, lookup: &'a Lookup)
+    -> BoxFuture<'a, Result<LookupResult, ProviderError>>;
 
-    /// Where a question is asked together with those of others, and how it is asked there.
-    fn shared(&self, _ask: &Lookup) -> Option<(Arc<Reader>, SecretId)> {
+    /// The reader whose scheduler batches the lookup with others', and its secret id there. `None` for a lookup that is made
+    /// by itself.
+    fn shared(&self, _lookup: &Lookup) -> Option<(Arc<Reader>, SecretId)> {
         None
     }
 
-    /// Checks that the store can be used at all, as cheaply as it can be told.
+    /// Checks that the store can be used, as cheaply as possible.
     fn validate(&self) -> BoxFuture<'_, Result<Validation, ProviderError>>;
 
     /// What the store can do.
@@ -41,13 +43,13 @@ pub(crate) trait Provider: Send + Sync + std::fmt::Debug {
         false
     }
 
-    /// False for one that External Secrets warns about.
+    /// False for a provider that External Secrets warns about.
     fn is_maintained(&self) -> bool {
         true
     }
 }
 
-/// The names that a search wants.
+/// The expression that the names of a search must match.
 pub(crate) fn pattern(search: &Search) -> Result<regex::Regex, ProviderError> {
     let text = search.name.as_deref().unwrap_or_default();
     gocompat::regex::compile(text).map_err(|error| ProviderError::Other {
@@ -62,7 +64,7 @@ pub(crate) fn tags(tags: impl Iterator<Item = (String, String)>) -> SecretValue 
     SecretValue::from(serde_json::json!(tags).to_string().into_bytes())
 }
 
-/// What makes a provider of a store.
+/// Makes the provider of a store.
 #[derive(Debug)]
 pub(crate) struct Providers {
     fetcher: Arc<Fetcher>,
@@ -73,13 +75,12 @@ impl Providers {
         Self { fetcher }
     }
 
-    /// The provider of a store, for an ExternalSecret of a namespace. Nothing if it depends on the namespace and none is
-    /// given.
+    /// The provider of a store, for ExternalSecrets of a namespace. `None` if it depends on the namespace and none is given.
     pub(crate) async fn of(
         &self,
         name: StoreName<'_>,
         spec: &SecretStoreSpec,
-        user: Option<&str>,
+        namespace: Option<&str>,
     ) -> Result<Option<Arc<dyn Provider>>, StoreError> {
         if let Some(fake) = &spec.provider.fake {
             let empty = |entry: &overlayd_core::api::secret_store::FakeData| {
@@ -90,7 +91,7 @@ impl Providers {
                 None => Ok(Some(Arc::new(Fake::new(fake.clone())))),
             };
         }
-        let Some(key) = reader_key(name, spec, user)? else {
+        let Some(key) = reader_key(name, spec, namespace)? else {
             return Ok(None);
         };
         let prefix = spec.provider.aws.as_ref();
