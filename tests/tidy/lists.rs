@@ -23,11 +23,6 @@ pub(crate) const LONG_FUNCTIONS: &[Todo] = &[
     ("expression/mod.rs::guard", "to be split"),
     ("render/substitution.rs::expression", "to be split"),
     ("cli/objects.rs::ask", "to be split"),
-    (
-        "controllers/external_secret/mod.rs::reconcile",
-        "to be split",
-    ),
-    ("controllers/external_secret/sync.rs::sync", "to be split"),
     ("controllers/git_repository.rs::next_status", "to be split"),
     ("controllers/git_repository.rs::reconcile", "to be split"),
     (
@@ -37,7 +32,6 @@ pub(crate) const LONG_FUNCTIONS: &[Todo] = &[
     ("controllers/kustomization/mod.rs::work", "to be split"),
     ("controllers/kustomization/sync.rs::apply", "to be split"),
     ("controllers/kustomization/wait.rs::look", "to be split"),
-    ("controllers/secret_store.rs::reconcile", "to be split"),
     ("crates/kustomize/src/finish.rs::sorted", "to be split"),
     (
         "crates/kustomize/src/transform/config.rs::transformer",
@@ -48,8 +42,6 @@ pub(crate) const LONG_FUNCTIONS: &[Todo] = &[
         "to be split",
     ),
     ("git/source.rs::new", "to be split"),
-    ("secrets/decide.rs::fill", "to be split"),
-    ("secrets/render.rs::render_template", "to be split"),
 ];
 
 /// Names that two types of the daemon have.
@@ -60,22 +52,13 @@ pub(crate) const TWICE: &[Todo] = &[
     ("Entry", "to be named by what it is of"),
     ("Failure", "to be named by what it is of"),
     ("Fate", "to be named by what it is of"),
-    ("Fetched", "to be named by what it is of"),
     ("Found", "to be named by what it is of"),
     ("Known", "to be named by what it is of"),
-    ("Live", "to be named by what it is of"),
     ("Outcome", "to be named by what it is of"),
     ("Part", "to be named by what it is of"),
-    ("Read", "to be named by what it is of"),
     ("Reads", "to be named by what it is of"),
     ("Session", "to be named by what it is of"),
-    ("Source", "to be named by what it is of"),
-    ("SourceKind", "to be named by what it is of"),
     ("State", "private to each file"),
-    (
-        "SyncError",
-        "the one of a Kustomization and that of an ExternalSecret",
-    ),
     (
         "SyncWindows",
         "the field of an ExternalSecret, and what a Kustomization reads from annotations",
@@ -83,7 +66,6 @@ pub(crate) const TWICE: &[Todo] = &[
     ("Target", "to be named by what it is of"),
     ("Tried", "to be named by what it is of"),
     ("Waiting", "to be named by what it is of"),
-    ("Written", "to be named by what it is of"),
 ];
 
 /// Private words that are still in use. `words` has the field's word for each.
@@ -130,7 +112,6 @@ pub(crate) const CIRCLES: &[Todo] = &[
     ("overlayd/api", "to be opened"),
     ("overlayd/apply", "to be opened"),
     ("overlayd/controllers", "to be opened"),
-    ("overlayd/controllers/external_secret", "to be opened"),
     ("overlayd/git", "to be opened"),
     ("overlayd/secrets", "to be opened"),
 ];
