@@ -1,4 +1,4 @@
-//! `overlayd template`: the Secret that an ExternalSecret makes of given values, without a cluster and without AWS.
+//! `overlayd template`: prints the Secret that an ExternalSecret makes of given values, without a cluster and without AWS.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -39,7 +39,7 @@ pub(super) fn template(args: &TemplateArgs) -> Result<(), Failure> {
     let rendered = rendered.map_err(|error| {
         let failure = failed(&error);
         match error {
-            // What a function said may hold a value, which is shown where values are.
+            // The text of a template function may quote a value, so it is shown only where values are.
             RenderError::Template { source, .. } if args.show => match source.detail {
                 Some(detail) => failure.because(detail, None),
                 None => failure,
@@ -51,7 +51,7 @@ pub(super) fn template(args: &TemplateArgs) -> Result<(), Failure> {
             _ => failure,
         }
     })?;
-    // What would be merged into a Secret, or written nowhere, is shown by itself.
+    // A Secret that would be merged into another one, or not be written, is shown by itself.
     if desired.creation != CreationPolicy::Owner {
         desired.creation = CreationPolicy::Orphan;
     }
@@ -68,7 +68,7 @@ pub(super) fn template(args: &TemplateArgs) -> Result<(), Failure> {
     }
 }
 
-/// The ExternalSecret of a file, and what stands beside it.
+/// The ExternalSecret of a file, and the ConfigMaps and Secrets that its templates refer to.
 struct Manifests {
     spec: ExternalSecretSpec,
     owner: SecretOwner,
@@ -151,13 +151,13 @@ fn templates(manifest: &Value) -> BTreeMap<String, String> {
     texts
 }
 
-/// The values that stand for those of the stores.
+/// The values that are used in place of the stores'.
 fn values(path: &Path) -> Result<SecretData, Failure> {
     let bad = |message: String, hint| {
         Failure::new(format!("`{}` is no map of texts", path.display())).because(message, hint)
     };
     let hint = Some("write `key: \"value\"`, a line for each key that the stores give");
-    // The reader's own words may quote a value.
+    // The text of the YAML parser may quote a value.
     let map: Value = serde_yaml::from_str(&text(path)?).map_err(|error| {
         let place = error
             .location()
@@ -199,7 +199,7 @@ fn yaml(
         secret.metadata.namespace = None;
     }
     if !show && let Some(annotations) = &mut secret.metadata.annotations {
-        // Who knows the keys could try values until the hash fits.
+        // A reader of the output could try values until the hash matches.
         annotations.remove(DATA_HASH);
     }
     let annotations = secret.metadata.annotations.take();
@@ -219,7 +219,7 @@ fn yaml(
     })
 }
 
-/// Labels and annotations that a template makes may hold values, too.
+/// Masks rendered labels and annotations, which may hold values.
 fn mask_rendered(manifest: &mut Value, template: Option<&Template>, left_delimiter: &str) {
     let Some(template) = template else {
         return;

@@ -1,3 +1,3 @@
-//! Where the values of Secrets come from. What is made of them is decided in `overlayd_core::secrets`.
+//! The providers of secret values. The rules about Secrets are in `overlayd_core::secrets`.
 
 pub(crate) mod provider;

@@ -20,11 +20,11 @@ use overlayd_core::secrets::observed::{
 };
 use overlayd_core::secrets::retry::retry_bounds;
 use overlayd_core::secrets::sync_status::{
-    StatusContext, SyncOutcome, next_status, sync_events, write_event,
+    StatusContext, SyncFailure, SyncOutcome, next_status, sync_events, write_event,
 };
 
 /// A sync, with its outcome or error.
-pub(super) type SyncResult = Result<SyncOutcome, SecretSyncError>;
+pub(super) type SecretSyncResult = Result<SyncOutcome, SecretSyncError>;
 
 /// The action of kube's controller that a requeue stands for.
 pub(super) fn action(requeue: Requeue) -> Action {
@@ -65,7 +65,7 @@ pub(super) fn record_in_caches(
     fingerprint: &Fingerprint,
     now: Timestamp,
     result: Result<Synchronized, SecretSyncError>,
-) -> Result<(SyncResult, Requeue), ReconcileError> {
+) -> Result<(SecretSyncResult, Requeue), ReconcileError> {
     let object = observed.object;
     let (name, key) = (NamespacedName::of(object), memory_key(object));
     match result {
@@ -104,7 +104,7 @@ pub(super) fn record_in_caches(
 pub(super) async fn publish_events(
     context: &Context,
     object: &ExternalSecret,
-    result: &SyncResult,
+    result: &SecretSyncResult,
 ) {
     let publish = async |type_, reason: &str, note: &str| {
         context
@@ -133,7 +133,7 @@ pub(super) async fn publish_events(
 pub(super) async fn record_status(
     context: &Context,
     object: &ExternalSecret,
-    result: &SyncResult,
+    result: &SecretSyncResult,
     now: Timestamp,
 ) -> Result<(), kube::Error> {
     let name = NamespacedName::of(object);
@@ -141,10 +141,10 @@ pub(super) async fn record_status(
         .metrics
         .external_secret(&name.namespace, &name.name, result.is_ok());
     let old = object.status.clone().unwrap_or_default();
-    let result = match result {
-        Ok(outcome) => Ok(outcome),
-        Err(error) => Err(error.condition_message()),
+    let failure = |error: &SecretSyncError| SyncFailure {
+        message: error.condition_message(),
     };
+    let result = result.as_ref().map_err(failure);
     let facts = StatusContext {
         target: &target_name(object),
         creation: object.spec.target.creation_policy,
@@ -152,7 +152,7 @@ pub(super) async fn record_status(
         heartbeat: context.settings.status_heartbeat,
         now,
     };
-    let new = next_status(&old, &result, &facts);
+    let new = next_status(&old, result.as_ref().copied(), &facts);
     if object.status.as_ref() == Some(&new) {
         return Ok(());
     }

@@ -1,4 +1,4 @@
-//! Pure: the provider `fake`: the values stand in the store. For tests.
+//! Pure: the provider `fake`, for tests: its values are written in the store.
 
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, ready};
@@ -22,8 +22,8 @@ impl Fake {
         Self { spec }
     }
 
-    fn answer(&self, ask: &Lookup) -> Result<LookupResult, ProviderError> {
-        match ask {
+    fn look_up(&self, lookup: &Lookup) -> Result<LookupResult, ProviderError> {
+        match lookup {
             Lookup::Value { key, version } => {
                 let mut entries = self.spec.data.iter();
                 let found = entries.find(|entry| {
@@ -41,7 +41,7 @@ impl Fake {
         }
     }
 
-    /// Of several versions, the one whose name is the greatest text.
+    /// The matching values. Of several versions, the one whose name sorts last.
     fn find(&self, search: &Search) -> Result<SecretData, ProviderError> {
         if search.name.is_none() {
             return Err(ProviderError::Other {
@@ -69,8 +69,11 @@ fn value(text: &str) -> SecretValue {
 }
 
 impl Provider for Fake {
-    fn read<'a>(&'a self, ask: &'a Lookup) -> BoxFuture<'a, Result<LookupResult, ProviderError>> {
-        ready(self.answer(ask)).boxed()
+    fn read<'a>(
+        &'a self,
+        lookup: &'a Lookup,
+    ) -> BoxFuture<'a, Result<LookupResult, ProviderError>> {
+        ready(self.look_up(lookup)).boxed()
     }
 
     fn validate(&self) -> BoxFuture<'_, Result<Validation, ProviderError>> {

@@ -1,4 +1,4 @@
-//! Where values come from. A provider is one file behind one trait.
+//! The providers that values are read from, each behind the trait [`Provider`].
 
 pub(crate) mod aws;
 mod fake;
@@ -21,15 +21,16 @@ use fake::Fake;
 
 /// Reads values from one store.
 pub(crate) trait Provider: Send + Sync + std::fmt::Debug {
-    /// Answers a question. What does not exist is an answer; everything that may be otherwise soon is an error.
-    fn read<'a>(&'a self, ask: &'a Lookup) -> BoxFuture<'a, Result<LookupResult, ProviderError>>;
+    /// Looks something up. A secret that does not exist is a result; everything that may change soon is an error.
+    fn read<'a>(&'a self, lookup: &'a Lookup)
+    -> BoxFuture<'a, Result<LookupResult, ProviderError>>;
 
     /// The read that answers a lookup together with those of other stores; nothing for a lookup that is made alone.
-    fn shared(&self, _ask: &Lookup) -> Option<SharedRead> {
+    fn shared(&self, _lookup: &Lookup) -> Option<SharedRead> {
         None
     }
 
-    /// Checks that the store can be used at all, as cheaply as it can be told.
+    /// Checks that the store can be used, as cheaply as possible.
     fn validate(&self) -> BoxFuture<'_, Result<Validation, ProviderError>>;
 
     /// What the store can do.
@@ -40,13 +41,13 @@ pub(crate) trait Provider: Send + Sync + std::fmt::Debug {
         false
     }
 
-    /// False for one that External Secrets warns about.
+    /// False for a provider that External Secrets warns about.
     fn is_maintained(&self) -> bool {
         true
     }
 }
 
-/// What makes a provider of a store.
+/// Makes the provider of a store.
 #[derive(Debug)]
 pub(crate) struct Providers {
     fetcher: Arc<Fetcher>,
@@ -57,13 +58,12 @@ impl Providers {
         Self { fetcher }
     }
 
-    /// The provider of a store, for an ExternalSecret of a namespace. Nothing if it depends on the namespace and none is
-    /// given.
+    /// The provider of a store, for ExternalSecrets of a namespace. `None` if it depends on the namespace and none is given.
     pub(crate) async fn of(
         &self,
         name: StoreName<'_>,
         spec: &SecretStoreSpec,
-        user: Option<&str>,
+        namespace: Option<&str>,
     ) -> Result<Option<Arc<dyn Provider>>, StoreError> {
         if let Some(fake) = &spec.provider.fake {
             let empty = |entry: &overlayd_core::api::secret_store::FakeData| {
@@ -74,7 +74,7 @@ impl Providers {
                 None => Ok(Some(Arc::new(Fake::new(fake.clone())))),
             };
         }
-        let Some(key) = reader_key(name, spec, user)? else {
+        let Some(key) = reader_key(name, spec, namespace)? else {
             return Ok(None);
         };
         let prefix = spec.provider.aws.as_ref();

@@ -1,4 +1,6 @@
-//! Pure: what was read becomes the data of a Secret: the entries of `dataFrom` in order, then `data`, which wins.
+//! Pure: composes the data of a Secret out of what was read: the entries of `dataFrom` in order, then those of `data`.
+
+#![warn(missing_docs)]
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,35 +19,38 @@ use crate::secrets::property::PropertyError;
 use crate::secrets::rewrite::{RewriteError, rewrite};
 use crate::secrets::{SecretData, SecretValue};
 
-/// What was read and made for an ExternalSecret.
+/// The values that were read and generated for an ExternalSecret.
 #[derive(Debug, Default)]
 pub struct FetchedValues {
     /// The result of each lookup; each is made once.
     pub results: BTreeMap<StoreLookup, LookupResult>,
-    /// What generators made, by the field that names them.
+    /// The values of generators, by the field of the spec that refers to them.
     pub generated: BTreeMap<String, SecretData>,
     /// Stores in which a secret that lacks a property counts as missing.
     pub lenient: BTreeSet<StoreRef>,
 }
 
-/// What a store answered.
+/// The result of a lookup in a store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LookupResult {
+    /// The value, or the tags as a JSON object.
     Value(SecretValue),
-    /// The values that a search found, by name.
+    /// The values that a search matched, by name.
     Found(SecretData),
-    /// There is no such secret.
+    /// The store has no such secret. This is the only way to say so: any error may be gone soon.
     Missing,
 }
 
-/// The data, and the keys of the stores that were not there and may be missing.
+/// The data of a Secret.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Composed {
+    /// Key to value.
     pub data: SecretData,
+    /// Keys that the stores do not have, and that the deletion policy lets them miss.
     pub missing: Vec<String>,
 }
 
-/// Where a problem is, and how keys and values are treated there.
+/// The place of a problem, and how keys and values are converted there.
 struct At<'e> {
     field: &'e str,
     /// The key in the store; empty for a search.
@@ -86,7 +91,7 @@ impl<'e> At<'e> {
     }
 }
 
-/// Why the data cannot be made. Names keys and fields, never values.
+/// Why the data cannot be composed. The text names keys and fields, never values.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{place}: {problem}")]
 pub struct ComposeError {
@@ -122,9 +127,12 @@ enum Problem {
     NotRead,
 }
 
-/// Puts the data together. The environment is that of templates that rewrite keys.
+/// Composes the data. The environment is that of templates that rewrite keys.
 ///
-/// A secret that is not there is an error under `deletionPolicy: Retain`; under the others its keys are left out.
+/// Under `deletionPolicy: Retain` a missing secret is an error; under the other policies its keys are left out.
+///
+/// # Errors
+/// A secret or a property is missing, a key or a value is invalid, or a lookup has no result.
 pub fn compose(
     desired: &DesiredSecret,
     fetched: &FetchedValues,
@@ -176,7 +184,7 @@ pub fn compose(
     Ok(composed)
 }
 
-/// The value of an entry, its property taken out; nothing if the secret does not exist.
+/// The value of an entry, or its property; `None` if the secret does not exist.
 fn payload(
     entry: &RemoteEntry,
     fetched: &FetchedValues,
@@ -193,7 +201,7 @@ fn payload(
         return Ok(Some(value.clone()));
     };
     let found = match lookup.lookup {
-        // A tag is named, not searched for.
+        // A tag is taken by its exact name; a path would be ambiguous.
         Lookup::Tags { .. } => property::member(value, path),
         _ => property::get(value, path),
     };
@@ -203,14 +211,14 @@ fn payload(
     }
 }
 
-/// What becomes of several keys: they are rewritten, or else made fit, and their values decoded.
+/// The keys are rewritten or else converted, and the values decoded.
 fn several(
     at: &At<'_>,
     members: SecretData,
     operations: &[Rewrite],
     environment: &Environment<'_>,
 ) -> Result<SecretData, ComposeError> {
-    // Keys are converted only where no rewrite says what becomes of them.
+    // Keys are converted only where no rewrite replaces them.
     let renamed = if operations.is_empty() {
         converted(at, members)?
     } else {
@@ -224,7 +232,7 @@ fn several(
     Ok(data)
 }
 
-/// What a generator made, its keys rewritten.
+/// The values of a generator, their keys rewritten.
 fn generated(
     entry: &GeneratorEntry,
     fetched: &FetchedValues,
@@ -245,7 +253,7 @@ fn generated(
     valid_keys(&at, renamed)
 }
 
-/// Checks keys; empty ones are left out.
+/// Checks keys. An empty key is left out.
 fn valid_keys(at: &At<'_>, mut data: SecretData) -> Result<SecretData, ComposeError> {
     data.remove("");
     let invalid = |name: &&String| name.len() > 253 || !name.chars().all(is_key_character);
@@ -255,7 +263,7 @@ fn valid_keys(at: &At<'_>, mut data: SecretData) -> Result<SecretData, ComposeEr
     }
 }
 
-/// The members by what their keys become. Two that become the same are an error.
+/// The members under their converted keys. Two members with the same converted key are an error.
 fn converted(at: &At<'_>, members: SecretData) -> Result<SecretData, ComposeError> {
     let mut data = SecretData::new();
     for (member, value) in members {
@@ -268,7 +276,7 @@ fn converted(at: &At<'_>, members: SecretData) -> Result<SecretData, ComposeErro
     Ok(data)
 }
 
-/// The value decoded, and checked for null bytes if they are not wanted.
+/// The value decoded, and checked for null bytes if the policy forbids them.
 fn treated(at: &At<'_>, name: &str, value: SecretValue) -> Result<SecretValue, ComposeError> {
     let value = decoded(at.decoding, value).map_err(|encoding| {
         at.error(Problem::Encoding {
@@ -282,8 +290,10 @@ fn treated(at: &At<'_>, name: &str, value: SecretValue) -> Result<SecretValue, C
     Ok(value)
 }
 
-/// Decodes a value as a strategy says, or names the encoding that it is not in. `Auto` takes what is no base64 for what
-/// it is.
+/// Decodes a value. `Auto` leaves a value as it is that is not base64.
+///
+/// # Errors
+/// The name of the encoding that the value is not in.
 pub fn decoded(
     strategy: DecodingStrategy,
     value: SecretValue,
@@ -306,7 +316,7 @@ fn is_key_character(character: char) -> bool {
     character.is_alphanumeric() || matches!(character, '-' | '.' | '_')
 }
 
-/// Characters that no key may have become `_`, or `_Uhhhh_`.
+/// Replaces each character that a key of a Secret cannot have by `_` or `_Uhhhh_`.
 fn convert(member: &str, strategy: ConversionStrategy) -> String {
     let mut name = String::with_capacity(member.len());
     for character in member.chars() {

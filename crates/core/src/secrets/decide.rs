@@ -1,4 +1,6 @@
-//! Pure: what to write, given the data and the Secret as it is: create, update, or leave it, and why.
+//! Pure: decides what to write, given the rendered data and the live Secret.
+
+#![warn(missing_docs)]
 
 use std::collections::BTreeMap;
 
@@ -13,41 +15,51 @@ use crate::secrets::hash::{created_by, data_hash, field_manager};
 use crate::secrets::render::{Metadata, RenderedSecret};
 use crate::secrets::{SecretData, SecretValue};
 
-/// The ExternalSecret that owns the Secret.
+/// The ExternalSecret on whose behalf the Secret is written.
 #[derive(Debug, Clone, Default)]
 pub struct SecretOwner {
+    /// Its name.
     pub name: String,
+    /// Its namespace, which is that of the Secret.
     pub namespace: String,
+    /// Its uid.
     pub uid: String,
+    /// Its labels, which are copied where no template sets any.
     pub labels: BTreeMap<String, String>,
+    /// Its annotations, which are copied where no template sets any.
     pub annotations: BTreeMap<String, String>,
 }
 
 /// What to write.
 #[derive(Debug, Clone, PartialEq)]
 pub enum SecretWrite {
+    /// Create this Secret.
     Create(Box<Secret>),
-    /// The whole Secret as it is to be; its resource version guards against others' changes.
+    /// Replace the Secret by this one, whose resource version guards against changes of other writers.
     Update(Box<Secret>),
-    /// It is as it should be.
+    /// Leave the Secret: it is as it should be.
     Leave,
-    /// The Secret is not there, and is not ours to create.
+    /// The Secret does not exist, and the creation policy does not let this ExternalSecret create it.
     Absent,
-    /// The stores have no values left: the Secret goes, if it is there and still this one.
+    /// The stores have no values: delete the Secret, if it exists and has not changed.
     Delete(Option<Precondition>),
-    /// The stores have no values, and the Secret stays as it is.
+    /// The stores have no values: leave the Secret as it is.
     Retain,
 }
 
-/// Which Secret is meant: it must have this uid and version when it is deleted.
+/// Identifies the Secret to delete: it must have this uid and resource version at that time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Precondition {
+    /// Its name.
     pub name: String,
+    /// Its uid.
     pub uid: String,
+    /// Its resource version.
     pub resource_version: String,
 }
 
 impl Precondition {
+    /// The precondition that this very object is meant.
     pub fn of(metadata: &ObjectMeta) -> Self {
         Self {
             name: metadata.name.clone().unwrap_or_default(),
@@ -57,25 +69,38 @@ impl Precondition {
     }
 }
 
-/// Why nothing may be written.
+/// Why the Secret may not be written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DecideError {
+    /// Another ExternalSecret is the controller of the Secret.
     #[error("target Secret `{target}` is owned by ExternalSecret `{owner}`")]
-    OwnedByAnother { target: String, owner: String },
-    #[error("target Secret `{target}` is controlled by {kind} `{owner}`")]
-    Controlled {
+    OwnedByAnother {
+        /// The Secret.
         target: String,
-        kind: String,
+        /// The other ExternalSecret.
         owner: String,
     },
+    /// An object of another kind is the controller of the Secret.
+    #[error("target Secret `{target}` is controlled by {kind} `{owner}`")]
+    Controlled {
+        /// The Secret.
+        target: String,
+        /// The kind of the controller.
+        kind: String,
+        /// The name of the controller.
+        owner: String,
+    },
+    /// The live Secret is immutable, and its content would change.
     #[error(
         "target Secret `{0}` is immutable and its content would change; delete it to have it made anew"
     )]
     Immutable(String),
+    /// The Secret is to be deleted, and the creation policy is not Owner.
     #[error(
         "the stores have no values left, and `deletionPolicy: Delete` deletes only a Secret that is owned; `creationPolicy` is {0:?}"
     )]
     NotOwned(CreationPolicy),
+    /// The Secret is to be deleted, and this ExternalSecret is not its controller.
     #[error("the stores have no values left, and Secret `{0}` was not made by this ExternalSecret")]
     NotMade(String),
 }
@@ -92,8 +117,8 @@ impl DecideError {
     }
 }
 
-/// True if the Secret is there, managed, and its data has the hash that was written with it; or if the policy does not
-/// ask for that.
+/// True if the Secret exists, is managed, and its data has the hash that was written with it. Under policies that do not
+/// manage the whole Secret it is always valid.
 pub fn is_valid(policy: CreationPolicy, live: Option<&Secret>) -> bool {
     let live = match (policy, live) {
         (CreationPolicy::Orphan | CreationPolicy::None, _) | (CreationPolicy::Merge, None) => {
@@ -124,7 +149,10 @@ pub fn secret_data(live: &Secret) -> SecretData {
         .collect()
 }
 
-/// Decides what to do where the stores have no values at all.
+/// Decides what to do when the stores have no values at all.
+///
+/// # Errors
+/// The policies ask for a deletion, and the Secret is not this ExternalSecret's to delete.
 pub fn decide_empty(
     desired: &DesiredSecret,
     owner: &SecretOwner,
@@ -140,7 +168,7 @@ pub fn decide_empty(
         return Ok(SecretWrite::Delete(None));
     };
     check_ownership(desired, owner, live)?;
-    // One that is not controlled was there before, and is not ours to delete.
+    // A Secret that is not controlled existed before, and is not this ExternalSecret's to delete.
     if !is_controlled_by(&live.metadata, &owner.uid) {
         return Err(DecideError::NotMade(desired.target.clone()));
     }
@@ -154,7 +182,8 @@ pub fn is_controlled_by(metadata: &ObjectMeta, uid: &str) -> bool {
     references.any(|reference| reference.controller == Some(true) && reference.uid == uid)
 }
 
-/// True if the Secret was made for an owner: by its label, and by its controller. The label alone anybody may write.
+/// True if the Secret was created for an owner, by its label and its controller. The label alone proves nothing: any user
+/// may write it.
 pub fn was_created_by(metadata: &ObjectMeta, owner: &SecretOwner) -> bool {
     let label = metadata
         .labels
@@ -164,7 +193,10 @@ pub fn was_created_by(metadata: &ObjectMeta, owner: &SecretOwner) -> bool {
         && is_controlled_by(metadata, &owner.uid)
 }
 
-/// Decides what to write, as the creation policy says.
+/// Decides what to write by the creation policy.
+///
+/// # Errors
+/// The Secret belongs to another owner, or is immutable and its content would change.
 pub fn decide(
     desired: &DesiredSecret,
     owner: &SecretOwner,
@@ -189,7 +221,7 @@ pub fn decide(
     };
     check_ownership(desired, owner, live)?;
     let mut secret = live.clone();
-    // With `immutable` asked for, what a live Secret holds is frozen as it is.
+    // With `target.immutable`, the content of a live Secret is frozen as it is.
     let data = if desired.immutable {
         secret_data(live)
     } else if merges(desired.creation) {
@@ -222,7 +254,8 @@ fn merges(policy: CreationPolicy) -> bool {
     )
 }
 
-/// What others put into the Secret, with ours; what was ours before and is no longer goes.
+/// The keys of other writers and those that were rendered. Keys that this manager wrote before and that are no longer
+/// rendered are removed.
 fn merged(live: &Secret, owner: &SecretOwner, rendered: &RenderedSecret) -> SecretData {
     let managed = managed_keys(&live.metadata, &field_manager(&owner.name));
     let mut data = secret_data(live);
@@ -245,7 +278,7 @@ fn check_ownership(
     };
     let target = desired.target.clone();
     if controller.kind == "ExternalSecret" {
-        // By name, as External Secrets has it: an ExternalSecret that was made anew takes its Secret over.
+        // By name, as External Secrets does it: an ExternalSecret that was recreated takes its Secret over.
         let ours = is_ours(controller, owner);
         return if ours {
             Ok(())
@@ -256,7 +289,7 @@ fn check_ownership(
             })
         };
     }
-    // Only an owner must be the only one.
+    // Only the policy Owner needs to be the only controller.
     if desired.creation != CreationPolicy::Owner {
         return Ok(());
     }
@@ -267,8 +300,8 @@ fn check_ownership(
     })
 }
 
-/// Sets data, labels, annotations and owner. Without a template, all labels and annotations of the
-/// ExternalSecret go along; those of before that are no longer there are taken away.
+/// Sets type, data, labels, annotations, finalizers and owner. Without a template, all labels and annotations of the
+/// ExternalSecret are copied; those that were copied before and no longer exist are removed.
 fn fill(
     secret: &mut Secret,
     desired: &DesiredSecret,
@@ -281,52 +314,70 @@ fn fill(
         finalizers: Vec::new(),
     };
     let metadata = rendered.metadata.clone().unwrap_or(own);
-    let data = &rendered.data;
     if rendered.type_.is_some() {
         secret.type_.clone_from(&rendered.type_);
     }
+    let owns = desired.creation == CreationPolicy::Owner;
     let managed = managed_keys(&secret.metadata, &field_manager(&owner.name));
-    let labels = secret.metadata.labels.get_or_insert_default();
+    fill_labels(&mut secret.metadata, owner, owns, &managed, metadata.labels);
+    let annotations = secret.metadata.annotations.get_or_insert_default();
+    annotations.retain(|key, _| !managed.annotations.contains(key));
+    annotations.extend(metadata.annotations);
+    annotations.insert(DATA_HASH.to_owned(), data_hash(&rendered.data));
+    let bytes = rendered.data.iter();
+    let bytes = bytes.map(|(key, value)| (key.clone(), ByteString(value.expose().to_vec())));
+    secret.data = Some(bytes.collect()).filter(|data: &BTreeMap<_, _>| !data.is_empty());
+    if desired.immutable {
+        secret.immutable = Some(true);
+    }
+    add_finalizers(&mut secret.metadata, metadata.finalizers);
+    if owns {
+        set_owner(&mut secret.metadata, owner);
+    } else if let Some(references) = &mut secret.metadata.owner_references {
+        references.retain(|reference| !is_ours(reference, owner));
+    }
+}
+
+/// Replaces the labels that were managed before, and marks the Secret as managed, and as created if it is owned.
+fn fill_labels(
+    metadata: &mut ObjectMeta,
+    owner: &SecretOwner,
+    owns: bool,
+    managed: &ManagedKeys,
+    wanted: BTreeMap<String, String>,
+) {
+    let labels = metadata.labels.get_or_insert_default();
     labels.retain(|key, _| !managed.labels.contains(key));
-    labels.extend(metadata.labels);
+    labels.extend(wanted);
     labels.insert(MANAGED.to_owned(), "true".to_owned());
     let created_by = created_by(&owner.namespace, &owner.name);
-    let owns = desired.creation == CreationPolicy::Owner;
     if owns {
         labels.insert(CREATED_BY.to_owned(), created_by);
     } else if labels.get(CREATED_BY) == Some(&created_by) {
         labels.remove(CREATED_BY);
     }
-    let annotations = secret.metadata.annotations.get_or_insert_default();
-    annotations.retain(|key, _| !managed.annotations.contains(key));
-    annotations.extend(metadata.annotations);
-    annotations.insert(DATA_HASH.to_owned(), data_hash(data));
-    let bytes = data
-        .iter()
-        .map(|(key, value)| (key.clone(), ByteString(value.expose().to_vec())));
-    secret.data = Some(bytes.collect()).filter(|data: &BTreeMap<_, _>| !data.is_empty());
-    if desired.immutable {
-        secret.immutable = Some(true);
-    }
-    if !metadata.finalizers.is_empty() && secret.metadata.deletion_timestamp.is_none() {
-        let finalizers = secret.metadata.finalizers.get_or_insert_default();
-        for finalizer in metadata.finalizers {
-            if !finalizers.contains(&finalizer) {
-                finalizers.push(finalizer);
-            }
-        }
-    }
-    if !owns {
-        if let Some(references) = &mut secret.metadata.owner_references {
-            references.retain(|reference| !is_ours(reference, owner));
-        }
+}
+
+/// Adds finalizers of the template. A Secret that is being deleted gets none: the API server would refuse them.
+fn add_finalizers(metadata: &mut ObjectMeta, wanted: Vec<String>) {
+    if wanted.is_empty() || metadata.deletion_timestamp.is_some() {
         return;
     }
-    let references = secret.metadata.owner_references.get_or_insert_default();
-    if let Some(own) = references
+    let finalizers = metadata.finalizers.get_or_insert_default();
+    for finalizer in wanted {
+        if !finalizers.contains(&finalizer) {
+            finalizers.push(finalizer);
+        }
+    }
+}
+
+/// Makes the ExternalSecret the controller of the Secret. A reference of the same name is updated.
+fn set_owner(metadata: &mut ObjectMeta, owner: &SecretOwner) {
+    let references = metadata.owner_references.get_or_insert_default();
+    let own = references
         .iter_mut()
-        .find(|reference| is_ours(reference, owner))
-    {
+        .find(|reference| is_ours(reference, owner));
+    if let Some(own) = own {
         own.uid.clone_from(&owner.uid);
         own.controller = Some(true);
         own.block_owner_deletion = Some(true);

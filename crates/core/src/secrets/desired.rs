@@ -1,4 +1,6 @@
-//! Pure: a valid ExternalSecret: every entry with its store, nothing that is not supported, keys distinct.
+//! Pure: a valid ExternalSecret: every entry has its store, nothing is unsupported, keys are distinct.
+
+#![warn(missing_docs)]
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,77 +12,98 @@ use crate::api::external_secret::{
 use crate::secrets::refresh::interval;
 use crate::secrets::template_from::TemplateTarget;
 
-/// What is to be read and what is to become of it.
+/// What is to be read, and what is made of it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DesiredSecret {
     /// The name of the Secret.
     pub target: String,
+    /// `target.immutable`: the Secret is never changed once it exists.
     pub immutable: bool,
-    /// What becomes of a Secret that is there, or is not.
+    /// What is done if the Secret exists, and if it does not.
     pub creation: CreationPolicy,
-    /// What becomes of it when the stores no longer have the values.
+    /// What is done when the stores no longer have the values.
     pub deletion: DeletionPolicy,
-    /// In order; later ones win, and all of them lose to `data`.
+    /// The entries of `dataFrom`, in order. Keys of later entries replace those of earlier ones.
     pub sources: Vec<DataFromSource>,
+    /// The entries of `data`, by the key of the Secret. They replace keys of `sources`.
     pub data: Vec<(String, RemoteEntry)>,
 }
 
-/// An entry of `dataFrom`: where several keys come from.
+/// An entry of `dataFrom`, which gives several keys.
 #[derive(Debug, Clone, PartialEq)]
 pub enum DataFromSource {
     /// The members of one secret.
     Extract(RemoteEntry),
-    /// All secrets that a search finds.
+    /// All secrets that a search matches.
     Find(FindEntry),
-    /// What a generator makes.
+    /// The values of a generator.
     Generate(GeneratorEntry),
 }
 
-/// One reading: which store, and what of it.
+/// A single secret of a store.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RemoteEntry {
+    /// The store.
     pub store: StoreRef,
+    /// Which secret, and which part of it.
     pub remote: RemoteReference,
-    /// What becomes of the keys of an extract.
+    /// How the keys of an extract are rewritten.
     pub rewrite: Vec<Rewrite>,
-    /// Where it stands in the spec, for messages.
+    /// The field of the spec, for messages: `dataFrom[0].extract`.
     pub field: String,
 }
 
 /// A search in a store.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FindEntry {
+    /// The store.
     pub store: StoreRef,
+    /// Which secrets match.
     pub find: Find,
+    /// How the keys are rewritten.
     pub rewrite: Vec<Rewrite>,
+    /// The field of the spec, for messages.
     pub field: String,
 }
 
 /// The use of a generator.
 #[derive(Debug, Clone, PartialEq)]
 pub struct GeneratorEntry {
+    /// The generator.
     pub generator: GeneratorReference,
+    /// How the keys are rewritten.
     pub rewrite: Vec<Rewrite>,
+    /// The field of the spec, for messages.
     pub field: String,
 }
 
-/// What a store is asked.
+/// What is looked up in a store.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Lookup {
     /// The value of a key; an empty version is the current one.
-    Value { key: String, version: String },
+    Value {
+        /// The key in the store: a name, a path or an ARN.
+        key: String,
+        /// Empty, a stage of the provider, or `uuid/` and a version id.
+        version: String,
+    },
     /// The tags of a key, as a JSON object.
-    Tags { key: String },
-    /// The values of all keys that fit.
+    Tags {
+        /// The key in the store.
+        key: String,
+    },
+    /// The values of all keys that match.
     Find(Search),
 }
 
-/// What keys fit: those below a path, whose name is as the expression says, with all of the tags.
+/// Which keys match: those below the path, whose name matches the expression, and that have all of the tags.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Search {
+    /// The path; `None` for the whole store.
     pub path: Option<String>,
-    /// In RE2's syntax, anywhere in the name.
+    /// An expression in RE2's syntax, which may match anywhere in the name.
     pub name: Option<String>,
+    /// Tags and their values.
     pub tags: BTreeMap<String, String>,
 }
 
@@ -94,7 +117,7 @@ pub struct StoreLookup {
 }
 
 impl RemoteEntry {
-    /// What must be asked for it.
+    /// The lookup that it needs.
     pub fn lookup(&self) -> StoreLookup {
         let key = self.remote.key.clone();
         let lookup = match self.remote.metadata_policy.unwrap_or_default() {
@@ -112,10 +135,10 @@ impl RemoteEntry {
 }
 
 impl FindEntry {
-    /// What must be asked for it.
+    /// The lookup that it needs.
     pub fn lookup(&self) -> StoreLookup {
         let name = self.find.name.as_ref();
-        // One without an expression fits every name.
+        // A name without an expression matches every key.
         let name = name.map(|name| name.regexp.clone().unwrap_or_default());
         let search = Search {
             path: self.find.path.clone().filter(|path| !path.is_empty()),
@@ -129,10 +152,12 @@ impl FindEntry {
     }
 }
 
-/// A store by kind and name.
+/// A store by kind and name, printed as ``SecretStore `aws` ``.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct StoreRef {
+    /// The kind.
     pub kind: StoreKind,
+    /// The name. A SecretStore is in the namespace of the ExternalSecret.
     pub name: String,
 }
 
@@ -145,49 +170,70 @@ impl std::fmt::Display for StoreRef {
 /// Why a spec cannot be synced as it is written. Only a change of the spec can help.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SpecError {
+    /// The type would create a credential of the cluster.
     #[error("`target.template.type: {0}` would mint a credential of the cluster, and is refused")]
     ForbiddenType(String),
+    /// There is nothing to read.
     #[error("either `data` or `dataFrom` must be given")]
     Empty,
+    /// A field names no store, and there is no default.
     #[error("`{0}` names no store, and there is no `secretStoreRef`")]
     NoStore(String),
+    /// An entry has no kind of source, or several.
     #[error("`{0}` must have exactly one of `extract`, `find` and `sourceRef.generatorRef`")]
     Ambiguous(String),
+    /// A key occurs twice.
     #[error("key `{0}` stands twice in `data`")]
     RepeatedKey(String),
+    /// A `templateFrom` entry has an unknown target.
     #[error(
         "`target.template.templateFrom[{0}].target: {1}` is none of Data, Labels and Annotations, which a Secret has"
     )]
     Target(usize, String),
+    /// The target is an object of another kind.
     #[error(
         "`target.manifest` makes an object that is no Secret, which overlayd does not; take it out to make a Secret"
     )]
     Manifest,
+    /// The template engine is unknown.
     #[error("`target.template.engineVersion: {0}` is not known; v2 is")]
     Engine(String),
+    /// The interval is no duration.
     #[error("`refreshInterval: {0}` is not a duration; write it as 30s, 5m or 1h30m")]
     Interval(String),
+    /// A search has neither a name nor tags.
     #[error("`{0}.find` needs a `name` or `tags`")]
     EmptyFind(String),
+    /// The expression of a search is invalid.
     #[error("`{field}.find.name.regexp`: {reason}")]
     Regexp {
+        /// The field of the spec.
         field: String,
+        /// What is wrong with the expression.
         reason: gocompat::regex::ErrorCode,
     },
+    /// A source is empty.
     #[error("`{0}.sourceRef` is empty: it needs a `storeRef` or a `generatorRef`")]
     EmptySource(String),
+    /// A generator gives several keys, and one is asked for.
     #[error("`{0}.sourceRef.generatorRef` cannot give one key; use it in `dataFrom`")]
     GeneratorForKey(String),
+    /// The policies exclude each other.
     #[error(
         "`target.deletionPolicy: {deletion:?}` cannot go with `target.creationPolicy: {creation:?}`"
     )]
     Policies {
+        /// The creation policy.
         creation: CreationPolicy,
+        /// The deletion policy.
         deletion: DeletionPolicy,
     },
 }
 
-/// Checks a spec. `name` is that of the ExternalSecret.
+/// Checks a spec, and fills its defaults. `name` is the name of the ExternalSecret.
+///
+/// # Errors
+/// The spec is invalid, or asks for something that overlayd does not support.
 pub fn resolve(name: &str, spec: &ExternalSecretSpec) -> Result<DesiredSecret, SpecError> {
     if spec.data.is_empty() && spec.data_from.is_empty() {
         return Err(SpecError::Empty);
@@ -248,7 +294,7 @@ pub fn resolve(name: &str, spec: &ExternalSecretSpec) -> Result<DesiredSecret, S
     })
 }
 
-/// An entry of `dataFrom`; nothing for one that names a store and asks it nothing.
+/// An entry of `dataFrom`; `None` for an entry that names a store and looks nothing up.
 fn source(
     spec: &ExternalSecretSpec,
     index: usize,
@@ -318,7 +364,7 @@ fn check_target(spec: &ExternalSecretSpec) -> Result<(), SpecError> {
     check_template(spec)
 }
 
-/// The rules hold here, whether or not an admission webhook holds them too.
+/// Checks the template. An admission webhook may check the same, but need not be installed.
 fn check_template(spec: &ExternalSecretSpec) -> Result<(), SpecError> {
     const ACCOUNT_TOKEN: &str = "kubernetes.io/service-account-token";
     const ACCOUNT_NAME: &str = "kubernetes.io/service-account.name";
@@ -371,7 +417,7 @@ fn store(
 }
 
 impl DesiredSecret {
-    /// Everything that must be asked, each once.
+    /// All lookups, each once.
     pub fn lookups(&self) -> BTreeSet<StoreLookup> {
         let of_source = |source: &DataFromSource| match source {
             DataFromSource::Extract(entry) => Some(entry.lookup()),
@@ -394,7 +440,7 @@ impl DesiredSecret {
             .collect()
     }
 
-    /// True if keys are renamed, which may be much work.
+    /// True if keys are rewritten, which may take long.
     pub fn rewrites(&self) -> bool {
         let rewrites = |source: &DataFromSource| match source {
             DataFromSource::Extract(entry) => !entry.rewrite.is_empty(),
@@ -404,7 +450,7 @@ impl DesiredSecret {
         self.sources.iter().any(rewrites)
     }
 
-    /// Every use of a generator.
+    /// Every entry that uses a generator, in order.
     pub fn generators(&self) -> impl Iterator<Item = &GeneratorEntry> {
         self.sources.iter().filter_map(|source| match source {
             DataFromSource::Generate(entry) => Some(entry),

@@ -1,4 +1,6 @@
-//! Pure: what generators make. Random bytes are an argument.
+//! Pure: the values of generators. Random bytes are an argument.
+
+#![warn(missing_docs)]
 
 use std::collections::BTreeSet;
 
@@ -9,29 +11,39 @@ use data_encoding::BASE32;
 use crate::api::generators::{FakeSpec, PasswordEncoding, PasswordSpec};
 use crate::secrets::{SecretData, SecretValue};
 
-/// A generator, whichever object it comes from.
+/// A generator, of its own kind or in a ClusterGenerator.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Generator {
+    /// Random passwords.
     Password(PasswordSpec),
+    /// A random UUID, version 4.
     Uuid,
+    /// Fixed values, for tests.
     Fake(FakeSpec),
 }
 
-/// Why a generator can make nothing as it is written.
+/// Why a generator's spec gives no values.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum GenerateError {
+    /// The length is out of bounds.
     #[error("`length` must be from 1 to 65536, not {0}")]
     Length(i64),
+    /// Digits and symbols together exceed the length.
     #[error("`digits` and `symbols` are more than `length` in all")]
     TooMany,
+    /// There are fewer different characters than wanted, and none may repeat.
     #[error(
         "{wanted} {what} are wanted and there are {there} different ones; `allowRepeat` lets one come twice"
     )]
     TooFew {
+        /// `letters`, `digits` or `symbols`.
         what: &'static str,
+        /// How many are wanted.
         wanted: usize,
+        /// How many different ones there are.
         there: usize,
     },
+    /// A key is empty or occurs twice.
     #[error("`secretKeys` has an empty key or one that comes twice")]
     Keys,
 }
@@ -45,6 +57,9 @@ const SYMBOLS: &str = "~!@#$%^&*()_+`-={}|[]\\:\"<>?,./";
 pub type Random<'r> = dyn FnMut(&mut [u8]) + 'r;
 
 /// Makes the values of a generator.
+///
+/// # Errors
+/// The spec of a password cannot be satisfied.
 pub fn generate(
     generator: &Generator,
     random: &mut Random<'_>,
@@ -89,7 +104,7 @@ fn passwords(spec: &PasswordSpec, random: &mut Random<'_>) -> Result<SecretData,
     keys.iter().map(password).collect()
 }
 
-/// So many letters, digits and symbols, in random order.
+/// A password of the wanted number of letters, digits and symbols, in random order.
 fn password(spec: &PasswordSpec, random: &mut Random<'_>) -> Result<String, GenerateError> {
     let length = usize::try_from(spec.length).ok();
     let length = length.filter(|length| (1..=65536).contains(length));

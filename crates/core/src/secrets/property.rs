@@ -1,4 +1,6 @@
-//! Pure: one value out of a JSON text: `user.name`, `list.0`, as gjson reads paths.
+//! Pure: reads one value of a JSON text by its path: `user.name`, `list.0`, as gjson does.
+
+#![warn(missing_docs)]
 
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
@@ -8,15 +10,21 @@ use crate::secrets::SecretValue;
 /// Why a property cannot be read. The text holds the path, never the value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PropertyError {
+    /// The value has no such property.
     #[error("property `{0}` does not exist in the secret")]
     Missing(String),
+    /// The path takes more steps than the limit allows.
     #[error("property `{0}` asks for more work than is allowed")]
     TooMuch(String),
+    /// The value is not JSON.
     #[error("the secret is not JSON, so it has no property `{0}`")]
     NotJson(String),
 }
 
 /// Reads a property. A path with dots is tried as a literal key first.
+///
+/// # Errors
+/// The value is not JSON, has no such property, or the path takes too much work.
 pub fn get(payload: &SecretValue, path: &str) -> Result<SecretValue, PropertyError> {
     let find = |path: &str| {
         let found = gjson::get(payload.expose(), path);
@@ -37,6 +45,9 @@ pub fn get(payload: &SecretValue, path: &str) -> Result<SecretValue, PropertyErr
 }
 
 /// The member of a JSON object that has exactly this name.
+///
+/// # Errors
+/// The value is not a JSON object, or has no such member.
 pub fn member(payload: &SecretValue, name: &str) -> Result<SecretValue, PropertyError> {
     let mut members = members(payload)?.into_iter();
     let found = members.find(|(member, _)| member == name);
@@ -45,7 +56,10 @@ pub fn member(payload: &SecretValue, name: &str) -> Result<SecretValue, Property
         .ok_or_else(|| PropertyError::Missing(name.to_owned()))
 }
 
-/// The members of a JSON object: strings as they are, null as nothing, anything else as it is written.
+/// The members of a JSON object: the text of strings, an empty value for null, and the JSON text of anything else.
+///
+/// # Errors
+/// The value is not a JSON object.
 pub fn members(payload: &SecretValue) -> Result<Vec<(String, SecretValue)>, PropertyError> {
     let not_json = |_| PropertyError::NotJson("*".to_owned());
     let members: Option<Members<'_>> =
@@ -65,7 +79,7 @@ pub fn members(payload: &SecretValue) -> Result<Vec<(String, SecretValue)>, Prop
         .collect()
 }
 
-/// Of a name that comes twice, the last counts.
+/// Of a name that occurs twice, the last value counts.
 type Members<'m> = std::collections::BTreeMap<String, &'m RawValue>;
 
 #[cfg(test)]

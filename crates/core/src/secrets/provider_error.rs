@@ -1,42 +1,75 @@
-//! Pure: why a store cannot be used, and why its provider did not answer.
+//! Pure: why a store cannot be used as it is written, and why its provider could not be read.
 
-/// Why a provider did not answer. Texts are made of names and codes only: what a provider says may quote a value.
+#![warn(missing_docs)]
+
+/// Why a provider could not be read. Texts are made of names and codes only: a provider's own text may quote a value.
+///
+/// The field `key` of each variant names the secret; `*` stands for a search or a list.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ProviderError {
+    /// A policy denies the action.
     #[error("access to `{key}` is denied: the identity lacks `{action}` on it ({code})")]
     AccessDenied {
+        /// The secret.
         key: String,
+        /// The action, as policies name it.
         action: &'static str,
+        /// The code of the error.
         code: String,
     },
+    /// There are no credentials, for this reason.
     #[error("no credentials: {0}")]
     Credentials(String),
-    /// The credentials are too old, or not known.
+    /// The credentials have expired, or are not known.
     #[error("reading `{key}` failed: {code}")]
-    Refused { key: String, code: String },
+    Refused {
+        /// The secret.
+        key: String,
+        /// The code of the error.
+        code: String,
+    },
+    /// The service asks for fewer calls.
     #[error("throttled while reading `{key}` ({code})")]
-    Throttled { key: String, code: String },
+    Throttled {
+        /// The secret.
+        key: String,
+        /// The code of the error.
+        code: String,
+    },
     /// The service is broken, or cannot be reached.
     #[error("reading `{key}` failed: {reason}")]
-    Unavailable { key: String, reason: String },
+    Unavailable {
+        /// The secret.
+        key: String,
+        /// The reason.
+        reason: String,
+    },
+    /// Calls failed so often that none is made for a while; this is the last error.
     #[error("{0}; it failed so often that it is asked again only after a pause")]
     Paused(Box<Self>),
+    /// Anything else that concerns this secret alone.
     #[error("reading `{key}` failed: {reason}")]
-    Other { key: String, reason: String },
+    Other {
+        /// The secret.
+        key: String,
+        /// The reason.
+        reason: String,
+    },
 }
 
-/// What can be expected of asking again.
+/// What can be expected of reading again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {
-    /// Somebody has to change a policy.
+    /// It fails until a policy is changed.
     Denied,
     /// It may work in a moment, for this secret and all others.
     Trouble,
-    /// It is about this secret.
+    /// It concerns this secret alone.
     Final,
 }
 
 impl ProviderError {
+    /// What can be expected of reading again.
     pub fn class(&self) -> Class {
         match self {
             Self::AccessDenied { .. } => Class::Denied,
@@ -49,7 +82,7 @@ impl ProviderError {
         }
     }
 
-    /// The action that is denied.
+    /// The action that a policy denies; `None` if none does.
     pub fn action(&self) -> Option<&'static str> {
         match self {
             Self::AccessDenied { action, .. } => Some(action),
@@ -57,7 +90,7 @@ impl ProviderError {
         }
     }
 
-    /// The same, about another key.
+    /// The same error, about another secret.
     pub fn about(mut self, id: &str) -> Self {
         match &mut self {
             Self::AccessDenied { key, .. }
@@ -75,18 +108,25 @@ impl ProviderError {
 /// Why a store cannot be used as it is written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
+    /// overlayd does not have this provider.
     #[error("provider `{0}` is not supported by overlayd")]
     Provider(String),
+    /// overlayd does not have this field of the provider.
     #[error("`provider.aws.{0}` is not supported yet")]
     Unsupported(String),
+    /// A reference to a key of a Secret is incomplete.
     #[error("`provider.aws.{0}` must name a Secret and a key")]
     IncompleteKey(&'static str),
+    /// A reference to a ServiceAccount is incomplete.
     #[error("`provider.aws.{0}` must name a ServiceAccount")]
     IncompleteAccount(&'static str),
+    /// The region would change the host that is called.
     #[error("`provider.aws.region` must be a host label, not `{0}`")]
     Region(String),
+    /// The interval between attempts is no duration.
     #[error("`retrySettings.retryInterval: {0}` is not a duration; write it as 10s, 5m or 1h30m")]
     RetryInterval(String),
+    /// An entry of the provider `fake`, by its position from 0, is incomplete.
     #[error("`provider.fake.data[{0}]` needs a key and a value")]
     FakeData(usize),
 }

@@ -1,4 +1,6 @@
-//! Pure: is a refresh due, and when is the next one?
+//! Pure: decides whether a refresh is due, and when the next one is.
+
+#![warn(missing_docs)]
 
 use std::time::Duration;
 
@@ -11,12 +13,12 @@ use crate::schedule::parse_duration;
 use crate::secrets::decide::is_controlled_by;
 use crate::secrets::sync_windows::window;
 
-/// What the clock and the status say.
+/// When the values are to be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Due {
     /// Read the values now.
     Now,
-    /// Not before this wait is over.
+    /// Read the values after this wait.
     In(Duration),
     /// Never again, unless something else changes.
     Never,
@@ -25,13 +27,13 @@ pub enum Due {
 /// What has changed since the last refresh.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Changes {
-    /// What a template comes from, which counts as a change of the spec.
+    /// An object that holds templates has changed, which counts as a change of the spec.
     pub sources: bool,
-    /// Values in a store.
+    /// A value in a store has changed.
     pub values: bool,
 }
 
-/// The interval between refreshes; zero, and less, mean once. Nothing if it is no duration.
+/// The interval between refreshes; zero and negative ones mean once. `None` if it is no duration.
 pub fn interval(spec: &ExternalSecretSpec) -> Option<Duration> {
     match spec.refresh_interval.strip_prefix('-') {
         Some(text) => parse_duration(text).map(|_| Duration::ZERO),
@@ -39,7 +41,7 @@ pub fn interval(spec: &ExternalSecretSpec) -> Option<Duration> {
     }
 }
 
-/// How often values are read again. Nothing where they are read once, or when the spec changes.
+/// How often values are read again. `None` if they are read once, or only when the spec changes.
 pub fn periodic_interval(spec: &ExternalSecretSpec) -> Option<Duration> {
     let is_periodic = spec
         .refresh_policy
@@ -48,9 +50,9 @@ pub fn periodic_interval(spec: &ExternalSecretSpec) -> Option<Duration> {
     interval.filter(|_| is_periodic)
 }
 
-/// How often values are looked at that are watched. Nothing where the interval does not decide when they are read.
+/// How often watched values are polled. `None` if the interval alone does not decide when they are read.
 pub fn watch_interval(spec: &ExternalSecretSpec) -> Option<Duration> {
-    // Windows say when values are read.
+    // Sync windows decide when values are read.
     periodic_interval(spec).filter(|_| spec.sync_windows.is_none())
 }
 
@@ -85,7 +87,7 @@ pub fn due(
             let passed = Duration::try_from(now.duration_since(refreshed)).unwrap_or_default();
             match interval.checked_sub(passed) {
                 Some(rest) if !rest.is_zero() && !changes.values => Due::In(rest),
-                // The windows are for what the interval asks for, not for what people ask for.
+                // Sync windows bound periodic refreshes, not those that a change asks for.
                 _ => match spec
                     .sync_windows
                     .as_ref()
@@ -99,8 +101,8 @@ pub fn due(
     }
 }
 
-/// True if the Secret holds what was generated for the refresh that is due now, which the status does not know of: the
-/// process ended in between. Times are those of the API server, to a second.
+/// True if the Secret already holds the values that were generated for the refresh that is due now: the process ended
+/// between the write of the Secret and that of the status. Times are those of the API server, to the second.
 pub fn is_generated(
     object: &ObjectMeta,
     status: &ExternalSecretStatus,

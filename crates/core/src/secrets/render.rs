@@ -1,4 +1,6 @@
-//! Pure: the template step: what was composed becomes what the Secret will hold.
+//! Pure: renders the template of an ExternalSecret on the composed data.
+
+#![warn(missing_docs)]
 
 use std::collections::BTreeMap;
 
@@ -8,65 +10,95 @@ use crate::api::external_secret::{MergePolicy, Template};
 use crate::secrets::template_from::{TemplateSources, TemplateTarget, render_entry};
 use crate::secrets::{SecretData, SecretValue};
 
-/// What the Secret will hold.
+/// The content of the Secret.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RenderedSecret {
+    /// Key to value.
     pub data: SecretData,
-    /// The type, if the template gives one.
+    /// The type, if the template sets one.
     pub type_: Option<String>,
-    /// Labels and annotations of the template; without one, those of the ExternalSecret go along.
+    /// Labels and annotations of the template. `None` without a template: then those of the ExternalSecret are copied.
     pub metadata: Option<Metadata>,
 }
 
 /// Rendered labels and annotations.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Metadata {
+    /// Labels.
     pub labels: BTreeMap<String, String>,
+    /// Annotations.
     pub annotations: BTreeMap<String, String>,
-    /// Added, and never taken away again.
+    /// Finalizers, which are added and never removed.
     pub finalizers: Vec<String>,
 }
 
-/// Why a template cannot be rendered. Names fields and keys, never values.
+/// Why a template cannot be rendered. The text names fields and keys, never values.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RenderError {
+    /// The template is invalid, or fails on the data.
     #[error("`target.template.{field}`: {source}")]
     Template {
+        /// The field of the template.
         field: String,
+        /// The error of the template engine.
         #[source]
         source: gotemplate::TemplateError,
     },
+    /// An object that holds templates, or a key of it, does not exist. It may be created later.
     #[error("`target.template.{field}`: {what}")]
-    Missing { field: String, what: String },
+    Missing {
+        /// The field of the template.
+        field: String,
+        /// Which object or key is missing.
+        what: String,
+    },
+    /// A template of keys and values does not render to a YAML map of strings.
     #[error("`target.template.{field}` renders to what is no YAML map of texts: {reason}")]
-    NoMap { field: String, reason: &'static str },
+    NoMap {
+        /// The field of the template.
+        field: String,
+        /// What it renders to instead.
+        reason: &'static str,
+    },
+    /// A rendered value is not in the encoding that the strategy names.
     #[error(
         "`target.template.{field}`: value {position} of {count}, in the order of their keys, is not {encoding}"
     )]
     Encoding {
+        /// The field of the template.
         field: String,
+        /// The position of the value, from 1. The key is not named: it may itself be a value.
         position: usize,
+        /// The number of values.
         count: usize,
+        /// The encoding.
         encoding: &'static str,
     },
+    /// A rendered key is invalid: its position, from 1, and the number of keys.
     #[error(
         "key {0} of {1}, in the order of their names, is no valid key of a Secret: letters, digits, `-`, `_` and `.` are"
     )]
     InvalidKey(usize, usize),
+    /// The Secret would exceed the limit of the API server.
     #[error(
         "the Secret would hold {size} bytes, and no more than 1 MiB fits; the largest value has {largest} bytes{}",
         .key.as_ref().map(|key| format!(" under `{key}`")).unwrap_or_default()
     )]
     TooLarge {
+        /// The size of all values, in bytes.
         size: usize,
-        /// Only a key that stands in the spec; one that was rendered may be a value.
+        /// The key of the largest value, if it is written in the spec. A rendered key may itself be a value.
         key: Option<String>,
+        /// The size of the largest value, in bytes.
         largest: usize,
     },
 }
 
-/// Renders the template on the data. Without a template, the data is what the Secret holds.
-/// The environment gives a template's `now` and `randAlpha` their time and their chance.
+/// Renders the template on the data. Without a template, the Secret holds the data as it is.
+/// The environment gives the functions `now` and `randAlpha` their time and their random bytes.
+///
+/// # Errors
+/// A template is invalid or fails, an object that it refers to is missing, or the API server would refuse the result.
 pub fn render(
     template: Option<&Template>,
     data: SecretData,
@@ -85,7 +117,7 @@ pub fn render(
     Ok(rendered)
 }
 
-/// What the API server would refuse with a text that may quote a value.
+/// Refuses what the API server would refuse, whose text may quote a value.
 fn check(rendered: &RenderedSecret, template: Option<&Template>) -> Result<(), RenderError> {
     /// The most that a Secret may hold, in bytes.
     const LIMIT: usize = 1 << 20;
@@ -117,59 +149,84 @@ fn render_template(
     delimiters: (&str, &str),
     environment: &Environment<'_>,
 ) -> Result<RenderedSecret, RenderError> {
-    let one = |field: String, text: &str| -> Result<Vec<u8>, RenderError> {
-        let name = field.rsplit('.').next().unwrap_or_default();
-        let values = data
-            .iter()
-            .map(|(key, value)| (key.as_str(), value.expose()));
-        gotemplate::Template::parse_with(name, text, delimiters)
-            .and_then(|template| template.render(values, environment))
-            .map_err(|source| RenderError::Template { field, source })
-    };
-    let texts = |kind: &str, templates: &BTreeMap<String, String>| {
-        let text = |(key, text): (&String, &String)| {
-            let value = one(format!("metadata.{kind}.{key}"), text)?;
-            Ok((key.clone(), String::from_utf8_lossy(&value).into_owned()))
-        };
-        templates
-            .iter()
-            .map(text)
-            .collect::<Result<BTreeMap<_, _>, RenderError>>()
+    let renderer = FieldRenderer {
+        data,
+        delimiters,
+        environment,
     };
     let mut rendered = RenderedSecret {
         type_: template.type_.clone(),
         ..RenderedSecret::default()
     };
-    let own = template.data.is_empty() && template.template_from.is_empty();
-    if template.merge_policy == MergePolicy::Merge || own {
+    let is_plain = template.data.is_empty() && template.template_from.is_empty();
+    if template.merge_policy == MergePolicy::Merge || is_plain {
         rendered.data.clone_from(data);
     }
     let mut metadata = Metadata::default();
     for (index, entry) in template.template_from.iter().enumerate() {
-        let values = render_entry(index, entry, sources, &one)?;
-        let texts = values.iter().map(|(key, value)| {
-            let text = String::from_utf8_lossy(value.expose()).into_owned();
-            (key.clone(), text)
-        });
+        let values = render_entry(index, entry, sources, &|field, text| {
+            renderer.render(field, text)
+        })?;
         match TemplateTarget::of(&entry.target) {
-            Some(TemplateTarget::Labels) => metadata.labels.extend(texts),
-            Some(TemplateTarget::Annotations) => metadata.annotations.extend(texts),
+            Some(TemplateTarget::Labels) => metadata.labels.extend(texts(&values)),
+            Some(TemplateTarget::Annotations) => metadata.annotations.extend(texts(&values)),
             Some(TemplateTarget::Data) | None => rendered.data.extend(values),
         }
     }
     for (key, text) in &template.data {
-        let value = one(format!("data.{key}"), text)?;
+        let value = renderer.render(format!("data.{key}"), text)?;
         rendered.data.insert(key.clone(), SecretValue::from(value));
     }
     if let Some(own) = &template.metadata {
         metadata.finalizers.clone_from(&own.finalizers);
-        metadata.labels.extend(texts("labels", &own.labels)?);
-        metadata
-            .annotations
-            .extend(texts("annotations", &own.annotations)?);
+        let labels = renderer.render_metadata("labels", &own.labels)?;
+        metadata.labels.extend(labels);
+        let annotations = renderer.render_metadata("annotations", &own.annotations)?;
+        metadata.annotations.extend(annotations);
     }
     rendered.metadata = Some(metadata);
     Ok(rendered)
+}
+
+/// Values as the texts of labels and annotations.
+fn texts(values: &SecretData) -> BTreeMap<String, String> {
+    let text = |value: &SecretValue| String::from_utf8_lossy(value.expose()).into_owned();
+    let values = values.iter();
+    values
+        .map(|(key, value)| (key.clone(), text(value)))
+        .collect()
+}
+
+/// Renders the template of one field after another on the same data.
+struct FieldRenderer<'r, 'e> {
+    data: &'r SecretData,
+    delimiters: (&'r str, &'r str),
+    environment: &'r Environment<'e>,
+}
+
+impl FieldRenderer<'_, '_> {
+    /// The text of a field, rendered. The field's last part is the name of the template in messages.
+    fn render(&self, field: String, text: &str) -> Result<Vec<u8>, RenderError> {
+        let name = field.rsplit('.').next().unwrap_or_default();
+        let values = self.data.iter();
+        let values = values.map(|(key, value)| (key.as_str(), value.expose()));
+        gotemplate::Template::parse_with(name, text, self.delimiters)
+            .and_then(|template| template.render(values, self.environment))
+            .map_err(|source| RenderError::Template { field, source })
+    }
+
+    /// Labels or annotations, each rendered.
+    fn render_metadata(
+        &self,
+        kind: &str,
+        templates: &BTreeMap<String, String>,
+    ) -> Result<BTreeMap<String, String>, RenderError> {
+        let render = |(key, text): (&String, &String)| {
+            let value = self.render(format!("metadata.{kind}.{key}"), text)?;
+            Ok((key.clone(), String::from_utf8_lossy(&value).into_owned()))
+        };
+        templates.iter().map(render).collect()
+    }
 }
 
 #[cfg(test)]

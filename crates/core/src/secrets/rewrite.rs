@@ -1,4 +1,6 @@
-//! Pure: `rewrite` operations: the keys of what was read become others, or the values are merged.
+//! Pure: `rewrite` operations, which rename keys or merge values.
+
+#![warn(missing_docs)]
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,36 +13,69 @@ use crate::api::external_secret::{
 };
 use crate::secrets::{SecretData, SecretValue};
 
-/// Why keys cannot be rewritten. Names operations and keys, never values.
+/// Why keys cannot be rewritten. The text names operations (by position, from 0) and keys, never values.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RewriteError {
+    /// The operation has no kind, or several.
     #[error("rewrite[{0}] must have exactly one of `regexp`, `transform` and `merge`")]
     Ambiguous(usize),
+    /// The regular expression is invalid.
     #[error("rewrite[{at}].regexp.source: {reason}")]
-    Regexp { at: usize, reason: ErrorCode },
+    Regexp {
+        /// The operation.
+        at: usize,
+        /// What is wrong with the expression.
+        reason: ErrorCode,
+    },
+    /// The template is invalid, or fails on a key.
     #[error("rewrite[{at}].transform.template, for key `{key}`: {source}")]
     Transform {
+        /// The operation.
         at: usize,
+        /// The key.
         key: String,
+        /// The error of the template engine.
         #[source]
         source: gotemplate::TemplateError,
     },
+    /// A value that is to be merged is not a JSON object.
     #[error("rewrite[{at}].merge: the value of `{key}` is not a JSON object")]
-    NotAnObject { at: usize, key: String },
+    NotAnObject {
+        /// The operation.
+        at: usize,
+        /// The key.
+        key: String,
+    },
+    /// A merge into one key does not name it.
     #[error("rewrite[{0}].merge: `into` is needed with `strategy: JSON`")]
     NoInto(usize),
+    /// A member occurs in several values.
     #[error(
         "rewrite[{at}].merge: `{member}` stands in more than one value; `conflictPolicy: Ignore` takes the last"
     )]
-    Conflict { at: usize, member: String },
+    Conflict {
+        /// The operation.
+        at: usize,
+        /// The member.
+        member: String,
+    },
+    /// A key of `priority` does not exist.
     #[error(
         "rewrite[{at}].merge: there is no key `{key}` of `priority`; `priorityPolicy: IgnoreNotFound` allows that"
     )]
-    NoPriority { at: usize, key: String },
+    NoPriority {
+        /// The operation.
+        at: usize,
+        /// The key.
+        key: String,
+    },
 }
 
-/// Applies the operations in order. Where two keys become one, the last in the order of the old keys counts.
-/// The environment is that of `transform` templates, whose missing fields print as `<no value>`.
+/// Applies the operations in order. Where two keys are renamed to the same key, the last in the order of the old keys
+/// counts. The environment is that of `transform` templates, whose missing fields print as `<no value>`.
+///
+/// # Errors
+/// An operation is invalid, or cannot be applied to the data.
 pub fn rewrite(
     operations: &[Rewrite],
     mut data: SecretData,
@@ -88,7 +123,7 @@ fn rename(
         .collect()
 }
 
-/// The members of all values in one map; those of `priority` keys last.
+/// The members of all values in one map. Those of `priority` keys are merged last, so that they win.
 fn merged(at: usize, merge: &RewriteMerge, data: SecretData) -> Result<SecretData, RewriteError> {
     let is_json = merge.strategy == MergeStrategy::Json;
     if is_json && merge.into.is_empty() {

@@ -71,8 +71,12 @@ impl SyncOutcome {
     }
 }
 
-/// A sync as its condition tells it: its outcome, or the message of its failure.
-pub type SyncResult<'r> = Result<&'r SyncOutcome, String>;
+/// A sync that failed, as its condition tells it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SyncFailure {
+    /// The message of the condition.
+    pub message: String,
+}
 
 /// True if the condition `Ready` is `True`.
 pub fn is_ready(status: &ExternalSecretStatus) -> bool {
@@ -138,12 +142,12 @@ pub struct StatusContext<'c> {
 /// The status after a sync. Where nothing but the time has changed, `refreshTime` moves once per heartbeat.
 pub fn next_status(
     old: &ExternalSecretStatus,
-    result: &SyncResult<'_>,
+    result: Result<&SyncOutcome, &SyncFailure>,
     context: &StatusContext<'_>,
 ) -> ExternalSecretStatus {
     let (status, (reason, message)) = match result {
         Ok(outcome) => ("True", reason_and_message(outcome)),
-        Err(message) => ("False", ("SecretSyncedError", message.clone())),
+        Err(failure) => ("False", ("SecretSyncedError", failure.message.clone())),
     };
     let says = ConditionState {
         type_: "Ready",
@@ -257,7 +261,7 @@ mod tests {
             heartbeat: Some(Duration::from_secs(600)),
             now: outcome.finished,
         };
-        next_status(old, &Ok(outcome), &context)
+        next_status(old, Ok(outcome), &context)
     }
 
     #[test]
@@ -289,7 +293,10 @@ mod tests {
     }
 
     /// Checks `status reason: message` of the condition after a sync.
-    fn check_condition(result: &SyncResult<'_>, expected: &str) -> ExternalSecretStatus {
+    fn check_condition(
+        result: Result<&SyncOutcome, &SyncFailure>,
+        expected: &str,
+    ) -> ExternalSecretStatus {
         let context = StatusContext {
             target: "db",
             creation: CreationPolicy::None,
@@ -311,22 +318,22 @@ mod tests {
     fn conditions_have_the_words_of_external_secrets() {
         let at = "2026-01-01T00:00:00Z";
         let synced = "True SecretSynced: secret synced";
-        let status = check_condition(&Ok(&outcome(Nothing, at)), synced);
+        let status = check_condition(Ok(&outcome(Nothing, at)), synced);
         assert!(is_ready(&status));
         assert!(
             status.binding.name.is_empty(),
             "nothing is written under None"
         );
         check_condition(
-            &Ok(&outcome(Absent, at)),
+            Ok(&outcome(Absent, at)),
             "True SecretMissing: secret will not be created due to CreationPolicy=Merge",
         );
         check_condition(
-            &Ok(&outcome(Deleted, at)),
+            Ok(&outcome(Deleted, at)),
             "True SecretDeleted: secret deleted due to DeletionPolicy=Delete",
         );
         let status = check_condition(
-            &Ok(&outcome(Retained, at)),
+            Ok(&outcome(Retained, at)),
             "True SecretSynced: secret retained due to DeletionPolicy=Retain: the stores have no values for it",
         );
         assert!(is_retained_without_secret(&status));
@@ -335,10 +342,15 @@ mod tests {
             ..outcome(Nothing, at)
         };
         check_condition(
-            &Ok(&frozen),
+            Ok(&frozen),
             "True SecretSynced: secret synced; target.immutable keeps its old values until the Secret is deleted",
         );
-        let failed = check_condition(&Err("m".into()), "False SecretSyncedError: m");
+        let failed = check_condition(
+            Err(&SyncFailure {
+                message: "m".into(),
+            }),
+            "False SecretSyncedError: m",
+        );
         assert!(!is_ready(&failed) && !is_retained_without_secret(&failed));
         assert_eq!(failed.refresh_time, None);
     }

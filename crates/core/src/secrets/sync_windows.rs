@@ -1,11 +1,14 @@
-//! Pure: `syncWindows`: when refreshes that the interval asks for may happen.
+//! Pure: `syncWindows`: when periodic refreshes may happen.
+
+#![warn(missing_docs)]
 
 use jiff::Timestamp;
 
 use crate::api::external_secret::{SyncWindow, SyncWindowKind, SyncWindows};
 use crate::cron_windows::{Recurring, Window, Windows};
 
-/// Tells whether a refresh may happen now. Windows that make no sense are as if they were not there.
+/// Whether a periodic refresh may happen now. A window with an invalid schedule or duration is ignored, as External Secrets
+/// does.
 pub fn window(windows: &SyncWindows, now: Timestamp) -> Window {
     let parsed = windows.windows.iter().filter_map(parse);
     let open = parsed.collect::<Windows>();

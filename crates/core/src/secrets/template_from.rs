@@ -1,4 +1,6 @@
-//! Pure: `templateFrom`: templates of ConfigMaps and Secrets, and literal ones, become data, labels and annotations.
+//! Pure: `templateFrom`: renders templates of ConfigMaps and Secrets, and literal ones, to data, labels and annotations.
+
+#![warn(missing_docs)]
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,14 +11,16 @@ use crate::secrets::compose::decoded;
 use crate::secrets::render::RenderError;
 use crate::secrets::{SecretData, SecretValue};
 
-/// What holds templates.
+/// The kind of an object that holds templates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum TemplateSourceKind {
+    /// A ConfigMap.
     ConfigMap,
+    /// A Secret.
     Secret,
 }
 
-/// The templates of the objects that are referred to, by kind, name and key. An object that is not there is absent.
+/// The templates of the objects that are referred to, by kind, name and key. An object that does not exist is absent.
 pub type TemplateSources = BTreeMap<(TemplateSourceKind, String), BTreeMap<String, String>>;
 
 /// The objects that a template refers to.
@@ -33,16 +37,19 @@ pub fn references(template: &Template) -> BTreeSet<(TemplateSourceKind, String)>
     template.template_from.iter().flat_map(of_entry).collect()
 }
 
-/// Where the result of an entry goes.
+/// The part of the Secret that the result of an entry is added to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TemplateTarget {
+    /// Its data.
     Data,
+    /// Its labels.
     Labels,
+    /// Its annotations.
     Annotations,
 }
 
 impl TemplateTarget {
-    /// The target that a Secret has by that name, in any case.
+    /// The target of this name, in upper or lower case. An empty name is the data.
     pub fn of(name: &str) -> Option<Self> {
         match name.to_ascii_lowercase().as_str() {
             "" | "data" => Some(Self::Data),
@@ -53,15 +60,18 @@ impl TemplateTarget {
     }
 }
 
-/// Renders the template of a field.
-pub type One<'o> = &'o dyn Fn(String, &str) -> Result<Vec<u8>, RenderError>;
+/// Renders the template of a field, which is named in the error.
+pub type RenderField<'o> = &'o dyn Fn(String, &str) -> Result<Vec<u8>, RenderError>;
 
-/// Renders one entry: its ConfigMap, then its Secret, then its literal; later ones win.
+/// Renders one entry: its ConfigMap, then its Secret, then its literal. Later keys replace earlier ones.
+///
+/// # Errors
+/// An object or key is missing, a template fails, or its result is not what the entry needs.
 pub fn render_entry(
     index: usize,
     entry: &TemplateFrom,
     sources: &TemplateSources,
-    one: One<'_>,
+    render: RenderField<'_>,
 ) -> Result<SecretData, RenderError> {
     let field = |part: &str| format!("templateFrom[{index}].{part}");
     let mut values = SecretData::new();
@@ -75,16 +85,16 @@ pub fn render_entry(
     ];
     for (part, kind, reference) in named {
         if let Some(reference) = reference {
-            values.extend(of_object(&field(part), kind, reference, sources, one)?);
+            values.extend(of_object(&field(part), kind, reference, sources, render)?);
         }
     }
     if let Some(literal) = &entry.literal {
         let field = field("literal");
-        values.extend(map_of(&field, &one(field.clone(), literal)?)?);
+        values.extend(map_of(&field, &render(field.clone(), literal)?)?);
     }
     let strategy = entry.values_decoding_strategy.unwrap_or_default();
     let count = values.len();
-    // A key that was rendered may be a value, so it is not named.
+    // A rendered key may itself be a value, so it is not named.
     let decode = |(at, (key, value)): (usize, (String, SecretValue))| match decoded(strategy, value)
     {
         Ok(value) => Ok((key, value)),
@@ -103,7 +113,7 @@ fn of_object(
     kind: TemplateSourceKind,
     reference: &TemplateReference,
     sources: &TemplateSources,
-    one: One<'_>,
+    render: RenderField<'_>,
 ) -> Result<SecretData, RenderError> {
     let name = &reference.name;
     let missing = |what: String| RenderError::Missing {
@@ -120,7 +130,7 @@ fn of_object(
             .get(key)
             .ok_or_else(|| missing(format!("{kind:?} `{name}` has no key `{key}`")))?;
         let field = format!("{field}.items[{index}]");
-        let rendered = one(field.clone(), text)?;
+        let rendered = render(field.clone(), text)?;
         match item.template_as {
             TemplateScope::Values => {
                 values.insert(key.clone(), SecretValue::from(rendered));

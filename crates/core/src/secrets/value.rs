@@ -1,4 +1,6 @@
-//! Pure: bytes that must not be seen: zeroed when dropped, printed as `***`, opened by one method.
+//! Pure: secret bytes: zeroed when dropped, printed as `***`, opened by one method.
+
+#![warn(missing_docs)]
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,7 +12,7 @@ use zeroize::Zeroizing;
 pub struct SecretValue(Arc<Zeroizing<Vec<u8>>>);
 
 impl SecretValue {
-    /// The bytes. Whoever calls this answers for where they go.
+    /// The bytes. The caller is responsible for where they go.
     pub fn expose(&self) -> &[u8] {
         &self.0
     }
