@@ -147,52 +147,12 @@ impl Policies<'_> {
             let (partition, region) = (partition(&identity.region), &identity.region);
             format!("arn:{partition}:{service}:{region}:{account}:{resource}")
         };
-        let secret =
-            |id: &str| secret_arn(id, |name| arn(&format!("secret:{name}"), "secretsmanager"));
-        let parameter = |id: &str| {
-            if id.starts_with("arn:") {
-                return id.to_owned();
-            }
-            arn(&format!("parameter/{}", id.trim_start_matches('/')), "ssm")
+        let needs = match key.service {
+            Service::SecretsManager => secrets_manager_needs(lookup, &arn),
+            Service::ParameterStore => parameter_store_needs(lookup, &arn),
         };
-        let mut need =
-            |action, resource: String| self.need(identity, action, resource, &why, false);
-        match (key.service, lookup) {
-            (Service::SecretsManager, Lookup::Value { key, .. }) => {
-                need("secretsmanager:GetSecretValue", secret(key));
-            }
-            (Service::SecretsManager, Lookup::Tags { key }) => {
-                need("secretsmanager:DescribeSecret", secret(key));
-            }
-            (Service::SecretsManager, Lookup::Find(search)) => {
-                let name = format!("secret:{}*", beginning(search));
-                need(
-                    "secretsmanager:GetSecretValue",
-                    arn(&name, "secretsmanager"),
-                );
-                // A batch by filters needs the permission to list, too:
-                // https://docs.aws.amazon.com/secretsmanager/latest/userguide/retrieving-secrets_batch.html
-                need("secretsmanager:ListSecrets", "*".to_owned());
-                if search.name.is_none() || search.path.is_some() {
-                    need("secretsmanager:BatchGetSecretValue", "*".to_owned());
-                }
-            }
-            (Service::ParameterStore, Lookup::Value { key, .. }) => {
-                need("ssm:GetParameter", parameter(key));
-                need("ssm:GetParameters", parameter(key));
-            }
-            (Service::ParameterStore, Lookup::Tags { key }) => {
-                need("ssm:ListTagsForResource", parameter(key));
-            }
-            (Service::ParameterStore, Lookup::Find(search)) => {
-                let below = parameter(&format!("{}*", beginning(search)));
-                if search.name.is_some() {
-                    need("ssm:GetParametersByPath", below);
-                } else {
-                    need("ssm:DescribeParameters", arn("*", "ssm"));
-                    need("ssm:GetParameter", below);
-                }
-            }
+        for (action, resource) in needs {
+            self.need(identity, action, resource, &why, false);
         }
         self.cheaper(read, &why);
         self.roles(identity, &why);
@@ -221,6 +181,62 @@ impl Policies<'_> {
                 self.need(&parent, "sts:TagSession", role.arn.clone(), why, false);
             }
             identity = parent;
+        }
+    }
+}
+
+/// The permissions of a lookup in Secrets Manager. `arn` makes the ARN of a resource of a service.
+fn secrets_manager_needs(
+    lookup: &Lookup,
+    arn: &impl Fn(&str, &str) -> String,
+) -> Vec<(&'static str, String)> {
+    let secret = |id: &str| secret_arn(id, |name| arn(&format!("secret:{name}"), "secretsmanager"));
+    match lookup {
+        Lookup::Value { key, .. } => vec![("secretsmanager:GetSecretValue", secret(key))],
+        Lookup::Tags { key } => vec![("secretsmanager:DescribeSecret", secret(key))],
+        Lookup::Find(search) => {
+            let found = arn(&format!("secret:{}*", beginning(search)), "secretsmanager");
+            let mut needs = vec![
+                ("secretsmanager:GetSecretValue", found),
+                // A batch by filters needs the permission to list, too:
+                // https://docs.aws.amazon.com/secretsmanager/latest/userguide/retrieving-secrets_batch.html
+                ("secretsmanager:ListSecrets", "*".to_owned()),
+            ];
+            if search.name.is_none() || search.path.is_some() {
+                needs.push(("secretsmanager:BatchGetSecretValue", "*".to_owned()));
+            }
+            needs
+        }
+    }
+}
+
+/// The permissions of a lookup in Parameter Store.
+fn parameter_store_needs(
+    lookup: &Lookup,
+    arn: &impl Fn(&str, &str) -> String,
+) -> Vec<(&'static str, String)> {
+    let parameter = |id: &str| {
+        if id.starts_with("arn:") {
+            return id.to_owned();
+        }
+        arn(&format!("parameter/{}", id.trim_start_matches('/')), "ssm")
+    };
+    match lookup {
+        Lookup::Value { key, .. } => vec![
+            ("ssm:GetParameter", parameter(key)),
+            ("ssm:GetParameters", parameter(key)),
+        ],
+        Lookup::Tags { key } => vec![("ssm:ListTagsForResource", parameter(key))],
+        Lookup::Find(search) => {
+            let below = parameter(&format!("{}*", beginning(search)));
+            if search.name.is_some() {
+                vec![("ssm:GetParametersByPath", below)]
+            } else {
+                vec![
+                    ("ssm:DescribeParameters", arn("*", "ssm")),
+                    ("ssm:GetParameter", below),
+                ]
+            }
         }
     }
 }

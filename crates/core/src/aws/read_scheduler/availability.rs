@@ -70,7 +70,7 @@ pub(super) struct Denials {
 pub(super) enum DenialNews {
     /// The action was not denied before.
     First,
-    /// The administrator has been told.
+    /// The denial was reported already.
     Repeated,
 }
 

@@ -142,7 +142,7 @@ impl SecretEntry {
 /// Why a secret was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ReadCause {
-    /// An interval has passed, or a subscriber asked.
+    /// An interval has passed, or a subscriber requested the secret.
     Poll,
     /// A message says that the secret has changed.
     Event,

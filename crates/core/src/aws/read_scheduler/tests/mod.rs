@@ -20,7 +20,7 @@ const SECRETS: ServiceCapabilities = ServiceCapabilities {
     lists: true,
 };
 
-/// A scheduler, a clock, and what AWS holds.
+/// A scheduler, a clock, and the values that AWS holds.
 struct Conversation {
     scheduler: ReadScheduler,
     start: Instant,
@@ -102,7 +102,7 @@ impl Conversation {
         answer
     }
 
-    /// What is called a while after something became due, when nothing more comes.
+    /// The calls that are made a while after a secret became due, when nothing more is requested.
     fn calls_after(&mut self, milliseconds: u64) -> Vec<Call> {
         self.later(milliseconds);
         self.plan();
@@ -110,7 +110,7 @@ impl Conversation {
         self.plan().0
     }
 
-    /// What is to be called now, and when to look again.
+    /// The calls to make now, and when to plan again.
     fn plan(&mut self) -> (Vec<Call>, String) {
         let plan = self.scheduler.plan(self.now);
         let mut text = String::new();
@@ -175,7 +175,7 @@ impl Conversation {
             .collect()
     }
 
-    /// Lets AWS answer, and gives who is woken.
+    /// Lets AWS answer, and gives the subscribers that are woken.
     fn answer(&mut self, calls: &[Call]) -> Vec<String> {
         let mut woken = Vec::new();
         for call in calls {
@@ -251,7 +251,7 @@ impl Conversation {
 }
 
 #[test]
-fn what_is_asked_at_once_goes_together_and_each_is_asked_once() {
+fn secrets_that_are_requested_together_are_read_by_one_batch_and_each_once() {
     let mut conversation = Conversation::new(SECRETS);
     conversation.put("a", "1");
     conversation.put("b", "2");
@@ -272,7 +272,7 @@ fn what_is_asked_at_once_goes_together_and_each_is_asked_once() {
 }
 
 #[test]
-fn full_batches_go_at_once_and_what_is_announced_comes_along() {
+fn full_batches_are_sent_at_once_and_announced_secrets_fill_the_last() {
     let mut conversation = Conversation::new(SECRETS);
     let announced: Vec<_> = (0..50)
         .map(|n| conversation.announce("later", &format!("l{n}")))
@@ -315,7 +315,7 @@ fn a_secret_that_is_requested_and_announced_is_read_by_one_call() {
 }
 
 #[test]
-fn names_and_arns_of_one_secret_meet() {
+fn names_and_arns_of_one_secret_are_one_group() {
     let mut conversation = Conversation::new(SECRETS);
     conversation.put("a", "1");
     let partial = "arn:aws:secretsmanager:r:1:secret:a";

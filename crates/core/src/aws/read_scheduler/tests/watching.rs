@@ -1,9 +1,9 @@
-//! What is watched, and what goes wrong.
+//! Subscriptions, and calls that fail.
 
 use crate::aws::read_scheduler::tests::*;
 
 #[test]
-fn a_thousand_secrets_cost_fifty_calls_a_minute_and_wake_nobody() {
+fn a_thousand_secrets_cost_fifty_calls_a_minute_and_wake_no_subscriber() {
     let mut conversation = Conversation::new(SECRETS);
     let mut answers = Vec::new();
     for n in 0..1000 {
@@ -37,7 +37,7 @@ fn a_thousand_secrets_cost_fifty_calls_a_minute_and_wake_nobody() {
 }
 
 #[test]
-fn a_change_wakes_those_who_use_it_and_its_value_waits_for_them() {
+fn a_change_wakes_its_subscribers_and_the_value_is_held_for_them() {
     let mut conversation = Conversation::new(SECRETS);
     conversation.put("a", "1");
     conversation.follow("x", "a", 60);
@@ -49,19 +49,19 @@ fn a_change_wakes_those_who_use_it_and_its_value_waits_for_them() {
     assert_eq!(
         shown(conversation.ask("x", "a").try_recv().unwrap()),
         "waits",
-        "it is given once"
+        "a held value is given once"
     );
     conversation.later(11_000);
     assert_eq!(
         shown(conversation.ask("y", "a").try_recv().unwrap()),
         "waits",
-        "it is not kept for long"
+        "a held value is not kept for long"
     );
     assert_eq!(conversation.scheduler.held.bytes(), 0);
 }
 
 #[test]
-fn a_value_that_has_changed_before_it_is_watched_is_noticed() {
+fn a_value_that_has_changed_before_it_is_watched_is_reported() {
     let mut conversation = Conversation::new(SECRETS);
     conversation.put("a", "1");
     conversation.follow("x", "a", 60);
@@ -88,7 +88,7 @@ fn a_value_that_has_changed_before_it_is_watched_is_noticed() {
 }
 
 #[test]
-fn an_error_of_one_secret_is_told_to_those_who_asked_for_it() {
+fn an_error_of_one_secret_reaches_its_readers_only() {
     let mut conversation = Conversation::new(SECRETS);
     conversation.put("a", "1");
     let (mut good, mut bad) = (conversation.ask("x", "a"), conversation.ask("y", "b"));
@@ -113,7 +113,7 @@ fn an_error_of_one_secret_is_told_to_those_who_asked_for_it() {
 }
 
 #[test]
-fn where_batches_are_denied_secrets_are_read_singly_and_it_is_said_once() {
+fn where_batches_are_denied_secrets_are_read_singly_and_the_denial_is_reported_once() {
     let mut conversation = Conversation::new(SECRETS);
     conversation.put("a", "1");
     let mut answers = [conversation.ask("x", "a"), conversation.ask("y", "b")];
@@ -139,7 +139,7 @@ fn where_batches_are_denied_secrets_are_read_singly_and_it_is_said_once() {
 }
 
 #[test]
-fn one_that_spoils_a_batch_is_found_and_the_others_go_together_again() {
+fn a_secret_that_makes_a_batch_fail_is_read_alone_from_then_on() {
     let mut conversation = Conversation::new(SECRETS);
     conversation.put("a", "1");
     let mut answers = [conversation.ask("x", "a"), conversation.ask("y", "bad")];
@@ -176,7 +176,7 @@ fn one_that_spoils_a_batch_is_found_and_the_others_go_together_again() {
 }
 
 #[test]
-fn an_outage_is_not_hammered_and_its_end_wakes_those_who_met_it() {
+fn an_outage_opens_the_circuit_and_its_end_wakes_blocked_subscribers() {
     let mut conversation = Conversation::new(SECRETS);
     conversation.put("a", "1");
     for _ in 0..5 {
@@ -197,7 +197,7 @@ fn an_outage_is_not_hammered_and_its_end_wakes_those_who_met_it() {
         shown(answer.try_recv().unwrap()),
         "error: reading `b` failed: broken; it failed so often that it is asked again only after a pause"
     );
-    // One call tries for all.
+    // One call tries for all others.
     conversation.later(1000);
     let _first = conversation.ask("x", "a");
     conversation.later(25);
@@ -211,7 +211,7 @@ fn an_outage_is_not_hammered_and_its_end_wakes_those_who_met_it() {
 }
 
 #[test]
-fn one_poll_that_fails_is_nobodys_business_and_two_are() {
+fn one_failed_poll_wakes_no_subscriber_and_two_do() {
     let mut conversation = Conversation::new(SECRETS);
     conversation.put("a", "1");
     conversation.follow("x", "a", 60);
@@ -244,14 +244,14 @@ fn one_poll_that_fails_is_nobodys_business_and_two_are() {
             .confirmed(&subscriber("x"), &secret_id("a"))
             .is_none()
     );
-    // The same value as before is news to one that has failed.
+    // The same value as before is news to a subscriber that got an error.
     conversation.later(60_025);
     let (calls, _) = conversation.plan();
     assert_eq!(conversation.answer(&calls), ["x"]);
 }
 
 #[test]
-fn while_nothing_is_asked_those_who_watch_are_told() {
+fn while_the_circuit_is_open_subscribers_get_its_error() {
     let mut conversation = Conversation::new(SECRETS);
     conversation.put("a", "1");
     conversation.follow("x", "a", 1);
@@ -265,7 +265,7 @@ fn while_nothing_is_asked_those_who_watch_are_told() {
     let plan = conversation.scheduler.plan(conversation.now);
     assert!(
         plan.calls.is_empty() && plan.wake.is_empty(),
-        "once is nobody's business"
+        "one failure wakes no subscriber"
     );
     conversation.later(200);
     conversation
@@ -283,7 +283,7 @@ fn while_nothing_is_asked_those_who_watch_are_told() {
 }
 
 #[test]
-fn where_intervals_are_long_a_list_tells_what_has_moved_and_only_that_is_read() {
+fn where_intervals_are_long_a_list_tells_which_secrets_have_changed_and_only_those_are_read() {
     let mut conversation = Conversation::new(SECRETS);
     for n in 0..60 {
         conversation.put(&format!("s{n}"), "1");
@@ -319,7 +319,7 @@ fn a_list_that_is_too_long_or_denied_is_not_used() {
         made.iter().all(|call| call.contains("batch")) && made.len() <= 9,
         "{made:?}"
     );
-    // After a day it is tried again, and AWS says no.
+    // After a day a list is tried again, and a policy denies it.
     conversation.scheduler.listing.forget_pages();
     conversation.scheduler.choose_listing(conversation.now);
     conversation.later(3_600_000);
@@ -337,7 +337,7 @@ fn a_list_that_is_too_long_or_denied_is_not_used() {
 }
 
 #[test]
-fn what_nobody_wants_any_more_is_forgotten() {
+fn a_secret_without_subscribers_and_readers_is_forgotten() {
     let mut conversation = Conversation::new(SECRETS);
     conversation.put("a", "1");
     conversation.follow("x", "a", 60);
@@ -354,7 +354,7 @@ fn what_nobody_wants_any_more_is_forgotten() {
 }
 
 #[test]
-fn a_list_that_fails_is_not_waited_for() {
+fn while_lists_fail_batches_are_read() {
     let mut conversation = Conversation::new(SECRETS);
     for n in 0..60 {
         conversation.put(&format!("s{n}"), "1");
@@ -372,7 +372,7 @@ fn a_list_that_fails_is_not_waited_for() {
 }
 
 #[test]
-fn who_takes_its_time_is_told_of_what_has_changed_meanwhile() {
+fn a_subscriber_that_watches_late_is_woken_for_what_has_changed_meanwhile() {
     let mut conversation = Conversation::new(SECRETS);
     conversation.put("a", "1");
     let mut answer = conversation.ask("x", "a");
@@ -382,7 +382,7 @@ fn who_takes_its_time_is_told_of_what_has_changed_meanwhile() {
     let used = conversation
         .scheduler
         .digest(&answer.try_recv().unwrap().unwrap());
-    // So long that nobody remembers the answer.
+    // So long that the scheduler forgets the answer.
     conversation.run(300);
     assert!(conversation.scheduler.is_idle());
     conversation.put("a", "2");
@@ -394,7 +394,7 @@ fn who_takes_its_time_is_told_of_what_has_changed_meanwhile() {
         minute,
         conversation.now,
     );
-    // And one that has not read it in this process.
+    // And a subscriber that has not read it in this process.
     conversation.scheduler.watch(
         &subscriber("y"),
         &secret_id("a"),
@@ -413,7 +413,7 @@ fn who_takes_its_time_is_told_of_what_has_changed_meanwhile() {
 }
 
 #[test]
-fn who_came_along_and_was_left_out_is_asked_for_again() {
+fn an_announced_secret_that_the_batch_left_out_is_read_again() {
     let mut conversation = Conversation::new(SECRETS);
     conversation.put("a", "1");
     conversation.put("b", "2");
@@ -422,7 +422,7 @@ fn who_came_along_and_was_left_out_is_asked_for_again() {
     conversation.later(5);
     let (calls, text) = conversation.plan();
     assert!(text.starts_with("batch a b; "), "{text}");
-    // It is wanted while it is on its way, and the answer says nothing of it.
+    // It is requested while its call is in flight, and the answer leaves it out.
     conversation.scheduler.request_now(number, conversation.now);
     let result = conversation.answers(&[Arc::new(secret_id("a"))]);
     conversation.finish(&calls[0], result);
@@ -433,7 +433,7 @@ fn who_came_along_and_was_left_out_is_asked_for_again() {
 }
 
 #[test]
-fn one_forbidden_parameter_keeps_no_others_from_going_together() {
+fn one_denied_parameter_does_not_keep_the_others_from_a_batch() {
     let parameters = ServiceCapabilities {
         batch: 10,
         batches_versions: true,
