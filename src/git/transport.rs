@@ -76,7 +76,8 @@ impl Session {
     ) -> Result<Self, String> {
         let proxies = credentials.proxy.clone();
         let proxies = proxies.map_or(Proxies::Environment, Proxies::Given);
-        let client = https::client(credentials.ca.as_deref(), proxies)?;
+        let client = https::client(credentials.ca.as_deref(), proxies);
+        let client = client.map_err(|error| error.to_string())?;
         Ok(Self {
             client,
             authorization: authorization(&credentials.authorization)?,
