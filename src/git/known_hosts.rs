@@ -34,11 +34,7 @@ impl KnownHost {
     ///
     /// # Errors
     /// The first line that is malformed.
-    pub(crate) fn new(
-        text: Option<&str>,
-        host: &str,
-        port: u16,
-    ) -> Result<Self, KnownHostsError> {
+    pub(crate) fn new(text: Option<&str>, host: &str, port: u16) -> Result<Self, KnownHostsError> {
         let name = name(host, port);
         let mut known = Self::default();
         for (number, line) in text.unwrap_or(FORGES).lines().enumerate() {
