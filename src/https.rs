@@ -132,26 +132,38 @@ impl Service<Uri> for Route {
     }
 }
 
-/// A client that also trusts an authority of its own, PEM.
+/// Why the authority of a Secret cannot be trusted.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AuthorityError {
+    #[error("the Secret's `ca.crt` is not PEM: {0}")]
+    NotPem(rustls::pki_types::pem::Error),
+    #[error("the Secret's `ca.crt` is no certificate: {0}")]
+    NoCertificate(rustls::Error),
+    #[error("the Secret's `ca.crt` holds no certificate")]
+    Empty,
+}
+
+/// A client that trusts the system's authorities, and besides them one that is given as PEM.
 ///
 /// # Errors
-/// The authority is no certificate, in words about a Secret's `ca.crt`.
-pub(crate) fn client(authority: Option<&[u8]>, proxies: Proxies) -> Result<HttpClient, String> {
+/// The authority is no certificate.
+pub(crate) fn client(
+    authority: Option<&[u8]>,
+    proxies: Proxies,
+) -> Result<HttpClient, AuthorityError> {
     let mut roots = rustls::RootCertStore::empty();
     let system = rustls_native_certs::load_native_certs();
     roots.add_parsable_certificates(system.certs);
     if let Some(pem) = authority {
         let mut added = 0;
         for certificate in CertificateDer::pem_slice_iter(pem) {
-            let certificate = certificate
-                .map_err(|error| format!("the Secret's `ca.crt` is not PEM: {error}"))?;
-            roots
-                .add(certificate)
-                .map_err(|error| format!("the Secret's `ca.crt` is no certificate: {error}"))?;
+            let certificate = certificate.map_err(AuthorityError::NotPem)?;
+            let added_root = roots.add(certificate);
+            added_root.map_err(AuthorityError::NoCertificate)?;
             added += 1;
         }
         if added == 0 {
-            return Err("the Secret's `ca.crt` holds no certificate".to_owned());
+            return Err(AuthorityError::Empty);
         }
     }
     let tls = rustls::ClientConfig::builder()

@@ -93,7 +93,7 @@ pub(crate) async fn run(mut waiting: Waiting, address: Url) {
     let client = match https::client(None, Proxies::Environment) {
         Ok(client) => client,
         Err(error) => {
-            tracing::error!(error, "events cannot be posted");
+            tracing::error!(%error, "events cannot be posted");
             return std::future::pending().await;
         }
     };
@@ -103,7 +103,7 @@ pub(crate) async fn run(mut waiting: Waiting, address: Url) {
             match send(&client, &address, &body).await {
                 Ok(()) => break,
                 Err(error) if number == TRIES => {
-                    tracing::warn!(error, reason = post.reason, "an event was not posted");
+                    tracing::warn!(%error, reason = post.reason, "an event was not posted");
                 }
                 Err(_) => tokio::time::sleep(Duration::from_secs(u64::from(number))).await,
             }
@@ -111,26 +111,35 @@ pub(crate) async fn run(mut waiting: Waiting, address: Url) {
     }
 }
 
-async fn send(client: &HttpClient, address: &Url, body: &[u8]) -> Result<(), String> {
+/// Why an event was not taken. The text is logged.
+#[derive(Debug, thiserror::Error)]
+enum PostError {
+    #[error("{0}")]
+    Address(#[from] http::Error),
+    #[error("{}", causes(.0))]
+    Connection(#[from] hyper_util::client::legacy::Error),
+    #[error("the receiver of events answered {0}")]
+    Refused(http::StatusCode),
+    #[error("the receiver of events did not answer in time")]
+    Late,
+}
+
+async fn send(client: &HttpClient, address: &Url, body: &[u8]) -> Result<(), PostError> {
     let request = Request::post(address.as_str())
         .header(header::CONTENT_TYPE, "application/json")
-        .body(Full::from(body.to_vec()))
-        .map_err(|error| error.to_string())?;
+        .body(Full::from(body.to_vec()))?;
     let sent = async {
-        let answer = client
-            .request(request)
-            .await
-            .map_err(|error| causes(&error))?;
-        let status = answer.status();
+        let response = client.request(request).await?;
+        let status = response.status();
         // The body is read to its end, so that the connection can be used again, unless it is large.
-        let limited = http_body_util::Limited::new(answer.into_body(), 64 << 10);
+        let limited = http_body_util::Limited::new(response.into_body(), 64 << 10);
         let _ = limited.collect().await;
         if status.is_success() {
             Ok(())
         } else {
-            Err(format!("the receiver of events answered {status}"))
+            Err(PostError::Refused(status))
         }
     };
     let sent = tokio::time::timeout(PATIENCE, sent).await;
-    sent.unwrap_or_else(|_| Err("the receiver of events did not answer in time".to_owned()))
+    sent.unwrap_or(Err(PostError::Late))
 }

@@ -40,7 +40,8 @@ const SHUTDOWN: Duration = Duration::from_secs(20);
 pub(crate) async fn run(args: RunArgs) -> Result<(), Failure> {
     let config = Config::new(&args)
         .map_err(|error| Failure::new("invalid flag").because(error.to_string(), None))?;
-    telemetry::start(args.log_level.as_str(), args.log_encoding).map_err(Failure::new)?;
+    telemetry::start(args.log_level.as_str(), args.log_encoding)
+        .map_err(|error| Failure::new(error.to_string()))?;
     git::initialize();
     let listeners = listen_everywhere(&config).await?;
     create_data_directory(&config)?;

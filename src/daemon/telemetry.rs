@@ -1,7 +1,8 @@
-//! Logs: one subscriber, as text for people or as JSON for machines.
+//! Logs: one subscriber, which writes text for people or JSON for machines.
 
 use clap::ValueEnum;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::ParseError;
 
 /// The form of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
@@ -14,10 +15,12 @@ pub(crate) enum LogEncoding {
 }
 
 /// Starts logging to standard error. A second call changes nothing.
-pub(crate) fn start(level: &str, encoding: LogEncoding) -> Result<(), String> {
-    // Libraries below warnings would only repeat what we say ourselves, and might say more than they should.
-    let filter =
-        EnvFilter::try_new(format!("warn,overlayd={level}")).map_err(|error| error.to_string())?;
+///
+/// # Errors
+/// The level is no level.
+pub(crate) fn start(level: &str, encoding: LogEncoding) -> Result<(), ParseError> {
+    // Libraries log only warnings: below that, they repeat what overlayd logs itself, and may log more than they should.
+    let filter = EnvFilter::try_new(format!("warn,overlayd={level}"))?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

@@ -17,6 +17,11 @@ gitlab.com ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAfuCHKVTjquxvt6CM6tdG4SLp1Btn/nO
 bitbucket.org ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIIazEu89wgQZ4bqs3d63QSMzYVa0MuJ2e2gKTKqu+UUO
 ";
 
+/// The number of a line that is malformed. Its text is not shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("line {0} of `known_hosts` is no host with a key")]
+pub(crate) struct KnownHostsError(usize);
+
 /// The keys of one server.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct KnownHost {
@@ -25,11 +30,11 @@ pub(crate) struct KnownHost {
 }
 
 impl KnownHost {
-    /// What a text says of a server; without a text, what is known of the big forges.
+    /// The keys that a `known_hosts` text has for a server; without a text, the keys of the big forges.
     ///
     /// # Errors
-    /// A line that cannot be read.
-    pub(crate) fn new(text: Option<&str>, host: &str, port: u16) -> Result<Self, String> {
+    /// The first line that is malformed.
+    pub(crate) fn new(text: Option<&str>, host: &str, port: u16) -> Result<Self, KnownHostsError> {
         let name = name(host, port);
         let mut known = Self::default();
         for (number, line) in text.unwrap_or(FORGES).lines().enumerate() {
@@ -39,9 +44,8 @@ impl KnownHost {
             if line.is_empty() {
                 continue;
             }
-            let entry: Entry = line.parse().map_err(|_| {
-                format!("line {} of `known_hosts` is no host with a key", number + 1)
-            })?;
+            let entry = line.parse().map_err(|_| KnownHostsError(number + 1));
+            let entry: Entry = entry?;
             if !names(entry.host_patterns(), &name) {
                 continue;
             }
@@ -98,7 +102,7 @@ fn names(patterns: &HostPatterns, name: &str) -> bool {
     }
 }
 
-/// Matches `*` and `?`. Where a `*` was passed, it is tried to be longer.
+/// Matches `*` and `?`. After a mismatch, the last `*` is made longer by one character.
 fn fits(pattern: &[u8], name: &[u8]) -> bool {
     let (mut at, mut in_pattern, mut star) = (0, 0, None);
     while at < name.len() {

@@ -181,7 +181,7 @@ impl SmartSubtransport for Ssh {
             &address.host,
             address.port,
         );
-        let known = known.map_err(failed)?;
+        let known = known.map_err(|error| failed(error.to_string()))?;
         let opened = self.session.within_deadline(async {
             open(&address, credentials, known)
                 .await

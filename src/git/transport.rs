@@ -76,7 +76,8 @@ impl Session {
     ) -> Result<Self, String> {
         let proxies = credentials.proxy.clone();
         let proxies = proxies.map_or(Proxies::Environment, Proxies::Given);
-        let client = https::client(credentials.ca.as_deref(), proxies)?;
+        let client = https::client(credentials.ca.as_deref(), proxies);
+        let client = client.map_err(|error| error.to_string())?;
         Ok(Self {
             client,
             authorization: authorization(&credentials.authorization)?,
@@ -282,7 +283,7 @@ impl SmartSubtransport for Smart {
             method,
             url,
             request: Vec::new(),
-            answer: None,
+            response: None,
         }))
     }
 
@@ -297,10 +298,10 @@ struct Exchange {
     method: Method,
     url: String,
     request: Vec<u8>,
-    answer: Option<Answer>,
+    response: Option<ResponseState>,
 }
 
-struct Answer {
+struct ResponseState {
     body: Incoming,
     rest: Bytes,
 }
@@ -318,22 +319,22 @@ impl Write for Exchange {
 
 impl Read for Exchange {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        if self.answer.is_none() {
+        if self.response.is_none() {
             let body =
                 self.session
                     .send(&self.method, &self.url, std::mem::take(&mut self.request));
-            self.answer = Some(Answer {
+            self.response = Some(ResponseState {
                 body: body.map_err(std::io::Error::other)?,
                 rest: Bytes::new(),
             });
         }
         let session = self.session.clone();
-        let Some(answer) = &mut self.answer else {
+        let Some(response) = &mut self.response else {
             return Ok(0);
         };
-        while answer.rest.is_empty() {
+        while response.rest.is_empty() {
             let frame = session.within_deadline(async {
-                answer
+                response
                     .body
                     .frame()
                     .await
@@ -342,10 +343,12 @@ impl Read for Exchange {
             });
             match frame.map_err(std::io::Error::other)? {
                 None => return Ok(0),
-                Some(frame) => answer.rest = frame.into_data().unwrap_or_default(),
+                Some(frame) => response.rest = frame.into_data().unwrap_or_default(),
             }
         }
-        let taken = answer.rest.split_to(answer.rest.len().min(buffer.len()));
+        let taken = response
+            .rest
+            .split_to(response.rest.len().min(buffer.len()));
         buffer[..taken.len()].copy_from_slice(&taken);
         Ok(taken.len())
     }

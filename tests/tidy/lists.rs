@@ -7,7 +7,6 @@ pub(crate) type Todo = (&'static str, &'static str);
 
 /// Files of more than 600 lines of code.
 pub(crate) const LONG_FILES: &[Todo] = &[
-    ("daemon/run.rs", "to be split"),
     ("crates/kustomize/src/transform/config.rs", "to be split"),
     ("crates/kustomize/tests/generator/mod.rs", "to be split"),
 ];
@@ -15,22 +14,20 @@ pub(crate) const LONG_FILES: &[Todo] = &[
 /// Functions of more than 60 lines.
 pub(crate) const LONG_FUNCTIONS: &[Todo] = &[
     ("aws/read_scheduler/delivery.rs::tell", "to be split"),
-    ("cli/config.rs::new", "to be split"),
     ("cluster/watch.rs::follow", "to be split"),
-    ("daemon/metrics.rs::register", "to be split"),
-    ("daemon/run.rs::serve", "to be split"),
-    ("daemon/web/hooks.rs::answer", "to be split"),
-    ("expression/mod.rs::guard", "to be split"),
     ("render/substitution.rs::expression", "to be split"),
-    ("cli/objects.rs::ask", "to be split"),
     (
         "controllers/external_secret/mod.rs::reconcile",
         "to be split",
     ),
     ("controllers/external_secret/sync.rs::sync", "to be split"),
-    ("controllers/git_repository.rs::next_status", "to be split"),
-    ("controllers/git_repository.rs::reconcile", "to be split"),
+    (
+        "controllers/kustomization/conclude.rs::conclude",
+        "to be split",
+    ),
+    ("controllers/kustomization/mod.rs::work", "to be split"),
     ("controllers/kustomization/sync.rs::apply", "to be split"),
+    ("controllers/kustomization/wait.rs::look", "to be split"),
     ("controllers/secret_store.rs::reconcile", "to be split"),
     ("crates/kustomize/src/finish.rs::sorted", "to be split"),
     (
@@ -41,7 +38,6 @@ pub(crate) const LONG_FUNCTIONS: &[Todo] = &[
         "crates/kustomize/src/transform/replacement/path.rs::step",
         "to be split",
     ),
-    ("git/source.rs::new", "to be split"),
     ("secrets/decide.rs::fill", "to be split"),
     ("secrets/render.rs::render_template", "to be split"),
 ];
@@ -85,15 +81,12 @@ pub(crate) const WORDS: &[Todo] = &[
     ("Board", "to be renamed"),
     ("Claims", "to be renamed"),
     ("Found", "to be renamed"),
-    ("Gate", "to be renamed"),
-    ("Gates", "to be renamed"),
     ("Habits", "to be renamed"),
     ("Heard", "to be renamed"),
     ("Heeded", "to be renamed"),
     ("How", "to be renamed"),
     ("Known", "to be renamed"),
     ("Live", "to be renamed"),
-    ("Pass", "to be renamed"),
     ("Print", "to be renamed"),
     ("Question", "to be renamed"),
     ("Records", "to be renamed"),
@@ -109,7 +102,6 @@ pub(crate) const WORDS: &[Todo] = &[
     ("stirs", "to be renamed"),
     ("sufferers", "to be renamed"),
     ("think", "to be renamed"),
-    ("thinking", "to be renamed"),
     ("urge", "to be renamed"),
 ];
 
@@ -130,4 +122,4 @@ pub(crate) const CIRCLES: &[Todo] = &[
 ];
 
 /// How many functions of the daemon still answer with a text where an error type is due.
-pub(crate) const CEILING_OF_TEXT_ERRORS: usize = 103;
+pub(crate) const CEILING_OF_TEXT_ERRORS: usize = 83;
