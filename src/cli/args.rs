@@ -4,9 +4,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
+use overlayd_core::apply::plan_options::DEFAULT_NAMESPACE;
 
 use crate::cli::gitops_args::GitOpsArgs;
-
 use crate::daemon::telemetry::LogEncoding;
 
 /// Applies kustomize overlays from git, and turns ExternalSecrets into Secrets.
@@ -94,7 +94,7 @@ pub(crate) struct RunArgs {
         long,
         env = "POD_NAMESPACE",
         value_name = "NAME",
-        default_value = "external-secrets"
+        default_value = DEFAULT_NAMESPACE
     )]
     pub(crate) namespace: String,
     /// The class of stores to serve.
@@ -274,7 +274,7 @@ pub(crate) struct ApplyArgs {
     /// The directory of the kustomization, or a git URL of one.
     #[arg(value_name = "DIR|URL")]
     pub(crate) directory: String,
-    /// Wait until Deployments are available, and stores and ExternalSecrets ready.
+    /// Wait until everything is healthy, by the rules that the daemon applies.
     #[arg(long)]
     pub(crate) wait: bool,
     /// How long to wait.
@@ -344,6 +344,9 @@ pub(crate) struct DiffArgs {
     /// The namespace of the Kustomization; the context's own if none is given.
     #[arg(short, long, value_name = "NAME", requires = "kustomization")]
     pub(crate) namespace: Option<String>,
+    /// The namespace that overlayd runs in, which it never deletes.
+    #[arg(long, value_name = "NAME", default_value = DEFAULT_NAMESPACE)]
+    pub(crate) overlayd_namespace: String,
     /// The form of the result.
     #[arg(short, long, value_enum, default_value = "text")]
     pub(crate) output: DiffForm,

@@ -26,7 +26,7 @@ use crate::daemon::web::Hooks;
 use crate::git::Mirrors;
 use crate::secrets::provider::Providers;
 use overlayd_core::api::secret_store::SecretStoreSpec;
-use overlayd_core::apply::ownership::Claims;
+use overlayd_core::apply::ownership::Ownership;
 use overlayd_core::apply::unit_settings::UnitDefaults;
 use overlayd_core::apply::written_status::Written;
 use overlayd_core::reconcile_cache::Memory;
@@ -61,7 +61,7 @@ pub(crate) struct Context {
     /// What was written of Kustomizations and did not come back yet.
     pub(crate) written: Arc<Written>,
     /// Which Kustomization wants which objects.
-    pub(crate) claims: Arc<Claims>,
+    pub(crate) claims: Arc<Ownership>,
     pub(crate) dependencies: Arc<Dependencies>,
     pub(crate) identities: Identities,
     pub(crate) providers: Providers,

@@ -26,7 +26,7 @@ use crate::cli::config::{Config, Election, Pair};
 use crate::cli::report::Failure;
 use crate::cli::{cluster, output};
 use crate::cluster::apply::{Applier, BOOTSTRAP_MANAGER};
-use crate::cluster::apply::{Habits, How};
+use crate::cluster::apply::{ApplierConfig, ApplyOptions};
 use crate::cluster::impersonation::Identities;
 use crate::controllers;
 use crate::controllers::builds::Builds;
@@ -56,8 +56,9 @@ use overlayd_core::api::kustomization::Kustomization;
 use overlayd_core::api::receiver::Receiver;
 use overlayd_core::api::secret_store::{ClusterSecretStore, SecretStore};
 use overlayd_core::api::{GIT_REPOSITORY_API, KUSTOMIZATION_API, crds};
+use overlayd_core::apply::desired::Desired;
 use overlayd_core::apply::object_ref::ObjectRef as ClusterObject;
-use overlayd_core::apply::plan::{Desired, Wave};
+use overlayd_core::apply::plan::Wave;
 use overlayd_core::git::source::LocalRepositories;
 use overlayd_core::names::NamespacedName;
 use overlayd_core::secrets::last_sync::Syncs;
@@ -113,7 +114,7 @@ fn context(
     let instance = instance();
     let sessions = Sessions::new(AwsEnvironment::of_process(), Some(client.clone()));
     let (fetcher, stirred) = Fetcher::new(sessions, metrics.clone());
-    let habits = Habits {
+    let applier_config = ApplierConfig {
         concurrency: usize::from(config.concurrent_ssa),
         override_managers: config.override_managers.clone(),
     };
@@ -139,7 +140,13 @@ fn context(
         memory: overlayd_core::reconcile_cache::Memory::default(),
         sources: controllers::sources::Sources::default(),
         mirrors,
-        identities: Identities::new(connection, &client, metrics.clone(), habits, spawner),
+        identities: Identities::new(
+            connection,
+            &client,
+            metrics.clone(),
+            applier_config,
+            spawner,
+        ),
         providers: Providers::new(fetcher.clone()),
         fetcher,
         rotations: Rotations::new(config.rotation_queue.clone()),
@@ -193,7 +200,7 @@ async fn prepare(client: &Client, config: &Config) -> Result<(), Failure> {
         }
         stages.push(pair_objects(pair, namespace).map(desired).to_vec());
     }
-    let (changes, applied) = applier.apply(&Wave(stages), &How::default()).await;
+    let (changes, applied) = applier.apply(&Wave(stages), &ApplyOptions::default()).await;
     applied.map_err(|error| {
         Failure::new("cannot install what overlayd needs").because(error.to_string(), None)
     })?;

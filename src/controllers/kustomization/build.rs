@@ -18,8 +18,8 @@ use crate::git::Fetched;
 use overlayd_core::api::kustomization::{
     Kustomization, KustomizationSpec, SubstituteKind, SubstituteReference, SubstituteStrategy,
 };
+use overlayd_core::apply::desired::Desired;
 use overlayd_core::apply::object_ref::ObjectRef;
-use overlayd_core::apply::plan::Desired;
 use overlayd_core::apply::unit_settings::UnitSettings;
 use overlayd_core::apply::written_status::unit_of;
 use overlayd_core::render::substitution::{Variables, is_name, substitute};

@@ -13,6 +13,7 @@ use crate::controllers::events::Component;
 use crate::controllers::kustomization::{Outcome, SyncError, is_ready};
 use crate::daemon::metrics::UnitState;
 use overlayd_core::api::kustomization::{HistoryEntry, Kustomization, KustomizationStatus};
+use overlayd_core::apply::guard::GuardError;
 use overlayd_core::apply::plan::PlanError;
 use overlayd_core::conditions::{Progress, Says, flux_condition, flux_conditions};
 use overlayd_core::schedule::{parse_duration, seconds};
@@ -210,7 +211,7 @@ pub(super) fn state(status: &KustomizationStatus, outcome: &Outcome, now: Timest
                 state.opted_out = Some(applied.opted_out.len());
             }
         }
-        Outcome::Failed(SyncError::Plan(PlanError::Guarded { count, .. })) => {
+        Outcome::Failed(SyncError::Plan(PlanError::Guarded(GuardError { count, .. }))) => {
             state.pending_deletions = *count;
         }
         _ => {}

@@ -12,7 +12,7 @@ use crate::controllers::events::Component;
 use crate::controllers::kustomization::{FINALIZER, account, applier, owner, wait, write};
 use crate::controllers::{Context, ReconcileError};
 use overlayd_core::api::kustomization::{DeletionPolicy, Kustomization};
-use overlayd_core::apply::plan::Protected;
+use overlayd_core::apply::skip::Protected;
 use overlayd_core::apply::written_status::unit_of;
 use overlayd_core::apply::{inventory, plan};
 use overlayd_core::conditions::{Progress, flux_conditions};

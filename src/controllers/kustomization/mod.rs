@@ -10,6 +10,7 @@ mod build;
 mod conclude;
 mod depend;
 mod finalize;
+mod owners;
 pub(crate) mod preview;
 mod sync;
 pub(crate) mod wait;
@@ -42,8 +43,8 @@ use overlayd_core::api::kustomization::{
     Kustomization, KustomizationSpec, KustomizationStatus, SourceKind,
 };
 use overlayd_core::apply::change_set::{ApplyError, ObjectFailure};
-use overlayd_core::apply::ownership::Claims;
-use overlayd_core::apply::plan::{Owner, PlanError};
+use overlayd_core::apply::ownership::Ownership;
+use overlayd_core::apply::plan::PlanError;
 use overlayd_core::apply::unit_settings::{ANNOTATIONS, SettingError, UnitSettings};
 use overlayd_core::apply::written_status::unit_of;
 use overlayd_core::names::NamespacedName;
@@ -198,8 +199,8 @@ pub(crate) async fn reconcile(
     let fingerprint = format!("{wanted} {revision:?} {content:?}");
     let started = Timestamp::now();
     let freed = context.dependencies.is_freed(&key, &object);
-    let records = context.identities.live().records();
-    let (drifted, stirred) = (records.take_drifted(&unit), records.take_stirred(&unit));
+    let records = context.identities.live().last_applied();
+    let (drifted, stirred) = (records.take_drifted(&unit), records.take_awaited(&unit));
     if !freed
         && !drifted
         && !stirred
@@ -220,7 +221,7 @@ pub(crate) async fn reconcile(
     let result = work(&object, &api, &context, &known, started).await;
     if result.is_err() {
         // What woke it is not forgotten with what went wrong.
-        context.identities.live().records().mark(&known.unit);
+        context.identities.live().last_applied().mark(&known.unit);
     }
     result
 }
@@ -365,7 +366,7 @@ fn forget(context: &Context, key: &str, unit: &NamespacedName) {
     context.memory.forget(key);
     context.builds.forget(key);
     context.waits.take(key);
-    context.identities.live().records().wait_for(unit, &[]);
+    context.identities.live().last_applied().wait_for(unit, &[]);
     context.claims.going(unit);
     context.reads.note(unit, Vec::new());
     context.metrics.forget_unit(&unit.namespace, &unit.name);
@@ -392,7 +393,7 @@ impl Outcome {
 }
 
 /// Takes note of the source that a Kustomization follows, while it does.
-pub(crate) fn follows(claims: &Claims, object: &Kustomization) {
+pub(crate) fn follows(claims: &Ownership, object: &Kustomization) {
     let rests = object.spec.suspend || object.meta().deletion_timestamp.is_some();
     claims.follows(&unit_of(object), (!rests).then(|| source_key(object)));
 }
@@ -431,11 +432,8 @@ fn source_key(object: &Kustomization) -> NamespacedName {
     NamespacedName::new(namespace, &reference.name)
 }
 
-fn owner(object: &Kustomization) -> Owner {
-    Owner {
-        name: object.name_any(),
-        namespace: object.namespace().unwrap_or_default(),
-    }
+fn owner(object: &Kustomization) -> NamespacedName {
+    NamespacedName::of(object)
 }
 
 /// What came of a revision.
@@ -524,7 +522,7 @@ fn applier(object: &Kustomization, context: &Context) -> Result<Arc<Applier>, Sy
     let namespace = object.namespace().unwrap_or_default();
     let account = account(&object.spec, &context.settings);
     let applier = context.identities.applier(&namespace, account);
-    applier.map_err(SyncError::Identity)
+    applier.map_err(|error| SyncError::Identity(error.to_string()))
 }
 
 async fn write(

@@ -11,7 +11,7 @@ use parking_lot::{Mutex, MutexGuard};
 use serde_json::Value;
 
 use crate::cluster::apply::Applier;
-use crate::cluster::apply::How;
+use crate::cluster::apply::ApplyOptions;
 use crate::controllers::kustomization::Applied;
 use crate::expression::health::Custom;
 use overlayd_core::api::kustomization::KustomizationSpec;
@@ -37,7 +37,7 @@ pub(crate) struct Waiting {
     pub(super) checks: Vec<ObjectRef>,
     /// What is applied when the last wave is healthy.
     pub(super) rest: VecDeque<Wave>,
-    pub(super) how: How,
+    pub(super) how: ApplyOptions,
     /// What the server did not take, where the others go on.
     pub(super) failed: Vec<ObjectFailure>,
     /// Something of a wave that was applied, so that no later one is.
@@ -155,7 +155,7 @@ pub(super) async fn look(
             Ok(live) => judge(live.as_ref(), &custom, now).await,
             Err(reason) => Report {
                 health: Health::InProgress,
-                reason: reason.clone(),
+                reason: reason.to_string(),
             },
         };
         (reference, report, live.ok().flatten())

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use crate::apply::plan::{DRIFT, DriftMode, Guard, OnError};
+use crate::apply::drift::{DRIFT, DriftMode};
+use crate::apply::guard::Guard;
+use crate::apply::plan::OnError;
 use crate::cron_windows::{Recurring, Window, Windows};
 
 /// Annotations of ours begin so.
