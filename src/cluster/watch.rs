@@ -28,14 +28,14 @@ const LISTING: Duration = Duration::from_secs(10);
 /// The live objects of each kind that was applied, and what was applied last.
 pub(crate) struct WatchedObjects {
     client: Client,
-    shared: Shared,
+    shared: WatchState,
     /// Runs the watches.
     spawner: Spawner,
 }
 
 /// What the watches and the reconciles share.
 #[derive(Clone)]
-struct Shared {
+struct WatchState {
     last_applied: Arc<LastApplied>,
     kinds: Arc<Mutex<BTreeMap<Gvk, WatchedKind>>>,
     /// Kustomizations that are to be reconciled.
@@ -53,7 +53,7 @@ impl std::fmt::Debug for WatchedObjects {
 impl WatchedObjects {
     /// `spawner` runs the watches and notices one that panics.
     pub(crate) fn new(client: Client, spawner: Spawner) -> Self {
-        let shared = Shared {
+        let shared = WatchState {
             last_applied: Arc::default(),
             kinds: Arc::default(),
             wake_ups: broadcast::channel(4096).0,
@@ -148,7 +148,7 @@ impl WatchedObjects {
     }
 }
 
-impl Shared {
+impl WatchState {
     fn nudge(&self, unit: &NamespacedName) {
         // Without a receiver nothing is lost: a controller that starts reconciles everything.
         let _ = self.wake_ups.send(unit.clone());
@@ -159,7 +159,7 @@ impl Shared {
 struct KindWatch {
     resource: ApiResource,
     gvk: Gvk,
-    shared: Shared,
+    shared: WatchState,
 }
 
 impl KindWatch {
@@ -211,7 +211,7 @@ impl KindWatch {
     fn tell(&self, change: &WatchedChange) {
         let (resource, NamespacedName { namespace, name }) = (&self.resource, &change.name);
         let object = ObjectRef::new(&resource.api_version, &resource.kind, namespace, name);
-        for unit in self.shared.last_applied.awaiting(&object) {
+        for unit in self.shared.last_applied.wake_subscribers(&object) {
             self.shared.nudge(&unit);
         }
         let manager = &change.manager;

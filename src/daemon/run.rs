@@ -114,7 +114,7 @@ fn context(
     let instance = instance();
     let sessions = Sessions::new(AwsEnvironment::of_process(), Some(client.clone()));
     let (fetcher, stirred) = Fetcher::new(sessions, metrics.clone());
-    let applier_config = ApplierConfig {
+    let applier = ApplierConfig {
         concurrency: usize::from(config.concurrent_ssa),
         override_managers: config.override_managers.clone(),
     };
@@ -140,13 +140,7 @@ fn context(
         memory: overlayd_core::reconcile_cache::Memory::default(),
         sources: controllers::sources::Sources::default(),
         mirrors,
-        identities: Identities::new(
-            connection,
-            &client,
-            metrics.clone(),
-            applier_config,
-            spawner,
-        ),
+        identities: Identities::new(connection, &client, metrics.clone(), applier, spawner),
         providers: Providers::new(fetcher.clone()),
         fetcher,
         rotations: Rotations::new(config.rotation_queue.clone()),

@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_left_is_listed_with_its_reason() {
+    fn objects_that_were_left_are_listed_with_their_reason() {
         let changes = changes();
         let left: Vec<_> = changes.left().map(|object| object.name.as_str()).collect();
         assert_eq!(left, ["out", "once", "drift"]);

@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_apply_would_change() {
+    fn changes_of_an_apply_are_listed() {
         let live = json!({
             "metadata": {"labels": {"a": "1"}, "resourceVersion": "1", "finalizers": ["f"]},
             "data": {"gone": "x", "same": "y", "a.b": "1"}, "spec": {"ports": [{"port": 80}], "empty": {}},

@@ -42,7 +42,7 @@ struct State {
     /// Kustomizations whose objects are not as they were applied.
     drifted: BTreeSet<NamespacedName>,
     /// The Kustomizations that wait for an object, by the id of the object.
-    awaited: BTreeMap<String, BTreeSet<NamespacedName>>,
+    subscribers: BTreeMap<String, BTreeSet<NamespacedName>>,
     /// Kustomizations that wait for an object which has changed in any way.
     woken: BTreeSet<NamespacedName>,
 }
@@ -223,13 +223,13 @@ impl LastApplied {
     /// Notes the objects that a Kustomization waits for: each change of one wakes it from now on.
     pub fn wait_for(&self, unit: &NamespacedName, objects: &[ObjectRef]) {
         let mut state = self.state();
-        for units in state.awaited.values_mut() {
+        for units in state.subscribers.values_mut() {
             units.remove(unit);
         }
-        state.awaited.retain(|_, units| !units.is_empty());
+        state.subscribers.retain(|_, units| !units.is_empty());
         for object in objects {
             state
-                .awaited
+                .subscribers
                 .entry(object.id())
                 .or_default()
                 .insert(unit.clone());
@@ -237,13 +237,17 @@ impl LastApplied {
     }
 
     /// Notes that an object, or only its status, has changed. Returns the Kustomizations that wait for it.
-    pub fn awaiting(&self, object: &ObjectRef) -> Vec<NamespacedName> {
+    pub fn wake_subscribers(&self, object: &ObjectRef) -> Vec<NamespacedName> {
         let mut state = self.state();
         // Most of the time no Kustomization waits.
-        if state.awaited.is_empty() {
+        if state.subscribers.is_empty() {
             return Vec::new();
         }
-        let units = state.awaited.get(&object.id()).cloned().unwrap_or_default();
+        let units = state
+            .subscribers
+            .get(&object.id())
+            .cloned()
+            .unwrap_or_default();
         state.woken.extend(units.iter().cloned());
         units.into_iter().collect()
     }
@@ -358,19 +362,19 @@ mod tests {
     }
 
     #[test]
-    fn every_change_of_an_awaited_object_wakes() {
+    fn every_change_wakes_the_subscribers_of_an_object() {
         let last_applied = LastApplied::default();
         let unit = NamespacedName::new("team", "app");
-        assert!(last_applied.awaiting(&object()).is_empty());
+        assert!(last_applied.wake_subscribers(&object()).is_empty());
         last_applied.wait_for(&unit, &[object()]);
         assert_eq!(
-            last_applied.awaiting(&object()),
+            last_applied.wake_subscribers(&object()),
             std::slice::from_ref(&unit)
         );
         assert!(last_applied.take_awaited(&unit));
         assert!(!last_applied.take_awaited(&unit), "once");
         last_applied.wait_for(&unit, &[]);
-        assert!(last_applied.awaiting(&object()).is_empty());
+        assert!(last_applied.wake_subscribers(&object()).is_empty());
     }
 
     #[test]

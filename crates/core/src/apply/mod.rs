@@ -1,4 +1,4 @@
-//! Pure: what is applied, in which order, what is deleted, and what is left alone: `Rendered ─plan→ ApplyPlan`.
+//! Pure: the apply: the objects to apply and their order, those to delete and those to leave: `Rendered ─plan→ ApplyPlan`.
 
 pub mod object_ref;
 

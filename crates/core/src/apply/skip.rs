@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_the_object_asks_for_is_an_opt_out() {
+    fn only_wishes_of_the_object_are_opt_outs() {
         let to = || NamespacedName::new("team", "b");
         for (skip, text) in [
             (Skip::IfNotPresent, "`ssa: IfNotPresent` is set on it"),
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_cluster_needs_is_protected() {
+    fn objects_that_a_cluster_needs_are_protected() {
         let protected = Protected {
             own_namespace: "overlayd".to_owned(),
         };

@@ -126,7 +126,7 @@ fn definitions_and_namespaces_come_before_what_needs_them() {
 }
 
 #[test]
-fn what_left_the_set_is_pruned_in_reverse_order() {
+fn objects_that_left_the_set_are_pruned_in_reverse_order() {
     let held = [
         map("old"),
         desired("apps/v1", "Deployment", "a", "web"),
@@ -520,7 +520,7 @@ fn applied(plan: &ApplyPlan, before: &Observed) -> Observed {
     after
 }
 
-fn open<'o>(spec: &'o KustomizationSpec) -> PlanOptions<'o> {
+fn open(spec: &KustomizationSpec) -> PlanOptions<'_> {
     PlanOptions {
         guard: Guard::open(),
         on_error: OnError::Continue,
