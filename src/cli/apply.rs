@@ -148,7 +148,7 @@ mod tests {
         assert_eq!(verdicts, expected, "{}", report.reason);
     }
 
-    /// A StatefulSet and a Job were not waited for at all, when each command had rules of its own.
+    /// A `StatefulSet` and a `Job` were not waited for at all, when each command had rules of its own.
     #[test]
     fn every_kind_is_waited_for_that_can_be_unhealthy() {
         let waits = (Verdict::Waits, Verdict::TimedOut);

@@ -30,12 +30,12 @@ pub(crate) enum RequestError {
     NotGone,
     /// A field would have to change that cannot.
     #[error("{0}; `force: true` deletes the object and makes it anew")]
-    Immutable(Box<RequestError>),
+    Immutable(Box<Self>),
     /// The same, and the object cannot be created again either.
     #[error("{refused}; and it could not be made anew: {reason}")]
     NotRecreated {
-        refused: Box<RequestError>,
-        reason: Box<RequestError>,
+        refused: Box<Self>,
+        reason: Box<Self>,
     },
 }
 
