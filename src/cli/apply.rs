@@ -2,23 +2,26 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use kustomize::{BuildOptions, Reorder};
-use serde_json::Value;
+use tokio::time::Instant;
+
+use overlayd_core::api::kustomization::KustomizationSpec;
+use overlayd_core::apply::health::{Health, Report, health};
+use overlayd_core::apply::object_ref::ObjectRef;
+use overlayd_core::apply::plan::{ApplyPlan, Observed, PlanOptions, plan};
+use overlayd_core::apply::plan_options::PlanFlags;
 
 use crate::cli::args::ApplyArgs;
 use crate::cli::report::Failure;
 use crate::cli::{build, cluster, output, timeout};
-use crate::cluster::apply::How;
-use crate::cluster::apply::{Applier, BOOTSTRAP_MANAGER};
+use crate::cluster::apply::{Applier, ApplyOptions, BOOTSTRAP_MANAGER};
 use crate::controllers::kustomization::desired;
-use overlayd_core::api::kustomization::KustomizationSpec;
-use overlayd_core::apply::change_set::ChangeSet;
-use overlayd_core::apply::health;
-use overlayd_core::apply::object_ref::ObjectRef;
-use overlayd_core::apply::plan::{Guard, OnError, Protected, Terms, plan};
+
+/// The time between two looks at an object that is not healthy yet.
+const AGAIN: Duration = Duration::from_millis(250);
 
 pub(super) async fn apply(args: ApplyArgs) -> Result<(), Failure> {
-    let what = || format!("cannot apply `{}`", args.directory);
     let timeout = timeout(&args.timeout)?;
     let options = BuildOptions {
         reorder: Reorder::None,
@@ -27,88 +30,148 @@ pub(super) async fn apply(args: ApplyArgs) -> Result<(), Failure> {
     let directory = args.directory.clone();
     let rendered = build::apart(move || build::render(&directory, &options)).await?;
     let client = cluster::connect(&args.cluster).await?;
-    // Applied by hand, objects carry no owner; a Kustomization that renders them later takes them over.
-    let spec = KustomizationSpec::default();
-    let terms = Terms {
-        spec: &spec,
-        owner: None,
-        protected: Protected::default(),
-        guard: Guard::default(),
-        on_error: OnError::Stop,
-        stage_kinds: &[],
-    };
-    let plan = plan(desired(&rendered), &[], &terms)
-        .map_err(|error| Failure::new(what()).because(error.to_string(), None))?;
+    let (spec, flags) = (KustomizationSpec::default(), PlanFlags::default());
+    let options = PlanOptions::by_hand(&spec, &flags);
+    let plan = plan(desired(&rendered), &Observed::default(), &options)
+        .map_err(|error| cannot_apply(&args.directory, error.to_string()))?;
     let applier = Applier::new(client, BOOTSTRAP_MANAGER);
-    let mut changes = ChangeSet::default();
-    for (number, wave) in plan.waves.iter().enumerate() {
-        if number > 0 {
-            // What the earlier waves hold must be ready first.
-            let objects: Vec<ObjectRef> =
-                changes.0.iter().map(|(object, _)| object.clone()).collect();
-            wait(&applier, &objects, timeout).await?;
-        }
-        let (applied, result) = applier.apply(wave, &How::of(&plan)).await;
-        for (object, change) in &applied.0 {
-            output::write(&format!("{object} {change}\n"))?;
-        }
-        result.map_err(|error| Failure::new(what()).because(error.to_string(), None))?;
-        changes.0.extend(applied.0);
-    }
+    let applied = execute(&plan, &applier, timeout, &args.directory).await?;
     if args.wait {
-        let objects: Vec<ObjectRef> = changes.0.into_iter().map(|(object, _)| object).collect();
-        wait(&applier, &objects, timeout).await?;
+        wait(&applier, &applied, timeout).await?;
     }
     Ok(())
 }
 
-/// Waits until everything that can say so is ready.
-async fn wait(applier: &Applier, objects: &[ObjectRef], timeout: Duration) -> Result<(), Failure> {
-    let deadline = tokio::time::Instant::now() + timeout;
-    for object in objects.iter().filter(|object| condition(object).is_some()) {
-        output::note(&format!("waiting for {object}"));
-        loop {
-            let live = applier.get(object).await;
-            let state = live.as_ref().map_or_else(
-                |reason| Err(reason.clone()),
-                |live| readiness(object, live.as_ref()),
-            );
-            let Err(reason) = state else { break };
-            if tokio::time::Instant::now() >= deadline {
-                let failure = Failure::new(format!(
-                    "{object} did not become ready within {} s",
-                    timeout.as_secs()
-                ));
-                return Err(failure.because(reason, None));
-            }
-            tokio::time::sleep(Duration::from_millis(250)).await;
+fn cannot_apply(directory: &str, reason: String) -> Failure {
+    Failure::new(format!("cannot apply `{directory}`")).because(reason, None)
+}
+
+/// Applies the waves of a plan; the objects of a wave are healthy before the next one begins.
+async fn execute(
+    plan: &ApplyPlan,
+    applier: &Applier,
+    timeout: Duration,
+    directory: &str,
+) -> Result<Vec<ObjectRef>, Failure> {
+    let mut applied = Vec::new();
+    for (number, wave) in plan.waves.iter().enumerate() {
+        if number > 0 {
+            wait(applier, &applied, timeout).await?;
         }
+        let (changes, result) = applier.apply(wave, &ApplyOptions::of(plan)).await;
+        for (object, change) in &changes.0 {
+            output::write(&format!("{object} {change}\n"))?;
+        }
+        result.map_err(|error| cannot_apply(directory, error.to_string()))?;
+        applied.extend(changes.0.into_iter().map(|(object, _)| object));
+    }
+    Ok(applied)
+}
+
+/// Waits until all objects are healthy, by the rules of the daemon.
+async fn wait(applier: &Applier, objects: &[ObjectRef], timeout: Duration) -> Result<(), Failure> {
+    let deadline = Instant::now() + timeout;
+    for object in objects {
+        wait_for(applier, object, deadline, timeout).await?;
     }
     output::note("everything is ready");
     Ok(())
 }
 
-/// The condition that says that an object of the kind is ready.
-fn condition(object: &ObjectRef) -> Option<&'static str> {
-    match (object.group.as_str(), object.kind.as_str()) {
-        ("apps", "Deployment") => Some("Available"),
-        ("external-secrets.io" | "source.toolkit.fluxcd.io" | "kustomize.toolkit.fluxcd.io", _) => {
-            Some("Ready")
+async fn wait_for(
+    applier: &Applier,
+    object: &ObjectRef,
+    deadline: Instant,
+    timeout: Duration,
+) -> Result<(), Failure> {
+    let mut is_announced = false;
+    loop {
+        let report = report(applier, object).await;
+        let failure = match verdict(&report, Instant::now() >= deadline) {
+            Verdict::Healthy => return Ok(()),
+            Verdict::Waits => None,
+            Verdict::Failed => Some(format!("{object} failed")),
+            Verdict::TimedOut => {
+                let seconds = timeout.as_secs();
+                Some(format!("{object} did not become ready within {seconds} s"))
+            }
+        };
+        if let Some(failure) = failure {
+            return Err(Failure::new(failure).because(report.reason, None));
         }
-        _ => None,
+        if !is_announced {
+            output::note(&format!("waiting for {object}"));
+            is_announced = true;
+        }
+        tokio::time::sleep(AGAIN).await;
     }
 }
 
-fn readiness(object: &ObjectRef, live: Option<&Value>) -> Result<(), String> {
-    let Some(live) = live else {
-        return Err("it does not exist".to_owned());
-    };
-    match condition(object).and_then(|name| health::condition(live, name)) {
-        Some(found) if found["status"] == "True" => Ok(()),
-        Some(found) => {
-            let text = |name: &str| found[name].as_str().unwrap_or_default();
-            Err(format!("{}: {}", text("reason"), text("message")))
-        }
-        None => Err("it has no status yet; is its controller running?".to_owned()),
+async fn report(applier: &Applier, object: &ObjectRef) -> Report {
+    match applier.get(object).await {
+        Ok(live) => health(live.as_ref(), Timestamp::now()),
+        Err(error) => Report {
+            health: Health::InProgress,
+            reason: error.to_string(),
+        },
+    }
+}
+
+/// What the health of an object means for the wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    Healthy,
+    Waits,
+    Failed,
+    TimedOut,
+}
+
+fn verdict(report: &Report, is_late: bool) -> Verdict {
+    match report.health {
+        Health::Current => Verdict::Healthy,
+        Health::Failed => Verdict::Failed,
+        Health::InProgress | Health::Terminating | Health::NotFound if is_late => Verdict::TimedOut,
+        Health::InProgress | Health::Terminating | Health::NotFound => Verdict::Waits,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn check(object: &Value, expected: (Verdict, Verdict)) {
+        let now: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+        let report = health(Some(object), now);
+        let verdicts = (verdict(&report, false), verdict(&report, true));
+        assert_eq!(verdicts, expected, "{}", report.reason);
+    }
+
+    /// A `StatefulSet` and a `Job` were not waited for at all, when each command had rules of its own.
+    #[test]
+    fn every_kind_is_waited_for_that_can_be_unhealthy() {
+        let waits = (Verdict::Waits, Verdict::TimedOut);
+        let set = |ready: i64| {
+            json!({
+                "apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"generation": 1}, "spec": {"replicas": 1},
+                "status": {"observedGeneration": 1, "replicas": 1, "readyReplicas": ready, "currentReplicas": 1, "updatedReplicas": 1},
+            })
+        };
+        check(&set(0), waits);
+        check(&set(1), (Verdict::Healthy, Verdict::Healthy));
+        let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {}});
+        check(&map, (Verdict::Healthy, Verdict::Healthy));
+        let secret = json!({"apiVersion": "external-secrets.io/v1", "kind": "ExternalSecret", "metadata": {}});
+        check(&secret, waits);
+    }
+
+    #[test]
+    fn an_object_that_failed_ends_the_wait() {
+        let stalled = json!({
+            "apiVersion": "source.toolkit.fluxcd.io/v1", "kind": "GitRepository", "metadata": {},
+            "status": {"conditions": [{"type": "Stalled", "status": "True", "reason": "AccessDenied", "message": "no"}]},
+        });
+        check(&stalled, (Verdict::Failed, Verdict::Failed));
     }
 }

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
+use overlayd_core::apply::plan_options::DEFAULT_NAMESPACE;
 
 use crate::cli::gitops_args::GitOpsArgs;
 use crate::daemon::telemetry::LogEncoding;
@@ -94,7 +95,7 @@ pub(crate) struct RunArgs {
         long,
         env = "POD_NAMESPACE",
         value_name = "NAME",
-        default_value = "external-secrets"
+        default_value = DEFAULT_NAMESPACE
     )]
     pub(crate) namespace: String,
     /// The controller class of the stores that are served; stores without a class are served too.
@@ -277,7 +278,7 @@ pub(crate) struct ApplyArgs {
     /// The directory of the kustomization, or its git URL.
     #[arg(value_name = "DIR|URL")]
     pub(crate) directory: String,
-    /// Wait until Deployments are available, and stores and ExternalSecrets are ready.
+    /// Wait until everything is healthy, by the rules that the daemon applies.
     #[arg(long)]
     pub(crate) wait: bool,
     /// The longest wait.
@@ -348,7 +349,10 @@ pub(crate) struct DiffArgs {
     /// The namespace of the Kustomization. Without it, the namespace of the context is used.
     #[arg(short, long, value_name = "NAME", requires = "kustomization")]
     pub(crate) namespace: Option<String>,
-    /// The form of the output.
+    /// The namespace that overlayd runs in, which it never deletes.
+    #[arg(long, value_name = "NAME", default_value = DEFAULT_NAMESPACE)]
+    pub(crate) overlayd_namespace: String,
+    /// The form of the result.
     #[arg(short, long, value_enum, default_value = "text")]
     pub(crate) output: DiffForm,
 }

@@ -44,9 +44,9 @@ pub fn main() -> ExitCode {
             return block_on(diff::diff(args)).map_or_else(
                 |failure| report::failure_of_diff(&failure),
                 |found| match found {
-                    diff::Found::Nothing => ExitCode::SUCCESS,
-                    diff::Found::Differences => ExitCode::from(1),
-                    diff::Found::Refusals => ExitCode::from(2),
+                    diff::DiffResult::Same => ExitCode::SUCCESS,
+                    diff::DiffResult::Different => ExitCode::from(1),
+                    diff::DiffResult::Refused => ExitCode::from(2),
                 },
             );
         }

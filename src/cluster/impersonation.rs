@@ -1,4 +1,4 @@
-//! Talks to the API server: as whom each Kustomization is applied. One client for each service account.
+//! Talks to the API server: the identity that applies each Kustomization, with one client for each service account.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,84 +7,106 @@ use http::{HeaderName, HeaderValue};
 use kube::{Client, Config};
 use parking_lot::Mutex;
 
-use crate::cluster::apply::Habits;
-use crate::cluster::apply::{Applier, FIELD_MANAGER};
+use overlayd_core::apply::takeover::FIELD_MANAGER;
+use overlayd_core::error_chain::causes;
+use overlayd_core::names::NamespacedName;
+
+use crate::cluster::apply::{Applier, ApplierConfig};
 use crate::cluster::client;
-use crate::cluster::watch::Live;
+use crate::cluster::watch::WatchedObjects;
 use crate::daemon::metrics::Metrics;
 use crate::tasks::Spawner;
 
-/// How the API server is asked to let a request be another's.
+/// The header by which the API server treats a request as that of another user.
 const IMPERSONATE: HeaderName = HeaderName::from_static("impersonate-user");
 
-/// The daemon's own identity, and those that Kustomizations name.
+/// Why there is no client for a service account.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum IdentityError {
+    /// The name cannot be part of a header, so it cannot be the name of an object either.
+    #[error("`serviceAccountName: {0}` is no name of an object")]
+    Name(String),
+    /// The connection's configuration, which worked for the daemon, does not work for the account.
+    #[error("{}", causes(.0))]
+    Client(kube::Error),
+}
+
+/// The appliers of the daemon's own identity and of the service accounts that Kustomizations name.
 pub(crate) struct Identities {
-    config: Config,
+    connection: Config,
     metrics: Arc<Metrics>,
-    habits: Habits,
-    /// What is watched is watched by the daemon itself, for all of them.
-    live: Arc<Live>,
+    config: ApplierConfig,
+    /// The daemon itself watches what was applied, for all identities.
+    live: Arc<WatchedObjects>,
     own: Arc<Applier>,
-    /// By namespace and name.
-    accounts: Mutex<BTreeMap<(String, String), Arc<Applier>>>,
+    accounts: Mutex<BTreeMap<NamespacedName, Arc<Applier>>>,
 }
 
 impl Identities {
+    /// `connection` is the daemon's own; `client` was made from it.
     pub(crate) fn new(
-        config: Config,
+        connection: Config,
         client: &Client,
         metrics: Arc<Metrics>,
-        habits: Habits,
+        config: ApplierConfig,
         spawner: Spawner,
     ) -> Self {
-        let live = Arc::new(Live::new(client.clone(), spawner));
+        let live = Arc::new(WatchedObjects::new(client.clone(), spawner));
         let own = Applier::watching(client.clone(), FIELD_MANAGER, live.clone());
-        let own = own.with(habits.clone());
+        let own = own.with(config.clone());
         Self {
-            config,
+            connection,
             metrics,
-            habits,
+            config,
             live,
             own: Arc::new(own),
             accounts: Mutex::default(),
         }
     }
 
-    /// What is watched of what was applied, by whomever.
-    pub(crate) fn live(&self) -> &Arc<Live> {
+    /// The watches of everything that was applied, by whatever identity.
+    pub(crate) fn live(&self) -> &Arc<WatchedObjects> {
         &self.live
     }
 
-    /// Applies as a service account; as the daemon if none is named.
+    /// The applier of a service account, or of the daemon if the Kustomization names none.
     ///
     /// # Errors
-    /// The name cannot be sent, or there can be no client.
+    /// The name cannot be sent, or the client cannot be made.
     pub(crate) fn applier(
         &self,
         namespace: &str,
         account: Option<&str>,
-    ) -> Result<Arc<Applier>, String> {
+    ) -> Result<Arc<Applier>, IdentityError> {
         let Some(account) = account else {
             return Ok(self.own.clone());
         };
-        let key = (namespace.to_owned(), account.to_owned());
+        let key = NamespacedName::new(namespace, account);
         let mut accounts = self.accounts.lock();
         if let Some(applier) = accounts.get(&key) {
             return Ok(applier.clone());
         }
-        let user = format!("system:serviceaccount:{namespace}:{account}");
-        let user = HeaderValue::from_str(&user)
-            .map_err(|_| format!("`serviceAccountName: {account}` is no name of an object"))?;
-        let mut config = self.config.clone();
-        // Groups of a kubeconfig's own impersonation would make the account more than it is.
-        let mine = &mut config.auth_info;
-        (mine.impersonate, mine.impersonate_uid) = (None, None);
-        (mine.impersonate_groups, mine.impersonate_user_extra) = (None, None);
-        config.headers.push((IMPERSONATE, user));
-        let client = client::client(config, &self.metrics).map_err(|error| error.to_string())?;
+        let connection = impersonating(self.connection.clone(), &key)?;
+        let client = client::client(connection, &self.metrics).map_err(IdentityError::Client)?;
         let applier = Applier::watching(client, FIELD_MANAGER, self.live.clone());
-        let applier = Arc::new(applier.named(account).with(self.habits.clone()));
+        let applier = Arc::new(applier.named(account).with(self.config.clone()));
         accounts.insert(key, applier.clone());
         Ok(applier)
     }
+}
+
+/// The connection of the daemon, as a service account uses it.
+fn impersonating(
+    mut connection: Config,
+    account: &NamespacedName,
+) -> Result<Config, IdentityError> {
+    let NamespacedName { namespace, name } = account;
+    let user = format!("system:serviceaccount:{namespace}:{name}");
+    let user = HeaderValue::from_str(&user).map_err(|_| IdentityError::Name(name.clone()))?;
+    // Groups of a kubeconfig's own impersonation would give the account rights that it does not have.
+    let own = &mut connection.auth_info;
+    (own.impersonate, own.impersonate_uid) = (None, None);
+    (own.impersonate_groups, own.impersonate_user_extra) = (None, None);
+    connection.headers.push((IMPERSONATE, user));
+    Ok(connection)
 }

@@ -1,6 +1,6 @@
-//! Talks to the API server: watches the metadata of what was applied, a watch for each kind.
+//! Talks to the API server: watches the metadata of what was applied, with one watch for each kind.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,183 +8,139 @@ use futures::{Stream, StreamExt as _};
 use jiff::Timestamp;
 use kube::Client;
 use kube::api::{Api, ApiResource};
-use kube::core::ObjectMeta;
 use kube::runtime::watcher::Event;
-use parking_lot::{Mutex, MutexGuard};
+use kube::runtime::{WatchStreamExt as _, watcher};
+use parking_lot::Mutex;
 use tokio::sync::broadcast;
 
-use crate::cluster::apply::FIELD_MANAGER;
-use crate::cluster::error;
-use crate::tasks::Spawner;
-use kube::runtime::{WatchStreamExt as _, watcher};
-use overlayd_core::api::annotations::{OWNER_NAME, OWNER_NAMESPACE};
-use overlayd_core::apply::last_applied::{Records, Seen, shape};
-use overlayd_core::apply::object_ref::ObjectRef;
+use overlayd_core::api::annotations::OWNER_NAME;
+use overlayd_core::apply::last_applied::{LastApplied, Observation};
+use overlayd_core::apply::object_ref::{Gvk, ObjectRef};
 use overlayd_core::apply::slim::Slim;
+use overlayd_core::apply::watched::{WatchedChange, WatchedKind, WatchedState};
 use overlayd_core::names::NamespacedName;
 
-/// What is known of the objects of each kind that was applied.
-pub(crate) struct Live {
+use crate::cluster::error;
+use crate::tasks::Spawner;
+
+/// A reconcile waits for at most this time until a kind is listed.
+const LISTING: Duration = Duration::from_secs(10);
+
+/// The live objects of each kind that was applied, and what was applied last.
+pub(crate) struct WatchedObjects {
     client: Client,
-    records: Arc<Records>,
-    kinds: Arc<Mutex<Kinds>>,
-    drifted: broadcast::Sender<NamespacedName>,
+    shared: WatchState,
     /// Runs the watches.
     spawner: Spawner,
 }
 
-impl std::fmt::Debug for Live {
+/// What the watches and the reconciles share.
+#[derive(Clone)]
+struct WatchState {
+    last_applied: Arc<LastApplied>,
+    kinds: Arc<Mutex<BTreeMap<Gvk, WatchedKind>>>,
+    /// Kustomizations that are to be reconciled.
+    wake_ups: broadcast::Sender<NamespacedName>,
+}
+
+impl std::fmt::Debug for WatchedObjects {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Live").finish_non_exhaustive()
+        formatter
+            .debug_struct("WatchedObjects")
+            .finish_non_exhaustive()
     }
 }
 
-/// Kinds by group, version and kind.
-type Kinds = BTreeMap<(String, String, String), Kind>;
-
-#[derive(Debug)]
-struct Kind {
-    /// Everything was listed, so that what is not known is not there.
-    is_complete: bool,
-    /// By namespace and name.
-    shapes: BTreeMap<NamespacedName, Shape>,
-    /// When it is worth trying again, for a kind that may not be watched.
-    refused: Option<Instant>,
-}
-
-/// What one object is like, and who owns it.
-#[derive(Debug)]
-struct Shape {
-    text: String,
-    owner: Arc<NamespacedName>,
-}
-
-/// A kind is waited for so long until it is listed.
-const LISTING: Duration = Duration::from_secs(10);
-/// A kind that may not be watched is tried again after this time.
-const REFUSED: Duration = Duration::from_secs(600);
-
-/// What is known of one object.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Known {
-    Shape(String),
-    Missing,
-    /// Its kind is not watched, or not listed yet.
-    Unknown,
-}
-
-impl Live {
-    /// `spawner` runs the watches, and sees one that panics.
+impl WatchedObjects {
+    /// `spawner` runs the watches and notices one that panics.
     pub(crate) fn new(client: Client, spawner: Spawner) -> Self {
+        let shared = WatchState {
+            last_applied: Arc::default(),
+            kinds: Arc::default(),
+            wake_ups: broadcast::channel(4096).0,
+        };
         Self {
             client,
-            records: Arc::default(),
-            kinds: Arc::default(),
-            drifted: broadcast::channel(4096).0,
+            shared,
             spawner,
         }
     }
 
-    pub(crate) fn records(&self) -> &Records {
-        &self.records
+    pub(crate) fn last_applied(&self) -> &LastApplied {
+        &self.shared.last_applied
     }
 
-    /// What is known of an object without asking.
-    pub(crate) fn get(&self, object: &ObjectRef) -> Known {
-        let kinds = lock(&self.kinds);
-        let Some(kind) = kinds.get(&object.gvk()).filter(|kind| kind.is_complete) else {
-            return Known::Unknown;
-        };
-        let name = NamespacedName::new(&object.namespace, &object.name);
-        match kind.shapes.get(&name) {
-            Some(shape) => Known::Shape(shape.text.clone()),
-            None => Known::Missing,
-        }
+    /// What is known of an object without a request.
+    pub(crate) fn get(&self, object: &ObjectRef) -> WatchedState {
+        let kinds = self.shared.kinds.lock();
+        let kind = kinds.get(&object.gvk());
+        kind.map_or(WatchedState::Unknown, |kind| kind.state(&object.name()))
     }
 
-    /// Who owns an object, if its kind is watched and somebody does.
+    /// The Kustomization that owns an object, if its kind is watched and its labels name one.
     pub(crate) fn owner(&self, object: &ObjectRef) -> Option<NamespacedName> {
-        let kinds = lock(&self.kinds);
-        let name = NamespacedName::new(&object.namespace, &object.name);
-        let shape = kinds.get(&object.gvk())?.shapes.get(&name)?;
-        Some((*shape.owner).clone())
+        let kinds = self.shared.kinds.lock();
+        kinds.get(&object.gvk())?.owner(&object.name()).cloned()
     }
 
-    /// True if an object is known under another group of its kind too: it was moved there, and is the same.
+    /// True if an object is known under another group of its kind too: it was moved there, and is the same object.
     pub(crate) fn is_of_another_group(&self, object: &ObjectRef, uid: &str) -> bool {
-        let kinds = lock(&self.kinds);
-        let name = NamespacedName::new(&object.namespace, &object.name);
-        let others = kinds
+        let (kinds, name) = (self.shared.kinds.lock(), object.name());
+        let mut others = kinds
             .iter()
-            .filter(|((group, _, kind), _)| *kind == object.kind && *group != object.group);
-        // A shape begins with the uid.
-        let shapes = others.filter_map(|(_, kind)| kind.shapes.get(&name));
-        shapes
-            .into_iter()
-            .any(|shape| shape.text.split(' ').next() == Some(uid))
+            .filter(|(gvk, _)| gvk.kind == object.kind && gvk.group != object.group);
+        others.any(|(_, kind)| kind.has_uid(&name, uid))
     }
 
-    /// Waits until a kind that is watched was listed, or may not be, or it takes too long.
+    /// Waits until a watched kind is listed or refused, or for [`LISTING`].
     pub(crate) async fn listed(&self, object: &ObjectRef) {
         let deadline = Instant::now() + LISTING;
-        let waits = || {
-            let kinds = lock(&self.kinds);
+        let is_being_listed = || {
+            let kinds = self.shared.kinds.lock();
             let kind = kinds.get(&object.gvk());
-            kind.is_some_and(|kind| !kind.is_complete && kind.refused.is_none())
+            kind.is_some_and(WatchedKind::is_being_listed)
         };
-        while waits() && Instant::now() < deadline {
+        while is_being_listed() && Instant::now() < deadline {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
 
-    /// Lets a unit look whether there is something to do.
+    /// Reconciles a Kustomization, which then decides whether there is something to do.
     pub(crate) fn nudge(&self, unit: &NamespacedName) {
-        // Nobody listening is no failure: who starts looks at everything.
-        let _ = self.drifted.send(unit.clone());
+        self.shared.nudge(unit);
     }
 
-    /// Lets a unit look again at what it has applied.
+    /// Reconciles a Kustomization, which then compares everything that it has applied.
     pub(crate) fn wake(&self, unit: &NamespacedName) {
-        self.records.mark(unit);
+        self.shared.last_applied.mark(unit);
         self.nudge(unit);
     }
 
-    /// Watches a kind, if it is not watched yet.
+    /// Watches a kind, unless it is watched already.
     pub(crate) fn watch(&self, object: &ObjectRef, resource: &ApiResource) {
-        let mut kinds = lock(&self.kinds);
-        if let Some(kind) = kinds.get(&object.gvk()) {
-            let again = kind
-                .refused
-                .is_some_and(|refused| refused.elapsed() > REFUSED);
-            if !again {
-                return;
-            }
+        let mut kinds = self.shared.kinds.lock();
+        let known = kinds.get(&object.gvk());
+        if known.is_some_and(|kind| !kind.should_retry(Timestamp::now())) {
+            return;
         }
-        let kind = Kind {
-            is_complete: false,
-            shapes: BTreeMap::new(),
-            refused: None,
+        kinds.insert(object.gvk(), WatchedKind::default());
+        let watch = KindWatch {
+            resource: resource.clone(),
+            gvk: object.gvk(),
+            shared: self.shared.clone(),
         };
-        kinds.insert(object.gvk(), kind);
-        let following = follow(
-            self.client.clone(),
-            resource.clone(),
-            object.gvk(),
-            self.kinds.clone(),
-            self.records.clone(),
-            self.drifted.clone(),
-        );
         let name = format!("the watch of {}", resource.kind);
-        self.spawner.spawn(name, following);
+        self.spawner.spawn(name, watch.follow(self.client.clone()));
     }
 
-    /// The units whose objects are changed by others from now on.
+    /// The Kustomizations that are woken from now on, since their objects have changed.
     pub(crate) fn drifted(&self) -> impl Stream<Item = NamespacedName> + Send + use<> {
-        futures::stream::unfold(self.drifted.subscribe(), |mut receiver| async move {
+        let receiver = self.shared.wake_ups.subscribe();
+        futures::stream::unfold(receiver, |mut receiver| async move {
             loop {
                 match receiver.recv().await {
                     Ok(unit) => return Some((unit, receiver)),
-                    // What was missed is found again at the next interval.
+                    // The next interval finds what was missed.
                     Err(broadcast::error::RecvError::Lagged(_)) => {}
                     Err(broadcast::error::RecvError::Closed) => return None,
                 }
@@ -193,147 +149,87 @@ impl Live {
     }
 }
 
-fn lock(kinds: &Mutex<Kinds>) -> MutexGuard<'_, Kinds> {
-    kinds.lock()
+impl WatchState {
+    fn nudge(&self, unit: &NamespacedName) {
+        // Without a receiver nothing is lost: a controller that starts reconciles everything.
+        let _ = self.wake_ups.send(unit.clone());
+    }
 }
 
-/// Follows one kind until the process ends or it may not be watched.
-async fn follow(
-    client: Client,
+/// The watch of one kind.
+struct KindWatch {
     resource: ApiResource,
-    key: (String, String, String),
-    kinds: Arc<Mutex<Kinds>>,
-    records: Arc<Records>,
-    drifted: broadcast::Sender<NamespacedName>,
-) {
-    let api: Api<Slim> = Api::all_with(client, &resource);
-    let config = watcher::Config::default().labels(OWNER_NAME);
-    let mut events = Box::pin(watcher(api, config).default_backoff());
-    let mut before: BTreeSet<NamespacedName> = BTreeSet::new();
-    let mut owners: BTreeSet<Arc<NamespacedName>> = BTreeSet::new();
-    while let Some(event) = events.next().await {
-        let mut changed: Vec<Changed> = Vec::new();
-        let reference = |NamespacedName { namespace, name }: &NamespacedName| {
-            ObjectRef::new(&resource.api_version, &resource.kind, namespace, name)
-        };
-        {
-            let mut kinds = lock(&kinds);
-            let Some(kind) = kinds.get_mut(&key) else {
-                return;
-            };
-            match event {
-                // What is known stays so until the new list is complete.
-                Ok(Event::Init) => before = kind.shapes.keys().cloned().collect(),
-                Ok(Event::InitApply(object) | Event::Apply(object)) => {
-                    let name = NamespacedName::of(&object);
-                    before.remove(&name);
-                    let text = shape(&object.metadata);
-                    changed.push(Changed {
-                        object: reference(&name),
-                        shape: Some(text.clone()),
-                        manager: last_manager(&object.metadata),
-                    });
-                    let owner = owner(&object.metadata);
-                    // Thousands of objects have the same owner.
-                    let owner = owners.get(&owner).cloned().unwrap_or_else(|| {
-                        let owner = Arc::new(owner);
-                        owners.insert(owner.clone());
-                        owner
-                    });
-                    kind.shapes.insert(name, Shape { text, owner });
-                }
-                Ok(Event::Delete(object)) => {
-                    let name = NamespacedName::of(&object);
-                    kind.shapes.remove(&name);
-                    changed.push(Changed::gone(reference(&name)));
-                }
-                Ok(Event::InitDone) => {
-                    kind.is_complete = true;
-                    for name in std::mem::take(&mut before) {
-                        kind.shapes.remove(&name);
-                        changed.push(Changed::gone(reference(&name)));
-                    }
-                }
-                Err(error) if is_forbidden(&error) => {
-                    kind.is_complete = false;
-                    kind.refused = Some(Instant::now());
-                    tracing::warn!(
-                        kind = resource.kind,
-                        "this kind may not be listed and watched, so drift of it is found at the interval alone"
-                    );
-                    return;
-                }
+    gvk: Gvk,
+    shared: WatchState,
+}
+
+impl KindWatch {
+    /// Follows the kind until the process ends or the API server refuses the watch.
+    async fn follow(self, client: Client) {
+        let api: Api<Slim> = Api::all_with(client, &self.resource);
+        let config = watcher::Config::default().labels(OWNER_NAME);
+        let mut events = Box::pin(watcher(api, config).default_backoff());
+        while let Some(event) = events.next().await {
+            let changes = match event {
+                Ok(event) => self.record(event),
+                Err(error) if is_forbidden(&error) => return self.refuse(),
                 Err(error) => {
-                    tracing::warn!(kind = resource.kind, error = %error, "a watch broke and is taken up again");
+                    tracing::warn!(kind = self.resource.kind, error = %error, "a watch broke and is taken up again");
+                    continue;
                 }
-            }
-        }
-        for change in changed {
-            for unit in records.stir(&change.object) {
-                let _ = drifted.send(unit);
-            }
-            let seen = records.seen(
-                &change.object,
-                change.shape.as_deref(),
-                &change.manager,
-                Timestamp::now(),
-            );
-            let (object, manager) = (&change.object, &change.manager);
-            match seen {
-                Seen::Known => {}
-                Seen::Drifted(unit) => {
-                    tracing::info!(%object, manager, "changed by somebody else");
-                    let _ = drifted.send(unit);
-                }
-                Seen::Fought(unit) => {
-                    tracing::warn!(%object, manager, "corrected again and again; left alone for two minutes, for another manager wants it otherwise");
-                    let _ = drifted.send(unit);
-                }
+            };
+            for change in changes {
+                self.tell(&change);
             }
         }
     }
-}
 
-/// What has become of an object.
-struct Changed {
-    object: ObjectRef,
-    /// Nothing for one that is gone.
-    shape: Option<String>,
-    /// Who wrote it last.
-    manager: String,
-}
-
-impl Changed {
-    fn gone(object: ObjectRef) -> Self {
-        Self {
-            object,
-            shape: None,
-            manager: "somebody who deletes it".to_owned(),
+    fn record(&self, event: Event<Slim>) -> Vec<WatchedChange> {
+        let mut kinds = self.shared.kinds.lock();
+        let kind = kinds.entry(self.gvk.clone()).or_default();
+        match event {
+            Event::Init => {
+                kind.begin_list();
+                Vec::new()
+            }
+            Event::InitApply(object) | Event::Apply(object) => vec![kind.record(&object.metadata)],
+            Event::Delete(object) => vec![kind.delete(&object.metadata)],
+            Event::InitDone => kind.end_list(),
         }
     }
-}
 
-fn owner(metadata: &ObjectMeta) -> NamespacedName {
-    let label = |name: &str| {
-        let labels = metadata.labels.as_ref();
-        labels
-            .and_then(|labels| labels.get(name))
-            .cloned()
-            .unwrap_or_default()
-    };
-    NamespacedName::new(label(OWNER_NAMESPACE), label(OWNER_NAME))
-}
+    fn refuse(&self) {
+        let mut kinds = self.shared.kinds.lock();
+        let kind = kinds.entry(self.gvk.clone()).or_default();
+        kind.refuse(Timestamp::now());
+        tracing::warn!(
+            kind = self.resource.kind,
+            "this kind may not be listed and watched, so drift of it is found at the interval alone"
+        );
+    }
 
-/// The manager besides us that has written fields last, but for those of the status.
-fn last_manager(metadata: &ObjectMeta) -> String {
-    let entries = metadata.managed_fields.iter().flatten();
-    let others = entries.filter(|entry| {
-        entry.subresource.as_deref().unwrap_or_default().is_empty()
-            && entry.manager.as_deref() != Some(FIELD_MANAGER)
-    });
-    let last = others.max_by_key(|entry| entry.time.as_ref().map(|time| time.0));
-    let manager = last.and_then(|entry| entry.manager.clone());
-    manager.unwrap_or_else(|| "somebody".to_owned())
+    /// Wakes the Kustomizations that wait for this change or that must correct it.
+    fn tell(&self, change: &WatchedChange) {
+        let (resource, NamespacedName { namespace, name }) = (&self.resource, &change.name);
+        let object = ObjectRef::new(&resource.api_version, &resource.kind, namespace, name);
+        for unit in self.shared.last_applied.wake_subscribers(&object) {
+            self.shared.nudge(&unit);
+        }
+        let manager = &change.manager;
+        let token = change.token.as_deref();
+        let last_applied = &self.shared.last_applied;
+        match last_applied.observe(&object, token, manager, Timestamp::now()) {
+            Observation::AsApplied => {}
+            Observation::Drifted(unit) => {
+                tracing::info!(%object, manager, "changed by somebody else");
+                self.shared.nudge(&unit);
+            }
+            Observation::Contested(unit) => {
+                tracing::warn!(%object, manager, "corrected again and again; left alone for two minutes, since another manager changes it back each time");
+                self.shared.nudge(&unit);
+            }
+        }
+    }
 }
 
 fn is_forbidden(error: &watcher::Error) -> bool {

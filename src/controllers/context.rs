@@ -25,7 +25,7 @@ use crate::daemon::web::Hooks;
 use crate::git::Mirrors;
 use crate::secrets::provider::Providers;
 use overlayd_core::api::secret_store::SecretStoreSpec;
-use overlayd_core::apply::ownership::Claims;
+use overlayd_core::apply::ownership::Ownership;
 use overlayd_core::apply::unit_settings::UnitDefaults;
 use overlayd_core::apply::written_status::WrittenStatuses;
 use overlayd_core::kustomization::dependencies::Dependencies;
@@ -62,7 +62,7 @@ pub(crate) struct Context {
     /// Statuses of Kustomizations that were written and that the watch has not brought yet.
     pub(crate) written: Arc<WrittenStatuses>,
     /// Which Kustomization wants which objects.
-    pub(crate) claims: Arc<Claims>,
+    pub(crate) claims: Arc<Ownership>,
     pub(crate) dependencies: Arc<Dependencies>,
     pub(crate) identities: Identities,
     pub(crate) providers: Providers,

@@ -6,10 +6,11 @@ use serde_json::{Value, json};
 
 use crate::cli::config::{Config, Pair};
 use crate::cli::report::Failure;
-use crate::cluster::apply::{Applier, BOOTSTRAP_MANAGER, How};
+use crate::cluster::apply::{Applier, ApplyOptions, BOOTSTRAP_MANAGER};
 use overlayd_core::api::{GIT_REPOSITORY_API, KUSTOMIZATION_API, crds};
+use overlayd_core::apply::desired::Desired;
 use overlayd_core::apply::object_ref::ObjectRef;
-use overlayd_core::apply::plan::{Desired, Wave};
+use overlayd_core::apply::plan::Wave;
 
 /// Applies the definitions (`--install-crds`), and the pair of `--repo` and `--path` with its namespace where that is
 /// missing.
@@ -34,7 +35,7 @@ pub(super) async fn install(client: &Client, config: &Config) -> Result<(), Fail
         }
         stages.push(pair_objects(pair, namespace).map(desired).to_vec());
     }
-    let (changes, applied) = applier.apply(&Wave(stages), &How::default()).await;
+    let (changes, applied) = applier.apply(&Wave(stages), &ApplyOptions::default()).await;
     applied.map_err(|error| {
         Failure::new("cannot install what overlayd needs").because(error.to_string(), None)
     })?;

@@ -6,7 +6,7 @@ use kube::Client;
 
 use crate::aws::{AwsEnvironment, Fetcher, Sessions, WakeUps};
 use crate::cli::config::Config;
-use crate::cluster::apply::Habits;
+use crate::cluster::apply::ApplierConfig;
 use crate::cluster::impersonation::Identities;
 use crate::controllers::Context;
 use crate::controllers::builds::Builds;
@@ -56,7 +56,7 @@ pub(super) fn context(
     let wants_posts = config.events_address.is_some();
     let sessions = Sessions::new(AwsEnvironment::of_process(), Some(client.clone()));
     let (fetcher, wake_ups) = Fetcher::new(sessions, metrics.clone());
-    let habits = Habits {
+    let habits = ApplierConfig {
         concurrency: usize::from(config.concurrent_ssa),
         override_managers: config.override_managers.clone(),
     };

@@ -178,6 +178,23 @@ fn a_diff_says_what_the_daemon_would_do() {
     );
     assert!(case.get("configmaps", "b").is_none());
 
+    // The daemon would leave an object to the Kustomization that owns and renders it.
+    write(
+        "kustomization.yaml",
+        "namespace: desk-diff\nresources: [a.yaml]\n",
+    );
+    case.unit("other", "app", json!({"suspend": true}));
+    let (well, text, _) = case
+        .bed
+        .overlayd(&["diff", folder, "-k", "other", "-n", "desk-diff"]);
+    assert!(!well);
+    assert!(
+        text.starts_with(
+            "! refuse ConfigMap/desk-diff/a\n    Kustomization `desk-diff/app` applies it too"
+        ),
+        "{text}"
+    );
+
     // Without a Kustomization: as `overlayd apply` would do it.
     write(
         "kustomization.yaml",

@@ -209,8 +209,8 @@ impl Rollout {
         Self {
             phase: Phase::Ready,
             checks: health_checks(spec, namespace, &plan),
+            prune: plan.leaving(),
             waves: plan.waves.into(),
-            prune: plan.prune,
             on_error: plan.on_error,
             health_timeout: health_timeout(spec),
             failures,

@@ -1,44 +1,49 @@
-//! `overlayd diff`: what a change would do: to a cluster, or between two states of a repository.
+//! `overlayd diff`: the effect of a change: on a cluster, or between two states of a repository.
 
 mod show;
 
 use std::path::Path;
 
 use futures::{FutureExt as _, StreamExt as _};
-use kube::ResourceExt as _;
+use kube::Client;
 use kube::api::Api;
 use kustomize::{BuildOptions, FileTree, LoadRestriction, Rendered, Reorder, RepoPath};
 
-use crate::cli::args::{DiffArgs, DiffForm};
-use crate::cli::diff::show::{Entry, Fate};
-use crate::cli::report::Failure;
-use crate::cli::{build, cluster, disk, output};
-use crate::cluster::apply::{Applier, BOOTSTRAP_MANAGER, FIELD_MANAGER};
-use crate::cluster::apply::{How, Would};
-use crate::cluster::error::describe;
-use crate::controllers::kustomization::{desired, preview as desk};
-use crate::git::snapshot;
 use overlayd_core::api::kustomization::{Kustomization, KustomizationSpec};
+use overlayd_core::apply::change_set::ObjectFailure;
+use overlayd_core::apply::desired::Desired;
 use overlayd_core::apply::drift::{Difference, differences};
-use overlayd_core::apply::inventory;
-use overlayd_core::apply::plan::{
-    ApplyPlan, Desired, Guard, OnError, Owner, Protected, Terms, Wave, keeps, plan,
-};
+use overlayd_core::apply::object_ref::ObjectRef;
+use overlayd_core::apply::plan::{ApplyPlan, Observed, PlanOptions, plan};
+use overlayd_core::apply::plan_options::PlanFlags;
+use overlayd_core::apply::skip::Skip;
+use overlayd_core::names::NamespacedName;
 use overlayd_core::render::spec_overlay::overlay_spec;
 
-/// Whether there are differences.
+use crate::cli::args::{DiffArgs, DiffForm};
+use crate::cli::diff::show::{DiffAction, DiffEntry};
+use crate::cli::report::Failure;
+use crate::cli::{build, cluster, disk, output};
+use crate::cluster::apply::{
+    Applier, ApplyOptions, BOOTSTRAP_MANAGER, FIELD_MANAGER, PredictedChange,
+};
+use crate::cluster::error::describe;
+use crate::controllers::kustomization::{desired, preview};
+use crate::git::snapshot;
+
+/// The result of a comparison, which decides the exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Found {
-    Nothing,
-    Differences,
-    /// Something would not be taken, or could not be asked about.
-    Refusals,
+pub(super) enum DiffResult {
+    Same,
+    Different,
+    /// The server would refuse an object, or cannot be asked about it.
+    Refused,
 }
 
-/// How many objects are asked about at once.
+/// The number of objects that are compared at once.
 const AT_ONCE: usize = 16;
 
-pub(super) async fn diff(args: DiffArgs) -> Result<Found, Failure> {
+pub(super) async fn diff(args: DiffArgs) -> Result<DiffResult, Failure> {
     let mut entries = match (&args.old_or_new, &args.new) {
         (old, Some(new)) => offline(old, new).await?,
         (new, None) => online(new, &args).await?,
@@ -50,39 +55,43 @@ pub(super) async fn diff(args: DiffArgs) -> Result<Found, Failure> {
         DiffForm::Markdown => show::markdown(&entries),
     };
     output::write(&text)?;
-    let any = |holds: fn(&Fate) -> bool| entries.iter().any(|entry| holds(&entry.fate));
-    Ok(if any(|fate| matches!(fate, Fate::Refuse(_))) {
-        Found::Refusals
-    } else if any(|fate| !matches!(fate, Fate::Keep(_))) {
-        Found::Differences
-    } else {
-        Found::Nothing
-    })
+    Ok(result(&entries))
 }
 
-/// Two directories, each on the disk or of a commit.
-async fn offline(old: &str, new: &str) -> Result<Vec<Entry>, Failure> {
+fn result(entries: &[DiffEntry]) -> DiffResult {
+    let any = |holds: fn(&DiffAction) -> bool| entries.iter().any(|entry| holds(&entry.action));
+    if any(|action| matches!(action, DiffAction::Refuse(_))) {
+        DiffResult::Refused
+    } else if any(|action| !matches!(action, DiffAction::Keep(_))) {
+        DiffResult::Different
+    } else {
+        DiffResult::Same
+    }
+}
+
+/// Compares two directories, each on the disk or of a commit.
+async fn offline(old: &str, new: &str) -> Result<Vec<DiffEntry>, Failure> {
     let (old, new) = (render(old, None).await?, render(new, None).await?);
     Ok(between(&desired(&old), &desired(&new)))
 }
 
-/// What leaves a set of objects, comes to it, or changes.
-fn between(old: &[Desired], new: &[Desired]) -> Vec<Entry> {
+/// The objects that leave a set, join it, or change.
+fn between(old: &[Desired], new: &[Desired]) -> Vec<DiffEntry> {
     let find =
         |set: &[Desired], id: &str| set.iter().position(|desired| desired.reference.id() == id);
     let mut entries = Vec::new();
     for desired in old {
         if find(new, &desired.reference.id()).is_none() {
-            entries.push(Entry {
+            entries.push(DiffEntry {
                 object: desired.reference.clone(),
-                fate: Fate::Delete,
+                action: DiffAction::Delete,
             });
         }
     }
     for desired in new {
         let object = desired.reference.clone();
-        let fate = match find(old, &object.id()) {
-            None => Fate::Create,
+        let action = match find(old, &object.id()) {
+            None => DiffAction::Create,
             Some(at) => {
                 let mut found = differences(&object, &old[at].manifest, &desired.manifest);
                 if old[at].reference.version != object.version {
@@ -97,138 +106,152 @@ fn between(old: &[Desired], new: &[Desired]) -> Vec<Entry> {
                 if found.is_empty() {
                     continue;
                 }
-                Fate::Change(found)
+                DiffAction::Change(found)
             }
         };
-        entries.push(Entry { object, fate });
+        entries.push(DiffEntry { object, action });
     }
     entries
 }
 
-/// A directory beside what is in the cluster.
-async fn online(directory: &str, args: &DiffArgs) -> Result<Vec<Entry>, Failure> {
+/// Compares a directory with the cluster.
+async fn online(directory: &str, args: &DiffArgs) -> Result<Vec<DiffEntry>, Failure> {
     let config = cluster::configure(&args.cluster).await?;
-    let namespace = args
-        .namespace
-        .clone()
-        .unwrap_or_else(|| config.default_namespace.clone());
+    let namespace = args.namespace.as_ref().unwrap_or(&config.default_namespace);
+    let name = args.kustomization.as_ref();
+    let unit = name.map(|name| NamespacedName::new(namespace, name));
     let client = cluster::connect_with(config, &std::sync::Arc::default()).await?;
-    let what = || format!("cannot compare `{directory}` with the cluster");
-    let failed = |reason: String| Failure::new(what()).because(reason, None);
-    let Some(name) = &args.kustomization else {
-        let rendered = render(directory, None).await?;
-        let spec = KustomizationSpec::default();
-        let plan = plan(
-            desired(&rendered),
-            &[],
-            &terms(&spec, None, Guard::default()),
-        );
-        let plan = plan.map_err(|error| failed(error.to_string()))?;
-        return Ok(against(
-            &plan,
-            &Applier::new(client, BOOTSTRAP_MANAGER),
-            None,
-            &How::default(),
-        )
-        .await);
+    let flags = PlanFlags {
+        own_namespace: args.overlayd_namespace.clone(),
+        ..PlanFlags::default()
     };
-    let api: Api<Kustomization> = Api::namespaced(client.clone(), &namespace);
-    let unit = api
-        .get(name)
-        .await
-        .map_err(|error| failed(describe(&error)))?;
-    let rendered = render(directory, Some(&unit.spec)).await?;
-    let objects = desk::desired(&unit, &client, &rendered).await;
-    let (objects, settings) = objects.map_err(failed)?;
-    let held = inventory::objects(
-        unit.status
-            .as_ref()
-            .and_then(|status| status.inventory.as_ref()),
-    );
-    let owner = Owner {
-        name: unit.name_any(),
-        namespace: unit.namespace().unwrap_or_default(),
-    };
-    let plan = plan(
-        objects,
-        &held,
-        &terms(&unit.spec, Some(owner.clone()), Guard::open()),
-    );
-    let plan = plan.map_err(|error| failed(error.to_string()))?;
-    if let Err(error) = settings.guard().check(&plan.prune, held.len()) {
-        output::note(&format!("note: the daemon would refuse this: {error}"));
+    match unit {
+        Some(unit) => as_unit(directory, &unit, client, &flags).await,
+        None => by_hand(directory, client, &flags).await,
     }
+}
+
+fn cannot_compare(directory: &str, reason: String) -> Failure {
+    Failure::new(format!("cannot compare `{directory}` with the cluster")).because(reason, None)
+}
+
+/// As `overlayd apply` would apply a directory.
+async fn by_hand(
+    directory: &str,
+    client: Client,
+    flags: &PlanFlags,
+) -> Result<Vec<DiffEntry>, Failure> {
+    let rendered = render(directory, None).await?;
+    let spec = KustomizationSpec::default();
+    let options = PlanOptions::by_hand(&spec, flags);
+    let plan = plan(desired(&rendered), &Observed::default(), &options)
+        .map_err(|error| cannot_compare(directory, error.to_string()))?;
+    let applier = Applier::new(client, BOOTSTRAP_MANAGER);
+    Ok(against(&plan, &applier, None, &ApplyOptions::of(&plan)).await)
+}
+
+/// As the daemon would apply a directory for a Kustomization.
+async fn as_unit(
+    directory: &str,
+    name: &NamespacedName,
+    client: Client,
+    flags: &PlanFlags,
+) -> Result<Vec<DiffEntry>, Failure> {
+    let failed = |reason| cannot_compare(directory, reason);
+    let api: Api<Kustomization> = Api::namespaced(client.clone(), &name.namespace);
+    let unit = api.get(&name.name).await;
+    let unit = unit.map_err(|error| failed(describe(&error)))?;
+    let rendered = render(directory, Some(&unit.spec)).await?;
     let applier = Applier::new(client, FIELD_MANAGER);
-    let mut entries = against(&plan, &applier, Some(&owner), settings.how()).await;
-    if settings.how().hides_values {
-        // A variable may hold a value of a Secret, wherever it was put.
+    let preview = preview::preview(&unit, &applier, &rendered, flags).await;
+    let preview = preview.map_err(|error| failed(error.to_string()))?;
+    if let Some(refusal) = preview.refusal {
+        output::note(&format!("note: the daemon would refuse this: {refusal}"));
+    }
+    let (plan, options) = (&preview.plan, &preview.options);
+    let mut entries = against(plan, &applier, Some(name), options).await;
+    if options.hides_values {
+        // A variable may hold a value of a Secret, in any field.
         entries.iter_mut().for_each(hide);
     }
     Ok(entries)
 }
 
-fn terms(spec: &KustomizationSpec, owner: Option<Owner>, guard: Guard) -> Terms<'_> {
-    Terms {
-        spec,
-        owner,
-        protected: Protected::default(),
-        guard,
-        on_error: OnError::Stop,
-        stage_kinds: &[],
-    }
-}
-
-/// Leaves out why something was refused; what would change hides its values itself.
-fn hide(entry: &mut Entry) {
-    if let Fate::Refuse(reason) = &mut entry.fate {
+/// Hides the reason of a refusal; differences hide their values themselves.
+fn hide(entry: &mut DiffEntry) {
+    if let DiffAction::Refuse(reason) = &mut entry.action {
         "the API server refuses it (details are left out, since they may quote a value of a Secret)"
             .clone_into(reason);
     }
 }
 
-/// What a plan would do to a cluster.
+/// The effect of a plan on a cluster.
 async fn against(
     plan: &ApplyPlan,
     applier: &Applier,
-    owner: Option<&Owner>,
-    how: &How,
-) -> Vec<Entry> {
+    owner: Option<&NamespacedName>,
+    options: &ApplyOptions,
+) -> Vec<DiffEntry> {
     let mut asked = Vec::new();
-    for desired in plan.waves.iter().flat_map(Wave::objects) {
-        asked.push(
-            async move {
-                let fate = match applier.would(desired, how).await {
-                    Ok(Would::Create) => Some(Fate::Create),
-                    Ok(Would::Change(found)) => (!found.is_empty()).then_some(Fate::Change(found)),
-                    Err(reason) => Some(Fate::Refuse(reason)),
-                };
-                let object = desired.reference.clone();
-                fate.map(|fate| Entry { object, fate })
-            }
-            .boxed(),
-        );
+    for desired in plan.objects() {
+        asked.push(predict(applier, desired, options).boxed());
     }
     for object in &plan.prune {
-        asked.push(
-            async move {
-                let fate = match applier.get(object).await {
-                    Ok(None) => return None,
-                    Ok(Some(live)) => match owner.and_then(|owner| keeps(&live, owner)) {
-                        Some(reason) => Fate::Keep(reason.to_owned()),
-                        None => Fate::Delete,
-                    },
-                    Err(reason) => Fate::Refuse(reason),
-                };
-                Some(Entry {
-                    object: object.clone(),
-                    fate,
-                })
-            }
-            .boxed(),
-        );
+        asked.push(predict_deletion(applier, object, owner).boxed());
     }
     let entries = futures::stream::iter(asked).buffered(AT_ONCE);
-    entries.filter_map(std::future::ready).collect().await
+    let mut entries: Vec<DiffEntry> = entries.filter_map(std::future::ready).collect().await;
+    entries.extend(decided(plan));
+    entries
+}
+
+/// The objects of which the plan alone decides.
+fn decided(plan: &ApplyPlan) -> Vec<DiffEntry> {
+    let conflicts = plan.conflicts.iter().map(|conflict| DiffEntry {
+        object: conflict.object.clone(),
+        action: DiffAction::Refuse(ObjectFailure::from(conflict).reason),
+    });
+    let kept = plan.kept().map(|(object, skip)| DiffEntry {
+        object: object.clone(),
+        action: DiffAction::Keep(skip.to_string()),
+    });
+    conflicts.chain(kept).collect()
+}
+
+async fn predict(
+    applier: &Applier,
+    desired: &Desired,
+    options: &ApplyOptions,
+) -> Option<DiffEntry> {
+    let action = match applier.predict(desired, options).await {
+        Ok(PredictedChange::Create) => DiffAction::Create,
+        Ok(PredictedChange::Change(fields)) if fields.is_empty() => return None,
+        Ok(PredictedChange::Change(fields)) => DiffAction::Change(fields),
+        Err(error) => DiffAction::Refuse(error.to_string()),
+    };
+    Some(DiffEntry {
+        object: desired.reference.clone(),
+        action,
+    })
+}
+
+async fn predict_deletion(
+    applier: &Applier,
+    object: &ObjectRef,
+    owner: Option<&NamespacedName>,
+) -> Option<DiffEntry> {
+    let action = match applier.get(object).await {
+        Ok(None) => return None,
+        Ok(Some(live)) => match owner.and_then(|owner| Skip::of_deletion(&live, owner)) {
+            Some(skip) => DiffAction::Keep(skip.to_string()),
+            None => DiffAction::Delete,
+        },
+        Err(error) => DiffAction::Refuse(error.to_string()),
+    };
+    Some(DiffEntry {
+        object: object.clone(),
+        action,
+    })
 }
 
 /// Builds a directory of the disk, or `COMMIT:DIRECTORY` of the repository around us.
@@ -288,8 +311,48 @@ fn open(target: &str, as_source: bool) -> Result<(FileTree, RepoPath), Failure> 
 mod tests {
     use serde_json::json;
 
+    use overlayd_core::apply::ownership::Conflict;
+    use overlayd_core::apply::skip::Protection;
+
     use super::*;
-    use overlayd_core::apply::object_ref::ObjectRef;
+
+    /// The preview dropped what the plan keeps, and showed the deletion of overlayd's own namespace.
+    #[test]
+    fn objects_that_the_plan_keeps_are_shown_with_their_reason() {
+        let object = |kind: &str, name: &str| ObjectRef::new("v1", kind, "", name);
+        let other = || NamespacedName::new("team", "other");
+        let plan = ApplyPlan {
+            skipped: vec![
+                (object("ConfigMap", "out"), Skip::ReconcileDisabled),
+                (
+                    object("ConfigMap", "moved"),
+                    Skip::HandedOver { to: other() },
+                ),
+                (
+                    object("Namespace", "own"),
+                    Skip::Protected(Protection::OwnNamespace),
+                ),
+            ],
+            ..ApplyPlan::default()
+        };
+        let mut entries = decided(&plan);
+        show::sort(&mut entries);
+        assert_eq!(
+            show::text(&entries),
+            "  keep ConfigMap/moved\n    Kustomization `team/other` applies it now\n\
+             \x20 keep Namespace/own\n    overlayd runs in this namespace\n2 to keep\n"
+        );
+        assert_eq!(result(&entries), DiffResult::Same);
+        let plan = ApplyPlan {
+            conflicts: vec![Conflict {
+                object: object("ConfigMap", "a"),
+                source: None,
+                owner: other(),
+            }],
+            ..plan
+        };
+        assert_eq!(result(&decided(&plan)), DiffResult::Refused);
+    }
 
     #[test]
     fn between_two_states() {

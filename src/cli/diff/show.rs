@@ -1,4 +1,4 @@
-//! Pure: what a diff shows, as text, JSON and Markdown: deletions first, since they are what cannot be undone.
+//! Pure: the forms of a diff: text, JSON and Markdown. Deletions come first, since they cannot be undone.
 
 use std::fmt::Write as _;
 
@@ -7,26 +7,26 @@ use serde_json::{Value, json};
 use overlayd_core::apply::drift::Difference;
 use overlayd_core::apply::object_ref::ObjectRef;
 
-/// What would happen to one object.
+/// What an apply would do to one object.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Fate {
+pub(super) enum DiffAction {
     Delete,
     Create,
     Change(Vec<Difference>),
-    /// The server does not take it.
+    /// It would be refused, for this reason.
     Refuse(String),
-    /// It leaves the set and stays, and why.
+    /// It is no longer rendered and stays, for this reason.
     Keep(String),
 }
 
-/// One object that would not stay as it is.
+/// One object of a diff.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Entry {
+pub(super) struct DiffEntry {
     pub(super) object: ObjectRef,
-    pub(super) fate: Fate,
+    pub(super) action: DiffAction,
 }
 
-impl Fate {
+impl DiffAction {
     fn order(&self) -> u8 {
         match self {
             Self::Delete => 0,
@@ -59,9 +59,9 @@ impl Fate {
 }
 
 /// Puts the entries into the order in which they are shown.
-pub(super) fn sort(entries: &mut [Entry]) {
+pub(super) fn sort(entries: &mut [DiffEntry]) {
     entries.sort_by(|a, b| {
-        let (a_key, b_key) = (a.fate.order(), b.fate.order());
+        let (a_key, b_key) = (a.action.order(), b.action.order());
         a_key
             .cmp(&b_key)
             .then_with(|| a.object.to_string().cmp(&b.object.to_string()))
@@ -69,11 +69,11 @@ pub(super) fn sort(entries: &mut [Entry]) {
 }
 
 /// `1 to delete, 2 to create, 3 to change`.
-fn summary(entries: &[Entry]) -> String {
+fn summary(entries: &[DiffEntry]) -> String {
     let count = |word: &str| {
         entries
             .iter()
-            .filter(|entry| entry.fate.word() == word)
+            .filter(|entry| entry.action.word() == word)
             .count()
     };
     let words = ["delete", "create", "change", "refuse", "keep"];
@@ -92,26 +92,26 @@ fn summary(entries: &[Entry]) -> String {
 }
 
 /// For a terminal. Values come from others, so that nothing of them reaches it that steers it.
-pub(super) fn text(entries: &[Entry]) -> String {
+pub(super) fn text(entries: &[DiffEntry]) -> String {
     let mut text = String::new();
     for entry in entries {
         let _ = writeln!(
             text,
             "{} {} {}",
-            entry.fate.sign(),
-            entry.fate.word(),
+            entry.action.sign(),
+            entry.action.word(),
             entry.object
         );
-        match &entry.fate {
-            Fate::Change(differences) => {
+        match &entry.action {
+            DiffAction::Change(differences) => {
                 for difference in differences {
                     let _ = writeln!(text, "    {}", plain(&difference.to_string()));
                 }
             }
-            Fate::Refuse(reason) | Fate::Keep(reason) => {
+            DiffAction::Refuse(reason) | DiffAction::Keep(reason) => {
                 let _ = writeln!(text, "    {}", plain(reason));
             }
-            Fate::Delete | Fate::Create => {}
+            DiffAction::Delete | DiffAction::Create => {}
         }
     }
     let _ = writeln!(text, "{}", summary(entries));
@@ -130,7 +130,7 @@ fn plain(text: &str) -> String {
 }
 
 /// For programs. The shape is part of what overlayd promises.
-pub(super) fn to_json(entries: &[Entry]) -> Value {
+pub(super) fn to_json(entries: &[DiffEntry]) -> Value {
     let objects = entries.iter().map(|entry| {
         let object = &entry.object;
         let mut value = json!({
@@ -138,17 +138,17 @@ pub(super) fn to_json(entries: &[Entry]) -> Value {
             "kind": object.kind,
             "namespace": object.namespace,
             "name": object.name,
-            "action": entry.fate.word(),
+            "action": entry.action.word(),
         });
-        match &entry.fate {
-            Fate::Change(differences) => {
+        match &entry.action {
+            DiffAction::Change(differences) => {
                 let fields = differences.iter().map(|difference| {
                     json!({"path": difference.path, "before": difference.live, "after": difference.wanted})
                 });
                 value["fields"] = fields.collect();
             }
-            Fate::Refuse(reason) | Fate::Keep(reason) => value["reason"] = json!(reason),
-            Fate::Delete | Fate::Create => {}
+            DiffAction::Refuse(reason) | DiffAction::Keep(reason) => value["reason"] = json!(reason),
+            DiffAction::Delete | DiffAction::Create => {}
         }
         value
     });
@@ -156,23 +156,23 @@ pub(super) fn to_json(entries: &[Entry]) -> Value {
 }
 
 /// For a comment on a pull request.
-pub(super) fn markdown(entries: &[Entry]) -> String {
+pub(super) fn markdown(entries: &[DiffEntry]) -> String {
     let mut text = format!("### overlayd diff: {}\n", summary(entries));
     for entry in entries {
-        let (sign, word, object) = (entry.fate.sign(), entry.fate.word(), &entry.object);
+        let (sign, word, object) = (entry.action.sign(), entry.action.word(), &entry.object);
         let name = code(&object.to_string());
-        match &entry.fate {
-            Fate::Delete | Fate::Create => {
+        match &entry.action {
+            DiffAction::Delete | DiffAction::Create => {
                 let _ = write!(text, "\n- {sign} **{word}** {name}\n");
             }
-            Fate::Refuse(reason) | Fate::Keep(reason) => {
+            DiffAction::Refuse(reason) | DiffAction::Keep(reason) => {
                 let _ = write!(
                     text,
                     "\n- {sign} **{word}** {name}: {}\n",
                     code(&plain(reason))
                 );
             }
-            Fate::Change(differences) => {
+            DiffAction::Change(differences) => {
                 let lines = differences.iter().flat_map(lines);
                 let body = lines.collect::<Vec<_>>().join("\n");
                 let fence = fence(&body);
@@ -238,10 +238,10 @@ fn escape(text: &str) -> String {
 mod tests {
     use super::*;
 
-    fn entries() -> Vec<Entry> {
-        let entry = |kind: &str, name: &str, fate: Fate| Entry {
+    fn entries() -> Vec<DiffEntry> {
+        let entry = |kind: &str, name: &str, action: DiffAction| DiffEntry {
             object: ObjectRef::new("v1", kind, "shop", name),
-            fate,
+            action,
         };
         let change = Difference {
             path: "data.key".to_owned(),
@@ -249,14 +249,14 @@ mod tests {
             wanted: Some(json!("two\nthree")),
         };
         let mut entries = vec![
-            entry("ConfigMap", "b", Fate::Change(vec![change])),
-            entry("ConfigMap", "new", Fate::Create),
+            entry("ConfigMap", "b", DiffAction::Change(vec![change])),
+            entry("ConfigMap", "new", DiffAction::Create),
             entry(
                 "Service",
                 "bad",
-                Fate::Refuse("port: Invalid value: 0".to_owned()),
+                DiffAction::Refuse("port: Invalid value: 0".to_owned()),
             ),
-            entry("Secret", "old", Fate::Delete),
+            entry("Secret", "old", DiffAction::Delete),
         ];
         sort(&mut entries);
         entries

@@ -6,57 +6,58 @@ use jiff::Timestamp;
 use k8s_openapi::api::admissionregistration::v1::{
     MutatingWebhookConfiguration, ValidatingAdmissionPolicyBinding, ValidatingWebhookConfiguration,
 };
-use kube::ResourceExt as _;
+use kube::ResourceExt;
 use kube::api::{Api, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
-use crate::cluster::apply::{Applier, How};
-use crate::cluster::error::{describe, describe_about};
-use overlayd_core::apply::drift::{Difference, differences};
-use overlayd_core::apply::ignore_rules::Ignored;
+use overlayd_core::apply::desired::Desired;
+use overlayd_core::apply::drift::{Difference, DriftMode, differences};
+use overlayd_core::apply::ignore_rules::IgnoredFields;
 use overlayd_core::apply::object_ref::ObjectRef;
 use overlayd_core::apply::plain::is_plain;
-use overlayd_core::apply::plan::{Desired, DriftMode, control, opted_out};
+use overlayd_core::apply::skip::{Skip, control};
 use overlayd_core::apply::takeover::take_over;
 
-/// What a dry run told of an object.
+use crate::cluster::apply::error::RequestError;
+use crate::cluster::apply::{Applier, ApplyOptions};
+
+/// What is to be done with an object, by the answer to its dry run.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Tried {
-    /// It is known to be as it was applied, so nothing was asked.
+pub(super) enum DryRunDecision {
+    /// It is known to be as it was applied, so that it needs no request.
     Unchanged,
     /// It would be applied.
     Fits {
-        /// The version that it has now, if it is there.
+        /// Its resource version, if it exists.
         version: Option<String>,
-        /// Others own fields of it that are to be ours.
+        /// Other managers own fields of it that are to be taken over.
         is_foreign: bool,
-        /// The manifest, where fields of it are left to others.
+        /// The manifest without the fields that are left to other managers, if there are such fields.
         adjusted: Option<Box<Value>>,
     },
-    /// It is there, and is left as it is, for this reason.
-    Present(&'static str),
-    /// Others have changed it, and it is not to be corrected; in what, if that is asked for.
+    /// It exists and is left as it is.
+    Present(Skip),
+    /// Other managers have changed it, in these fields, and it is not to be corrected.
     Drifted(Vec<String>),
-    /// It can only be deleted and made anew.
+    /// It can only be deleted and created again.
     Immutable { uid: Option<String> },
 }
 
-/// Why objects are left that were asked to be made once.
-const IF_NOT_PRESENT: &str = "`ssa: IfNotPresent` is set on it";
-/// Why objects are left whose drift is nobody's business.
-const AS_WISHED: &str = "what others change in it is left";
-
-/// From so many plain objects of one namespace on, one stands for all in the dry run.
+/// Of more plain objects than this in one namespace, one represents all in the dry run.
 const MANY: usize = 16;
 
 impl Applier {
-    /// The places of objects of a stage that need no dry run: new ones, of which everything was checked here, where
-    /// nothing but the server itself has a say, and of which one more is tried for all.
-    pub(super) async fn represented(&self, stage: &[Desired], how: &How) -> BTreeSet<usize> {
+    /// The places of objects of a stage that need no dry run, since another one represents them: they are new, every
+    /// field was checked here, and no webhook or policy can refuse them.
+    pub(super) async fn represented(
+        &self,
+        stage: &[Desired],
+        options: &ApplyOptions,
+    ) -> BTreeSet<usize> {
         let mut groups: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
         for (place, desired) in stage.iter().enumerate() {
-            let is_simple =
-                how.drift_of(desired) == DriftMode::Correct && self.fought(desired).is_none();
+            let is_simple = options.drift_of(desired) == DriftMode::Correct
+                && self.contested_by(desired).is_none();
             if is_simple && is_plain(desired) && !self.is_unchanged(desired) {
                 groups
                     .entry(&desired.reference.namespace)
@@ -82,15 +83,12 @@ impl Applier {
     }
 
     /// The names of all objects of a kind in a namespace.
-    async fn names(&self, desired: &Desired) -> Result<BTreeSet<String>, String> {
+    async fn names(&self, desired: &Desired) -> Result<BTreeSet<String>, RequestError> {
         let api = self.api(&desired.reference).await?;
         let (mut names, mut params) = (BTreeSet::new(), ListParams::default().limit(1000));
         loop {
-            let page = api
-                .list_metadata(&params)
-                .await
-                .map_err(|error| describe(&error))?;
-            names.extend(page.items.iter().map(kube::ResourceExt::name_any));
+            let page = api.list_metadata(&params).await?;
+            names.extend(page.items.iter().map(ResourceExt::name_any));
             match page.metadata.continue_.filter(|token| !token.is_empty()) {
                 Some(token) => params = params.continue_token(&token),
                 None => return Ok(names),
@@ -115,25 +113,29 @@ impl Applier {
     }
 
     /// Asks the server whether it would take an object.
-    pub(super) async fn try_one(&self, desired: &Desired, how: &How) -> Result<Tried, String> {
+    pub(super) async fn try_one(
+        &self,
+        desired: &Desired,
+        options: &ApplyOptions,
+    ) -> Result<DryRunDecision, RequestError> {
         if self.is_unchanged(desired) {
-            return Ok(Tried::Unchanged);
+            return Ok(DryRunDecision::Unchanged);
         }
-        if let Some(manager) = self.fought(desired) {
-            return Ok(Tried::Drifted(vec![format!(
+        if let Some(manager) = self.contested_by(desired) {
+            return Ok(DryRunDecision::Drifted(vec![format!(
                 "left alone for a while, since `{manager}` changes it again and again"
             )]));
         }
-        let mode = how.drift_of(desired);
-        if mode != DriftMode::Correct && (how.is_same_build || self.was_applied(desired)) {
-            return self.drifted(desired, mode, how).await;
+        let mode = options.drift_of(desired);
+        if mode != DriftMode::Correct && (options.is_same_build || self.was_applied(desired)) {
+            return self.drifted(desired, mode, options).await;
         }
         let api = self.api(&desired.reference).await?;
-        let adjusted = self.adjusted(&api, desired, how).await?;
+        let adjusted = self.adjusted(&api, desired, options).await?;
         let manifest = adjusted.as_deref().unwrap_or(&desired.manifest);
         let tried = match self.dry_run(&api, &desired.reference, manifest).await {
             Ok(tried) => tried,
-            Err(error) => return self.refused(&api, desired, how, &error).await,
+            Err(error) => return self.refused(&api, desired, options, error).await,
         };
         // The answer has the labels and annotations of the live object too.
         let left_alone = left_alone(desired, &tried);
@@ -141,14 +143,14 @@ impl Applier {
         let version = tried.metadata.resource_version;
         let version = version.filter(|version| !version.is_empty());
         if let (Some(_), Some(reason)) = (&version, left_alone) {
-            return Ok(Tried::Present(reason));
+            return Ok(DryRunDecision::Present(reason));
         }
         let fields = tried.metadata.managed_fields.unwrap_or_default();
         let merges = control(&desired.manifest, "ssa", "Merge");
-        Ok(Tried::Fits {
+        Ok(DryRunDecision::Fits {
             version,
             is_foreign: !merges
-                && take_over(&fields, self.manager, &self.habits.override_managers).is_some(),
+                && take_over(&fields, self.manager, &self.config.override_managers).is_some(),
             adjusted,
         })
     }
@@ -164,14 +166,14 @@ impl Applier {
             .await
     }
 
-    /// The manifest of an object that is there, with the fields that are left to others; nothing if there are none.
+    /// The manifest of an existing object as it is applied, if fields are left to other managers.
     async fn adjusted(
         &self,
         api: &Api<DynamicObject>,
         desired: &Desired,
-        how: &How,
-    ) -> Result<Option<Box<Value>>, String> {
-        let rules: Vec<&Ignored> = how
+        options: &ApplyOptions,
+    ) -> Result<Option<Box<Value>>, RequestError> {
+        let rules: Vec<&IgnoredFields> = options
             .ignored
             .iter()
             .filter(|rule| rule.is_for(&desired.manifest))
@@ -179,12 +181,11 @@ impl Applier {
         if rules.is_empty() {
             return Ok(None);
         }
-        let live = api.get_opt(&desired.reference.name).await;
-        let Some(mut live) = live.map_err(|error| describe(&error))? else {
+        let Some(mut live) = api.get_opt(&desired.reference.name).await? else {
             return Ok(None);
         };
         let managers = live.metadata.managed_fields.take().unwrap_or_default();
-        let live = serde_json::to_value(&live).map_err(|error| error.to_string())?;
+        let live = serde_json::to_value(&live)?;
         let mut manifest = desired.manifest.clone();
         for rule in rules {
             rule.leave(&mut manifest, &live, &managers, self.manager);
@@ -192,70 +193,72 @@ impl Applier {
         Ok(Some(Box::new(manifest)))
     }
 
-    /// What can be done about an object that the server does not take.
+    /// What can be done about an object that the server refuses.
     async fn refused(
         &self,
         api: &Api<DynamicObject>,
         desired: &Desired,
-        how: &How,
-        error: &kube::Error,
-    ) -> Result<Tried, String> {
-        // Who wants to be left alone is left alone, also where the server would not take the manifest.
-        let live = api.get_opt(&desired.reference.name).await;
-        let live = live.map_err(|error| describe(&error))?;
-        if let Some(reason) = live.as_ref().and_then(|live| left_alone(desired, live)) {
-            return Ok(Tried::Present(reason));
+        options: &ApplyOptions,
+        error: kube::Error,
+    ) -> Result<DryRunDecision, RequestError> {
+        // An object that asks to be left is left, also where the server would not accept the manifest.
+        let live = api.get_opt(&desired.reference.name).await?;
+        if let Some(skip) = live.as_ref().and_then(|live| left_alone(desired, live)) {
+            return Ok(DryRunDecision::Present(skip));
         }
-        let told = describe_about(&desired.reference, error);
-        if !is_immutable(error) {
-            return Err(told);
+        let is_immutable = is_immutable(&error);
+        let refused = RequestError::about(&desired.reference, error);
+        if !is_immutable {
+            return Err(refused);
         }
-        if !how.force && !control(&desired.manifest, "force", "enabled") {
-            return Err(format!(
-                "{told}; `force: true` deletes the object and makes it anew"
-            ));
+        if !options.force && !control(&desired.manifest, "force", "enabled") {
+            return Err(RequestError::Immutable(Box::new(refused)));
         }
         let uid = live.and_then(|live| live.uid());
-        let anew = self.try_anew(api, desired, uid).await;
-        anew.map_err(|reason| format!("{told}; and it could not be made anew: {reason}"))
+        let recreated = self.try_recreate(api, desired, uid).await;
+        recreated.map_err(|reason| RequestError::NotRecreated {
+            refused: Box::new(refused),
+            reason: Box::new(reason),
+        })
     }
 
-    /// Asks whether the object could be made anew, under another name, for its own is taken.
-    async fn try_anew(
+    /// Asks whether the object could be created again, under another name, since its own is taken.
+    async fn try_recreate(
         &self,
         api: &Api<DynamicObject>,
         desired: &Desired,
         uid: Option<String>,
-    ) -> Result<Tried, String> {
+    ) -> Result<DryRunDecision, RequestError> {
         let mut manifest = desired.manifest.clone();
         manifest["metadata"]["name"] = json!(format!("{}-anew", desired.reference.name));
-        let object: DynamicObject =
-            serde_json::from_value(manifest).map_err(|error| error.to_string())?;
+        let object: DynamicObject = serde_json::from_value(manifest)?;
         let params = PostParams {
             dry_run: true,
             field_manager: Some(self.manager.to_owned()),
         };
         match api.create(&params, &object).await {
-            Ok(_) => Ok(Tried::Immutable { uid }),
-            Err(error) => Err(describe_about(&desired.reference, &error)),
+            Ok(_) => Ok(DryRunDecision::Immutable { uid }),
+            Err(error) => Err(RequestError::about(&desired.reference, error)),
         }
     }
 
-    /// What others have changed in an object that is not to be corrected.
+    /// The changes of other managers in an object that is not to be corrected.
     async fn drifted(
         &self,
         desired: &Desired,
         mode: DriftMode,
-        how: &How,
-    ) -> Result<Tried, String> {
+        options: &ApplyOptions,
+    ) -> Result<DryRunDecision, RequestError> {
         if mode == DriftMode::Ignore {
-            return Ok(Tried::Present(AS_WISHED));
+            return Ok(DryRunDecision::Present(Skip::DriftIgnored));
         }
-        Ok(match self.would(desired, how).await? {
-            Would::Create => Tried::Drifted(vec!["it is gone".to_owned()]),
-            Would::Change(changes) if changes.is_empty() => Tried::Present(AS_WISHED),
-            Would::Change(changes) => {
-                Tried::Drifted(changes.iter().map(ToString::to_string).collect())
+        Ok(match self.predict(desired, options).await? {
+            PredictedChange::Create => DryRunDecision::Drifted(vec!["it is gone".to_owned()]),
+            PredictedChange::Change(changes) if changes.is_empty() => {
+                DryRunDecision::Present(Skip::DriftIgnored)
+            }
+            PredictedChange::Change(changes) => {
+                DryRunDecision::Drifted(changes.iter().map(ToString::to_string).collect())
             }
         })
     }
@@ -263,66 +266,68 @@ impl Applier {
     /// What an apply would do, without doing it.
     ///
     /// # Errors
-    /// The server does not take the object.
-    pub(crate) async fn would(&self, desired: &Desired, how: &How) -> Result<Would, String> {
+    /// The server refuses the object.
+    pub(crate) async fn predict(
+        &self,
+        desired: &Desired,
+        options: &ApplyOptions,
+    ) -> Result<PredictedChange, RequestError> {
         let reference = &desired.reference;
         let api = self.api(reference).await?;
-        let live = api.get_opt(&reference.name).await;
-        let live = live.map_err(|error| describe(&error))?;
+        let live = api.get_opt(&reference.name).await?;
         if live
             .as_ref()
             .is_some_and(|live| left_alone(desired, live).is_some())
         {
-            return Ok(Would::Change(Vec::new()));
+            return Ok(PredictedChange::Change(Vec::new()));
         }
-        let adjusted = self.adjusted(&api, desired, how).await?;
+        let adjusted = self.adjusted(&api, desired, options).await?;
         let manifest = adjusted.as_deref().unwrap_or(&desired.manifest);
         let tried = self.dry_run(&api, reference, manifest).await;
-        let tried = tried.map_err(|error| describe_about(reference, &error))?;
+        let tried = tried.map_err(|error| RequestError::about(reference, error))?;
         let Some(live) = live else {
-            return Ok(Would::Create);
+            return Ok(PredictedChange::Create);
         };
-        let value = |object| serde_json::to_value(object).map_err(|error| error.to_string());
-        let (live, tried): (Value, Value) = (value(live)?, value(tried)?);
+        let (live, tried) = (serde_json::to_value(live)?, serde_json::to_value(tried)?);
         let mut changes = differences(reference, &live, &tried);
-        if how.hides_values {
+        if options.hides_values {
             changes.iter_mut().for_each(Difference::hide);
         }
-        Ok(Would::Change(changes))
+        Ok(PredictedChange::Change(changes))
     }
 
-    /// The manager that wants an object otherwise, while it is left alone.
-    fn fought(&self, desired: &Desired) -> Option<String> {
-        let records = self.live.as_ref()?.records();
-        records.fought(&desired.reference, Timestamp::now())
+    /// The manager to which a contested object is left for now.
+    fn contested_by(&self, desired: &Desired) -> Option<String> {
+        let last_applied = self.live.as_ref()?.last_applied();
+        last_applied.contested_by(&desired.reference, Timestamp::now())
     }
 
-    /// True if the object was applied from this manifest before, whatever has become of it.
+    /// True if the object was applied from this manifest before, also if it has changed since.
     fn was_applied(&self, desired: &Desired) -> bool {
         let Some(live) = &self.live else {
             return false;
         };
-        live.records()
+        live.last_applied()
             .was_applied(&desired.reference, &self.hash(desired))
     }
 }
 
 /// What an apply would do to an object.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Would {
+pub(crate) enum PredictedChange {
     Create,
     /// Nothing, if nothing differs.
     Change(Vec<Difference>),
 }
 
-/// Why an object that is there is left as it is, if it or its manifest says so.
-fn left_alone(desired: &Desired, live: &DynamicObject) -> Option<&'static str> {
-    let once = control(&desired.manifest, "ssa", "IfNotPresent").then_some(IF_NOT_PRESENT);
+/// Why an existing object is left as it is, if it or its manifest asks for it.
+fn left_alone(desired: &Desired, live: &DynamicObject) -> Option<Skip> {
+    let once = control(&desired.manifest, "ssa", "IfNotPresent").then_some(Skip::IfNotPresent);
     let says = json!({"metadata": {"labels": live.labels(), "annotations": live.annotations()}});
-    once.or_else(|| opted_out(&says))
+    once.or_else(|| Skip::opt_out(&says))
 }
 
-/// True if all that the server minds are fields that cannot change.
+/// True if the server refuses nothing but changes of fields that cannot change.
 fn is_immutable(error: &kube::Error) -> bool {
     const WORDS: [&str; 4] = [
         "field is immutable",

@@ -1,15 +1,17 @@
-//! Talks to the API server: carries out an apply plan, stage by stage, and the prune after it.
+//! Talks to the API server: carries out an apply plan, stage by stage, and the deletions after it.
 //!
-//! Each stage is tried as a whole (server-side dry run) before any object of it changes, and all that is
-//! wrong with it is reported at once. What earlier stages applied stays.
+//! A server-side dry run tries each stage as a whole before any object of it changes, and all errors of the stage are
+//! reported at once. Objects of earlier stages stay applied.
 
 mod dry_run;
+mod error;
 mod kinds;
 mod prune;
 
-pub(crate) use dry_run::Would;
+pub(crate) use dry_run::PredictedChange;
+pub(crate) use error::RequestError;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,37 +25,38 @@ use kube::{Client, ResourceExt as _};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
-use crate::cluster::apply::dry_run::Tried;
-use crate::cluster::error::{describe, describe_about, is_not_found};
-use crate::cluster::watch::{Known, Live};
-use crate::failpoints;
-use overlayd_core::api::annotations::{EXISTED, LAST_APPLIED, OWNER_NAME, OWNER_NAMESPACE};
-use overlayd_core::apply::change_set::{ApplyError, Change, ChangeSet, ObjectFailure};
-use overlayd_core::apply::ignore_rules::Ignored;
-use overlayd_core::apply::last_applied::{Hash, account_hash, shape};
-use overlayd_core::apply::object_ref::ObjectRef;
-use overlayd_core::apply::plan::{ApplyPlan, Desired, DriftMode, OnError, Wave, drift_of};
+use overlayd_core::api::annotations::{EXISTED, LAST_APPLIED, OWNER_NAME};
+use overlayd_core::apply::change_set::{ApplyError, ChangeSet, ObjectChange, ObjectFailure};
+use overlayd_core::apply::desired::{Desired, Hash};
+use overlayd_core::apply::drift::DriftMode;
+use overlayd_core::apply::ignore_rules::IgnoredFields;
+use overlayd_core::apply::last_applied::{account_hash, change_token};
+use overlayd_core::apply::object_ref::{Gvk, ObjectRef};
+use overlayd_core::apply::ownership::{label_owner, manifest_owner};
+use overlayd_core::apply::plan::{ApplyPlan, OnError, Wave};
 use overlayd_core::apply::slim::Slim;
 use overlayd_core::apply::takeover::take_over;
+pub(crate) use overlayd_core::apply::takeover::{BOOTSTRAP_MANAGER, FIELD_MANAGER};
+use overlayd_core::apply::watched::WatchedState;
 use overlayd_core::names::NamespacedName;
 
-/// The name under which the daemon owns fields.
-pub(crate) const FIELD_MANAGER: &str = "overlayd";
-/// The name under which fields are owned that a person or the start of the daemon applied.
-pub(crate) const BOOTSTRAP_MANAGER: &str = "overlayd-bootstrap";
+use crate::cluster::apply::dry_run::DryRunDecision;
+use crate::cluster::watch::WatchedObjects;
+use crate::failpoints;
+
 /// How long definitions and namespaces may take to become usable.
 const STAGE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// What flags say of every apply.
+/// The flags that hold for every apply.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Habits {
-    /// How many requests of one stage are in flight.
+pub(crate) struct ApplierConfig {
+    /// The number of requests of one stage that are in flight at once.
     pub(crate) concurrency: usize,
     /// Managers whose fields are taken over, besides those of kubectl and Flux.
     pub(crate) override_managers: Vec<String>,
 }
 
-impl Default for Habits {
+impl Default for ApplierConfig {
     fn default() -> Self {
         Self {
             concurrency: 16,
@@ -62,39 +65,39 @@ impl Default for Habits {
     }
 }
 
-/// Group, version and kind, to how it is reached and whether it has namespaces.
-type KnownKinds = BTreeMap<(String, String, String), (ApiResource, bool)>;
+/// The resource of each kind, and whether it is namespaced.
+type DiscoveredKinds = BTreeMap<Gvk, (ApiResource, bool)>;
 
-/// Applies plans to one cluster. Remembers what kinds the server knows.
+/// Applies plans to one cluster. Remembers the kinds that the server serves.
 pub(crate) struct Applier {
     client: Client,
     manager: &'static str,
     /// The service account as which it applies; empty for its own identity.
     account: String,
-    kinds: Mutex<KnownKinds>,
-    habits: Habits,
-    /// What is watched of what was applied; nothing for whom applies once.
-    live: Option<Arc<Live>>,
+    kinds: Mutex<DiscoveredKinds>,
+    config: ApplierConfig,
+    /// The watches of what was applied; none for a single apply.
+    live: Option<Arc<WatchedObjects>>,
 }
 
-/// What decides how objects are applied, besides themselves.
+/// How the objects of a plan are applied, where they do not say otherwise.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct How {
-    /// Objects may be deleted and made anew where a field that cannot change would have to.
+pub(crate) struct ApplyOptions {
+    /// Objects may be deleted and created again where a field would have to change that cannot.
     pub(crate) force: bool,
     pub(crate) on_error: OnError,
-    /// What is done about what others change, where an object does not say.
+    /// What is done about changes of other managers.
     pub(crate) drift: DriftMode,
-    /// All of it was applied before, so that what differs was changed by others.
+    /// The same build was applied before, so that other managers have made every difference.
     pub(crate) is_same_build: bool,
-    /// Values of Secrets may stand anywhere, so that what differs is told by its place alone.
+    /// Any field may hold a value of a Secret, so that differences are shown without values.
     pub(crate) hides_values: bool,
-    /// Fields that are left to others.
-    pub(crate) ignored: Arc<Vec<Ignored>>,
+    /// Fields that are left to other managers.
+    pub(crate) ignored: Arc<Vec<IgnoredFields>>,
 }
 
-impl How {
-    /// As a plan wants it, and with drift corrected.
+impl ApplyOptions {
+    /// The options of a plan, with drift corrected.
     pub(crate) fn of(plan: &ApplyPlan) -> Self {
         Self {
             force: plan.force,
@@ -104,7 +107,7 @@ impl How {
     }
 
     fn drift_of(&self, desired: &Desired) -> DriftMode {
-        drift_of(desired).ok().flatten().unwrap_or(self.drift)
+        desired.drift_mode().ok().flatten().unwrap_or(self.drift)
     }
 }
 
@@ -121,24 +124,29 @@ impl Applier {
             manager,
             account: String::new(),
             kinds: Mutex::default(),
-            habits: Habits::default(),
+            config: ApplierConfig::default(),
             live: None,
         }
     }
 
-    /// An applier that knows what it has applied, and asks for nothing that has not changed since.
-    pub(crate) fn watching(client: Client, manager: &'static str, live: Arc<Live>) -> Self {
+    /// An applier that knows its last apply, and sends no request for an object that has not changed since.
+    pub(crate) fn watching(
+        client: Client,
+        manager: &'static str,
+        live: Arc<WatchedObjects>,
+    ) -> Self {
         Self {
             live: Some(live),
             ..Self::new(client, manager)
         }
     }
 
-    pub(crate) fn with(self, habits: Habits) -> Self {
-        Self { habits, ..self }
+    pub(crate) fn with(self, config: ApplierConfig) -> Self {
+        Self { config, ..self }
     }
 
-    /// What another account has applied, this one asks for again: it may not be allowed to.
+    /// The applier of a service account. An object that another account has applied is not unchanged for it, since it
+    /// may not be allowed to apply it.
     pub(crate) fn named(self, account: &str) -> Self {
         Self {
             account: account.to_owned(),
@@ -159,26 +167,26 @@ impl Applier {
         let Some(live) = &self.live else {
             return false;
         };
-        let Known::Shape(shape) = live.get(&desired.reference) else {
+        let WatchedState::Token(token) = live.get(&desired.reference) else {
             return false;
         };
-        live.records().is_applied(
+        live.last_applied().is_applied(
             &desired.reference,
             &self.hash(desired),
-            &shape,
+            &token,
             Timestamp::now(),
         )
     }
 
-    /// Takes note of what was applied, and watches its kind.
+    /// Notes that an object was applied, and watches its kind.
     fn applied(&self, desired: &Desired, patched: &ObjectMeta) {
         let Some(live) = &self.live else {
             return;
         };
-        live.records().end(
+        live.last_applied().end(
             &desired.reference,
             self.hash(desired),
-            shape(patched),
+            change_token(patched),
             Timestamp::now(),
         );
         if let Some((resource, _)) = self.known(&desired.reference) {
@@ -186,20 +194,29 @@ impl Applier {
         }
     }
 
-    /// Watches the kinds of objects that are about to be applied, and tells who owns which of them already. Of kinds
-    /// that may not be watched, or are not there yet, nothing is known.
-    pub(crate) async fn owners(&self, objects: &[&ObjectRef]) -> Vec<Option<NamespacedName>> {
-        let Some(live) = &self.live else {
-            return vec![None; objects.len()];
+    /// The Kustomizations that the labels of live objects name, by the id of the object. Watches the kinds of the
+    /// objects. Without a watch, each object is read. Of kinds that may not be read, or are not served yet, nothing is
+    /// known.
+    pub(crate) async fn owners(&self, objects: &[&ObjectRef]) -> BTreeMap<String, NamespacedName> {
+        let owners = match &self.live {
+            Some(live) => self.watched_owners(live, objects).await,
+            None => self.read_owners(objects).await,
         };
-        let mut kinds = BTreeMap::new();
+        let ids = objects.iter().map(|object| object.id());
+        let known = ids.zip(owners);
+        known.filter_map(|(id, owner)| Some((id, owner?))).collect()
+    }
+
+    async fn watched_owners(
+        &self,
+        live: &WatchedObjects,
+        objects: &[&ObjectRef],
+    ) -> Vec<Option<NamespacedName>> {
+        let mut watched = BTreeSet::new();
         for object in objects {
-            kinds
-                .entry((&object.group, &object.version, &object.kind))
-                .or_insert(*object);
-        }
-        for object in kinds.into_values() {
-            if let Ok((resource, _)) = self.kind(object).await {
+            if watched.insert(object.gvk())
+                && let Ok((resource, _)) = self.kind(object).await
+            {
                 live.watch(object, &resource);
                 live.listed(object).await;
             }
@@ -207,22 +224,40 @@ impl Applier {
         objects.iter().map(|object| live.owner(object)).collect()
     }
 
-    /// Applies the stages of a wave, one after the other. What earlier stages applied stays. Under
-    /// [`OnError::Continue`] objects that the server does not take are left out and named with the rest.
+    async fn read_owners(&self, objects: &[&ObjectRef]) -> Vec<Option<NamespacedName>> {
+        let mut requests = Vec::new();
+        for object in objects {
+            requests.push(self.read_owner(object).boxed());
+        }
+        let owners = self.in_order(requests).await;
+        owners
+            .into_iter()
+            .map(|owner| owner.ok().flatten())
+            .collect()
+    }
+
+    async fn read_owner(&self, object: &ObjectRef) -> Result<Option<NamespacedName>, RequestError> {
+        let api = self.api(object).await?;
+        let live = api.get_metadata_opt(&object.name).await?;
+        Ok(live.map(|live| label_owner(&live.metadata)))
+    }
+
+    /// Applies the stages of a wave, one after the other. Objects of earlier stages stay applied. Under
+    /// [`OnError::Continue`] objects that the server refuses are left out, and the error names all of them.
     pub(crate) async fn apply(
         &self,
         wave: &Wave,
-        how: &How,
+        options: &ApplyOptions,
     ) -> (ChangeSet, Result<(), ApplyError>) {
         let (mut changes, mut failed) = (ChangeSet::default(), Vec::new());
         for stage in &wave.0 {
             let result = self
-                .apply_stage(stage, how, &mut changes, &mut failed)
+                .apply_stage(stage, options, &mut changes, &mut failed)
                 .await;
             if result.is_err() {
                 return (changes, result);
             }
-            if !failed.is_empty() && how.on_error == OnError::Stop {
+            if !failed.is_empty() && options.on_error == OnError::Stop {
                 break;
             }
         }
@@ -237,31 +272,31 @@ impl Applier {
     async fn apply_stage(
         &self,
         stage: &[Desired],
-        how: &How,
+        options: &ApplyOptions,
         changes: &mut ChangeSet,
         failed: &mut Vec<ObjectFailure>,
     ) -> Result<(), ApplyError> {
-        let represented = self.represented(stage, how).await;
+        let represented = self.represented(stage, options).await;
         let tries = stage.iter().enumerate().map(|(place, desired)| {
             if represented.contains(&place) {
-                let fits = Tried::Fits {
+                let fits = DryRunDecision::Fits {
                     version: None,
                     is_foreign: false,
                     adjusted: None,
                 };
                 std::future::ready(Ok(fits)).boxed()
             } else {
-                self.try_one(desired, how).boxed()
+                self.try_one(desired, options).boxed()
             }
         });
         let mut tried = Vec::new();
         for (desired, result) in stage.iter().zip(self.in_order(tries.collect()).await) {
             match result {
                 Ok(outcome) => tried.push((desired, outcome)),
-                Err(reason) => failed.push(ObjectFailure::new(desired, reason)),
+                Err(reason) => failed.push(ObjectFailure::new(desired, reason.to_string())),
             }
         }
-        if !failed.is_empty() && how.on_error == OnError::Stop {
+        if !failed.is_empty() && options.on_error == OnError::Stop {
             return Ok(());
         }
         let (objects, works): (Vec<&Desired>, Vec<_>) = tried
@@ -275,32 +310,36 @@ impl Applier {
                     applied.push(desired);
                     changes.0.push((desired.reference.clone(), change));
                 }
-                Err(reason) => failed.push(ObjectFailure::new(desired, reason)),
+                Err(reason) => failed.push(ObjectFailure::new(desired, reason.to_string())),
             }
         }
-        if !failed.is_empty() && how.on_error == OnError::Stop {
+        if !failed.is_empty() && options.on_error == OnError::Stop {
             return Ok(());
         }
         self.wait_established(&applied).await
     }
 
-    /// Waits for requests, several at once. A slow one holds up no other; the answers are in the order of the requests.
+    /// Sends requests, several at once; the answers are in the order of the requests. A slow request delays no other.
     pub(super) async fn in_order<T>(
         &self,
-        requests: Vec<BoxFuture<'_, Result<T, String>>>,
-    ) -> Vec<Result<T, String>> {
+        requests: Vec<BoxFuture<'_, Result<T, RequestError>>>,
+    ) -> Vec<Result<T, RequestError>> {
         let mut placed = Vec::new();
         for (place, request) in requests.into_iter().enumerate() {
             placed.push(request.map(move |answer| (place, answer)));
         }
-        let answers = futures::stream::iter(placed).buffer_unordered(self.habits.concurrency);
+        let answers = futures::stream::iter(placed).buffer_unordered(self.config.concurrency);
         let mut answers: Vec<_> = answers.collect().await;
         answers.sort_by_key(|(place, _)| *place);
         answers.into_iter().map(|(_, answer)| answer).collect()
     }
 
-    /// Deletes an object and waits until it is gone.
-    async fn make_room(&self, reference: &ObjectRef, uid: Option<String>) -> Result<(), String> {
+    /// Deletes an object that is to be created again, and waits until it is gone.
+    async fn delete_old(
+        &self,
+        reference: &ObjectRef,
+        uid: Option<String>,
+    ) -> Result<(), RequestError> {
         let api = self.api(reference).await?;
         let preconditions = Preconditions {
             uid,
@@ -309,34 +348,28 @@ impl Applier {
         let params = DeleteParams::background().preconditions(preconditions);
         match api.delete(&reference.name, &params).await {
             Ok(_) => {}
-            Err(error) if is_not_found(&error) => {}
-            Err(error) => return Err(describe(&error)),
+            Err(kube::Error::Api(status)) if status.code == 404 => {}
+            Err(error) => return Err(error.into()),
         }
         let deadline = tokio::time::Instant::now() + STAGE_TIMEOUT;
-        while api
-            .get_metadata_opt(&reference.name)
-            .await
-            .map_err(|error| describe(&error))?
-            .is_some()
-        {
+        while api.get_metadata_opt(&reference.name).await?.is_some() {
             if tokio::time::Instant::now() >= deadline {
-                return Err("it was deleted to be made anew, and is not gone yet".to_owned());
+                return Err(RequestError::NotGone);
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         Ok(())
     }
 
-    /// Makes the fields of former managers ours. What they own and the manifest does not have goes with the apply.
-    async fn take_over(&self, reference: &ObjectRef) -> Result<(), String> {
+    /// Moves the fields of former managers to our own. The apply then removes those that the manifest does not have.
+    async fn take_over(&self, reference: &ObjectRef) -> Result<(), RequestError> {
         let api = self.api(reference).await?;
-        let live = api.get_metadata_opt(&reference.name).await;
-        let Some(live) = live.map_err(|error| describe(&error))? else {
+        let Some(live) = api.get_metadata_opt(&reference.name).await? else {
             return Ok(());
         };
         let metadata = live.metadata;
         let fields = metadata.managed_fields.unwrap_or_default();
-        let Some(fields) = take_over(&fields, self.manager, &self.habits.override_managers) else {
+        let Some(fields) = take_over(&fields, self.manager, &self.config.override_managers) else {
             return Ok(());
         };
         let mut operations = vec![
@@ -350,8 +383,7 @@ impl Applier {
             let path = format!("/metadata/annotations/{}", LAST_APPLIED.replace('/', "~1"));
             operations.push(json!({"op": "remove", "path": path}));
         }
-        let patch: json_patch::Patch =
-            serde_json::from_value(Value::Array(operations)).map_err(|error| error.to_string())?;
+        let patch: json_patch::Patch = serde_json::from_value(Value::Array(operations))?;
         let params = PatchParams {
             field_manager: Some(self.manager.to_owned()),
             ..PatchParams::default()
@@ -360,26 +392,32 @@ impl Applier {
         let patched = api.patch_metadata(&reference.name, &params, &patch).await;
         patched
             .map(drop)
-            .map_err(|error| describe_about(reference, &error))
+            .map_err(|error| RequestError::about(reference, error))
     }
 
-    async fn apply_one(&self, desired: &Desired, tried: Tried) -> Result<Change, String> {
-        if let (Tried::Fits { .. } | Tried::Immutable { .. }, Some(live)) = (&tried, &self.live) {
-            let unit = unit_of(&desired.manifest);
-            live.records().begin(&desired.reference, &unit);
+    async fn apply_one(
+        &self,
+        desired: &Desired,
+        tried: DryRunDecision,
+    ) -> Result<ObjectChange, RequestError> {
+        if let (DryRunDecision::Fits { .. } | DryRunDecision::Immutable { .. }, Some(live)) =
+            (&tried, &self.live)
+        {
+            let unit = manifest_owner(&desired.manifest);
+            live.last_applied().begin(&desired.reference, &unit);
         }
         let (before, is_foreign, adjusted) = match tried {
-            Tried::Unchanged => return Ok(Change::Unchanged),
-            Tried::Present(reason) => return Ok(Change::Skipped(reason)),
-            Tried::Drifted(changes) => return Ok(Change::Drifted(changes)),
-            Tried::Fits {
+            DryRunDecision::Unchanged => return Ok(ObjectChange::Unchanged),
+            DryRunDecision::Present(skip) => return Ok(ObjectChange::Skipped(skip)),
+            DryRunDecision::Drifted(changes) => return Ok(ObjectChange::Drifted(changes)),
+            DryRunDecision::Fits {
                 version,
                 is_foreign,
                 adjusted,
             } => (version, is_foreign, adjusted),
-            Tried::Immutable { uid } => {
+            DryRunDecision::Immutable { uid } => {
                 tracing::info!(object = %desired.reference, "deleted to be made anew");
-                self.make_room(&desired.reference, uid).await?;
+                self.delete_old(&desired.reference, uid).await?;
                 (None, false, None)
             }
         };
@@ -398,24 +436,23 @@ impl Applier {
         failpoints::point("applied");
         self.applied(desired, &patched.metadata);
         Ok(match before {
-            None => Change::Created,
-            before if before == patched.metadata.resource_version => Change::Unchanged,
-            _ => Change::Configured,
+            None => ObjectChange::Created,
+            before if before == patched.metadata.resource_version => ObjectChange::Unchanged,
+            _ => ObjectChange::Configured,
         })
     }
 
-    /// Notes on a namespace that nobody owns that it was there before: what is in it is not all of ours, so it is never pruned. Under a
-    /// manager of its own, so that the note outlives what is applied.
-    async fn mark_existing(&self, reference: &ObjectRef) -> Result<(), String> {
+    /// Marks a namespace without an owner as one that existed before: it holds objects of others, so that it is never
+    /// deleted. The mark has a field manager of its own, so that an apply does not remove it.
+    async fn mark_existing(&self, reference: &ObjectRef) -> Result<(), RequestError> {
         let note = json!({
             "apiVersion": "v1",
             "kind": "Namespace",
             "metadata": {"name": reference.name, "annotations": {EXISTED: "true"}},
         });
         let api = self.api(reference).await?;
-        let live = api.get_metadata_opt(&reference.name).await;
-        let live = live.map_err(|error| describe(&error))?;
-        // One that a Kustomization has applied before was looked at then.
+        let live = api.get_metadata_opt(&reference.name).await?;
+        // A namespace that a Kustomization has applied before was checked then.
         if live.is_none_or(|live| live.labels().contains_key(OWNER_NAME)) {
             return Ok(());
         }
@@ -423,7 +460,7 @@ impl Applier {
         let patched = api
             .patch_metadata(&reference.name, &params, &Patch::Apply(&note))
             .await;
-        patched.map(drop).map_err(|error| describe(&error))
+        Ok(patched.map(drop)?)
     }
 
     async fn patch(
@@ -431,12 +468,12 @@ impl Applier {
         reference: &ObjectRef,
         manifest: &Value,
         params: &PatchParams,
-    ) -> Result<Slim, String> {
+    ) -> Result<Slim, RequestError> {
         let api: Api<Slim> = self.api_as(reference).await?;
         let patch = Patch::Apply(manifest);
-        // The rest of the answer would only be read and dropped.
+        // Nothing but the metadata of the answer is used.
         let patched = api.patch(&reference.name, params, &patch).await;
-        patched.map_err(|error| describe_about(reference, &error))
+        patched.map_err(|error| RequestError::about(reference, error))
     }
 
     /// Waits until the definitions of a stage are established and its namespaces active.
@@ -449,7 +486,7 @@ impl Applier {
             }
             while !self.is_usable(desired).await {
                 if tokio::time::Instant::now() >= deadline {
-                    return Err(ApplyError::NotEstablished(reference.to_string()));
+                    return Err(ApplyError::NotEstablished(reference.clone()));
                 }
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
@@ -496,13 +533,4 @@ impl Applier {
         }
         true
     }
-}
-
-/// The Kustomization that owns a manifest.
-fn unit_of(manifest: &Value) -> NamespacedName {
-    let label = |name: &str| {
-        let label = manifest["metadata"]["labels"][name].as_str();
-        label.unwrap_or_default().to_owned()
-    };
-    NamespacedName::new(label(OWNER_NAMESPACE), label(OWNER_NAME))
 }

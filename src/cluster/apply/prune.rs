@@ -1,23 +1,24 @@
-//! Talks to the API server: deletes what left the set.
+//! Talks to the API server: deletes objects that a build no longer renders.
 
 use futures::FutureExt as _;
 use kube::ResourceExt as _;
 use kube::api::{Api, DeleteParams, DynamicObject, Preconditions};
 
-use crate::cluster::apply::Applier;
-use crate::cluster::apply::kinds::no_such_kind;
-use crate::cluster::error::{describe, is_not_found};
-use crate::failpoints;
-use overlayd_core::apply::change_set::{ApplyError, Change, ChangeSet, ObjectFailure};
+use overlayd_core::apply::change_set::{ApplyError, ChangeSet, ObjectChange, ObjectFailure};
 use overlayd_core::apply::object_ref::ObjectRef;
-use overlayd_core::apply::plan::{Owner, keeps};
+use overlayd_core::apply::skip::Skip;
+use overlayd_core::names::NamespacedName;
+
+use crate::cluster::apply::Applier;
+use crate::cluster::apply::error::RequestError;
+use crate::failpoints;
 
 impl Applier {
-    /// Deletes what left the set, if it is still ours. All are tried; those that failed are named.
+    /// Deletes the objects that still belong to `owner`. All are tried; the error names those that failed.
     pub(crate) async fn prune(
         &self,
         objects: &[ObjectRef],
-        owner: &Owner,
+        owner: &NamespacedName,
     ) -> (ChangeSet, Result<(), ApplyError>) {
         let (mut changes, mut failed) = (ChangeSet::default(), Vec::new());
         // Kinds go one after the other, the objects of a kind together.
@@ -32,7 +33,7 @@ impl Applier {
                     Err(reason) => failed.push(ObjectFailure {
                         object: object.clone(),
                         source: None,
-                        reason,
+                        reason: reason.to_string(),
                     }),
                 }
             }
@@ -45,12 +46,11 @@ impl Applier {
         (changes, result)
     }
 
-    /// An object as it is now, whatever version of its kind is served. Nothing if it is gone; a kind that is gone took its
-    /// objects along.
+    /// The live object, in whatever version its kind is served now. None if the object or its kind is gone.
     async fn find(
         &self,
         object: &ObjectRef,
-    ) -> Result<Option<(Api<DynamicObject>, DynamicObject)>, String> {
+    ) -> Result<Option<(Api<DynamicObject>, DynamicObject)>, RequestError> {
         match self.api(object).await {
             Ok(api) => match api.get(&object.name).await {
                 Ok(live) => return Ok(Some((api, live))),
@@ -58,11 +58,11 @@ impl Applier {
                 Err(kube::Error::Api(status)) if status.code == 404 && names_object(&status) => {
                     return Ok(None);
                 }
-                Err(error) if is_not_found(&error) => {}
-                Err(error) => return Err(describe(&error)),
+                Err(kube::Error::Api(status)) if status.code == 404 => {}
+                Err(error) => return Err(error.into()),
             },
-            Err(reason) if reason == no_such_kind(object) => {}
-            Err(reason) => return Err(reason),
+            Err(RequestError::NoSuchKind { .. }) => {}
+            Err(error) => return Err(error),
         }
         let Some(version) = self.served_version(object).await? else {
             return Ok(None);
@@ -72,43 +72,44 @@ impl Applier {
             ..object.clone()
         };
         let api = self.api(&served).await?;
-        let live = api.get_opt(&object.name).await;
-        let live = live.map_err(|error| describe(&error))?;
+        let live = api.get_opt(&object.name).await?;
         Ok(live.map(|live| (api, live)))
     }
 
     /// The version in which a kind is served now.
-    async fn served_version(&self, object: &ObjectRef) -> Result<Option<String>, String> {
+    async fn served_version(&self, object: &ObjectRef) -> Result<Option<String>, RequestError> {
         match kube::discovery::group(&self.client, &object.group).await {
             Ok(group) => {
                 let kind = group.recommended_kind(&object.kind);
                 Ok(kind.map(|(resource, _)| resource.version))
             }
             Err(kube::Error::Discovery(_)) => Ok(None),
-            Err(error) if is_not_found(&error) => Ok(None),
-            Err(error) => Err(describe(&error)),
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
+            Err(error) => Err(error.into()),
         }
     }
 
-    async fn delete(&self, object: &ObjectRef, owner: &Owner) -> Result<Change, String> {
+    async fn delete(
+        &self,
+        object: &ObjectRef,
+        owner: &NamespacedName,
+    ) -> Result<ObjectChange, RequestError> {
         let Some((api, live)) = self.find(object).await? else {
-            return Ok(Change::Deleted);
+            return Ok(ObjectChange::Deleted);
         };
-        let value = serde_json::to_value(&live).map_err(|error| error.to_string())?;
-        if let Some(reason) = keeps(&value, owner) {
-            tracing::info!(%object, reason, "kept");
-            return Ok(Change::Skipped(reason));
+        let value = serde_json::to_value(&live)?;
+        if let Some(skip) = Skip::of_deletion(&value, owner) {
+            tracing::info!(%object, reason = %skip, "kept");
+            return Ok(ObjectChange::Skipped(skip));
         }
         let uid = live.uid().unwrap_or_default();
         if let Some(watched) = &self.live {
             if watched.is_of_another_group(object, &uid) {
-                return Ok(Change::Skipped(
-                    "it is applied under another group of its kind",
-                ));
+                return Ok(ObjectChange::Skipped(Skip::InOtherGroup));
             }
-            watched.records().forget(object);
+            watched.last_applied().forget(object);
         }
-        // Only the object that was looked at: another of the same name may have taken its place.
+        // The object may have been replaced by another of the same name, which was not checked.
         let preconditions = Preconditions {
             uid: Some(uid),
             resource_version: None,
@@ -118,9 +119,9 @@ impl Applier {
         let deleted = api.delete(&object.name, &params).await;
         failpoints::point("pruned");
         match deleted {
-            Ok(_) => Ok(Change::Deleted),
-            Err(error) if is_not_found(&error) => Ok(Change::Deleted),
-            Err(error) => Err(describe(&error)),
+            Ok(_) => Ok(ObjectChange::Deleted),
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(ObjectChange::Deleted),
+            Err(error) => Err(error.into()),
         }
     }
 }

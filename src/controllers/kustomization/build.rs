@@ -9,7 +9,6 @@ use kube::api::Api;
 use kube::{Client, ResourceExt as _};
 use kustomize::{BuildOptions, Inputs, LoadRestriction, Object, Rendered, Reorder};
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
 
 use crate::controllers::Context;
 use crate::controllers::builds::NotBuilt;
@@ -21,8 +20,8 @@ use overlayd_core::api::annotations::SUBSTITUTE;
 use overlayd_core::api::kustomization::{
     Kustomization, KustomizationSpec, SubstituteKind, SubstituteReference, SubstituteStrategy,
 };
+use overlayd_core::apply::desired::Desired;
 use overlayd_core::apply::object_ref::ObjectRef;
-use overlayd_core::apply::plan::Desired;
 use overlayd_core::apply::unit_settings::UnitSettings;
 use overlayd_core::kustomization::spec_digest::SpecDigest;
 use overlayd_core::names::NamespacedName;
@@ -54,10 +53,6 @@ impl Substitution {
     pub(super) fn digest(&self, spec: &SpecDigest) -> SpecDigest {
         spec.and(&json!({"variables": self.variables}))
     }
-}
-
-pub(super) fn hex(hash: Sha256) -> String {
-    data_encoding::HEXLOWER.encode(&hash.finalize())
 }
 
 /// Reads the variables of the spec and records where they come from. `None` if there is nothing to substitute.

@@ -215,7 +215,7 @@ impl SyncError {
             class: self.class(),
             reason: self.category(),
             pending_deletions: match &self {
-                Self::Plan(PlanError::Guarded { count, .. }) => *count,
+                Self::Plan(PlanError::Guarded(guard)) => guard.count,
                 _ => 0,
             },
             message: self.into_message(redaction),
@@ -263,6 +263,8 @@ fn with_hints(errors: &BuildErrors) -> String {
 
 #[cfg(test)]
 mod tests {
+    use overlayd_core::apply::guard::GuardError;
+
     use super::*;
 
     fn failure(reason: &str) -> ObjectFailure {
@@ -292,8 +294,8 @@ mod tests {
             "`postBuild`: `***` is no name of a variable: letters, digits and `_` are, and no digit comes first",
         );
         check(
-            ApplyError::NotEstablished("s3cret".to_owned()).into(),
-            "timed out waiting for s3cret",
+            ApplyError::NotEstablished(ObjectRef::new("v1", "Namespace", "", "s3cret")).into(),
+            "timed out waiting for Namespace/s3cret",
         );
         check(SyncError::Owner("s3cret".to_owned()), "***");
     }
@@ -301,12 +303,12 @@ mod tests {
     #[test]
     fn reasons_and_classes_are_those_that_users_know() {
         let name = NamespacedName::new("team", "repo");
-        let guarded = PlanError::Guarded {
+        let guarded = PlanError::Guarded(GuardError {
             why: "2 of 2 objects would be deleted".to_owned(),
             objects: Vec::new(),
             count: 2,
             hash: "h".to_owned(),
-        };
+        });
         let dependency = DependencyError::Cycle(Vec::new());
         let check = |error: SyncError, reason: &str, class, pending_deletions: usize| {
             let failure = error.into_failure(&Redaction::default());

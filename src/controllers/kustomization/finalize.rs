@@ -14,7 +14,7 @@ use crate::controllers::kustomization::{account, applier, owner, write};
 use crate::controllers::{Context, ReconcileError};
 use overlayd_core::api::annotations::FLUX_FINALIZER;
 use overlayd_core::api::kustomization::Kustomization;
-use overlayd_core::apply::plan::Protected;
+use overlayd_core::apply::skip::Protected;
 use overlayd_core::apply::{inventory, plan};
 use overlayd_core::conditions::{Progress, flux_conditions};
 use overlayd_core::kustomization::deletion::{DeletionWork, deletion_work, has_timed_out};

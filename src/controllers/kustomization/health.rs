@@ -60,7 +60,7 @@ impl<'r> HealthReader<'r> {
                 Ok(live) => judge(live.as_ref(), expressions, now).await,
                 Err(reason) => Report {
                     health: Health::InProgress,
-                    reason: reason.clone(),
+                    reason: reason.to_string(),
                 },
             };
             (object, report, live.ok().flatten())

@@ -16,6 +16,7 @@ mod error;
 mod finalize;
 mod health;
 mod observe;
+mod owners;
 pub(crate) mod preview;
 mod record;
 mod redaction;
@@ -34,8 +35,7 @@ use kube::runtime::controller::Action;
 use kustomize::Inputs;
 use overlayd_core::api::annotations::FLUX_FINALIZER;
 use overlayd_core::api::kustomization::{Kustomization, KustomizationSpec, SourceKind};
-use overlayd_core::apply::ownership::Claims;
-use overlayd_core::apply::plan::Owner;
+use overlayd_core::apply::ownership::Ownership;
 use overlayd_core::kustomization::due::{ReconcileTriggers, Work, requeue_after};
 use overlayd_core::kustomization::source_of;
 use overlayd_core::kustomization::status::{
@@ -128,7 +128,7 @@ pub(crate) async fn reconcile(
     let result = reconcile.run().await;
     if result.is_err() {
         // The next try must not take the events that woke this one for an echo.
-        context.identities.live().records().mark(&target.unit);
+        context.identities.live().last_applied().mark(&target.unit);
     }
     result
 }
@@ -317,7 +317,7 @@ fn note_change(context: &Context, object: &Kustomization) {
 }
 
 /// Records the source that a Kustomization follows; none while it is suspended or being deleted.
-pub(crate) fn follows(claims: &Claims, object: &Kustomization) {
+pub(crate) fn follows(claims: &Ownership, object: &Kustomization) {
     let rests = object.spec.suspend || object.meta().deletion_timestamp.is_some();
     claims.follows(
         &NamespacedName::of(object),
@@ -331,7 +331,7 @@ fn forget(context: &Context, target: &Target) {
     context.reconcile_cache.forget(key);
     context.builds.forget(key);
     context.rollouts.take(key);
-    context.identities.live().records().wait_for(unit, &[]);
+    context.identities.live().last_applied().wait_for(unit, &[]);
     context.claims.going(unit);
     context.variables.record(unit, Vec::new());
     context.metrics.forget_unit(&unit.namespace, &unit.name);
@@ -348,9 +348,8 @@ pub(crate) fn gone(context: &Context, unit: &NamespacedName) {
     }
 }
 
-fn owner(object: &Kustomization) -> Owner {
-    let NamespacedName { namespace, name } = NamespacedName::of(object);
-    Owner { name, namespace }
+fn owner(object: &Kustomization) -> NamespacedName {
+    NamespacedName::of(object)
 }
 
 /// Refuses fields that would otherwise be ignored.
@@ -388,5 +387,5 @@ fn applier(object: &Kustomization, context: &Context) -> Result<Arc<Applier>, Sy
     let namespace = NamespacedName::of(object).namespace;
     let account = account(&object.spec, &context.settings);
     let applier = context.identities.applier(&namespace, account);
-    applier.map_err(SyncError::Identity)
+    applier.map_err(|error| SyncError::Identity(error.to_string()))
 }

@@ -65,11 +65,11 @@ pub(super) fn take_triggers(
     target: &Target,
     context: &Context,
 ) -> ReconcileTriggers {
-    let records = context.identities.live().records();
+    let records = context.identities.live().last_applied();
     ReconcileTriggers {
         is_unblocked: context.dependencies.take_unblocked(&target.key, object),
         is_drifted: records.take_drifted(&target.unit),
-        is_health_changed: records.take_stirred(&target.unit),
+        is_health_changed: records.take_awaited(&target.unit),
     }
 }
 

@@ -1,63 +1,109 @@
-//! What a Kustomization of a cluster would make of a build at a desk.
+//! Talks to the API server: the plan that the daemon would make for a Kustomization from a build of another tree.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
 
-use kube::{Client, ResourceExt as _};
+use kube::api::{Api, ListParams};
+use kube::{Client, Resource as _, ResourceExt as _};
 use kustomize::Rendered;
 
-use crate::cluster::apply::How;
-use crate::controllers::kustomization::build;
 use overlayd_core::api::kustomization::Kustomization;
-use overlayd_core::apply::plan::{Desired, Guard};
-use overlayd_core::apply::unit_settings::UnitDefaults;
-use overlayd_core::apply::unit_settings::UnitSettings;
+use overlayd_core::apply::guard::{Guard, GuardError};
+use overlayd_core::apply::inventory;
+use overlayd_core::apply::object_ref::ObjectRef;
+use overlayd_core::apply::ownership::Ownership;
+use overlayd_core::apply::plan::{ApplyPlan, PlanError, PlanOptions, plan};
+use overlayd_core::apply::plan_options::PlanFlags;
+use overlayd_core::apply::unit_settings::{UnitDefaults, UnitSettings};
+use overlayd_core::names::NamespacedName;
 
-/// What the Kustomization asks for, as far as a desk can know.
-pub(crate) struct DeskSettings {
-    unit: UnitSettings,
-    how: How,
+use crate::cluster::apply::{Applier, ApplyOptions};
+use crate::controllers::kustomization::build;
+use crate::controllers::kustomization::error::SyncError;
+use crate::controllers::kustomization::owners::Observer;
+use crate::controllers::kustomization::sync::apply_options;
+
+/// What the daemon would do.
+pub(crate) struct Preview {
+    pub(crate) plan: ApplyPlan,
+    /// How the plan would be carried out.
+    pub(crate) options: ApplyOptions,
+    /// The daemon would refuse the plan without an approval, unless its flags say otherwise.
+    pub(crate) refusal: Option<GuardError>,
 }
 
-impl DeskSettings {
-    /// What may be deleted unasked, unless the daemon's flags say otherwise.
-    pub(crate) fn guard(&self) -> &Guard {
-        &self.unit.guard
-    }
+/// Why the daemon would make no plan.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub(crate) struct PreviewError(#[from] SyncError);
 
-    /// How it would be applied; also whether values of Secrets may stand anywhere.
-    pub(crate) fn how(&self) -> &How {
-        &self.how
-    }
-}
-
-/// The objects that it would apply, with its variables put in.
+/// Plans a build for a Kustomization as the daemon does.
 ///
 /// # Errors
-/// The annotations, the variables or the build; in words for a person.
-pub(crate) async fn desired(
+/// The annotations, the variables or the build cannot be used.
+pub(crate) async fn preview(
     unit: &Kustomization,
-    client: &Client,
+    applier: &Applier,
     rendered: &Rendered,
-) -> Result<(Vec<Desired>, DeskSettings), String> {
-    let settings = UnitSettings::new(unit.annotations(), &UnitDefaults::default());
-    let settings = settings.map_err(|error| error.to_string())?;
-    let (variables, _) = build::read_variables(unit, client).await;
-    let variables = variables.map_err(|error| error.to_string())?;
-    let desired = build::desired(rendered);
+    flags: &PlanFlags,
+) -> Result<Preview, PreviewError> {
+    preview_of(unit, applier, rendered, flags)
+        .await
+        .map_err(PreviewError)
+}
+
+async fn preview_of(
+    unit: &Kustomization,
+    applier: &Applier,
+    rendered: &Rendered,
+    flags: &PlanFlags,
+) -> Result<Preview, SyncError> {
+    let settings = UnitSettings::new(unit.annotations(), &UnitDefaults::default())?;
+    let client = applier.client();
+    let (variables, _) = build::read_variables(unit, &client).await;
     let desired = build::substituted(
-        desired,
+        build::desired(rendered),
         rendered,
-        variables.as_ref(),
+        variables?.as_ref(),
         settings.strict_substitution,
-    );
-    let how = How {
-        hides_values: build::reads_secrets(unit),
-        ignored: Arc::new(super::sync::ignored(unit)?),
-        ..How::default()
+    )?;
+    let status = unit.status.as_ref();
+    let held = inventory::objects(status.and_then(|status| status.inventory.as_ref()));
+    let (name, ownership) = (NamespacedName::of(unit), others(unit, &client).await);
+    let observer = Observer {
+        unit: &name,
+        client: &client,
+        applier,
+        ownership: &ownership,
     };
-    let settings = DeskSettings {
-        unit: settings,
-        how,
+    let (observed, _) = observer.observe(held, &desired).await;
+    let mut options = PlanOptions::for_unit(unit, &settings, flags);
+    let (plan, refusal) = match plan(desired.clone(), &observed, &options) {
+        Err(PlanError::Guarded(refusal)) => {
+            options.guard = Guard::open();
+            (plan(desired, &observed, &options)?, Some(refusal))
+        }
+        plan => (plan?, None),
     };
-    Ok((desired.map_err(|error| error.to_string())?, settings))
+    Ok(Preview {
+        options: apply_options(unit, &settings, &plan)?,
+        plan,
+        refusal,
+    })
+}
+
+/// What the other Kustomizations have applied; nothing if they may not be listed.
+async fn others(unit: &Kustomization, client: &Client) -> Ownership {
+    let api: Api<Kustomization> = Api::all(client.clone());
+    let listed = api.list(&ListParams::default()).await;
+    let ownership = Ownership::default();
+    for other in listed.map(|list| list.items).unwrap_or_default() {
+        if other.meta().uid == unit.meta().uid || other.meta().deletion_timestamp.is_some() {
+            continue;
+        }
+        let status = other.status.as_ref();
+        let held = inventory::objects(status.and_then(|status| status.inventory.as_ref()));
+        let ids: BTreeSet<String> = held.iter().map(ObjectRef::id).collect();
+        ownership.claim(&NamespacedName::of(&other), "", &ids);
+    }
+    ownership
 }

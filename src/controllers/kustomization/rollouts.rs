@@ -8,7 +8,7 @@ use overlayd_core::names::NamespacedName;
 use overlayd_core::rollout::Rollout;
 use parking_lot::Mutex;
 
-use crate::cluster::apply::How;
+use crate::cluster::apply::ApplyOptions;
 use crate::controllers::kustomization::Applied;
 
 /// A rollout, and what carries it out.
@@ -19,7 +19,7 @@ pub(crate) struct PendingRollout {
     pub(super) digest: SpecDigest,
     pub(super) revision: String,
     /// How its waves are applied.
-    pub(super) how: How,
+    pub(super) options: ApplyOptions,
     /// Others have changed an applied object meanwhile, which is corrected after the rollout.
     pub(super) is_drifted: bool,
     /// Kustomizations from which objects are taken over; they are woken at the end.

@@ -1,16 +1,27 @@
 //! Carries out a sync: builds, plans, and then takes the steps of a [`Rollout`] until it waits or ends.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use futures::{FutureExt as _, StreamExt as _};
 use jiff::Timestamp;
 use kube::api::Api;
 use kube::runtime::events::EventType;
-use sha2::{Digest as _, Sha256};
+use kustomize::Inputs;
 
-use crate::cluster::apply::Applier;
-use crate::cluster::apply::{How, Would};
+use overlayd_core::api::kustomization::{Kustomization, KustomizationStatus};
+use overlayd_core::apply::change_set::{ApplyError, ChangeSet, ObjectFailure};
+use overlayd_core::apply::desired::Desired;
+use overlayd_core::apply::ignore_rules::IgnoredFields;
+use overlayd_core::apply::inventory;
+use overlayd_core::apply::object_ref::ObjectRef;
+use overlayd_core::apply::ownership::Conflict;
+use overlayd_core::apply::plan::{ApplyPlan, Observed, PlanError, PlanOptions, Wave, plan};
+use overlayd_core::apply::plan_options::PlanFlags;
+use overlayd_core::apply::unit_settings::{Mode, UnitSettings};
+use overlayd_core::names::NamespacedName;
+
+use crate::cluster::apply::{Applier, ApplyOptions, PredictedChange};
 use crate::controllers::Context;
 use crate::controllers::events::Component;
 use crate::controllers::kustomization::build;
@@ -19,28 +30,17 @@ use crate::controllers::kustomization::error::{
     Interruption, InvalidExpression, SourceUnavailable, SyncError,
 };
 use crate::controllers::kustomization::health::HealthReader;
+use crate::controllers::kustomization::owners::{Observer, Others};
 use crate::controllers::kustomization::record::write;
 use crate::controllers::kustomization::rollouts::PendingRollout;
 use crate::controllers::kustomization::{Applied, Outcome, applier, check, depend, owner};
 use crate::failpoints;
 use crate::git::Fetched;
-use overlayd_core::api::annotations::TAKE_OVER;
-use overlayd_core::api::kustomization::{Kustomization, KustomizationStatus};
-use overlayd_core::apply::change_set::ChangeSet;
-use overlayd_core::apply::change_set::{ApplyError, ObjectFailure};
-use overlayd_core::apply::ignore_rules::Ignored;
-use overlayd_core::apply::object_ref::ObjectRef;
-use overlayd_core::apply::plan::{
-    ApplyPlan, Desired, OnError, Protected, Terms, Wave, control, opted_out,
-};
-use overlayd_core::apply::unit_settings::{Mode, UnitSettings};
-use overlayd_core::apply::{inventory, plan};
 use overlayd_core::kustomization::spec_digest::SpecDigest;
 use overlayd_core::kustomization::{is_ready, source_of};
-use overlayd_core::names::NamespacedName;
 use overlayd_core::rollout::{Observation, Rollout, Step};
 
-/// How many objects are asked about at once.
+/// The number of objects that are predicted at once.
 const AT_ONCE: usize = 16;
 
 /// One reconcile that changes something.
@@ -114,88 +114,96 @@ impl Run<'_> {
         revision: &str,
         status: &mut KustomizationStatus,
     ) -> Result<Outcome, Interruption> {
-        let (object, context) = (self.object, self.context);
         let Built { desired, inputs } = built;
+        let applier = applier(self.object, self.context)?;
         let held = inventory::objects(status.inventory.as_ref());
-        let mut rendered: Vec<ObjectRef> = desired
-            .iter()
-            .map(|desired| desired.reference.clone())
-            .collect();
-        let opted_out = desired.iter().filter_map(|desired| {
-            let reason = opted_out(&desired.manifest).or_else(|| {
-                control(&desired.manifest, "prune", "disabled")
-                    .then_some("`prune: disabled` is set on it")
-            });
-            Some(format!("{}: {}", desired.reference, reason?))
-        });
-        let opted_out = opted_out.collect();
-        let terms = Terms {
-            spec: &object.spec,
-            owner: Some(owner(object)),
-            protected: Protected {
-                own_namespace: context.settings.own_namespace.clone(),
-            },
-            guard: self.settings.guard.clone(),
-            on_error: self.settings.on_error,
-            stage_kinds: &context.settings.stage_kinds,
-        };
-        let mut plan = plan::plan(desired, &held, &terms)?;
-        let how = self.how(&plan)?;
-        let applier = applier(object, context)?;
-        let (conflicts, taken) = self.conflicts(&plan, &applier).await?;
+        let (observed, others) = self.observer(&applier).observe(held, &desired).await;
+        let plan = self.plan(desired, &observed)?;
+        let mut options = apply_options(self.object, self.settings, &plan)?;
         if self.settings.mode == Mode::Report {
-            let lines = report(&plan, &conflicts, &applier, &how).await;
+            let lines = report(&plan, &applier, &options).await;
             return Ok(Outcome::Reported(lines));
         }
-        let mut failed = Vec::new();
-        if !conflicts.is_empty() {
-            self.tell_owners(&conflicts).await;
-            failed.extend(conflicts.into_iter().map(|(failure, _)| failure));
-            if plan.on_error == OnError::Stop {
-                return Err(SyncError::Conflict(failed).into());
-            }
-            leave_out(&mut plan, &mut rendered, &failed);
+        self.tell_owners(&plan.conflicts, &others).await;
+        if plan.is_refused() {
+            let conflicts = plan.conflicts.iter().map(ObjectFailure::from);
+            return Err(SyncError::Conflict(conflicts.collect()).into());
         }
-        let ended_well = is_ready(status);
-        status.last_attempted_revision = Some(revision.to_owned());
-        status.inventory = Some(inventory::of(rendered.iter().chain(&held)));
-        failpoints::point("inventory");
-        let written = write(context, self.api, object, status).await;
-        written.map_err(Interruption::Api)?;
-        failpoints::point("inventoried");
-        let (digest, last) = (digest(&plan), status.history.first());
-        let how = How {
-            // After a build that did not come to its end, its objects may be there.
-            is_same_build: ended_well && last.is_some_and(|last| last.digest == digest),
-            ..how
-        };
-        let pending = PendingRollout {
-            rollout: Rollout::new(plan, &object.spec, &self.unit.namespace, failed),
-            digest: self.digest,
-            revision: revision.to_owned(),
-            how,
-            is_drifted: false,
-            former_owners: taken,
-            rendered,
-            applied: Applied {
-                inputs,
-                digest,
-                opted_out,
-                ..Applied::default()
-            },
-        };
+        // After a build that did not come to its end, not all of its objects were applied.
+        let last = status.history.first().filter(|_| is_ready(status));
+        options.is_same_build = last.is_some_and(|last| last.digest == plan.digest());
+        let announced = self.announce(&plan, &observed, revision, status).await;
+        announced.map_err(Interruption::Api)?;
+        let pending = self.begin(plan, options, revision, inputs);
         self.carry_out(pending, status).await
     }
 
-    /// What decides how a plan is carried out.
-    fn how(&self, plan: &ApplyPlan) -> Result<How, SyncError> {
-        let ignored = ignored(self.object).map_err(SyncError::Rule)?;
-        Ok(How {
-            drift: self.settings.drift,
-            hides_values: build::reads_secrets(self.object),
-            ignored: Arc::new(ignored),
-            ..How::of(plan)
+    fn observer<'o>(&'o self, applier: &'o Applier) -> Observer<'o> {
+        Observer {
+            unit: self.unit,
+            client: &self.context.client,
+            applier,
+            ownership: &self.context.claims,
+        }
+    }
+
+    fn plan(&self, desired: Vec<Desired>, observed: &Observed) -> Result<ApplyPlan, SyncError> {
+        let settings = &self.context.settings;
+        let flags = PlanFlags {
+            own_namespace: settings.own_namespace.clone(),
+            stage_kinds: settings.stage_kinds.clone(),
+        };
+        let options = PlanOptions::for_unit(self.object, self.settings, &flags);
+        plan(desired, observed, &options).map_err(|error| match error {
+            // The API server's words are redacted with those of the other errors.
+            PlanError::OwnerUnreadable { .. } => SyncError::Owner(error.to_string()),
+            error => error.into(),
         })
+    }
+
+    /// Writes the inventory of everything that is about to be applied, so that a crash loses track of no object.
+    async fn announce(
+        &self,
+        plan: &ApplyPlan,
+        observed: &Observed,
+        revision: &str,
+        status: &mut KustomizationStatus,
+    ) -> Result<(), kube::Error> {
+        status.last_attempted_revision = Some(revision.to_owned());
+        let objects = plan.inventory.iter().chain(&observed.inventory);
+        status.inventory = Some(inventory::of(objects));
+        failpoints::point("inventory");
+        write(self.context, self.api, self.object, status).await?;
+        failpoints::point("inventoried");
+        Ok(())
+    }
+
+    /// The rollout of a plan of which nothing is applied yet.
+    fn begin(
+        &self,
+        plan: ApplyPlan,
+        options: ApplyOptions,
+        revision: &str,
+        inputs: Option<Inputs>,
+    ) -> PendingRollout {
+        let opt_outs = plan.opt_outs.iter();
+        let opted_out = opt_outs.map(|(object, skip)| format!("{object}: {skip}"));
+        let refused = plan.conflicts.iter().map(ObjectFailure::from).collect();
+        PendingRollout {
+            applied: Applied {
+                inputs,
+                digest: plan.digest(),
+                opted_out: opted_out.collect(),
+                ..Applied::default()
+            },
+            digest: self.digest,
+            revision: revision.to_owned(),
+            options,
+            is_drifted: false,
+            former_owners: plan.taken_over_from.clone(),
+            rendered: plan.inventory.clone(),
+            rollout: Rollout::new(plan, &self.object.spec, &self.unit.namespace, refused),
+        }
     }
 
     /// Takes the steps of a rollout until it waits or ends.
@@ -211,7 +219,7 @@ impl Run<'_> {
         loop {
             let step = pending.rollout.advance(observation, Timestamp::now());
             // Watched before they are read, so that a change in between is not missed.
-            let records = self.context.identities.live().records();
+            let records = self.context.identities.live().last_applied();
             records.wait_for(self.unit, pending.rollout.pending());
             observation = match step {
                 Step::ApplyWave(wave) => self.apply_wave(&wave, &mut pending, &applier).await,
@@ -238,7 +246,7 @@ impl Run<'_> {
         pending: &mut PendingRollout,
         applier: &Applier,
     ) -> Observation {
-        let (changes, result) = applier.apply(wave, &pending.how).await;
+        let (changes, result) = applier.apply(wave, &pending.options).await;
         pending.applied.take(&changes);
         let skipped = changes.left().cloned().collect();
         Observation::Applied { skipped, result }
@@ -304,98 +312,27 @@ impl Run<'_> {
         }
     }
 
-    /// What belongs to another Kustomization that still wants it, and from whom something is taken over by name.
-    async fn conflicts(
-        &self,
-        plan: &ApplyPlan,
-        applier: &Applier,
-    ) -> Result<
-        (
-            Vec<(ObjectFailure, Kustomization)>,
-            BTreeSet<NamespacedName>,
-        ),
-        SyncError,
-    > {
-        let objects: Vec<&Desired> = plan.waves.iter().flat_map(Wave::objects).collect();
-        let references: Vec<&ObjectRef> =
-            objects.iter().map(|desired| &desired.reference).collect();
-        let owners = applier.owners(&references).await;
-        let (mut others, mut conflicts) = (BTreeMap::new(), Vec::new());
-        let mut taken = BTreeSet::new();
-        for (desired, owner) in objects.into_iter().zip(owners) {
-            let Some(owner) = owner.filter(|owner| {
-                owner != self.unit && !owner.namespace.is_empty() && !owner.name.is_empty()
-            }) else {
+    /// Writes an event on each Kustomization that owns an object which this one renders too.
+    async fn tell_owners(&self, conflicts: &[Conflict], others: &Others) {
+        for conflict in conflicts {
+            let Some(owner) = others.get(&conflict.owner) else {
                 continue;
             };
-            let named = desired.manifest["metadata"]["annotations"][TAKE_OVER].as_str();
-            if named == Some(format!("{}/{}", owner.namespace, owner.name).as_str()) {
-                taken.insert(owner);
-                continue;
-            }
-            if !others.contains_key(&owner) {
-                let api: Api<Kustomization> =
-                    Api::namespaced(self.context.client.clone(), &owner.namespace);
-                // Who cannot be asked about is not taken for one that is gone.
-                let found = api.get_opt(&owner.name).await.map_err(|error| {
-                    let reason = crate::cluster::error::describe(&error);
-                    SyncError::Owner(format!(
-                        "Kustomization `{}/{}`, which owns {}, cannot be read: {reason}",
-                        owner.namespace, owner.name, desired.reference
-                    ))
-                });
-                others.insert(owner.clone(), found?);
-            }
-            // The labels of one that is gone mean nothing.
-            let Some(Some(other)) = others.get(&owner) else {
-                continue;
-            };
-            if self.wants(&owner, other, &desired.reference) {
-                let reason = format!(
-                    "Kustomization `{0}/{1}` applies it too; take it out of one of them, or let it go over to this one with the annotation `{TAKE_OVER}: {0}/{1}` on the object",
-                    owner.namespace, owner.name
-                );
-                conflicts.push((ObjectFailure::new(desired, reason), other.clone()));
-            }
-        }
-        Ok((conflicts, taken))
-    }
-
-    /// Whether a Kustomization wants an object: by its last build, or else by what it has applied.
-    fn wants(&self, unit: &NamespacedName, other: &Kustomization, object: &ObjectRef) -> bool {
-        let known = self.context.claims.wants(unit, &object.id());
-        known.unwrap_or_else(|| {
-            let status = other.status.as_ref();
-            let held = inventory::objects(status.and_then(|status| status.inventory.as_ref()));
-            held.iter().any(|held| held.id() == object.id())
-        })
-    }
-
-    /// Lets those know who own what this one wants too.
-    async fn tell_owners(&self, conflicts: &[(ObjectFailure, Kustomization)]) {
-        for (failure, other) in conflicts {
             let note = format!(
-                "{} is rendered by Kustomization `{}/{}` too, which was refused it",
-                failure.object, self.unit.namespace, self.unit.name
+                "{} is rendered by Kustomization `{}` too, which was refused it",
+                conflict.object, self.unit
             );
-            let events = &self.context.events;
+            let (events, kind) = (&self.context.events, EventType::Warning);
             events
-                .publish(
-                    Component::Kustomize,
-                    other,
-                    EventType::Warning,
-                    "OwnerConflict",
-                    &note,
-                )
+                .publish(Component::Kustomize, owner, kind, "OwnerConflict", &note)
                 .await;
         }
     }
 }
 
 impl Applied {
-    /// Takes note of what was done.
+    /// Adds the changes of a wave or of the deletions.
     fn take(&mut self, changes: &ChangeSet) {
-        use overlayd_core::apply::change_set::Change;
         let text = changes.describe_changes();
         if !text.is_empty() {
             if !self.changes.is_empty() {
@@ -403,74 +340,53 @@ impl Applied {
             }
             self.changes.push_str(&text);
         }
-        for (object, change) in &changes.0 {
-            match change {
-                Change::Drifted(fields) => self
-                    .drifted
-                    .push(format!("{object}: {}", fields.join(", "))),
-                Change::Skipped(reason)
-                    if reason.contains("disabled") || reason.contains("Ignore") =>
-                {
-                    self.opted_out.push(format!("{object}: {reason}"));
-                }
-                _ => {}
-            }
-        }
+        self.drifted.extend(changes.drifted());
+        self.opted_out.extend(changes.opt_outs());
     }
 }
 
-/// The fields that a Kustomization leaves to others.
+/// How the plan of a Kustomization is carried out, by the daemon and in a preview.
 ///
 /// # Errors
-/// The first rule that makes no sense.
-pub(super) fn ignored(object: &Kustomization) -> Result<Vec<Ignored>, String> {
-    object.spec.ignore.iter().map(Ignored::new).collect()
-}
-
-/// Names what a plan applies, by its content.
-fn digest(plan: &ApplyPlan) -> String {
-    let mut hash = Sha256::default();
-    for desired in plan.waves.iter().flat_map(Wave::objects) {
-        hash.update(desired.hash);
-    }
-    format!("sha256:{}", build::hex(hash))
-}
-
-/// Takes objects out of a plan that cannot be applied.
-fn leave_out(plan: &mut ApplyPlan, rendered: &mut Vec<ObjectRef>, failures: &[ObjectFailure]) {
-    let left: BTreeSet<&ObjectRef> = failures.iter().map(|failure| &failure.object).collect();
-    for wave in &mut plan.waves {
-        for stage in &mut wave.0 {
-            stage.retain(|desired| !left.contains(&desired.reference));
-        }
-    }
-    rendered.retain(|object| !left.contains(object));
+/// The first rule of `spec.ignore` that cannot be used.
+pub(super) fn apply_options(
+    object: &Kustomization,
+    settings: &UnitSettings,
+    plan: &ApplyPlan,
+) -> Result<ApplyOptions, SyncError> {
+    let ignored: Result<Vec<IgnoredFields>, _> =
+        object.spec.ignore.iter().map(IgnoredFields::new).collect();
+    let ignored = ignored.map_err(|error| SyncError::Rule(error.to_string()))?;
+    Ok(ApplyOptions {
+        drift: settings.drift,
+        hides_values: build::reads_secrets(object),
+        ignored: Arc::new(ignored),
+        ..ApplyOptions::of(plan)
+    })
 }
 
 /// What a plan would change, one line for each object: deletions first.
-async fn report(
-    plan: &ApplyPlan,
-    conflicts: &[(ObjectFailure, Kustomization)],
-    applier: &Applier,
-    how: &How,
-) -> Vec<String> {
+async fn report(plan: &ApplyPlan, applier: &Applier, options: &ApplyOptions) -> Vec<String> {
     let mut lines: Vec<String> = plan
         .prune
         .iter()
         .map(|object| format!("{object} would be deleted"))
         .collect();
-    lines.extend(conflicts.iter().map(|(failure, _)| failure.to_string()));
+    let conflicts = plan.conflicts.iter().map(ObjectFailure::from);
+    lines.extend(conflicts.map(|conflict| conflict.to_string()));
     let mut asked = Vec::new();
-    for desired in plan.waves.iter().flat_map(Wave::objects) {
-        asked.push(async move { (&desired.reference, applier.would(desired, how).await) }.boxed());
+    for desired in plan.objects() {
+        let predicted =
+            async move { (&desired.reference, applier.predict(desired, options).await) };
+        asked.push(predicted.boxed());
     }
-    let would = futures::stream::iter(asked).buffered(AT_ONCE);
-    let would: Vec<_> = would.collect().await;
-    for (object, would) in would {
-        match would {
-            Ok(Would::Create) => lines.push(format!("{object} would be created")),
-            Ok(Would::Change(changes)) if changes.is_empty() => {}
-            Ok(Would::Change(changes)) => {
+    let predicted = futures::stream::iter(asked).buffered(AT_ONCE);
+    let predicted: Vec<_> = predicted.collect().await;
+    for (object, predicted) in predicted {
+        match predicted {
+            Ok(PredictedChange::Create) => lines.push(format!("{object} would be created")),
+            Ok(PredictedChange::Change(changes)) if changes.is_empty() => {}
+            Ok(PredictedChange::Change(changes)) => {
                 let changes: Vec<String> = changes.iter().map(ToString::to_string).collect();
                 lines.push(format!("{object} would be changed: {}", changes.join(", ")));
             }

@@ -1,4 +1,5 @@
-//! Pure: in what a live object differs from what an apply would make of it.
+//! Pure: drift: the fields in which a live object differs from what an apply would make of it, and what is done about it.
+#![warn(missing_docs)]
 
 use std::fmt;
 
@@ -6,23 +7,48 @@ use serde_json::Value;
 
 use crate::apply::object_ref::ObjectRef;
 
+/// What is done about changes of other managers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum DriftMode {
+    /// They are reverted.
+    #[default]
+    Correct,
+    /// They are left and shown.
+    Report,
+    /// They are left.
+    Ignore,
+}
+
+impl DriftMode {
+    /// The mode of this name.
+    pub fn named(text: &str) -> Option<Self> {
+        match text.trim() {
+            "correct" => Some(Self::Correct),
+            "report" => Some(Self::Report),
+            "ignore" => Some(Self::Ignore),
+            _ => None,
+        }
+    }
+}
+
 /// One field that an apply would change.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Difference {
-    /// As people write it: `spec.template.spec.containers[0].image`.
+    /// The field as people write it: `spec.template.spec.containers[0].image`.
     pub path: String,
-    /// Nothing for a field that is not there.
+    /// The value that it has; none for a field that is not there.
     pub live: Option<Value>,
+    /// The value that it would have; none for a field that would be removed.
     pub wanted: Option<Value>,
 }
 
 /// Values longer than this are cut where they are shown.
 const SHOWN: usize = 80;
 
-/// What an apply would change in a live object, by the answer to its dry run.
+/// The fields that an apply would change in a live object, by the answer to its dry run, sorted by their paths.
 ///
-/// As Flux compares: labels, annotations, and all that is neither metadata nor status. Values of a Secret are hidden,
-/// but not that they differ.
+/// Labels, annotations, and all fields but metadata and status are compared, as Flux does. The values of a Secret are
+/// hidden; that they differ is shown.
 pub fn differences(object: &ObjectRef, live: &Value, tried: &Value) -> Vec<Difference> {
     let mut found = Vec::new();
     for field in ["labels", "annotations"] {
@@ -54,7 +80,7 @@ pub fn differences(object: &ObjectRef, live: &Value, tried: &Value) -> Vec<Diffe
     found
 }
 
-/// A null, and an empty map or list, is as good as nothing.
+/// A null and an empty map or list mean the same as a missing field, since the API server drops them.
 fn present(value: Option<&Value>) -> Option<Value> {
     value.filter(|value| !is_empty(value)).cloned()
 }
@@ -100,7 +126,7 @@ fn compare(path: &str, live: Option<&Value>, wanted: Option<&Value>, found: &mut
 }
 
 impl Difference {
-    /// Puts markers in the place of values that nobody is to see.
+    /// Replaces the values by markers, where they may be secret.
     pub fn hide(&mut self) {
         let changes = self.live.is_some() && self.wanted.is_some();
         let (before, after) = if changes {
@@ -151,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_apply_would_change() {
+    fn changes_of_an_apply_are_listed() {
         let live = json!({
             "metadata": {"labels": {"a": "1"}, "resourceVersion": "1", "finalizers": ["f"]},
             "data": {"gone": "x", "same": "y", "a.b": "1"}, "spec": {"ports": [{"port": 80}], "empty": {}},

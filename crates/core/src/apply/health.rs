@@ -1,23 +1,32 @@
-//! Pure: is an object as it should be? The rules of kstatus as Flux uses them, with the reason in words.
+//! Pure: the health of a live object, by the rules of kstatus as Flux uses them, with the reason in words.
+//!
+//! The daemon and `overlayd apply --wait` both judge by it.
+#![warn(missing_docs)]
 
 use jiff::Timestamp;
 use serde_json::Value;
 
-/// How an object stands.
+/// The health of an object; its text form is the word of kstatus.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Health {
+    /// Its controller has done everything that its spec asks for.
     Current,
+    /// Its controller has still something to do.
     InProgress,
+    /// Its controller cannot go on without help.
     Failed,
+    /// It is being deleted.
     Terminating,
-    /// It is not there.
+    /// It does not exist.
     NotFound,
 }
 
-/// How an object stands, and why.
+/// The health of an object, and the reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
+    /// The health.
     pub health: Health,
+    /// The reason in words; empty for a healthy object.
     pub reason: String,
 }
 
@@ -28,7 +37,7 @@ impl std::fmt::Display for Health {
     }
 }
 
-/// A report.
+/// A report with a reason.
 pub fn report(health: Health, reason: impl Into<String>) -> Report {
     Report {
         health,
@@ -36,7 +45,7 @@ pub fn report(health: Health, reason: impl Into<String>) -> Report {
     }
 }
 
-/// An object that is not as it should be yet, and why.
+/// A report of an object that is not healthy yet.
 pub fn waiting(reason: impl Into<String>) -> Report {
     report(Health::InProgress, reason)
 }
@@ -45,10 +54,11 @@ fn current() -> Report {
     report(Health::Current, "")
 }
 
-/// A custom resource that nobody has touched yet is given this long before it counts as one without a status (seconds).
+/// A new custom resource without a status counts as in progress for this time, in seconds; its controller may not have
+/// seen it yet.
 const GRACE: i64 = 10;
 
-/// How a live object stands at a time; `None` if it is not there.
+/// The health of a live object at a time; `None` for an object that does not exist.
 pub fn health(object: Option<&Value>, now: Timestamp) -> Report {
     let Some(object) = object else {
         return report(Health::NotFound, "it does not exist");
@@ -97,7 +107,7 @@ fn by_kind(object: &Value, now: Timestamp) -> Option<Report> {
     })
 }
 
-/// By the condition Ready, if there is one.
+/// The health by the condition `Ready`, if there is one.
 fn generic(object: &Value, now: Timestamp) -> Report {
     if let Some(ready) = condition(object, "Ready") {
         return if is(ready, "True") {
@@ -106,7 +116,7 @@ fn generic(object: &Value, now: Timestamp) -> Report {
             waiting(said(ready))
         };
     }
-    // What is known to report its state has not done so yet.
+    // Objects of these groups always get a status.
     let group = object["apiVersion"].as_str().unwrap_or_default();
     let reports = [
         "external-secrets.io/",
@@ -143,7 +153,7 @@ fn is(condition: &Value, status: &str) -> bool {
     condition["status"] == status
 }
 
-/// What a condition says: `Type: reason: message`.
+/// The text of a condition: `Type: reason: message`.
 fn said(condition: &Value) -> String {
     let text = |field: &str| condition[field].as_str().unwrap_or_default();
     let parts = [type_of(condition), text("reason"), text("message")];
@@ -164,8 +174,8 @@ fn status(object: &Value, field: &str) -> i64 {
 
 /// The first comparison that does not hold yet.
 fn first_waiting(checks: &[(bool, &str, i64, i64)]) -> Option<Report> {
-    let (_, what, have, want) = checks.iter().find(|(waits, ..)| *waits)?;
-    Some(waiting(format!("{what}: {have} of {want}")))
+    let (_, counted, have, want) = checks.iter().find(|(waits, ..)| *waits)?;
+    Some(waiting(format!("{counted}: {have} of {want}")))
 }
 
 fn deployment(object: &Value) -> Report {
@@ -272,9 +282,9 @@ fn daemon_set(object: &Value) -> Report {
         return waiting("its controller has not said anything of it yet");
     }
     let wanted = status(object, "desiredNumberScheduled");
-    let check = |field: &str, what| {
+    let check = |field: &str, counted| {
         let have = status(object, field);
-        (wanted > have, what, have, wanted)
+        (wanted > have, counted, have, wanted)
     };
     let checks = [
         check("currentNumberScheduled", "scheduled pods"),
@@ -291,9 +301,9 @@ fn replica_set(object: &Value) -> Report {
         return waiting(said(failure));
     }
     let wanted = number(object, "/spec/replicas", 1);
-    let check = |field: &str, what| {
+    let check = |field: &str, counted| {
         let have = status(object, field);
-        (wanted > have, what, have, wanted)
+        (wanted > have, counted, have, wanted)
     };
     let replicas = status(object, "replicas");
     let checks = [
@@ -431,7 +441,7 @@ mod tests {
     }
 
     #[test]
-    fn what_holds_for_every_kind() {
+    fn rules_for_every_kind() {
         let check = |rest: Value, expected: &str| check("example.org/v1", "Thing", rest, expected);
         check(json!({}), "Current");
         check(
@@ -460,7 +470,7 @@ mod tests {
     }
 
     #[test]
-    fn what_reports_its_state_is_waited_for() {
+    fn kinds_that_report_their_state_are_waited_for() {
         let fresh = json!({"metadata": {"creationTimestamp": "2026-01-01T00:00:58Z"}});
         check(
             "external-secrets.io/v1",

@@ -1,7 +1,8 @@
-//! Pure: fields that are left to others, as `spec.ignore` names them.
+//! Pure: fields that are left to other managers, as `spec.ignore` names them.
 //!
-//! The value of the manifest seeds a new object. Later, a field that another manager applies is left out of what we
-//! apply, so that it is theirs alone; and any other has the value that is there, so that it is not reset.
+//! A new object gets the value of the manifest. Later, a field that another manager applies is left out of what we
+//! apply, so that it belongs to that manager alone; any other field keeps its live value, so that it is not reset.
+#![warn(missing_docs)]
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use kustomize::{Selector, Target};
@@ -9,21 +10,32 @@ use serde_json::Value;
 
 use crate::api::kustomization::IgnoreRule;
 
-/// One rule.
+/// A rule that leaves fields to other managers.
 #[derive(Debug)]
-pub struct Ignored {
-    /// JSON pointers, as names.
+pub struct IgnoredFields {
+    /// JSON pointers, as lists of names.
     paths: Vec<Vec<String>>,
-    /// All objects, if there is none.
+    /// The objects it is for; none for all objects.
     target: Option<Target>,
 }
 
-impl Ignored {
+/// A rule of `spec.ignore` that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum IgnoreRuleError {
+    /// A path is not written as a JSON pointer (RFC 6901), or names the whole object.
+    #[error("`spec.ignore[].paths`: `{0}` is no JSON pointer such as `/spec/replicas`")]
+    Path(String),
+    /// A selector of the target cannot be read, for this reason.
+    #[error("`spec.ignore[].target`: {0}")]
+    Target(String),
+}
+
+impl IgnoredFields {
     /// Checks a rule.
     ///
     /// # Errors
     /// A path that is no JSON pointer, or a selector that cannot be read.
-    pub fn new(rule: &IgnoreRule) -> Result<Self, String> {
+    pub fn new(rule: &IgnoreRule) -> Result<Self, IgnoreRuleError> {
         let paths = rule.paths.iter().map(|path| {
             let path_of = |path: &str| {
                 path.split('/')
@@ -34,11 +46,7 @@ impl Ignored {
                 .strip_prefix('/')
                 .filter(|path| !path.is_empty())
                 .map(path_of);
-            found.ok_or_else(|| {
-                format!(
-                    "`spec.ignore[].paths`: `{path}` is no JSON pointer such as `/spec/replicas`"
-                )
-            })
+            found.ok_or_else(|| IgnoreRuleError::Path(path.clone()))
         });
         let text = |text: &Option<String>| text.clone().unwrap_or_default();
         let target = rule.target.as_ref().map(|target| {
@@ -53,7 +61,7 @@ impl Ignored {
             };
             selector
                 .target()
-                .map_err(|problem| format!("`spec.ignore[].target`: {problem}"))
+                .map_err(|problem| IgnoreRuleError::Target(problem.to_string()))
         });
         Ok(Self {
             paths: paths.collect::<Result<_, _>>()?,
@@ -61,14 +69,15 @@ impl Ignored {
         })
     }
 
-    /// True for an object whose fields are left.
+    /// True for an object that the rule is for.
     pub fn is_for(&self, manifest: &Value) -> bool {
         self.target
             .as_ref()
             .is_none_or(|target| target.matches(manifest))
     }
 
-    /// Leaves the fields of a manifest to others, by what is there and who applies it.
+    /// Changes a manifest so that an apply leaves the fields to other managers. `live` is the object in the cluster,
+    /// `managers` its managed fields, and `own` our own manager.
     pub fn leave(
         &self,
         manifest: &mut Value,
@@ -131,8 +140,7 @@ fn set(value: &mut Value, path: &[String], new: Option<Value>) {
     }
 }
 
-/// True if a set of managed fields has a path, or all of a map above it. Items of lists are told apart by their keys
-/// there, and are not looked for.
+/// True if a set of managed fields has a path. Items of lists have keys there in place of indexes, and are not found.
 fn owns(fields: &Value, path: &[String]) -> bool {
     let mut fields = fields;
     for name in path {
@@ -156,7 +164,7 @@ mod tests {
 
     fn check(rule: Value, live: Value, manager: Value, expected: Value) {
         let rule: IgnoreRule = serde_json::from_value(rule).unwrap();
-        let rule = Ignored::new(&rule).unwrap();
+        let rule = IgnoredFields::new(&rule).unwrap();
         let mut manifest = json!({
             "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web", "namespace": "n", "labels": {"a": "b"}},
             "spec": {"replicas": 1, "args": ["x", "y"]},
@@ -215,8 +223,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_rule_is_refused() {
-        let new = |rule: Value| Ignored::new(&serde_json::from_value(rule).unwrap()).unwrap_err();
+    fn a_rule_that_cannot_be_used_is_refused() {
+        let new = |rule: Value| {
+            let rule = serde_json::from_value(rule).unwrap();
+            IgnoredFields::new(&rule).unwrap_err().to_string()
+        };
         assert!(new(json!({"paths": ["spec.replicas"]})).contains("is no JSON pointer"));
         assert!(
             new(json!({"paths": ["/a"], "target": {"name": "("}}))

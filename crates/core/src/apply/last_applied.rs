@@ -1,23 +1,26 @@
-//! Pure: what was applied last, object by object, so that what has not changed since costs no request.
+//! Pure: the last-applied state of each object, so that an object which has not changed since costs no request.
+//!
+//! An object is known by the hash of its manifest and by its change token ([`change_token`]) right after the apply. A
+//! watch compares the token at every change: another token is drift, unless an apply is under way. Drift that comes
+//! back after several corrections means that another manager wants the object otherwise; it is then left for a while.
+#![warn(missing_docs)]
 
-use parking_lot::{Mutex, MutexGuard};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use parking_lot::{Mutex, MutexGuard};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
+use crate::apply::desired::Hash;
 use crate::apply::object_ref::ObjectRef;
 use crate::names::NamespacedName;
 
-/// The hash of a manifest.
-pub type Hash = [u8; 32];
-
-/// Corrections of one object within [`WINDOW`] that look like a fight with another manager.
-const FIGHT: usize = 5;
-/// What controllers write beside the status, and nobody else.
+/// After this number of corrections within [`WINDOW`] an object counts as contested by another manager.
+const CORRECTIONS: usize = 5;
+/// Prefixes of annotations and labels that only controllers of Kubernetes write.
 const OF_CONTROLLERS: [&str; 6] = [
     "batch.kubernetes.io/",
     "deployment.kubernetes.io/",
@@ -26,50 +29,58 @@ const OF_CONTROLLERS: [&str; 6] = [
     "volume.beta.kubernetes.io/",
     "volume.kubernetes.io/",
 ];
-/// How far back corrections count, and how long a fight is left alone.
+/// Corrections count for this time, and a contested object is left for this time.
 const WINDOW: Duration = Duration::from_secs(120);
 
-/// What was applied, by the ids of objects.
+/// The last-applied state of all objects, by their ids, and the Kustomizations that changes of objects wake.
 #[derive(Debug, Default)]
-pub struct Records(Mutex<State>);
+pub struct LastApplied(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
     objects: BTreeMap<String, Record>,
-    /// Units whose objects are not as they were applied.
+    /// Kustomizations whose objects are not as they were applied.
     drifted: BTreeSet<NamespacedName>,
-    /// Objects that a unit waits for, by their ids.
-    expected: BTreeMap<String, BTreeSet<NamespacedName>>,
-    /// Units that wait for an object that has changed in whatever way.
-    stirred: BTreeSet<NamespacedName>,
+    /// The Kustomizations that wait for an object, by the id of the object.
+    subscribers: BTreeMap<String, BTreeSet<NamespacedName>>,
+    /// Kustomizations that wait for an object which has changed in any way.
+    woken: BTreeSet<NamespacedName>,
 }
 
 #[derive(Debug, Default)]
 struct Record {
     unit: NamespacedName,
     hash: Hash,
-    /// The shape after it was applied; nothing while it is being applied.
-    shape: Option<String>,
-    /// When it was applied, or found to be as it was.
+    /// The change token after the apply; none while an apply is under way.
+    token: Option<String>,
+    /// The time of the last apply, or of the last comparison without a difference.
     applied: Option<Timestamp>,
     corrections: Vec<Timestamp>,
-    /// Left alone until then, since this manager wants it otherwise.
-    rival: Option<(Timestamp, String)>,
+    contest: Option<Contest>,
 }
 
-/// What a change of an object means.
+/// Another manager wants an object otherwise, so that it is left until a time.
+#[derive(Debug)]
+struct Contest {
+    until: Timestamp,
+    manager: String,
+}
+
+/// The meaning of a change of an object.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Seen {
-    /// It is as it was applied, or nobody here has applied it.
-    Known,
+pub enum Observation {
+    /// The object is as it was applied, or was not applied by this process.
+    AsApplied,
+    /// Another manager has changed an object of this Kustomization.
     Drifted(NamespacedName),
-    /// It was corrected so often that somebody else must want it otherwise; left alone for a while. Said once.
-    Fought(NamespacedName),
+    /// An object of this Kustomization was corrected so often that another manager must want it otherwise; it is left
+    /// for a while. Returned once for each such time.
+    Contested(NamespacedName),
 }
 
-/// What tells a change that matters from one of the status: the uid, labels and annotations, and the generation, or the
-/// version for kinds that have none.
-pub fn shape(metadata: &ObjectMeta) -> String {
+/// Tells a change that matters from one of the status: the uid, labels, annotations, and the generation (or the
+/// resource version for kinds without a generation). It begins with the uid.
+pub fn change_token(metadata: &ObjectMeta) -> String {
     let mut hash = Sha256::default();
     for pairs in [&metadata.labels, &metadata.annotations] {
         let others =
@@ -98,9 +109,9 @@ pub fn shape(metadata: &ObjectMeta) -> String {
     }
 }
 
-/// After this time an object is asked for again, whatever is known of it: six to twelve hours, so that not all of them
-/// are asked for at once.
-fn sweep(hash: &Hash) -> Duration {
+/// After this time an object is compared again, whatever is known of it: six to twelve hours by its hash, so that not
+/// all objects are compared at once.
+fn comparison_interval(hash: &Hash) -> Duration {
     const LEAST: u64 = 6 * 3600;
     let spread = u64::from(u16::from_le_bytes([hash[0], hash[1]]));
     Duration::from_secs(LEAST + LEAST * spread / u64::from(u16::MAX))
@@ -111,7 +122,8 @@ pub fn manifest_hash(manifest: &Value) -> Hash {
     Sha256::digest(manifest.to_string()).into()
 }
 
-/// The hash of a manifest as an account applies it.
+/// The hash of a manifest as a service account applies it: another account may not be allowed to. An empty account is
+/// the daemon's own identity.
 pub fn account_hash(account: &str, hash: Hash) -> Hash {
     if account.is_empty() {
         return hash;
@@ -122,14 +134,14 @@ pub fn account_hash(account: &str, hash: Hash) -> Hash {
     both.finalize().into()
 }
 
-impl Records {
+impl LastApplied {
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock()
     }
 
-    /// True if the object was applied from this manifest and has kept its shape since; for some hours, so that what no
-    /// watch has told is found in the end.
-    pub fn is_applied(&self, object: &ObjectRef, hash: &Hash, shape: &str, now: Timestamp) -> bool {
+    /// True if the object was applied from this manifest and has kept its change token since. It is true for some hours
+    /// at most, so that a change which no watch has told is found in the end.
+    pub fn is_applied(&self, object: &ObjectRef, hash: &Hash, token: &str, now: Timestamp) -> bool {
         let state = self.state();
         let Some(record) = state.objects.get(&object.id()) else {
             return false;
@@ -138,124 +150,138 @@ impl Records {
         let age = age
             .and_then(|age| Duration::try_from(age).ok())
             .unwrap_or_default();
-        record.hash == *hash && record.shape.as_deref() == Some(shape) && age < sweep(hash)
+        record.hash == *hash
+            && record.token.as_deref() == Some(token)
+            && age < comparison_interval(hash)
     }
 
-    /// Says that an object is about to be applied: what is seen of it now is our own doing.
+    /// Notes that an apply of an object begins: changes are our own until it ends.
     pub fn begin(&self, object: &ObjectRef, unit: &NamespacedName) {
         let mut state = self.state();
         let record = state.objects.entry(object.id()).or_default();
         record.unit.clone_from(unit);
-        record.shape = None;
+        record.token = None;
     }
 
-    /// Says what an object is like after it was applied.
-    pub fn end(&self, object: &ObjectRef, hash: Hash, shape: String, now: Timestamp) {
+    /// Notes the change token of an object after its apply.
+    pub fn end(&self, object: &ObjectRef, hash: Hash, token: String, now: Timestamp) {
         let mut state = self.state();
         if let Some(record) = state.objects.get_mut(&object.id()) {
             record.hash = hash;
-            record.shape = Some(shape);
+            record.token = Some(token);
             record.applied = Some(now);
         }
     }
 
-    /// Forgets an object: it is about to be deleted, or is no longer looked after.
+    /// Forgets an object that is about to be deleted.
     pub fn forget(&self, object: &ObjectRef) {
         self.state().objects.remove(&object.id());
     }
 
-    /// True if the object was applied from this manifest, whatever has become of it.
+    /// True if the object was applied from this manifest, also if it has changed since.
     pub fn was_applied(&self, object: &ObjectRef, hash: &Hash) -> bool {
         let state = self.state();
         let record = state.objects.get(&object.id());
-        record.is_some_and(|record| record.hash == *hash && record.shape.is_some())
+        record.is_some_and(|record| record.hash == *hash && record.token.is_some())
     }
 
-    /// The manager that has an object to itself for a while.
-    pub fn fought(&self, object: &ObjectRef, now: Timestamp) -> Option<String> {
+    /// The manager to which a contested object is left for now.
+    pub fn contested_by(&self, object: &ObjectRef, now: Timestamp) -> Option<String> {
         let state = self.state();
-        let (until, manager) = state.objects.get(&object.id())?.rival.as_ref()?;
-        (now < *until).then(|| manager.clone())
+        let contest = state.objects.get(&object.id())?.contest.as_ref()?;
+        (now < contest.until).then(|| contest.manager.clone())
     }
 
-    /// Lets a unit look at everything again.
+    /// Lets a Kustomization compare all of its objects.
     pub fn mark(&self, unit: &NamespacedName) {
         self.state().drifted.insert(unit.clone());
     }
 
-    /// Takes note of the shape that an object has now, nothing for one that is gone, and of who has changed it.
-    pub fn seen(
+    /// Notes the change token that an object has now (none for a deleted object) and the manager that has changed it.
+    pub fn observe(
         &self,
         object: &ObjectRef,
-        shape: Option<&str>,
+        token: Option<&str>,
         manager: &str,
         now: Timestamp,
-    ) -> Seen {
+    ) -> Observation {
         let mut state = self.state();
         let Some(record) = state.objects.get_mut(&object.id()) else {
-            return Seen::Known;
+            return Observation::AsApplied;
         };
-        if record.shape.is_none() || record.shape.as_deref() == shape {
-            return Seen::Known;
+        if record.token.is_none() || record.token.as_deref() == token {
+            return Observation::AsApplied;
         }
-        let recent = |time: &Timestamp| {
-            Duration::try_from(now.duration_since(*time)).is_ok_and(|passed| passed < WINDOW)
-        };
-        record.corrections.retain(recent);
         let unit = record.unit.clone();
-        if record.corrections.len() >= FIGHT {
-            if record.rival.as_ref().is_some_and(|(until, _)| now < *until) {
-                return Seen::Known;
-            }
-            record.rival = Some((now + WINDOW, manager.to_owned()));
-            state.drifted.insert(unit.clone());
-            return Seen::Fought(unit);
+        let observation = record.drifted(manager, now);
+        if observation != Observation::AsApplied {
+            state.drifted.insert(unit);
         }
-        record.corrections.push(now);
-        state.drifted.insert(unit.clone());
-        Seen::Drifted(unit)
+        observation
     }
 
-    /// Says for which objects a unit waits: from now on each change of one stirs it.
+    /// Notes the objects that a Kustomization waits for: each change of one wakes it from now on.
     pub fn wait_for(&self, unit: &NamespacedName, objects: &[ObjectRef]) {
         let mut state = self.state();
-        for units in state.expected.values_mut() {
+        for units in state.subscribers.values_mut() {
             units.remove(unit);
         }
-        state.expected.retain(|_, units| !units.is_empty());
+        state.subscribers.retain(|_, units| !units.is_empty());
         for object in objects {
             state
-                .expected
+                .subscribers
                 .entry(object.id())
                 .or_default()
                 .insert(unit.clone());
         }
     }
 
-    /// Takes note that an object has changed, also if only its status has; gives those that wait for it.
-    pub fn stir(&self, object: &ObjectRef) -> Vec<NamespacedName> {
+    /// Notes that an object, or only its status, has changed. Returns the Kustomizations that wait for it.
+    pub fn wake_subscribers(&self, object: &ObjectRef) -> Vec<NamespacedName> {
         let mut state = self.state();
-        // Mostly nobody waits.
-        if state.expected.is_empty() {
+        // Most of the time no Kustomization waits.
+        if state.subscribers.is_empty() {
             return Vec::new();
         }
         let units = state
-            .expected
+            .subscribers
             .get(&object.id())
             .cloned()
             .unwrap_or_default();
-        state.stirred.extend(units.iter().cloned());
+        state.woken.extend(units.iter().cloned());
         units.into_iter().collect()
     }
 
-    /// True once for a unit that waits for an object that has changed.
-    pub fn take_stirred(&self, unit: &NamespacedName) -> bool {
-        self.state().stirred.remove(unit)
+    /// True once for a Kustomization that waits for an object which has changed.
+    pub fn take_awaited(&self, unit: &NamespacedName) -> bool {
+        self.state().woken.remove(unit)
     }
 
-    /// True once for a unit whose objects are not as they were applied.
+    /// True once for a Kustomization whose objects are not as they were applied.
     pub fn take_drifted(&self, unit: &NamespacedName) -> bool {
         self.state().drifted.remove(unit)
+    }
+}
+
+impl Record {
+    /// Counts a change by another manager, unless the object is left to it.
+    fn drifted(&mut self, manager: &str, now: Timestamp) -> Observation {
+        self.corrections.retain(|time| {
+            Duration::try_from(now.duration_since(*time)).is_ok_and(|passed| passed < WINDOW)
+        });
+        if self.corrections.len() < CORRECTIONS {
+            self.corrections.push(now);
+            return Observation::Drifted(self.unit.clone());
+        }
+        let contest = self.contest.as_ref();
+        if contest.is_some_and(|contest| now < contest.until) {
+            return Observation::AsApplied;
+        }
+        self.contest = Some(Contest {
+            until: now + WINDOW,
+            manager: manager.to_owned(),
+        });
+        Observation::Contested(self.unit.clone())
     }
 }
 
@@ -270,80 +296,95 @@ mod tests {
     }
 
     #[test]
-    fn a_change_that_is_not_ours_is_drift_and_too_many_are_a_fight() {
-        let records = Records::default();
+    fn a_change_of_another_manager_is_drift_and_too_many_are_a_contest() {
+        let last_applied = LastApplied::default();
         let unit = NamespacedName::new("team", "app");
         let mut now: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
         assert_eq!(
-            records.seen(&object(), Some("1"), "hand", now),
-            Seen::Known,
+            last_applied.observe(&object(), Some("1"), "hand", now),
+            Observation::AsApplied,
             "nobody's"
         );
         let hash = manifest_hash(&json!({"a": 1}));
-        records.begin(&object(), &unit);
+        last_applied.begin(&object(), &unit);
         assert_eq!(
-            records.seen(&object(), Some("1"), "hand", now),
-            Seen::Known,
+            last_applied.observe(&object(), Some("1"), "hand", now),
+            Observation::AsApplied,
             "being applied"
         );
-        records.end(&object(), hash, "1".to_owned(), now);
-        assert!(records.is_applied(&object(), &hash, "1", now));
-        assert!(!records.is_applied(
+        last_applied.end(&object(), hash, "1".to_owned(), now);
+        assert!(last_applied.is_applied(&object(), &hash, "1", now));
+        assert!(!last_applied.is_applied(
             &object(),
             &hash,
             "1",
             now + Duration::from_secs(12 * 3600 + 1)
         ));
-        assert!(!records.is_applied(&object(), &hash, "2", now));
-        assert!(!records.is_applied(&object(), &manifest_hash(&json!({})), "1", now));
-        assert_eq!(records.seen(&object(), Some("1"), "hand", now), Seen::Known);
-        for _ in 0..FIGHT {
+        assert!(!last_applied.is_applied(&object(), &hash, "2", now));
+        assert!(!last_applied.is_applied(&object(), &manifest_hash(&json!({})), "1", now));
+        assert_eq!(
+            last_applied.observe(&object(), Some("1"), "hand", now),
+            Observation::AsApplied
+        );
+        for _ in 0..CORRECTIONS {
             assert_eq!(
-                records.seen(&object(), None, "hand", now),
-                Seen::Drifted(unit.clone())
+                last_applied.observe(&object(), None, "hand", now),
+                Observation::Drifted(unit.clone())
             );
-            assert!(records.take_drifted(&unit));
+            assert!(last_applied.take_drifted(&unit));
             now += Duration::from_secs(1);
         }
         assert_eq!(
-            records.seen(&object(), Some("2"), "hand", now),
-            Seen::Fought(unit.clone())
+            last_applied.observe(&object(), Some("2"), "hand", now),
+            Observation::Contested(unit.clone())
         );
-        assert!(records.take_drifted(&unit), "so that it is said");
-        assert_eq!(records.fought(&object(), now).as_deref(), Some("hand"));
-        assert_eq!(records.seen(&object(), Some("3"), "hand", now), Seen::Known);
-        assert!(!records.take_drifted(&unit));
-        assert_eq!(records.fought(&object(), now + WINDOW), None);
+        assert!(last_applied.take_drifted(&unit), "so that it is said");
         assert_eq!(
-            records.seen(&object(), Some("2"), "hand", now + WINDOW),
-            Seen::Drifted(unit),
+            last_applied.contested_by(&object(), now).as_deref(),
+            Some("hand")
+        );
+        assert_eq!(
+            last_applied.observe(&object(), Some("3"), "hand", now),
+            Observation::AsApplied
+        );
+        assert!(!last_applied.take_drifted(&unit));
+        assert_eq!(last_applied.contested_by(&object(), now + WINDOW), None);
+        assert_eq!(
+            last_applied.observe(&object(), Some("2"), "hand", now + WINDOW),
+            Observation::Drifted(unit),
             "after a while it is tried again"
         );
-        records.forget(&object());
-        assert_eq!(records.seen(&object(), None, "hand", now), Seen::Known);
+        last_applied.forget(&object());
+        assert_eq!(
+            last_applied.observe(&object(), None, "hand", now),
+            Observation::AsApplied
+        );
     }
 
     #[test]
-    fn who_waits_for_an_object_is_stirred_by_every_change() {
-        let records = Records::default();
+    fn every_change_wakes_the_subscribers_of_an_object() {
+        let last_applied = LastApplied::default();
         let unit = NamespacedName::new("team", "app");
-        assert!(records.stir(&object()).is_empty());
-        records.wait_for(&unit, &[object()]);
-        assert_eq!(records.stir(&object()), std::slice::from_ref(&unit));
-        assert!(records.take_stirred(&unit));
-        assert!(!records.take_stirred(&unit), "once");
-        records.wait_for(&unit, &[]);
-        assert!(records.stir(&object()).is_empty());
+        assert!(last_applied.wake_subscribers(&object()).is_empty());
+        last_applied.wait_for(&unit, &[object()]);
+        assert_eq!(
+            last_applied.wake_subscribers(&object()),
+            std::slice::from_ref(&unit)
+        );
+        assert!(last_applied.take_awaited(&unit));
+        assert!(!last_applied.take_awaited(&unit), "once");
+        last_applied.wait_for(&unit, &[]);
+        assert!(last_applied.wake_subscribers(&object()).is_empty());
     }
 
     #[test]
-    fn a_change_of_the_status_keeps_the_shape() {
+    fn a_change_of_the_status_keeps_the_change_token() {
         let metadata = |more: Value| {
             let mut metadata = json!({"uid": "u", "resourceVersion": "1"});
             for (key, value) in more.as_object().into_iter().flatten() {
                 metadata[key] = value.clone();
             }
-            shape(&serde_json::from_value(metadata).unwrap())
+            change_token(&serde_json::from_value(metadata).unwrap())
         };
         let with = |version: &str| metadata(json!({"generation": 2, "resourceVersion": version}));
         assert_eq!(with("1"), with("9"));

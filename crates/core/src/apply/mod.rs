@@ -1,4 +1,16 @@
-//! Pure: what is applied, in which order, what is deleted, and what is left alone: `Rendered ─plan→ ApplyPlan`.
+//! Pure: the apply: the objects to apply and their order, those to delete and those to leave: `Rendered ─plan→ ApplyPlan`.
+
+pub mod object_ref;
+
+pub mod desired;
+pub mod plan;
+pub mod plan_options;
+
+pub mod guard;
+pub mod order;
+pub mod ownership;
+pub mod skip;
+pub mod stages;
 
 pub mod change_set;
 pub mod drift;
@@ -6,12 +18,9 @@ pub mod health;
 pub mod ignore_rules;
 pub mod inventory;
 pub mod last_applied;
-pub mod object_ref;
-pub mod order;
-pub mod ownership;
 pub mod plain;
-pub mod plan;
 pub mod slim;
 pub mod takeover;
 pub mod unit_settings;
+pub mod watched;
 pub mod written_status;

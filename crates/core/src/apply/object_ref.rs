@@ -1,20 +1,38 @@
-//! Pure: what an object is called in the cluster, and Flux's id for it.
+//! Pure: the name of an object in the cluster, and Flux's id for it.
+#![warn(missing_docs)]
 
 use std::fmt;
 
-/// Group, version, kind, namespace and name. The version does not count for identity.
+use crate::names::NamespacedName;
+
+/// The group, version and kind of objects, by which a kind is watched and reached.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Gvk {
+    /// Empty for the core group.
+    pub group: String,
+    /// `v1`, `v1beta1`, …
+    pub version: String,
+    /// As a manifest writes it: `ConfigMap`.
+    pub kind: String,
+}
+
+/// Group, version, kind, namespace and name of an object. The version is no part of its identity ([`ObjectRef::id`]).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ObjectRef {
+    /// Empty for the core group.
     pub group: String,
+    /// As a manifest writes it: `ConfigMap`.
     pub kind: String,
-    /// Empty for what has none.
+    /// Empty for an object of the cluster.
     pub namespace: String,
+    /// `metadata.name`.
     pub name: String,
+    /// `v1`, `v1beta1`, …
     pub version: String,
 }
 
 impl ObjectRef {
-    /// The reference of an object, with the namespace it gets if it is not given one.
+    /// The reference of an object; `api_version` is `group/version`, or `version` for the core group.
     pub fn new(api_version: &str, kind: &str, namespace: &str, name: &str) -> Self {
         let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
         let own = |text: &str| text.to_owned();
@@ -27,6 +45,7 @@ impl ObjectRef {
         }
     }
 
+    /// `group/version`, or `version` for the core group.
     pub fn api_version(&self) -> String {
         if self.group.is_empty() {
             self.version.clone()
@@ -35,12 +54,22 @@ impl ObjectRef {
         }
     }
 
-    /// Group, version and kind.
-    pub fn gvk(&self) -> (String, String, String) {
-        (self.group.clone(), self.version.clone(), self.kind.clone())
+    /// Its group, version and kind.
+    pub fn gvk(&self) -> Gvk {
+        Gvk {
+            group: self.group.clone(),
+            version: self.version.clone(),
+            kind: self.kind.clone(),
+        }
     }
 
-    /// `<namespace>_<name>_<group>_<kind>`, with `:` in names of RBAC objects as `__`.
+    /// Its namespace and name.
+    pub fn name(&self) -> NamespacedName {
+        NamespacedName::new(&self.namespace, &self.name)
+    }
+
+    /// Flux's id of an object in an inventory: `<namespace>_<name>_<group>_<kind>`, with `:` in names of RBAC objects
+    /// written `__`.
     pub fn id(&self) -> String {
         let name = if self.name_may_have_colon() {
             self.name.replace(':', "__")
@@ -57,7 +86,8 @@ impl ObjectRef {
         )
     }
 
-    /// Reads an id back: by the first `_` for the namespace, by the last two for group and kind.
+    /// Reads an id back: the namespace ends at the first `_`, and the last two `_` enclose the group. None for a text
+    /// that is no id.
     pub fn parse(id: &str, version: &str) -> Option<Self> {
         let (namespace, rest) = id.split_once('_')?;
         let (rest, kind) = rest.rsplit_once('_')?;

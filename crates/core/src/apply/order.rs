@@ -1,37 +1,66 @@
-//! Pure: what must be healthy before what: waves, and objects that depend on others.
+//! Pure: waves: the objects that must be healthy before others are applied.
 //!
 //! The annotation [`WAVE`] holds a number, 0 where it is missing. [`DEPENDS_ON`] names objects of the same build as
-//! Config Sync does: `group/namespaces/NAMESPACE/KIND/NAME`, or `group/KIND/NAME` for what has no namespace, with an
-//! empty group for the core (`/namespaces/shop/ConfigMap/settings`), separated by commas.
+//! Config Sync does: `group/namespaces/NAMESPACE/KIND/NAME`, or `group/KIND/NAME` for objects without a namespace, with
+//! an empty group for the core (`/namespaces/shop/ConfigMap/settings`), separated by commas.
+
+#![warn(missing_docs)]
 
 use std::collections::BTreeMap;
 
 use crate::api::annotations::{DEPENDS_ON, WAVE};
+use crate::apply::desired::Desired;
 use crate::apply::object_ref::ObjectRef;
-use crate::apply::plan::Desired;
 
-/// Why there is no order.
+/// Why there is no order. Objects are named as messages name them: `Kind/namespace/name`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum OrderError {
+    /// A wave is not a number.
     #[error("{object}: annotation `{WAVE}: {text}` is no whole number")]
-    Wave { object: String, text: String },
+    Wave {
+        /// The object with the annotation.
+        object: String,
+        /// Its value.
+        text: String,
+    },
+    /// A dependency is not written as a reference.
     #[error(
         "{object}: annotation `{DEPENDS_ON}` names `{text}`; write `group/namespaces/NAMESPACE/KIND/NAME`, or `group/KIND/NAME` for what has no namespace"
     )]
-    Reference { object: String, text: String },
-    #[error("{object} depends on {dependency}, which is not part of this build")]
-    Missing { object: String, dependency: String },
-    #[error("{object} of wave {wave} depends on {dependency}, which is of a later wave")]
-    Later {
+    Reference {
+        /// The object with the annotation.
         object: String,
-        wave: i32,
+        /// The part of its value that is no reference.
+        text: String,
+    },
+    /// A dependency is not rendered.
+    #[error("{object} depends on {dependency}, which is not part of this build")]
+    Missing {
+        /// The object with the annotation.
+        object: String,
+        /// The object that it names.
         dependency: String,
     },
+    /// A dependency belongs to a later wave.
+    #[error("{object} of wave {wave} depends on {dependency}, which is of a later wave")]
+    Later {
+        /// The object with the annotation.
+        object: String,
+        /// Its wave.
+        wave: i32,
+        /// The object that it names.
+        dependency: String,
+    },
+    /// Objects depend on each other; the first is named again at the end.
     #[error("objects depend on each other in a circle: {}", .0.join(" → "))]
     Circle(Vec<String>),
 }
 
-/// Divides objects into waves: by number, and within a number by what depends on what.
+/// Divides objects into waves, by their numbers and, within a number, by their dependencies. Objects keep their order
+/// within a wave.
+///
+/// # Errors
+/// An annotation cannot be read, or the dependencies have no order.
 pub fn waves(objects: Vec<Desired>) -> Result<Vec<Vec<Desired>>, OrderError> {
     let order = Order::new(&objects)?;
     let depths = order.depths()?;
@@ -42,7 +71,7 @@ pub fn waves(objects: Vec<Desired>) -> Result<Vec<Vec<Desired>>, OrderError> {
     Ok(waves.into_values().collect())
 }
 
-/// What is known of each object, by its place in the list.
+/// The name, wave and dependencies of each object, by its place in the list.
 struct Order {
     names: Vec<String>,
     waves: Vec<i32>,
@@ -97,7 +126,7 @@ impl Order {
         Ok(())
     }
 
-    /// For each object, how many of the same wave must be healthy one after the other before it.
+    /// For each object, the length of the longest chain of dependencies within its wave.
     fn depths(&self) -> Result<Vec<usize>, OrderError> {
         let mut open: Vec<usize> = self.needs.iter().map(Vec::len).collect();
         let mut users = vec![Vec::new(); self.needs.len()];
@@ -128,7 +157,7 @@ impl Order {
         }
     }
 
-    /// A way back to its own start, among the objects that never came free.
+    /// A chain of dependencies that ends where it begins, among the objects whose dependencies are not all placed.
     fn circle(&self, open: &[usize]) -> Vec<String> {
         let mut way: Vec<usize> = Vec::new();
         let mut passed = vec![false; open.len()];
@@ -147,18 +176,12 @@ impl Order {
     }
 }
 
-fn annotation<'d>(object: &'d Desired, name: &str) -> Option<&'d str> {
-    object.manifest["metadata"]["annotations"]
-        .get(name)?
-        .as_str()
-}
-
 fn depends_on(object: &Desired) -> Option<&str> {
-    annotation(object, DEPENDS_ON)
+    object.annotation(DEPENDS_ON)
 }
 
 fn wave(object: &Desired) -> Result<i32, OrderError> {
-    let Some(text) = annotation(object, WAVE) else {
+    let Some(text) = object.annotation(WAVE) else {
         return Ok(0);
     };
     text.trim().parse().map_err(|_| OrderError::Wave {

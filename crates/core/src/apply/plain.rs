@@ -1,19 +1,20 @@
-//! Pure: objects of which everything can be checked here that the API server would check, so that one of many stands
-//! for all in a dry run.
+//! Pure: objects whose every field can be checked here as the API server checks it, so that one of many represents all
+//! in a dry run.
 //!
 //! The rules are those of `k8s.io/kubernetes/pkg/apis/core/validation` and of `apimachinery`'s names, made narrower:
-//! what is in doubt is asked of the server.
+//! for an object in doubt the API server is asked.
+#![warn(missing_docs)]
 
 use serde_json::{Map, Value};
 
-use crate::apply::plan::Desired;
+use crate::apply::desired::Desired;
 
-/// The most that the data of a ConfigMap may hold.
+/// The largest data of a ConfigMap, in bytes.
 const MAX_DATA: usize = 1 << 20;
-/// The most that annotations may hold.
+/// The largest annotations of an object, in bytes.
 const MAX_ANNOTATIONS: usize = 256 << 10;
 
-/// True for a ConfigMap that a server takes, if it takes any of this namespace.
+/// True for a ConfigMap that the API server accepts if it accepts any other new one of the namespace.
 pub fn is_plain(desired: &Desired) -> bool {
     let manifest = &desired.manifest;
     desired.reference.group.is_empty()
@@ -53,7 +54,7 @@ fn is_plain_data(data: &Value) -> bool {
     pairs(data, |key, _| is_key(key)) && size(data) <= MAX_DATA
 }
 
-/// True if every entry of a map is text and holds; a map that is missing has none.
+/// True if every entry of a map is a text that meets a condition; a missing map has no entries.
 fn pairs(map: &Value, holds: impl Fn(&str, &str) -> bool) -> bool {
     let each = |map: &Map<String, Value>| {
         let mut entries = map.iter();
@@ -132,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_in_doubt_is_asked() {
+    fn an_object_in_doubt_is_not_plain() {
         check(&json!({}), true);
         check(&json!({"data": null}), true);
         check(&json!({"kind": "Secret"}), false);

@@ -1,428 +1,377 @@
-//! Pure: what will be done to a cluster: stages of apply, then what is pruned and what is kept, each with its reason.
+//! Pure: the plan of a reconcile: the waves and stages of objects to apply, the objects to delete, and the objects that
+//! are left as they are, each with its reason.
+//!
+//! ```text
+//! objects of a build, Observed, PlanOptions ─plan→ ApplyPlan
+//! ```
+//! The daemon, `overlayd apply` and `overlayd diff` call [`plan`] with options of [`crate::apply::plan_options`], so
+//! that a preview shows what the daemon does. A plan has a text form, which tests compare.
+#![warn(missing_docs)]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 
-use crate::api::annotations::{DRIFT, EXISTED, KUSTOMIZE_PREFIX, OWNER_NAME, OWNER_NAMESPACE};
+use crate::api::annotations::{OWNER_NAME, OWNER_NAMESPACE, TAKE_OVER};
 use crate::api::kustomization::KustomizationSpec;
-use crate::apply::last_applied::{Hash, manifest_hash};
+use crate::apply::desired::{Desired, DriftModeError};
+use crate::apply::guard::{Guard, GuardError};
+use crate::apply::last_applied::manifest_hash;
 use crate::apply::object_ref::ObjectRef;
 use crate::apply::order::{OrderError, waves};
+use crate::apply::ownership::{Claim, Conflict, LiveOwners};
+use crate::apply::skip::{Protected, Skip, control};
+use crate::apply::stages::{sort_key, stages};
+use crate::names::NamespacedName;
 
-/// The Kustomization that owns what is applied.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Owner {
-    pub name: String,
-    pub namespace: String,
+/// The state of the cluster that a plan is made for.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Observed {
+    /// The inventory of the last apply.
+    pub inventory: Vec<ObjectRef>,
+    /// The owners of the objects that the build renders.
+    pub owners: LiveOwners,
+    /// Other Kustomizations that render an object which this build no longer does, by the id of the object.
+    pub rendered_elsewhere: BTreeMap<String, NamespacedName>,
 }
 
-/// One object to apply.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Desired {
-    pub reference: ObjectRef,
-    pub manifest: Value,
-    /// Where it was rendered from, for messages.
-    pub source: Option<String>,
-    /// Of the manifest; nothing before it is planned.
-    pub hash: Hash,
-}
-
-/// What is applied before the next wave, which waits until all of it is healthy.
-///
-/// Stages: definitions and namespaces first, then classes, then the rest; empty stages are left out.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct Wave(pub Vec<Vec<Desired>>);
-
-impl Wave {
-    pub fn objects(&self) -> impl Iterator<Item = &Desired> {
-        self.0.iter().flatten()
-    }
+/// What a plan depends on, besides the objects and the cluster.
+#[derive(Debug)]
+pub struct PlanOptions<'o> {
+    /// The spec of the Kustomization.
+    pub spec: &'o KustomizationSpec,
+    /// The Kustomization, whose name becomes a label of each object; none for objects that a person applies.
+    pub owner: Option<NamespacedName>,
+    /// What may never be deleted.
+    pub protected: Protected,
+    /// How much may be deleted without an approval.
+    pub guard: Guard,
+    /// What the failure of one object means for the others.
+    pub on_error: OnError,
+    /// Kinds that get a stage of their own, before most others.
+    pub stage_kinds: &'o [String],
 }
 
 /// What the failure of one object means for the others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum OnError {
-    /// Nothing of its stage is applied, nor what comes after.
+    /// Nothing of its stage is applied, nor of a later one.
     #[default]
     Stop,
     /// The others are applied; nothing is deleted.
     Continue,
 }
 
-/// What is done about what others change.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum DriftMode {
-    #[default]
-    Correct,
-    Report,
-    Ignore,
-}
+/// Objects that are applied before those of the next wave, which waits until all of them are healthy.
+///
+/// They are divided into stages: definitions and namespaces first, then classes, then the rest. No stage is empty.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Wave(pub Vec<Vec<Desired>>);
 
-impl DriftMode {
-    /// The mode of this name.
-    pub fn named(text: &str) -> Option<Self> {
-        match text.trim() {
-            "correct" => Some(Self::Correct),
-            "report" => Some(Self::Report),
-            "ignore" => Some(Self::Ignore),
-            _ => None,
-        }
+impl Wave {
+    /// The objects of all stages.
+    pub fn objects(&self) -> impl Iterator<Item = &Desired> {
+        self.0.iter().flatten()
     }
 }
 
-/// Everything that will be done; no choice is left for later but what only the cluster knows.
+/// Everything that a reconcile does. Later decisions depend only on what the cluster answers.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct ApplyPlan {
+    /// The objects to apply.
     pub waves: Vec<Wave>,
-    /// What left the set, in order of deletion.
+    /// The objects to delete, in this order.
     pub prune: Vec<ObjectRef>,
-    /// Objects may be deleted and made anew where a field that cannot change would have to.
+    /// Objects may be deleted and created again where a field would have to change that cannot.
     pub force: bool,
+    /// What the failure of one object means for the others.
     pub on_error: OnError,
-    /// What is rendered but not applied, or left the set but is not deleted, and why.
-    pub skipped: Vec<(ObjectRef, &'static str)>,
+    /// Rendered objects that are not applied, then inventory objects that are not deleted.
+    pub skipped: Vec<(ObjectRef, Skip)>,
+    /// Rendered objects that are not applied, since another Kustomization owns and renders them.
+    pub conflicts: Vec<Conflict>,
+    /// The Kustomizations whose objects move to this one.
+    pub taken_over_from: BTreeSet<NamespacedName>,
+    /// Rendered objects that ask not to be applied or not to be deleted.
+    pub opt_outs: Vec<(ObjectRef, Skip)>,
+    /// The objects that the inventory names after the apply.
+    pub inventory: Vec<ObjectRef>,
 }
 
-/// Why nothing may be done.
+/// Why there is no plan, so that nothing is applied or deleted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PlanError {
-    #[error("the build is empty while {count} objects are applied; nothing was deleted{}", list(.objects))]
-    EmptyRender { count: usize, objects: Vec<String> },
-    #[error(
-        "{why}; nothing was applied or deleted. These would go: {}. To approve exactly this, set the annotation `overlayd.dev/approve-deletions: {hash}`",
-        .objects.join(", ")
-    )]
-    Guarded {
-        why: String,
-        objects: Vec<String>,
-        /// How many they are; not all may be shown.
+    /// The build renders nothing, and everything would be deleted.
+    #[error("the build is empty while {count} objects are applied; nothing was deleted: {}", .objects.join(", "))]
+    EmptyRender {
+        /// The number of applied objects.
         count: usize,
-        hash: String,
+        /// The first ten of them.
+        objects: Vec<String>,
     },
+    /// The deletions need an approval.
+    #[error(transparent)]
+    Guarded(#[from] GuardError),
+    /// Two objects have the same id.
     #[error("object `{object}` is rendered twice")]
-    Repeated { object: String },
-    #[error("{object}: annotation `{DRIFT}: {text}` is none of `correct`, `report` and `ignore`")]
-    Drift { object: String, text: String },
+    Repeated {
+        /// The object, as messages name it.
+        object: String,
+    },
+    /// An object asks for an unknown drift mode.
+    #[error(transparent)]
+    Drift(#[from] DriftModeError),
+    /// The objects have no order.
     #[error(transparent)]
     Order(#[from] OrderError),
+    /// A Secret would be applied with its encrypted values.
     #[error(
         "Secret `{object}` is encrypted with SOPS, and `spec.decryption` is not supported yet; it was not applied"
     )]
-    Encrypted { object: String },
+    Encrypted {
+        /// The Secret, as messages name it.
+        object: String,
+    },
+    /// Whether another Kustomization renders an object that it owns is not known.
+    #[error("Kustomization `{owner}`, which owns {object}, cannot be read: {reason}")]
+    OwnerUnreadable {
+        /// The owner.
+        owner: NamespacedName,
+        /// The object, as messages name it.
+        object: String,
+        /// The answer of the API server.
+        reason: String,
+    },
 }
 
-fn list(objects: &[String]) -> String {
-    format!(": {}", objects.join(", "))
-}
-
-/// Kinds that come first, in this order, as Flux has it.
-const FIRST: [&str; 23] = [
-    "CustomResourceDefinition",
-    "Namespace",
-    "ClusterRole",
-    "ClusterClass",
-    "RuntimeClass",
-    "PriorityClass",
-    "StorageClass",
-    "VolumeSnapshotClass",
-    "IngressClass",
-    "GatewayClass",
-    "ClusterRoleBinding",
-    "ResourceQuota",
-    "ServiceAccount",
-    "Role",
-    "RoleBinding",
-    "ConfigMap",
-    "Secret",
-    "Service",
-    "LimitRange",
-    "Deployment",
-    "StatefulSet",
-    "CronJob",
-    "PodDisruptionBudget",
-];
-/// Kinds that come last.
-const LAST: [&str; 2] = [
-    "MutatingWebhookConfiguration",
-    "ValidatingWebhookConfiguration",
-];
-
-fn stage(kind: &str, early: &[String]) -> usize {
-    match kind {
-        "CustomResourceDefinition" | "Namespace" | "ClusterRole" => 0,
-        _ if kind.ends_with("Class") => 1,
-        _ if early.iter().any(|other| other == kind) => 2,
-        _ => 3,
-    }
-}
-
-/// The position of a kind among all.
-fn rank(kind: &str) -> usize {
-    let first = FIRST.iter().position(|other| *other == kind);
-    let last = || {
-        LAST.iter()
-            .position(|other| *other == kind)
-            .map(|at| FIRST.len() + 1 + at)
-    };
-    first.or_else(last).unwrap_or(FIRST.len())
-}
-
-fn sort_key(object: &ObjectRef) -> (usize, &str, &str, &str, &str) {
-    (
-        rank(&object.kind),
-        &object.group,
-        &object.kind,
-        &object.namespace,
-        &object.name,
-    )
-}
-
-/// What may never be deleted: where we run, and what every cluster has.
-#[derive(Debug, Clone, Default)]
-pub struct Protected {
-    /// The namespace of this process.
-    pub own_namespace: String,
-}
-
-impl Protected {
-    fn reason(&self, object: &ObjectRef) -> Option<&'static str> {
-        if object.kind == "CustomResourceDefinition" {
-            // Its deletion would take every object of the kind along, whoever owns them.
-            let ours = ["external-secrets.io", "toolkit.fluxcd.io"]
-                .iter()
-                .any(|group| object.name.ends_with(group));
-            return ours.then_some("overlayd serves this kind");
-        }
-        if object.kind != "Namespace" || !object.group.is_empty() {
-            return None;
-        }
-        let system = object.name == "default" || object.name.starts_with("kube-");
-        if object.name == self.own_namespace {
-            return Some("overlayd runs in this namespace");
-        }
-        system.then_some("the namespace belongs to the cluster")
-    }
-}
-
-/// How much may be deleted without being asked.
-#[derive(Debug, Clone, Default)]
-pub struct Guard {
-    /// So many objects may go; without a limit, as many as there are.
-    pub limit: Option<usize>,
-    /// So many percent of the inventory may go.
-    pub share: usize,
-    /// The hash of a list of deletions that somebody has approved.
-    pub approved: Option<String>,
-    /// Nothing is refused: nothing is going to be done.
-    pub is_open: bool,
-}
-
-/// Kinds whose deletion takes more along than the object.
-const GRAVE: [(&str, &str); 4] = [
-    ("", "Namespace"),
-    ("apiextensions.k8s.io", "CustomResourceDefinition"),
-    ("", "PersistentVolume"),
-    ("", "PersistentVolumeClaim"),
-];
-
-impl Guard {
-    /// One that refuses nothing.
-    pub fn open() -> Self {
-        Self {
-            is_open: true,
-            ..Self::default()
-        }
-    }
-
-    /// Refuses deletions that look like an accident: too many, or of kinds that take others along.
-    pub fn check(&self, prune: &[ObjectRef], inventory: usize) -> Result<(), PlanError> {
-        if self.is_open {
-            return Ok(());
-        }
-        let grave =
-            |object: &&ObjectRef| GRAVE.contains(&(object.group.as_str(), object.kind.as_str()));
-        let too_many = self
-            .limit
-            .is_some_and(|limit| prune.len() > limit && prune.len() * 100 > inventory * self.share);
-        let why = if too_many {
-            format!("{} of {inventory} objects would be deleted", prune.len())
-        } else if let Some(object) = prune.iter().find(grave) {
-            format!("deleting {object} would take everything in it along")
-        } else {
-            return Ok(());
-        };
-        let hash = list_hash(prune);
-        if self.approved.as_ref() == Some(&hash) {
-            return Ok(());
-        }
-        let shown = prune.iter().take(30).map(ToString::to_string);
-        let mut objects: Vec<String> = shown.collect();
-        if prune.len() > objects.len() {
-            objects.push(format!("and {} more", prune.len() - objects.len()));
-        }
-        Err(PlanError::Guarded {
-            why,
-            objects,
-            count: prune.len(),
-            hash,
-        })
-    }
-}
-
-/// Names a list of objects, so that an approval is for this list and no other.
-fn list_hash(objects: &[ObjectRef]) -> String {
-    use sha2::Digest as _;
-    let ids: BTreeSet<String> = objects.iter().map(ObjectRef::id).collect();
-    let text = ids.into_iter().collect::<Vec<_>>().join("\n");
-    let digest = sha2::Sha256::digest(text.as_bytes());
-    let bytes = digest.iter().take(6);
-    bytes.map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// What a plan is made under.
-#[derive(Debug)]
-pub struct Terms<'t> {
-    pub spec: &'t KustomizationSpec,
-    /// Nobody, for what a person applies.
-    pub owner: Option<Owner>,
-    pub protected: Protected,
-    pub guard: Guard,
-    pub on_error: OnError,
-    /// Kinds that come in a stage of their own, before the rest.
-    pub stage_kinds: &'t [String],
-}
-
-/// Decides what to apply and what to prune.
+/// Decides what to apply, what to delete, and what to leave.
+///
+/// # Errors
+/// The build cannot be applied as a whole, or its deletions look like an accident.
 pub fn plan(
     objects: Vec<Desired>,
-    inventory: &[ObjectRef],
-    terms: &Terms<'_>,
+    observed: &Observed,
+    options: &PlanOptions<'_>,
 ) -> Result<ApplyPlan, PlanError> {
-    let spec = terms.spec;
-    if objects.is_empty() && !inventory.is_empty() && spec.prune {
-        let objects = inventory.iter().take(10).map(ToString::to_string).collect();
-        return Err(PlanError::EmptyRender {
-            count: inventory.len(),
-            objects,
-        });
+    if objects.is_empty() && options.spec.prune {
+        refuse_empty_build(&observed.inventory)?;
     }
-    let mut plan = ApplyPlan {
-        force: spec.force,
-        on_error: terms.on_error,
-        ..ApplyPlan::default()
+    let mut planner = Planner {
+        observed,
+        options,
+        plan: ApplyPlan {
+            force: options.spec.force,
+            on_error: options.on_error,
+            ..ApplyPlan::default()
+        },
+        rendered: BTreeSet::new(),
+        left_out: BTreeSet::new(),
     };
-    let (mut applied, mut left) = (Vec::new(), BTreeSet::new());
-    let mut wanted = BTreeSet::new();
-    for mut desired in objects {
-        if !wanted.insert(desired.reference.id()) {
+    let mut admitted = Vec::new();
+    for desired in objects {
+        admitted.push(planner.admit(desired)?);
+    }
+    planner.arrange(admitted)?;
+    if options.spec.prune {
+        planner.prune()?;
+    }
+    Ok(planner.plan)
+}
+
+/// Deletes every object of an inventory but protected ones: what a user asks for who deletes a Kustomization.
+pub fn deletion(inventory: &[ObjectRef], protected: &Protected) -> ApplyPlan {
+    let mut plan = ApplyPlan::default();
+    for object in inventory {
+        match protected.protection(object) {
+            Some(protection) => plan
+                .skipped
+                .push((object.clone(), Skip::Protected(protection))),
+            None => plan.prune.push(object.clone()),
+        }
+    }
+    sort_deletions(&mut plan.prune);
+    plan
+}
+
+/// The objects of an inventory that a build no longer renders.
+pub fn leaving<'i>(
+    inventory: &'i [ObjectRef],
+    objects: &[Desired],
+) -> impl Iterator<Item = &'i ObjectRef> {
+    let rendered: BTreeSet<String> = objects.iter().map(|of| of.reference.id()).collect();
+    inventory
+        .iter()
+        .filter(move |object| !rendered.contains(&object.id()))
+}
+
+/// A plan in the making.
+struct Planner<'p> {
+    observed: &'p Observed,
+    options: &'p PlanOptions<'p>,
+    plan: ApplyPlan,
+    /// Ids of all rendered objects.
+    rendered: BTreeSet<String>,
+    /// Ids of the rendered objects that are not applied.
+    left_out: BTreeSet<String>,
+}
+
+impl Planner<'_> {
+    /// Checks a rendered object and completes its manifest, if it is to be applied.
+    fn admit(&mut self, mut desired: Desired) -> Result<Desired, PlanError> {
+        let id = desired.reference.id();
+        if !self.rendered.insert(id.clone()) {
             return Err(PlanError::Repeated {
                 object: desired.reference.to_string(),
             });
         }
         refuse_encrypted(&desired)?;
-        drift_of(&desired)?;
-        if let Some(reason) = opted_out(&desired.manifest) {
-            plan.skipped.push((desired.reference.clone(), reason));
-            left.insert(desired.reference.id());
-            applied.push(desired);
-            continue;
+        desired.drift_mode()?;
+        if let Some(skip) = Skip::opt_out(&desired.manifest) {
+            self.opt_out(&desired, skip.clone());
+            self.plan.skipped.push((desired.reference.clone(), skip));
+            self.plan.inventory.push(desired.reference.clone());
+            self.left_out.insert(id);
+            return Ok(desired);
+        }
+        if control(&desired.manifest, "prune", "disabled") {
+            self.opt_out(&desired, Skip::PruneDisabled);
         }
         normalize(&mut desired.manifest);
-        own(&mut desired.manifest, terms.owner.as_ref(), spec);
+        label(&mut desired.manifest, self.options);
         desired.hash = manifest_hash(&desired.manifest);
-        applied.push(desired);
+        if self.may_have(&desired, &id)? {
+            self.plan.inventory.push(desired.reference.clone());
+        } else {
+            self.left_out.insert(id);
+        }
+        Ok(desired)
     }
-    // Others may depend on what is left alone, so that it has its place, too.
-    let waves = waves(applied)?.into_iter().map(|mut wave| {
-        wave.retain(|desired| !left.contains(&desired.reference.id()));
-        wave
-    });
-    let waves = waves.filter(|wave| !wave.is_empty());
-    plan.waves = waves.map(|wave| staged(wave, terms.stage_kinds)).collect();
-    if spec.prune {
-        let left: Vec<ObjectRef> = inventory
-            .iter()
-            .filter(|object| !wanted.contains(&object.id()))
-            .cloned()
-            .collect();
-        let deletion = deletion(&left, &terms.protected);
-        plan.prune = deletion.prune;
-        plan.skipped.extend(deletion.skipped);
-        terms.guard.check(&plan.prune, inventory.len())?;
-    }
-    Ok(plan)
-}
 
-/// The objects of a wave in their stages and order.
-fn staged(objects: Vec<Desired>, early: &[String]) -> Wave {
-    let mut stages: [Vec<Desired>; 4] = Default::default();
-    for desired in objects {
-        stages[stage(&desired.reference.kind, early)].push(desired);
+    fn opt_out(&mut self, desired: &Desired, skip: Skip) {
+        self.plan.opt_outs.push((desired.reference.clone(), skip));
     }
-    for stage in &mut stages {
-        stage.sort_by(|a, b| sort_key(&a.reference).cmp(&sort_key(&b.reference)));
-    }
-    let stages = stages.into_iter().filter(|stage| !stage.is_empty());
-    Wave(stages.collect())
-}
 
-/// Everything of an inventory goes, but what is protected: the user's word when a Kustomization is deleted.
-pub fn deletion(inventory: &[ObjectRef], protected: &Protected) -> ApplyPlan {
-    let mut plan = ApplyPlan::default();
-    for object in inventory {
-        match protected.reason(object) {
-            Some(reason) => plan.skipped.push((object.clone(), reason)),
-            None => plan.prune.push(object.clone()),
+    /// False if another Kustomization owns and renders the object.
+    fn may_have(&mut self, desired: &Desired, id: &str) -> Result<bool, PlanError> {
+        let Some(unit) = &self.options.owner else {
+            return Ok(true);
+        };
+        let take_over = desired.annotation(TAKE_OVER);
+        match self.observed.owners.claim(unit, id, take_over) {
+            Claim::Free => Ok(true),
+            Claim::TakeOver(owner) => {
+                self.plan.taken_over_from.insert(owner.clone());
+                Ok(true)
+            }
+            Claim::Conflict(owner) => {
+                self.plan.conflicts.push(Conflict {
+                    object: desired.reference.clone(),
+                    source: desired.source.clone(),
+                    owner: owner.clone(),
+                });
+                Ok(false)
+            }
+            Claim::Unreadable(owner, reason) => Err(PlanError::OwnerUnreadable {
+                owner: owner.clone(),
+                object: desired.reference.to_string(),
+                reason: reason.to_owned(),
+            }),
         }
     }
-    plan.prune.sort_by(|a, b| sort_key(b).cmp(&sort_key(a)));
-    plan
+
+    /// Divides the objects into waves and stages.
+    fn arrange(&mut self, admitted: Vec<Desired>) -> Result<(), PlanError> {
+        // Objects that are left out take part in the order, since others may depend on them.
+        for mut wave in waves(admitted)? {
+            wave.retain(|desired| !self.left_out.contains(&desired.reference.id()));
+            if !wave.is_empty() {
+                let stages = stages(wave, self.options.stage_kinds);
+                self.plan.waves.push(Wave(stages));
+            }
+        }
+        Ok(())
+    }
+
+    /// Deletes inventory objects that are not rendered, but for protected ones and those that move elsewhere.
+    fn prune(&mut self) -> Result<(), PlanError> {
+        let inventory = &self.observed.inventory;
+        let left = inventory
+            .iter()
+            .filter(|object| !self.rendered.contains(&object.id()));
+        let left: Vec<ObjectRef> = left.cloned().collect();
+        let deletion = deletion(&left, &self.options.protected);
+        self.plan.skipped.extend(deletion.skipped);
+        // Objects that move count too: the move is decided again right before the deletion, and may not come.
+        self.options.guard.check(&deletion.prune, inventory.len())?;
+        for object in deletion.prune {
+            match self.observed.rendered_elsewhere.get(&object.id()) {
+                Some(to) => {
+                    let skip = Skip::HandedOver { to: to.clone() };
+                    self.plan.skipped.push((object, skip));
+                }
+                None => self.plan.prune.push(object),
+            }
+        }
+        Ok(())
+    }
 }
 
-/// Reads a control from a label or an annotation, without regard to the case of its value.
-pub fn control(object: &Value, name: &str, value: &str) -> bool {
-    ["annotations", "labels"].iter().any(|field| {
-        let found = object["metadata"][field].get(format!("{KUSTOMIZE_PREFIX}{name}"));
-        found
-            .and_then(Value::as_str)
-            .is_some_and(|found| found.eq_ignore_ascii_case(value))
+impl ApplyPlan {
+    /// All objects to apply, in order.
+    pub fn objects(&self) -> impl Iterator<Item = &Desired> {
+        self.waves.iter().flat_map(Wave::objects)
+    }
+
+    /// True if conflicts keep everything from being applied and deleted.
+    pub fn is_refused(&self) -> bool {
+        self.on_error == OnError::Stop && !self.conflicts.is_empty()
+    }
+
+    /// The objects that are deleted unless another Kustomization renders them by then: those to delete, and those that
+    /// move as things are now; in order of deletion.
+    pub fn leaving(&self) -> Vec<ObjectRef> {
+        let moving = self
+            .skipped
+            .iter()
+            .filter_map(|(object, skip)| matches!(skip, Skip::HandedOver { .. }).then_some(object));
+        let mut leaving: Vec<ObjectRef> = self.prune.iter().chain(moving).cloned().collect();
+        sort_deletions(&mut leaving);
+        leaving
+    }
+
+    /// Inventory objects that are not rendered and stay nevertheless, each with its reason.
+    pub fn kept(&self) -> impl Iterator<Item = &(ObjectRef, Skip)> {
+        self.skipped
+            .iter()
+            .filter(|(_, skip)| matches!(skip, Skip::HandedOver { .. } | Skip::Protected(_)))
+    }
+
+    /// Names the content of the applied objects: `sha256:` and 64 hexadecimal digits.
+    pub fn digest(&self) -> String {
+        let mut hash = Sha256::default();
+        for desired in self.objects() {
+            hash.update(desired.hash);
+        }
+        format!(
+            "sha256:{}",
+            data_encoding::HEXLOWER.encode(&hash.finalize())
+        )
+    }
+}
+
+fn sort_deletions(objects: &mut [ObjectRef]) {
+    objects.sort_by(|a, b| sort_key(b).cmp(&sort_key(a)));
+}
+
+fn refuse_empty_build(inventory: &[ObjectRef]) -> Result<(), PlanError> {
+    if inventory.is_empty() {
+        return Ok(());
+    }
+    Err(PlanError::EmptyRender {
+        count: inventory.len(),
+        objects: inventory.iter().take(10).map(ToString::to_string).collect(),
     })
-}
-
-/// Why an object is not to be touched, if it says so.
-pub fn opted_out(object: &Value) -> Option<&'static str> {
-    if control(object, "reconcile", "disabled") {
-        return Some("`reconcile: disabled` is set on it");
-    }
-    control(object, "ssa", "Ignore").then_some("`ssa: Ignore` is set on it")
-}
-
-/// Why an object is not to be deleted, if the live one says so or is not ours.
-pub fn keeps(live: &Value, owner: &Owner) -> Option<&'static str> {
-    let label = |name: &str| live["metadata"]["labels"][name].as_str();
-    if label(OWNER_NAME) != Some(&owner.name) || label(OWNER_NAMESPACE) != Some(&owner.namespace) {
-        return Some("it belongs to another owner");
-    }
-    if live["metadata"]["annotations"][EXISTED] == "true" {
-        return Some("it was there before it was applied");
-    }
-    if control(live, "prune", "disabled") {
-        return Some("`prune: disabled` is set on it");
-    }
-    opted_out(live)
-}
-
-/// The mode that an object asks for, if it asks for one.
-pub fn drift_of(desired: &Desired) -> Result<Option<DriftMode>, PlanError> {
-    let text = desired.manifest["metadata"]["annotations"][DRIFT].as_str();
-    let mode = text.map(|text| {
-        DriftMode::named(text).ok_or_else(|| PlanError::Drift {
-            object: desired.reference.to_string(),
-            text: text.to_owned(),
-        })
-    });
-    mode.transpose()
 }
 
 fn refuse_encrypted(desired: &Desired) -> Result<(), PlanError> {
@@ -436,7 +385,7 @@ fn refuse_encrypted(desired: &Desired) -> Result<(), PlanError> {
     }
 }
 
-/// Drops what is not ours to say.
+/// Removes fields that the API server sets.
 fn normalize(manifest: &mut Value) {
     let is_definition = manifest["kind"] == "CustomResourceDefinition";
     if let Some(fields) = manifest.as_object_mut()
@@ -450,11 +399,11 @@ fn normalize(manifest: &mut Value) {
     }
 }
 
-/// Puts the owner's labels, and the metadata common to all, on an object.
-fn own(manifest: &mut Value, owner: Option<&Owner>, spec: &KustomizationSpec) {
-    let common = spec.common_metadata.clone().unwrap_or_default();
+/// Adds the owner's labels and `spec.commonMetadata`.
+fn label(manifest: &mut Value, options: &PlanOptions<'_>) {
+    let common = options.spec.common_metadata.clone().unwrap_or_default();
     let mut labels = common.labels;
-    if let Some(owner) = owner {
+    if let Some(owner) = &options.owner {
         labels.insert(OWNER_NAME.to_owned(), owner.name.clone());
         labels.insert(OWNER_NAMESPACE.to_owned(), owner.namespace.clone());
     }
@@ -471,9 +420,12 @@ fn own(manifest: &mut Value, owner: Option<&Owner>, spec: &KustomizationSpec) {
     }
 }
 
-/// The text form of a plan, for golden tests and for people.
+/// The text form of a plan, for tests and for people.
 impl std::fmt::Display for ApplyPlan {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.is_refused() {
+            writeln!(formatter, "refused: nothing is applied or deleted")?;
+        }
         for (index, wave) in self.waves.iter().enumerate() {
             if self.waves.len() > 1 {
                 writeln!(formatter, "wave {}", index + 1)?;
@@ -485,219 +437,21 @@ impl std::fmt::Display for ApplyPlan {
                 }
             }
         }
+        for owner in &self.taken_over_from {
+            writeln!(formatter, "take over from {owner}")?;
+        }
         for object in &self.prune {
             writeln!(formatter, "prune {object}")?;
         }
-        for (object, reason) in &self.skipped {
-            writeln!(formatter, "skip {object}: {reason}")?;
+        for conflict in &self.conflicts {
+            writeln!(formatter, "conflict {}: {conflict}", conflict.object)?;
+        }
+        for (object, skip) in &self.skipped {
+            writeln!(formatter, "skip {object}: {skip}")?;
         }
         Ok(())
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn desired(api_version: &str, kind: &str, namespace: &str, name: &str) -> Desired {
-        let manifest = json!({"apiVersion": api_version, "kind": kind, "metadata": {"name": name, "namespace": namespace}});
-        Desired {
-            reference: ObjectRef::new(api_version, kind, namespace, name),
-            manifest,
-            source: None,
-            hash: [0; 32],
-        }
-    }
-
-    fn check(objects: Vec<Desired>, inventory: &[ObjectRef], expected: &str) {
-        let spec = KustomizationSpec {
-            prune: true,
-            ..KustomizationSpec::default()
-        };
-        let terms = Terms {
-            spec: &spec,
-            owner: Some(Owner {
-                name: "app".into(),
-                namespace: "team".into(),
-            }),
-            protected: Protected {
-                own_namespace: "overlayd".into(),
-            },
-            guard: Guard {
-                limit: Some(2),
-                share: 50,
-                ..Guard::default()
-            },
-            on_error: OnError::Stop,
-            stage_kinds: &["Special".to_owned()],
-        };
-        let text = match plan(objects, inventory, &terms) {
-            Ok(plan) => plan.to_string(),
-            Err(error) => format!("error: {error}\n"),
-        };
-        assert_eq!(text, expected);
-    }
-
-    #[test]
-    fn definitions_and_namespaces_come_before_what_needs_them() {
-        check(
-            vec![
-                desired("apps/v1", "Deployment", "a", "web"),
-                desired("example.com/v1", "Special", "a", "s"),
-                desired("v1", "ConfigMap", "a", "conf"),
-                desired("v1", "Namespace", "", "a"),
-                desired("storage.k8s.io/v1", "StorageClass", "", "fast"),
-                desired(
-                    "apiextensions.k8s.io/v1",
-                    "CustomResourceDefinition",
-                    "",
-                    "x.y",
-                ),
-            ],
-            &[],
-            "stage 1\n  apply CustomResourceDefinition/x.y\n  apply Namespace/a\n\
-             stage 2\n  apply StorageClass/fast\n\
-             stage 3\n  apply Special/a/s\n\
-             stage 4\n  apply ConfigMap/a/conf\n  apply Deployment/a/web\n",
-        );
-    }
-
-    #[test]
-    fn what_left_the_set_is_pruned_in_reverse_order() {
-        let inventory = [
-            ObjectRef::new("v1", "ConfigMap", "a", "old"),
-            ObjectRef::new("apps/v1", "Deployment", "a", "web"),
-            ObjectRef::new("v1", "ConfigMap", "a", "conf"),
-        ];
-        check(
-            vec![desired("v1", "ConfigMap", "a", "conf")],
-            &inventory,
-            "stage 1\n  apply ConfigMap/a/conf\nprune Deployment/a/web\nprune ConfigMap/a/old\n",
-        );
-    }
-
-    #[test]
-    fn an_empty_build_deletes_nothing() {
-        let inventory = [ObjectRef::new("v1", "ConfigMap", "a", "conf")];
-        check(
-            vec![],
-            &inventory,
-            "error: the build is empty while 1 objects are applied; nothing was deleted: ConfigMap/a/conf\n",
-        );
-    }
-
-    #[test]
-    fn namespaces_of_the_cluster_and_our_own_are_never_deleted() {
-        let namespaces = ["overlayd", "default", "kube-system"];
-        let inventory: Vec<_> = namespaces
-            .iter()
-            .map(|name| ObjectRef::new("v1", "Namespace", "", name))
-            .collect();
-        check(
-            vec![desired("v1", "ConfigMap", "a", "conf")],
-            &inventory,
-            "stage 1\n  apply ConfigMap/a/conf\n\
-             skip Namespace/overlayd: overlayd runs in this namespace\n\
-             skip Namespace/default: the namespace belongs to the cluster\n\
-             skip Namespace/kube-system: the namespace belongs to the cluster\n",
-        );
-    }
-
-    #[test]
-    fn an_encrypted_secret_is_never_applied() {
-        let mut secret = desired("v1", "Secret", "a", "s");
-        secret.manifest["sops"] = json!({"mac": "x"});
-        check(
-            vec![secret],
-            &[],
-            "error: Secret `Secret/a/s` is encrypted with SOPS, and `spec.decryption` is not supported yet; it was not applied\n",
-        );
-    }
-
-    #[test]
-    fn the_plan_of_an_applied_plan_prunes_nothing() {
-        let objects = vec![
-            desired("v1", "ConfigMap", "a", "conf"),
-            desired("v1", "Namespace", "", "a"),
-        ];
-        let inventory: Vec<_> = objects
-            .iter()
-            .map(|object| object.reference.clone())
-            .collect();
-        check(
-            objects,
-            &inventory,
-            "stage 1\n  apply Namespace/a\nstage 2\n  apply ConfigMap/a/conf\n",
-        );
-    }
-
-    #[test]
-    fn what_looks_like_an_accident_is_asked_about() {
-        let many: Vec<ObjectRef> = (0..4)
-            .map(|number| ObjectRef::new("v1", "ConfigMap", "a", &format!("m{number}")))
-            .collect();
-        let kept = || vec![desired("v1", "ConfigMap", "a", "m0")];
-        check(
-            kept(),
-            &many,
-            "error: 3 of 4 objects would be deleted; nothing was applied or deleted. These would go: ConfigMap/a/m3, ConfigMap/a/m2, ConfigMap/a/m1. To approve exactly this, set the annotation `overlayd.dev/approve-deletions: 5213f4a0955b`\n",
-        );
-        let grave = [ObjectRef::new("v1", "Namespace", "", "shop")];
-        check(
-            kept(),
-            &grave,
-            "error: deleting Namespace/shop would take everything in it along; nothing was applied or deleted. These would go: Namespace/shop. To approve exactly this, set the annotation `overlayd.dev/approve-deletions: d75cfdd46dfc`\n",
-        );
-        let hash = list_hash(&grave);
-        let approved = Guard {
-            approved: Some(hash),
-            ..Guard::default()
-        };
-        assert_eq!(approved.check(&grave, 1), Ok(()));
-        assert!(approved.check(&many, 4).is_ok(), "no limit");
-        let other = [ObjectRef::new("v1", "Namespace", "", "other")];
-        assert!(
-            approved.check(&other, 1).is_err(),
-            "an approval is for one list"
-        );
-    }
-
-    proptest::proptest! {
-        /// Whatever is built: what was applied is planned again as it was, and nothing of it is deleted.
-        #[test]
-        fn the_plan_of_an_applied_plan_is_the_same_and_deletes_nothing(
-            objects in proptest::collection::vec((0_usize..6, 0_usize..3, 0_usize..20, -2_i32..3), 1..40)
-        ) {
-            const KINDS: [(&str, &str); 6] = [
-                ("v1", "ConfigMap"), ("v1", "Namespace"), ("apps/v1", "Deployment"), ("storage.k8s.io/v1", "StorageClass"),
-                ("rbac.authorization.k8s.io/v1", "ClusterRole"), ("admissionregistration.k8s.io/v1", "ValidatingWebhookConfiguration"),
-            ];
-            let objects: std::collections::BTreeMap<_, _> = objects.into_iter().map(|(kind, namespace, name, wave)| ((kind, namespace, name), wave)).collect();
-            let objects = || objects.iter().map(|((kind, namespace, name), wave)| {
-                let (api_version, kind) = KINDS[*kind];
-                let mut object = desired(api_version, kind, &format!("n{namespace}"), &format!("x:{name}"));
-                object.manifest["metadata"]["annotations"][crate::api::annotations::WAVE] = json!(wave.to_string());
-                object
-            }).collect::<Vec<_>>();
-            let spec = KustomizationSpec { prune: true, ..KustomizationSpec::default() };
-            let terms = Terms {
-                spec: &spec,
-                owner: Some(Owner { name: "app".into(), namespace: "team".into() }),
-                protected: Protected::default(),
-                guard: Guard::default(),
-                on_error: OnError::Stop,
-                stage_kinds: &[],
-            };
-            let first = plan(objects(), &[], &terms).unwrap();
-            let applied: Vec<&ObjectRef> = first.waves.iter().flat_map(Wave::objects).map(|object| &object.reference).collect();
-            let status = crate::apply::inventory::of(applied.iter().copied());
-            let held = crate::apply::inventory::objects(Some(&status));
-            proptest::prop_assert_eq!(held.len(), applied.len());
-            let second = plan(objects(), &held, &terms).unwrap();
-            proptest::prop_assert!(second.prune.is_empty());
-            proptest::prop_assert_eq!(second.to_string(), first.to_string());
-            // And when all goes, everything goes, in the reverse of some order of kinds.
-            proptest::prop_assert_eq!(deletion(&held, &Protected::default()).prune.len(), held.len());
-        }
-    }
-}
+mod tests;

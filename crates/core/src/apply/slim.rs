@@ -1,4 +1,5 @@
-//! Pure: the metadata of an object without the field paths of its managers, which are most of it and of no use here.
+//! Pure: the metadata of an object without the field paths of its managers, which are most of it and not needed here.
+#![warn(missing_docs)]
 
 use std::borrow::Cow;
 
@@ -8,13 +9,14 @@ use kube::core::discovery::ApiResource;
 use kube::core::{DynamicResourceScope, ObjectMeta};
 use serde::{Deserialize, Deserializer};
 
-/// What is watched of an object. Asked for so, the API server sends metadata alone.
+/// An object of any kind, of which only the metadata is requested and kept.
 #[derive(Debug, Clone)]
 pub struct Slim {
+    /// The metadata, with the managers but without their fields.
     pub metadata: ObjectMeta,
 }
 
-/// As it comes.
+/// The answer of the API server.
 #[derive(Deserialize)]
 struct Raw {
     #[serde(default)]
@@ -110,10 +112,10 @@ impl Resource for Slim {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::apply::last_applied::shape;
+    use crate::apply::last_applied::change_token;
 
     #[test]
-    fn what_is_left_out_changes_no_shape() {
+    fn the_change_token_needs_no_field_paths() {
         let text = r#"{"metadata": {
             "name": "a", "namespace": "n", "uid": "u", "resourceVersion": "7", "generation": 3,
             "labels": {"l": "1"}, "annotations": {"a": "2"}, "ownerReferences": [],
@@ -122,7 +124,7 @@ mod tests {
         let slim: Slim = serde_json::from_str(text).unwrap();
         let whole: serde_json::Value = serde_json::from_str(text).unwrap();
         let whole: ObjectMeta = serde_json::from_value(whole["metadata"].clone()).unwrap();
-        assert_eq!(shape(&slim.metadata), shape(&whole));
+        assert_eq!(change_token(&slim.metadata), change_token(&whole));
         let entry = &slim.metadata.managed_fields.unwrap()[0];
         assert_eq!(entry.manager.as_deref(), Some("kubectl"));
         assert!(entry.fields_v1.is_none() && entry.time.is_some());

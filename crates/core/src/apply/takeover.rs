@@ -1,7 +1,14 @@
-//! Pure: fields that kubectl or Flux own become ours, so that one which is no longer in git goes from the object.
+//! Pure: fields that kubectl or Flux own become ours, so that a field which is no longer in git is removed from the
+//! object.
+#![warn(missing_docs)]
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{FieldsV1, ManagedFieldsEntry};
 use serde_json::Value;
+
+/// The field manager of the daemon.
+pub const FIELD_MANAGER: &str = "overlayd";
+/// The field manager of `overlayd apply`, and of what the daemon applies at its start.
+pub const BOOTSTRAP_MANAGER: &str = "overlayd-bootstrap";
 
 /// True for an entry whose fields are taken over.
 fn is_taken(entry: &ManagedFieldsEntry, more: &[String]) -> bool {
@@ -18,7 +25,8 @@ fn is_taken(entry: &ManagedFieldsEntry, more: &[String]) -> bool {
         || more.iter().any(|other| other == manager)
 }
 
-/// The managed fields with those of the former managers, and of some more, in our own entry; nothing if there are none to take over.
+/// The managed fields of an object with those of kubectl, Flux and the managers `more` moved to the entry of `manager`;
+/// none if there are none to move.
 pub fn take_over(
     fields: &[ManagedFieldsEntry],
     manager: &str,

@@ -7,7 +7,9 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use crate::api::annotations::{DRIFT, OVERLAYD_PREFIX};
-use crate::apply::plan::{DriftMode, Guard, OnError};
+use crate::apply::drift::DriftMode;
+use crate::apply::guard::Guard;
+use crate::apply::plan::OnError;
 use crate::cron_windows::{Recurring, Window, Windows};
 
 /// Defaults of the settings, from the flags of the daemon.

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::apply::plan::Desired;
+use crate::apply::desired::Desired;
 
 /// Seconds after the beginning of a conversation.
 fn at(seconds: i64) -> Timestamp {
@@ -44,6 +44,7 @@ fn rollout(waves: &[&str], prune: &str) -> Rollout {
     rollout_of(waves, prune, OnError::Stop, json!({}))
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "tests pass literals")]
 fn rollout_of(
     waves: &[&str],
     prune: &str,
@@ -297,13 +298,22 @@ fn with_continue_the_rest_of_a_wave_is_checked_and_no_later_wave_is_applied() {
     );
     let timed_out = Observation::Applied {
         skipped: Vec::new(),
-        result: Err(ApplyError::NotEstablished("crd".to_owned())),
+        result: Err(ApplyError::NotEstablished(ObjectRef::new(
+            "apiextensions.k8s.io/v1",
+            "CustomResourceDefinition",
+            "",
+            "crd",
+        ))),
     };
     check(
         &mut rollout_of(&["b"], "", OnError::Continue, json!({})),
         vec![
             (0, Resumed, "apply b"),
-            (0, timed_out, "fail: timed out waiting for crd"),
+            (
+                0,
+                timed_out,
+                "fail: timed out waiting for CustomResourceDefinition/crd",
+            ),
         ],
     );
 }

@@ -11,7 +11,7 @@ use data_encoding::BASE32;
 use crate::api::generators::{FakeSpec, PasswordEncoding, PasswordSpec};
 use crate::secrets::{SecretData, SecretValue};
 
-/// A generator, of its own kind or in a ClusterGenerator.
+/// A generator, of its own kind or in a `ClusterGenerator`.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Generator {
     /// Random passwords.

@@ -25,6 +25,7 @@ fn now() -> Timestamp {
 }
 
 /// The ExternalSecret `team/db` of version 1, which reads the SecretStore `aws` every hour. Fields of `spec` are added.
+#[expect(clippy::needless_pass_by_value, reason = "tests pass literals")]
 fn external_secret(spec: Value) -> ExternalSecret {
     let mut full = json!({
         "secretStoreRef": {"name": "aws"},

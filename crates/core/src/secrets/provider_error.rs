@@ -91,6 +91,7 @@ impl ProviderError {
     }
 
     /// The same error, about another secret.
+    #[must_use]
     pub fn about(mut self, id: &str) -> Self {
         match &mut self {
             Self::AccessDenied { key, .. }
@@ -117,7 +118,7 @@ pub enum StoreError {
     /// A reference to a key of a Secret is incomplete.
     #[error("`provider.aws.{0}` must name a Secret and a key")]
     IncompleteKey(&'static str),
-    /// A reference to a ServiceAccount is incomplete.
+    /// A reference to a `ServiceAccount` is incomplete.
     #[error("`provider.aws.{0}` must name a ServiceAccount")]
     IncompleteAccount(&'static str),
     /// The region would change the host that is called.

@@ -54,7 +54,7 @@ pub struct StoreState {
 pub struct StoreOptions<'o> {
     /// `--controller-class`: stores of another class belong to another controller.
     pub controller_class: &'o str,
-    /// True if ClusterSecretStores are served too.
+    /// True if `ClusterSecretStore`s are served too.
     pub serves_cluster_stores: bool,
     /// True if only stores whose `Ready` condition is `True` are read (`--enable-flood-gate`).
     pub requires_readiness: bool,
@@ -234,6 +234,7 @@ mod tests {
     };
 
     /// A store of this spec, created at midnight, with this `Ready` condition.
+    #[expect(clippy::needless_pass_by_value, reason = "tests pass literals")]
     fn store(kind: StoreKind, spec: Value, ready: Option<(&str, &str)>) -> StoreState {
         let metadata =
             json!({"name": "aws", "generation": 3, "creationTimestamp": "2026-01-01T00:00:00Z"});

@@ -1,0 +1,181 @@
+//! Pure: which deletions look like an accident, so that a person must approve them.
+#![warn(missing_docs)]
+
+use std::collections::BTreeSet;
+
+use sha2::{Digest as _, Sha256};
+
+use crate::apply::object_ref::ObjectRef;
+
+/// Deletions that a person must approve.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{why}; nothing was applied or deleted. These would go: {}. To approve exactly this, set the annotation `overlayd.dev/approve-deletions: {hash}`",
+    .objects.join(", ")
+)]
+pub struct GuardError {
+    /// What looks like an accident.
+    pub why: String,
+    /// The first of the objects, and how many more there are.
+    pub objects: Vec<String>,
+    /// The number of all objects.
+    pub count: usize,
+    /// The hash that approves this list of deletions and no other.
+    pub hash: String,
+}
+
+/// How much may be deleted without an approval.
+#[derive(Debug, Clone, Default)]
+pub struct Guard {
+    /// A plan may delete this many objects; without a limit, any number.
+    pub limit: Option<usize>,
+    /// A plan may delete this share of the inventory, in percent.
+    pub share: usize,
+    /// The hash of the list of deletions that a person has approved.
+    pub approved: Option<String>,
+    /// Nothing is refused, since nothing is going to be done.
+    pub is_open: bool,
+}
+
+/// Kinds whose deletion deletes more than the object.
+const GRAVE: [(&str, &str); 4] = [
+    ("", "Namespace"),
+    ("apiextensions.k8s.io", "CustomResourceDefinition"),
+    ("", "PersistentVolume"),
+    ("", "PersistentVolumeClaim"),
+];
+
+impl Guard {
+    /// A guard that refuses nothing, for a preview.
+    pub fn open() -> Self {
+        Self {
+            is_open: true,
+            ..Self::default()
+        }
+    }
+
+    /// Refuses deletions that look like an accident: too many of an inventory of this size, or of kinds whose deletion
+    /// deletes more.
+    ///
+    /// # Errors
+    /// The deletions need an approval, and have none.
+    pub fn check(&self, prune: &[ObjectRef], inventory: usize) -> Result<(), GuardError> {
+        if self.is_open {
+            return Ok(());
+        }
+        let grave =
+            |object: &&ObjectRef| GRAVE.contains(&(object.group.as_str(), object.kind.as_str()));
+        let too_many = self
+            .limit
+            .is_some_and(|limit| prune.len() > limit && prune.len() * 100 > inventory * self.share);
+        let why = if too_many {
+            format!("{} of {inventory} objects would be deleted", prune.len())
+        } else if let Some(object) = prune.iter().find(grave) {
+            format!("deleting {object} would take everything in it along")
+        } else {
+            return Ok(());
+        };
+        let hash = list_hash(prune);
+        if self.approved.as_ref() == Some(&hash) {
+            return Ok(());
+        }
+        let shown = prune.iter().take(30).map(ToString::to_string);
+        let mut objects: Vec<String> = shown.collect();
+        if prune.len() > objects.len() {
+            objects.push(format!("and {} more", prune.len() - objects.len()));
+        }
+        Err(GuardError {
+            why,
+            objects,
+            count: prune.len(),
+            hash,
+        })
+    }
+}
+
+/// Names a list of objects, so that an approval is for this list and no other.
+fn list_hash(objects: &[ObjectRef]) -> String {
+    let ids: BTreeSet<String> = objects.iter().map(ObjectRef::id).collect();
+    let text = ids.into_iter().collect::<Vec<_>>().join("\n");
+    let digest = Sha256::digest(text.as_bytes());
+    let bytes = digest.iter().take(6);
+    bytes.map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn maps(count: usize) -> Vec<ObjectRef> {
+        let maps = (0..count).map(|number| format!("m{number}"));
+        maps.map(|name| ObjectRef::new("v1", "ConfigMap", "a", &name))
+            .collect()
+    }
+
+    /// Asserts why a guard refuses deletions of an inventory of this size; empty if it does not.
+    fn check(guard: &Guard, prune: &[ObjectRef], inventory: usize, expected: &str) {
+        let why = guard.check(prune, inventory).err().map(|error| error.why);
+        assert_eq!(why.unwrap_or_default(), expected);
+    }
+
+    #[test]
+    fn many_deletions_of_a_large_share_are_refused() {
+        let guard = Guard {
+            limit: Some(2),
+            share: 50,
+            ..Guard::default()
+        };
+        check(&guard, &maps(2), 2, "");
+        check(&guard, &maps(3), 6, "");
+        check(&guard, &maps(3), 5, "3 of 5 objects would be deleted");
+        let unlimited = Guard::default();
+        check(&unlimited, &maps(3), 3, "");
+        check(&Guard::open(), &maps(3), 3, "");
+    }
+
+    #[test]
+    fn kinds_that_hold_others_are_refused() {
+        for (api_version, kind) in [
+            ("v1", "Namespace"),
+            ("v1", "PersistentVolume"),
+            ("v1", "PersistentVolumeClaim"),
+            ("apiextensions.k8s.io/v1", "CustomResourceDefinition"),
+        ] {
+            let object = [ObjectRef::new(api_version, kind, "", "x")];
+            let expected = format!("deleting {kind}/x would take everything in it along");
+            check(&Guard::default(), &object, 100, &expected);
+            check(&Guard::open(), &object, 100, "");
+        }
+        let other = [ObjectRef::new("example.com/v1", "Namespace", "", "x")];
+        check(&Guard::default(), &other, 100, "");
+    }
+
+    #[test]
+    fn an_approval_is_for_one_list_in_any_order() {
+        let namespaces = ["a", "b"].map(|name| ObjectRef::new("v1", "Namespace", "", name));
+        let refused = Guard::default().check(&namespaces, 2).unwrap_err();
+        let approved = Guard {
+            approved: Some(refused.hash),
+            ..Guard::default()
+        };
+        let [a, b] = namespaces;
+        check(&approved, &[b, a.clone()], 2, "");
+        check(
+            &approved,
+            &[a],
+            2,
+            "deleting Namespace/a would take everything in it along",
+        );
+    }
+
+    #[test]
+    fn a_long_list_is_cut_in_the_message() {
+        let guard = Guard {
+            limit: Some(0),
+            ..Guard::default()
+        };
+        let error = guard.check(&maps(32), 32).unwrap_err();
+        assert_eq!((error.count, error.objects.len()), (32, 31));
+        assert_eq!(error.objects[30], "and 2 more");
+    }
+}

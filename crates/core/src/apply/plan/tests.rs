@@ -1,0 +1,573 @@
+//! Plans, compared by their text form, and properties of all plans.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::api::annotations::{DEPENDS_ON, WAVE};
+use crate::apply::inventory;
+use crate::apply::ownership::OtherKustomization;
+
+fn desired(api_version: &str, kind: &str, namespace: &str, name: &str) -> Desired {
+    let manifest = json!({"apiVersion": api_version, "kind": kind, "metadata": {"name": name, "namespace": namespace}});
+    Desired {
+        reference: ObjectRef::new(api_version, kind, namespace, name),
+        manifest,
+        source: None,
+        hash: [0; 32],
+    }
+}
+
+fn map(name: &str) -> Desired {
+    desired("v1", "ConfigMap", "a", name)
+}
+
+fn annotated(name: &str, annotations: Value) -> Desired {
+    let mut desired = map(name);
+    desired.manifest["metadata"]["annotations"] = annotations;
+    desired
+}
+
+fn app() -> NamespacedName {
+    NamespacedName::new("team", "app")
+}
+
+fn spec() -> KustomizationSpec {
+    KustomizationSpec {
+        prune: true,
+        ..KustomizationSpec::default()
+    }
+}
+
+fn options(spec: &KustomizationSpec) -> PlanOptions<'_> {
+    PlanOptions {
+        spec,
+        owner: Some(app()),
+        protected: Protected {
+            own_namespace: "overlayd".to_owned(),
+        },
+        guard: Guard {
+            limit: Some(2),
+            share: 50,
+            ..Guard::default()
+        },
+        on_error: OnError::Stop,
+        stage_kinds: &[],
+    }
+}
+
+fn inventory_of(objects: &[Desired]) -> Observed {
+    Observed {
+        inventory: objects.iter().map(|of| of.reference.clone()).collect(),
+        ..Observed::default()
+    }
+}
+
+/// Lets the labels of objects name `team/other`, of which this is known.
+fn owned(objects: &[Desired], other: &OtherKustomization) -> Observed {
+    let owner = NamespacedName::new("team", "other");
+    let ids = objects.iter().map(|desired| desired.reference.id());
+    Observed {
+        owners: LiveOwners {
+            by_object: ids.map(|id| (id, owner.clone())).collect(),
+            kustomizations: [(owner.clone(), other.clone())].into(),
+        },
+        ..Observed::default()
+    }
+}
+
+fn text(plan: Result<ApplyPlan, PlanError>) -> String {
+    match plan {
+        Ok(plan) => plan.to_string(),
+        Err(error) => format!("error: {error}\n"),
+    }
+}
+
+fn check(objects: Vec<Desired>, observed: &Observed, expected: &str) {
+    assert_eq!(text(plan(objects, observed, &options(&spec()))), expected);
+}
+
+/// The same, where the objects that fail do not hold up the others.
+fn check_continued(objects: Vec<Desired>, observed: &Observed, expected: &str) {
+    let spec = spec();
+    let options = PlanOptions {
+        on_error: OnError::Continue,
+        ..options(&spec)
+    };
+    assert_eq!(text(plan(objects, observed, &options)), expected);
+}
+
+#[test]
+fn definitions_and_namespaces_come_before_what_needs_them() {
+    let objects = vec![
+        desired("apps/v1", "Deployment", "a", "web"),
+        desired("example.com/v1", "Special", "a", "s"),
+        desired("v1", "ConfigMap", "a", "conf"),
+        desired("v1", "Namespace", "", "a"),
+        desired("storage.k8s.io/v1", "StorageClass", "", "fast"),
+        desired(
+            "apiextensions.k8s.io/v1",
+            "CustomResourceDefinition",
+            "",
+            "x.y",
+        ),
+    ];
+    let spec = spec();
+    let options = PlanOptions {
+        stage_kinds: &["Special".to_owned()],
+        ..options(&spec)
+    };
+    assert_eq!(
+        text(plan(objects, &Observed::default(), &options)),
+        "stage 1\n  apply CustomResourceDefinition/x.y\n  apply Namespace/a\n\
+         stage 2\n  apply StorageClass/fast\n\
+         stage 3\n  apply Special/a/s\n\
+         stage 4\n  apply ConfigMap/a/conf\n  apply Deployment/a/web\n",
+    );
+}
+
+#[test]
+fn objects_that_left_the_set_are_pruned_in_reverse_order() {
+    let held = [
+        map("old"),
+        desired("apps/v1", "Deployment", "a", "web"),
+        map("conf"),
+    ];
+    check(
+        vec![map("conf")],
+        &inventory_of(&held),
+        "stage 1\n  apply ConfigMap/a/conf\nprune Deployment/a/web\nprune ConfigMap/a/old\n",
+    );
+}
+
+#[test]
+fn nothing_is_pruned_without_the_wish() {
+    let spec = KustomizationSpec::default();
+    let held = inventory_of(&[map("old")]);
+    let plan = plan(vec![map("conf")], &held, &options(&spec));
+    assert_eq!(text(plan), "stage 1\n  apply ConfigMap/a/conf\n");
+}
+
+#[test]
+fn an_empty_build_deletes_nothing() {
+    check(
+        vec![],
+        &inventory_of(&[map("conf")]),
+        "error: the build is empty while 1 objects are applied; nothing was deleted: ConfigMap/a/conf\n",
+    );
+    check(vec![], &Observed::default(), "");
+}
+
+#[test]
+fn namespaces_of_the_cluster_and_our_own_are_never_deleted() {
+    let namespaces = ["overlayd", "default", "kube-system"];
+    let namespaces = namespaces.map(|name| desired("v1", "Namespace", "", name));
+    check(
+        vec![map("conf")],
+        &inventory_of(&namespaces),
+        "stage 1\n  apply ConfigMap/a/conf\n\
+         skip Namespace/overlayd: overlayd runs in this namespace\n\
+         skip Namespace/default: the namespace belongs to the cluster\n\
+         skip Namespace/kube-system: the namespace belongs to the cluster\n",
+    );
+}
+
+#[test]
+fn an_encrypted_secret_is_never_applied() {
+    let mut secret = desired("v1", "Secret", "a", "s");
+    secret.manifest["sops"] = json!({"mac": "x"});
+    check(
+        vec![secret],
+        &Observed::default(),
+        "error: Secret `Secret/a/s` is encrypted with SOPS, and `spec.decryption` is not supported yet; it was not applied\n",
+    );
+}
+
+#[test]
+fn an_object_is_rendered_once() {
+    check(
+        vec![map("a"), map("a")],
+        &Observed::default(),
+        "error: object `ConfigMap/a/a` is rendered twice\n",
+    );
+}
+
+#[test]
+fn an_unknown_drift_mode_is_refused() {
+    check(
+        vec![annotated("a", json!({"overlayd.dev/drift": "maybe"}))],
+        &Observed::default(),
+        "error: ConfigMap/a/a: annotation `overlayd.dev/drift: maybe` is none of `correct`, `report` and `ignore`\n",
+    );
+}
+
+#[test]
+fn the_plan_of_an_applied_plan_prunes_nothing() {
+    let objects = vec![map("conf"), desired("v1", "Namespace", "", "a")];
+    let held = inventory_of(&objects);
+    let expected = "stage 1\n  apply Namespace/a\nstage 2\n  apply ConfigMap/a/conf\n";
+    check(objects, &held, expected);
+}
+
+#[test]
+fn deletions_that_look_like_an_accident_need_an_approval() {
+    let many: Vec<Desired> = (0..4).map(|number| map(&format!("m{number}"))).collect();
+    check(
+        vec![map("m0")],
+        &inventory_of(&many),
+        "error: 3 of 4 objects would be deleted; nothing was applied or deleted. These would go: ConfigMap/a/m3, ConfigMap/a/m2, ConfigMap/a/m1. To approve exactly this, set the annotation `overlayd.dev/approve-deletions: 5213f4a0955b`\n",
+    );
+    check(
+        vec![map("m0")],
+        &inventory_of(&[desired("v1", "Namespace", "", "shop")]),
+        "error: deleting Namespace/shop would take everything in it along; nothing was applied or deleted. These would go: Namespace/shop. To approve exactly this, set the annotation `overlayd.dev/approve-deletions: d75cfdd46dfc`\n",
+    );
+}
+
+#[test]
+fn an_object_that_opts_out_is_not_applied_and_stays_in_the_inventory() {
+    let left = annotated(
+        "left",
+        json!({"kustomize.toolkit.fluxcd.io/reconcile": "disabled"}),
+    );
+    let ignored = annotated(
+        "ignored",
+        json!({"kustomize.toolkit.fluxcd.io/ssa": "Ignore"}),
+    );
+    let kept = annotated(
+        "kept",
+        json!({"kustomize.toolkit.fluxcd.io/prune": "Disabled"}),
+    );
+    let objects = vec![left, ignored, kept];
+    let held = inventory_of(&objects);
+    let plan = plan(objects, &held, &options(&spec())).unwrap();
+    assert_eq!(
+        plan.to_string(),
+        "stage 1\n  apply ConfigMap/a/kept\n\
+         skip ConfigMap/a/left: `reconcile: disabled` is set on it\n\
+         skip ConfigMap/a/ignored: `ssa: Ignore` is set on it\n",
+    );
+    let opt_outs: Vec<&Skip> = plan.opt_outs.iter().map(|(_, skip)| skip).collect();
+    assert_eq!(
+        opt_outs,
+        [
+            &Skip::ReconcileDisabled,
+            &Skip::SsaIgnore,
+            &Skip::PruneDisabled
+        ]
+    );
+    assert_eq!(plan.inventory, held.inventory);
+    assert_eq!(plan.kept().count(), 0, "they are rendered");
+}
+
+#[test]
+fn others_may_depend_on_an_object_that_opts_out() {
+    let left = annotated(
+        "left",
+        json!({"kustomize.toolkit.fluxcd.io/reconcile": "disabled"}),
+    );
+    let user = annotated("user", json!({DEPENDS_ON: "/namespaces/a/ConfigMap/left"}));
+    check(
+        vec![user, left],
+        &Observed::default(),
+        "stage 1\n  apply ConfigMap/a/user\nskip ConfigMap/a/left: `reconcile: disabled` is set on it\n",
+    );
+}
+
+const CONFLICT: &str = "conflict ConfigMap/a/one: Kustomization `team/other` applies it too; take it out of one of them, or let it go over to this one with the annotation `overlayd.dev/take-over: team/other` on the object\n";
+
+#[test]
+fn an_object_that_another_kustomization_renders_is_a_conflict() {
+    let rendered = OtherKustomization::Renders([map("one").reference.id()].into());
+    let observed = owned(&[map("one"), map("two")], &rendered);
+    let objects = || vec![map("one"), map("two")];
+    check(
+        objects(),
+        &observed,
+        &format!(
+            "refused: nothing is applied or deleted\nstage 1\n  apply ConfigMap/a/two\n{CONFLICT}"
+        ),
+    );
+    check_continued(
+        objects(),
+        &observed,
+        &format!("stage 1\n  apply ConfigMap/a/two\n{CONFLICT}"),
+    );
+    let plan = plan(objects(), &observed, &options(&spec())).unwrap();
+    assert_eq!(plan.inventory, [map("two").reference]);
+    let gone = owned(&objects(), &OtherKustomization::Gone);
+    check(
+        objects(),
+        &gone,
+        "stage 1\n  apply ConfigMap/a/one\n  apply ConfigMap/a/two\n",
+    );
+}
+
+#[test]
+fn an_object_of_a_conflict_is_not_deleted_either() {
+    let rendered = OtherKustomization::Renders([map("one").reference.id()].into());
+    let observed = Observed {
+        inventory: vec![map("one").reference],
+        ..owned(&[map("one")], &rendered)
+    };
+    check_continued(vec![map("one")], &observed, CONFLICT);
+}
+
+#[test]
+fn an_object_is_taken_over_from_the_owner_that_it_names() {
+    let one = || annotated("one", json!({TAKE_OVER: "team/other"}));
+    let rendered = OtherKustomization::Renders([one().reference.id()].into());
+    let expected = "stage 1\n  apply ConfigMap/a/one\ntake over from team/other\n";
+    check(vec![one()], &owned(&[one()], &rendered), expected);
+    let unreadable = OtherKustomization::Unreadable("forbidden".to_owned());
+    check(vec![one()], &owned(&[one()], &unreadable), expected);
+    // `spec.commonMetadata` may name it for all objects.
+    let mut spec = spec();
+    let common = json!({"annotations": {TAKE_OVER: "team/other"}});
+    spec.common_metadata = serde_json::from_value(common).unwrap();
+    let observed = owned(&[map("one")], &rendered);
+    assert_eq!(
+        text(plan(vec![map("one")], &observed, &options(&spec))),
+        expected
+    );
+}
+
+#[test]
+fn an_owner_that_cannot_be_read_is_not_taken_for_one_that_is_gone() {
+    check(
+        vec![map("one")],
+        &owned(
+            &[map("one")],
+            &OtherKustomization::Unreadable("forbidden".to_owned()),
+        ),
+        "error: Kustomization `team/other`, which owns ConfigMap/a/one, cannot be read: forbidden\n",
+    );
+}
+
+#[test]
+fn objects_that_a_person_applies_have_no_owner() {
+    let spec = KustomizationSpec::default();
+    let options = PlanOptions {
+        owner: None,
+        ..options(&spec)
+    };
+    let rendered = OtherKustomization::Renders([map("one").reference.id()].into());
+    let observed = owned(&[map("one")], &rendered);
+    let plan = plan(vec![map("one")], &observed, &options).unwrap();
+    assert_eq!(plan.to_string(), "stage 1\n  apply ConfigMap/a/one\n");
+    let applied = plan.objects().next().unwrap();
+    assert_eq!(applied.manifest, map("one").manifest);
+}
+
+#[test]
+fn an_object_that_moved_is_handed_over_and_may_still_be_deleted() {
+    let held = inventory_of(&[map("moved"), map("old"), map("conf")]);
+    let to = NamespacedName::new("team", "b");
+    let observed = Observed {
+        rendered_elsewhere: [(map("moved").reference.id(), to)].into(),
+        ..held
+    };
+    let plan = plan(vec![map("conf")], &observed, &options(&spec())).unwrap();
+    assert_eq!(
+        plan.to_string(),
+        "stage 1\n  apply ConfigMap/a/conf\nprune ConfigMap/a/old\n\
+         skip ConfigMap/a/moved: Kustomization `team/b` applies it now\n",
+    );
+    assert_eq!(
+        plan.leaving(),
+        [map("old").reference, map("moved").reference]
+    );
+    assert_eq!(plan.kept().count(), 1);
+    let objects = [map("conf")];
+    let leaving: Vec<&ObjectRef> = leaving(&observed.inventory, &objects).collect();
+    assert_eq!(leaving, [&map("moved").reference, &map("old").reference]);
+}
+
+#[test]
+fn a_manifest_is_completed_before_it_is_named_by_its_hash() {
+    let mut spec = spec();
+    let common = json!({"labels": {"team": "shop"}, "annotations": {"a": "b"}});
+    spec.common_metadata = serde_json::from_value(common).unwrap();
+    let mut one = map("one");
+    one.manifest["status"] = json!({"ready": true});
+    one.manifest["metadata"]["creationTimestamp"] = json!(null);
+    one.manifest["metadata"]["managedFields"] = json!([]);
+    let first = plan(vec![one], &Observed::default(), &options(&spec)).unwrap();
+    let applied = first.objects().next().unwrap();
+    assert_eq!(
+        applied.manifest,
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {
+            "name": "one", "namespace": "a", "annotations": {"a": "b"},
+            "labels": {"team": "shop", OWNER_NAME: "app", OWNER_NAMESPACE: "team"},
+        }})
+    );
+    assert_eq!(applied.hash, manifest_hash(&applied.manifest));
+    let other = plan(vec![map("two")], &Observed::default(), &options(&spec)).unwrap();
+    assert_ne!(first.digest(), other.digest());
+    assert_eq!(first.digest().len(), "sha256:".len() + 64);
+}
+
+#[test]
+fn the_status_of_a_definition_is_part_of_it() {
+    let kind = "CustomResourceDefinition";
+    let mut definition = desired("apiextensions.k8s.io/v1", kind, "", "x.y");
+    definition.manifest["status"] = json!({"storedVersions": ["v1"]});
+    let plan = plan(vec![definition], &Observed::default(), &options(&spec())).unwrap();
+    let applied = plan.objects().next().unwrap();
+    assert!(applied.manifest["status"].is_object());
+}
+
+const KINDS: [(&str, &str); 6] = [
+    ("v1", "ConfigMap"),
+    ("v1", "Namespace"),
+    ("apps/v1", "Deployment"),
+    ("storage.k8s.io/v1", "StorageClass"),
+    ("rbac.authorization.k8s.io/v1", "ClusterRole"),
+    (
+        "admissionregistration.k8s.io/v1",
+        "ValidatingWebhookConfiguration",
+    ),
+];
+
+/// What a generated object says of itself and what the cluster knows of it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Case {
+    Plain,
+    OptsOut,
+    OwnedElsewhere,
+    RenderedElsewhere,
+    TakesOver,
+}
+
+/// Objects by kind, namespace and name; each with its wave, its case, whether the old inventory has it, and whether the
+/// build still renders it.
+type Objects = BTreeMap<(usize, usize, usize), (i32, Case, bool, bool)>;
+
+fn objects() -> impl Strategy<Value = Objects> {
+    use Case::{OptsOut, OwnedElsewhere, Plain, RenderedElsewhere, TakesOver};
+    let cases = [Plain, OptsOut, OwnedElsewhere, RenderedElsewhere, TakesOver];
+    let key = (0_usize..6, 0_usize..3, 0_usize..20);
+    let value = (
+        -2_i32..3,
+        proptest::sample::select(cases.to_vec()),
+        proptest::bool::ANY,
+        proptest::bool::weighted(0.8),
+    );
+    proptest::collection::btree_map(key, value, 1..40)
+}
+
+fn generated((kind, namespace, name): (usize, usize, usize), wave: i32, case: Case) -> Desired {
+    let (api_version, kind) = KINDS[kind];
+    let mut object = desired(
+        api_version,
+        kind,
+        &format!("n{namespace}"),
+        &format!("x:{name}"),
+    );
+    let mut annotations = json!({WAVE: wave.to_string()});
+    match case {
+        Case::OptsOut => annotations["kustomize.toolkit.fluxcd.io/reconcile"] = json!("disabled"),
+        Case::TakesOver => annotations[TAKE_OVER] = json!("team/other"),
+        _ => {}
+    }
+    object.manifest["metadata"]["annotations"] = annotations;
+    object
+}
+
+fn rendered(objects: &Objects) -> Vec<Desired> {
+    let rendered = objects.iter().filter(|(_, (.., is_rendered))| *is_rendered);
+    rendered
+        .map(|(key, (wave, case, ..))| generated(*key, *wave, *case))
+        .collect()
+}
+
+fn observed(objects: &Objects) -> Observed {
+    let mut observed = Observed::default();
+    let other = NamespacedName::new("team", "other");
+    let mut elsewhere = BTreeSet::new();
+    for (key, (wave, case, is_held, is_rendered)) in objects {
+        let object = generated(*key, *wave, *case).reference;
+        if *is_held {
+            observed.inventory.push(object.clone());
+        }
+        if matches!(
+            case,
+            Case::OwnedElsewhere | Case::RenderedElsewhere | Case::TakesOver
+        ) {
+            let owners = &mut observed.owners.by_object;
+            owners.insert(object.id(), other.clone());
+        }
+        if matches!(case, Case::RenderedElsewhere | Case::TakesOver) {
+            elsewhere.insert(object.id());
+            if !is_rendered {
+                let moved = &mut observed.rendered_elsewhere;
+                moved.insert(object.id(), other.clone());
+            }
+        }
+    }
+    let other = (other, OtherKustomization::Renders(elsewhere));
+    observed.owners.kustomizations = [other].into();
+    observed
+}
+
+/// What the cluster is like after a plan was applied.
+fn applied(plan: &ApplyPlan, before: &Observed) -> Observed {
+    let mut after = before.clone();
+    let status = inventory::of(&plan.inventory);
+    after.inventory = inventory::objects(Some(&status));
+    for desired in plan.objects() {
+        after.owners.by_object.insert(desired.reference.id(), app());
+    }
+    after
+}
+
+fn open(spec: &KustomizationSpec) -> PlanOptions<'_> {
+    PlanOptions {
+        guard: Guard::open(),
+        on_error: OnError::Continue,
+        ..options(spec)
+    }
+}
+
+proptest! {
+    /// Every rendered object is applied, skipped or in conflict; every other object of the inventory is deleted or
+    /// skipped; and none is in two lists.
+    #[test]
+    fn a_plan_decides_about_every_object_once(objects in objects()) {
+        let (rendered, observed, spec) = (rendered(&objects), observed(&objects), spec());
+        prop_assume!(!rendered.is_empty());
+        let mut all: Vec<String> = rendered.iter().map(|desired| desired.reference.id()).collect();
+        all.extend(leaving(&observed.inventory, &rendered).map(ObjectRef::id));
+        let plan = plan(rendered, &observed, &open(&spec)).unwrap();
+        let mut decided: Vec<String> = plan.objects().map(|desired| desired.reference.id()).collect();
+        decided.extend(plan.prune.iter().map(ObjectRef::id));
+        decided.extend(plan.conflicts.iter().map(|conflict| conflict.object.id()));
+        decided.extend(plan.skipped.iter().map(|(object, _)| object.id()));
+        all.sort();
+        decided.sort();
+        prop_assert_eq!(decided, all);
+    }
+
+    /// After a plan was applied, the next plan applies the same manifests, deletes nothing and takes over nothing.
+    #[test]
+    fn the_plan_of_an_applied_plan_is_empty(objects in objects()) {
+        let spec = spec();
+        prop_assume!(!rendered(&objects).is_empty());
+        let before = observed(&objects);
+        let first = plan(rendered(&objects), &before, &open(&spec)).unwrap();
+        let hashes: BTreeMap<String, _> = first.objects().map(|desired| (desired.reference.id(), desired.hash)).collect();
+        let after = applied(&first, &before);
+        prop_assert_eq!(after.inventory.len(), first.inventory.len());
+        // A build whose objects are all in conflict leaves an empty inventory behind.
+        let second = plan(rendered(&objects), &after, &open(&spec)).unwrap();
+        let changes = second.objects().filter(|desired| hashes.get(&desired.reference.id()) != Some(&desired.hash));
+        prop_assert_eq!(changes.count(), 0);
+        prop_assert!(second.leaving().is_empty() && second.taken_over_from.is_empty());
+        prop_assert_eq!(second.digest(), first.digest());
+        prop_assert_eq!(&second.conflicts, &first.conflicts);
+        let third = plan(rendered(&objects), &applied(&second, &after), &open(&spec)).unwrap();
+        prop_assert_eq!(third.to_string(), second.to_string());
+        // And when everything is deleted, nothing stays.
+        let all = deletion(&after.inventory, &Protected::default());
+        prop_assert_eq!(all.prune.len(), after.inventory.len());
+    }
+}
