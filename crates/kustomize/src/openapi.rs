@@ -62,7 +62,7 @@ struct Swagger<'s> {
 impl Swagger<'_> {
     fn walk(&mut self, schema: &Value, path: String) -> Result<(), Problem> {
         // Definitions that name each other more than once make the walk longer each time.
-        self.budget.charge_steps(1 + path.len() / 8)?;
+        self.budget.charge_steps(32 + path.len())?;
         check_depth(path.matches(['.', '[']).count() + self.visited.len(), &path)?;
         if let Some(target) = schema.get("$ref").and_then(Value::as_str) {
             return self.refer(target.rsplit('/').next().unwrap_or_default(), path);

@@ -64,7 +64,7 @@ impl Default for Limits {
             depth: 64,
             object_bytes: 128 << 20,
             object_bytes_per_input_byte: 16,
-            steps: 2_000_000_000,
+            steps: 1_000_000_000,
         }
     }
 }

@@ -129,7 +129,7 @@ impl CrdWalk<'_> {
                 format!("{path}/{name}")
             };
             // Types that name each other more than once make the walk longer each time.
-            self.budget.charge_steps(1 + path.len() / 8)?;
+            self.budget.charge_steps(32 + path.len())?;
             check_depth(path.matches('/').count(), &path)?;
             self.property(property, &path)?;
             let target = property

@@ -405,7 +405,7 @@ impl Write<'_> {
         let text = if has_delimiter {
             let longest = old + text.len() + self.options.delimiter.len();
             self.budget.charge_bytes(longest)?;
-            self.budget.charge_steps(longest)?;
+            self.budget.charge_steps(1 + longest / 16)?;
             let new = self.with_part(&target.text, text);
             self.budget.release(as_u64(longest));
             new
