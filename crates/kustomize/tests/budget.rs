@@ -388,7 +388,7 @@ fn a_component_that_is_included_many_times() {
     let entries = "c, ".repeat(50);
     let operations = format!("- {{op: add, path: /data/v, value: {}}}", "x".repeat(1_000));
     let component = format!(
-        "kind: Component\nresources: []\npatches:\n- target: {{kind: ConfigMap}}\n  patch: |-\n    {operations}\n    - {{op: copy, from: /data/v, path: /data/w}}\n    - {{op: copy, from: /data, path: /data/x}}\n"
+        "kind: Component\nresources: []\npatches:\n- target: {{kind: ConfigMap}}\n  patch: |-\n    {operations}\n    - {{op: copy, from: /data/v, path: /data/w}}\n    - {{op: copy, from: /data, path: /data/x}}\n    - {{op: copy, from: /data, path: /data/y}}\n"
     );
     let files = vec![
         file(
