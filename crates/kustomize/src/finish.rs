@@ -61,6 +61,9 @@ pub(crate) fn finish(
     transform::name_ref::transform(&mut resources, &level.tables, budget)?;
     let unused = transform::vars::substitute(&mut resources, &level.vars, &level.tables, budget)?;
     resources.retain(|resource| !is_local(resource));
+    let listed = sort.as_ref().and_then(|sort| sort.legacy.as_ref());
+    let kinds = listed.map_or(0, |(first, last)| first.len() + last.len());
+    budget.charge_steps(resources.len().saturating_mul(1 + kinds))?;
     let mut resources = order::sorted(resources, sort.as_ref(), options.reorder)?;
     if options.managed_by_label || metadata.managed_by {
         transform::managed_by(&mut resources, budget)?;

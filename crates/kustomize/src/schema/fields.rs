@@ -306,6 +306,11 @@ impl FieldTables {
             .iter_mut()
             .find(|mine| mine.target == reference.target);
         let Some(mine) = same else {
+            if self.name_references.len() >= MAX_ROWS_PER_PATH {
+                return Err(Problem::Limit(format!(
+                    "more than {MAX_ROWS_PER_PATH} kinds have name references"
+                )));
+            }
             self.name_references.push(reference.clone());
             return Ok(());
         };
