@@ -75,7 +75,6 @@ pub(crate) struct Context {
 }
 
 /// The settings that the flags give.
-#[expect(clippy::struct_excessive_bools, reason = "flags are")]
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
     /// The namespace of this process.

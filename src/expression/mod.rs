@@ -189,7 +189,7 @@ mod tests {
         match (result, expected) {
             (Ok(holds), Ok(expected)) => assert_eq!(holds, expected, "{text}"),
             (Err(error), Err(expected)) => {
-                assert!(error.to_string().contains(expected), "{text}: {error}")
+                assert!(error.to_string().contains(expected), "{text}: {error}");
             }
             (result, expected) => panic!("{text}: {result:?}, not {expected:?}"),
         }

@@ -84,6 +84,10 @@ pub struct Limits {
     pub nodes: usize,
     /// Levels of nesting, with everything its aliases expand to.
     pub depth: usize,
+    /// Bytes of text that the aliases of all documents expand to, beyond what is written.
+    pub expanded_bytes: usize,
+    /// Keys that merge keys (`<<`) copy into the maps of all documents.
+    pub merged_keys: usize,
 }
 
 impl Default for Limits {
@@ -92,6 +96,8 @@ impl Default for Limits {
             bytes: 64 << 20,
             nodes: 2_000_000,
             depth: 200,
+            expanded_bytes: 16 << 20,
+            merged_keys: 200_000,
         }
     }
 }
@@ -113,8 +119,9 @@ pub fn read(text: &str, options: &ReadOptions) -> Result<Vec<Node>, ReadError> {
         Cow::Borrowed(text)
     };
     let mut documents = Vec::new();
+    let mut expanded = Expanded::default();
     for (first_line, document) in split_documents(&text)? {
-        documents.extend(read_document(document, first_line, options)?);
+        documents.extend(read_document(document, first_line, options, &mut expanded)?);
     }
     Ok(documents)
 }
@@ -150,6 +157,7 @@ fn read_document(
     text: &str,
     first_line: usize,
     options: &ReadOptions,
+    expanded: &mut Expanded,
 ) -> Result<Option<Node>, ReadError> {
     if text
         .lines()
@@ -157,7 +165,7 @@ fn read_document(
     {
         return Ok(None);
     }
-    let mut composer = Composer::new(first_line, options);
+    let mut composer = Composer::new(first_line, options, expanded);
     let mut parser = Parser::new_from_str_with_options(text, parser_options(options.limits));
     while let Some(event) = parser.next_event() {
         let (event, span) = event.map_err(|error| ReadError::Syntax {
@@ -191,6 +199,16 @@ pub(crate) fn parser_options(limits: Limits) -> Options {
 struct Size {
     nodes: usize,
     depth: usize,
+    /// Bytes of text.
+    bytes: usize,
+}
+
+/// What aliases and merge keys brought so far, in all documents of a text.
+#[derive(Debug, Clone, Copy, Default)]
+struct Expanded {
+    nodes: usize,
+    bytes: usize,
+    merged_keys: usize,
 }
 
 /// Puts events together. Open collections stand on a stack, so that depth costs no call stack.
@@ -201,6 +219,7 @@ struct Composer<'o> {
     anchors: BTreeMap<usize, (Node, Size)>,
     root: Option<Node>,
     nodes: usize,
+    expanded: &'o mut Expanded,
 }
 
 /// A collection that is not closed yet.
@@ -238,7 +257,7 @@ enum Key {
 const INDEX_FROM: usize = 24;
 
 impl<'o> Composer<'o> {
-    fn new(first_line: usize, options: &'o ReadOptions) -> Self {
+    fn new(first_line: usize, options: &'o ReadOptions, expanded: &'o mut Expanded) -> Self {
         Self {
             options,
             first_line,
@@ -246,6 +265,7 @@ impl<'o> Composer<'o> {
             anchors: BTreeMap::new(),
             root: None,
             nodes: 0,
+            expanded,
         }
     }
 
@@ -257,13 +277,19 @@ impl<'o> Composer<'o> {
                 // The parser says `~` where nothing stands.
                 let is_nothing = style == ScalarStyle::Plain && span.start == span.end;
                 let text = if is_nothing { Cow::Borrowed("") } else { text };
+                let text_bytes = text.len();
                 let scalar = self.scalar(text, style, tag);
                 let is_merge = style == ScalarStyle::Plain && &*scalar.text == "<<";
                 let node = Node {
                     line: to_line(line),
                     kind: NodeKind::Scalar(scalar),
                 };
-                self.place(node, Size { nodes: 1, depth: 1 }, anchor, line, is_merge)
+                let size = Size {
+                    nodes: 1,
+                    depth: 1,
+                    bytes: text_bytes,
+                };
+                self.place(node, size, anchor, line, is_merge)
             }
             Event::SequenceStart(style, anchor, _) => {
                 self.begin(line, anchor, style, Content::Sequence(Vec::new()))
@@ -278,6 +304,7 @@ impl<'o> Composer<'o> {
                     .get(&id)
                     .cloned()
                     .ok_or(ReadError::Recursion { line })?;
+                self.expand(size, line)?;
                 self.place(node, size, 0, line, false)
             }
             _ => Ok(()),
@@ -306,7 +333,11 @@ impl<'o> Composer<'o> {
             bracketed: style == StructureStyle::Flow,
             line,
             anchor,
-            size: Size { nodes: 1, depth: 0 },
+            size: Size {
+                nodes: 1,
+                depth: 0,
+                bytes: 0,
+            },
             content,
         });
         Ok(())
@@ -318,11 +349,15 @@ impl<'o> Composer<'o> {
         };
         let kind = match open.content {
             Content::Sequence(nodes) => NodeKind::Sequence(nodes.into_iter().collect()),
-            Content::Mapping(fields) => NodeKind::Mapping(fields.close()?),
+            Content::Mapping(fields) => {
+                self.count_merged(&fields, open.line)?;
+                NodeKind::Mapping(fields.close()?)
+            }
         };
         let size = Size {
             nodes: open.size.nodes,
             depth: open.size.depth + 1,
+            bytes: open.size.bytes,
         };
         let node = Node {
             line: to_line(open.line),
@@ -350,6 +385,7 @@ impl<'o> Composer<'o> {
             return Ok(());
         };
         open.size.nodes = open.size.nodes.saturating_add(size.nodes);
+        open.size.bytes = open.size.bytes.saturating_add(size.bytes);
         open.size.depth = open.size.depth.max(size.depth);
         match &mut open.content {
             Content::Sequence(nodes) => {
@@ -366,6 +402,38 @@ impl<'o> Composer<'o> {
             }
             Content::Mapping(fields) => fields.insert(node, line, options.duplicate_keys),
         }
+    }
+
+    /// Counts what an alias stands for. Nodes are shared, but whoever prints or decodes them copies them.
+    fn expand(&mut self, size: Size, line: usize) -> Result<(), ReadError> {
+        let limits = self.options.limits;
+        let expanded = &mut *self.expanded;
+        expanded.nodes = expanded.nodes.saturating_add(size.nodes);
+        expanded.bytes = expanded.bytes.saturating_add(size.bytes);
+        let (what, limit) = if expanded.nodes > limits.nodes {
+            ("nodes", limits.nodes)
+        } else if expanded.bytes > limits.expanded_bytes {
+            ("bytes that aliases stand for", limits.expanded_bytes)
+        } else {
+            return Ok(());
+        };
+        Err(ReadError::Limit { line, what, limit })
+    }
+
+    /// Counts the keys that merge keys copy, before they are copied.
+    fn count_merged(&mut self, fields: &Fields, line: usize) -> Result<(), ReadError> {
+        let keys = fields.merges.iter().filter_map(Node::as_mapping);
+        let keys: usize = keys.map(Mapping::len).sum();
+        self.expanded.merged_keys = self.expanded.merged_keys.saturating_add(keys);
+        let limit = self.options.limits.merged_keys;
+        if self.expanded.merged_keys <= limit {
+            return Ok(());
+        }
+        Err(ReadError::Limit {
+            line,
+            what: "keys that `<<` merges",
+            limit,
+        })
     }
 
     fn check_size(&mut self, size: Size, line: usize) -> Result<(), ReadError> {

@@ -2,6 +2,7 @@
 
 use goyaml::{Node, ReadOptions};
 
+use crate::budget::{Weight, as_u64, weigh};
 use crate::error::{BuildError, BuildErrors, Problem};
 use crate::schema::SchemaComments;
 
@@ -10,14 +11,28 @@ use crate::schema::SchemaComments;
 pub(crate) struct Documents {
     pub(crate) nodes: Vec<Node>,
     pub(crate) comments: SchemaComments,
+    /// How large each of the nodes is.
+    pub(crate) weights: Vec<Weight>,
+    /// Bytes of the text.
+    pub(crate) text_bytes: usize,
+}
+
+impl Documents {
+    /// Bytes that the objects hold once nothing of them is shared.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.weights.iter().map(|weight| weight.bytes).sum()
+    }
 }
 
 /// Reads the bytes of a file of resources.
 pub(crate) fn parse(bytes: &[u8], shown: &str) -> Result<Documents, BuildErrors> {
     let text = utf8(bytes, shown)?;
+    let nodes = read_text(text, shown)?;
     Ok(Documents {
-        nodes: read_text(text, shown)?,
+        weights: nodes.iter().map(weigh).collect(),
+        nodes,
         comments: SchemaComments::read(text),
+        text_bytes: text.len(),
     })
 }
 
@@ -50,6 +65,7 @@ pub(crate) fn read_text_as(
         .at(shown, error.line())
     })?;
     documents.retain(|document| !document.is_null());
+    check_expansion(&documents, text).map_err(|problem| BuildError::from(problem).at(shown, 0))?;
     if let [single] = &documents[..]
         && matches!(kind_of(single), "List" | "ResourceList")
         && let Some(items) = single.get("items").and_then(Node::as_sequence)
@@ -57,6 +73,21 @@ pub(crate) fn read_text_as(
         return Ok(expand_lists(items.iter().cloned().collect()));
     }
     Ok(expand_lists(documents))
+}
+
+/// Refuses a text whose aliases and merge keys make it much larger, before its parts are copied.
+fn check_expansion(documents: &[Node], text: &str) -> Result<(), Problem> {
+    let bytes: u64 = documents.iter().map(|node| weigh(node).bytes).sum();
+    let limit = as_u64(text.len())
+        .saturating_mul(64)
+        .saturating_add(16 << 20);
+    if bytes <= limit {
+        return Ok(());
+    }
+    Err(Problem::Budget(format!(
+        "the aliases of the text expand it to {bytes} bytes of memory; a text of {} bytes may need {limit}",
+        text.len()
+    )))
 }
 
 fn kind_of(node: &Node) -> &str {

@@ -57,6 +57,9 @@ pub enum Problem {
     /// The build is larger than its limits.
     #[error("{0}")]
     Limit(String),
+    /// The build would use more memory or work than its budget.
+    #[error("{0}")]
+    Budget(String),
 }
 
 /// All errors of one build; at least one.
@@ -69,13 +72,16 @@ impl From<BuildError> for BuildErrors {
     }
 }
 
+const OVER_BUDGET_HINT: &str = "this field makes the build much larger than its files: copy, patch or generate less there, or split the build";
+
 impl From<Problem> for BuildError {
     fn from(problem: Problem) -> Self {
+        let hint = matches!(problem, Problem::Budget(_)).then(|| OVER_BUDGET_HINT.to_owned());
         Self {
             problem,
             place: None,
             field: None,
-            hint: None,
+            hint,
             trail: Vec::new(),
         }
     }

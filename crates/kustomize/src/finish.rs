@@ -3,6 +3,7 @@
 use goyaml::{Node, Tag};
 
 use crate::accumulate::Accumulated;
+use crate::budget::Budget;
 use crate::error::{BuildError, BuildErrors, Errors, Problem};
 use crate::generate::hash;
 use crate::level::BuildMetadata;
@@ -47,6 +48,7 @@ pub(crate) fn finish(
     accumulated: Accumulated,
     options: &BuildOptions,
     tree: &FileTree,
+    budget: &Budget,
 ) -> Result<(Vec<Object>, Vec<String>), BuildErrors> {
     let Accumulated {
         level,
@@ -55,18 +57,22 @@ pub(crate) fn finish(
         root,
     } = accumulated;
     let mut resources = level.resources;
-    hash::append_suffixes(&mut resources)?;
-    transform::name_ref::transform(&mut resources, &level.tables)?;
-    let unused = transform::vars::substitute(&mut resources, &level.vars, &level.tables)?;
+    hash::append_suffixes(&mut resources, budget)?;
+    transform::name_ref::transform(&mut resources, &level.tables, budget)?;
+    let unused = transform::vars::substitute(&mut resources, &level.vars, &level.tables, budget)?;
     resources.retain(|resource| !is_local(resource));
+    let listed = sort.as_ref().and_then(|sort| sort.legacy.as_ref());
+    let kinds = listed.map_or(0, |(first, last)| first.len() + last.len());
+    budget.charge_steps(resources.len().saturating_mul(1 + kinds))?;
     let mut resources = order::sorted(resources, sort.as_ref(), options.reorder)?;
     if options.managed_by_label || metadata.managed_by {
-        transform::managed_by(&mut resources)?;
+        transform::managed_by(&mut resources, budget)?;
     }
     let provenance = Provenance {
         metadata,
         root,
         tree,
+        budget,
     };
     let mut errors = Errors::default();
     let mut objects = Vec::with_capacity(resources.len());
@@ -97,8 +103,14 @@ fn object(mut resource: Resource, provenance: &Provenance<'_>) -> Result<Object,
     if !annotations_are_clean(resource.node()) {
         resource.change_body(clean_annotations);
     }
+    // Values that were one text for several fields are printed in each of them.
+    resource
+        .charge_again(provenance.budget)
+        .map_err(|problem| resource.about(problem))?;
     resource.change_body(goyaml::settle_folds);
-    provenance.annotate(&mut resource);
+    provenance
+        .annotate(&mut resource)
+        .map_err(|problem| resource.about(problem))?;
     let source = origin.map(|origin| origin.file.clone());
     let node = resource.into_node();
     // Checked here once, so that later steps cannot fail on it.
@@ -123,10 +135,11 @@ struct Provenance<'p> {
     /// Paths are relative to the directory that is built.
     root: RepoPath,
     tree: &'p FileTree,
+    budget: &'p Budget,
 }
 
 impl Provenance<'_> {
-    fn annotate(&self, resource: &mut Resource) {
+    fn annotate(&self, resource: &mut Resource) -> Result<(), Problem> {
         if self.metadata.origins
             && let Some(origin) = resource.origin.clone()
         {
@@ -139,10 +152,12 @@ impl Provenance<'_> {
                 .map(|by| format!("- {}\n", self.lines(by).join("\n  ")))
                 .collect();
             let text = items.concat();
+            self.budget.charge_bytes(2 * text.len())?;
             resource.change_body(|node| {
                 annotate(node, "alpha.config.kubernetes.io/transformations", &text);
             });
         }
+        Ok(())
     }
 
     fn lines(&self, origin: &Origin) -> Vec<String> {

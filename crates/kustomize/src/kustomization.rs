@@ -2,6 +2,7 @@
 
 use goyaml::{Booleans, DuplicateKeys, Keys, Node, NodeKind, ReadOptions};
 
+use crate::budget::Budget;
 use crate::decode::{Decoder, Fields};
 use crate::error::{BuildError, BuildErrors, Errors, Place, Problem};
 use crate::gvk::split_api_version;
@@ -204,8 +205,11 @@ fn says_nothing(node: &Node) -> bool {
 
 impl Kustomization {
     /// Parses and checks a kustomization file. All that is wrong with it is reported at once.
-    pub(crate) fn parse(text: &str, file: &str) -> Result<Self, BuildErrors> {
+    pub(crate) fn parse(text: &str, file: &str, budget: &Budget) -> Result<Self, BuildErrors> {
         let node = read(text, file)?;
+        budget
+            .charge_expansion(&node, text)
+            .map_err(|problem| BuildError::from(problem).at(file, 0))?;
         if says_nothing(&node) {
             let problem = Problem::Kustomization("kustomization.yaml is empty".to_owned());
             return Err(BuildError::from(problem)

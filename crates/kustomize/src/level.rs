@@ -51,11 +51,25 @@ impl Context<'_, '_> {
     }
 
     /// Says of every object that a transformer ran, where the root asks for it.
-    pub(crate) fn ran(&self, level: &mut Level, by: impl FnOnce() -> Origin) {
+    ///
+    /// # Errors
+    /// The annotations of all objects would take more than the budget.
+    pub(crate) fn ran(
+        &self,
+        level: &mut Level,
+        by: impl FnOnce() -> Origin,
+    ) -> Result<(), Problem> {
+        let budget = self.loader.budget;
+        budget.charge_steps(level.resources.len())?;
         if !(self.metadata.transformations || self.metadata.origins) {
-            return;
+            return Ok(());
         }
         let by = Arc::new(by());
+        if self.metadata.transformations {
+            // The annotation has some lines for each transformer, one of them with its path.
+            let lines = 128 + by.path.as_str().len();
+            budget.charge_bytes(level.resources.len().saturating_mul(lines))?;
+        }
         for resource in level.resources.iter_mut() {
             match &resource.origin {
                 None => resource.origin = Some(by.clone()),
@@ -66,15 +80,24 @@ impl Context<'_, '_> {
             }
             resource.rewrite_annotations();
         }
+        Ok(())
     }
 
     /// Says the same of a transformer that a field of a kustomization stands for.
-    pub(crate) fn ran_builtin(&self, loaded: &Loaded, level: &mut Level, kind: &str) {
+    ///
+    /// # Errors
+    /// The annotations of all objects would take more than the budget.
+    pub(crate) fn ran_builtin(
+        &self,
+        loaded: &Loaded,
+        level: &mut Level,
+        kind: &str,
+    ) -> Result<(), Problem> {
         self.ran(level, || Origin {
             file: self.loader.show(&loaded.file),
             path: loaded.file.clone(),
             configured_by: Some(ConfiguredBy::builtin(kind)),
-        });
+        })
     }
 }
 

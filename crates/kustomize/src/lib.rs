@@ -20,7 +20,7 @@
 //!
 //! Each module imports only modules of lower layers (`tests/layers.rs` checks this). From the bottom:
 //!
-//! 1. `error`, `parallel`, `link`, `gojson`, `gvk`, `options`: plain values and helpers.
+//! 1. `error`, `parallel`, `link`, `gojson`, `gvk`, `options`, `budget`: plain values and helpers.
 //! 2. `path`, `files`, `decode`: paths, sources of bytes, and strict decoding of maps.
 //! 3. `schema`: what is known of kinds beforehand, as data.
 //! 4. `walk`, `documents`, `resource`: trees, parsed files, and objects with their history.
@@ -33,6 +33,7 @@
 #![warn(missing_docs)]
 
 mod accumulate;
+mod budget;
 mod cache;
 mod decode;
 mod documents;
@@ -71,6 +72,8 @@ pub use remote::{Provided, Remote, RemoteDirectory, RemoteRepository};
 pub use rendered::{Object, Rendered};
 pub use selector::{Selector, Target};
 pub use tree::FileTree;
+
+use budget::Budget;
 
 /// How far a build came.
 #[derive(Debug, Clone)]
@@ -114,13 +117,14 @@ pub fn build_or_need(
     directory: &RepoPath,
     options: &BuildOptions,
 ) -> Result<Outcome, BuildErrors> {
-    let mut loader = load::Loader::new(tree, options);
+    let budget = Budget::new(options.limits);
+    let mut loader = load::Loader::new(tree, options, &budget);
     let accumulated = accumulate::root(&mut loader, directory);
     let needs = loader.needs();
     if !needs.is_empty() {
         return Ok(Outcome::Needs(needs));
     }
-    let (objects, warnings) = finish::finish(accumulated?, options, tree)?;
+    let (objects, warnings) = finish::finish(accumulated?, options, tree, &budget)?;
     loader.warnings.extend(warnings);
     Ok(Outcome::Done(Rendered {
         objects,

@@ -19,6 +19,11 @@ struct Write {
 }
 
 impl Writes {
+    /// How many linked scalars were written.
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// Writes a scalar over another one, which keeps its link and its line.
     pub(crate) fn scalar(&mut self, field: &mut Node, text: impl Into<Text>, tag: Tag) {
         let NodeKind::Scalar(scalar) = &mut field.kind else {

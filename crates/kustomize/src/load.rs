@@ -3,8 +3,9 @@
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
+use crate::budget::{Budget, Cost, as_u64};
 use crate::documents::{Documents, parse, utf8};
 use crate::error::{BuildError, BuildErrors, Problem};
 use crate::files::FileEntry;
@@ -23,12 +24,15 @@ const FILE_NAMES: [&str; 3] = ["kustomization.yaml", "kustomization.yml", "Kusto
 pub(crate) struct Loader<'t> {
     pub(crate) tree: &'t FileTree,
     pub(crate) options: &'t BuildOptions,
+    pub(crate) budget: &'t Budget,
     pub(crate) warnings: Vec<String>,
     /// What must be fetched before the build can be complete.
     needs: RefCell<BTreeSet<Remote>>,
     documents: BTreeMap<RepoPath, Arc<Documents>>,
     visited: usize,
     read_bytes: Cell<usize>,
+    /// The files that have raised the budget.
+    granted: RefCell<BTreeSet<RepoPath>>,
     objects: usize,
 }
 
@@ -56,15 +60,17 @@ pub(crate) enum Entry {
 }
 
 impl<'t> Loader<'t> {
-    pub(crate) fn new(tree: &'t FileTree, options: &'t BuildOptions) -> Self {
+    pub(crate) fn new(tree: &'t FileTree, options: &'t BuildOptions, budget: &'t Budget) -> Self {
         Self {
             tree,
             options,
+            budget,
             warnings: Vec::new(),
             needs: RefCell::default(),
             documents: BTreeMap::new(),
             visited: 0,
             read_bytes: Cell::new(0),
+            granted: RefCell::default(),
             objects: 0,
         }
     }
@@ -109,7 +115,8 @@ impl<'t> Loader<'t> {
         let (file, bytes) = self.find_kustomization(&real)?;
         let shown = self.show(&file);
         let text = utf8(&bytes, &shown)?;
-        let kustomization = Kustomization::parse(text, &shown)?;
+        self.budget.charge_steps(text.len())?;
+        let kustomization = Kustomization::parse(text, &shown, self.budget)?;
         let warnings = kustomization
             .warnings
             .iter()
@@ -220,7 +227,15 @@ impl<'t> Loader<'t> {
                 "the build reads more than {limit} bytes of files"
             )));
         }
+        self.grant(real, bytes.len());
         Ok(bytes)
+    }
+
+    /// Raises the budget by a file, once.
+    fn grant(&self, real: &RepoPath, bytes: usize) {
+        if self.granted.borrow_mut().insert(real.clone()) {
+            self.budget.grant(bytes);
+        }
     }
 
     /// What must be fetched before the build can be complete.
@@ -446,6 +461,8 @@ impl<'t> Loader<'t> {
         wanted.dedup_by(|(one, _), (other, _)| one == other);
         let (tree, limits) = (self.tree, self.options.limits);
         let total = AtomicUsize::new(self.read_bytes.get());
+        let (parsed_bytes, bytes_left) = (AtomicU64::new(0), self.budget.bytes_left());
+        let per_input = as_u64(limits.object_bytes_per_input_byte);
         let parsed = parallel::map_chunks(&wanted, PARSED_AT_ONCE, |files| {
             let parse = |(real, entry): &(RepoPath, FileEntry)| {
                 if cached(tree, entry).is_some() {
@@ -456,7 +473,15 @@ impl<'t> Loader<'t> {
                 if bytes.len() > limits.file_bytes || total > limits.total_bytes {
                     return None;
                 }
-                Some((parse(&bytes, &tree.show(real)).ok()?, bytes.len()))
+                // What aliases expand to must fit before more is parsed; the rest is parsed, and charged, in its turn.
+                if parsed_bytes.load(Ordering::Relaxed) > bytes_left {
+                    return None;
+                }
+                let documents = parse(&bytes, &tree.show(real)).ok()?;
+                let granted = as_u64(bytes.len()).saturating_mul(per_input);
+                let more = documents.bytes().saturating_sub(granted);
+                parsed_bytes.fetch_add(more, Ordering::Relaxed);
+                Some((documents, bytes.len()))
             };
             files.iter().map(parse).collect::<Vec<_>>()
         });
@@ -465,6 +490,7 @@ impl<'t> Loader<'t> {
                 continue;
             };
             self.read_bytes.set(self.read_bytes.get() + bytes);
+            self.grant(&real, bytes);
             let documents = Arc::new(documents);
             if let (Some(cache), FileEntry::File(Some(id))) = (self.tree.cache(), entry) {
                 cache.put(id, documents.clone(), bytes);
@@ -483,7 +509,10 @@ impl<'t> Loader<'t> {
             return Ok(documents.clone());
         }
         let documents = match cached(self.tree, entry) {
-            Some(documents) => documents,
+            Some(documents) => {
+                self.grant(real, documents.text_bytes);
+                documents
+            }
             None => {
                 let bytes = self.bytes(real)?;
                 let documents = Arc::new(parse(&bytes, &self.show(real))?);
@@ -507,12 +536,15 @@ impl<'t> Loader<'t> {
         let origin = Arc::new(Origin::file(shown.clone(), real.clone()));
         let comments =
             (!documents.comments.is_empty()).then(|| Arc::new(documents.comments.clone()));
+        self.charge_documents(&documents)
+            .map_err(|problem| BuildError::from(problem).at(shown.clone(), 0))?;
         let mut errors = crate::error::Errors::default();
         let mut resources = Vec::with_capacity(documents.nodes.len());
-        for node in &documents.nodes {
+        for (node, weight) in documents.nodes.iter().zip(&documents.weights) {
             let resource = Resource::new(node.clone()).map_err(|error| relocate(error, &shown));
             if let Some(mut resource) = errors.take(resource) {
                 resource.origin = Some(origin.clone());
+                resource.weight = weight.bytes;
                 resource.comments.clone_from(&comments);
                 resources.push(resource);
             }
@@ -520,6 +552,13 @@ impl<'t> Loader<'t> {
         errors.finish()?;
         self.count(resources.len())?;
         Ok(resources)
+    }
+
+    /// Charges the objects of a file, each time that the file is named: what is shared now is copied when it is changed.
+    fn charge_documents(&self, documents: &Documents) -> Result<(), Problem> {
+        let nodes = documents.weights.iter().map(|weight| weight.nodes).sum();
+        self.budget.charge(Cost::Steps, nodes)?;
+        self.budget.charge(Cost::Bytes, documents.bytes())
     }
 
     /// Counts objects against the limit of the build.

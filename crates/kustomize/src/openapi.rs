@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use crate::error::BuildErrors;
+use crate::budget::{Budget, Cost, NODE_BYTES, as_u64, check_depth};
+use crate::error::{BuildError, BuildErrors, Problem};
 use crate::load::{Loaded, Loader};
 use crate::schema::{ListMerge, MergeSchema, Position};
 use crate::tables::json_file;
@@ -38,8 +39,11 @@ pub(crate) fn openapi(
                 built_in,
                 visited: BTreeSet::new(),
                 lists: &mut lists,
+                budget: loader.budget,
             };
-            swagger.walk(definition, String::new());
+            swagger
+                .walk(definition, String::new())
+                .map_err(|problem| BuildError::from(problem).field("openapi"))?;
             kinds.insert(format!("{api_version} {}", text("kind")), lists);
         }
     }
@@ -52,10 +56,14 @@ struct Swagger<'s> {
     built_in: Option<&'s MergeSchema>,
     visited: BTreeSet<String>,
     lists: &'s mut BTreeMap<String, ListMerge>,
+    budget: &'s Budget,
 }
 
 impl Swagger<'_> {
-    fn walk(&mut self, schema: &Value, path: String) {
+    fn walk(&mut self, schema: &Value, path: String) -> Result<(), Problem> {
+        // Definitions that name each other more than once make the walk longer each time.
+        self.budget.charge_steps(32 + path.len())?;
+        check_depth(path.matches(['.', '[']).count() + self.visited.len(), &path)?;
         if let Some(target) = schema.get("$ref").and_then(Value::as_str) {
             return self.refer(target.rsplit('/').next().unwrap_or_default(), path);
         }
@@ -66,22 +74,23 @@ impl Swagger<'_> {
                 format!("{path}.{name}")
             };
             if let Some(items) = property.get("items") {
-                self.list(property, &path);
-                self.walk(items, format!("{path}[]"));
+                self.list(property, &path)?;
+                self.walk(items, format!("{path}[]"))?;
             } else if let Some(values) = property.get("additionalProperties") {
-                self.walk(values, format!("{path}.*"));
+                self.walk(values, format!("{path}.*"))?;
             } else {
-                self.walk(property, path);
+                self.walk(property, path)?;
             }
         }
+        Ok(())
     }
 
-    fn refer(&mut self, name: &str, path: String) {
+    fn refer(&mut self, name: &str, path: String) -> Result<(), Problem> {
         let definitions = self.definitions;
         match definitions.get(name) {
             Some(definition) => {
                 if self.visited.insert(name.to_owned()) {
-                    self.walk(definition, path);
+                    self.walk(definition, path)?;
                     self.visited.remove(name);
                 }
             }
@@ -92,13 +101,16 @@ impl Swagger<'_> {
                     .extend(below.map(|(rest, keys)| (format!("{path}{rest}"), keys)));
             }
         }
+        Ok(())
     }
 
-    fn list(&mut self, property: &Value, path: &str) {
+    fn list(&mut self, property: &Value, path: &str) -> Result<(), Problem> {
         let strategy = property["x-kubernetes-patch-strategy"].as_str();
         if !strategy.is_some_and(|strategy| strategy.contains("merge")) {
-            return;
+            return Ok(());
         }
+        self.budget
+            .charge(Cost::Bytes, as_u64(path.len()) + 2 * NODE_BYTES)?;
         let map_keys = property["x-kubernetes-list-map-keys"].as_array();
         let keys = map_keys.map(|keys| {
             keys.iter()
@@ -111,5 +123,6 @@ impl Swagger<'_> {
             path.to_owned(),
             keys.unwrap_or_else(|| merge_key.map(str::to_owned).into_iter().collect()),
         );
+        Ok(())
     }
 }

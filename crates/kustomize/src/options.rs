@@ -46,6 +46,12 @@ pub struct Limits {
     pub kustomizations: usize,
     /// Levels of bases.
     pub depth: usize,
+    /// Bytes of memory that the objects of one build may hold, whatever its files are.
+    pub object_bytes: usize,
+    /// Bytes of memory that each byte of a distinct file adds to [`Self::object_bytes`].
+    pub object_bytes_per_input_byte: usize,
+    /// Steps of one build: visits of a node, comparisons of a name, and the like, of some nanoseconds each.
+    pub steps: u64,
 }
 
 impl Default for Limits {
@@ -56,6 +62,9 @@ impl Default for Limits {
             total_bytes: 512 << 20,
             kustomizations: 20_000,
             depth: 64,
+            object_bytes: 128 << 20,
+            object_bytes_per_input_byte: 16,
+            steps: 1_000_000_000,
         }
     }
 }

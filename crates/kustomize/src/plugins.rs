@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use goyaml::{Mapping, Node};
 
+use crate::budget::{Budget, Cost};
 use crate::decode::{Decoder, Fields, did_you_mean};
 use crate::documents::read_text;
 use crate::error::{BuildError, BuildErrors, Errors, Problem};
@@ -145,7 +146,7 @@ pub(crate) fn transformers(
         transformer(context, loaded, &mut level.resources, plugin)
             .map_err(|errors| errors.map(|error| plugin.blame(error)))?;
         level.resources.compact();
-        context.ran(level, || plugin.origin());
+        context.ran(level, || plugin.origin())?;
     }
     Ok(())
 }
@@ -157,7 +158,11 @@ pub(crate) fn validators(
     level: &Level,
     plugins: &[Plugin],
 ) -> Result<(), BuildErrors> {
+    let budget = context.loader.budget;
     for plugin in plugins {
+        let walks = level.resources.iter().map(Resource::walk_steps).sum();
+        budget.charge(Cost::Steps, walks)?;
+        let charged = budget.bytes();
         let mut copy = level.resources.clone();
         transformer(context, loaded, &mut copy, plugin)
             .map_err(|errors| errors.map(|error| plugin.blame(error)))?;
@@ -176,6 +181,7 @@ pub(crate) fn validators(
             let error = plugin.blame(Problem::Transform(message).into());
             return Err(error.hint(hint).into());
         }
+        budget.release(budget.bytes().saturating_sub(charged));
     }
     Ok(())
 }
@@ -186,13 +192,14 @@ fn transformer(
     resources: &mut ResMap,
     plugin: &Plugin,
 ) -> Result<(), BuildErrors> {
+    let budget = context.loader.budget;
     match plugin.kind.as_str() {
-        "AnnotationsTransformer" => metadata_plugin(resources, plugin, "annotations"),
-        "LabelTransformer" => metadata_plugin(resources, plugin, "labels"),
+        "AnnotationsTransformer" => metadata_plugin(resources, plugin, "annotations", budget),
+        "LabelTransformer" => metadata_plugin(resources, plugin, "labels", budget),
         "PrefixTransformer" | "SuffixTransformer" | "PrefixSuffixTransformer" => {
-            affix_plugin(resources, plugin)
+            affix_plugin(resources, plugin, budget)
         }
-        "NamespaceTransformer" => namespace_plugin(resources, plugin),
+        "NamespaceTransformer" => namespace_plugin(resources, plugin, budget),
         "ImageTagTransformer" => {
             let (image, rows) = plugin.fields(|decoder, fields| {
                 let image = fields.object(decoder, "imageTag", Image::decode);
@@ -202,6 +209,7 @@ fn transformer(
                 resources,
                 &[image.unwrap_or_default()],
                 &rows,
+                budget,
             )?)
         }
         "ReplicaCountTransformer" => {
@@ -213,6 +221,7 @@ fn transformer(
                 resources,
                 &replica.unwrap_or_default(),
                 &rows,
+                budget,
             )?)
         }
         "PatchTransformer" => {
@@ -244,15 +253,20 @@ fn metadata_plugin(
     resources: &mut ResMap,
     plugin: &Plugin,
     field: &'static str,
+    budget: &Budget,
 ) -> Result<(), BuildErrors> {
     let (pairs, rows) = plugin.fields(|decoder, fields| {
         let pairs = fields.string_map(decoder, field);
         (pairs, field_specs(decoder, fields))
     })?;
-    Ok(metadata::transform(resources, &pairs, &rows)?)
+    Ok(metadata::transform(resources, &pairs, &rows, budget)?)
 }
 
-fn affix_plugin(resources: &mut ResMap, plugin: &Plugin) -> Result<(), BuildErrors> {
+fn affix_plugin(
+    resources: &mut ResMap,
+    plugin: &Plugin,
+    budget: &Budget,
+) -> Result<(), BuildErrors> {
     let (prefix, suffix, rows) = plugin.fields(|decoder, fields| {
         let prefix = fields.string(decoder, "prefix");
         let suffix = fields.string(decoder, "suffix");
@@ -263,13 +277,13 @@ fn affix_plugin(resources: &mut ResMap, plugin: &Plugin) -> Result<(), BuildErro
         let error = BuildError::from(error).hint("add `fieldSpecs: [{path: metadata/name}]`");
         return Err(error.into());
     }
-    affix::transform(resources, affix::Affix::Prefix, &prefix, &rows)?;
-    Ok(affix::transform(
-        resources,
-        affix::Affix::Suffix,
-        &suffix,
-        &rows,
-    )?)
+    for (affix, text) in [
+        (affix::Affix::Prefix, prefix),
+        (affix::Affix::Suffix, suffix),
+    ] {
+        affix::transform(resources, affix, &text, &rows, budget)?;
+    }
+    Ok(())
 }
 
 fn strategic_merge_plugin(
@@ -308,7 +322,11 @@ fn replacement_plugin(
     replacement::entries(context.loader, loaded, &entries, resources)
 }
 
-fn namespace_plugin(resources: &mut ResMap, plugin: &Plugin) -> Result<(), BuildErrors> {
+fn namespace_plugin(
+    resources: &mut ResMap,
+    plugin: &Plugin,
+    budget: &Budget,
+) -> Result<(), BuildErrors> {
     let (rows, unset_only, subjects) = plugin.fields(|decoder, fields| {
         let rows = Rows::of(fields.list(decoder, "fieldSpecs", FieldSpec::decode));
         (
@@ -344,6 +362,7 @@ fn namespace_plugin(resources: &mut ResMap, plugin: &Plugin) -> Result<(), Build
             unset_only,
             subjects,
         },
+        budget,
     )?;
     Ok(())
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use goyaml::{Booleans, ReadOptions};
 use serde_json::Value;
 
+use crate::budget::{Budget, Cost, NODE_BYTES, as_u64, check_depth};
 use crate::decode::Decoder;
 use crate::error::{BuildError, BuildErrors, Errors, Problem};
 use crate::load::{Loaded, Loader};
@@ -28,6 +29,12 @@ pub(crate) fn configurations(
         };
         let nodes = goyaml::read(&text, &options)
             .map_err(|error| malformed(&error, &shown).field(field.clone()))?;
+        if let Some(node) = nodes.first() {
+            loader
+                .budget
+                .charge_expansion(node, &text)
+                .map_err(|problem| BuildError::from(problem).field(field.clone()))?;
+        }
         let mut errors = Errors::default();
         let mut decoder = Decoder::new(&mut errors, &shown, true);
         all.extend(
@@ -77,8 +84,10 @@ pub(crate) fn crds(loader: &Loader<'_>, loaded: &Loaded) -> Result<Vec<FieldTabl
                     kind,
                     tables: FieldTables::default(),
                     visited: BTreeSet::new(),
+                    budget: loader.budget,
                 };
-                walk.properties(properties, "")?;
+                walk.properties(properties, "")
+                    .map_err(|problem| BuildError::from(problem).field(format!("crds[{index}]")))?;
                 all.push(walk.tables);
             }
         }
@@ -97,6 +106,7 @@ pub(crate) fn json_file(
     let nodes =
         goyaml::read(&text, &ReadOptions::default()).map_err(|error| malformed(&error, &shown))?;
     let node = nodes.first().cloned().unwrap_or_default();
+    loader.budget.charge_expansion(&node, &text)?;
     goyaml::to_json(&node)
         .map_err(|error| BuildError::from(Problem::Malformed(error.to_string())).at(shown, 0))
 }
@@ -107,6 +117,7 @@ struct CrdWalk<'w> {
     kind: &'w str,
     tables: FieldTables,
     visited: BTreeSet<String>,
+    budget: &'w Budget,
 }
 
 impl CrdWalk<'_> {
@@ -117,6 +128,9 @@ impl CrdWalk<'_> {
             } else {
                 format!("{path}/{name}")
             };
+            // Types that name each other more than once make the walk longer each time.
+            self.budget.charge_steps(32 + path.len())?;
+            check_depth(path.matches('/').count(), &path)?;
             self.property(property, &path)?;
             let target = property
                 .get("$ref")
@@ -137,6 +151,13 @@ impl CrdWalk<'_> {
 
     fn property(&mut self, property: &Value, path: &str) -> Result<(), Problem> {
         let has = |name: &str| property.get(name).is_some();
+        let row_bytes = as_u64(path.len()) + 2 * NODE_BYTES;
+        if property
+            .as_object()
+            .is_some_and(|fields| fields.keys().any(|key| key.starts_with("x-kubernetes-")))
+        {
+            self.budget.charge(Cost::Bytes, row_bytes)?;
+        }
         let row = |path: &str| {
             let mut row = FieldSpec::new(path, false);
             row.gvk.kind = self.kind.into();

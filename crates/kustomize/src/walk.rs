@@ -2,6 +2,7 @@
 
 use goyaml::{Mapping, Node, NodeKind, Sequence};
 
+use crate::budget::{MAX_DEPTH, check_depth};
 use crate::error::Problem;
 use crate::schema::{FieldPath, Segment};
 
@@ -26,6 +27,10 @@ pub(crate) fn walk_mut(
     // Looking first keeps shared nodes shared where there is nothing to visit.
     if missing == Missing::Skip && !leads_somewhere(node, path) {
         return Ok(());
+    }
+    let levels = path.segments.len();
+    if levels > MAX_DEPTH {
+        check_depth(levels, &path.show())?;
     }
     step(node, path, &path.segments, missing, visit)
 }

@@ -6,13 +6,14 @@
 use std::path::Path;
 
 /// Each module, from the bottom. A folder is one module here; its own files are checked by the second list.
-const LAYERS: [&str; 29] = [
+const LAYERS: [&str; 30] = [
     "error",
     "parallel",
     "link",
     "gojson",
     "gvk",
     "options",
+    "budget",
     "path",
     "files",
     "decode",

@@ -65,6 +65,7 @@ fn combine(old: &Resource, new: Resource, behavior: Behavior) -> Resource {
     if behavior == Behavior::Replace {
         result.origin.clone_from(&new.origin);
     }
+    let weight = new.weight;
     let mut node = new.into_node();
     if let Some(metadata) = node.get_mut("metadata").and_then(Node::as_mapping_mut) {
         let old = old.node().get("metadata");
@@ -102,6 +103,8 @@ fn combine(old: &Resource, new: Resource, behavior: Behavior) -> Resource {
         }
     }
     result.change(|tree| *tree = node);
+    // Both are charged; the exact weight is settled at the end of the build.
+    result.weight += weight;
     result
 }
 

@@ -6,17 +6,25 @@ use goyaml::Node;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use crate::budget::{Budget, Cost};
 use crate::error::{BuildError, Problem};
 use crate::gojson::go_escape;
 use crate::resource::{NEEDS_HASH, ResMap, Resource};
 
 /// Appends the hash to each name that wants one.
 // kustomize adds hashes once, at the root, so that they cover patched content (kusttarget.go).
-pub(crate) fn append_suffixes(resources: &mut ResMap) -> Result<(), BuildError> {
+pub(crate) fn append_suffixes(resources: &mut ResMap, budget: &Budget) -> Result<(), BuildError> {
     for resource in resources
         .iter_mut()
         .filter(|resource| resource.wants_hash())
     {
+        // The JSON that is hashed exists in several forms for a moment.
+        let transient = 8 * resource.weight;
+        budget
+            .charge(Cost::Bytes, transient)
+            .map_err(|problem| resource.about(problem))?;
+        budget.release(transient);
+        budget.charge(Cost::Steps, 8 * resource.walk_steps())?;
         let suffix = suffix(resource)?;
         resource.remember_id();
         let name = format!("{}-{suffix}", resource.id().name);

@@ -11,6 +11,7 @@ use goyaml::{Mapping, Node};
 
 pub(crate) use absorb::{Behavior, absorb};
 
+use crate::budget::{Cost, NODE_BYTES, as_u64};
 use crate::error::{BuildError, BuildErrors, Problem};
 use crate::kustomization::{GeneratorArgs, GeneratorOptions};
 use crate::level::{Context, Level};
@@ -128,7 +129,14 @@ pub(crate) fn generate(
         let error = Problem::Transform(format!("a {what} must have a name"));
         return Err(BuildError::from(error).hint("give the entry a `name`"));
     }
+    let charged = loader.budget.bytes();
     let pairs = sources::read(loader, directory, args)?;
+    let metadata_pairs = args.options.labels.iter().chain(&args.options.annotations);
+    for (key, value) in metadata_pairs {
+        loader
+            .budget
+            .charge(Cost::Bytes, NODE_BYTES + as_u64(key.len() + value.len()))?;
+    }
     let keys = pairs.iter().map(|pair| &pair.key);
     let metadata_keys = args.options.labels.iter().chain(&args.options.annotations);
     for key in keys.chain(metadata_keys.map(|(key, _)| key)) {
@@ -166,6 +174,8 @@ pub(crate) fn generate(
     let mut resource = Resource::new(object.into())?;
     resource.needs_hash = !args.options.disable_name_suffix_hash;
     resource.generated = true;
+    resource.weight = loader.budget.bytes().saturating_sub(charged);
+    resource.charge_again(loader.budget)?;
     Ok(resource)
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::budget::{Cost, NODE_BYTES, as_u64};
 use crate::error::{BuildError, Problem};
 use crate::kustomization::GeneratorArgs;
 use crate::load::{Directory, Loader};
@@ -24,13 +25,14 @@ pub(super) fn read(
             .text(directory, env)
             .map_err(|error| error.field(format!("envs[{index}]")))?;
         let shown = loader.show(&path);
+        charge(loader, text.len()).map_err(|error| error.field(format!("envs[{index}]")))?;
         for (index, line) in text.lines().enumerate() {
             pairs
                 .extend(env_line(line, index).map_err(|error| error.at(shown.clone(), index + 1))?);
         }
     }
     for (index, literal) in args.literals.iter().enumerate() {
-        let pair = parse_literal(literal);
+        let pair = charge(loader, literal.len()).and_then(|()| parse_literal(literal));
         pairs.push(pair.map_err(|error| error.field(format!("literals[{index}]")))?);
     }
     for (index, file) in args.files.iter().enumerate() {
@@ -49,6 +51,12 @@ pub(super) fn read(
             Err(error.hint("each key may come once, from `files`, `literals` or `envs`"))
         }
     }
+}
+
+/// Charges a value as it is read and as it is encoded.
+fn charge(loader: &Loader<'_>, bytes: usize) -> Result<(), BuildError> {
+    let bytes = NODE_BYTES + as_u64(bytes).saturating_mul(5) / 2;
+    Ok(loader.budget.charge(Cost::Bytes, bytes)?)
 }
 
 fn env_line(line: &str, index: usize) -> Result<Option<Pair>, BuildError> {
@@ -118,6 +126,7 @@ fn read_file(loader: &Loader<'_>, directory: &Directory, source: &str) -> Result
         }
     };
     let (_, bytes) = loader.file(directory, path)?;
+    charge(loader, bytes.len())?;
     Ok(Pair {
         key: key.to_owned(),
         value: bytes.to_vec(),

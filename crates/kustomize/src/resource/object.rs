@@ -5,6 +5,7 @@ use std::sync::Arc;
 use goyaml::{Mapping, Node, Tag, Text};
 
 use super::id::{ResId, effective_namespace};
+use crate::budget::{Budget, Cost, NODE_BYTES, weigh};
 use crate::decode::with_article;
 use crate::error::{BuildError, Problem};
 use crate::gvk::Gvk;
@@ -38,6 +39,8 @@ pub(crate) struct Resource {
     pub(crate) comments: Option<Arc<SchemaComments>>,
     /// The links given out so far (see [`crate::link`]).
     links: u32,
+    /// The bytes that are charged for it.
+    pub(crate) weight: u64,
     /// The transformers that ran over it, where the build is asked to say so.
     pub(crate) transformations: Vec<Arc<Origin>>,
 }
@@ -137,6 +140,7 @@ impl Resource {
             origin: None,
             comments: None,
             links: 0,
+            weight: 0,
             transformations: Vec::new(),
         })
     }
@@ -163,6 +167,28 @@ impl Resource {
     /// Changes the tree where the id does not stand.
     pub(crate) fn change_body<T>(&mut self, change: impl FnOnce(&mut Node) -> T) -> T {
         change(&mut self.node)
+    }
+
+    /// Makes a change whose charges belong to this object.
+    pub(crate) fn metered<T>(&mut self, budget: &Budget, change: impl FnOnce(&mut Self) -> T) -> T {
+        let before = budget.bytes();
+        let result = change(self);
+        self.weight = (self.weight + budget.bytes()).saturating_sub(before);
+        result
+    }
+
+    /// Charges the tree anew after it was replaced as a whole.
+    pub(crate) fn charge_again(&mut self, budget: &Budget) -> Result<(), Problem> {
+        let weight = weigh(&self.node);
+        budget.charge(Cost::Steps, weight.nodes)?;
+        budget.resize(self.weight, weight.bytes)?;
+        self.weight = weight.bytes;
+        Ok(())
+    }
+
+    /// The steps that a walk over the whole tree takes, by what is charged for it.
+    pub(crate) fn walk_steps(&self) -> u64 {
+        1 + self.weight / NODE_BYTES
     }
 
     /// A number for values that will stand in several places.

@@ -141,6 +141,9 @@ impl FieldSpec {
     }
 }
 
+/// Each new row is compared with all of its path, so that more of them would take long.
+const MAX_ROWS_PER_PATH: usize = 10_000;
+
 impl Rows {
     pub(crate) fn of(rows: impl IntoIterator<Item = FieldSpec>) -> Self {
         let mut table = Self::default();
@@ -182,6 +185,12 @@ impl Rows {
     /// Adds a row, unless one of the same path covers its kinds.
     pub(crate) fn merge_one(&mut self, row: FieldSpec) -> Result<(), Problem> {
         let same_path = self.by_path.get(&row.path);
+        if same_path.is_some_and(|rows| rows.len() >= MAX_ROWS_PER_PATH) {
+            return Err(Problem::Limit(format!(
+                "more than {MAX_ROWS_PER_PATH} field specs have the path `{}`",
+                row.path.show()
+            )));
+        }
         for old in same_path.into_iter().flatten().map(|&at| &self.rows[at]) {
             if row.gvk.selects(&old.gvk) {
                 if old.create != row.create {
@@ -297,6 +306,11 @@ impl FieldTables {
             .iter_mut()
             .find(|mine| mine.target == reference.target);
         let Some(mine) = same else {
+            if self.name_references.len() >= MAX_ROWS_PER_PATH {
+                return Err(Problem::Limit(format!(
+                    "more than {MAX_ROWS_PER_PATH} kinds have name references"
+                )));
+            }
             self.name_references.push(reference.clone());
             return Ok(());
         };

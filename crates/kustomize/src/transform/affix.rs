@@ -2,6 +2,7 @@
 
 use goyaml::{Node, Text};
 
+use crate::budget::{Budget, Cost, NODE_BYTES, as_u64};
 use crate::error::{BuildError, Problem};
 use crate::resource::{ResId, ResMap};
 use crate::schema::Rows;
@@ -35,6 +36,7 @@ pub(crate) fn transform(
     affix: Affix,
     text: &str,
     rows: &Rows,
+    budget: &Budget,
 ) -> Result<(), BuildError> {
     if text.is_empty() {
         return Ok(());
@@ -59,15 +61,25 @@ pub(crate) fn transform(
             } else {
                 Missing::Skip
             };
-            let result = resource.change(|node| {
-                walk_mut(node, &row.path, missing, &mut |field| {
-                    apply(field, affix, text)
+            let result = resource.metered(budget, |resource| {
+                resource.change(|node| {
+                    walk_mut(node, &row.path, missing, &mut |field| {
+                        charge(field, text, budget)?;
+                        apply(field, affix, text)
+                    })
                 })
             });
             result.map_err(|problem| resource.about(problem))?;
         }
     }
     Ok(())
+}
+
+/// Charges the longer name; the former one stays in the history of its object.
+fn charge(field: &Node, text: &str, budget: &Budget) -> Result<(), Problem> {
+    let name = field.as_scalar().map_or(0, |scalar| scalar.text.len());
+    budget.charge(Cost::Steps, 1)?;
+    budget.charge(Cost::Bytes, NODE_BYTES + as_u64(name + text.len()))
 }
 
 fn apply(field: &mut Node, affix: Affix, text: &str) -> Result<(), Problem> {

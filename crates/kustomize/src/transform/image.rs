@@ -3,6 +3,7 @@
 use goyaml::{Node, NodeKind};
 use regex::Regex;
 
+use crate::budget::{Budget, Cost, as_u64};
 use crate::error::{BuildError, Problem};
 use crate::kustomization::Image;
 use crate::resource::ResMap;
@@ -16,8 +17,14 @@ pub(crate) fn transform(
     resources: &mut ResMap,
     images: &[Image],
     rows: &Rows,
+    budget: &Budget,
 ) -> Result<(), BuildError> {
-    let changes: Vec<Change<'_>> = images.iter().filter_map(Change::new).collect();
+    let regex_bytes = images.iter().map(Change::regex_bytes).sum();
+    budget.charge(Cost::Bytes, regex_bytes)?;
+    let changes: Vec<Change<'_>> = images
+        .iter()
+        .filter_map(|image| Change::new(image, budget))
+        .collect();
     if changes.is_empty() {
         return Ok(());
     }
@@ -26,29 +33,38 @@ pub(crate) fn transform(
         .filter(|resource| &*resource.id().gvk.kind != "CustomResourceDefinition")
     {
         let gvk = resource.id().gvk.clone();
+        let walk = resource.walk_steps();
+        budget.charge(Cost::Steps, walk)?;
         let has_containers = mentions_containers(resource.node());
-        let result = resource.change_body(|node| {
-            for change in &changes {
-                if has_containers {
-                    change.containers(node)?;
+        let walks = as_u64(changes.len()).saturating_mul(if has_containers { walk } else { 1 });
+        budget.charge(Cost::Steps, walks)?;
+        let result = resource.metered(budget, |resource| {
+            resource.change_body(|node| {
+                for change in &changes {
+                    if has_containers {
+                        change.containers(node)?;
+                    }
+                    let rows = rows.matching(&gvk);
+                    budget.charge_steps(rows.len())?;
+                    for row in rows {
+                        walk_mut(node, &row.path, Missing::Skip, &mut |field| {
+                            change.field(field)
+                        })?;
+                    }
                 }
-                for row in rows.matching(&gvk) {
-                    walk_mut(node, &row.path, Missing::Skip, &mut |field| {
-                        change.field(field);
-                        Ok(())
-                    })?;
-                }
-            }
-            Ok(())
+                Ok(())
+            })
         });
         result.map_err(|problem: Problem| resource.about(problem))?;
     }
+    budget.release(regex_bytes);
     Ok(())
 }
 
 struct Change<'i> {
     image: &'i Image,
     regex: Regex,
+    budget: &'i Budget,
 }
 
 /// Looks before anything is copied: most objects have no containers.
@@ -69,13 +85,26 @@ fn is_container_list(key: &str) -> bool {
 
 impl<'i> Change<'i> {
     /// The name is a regular expression; one that is none matches nothing.
-    fn new(image: &'i Image) -> Option<Self> {
+    fn new(image: &'i Image, budget: &'i Budget) -> Option<Self> {
         let pattern = format!(
             "^{}(:[a-zA-Z0-9_.{{}}-]*)?(@[A-Za-z][A-Za-z0-9]*(?:[-_+.][A-Za-z][A-Za-z0-9]*)*:[a-zA-Z0-9_.{{}}-]*)?$",
             image.name
         );
         let regex = compile_regex(&pattern).ok()?;
-        Some(Self { image, regex })
+        Some(Self {
+            image,
+            regex,
+            budget,
+        })
+    }
+
+    /// About what the compiled expression takes. Repetitions and classes can make it as large as the compiler allows.
+    fn regex_bytes(image: &Image) -> u64 {
+        let name = image.name.as_str();
+        if name.contains(['{', '\\', '[']) {
+            return 1 << 20;
+        }
+        16_384 + 64 * as_u64(name.len())
     }
 }
 
@@ -109,19 +138,32 @@ impl Change<'_> {
                 )));
             };
             if let Some(field) = container.get_mut("image") {
-                self.field(field);
+                self.field(field)?;
             }
         }
         Ok(())
     }
 
-    fn field(&self, field: &mut Node) {
-        let Some(text) = field.as_text() else { return };
+    fn field(&self, field: &mut Node) -> Result<(), Problem> {
+        let Some(text) = field.as_text() else {
+            return Ok(());
+        };
+        self.budget.charge_steps(1 + text.len())?;
         if self.regex.is_match(text) {
+            let image = self.image;
+            let parts = [
+                &image.new_name,
+                &image.new_tag,
+                &image.digest,
+                &image.tag_suffix,
+            ];
+            let added: usize = parts.iter().map(|part| part.len()).sum();
+            self.budget.charge_bytes(added)?;
             let line = field.line;
             *field = Node::string(self.rewrite(text));
             field.line = line;
         }
+        Ok(())
     }
 
     fn rewrite(&self, text: &str) -> String {

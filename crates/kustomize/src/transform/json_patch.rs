@@ -4,12 +4,15 @@ use goyaml::{Booleans, DuplicateKeys, Keys, Node, ReadOptions};
 use json_patch::{AddOperation, Patch, PatchOperation, RemoveOperation};
 use serde_json::{Number, Value};
 
+use crate::budget::{Budget, Cost, NODE_BYTES, as_u64, check_depth, weigh};
 use crate::error::Problem;
 
 /// A list of operations, each with its line in the text.
 pub(crate) struct Operations {
     patch: Patch,
     lines: Vec<usize>,
+    /// The bytes that are charged for the patch itself, to be given back when it is done.
+    bytes: u64,
 }
 
 /// An operation that cannot be applied.
@@ -20,6 +23,11 @@ pub(crate) struct Failure {
 }
 
 impl Operations {
+    /// Gives back what the patch itself was charged.
+    pub(crate) fn release(self, budget: &Budget) {
+        budget.release(self.bytes);
+    }
+
     /// True if the patch sets all annotations at once.
     pub(crate) fn replaces_annotations(&self) -> bool {
         self.patch.iter().any(|operation| {
@@ -32,7 +40,12 @@ impl Operations {
 }
 
 /// Reads a list of operations, or says why it is none. YAML is read as sigs.k8s.io/yaml does: `yes` is true.
-pub(crate) fn read(text: &str, line_of: impl Fn(usize) -> usize) -> Result<Operations, Problem> {
+pub(crate) fn read(
+    text: &str,
+    line_of: impl Fn(usize) -> usize,
+    budget: &Budget,
+) -> Result<Operations, Problem> {
+    let mut bytes = 0;
     let malformed = |error: &dyn std::fmt::Display| Problem::Malformed(error.to_string());
     let json: Value = if text.starts_with('[') {
         serde_json::from_str(text).map_err(|error| {
@@ -49,6 +62,11 @@ pub(crate) fn read(text: &str, line_of: impl Fn(usize) -> usize) -> Result<Opera
         };
         let nodes = goyaml::read(text, &options).map_err(|error| malformed(&error))?;
         let node = nodes.first().cloned().unwrap_or_default();
+        // The operations hold their values as JSON, in which nothing is shared.
+        let weight = weigh(&node);
+        bytes = 2 * weight.bytes;
+        budget.charge(Cost::Steps, weight.nodes)?;
+        budget.charge(Cost::Bytes, bytes)?;
         goyaml::to_json(&node).map_err(|error| malformed(&error))?
     };
     let mut patch = Patch::default();
@@ -61,13 +79,22 @@ pub(crate) fn read(text: &str, line_of: impl Fn(usize) -> usize) -> Result<Opera
         patch.0.push(operation);
     }
     let lines = (0..patch.len()).map(line_of).collect();
-    Ok(Operations { patch, lines })
+    Ok(Operations {
+        patch,
+        lines,
+        bytes,
+    })
 }
 
 /// Applies the operations one after the other.
 ///
 /// kustomize takes the object through Go's JSON: every number becomes a float.
-pub(crate) fn apply(node: &Node, operations: &Operations) -> Result<Node, Failure> {
+/// The growth of the object is charged before each operation, and belongs to the caller, who measures the result.
+pub(crate) fn apply(
+    node: &Node,
+    operations: &Operations,
+    budget: &Budget,
+) -> Result<Node, Failure> {
     let mut node = node.clone();
     goyaml::settle_folds(&mut node);
     let mut json = goyaml::to_json(&node).map_err(|error| Failure {
@@ -76,14 +103,85 @@ pub(crate) fn apply(node: &Node, operations: &Operations) -> Result<Node, Failur
     })?;
     numbers_to_floats(&mut json);
     for (index, operation) in operations.patch.iter().enumerate() {
-        let operation = adapted(&json, operation);
+        let line = operations.lines.get(index).copied().unwrap_or_default();
+        let Some(operation) = adapted(&json, operation) else {
+            continue;
+        };
+        charge(&json, &operation, budget).map_err(|problem| Failure {
+            problem: in_operation(index, &operation, problem),
+            line,
+        })?;
         let applied = json_patch::patch(&mut json, std::slice::from_ref(&operation));
         applied.map_err(|error| Failure {
             problem: Problem::Transform(reason(index, &operation, &json, &error)),
-            line: operations.lines.get(index).copied().unwrap_or_default(),
+            line,
         })?;
     }
     Ok(goyaml::from_json(&json))
+}
+
+/// Charges what an operation adds to the document, and the elements that it moves.
+fn charge(document: &Value, operation: &PatchOperation, budget: &Budget) -> Result<(), Problem> {
+    let path = operation.path().as_str();
+    let levels = path.matches('/').count();
+    let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent);
+    if let Some(Value::Array(list)) = document.pointer(parent) {
+        budget.charge_steps(1 + list.len() / 16)?;
+    }
+    let added = match operation {
+        PatchOperation::Add(add) => Some(&add.value),
+        PatchOperation::Replace(replace) => Some(&replace.value),
+        PatchOperation::Copy(copy) => document.pointer(copy.from.as_str()),
+        PatchOperation::Move(moved) => document.pointer(moved.from.as_str()),
+        PatchOperation::Remove(_) | PatchOperation::Test(_) => None,
+    };
+    let size = added.map(size_of).unwrap_or_default();
+    budget.charge(Cost::Steps, 1 + size.bytes / NODE_BYTES)?;
+    check_depth(levels + size.depth, path)?;
+    match operation {
+        PatchOperation::Move(_) => Ok(()),
+        _ => budget.charge(Cost::Bytes, size.bytes),
+    }
+}
+
+/// How large a JSON value is.
+#[derive(Debug, Clone, Copy, Default)]
+struct Size {
+    bytes: u64,
+    depth: usize,
+}
+
+fn size_of(value: &Value) -> Size {
+    let mut size = Size {
+        bytes: NODE_BYTES,
+        depth: 0,
+    };
+    let mut below = |key: &str, value: &Value| {
+        let part = size_of(value);
+        size.bytes += as_u64(key.len()) + part.bytes;
+        size.depth = size.depth.max(part.depth + 1);
+    };
+    match value {
+        Value::Array(values) => values.iter().for_each(|value| below("", value)),
+        Value::Object(fields) => fields.iter().for_each(|(key, value)| below(key, value)),
+        Value::String(text) => size.bytes += as_u64(text.len()),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+    size
+}
+
+/// Says in which operation a budget or a limit was passed.
+fn in_operation(index: usize, operation: &PatchOperation, problem: Problem) -> Problem {
+    let place = format!(
+        "operation {index} ({}) at `{}`",
+        name(operation),
+        operation.path()
+    );
+    match problem {
+        Problem::Budget(message) => Problem::Budget(format!("{place}: {message}")),
+        Problem::Limit(message) => Problem::Limit(format!("{place}: {message}")),
+        other => other,
+    }
 }
 
 /// What is wrong with an operation: the part of its path that is not there, if that is it.
@@ -138,8 +236,8 @@ fn name(operation: &PatchOperation) -> &'static str {
 }
 
 /// `replace` of a missing key adds it; a negative index counts from the end; numbers are floats;
-/// `test` of a missing key against null holds.
-fn adapted(document: &Value, operation: &PatchOperation) -> PatchOperation {
+/// `test` of a missing key against null holds, which leaves no operation.
+fn adapted(document: &Value, operation: &PatchOperation) -> Option<PatchOperation> {
     let mut operation = operation.clone();
     // What is added at -1 comes last; what is changed at -1 was last.
     let beyond = usize::from(matches!(operation, PatchOperation::Add(_)));
@@ -154,10 +252,10 @@ fn adapted(document: &Value, operation: &PatchOperation) -> PatchOperation {
                 .parent()
                 .and_then(|parent| document.pointer(parent.as_str()));
             if !exists && parent.is_some_and(Value::is_object) {
-                return PatchOperation::Add(AddOperation {
+                return Some(PatchOperation::Add(AddOperation {
                     path: replace.path.clone(),
                     value: replace.value.clone(),
-                });
+                }));
             }
         }
         PatchOperation::Add(add) => {
@@ -168,21 +266,17 @@ fn adapted(document: &Value, operation: &PatchOperation) -> PatchOperation {
             numbers_to_floats(&mut test.value);
             test.path = path.unwrap_or_else(|| test.path.clone());
             if test.value.is_null() && document.pointer(test.path.as_str()).is_none() {
-                // Nothing is there, which is what was asked: an operation that changes nothing.
-                return PatchOperation::Test(json_patch::TestOperation {
-                    path: json_patch::jsonptr::PointerBuf::new(),
-                    value: document.clone(),
-                });
+                return None;
             }
         }
         PatchOperation::Remove(remove) => {
-            return PatchOperation::Remove(RemoveOperation {
+            return Some(PatchOperation::Remove(RemoveOperation {
                 path: path.unwrap_or_else(|| remove.path.clone()),
-            });
+            }));
         }
         PatchOperation::Move(_) | PatchOperation::Copy(_) => {}
     }
-    operation
+    Some(operation)
 }
 
 /// The path with negative indexes counted out.

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use goyaml::{Mapping, NOT_A_STRING, Node, NodeKind, Sequence, Tag, Text};
 
+use crate::budget::Budget;
 use crate::error::Problem;
 use crate::link::Writes;
 use crate::schema::{ListMerge, MergeSchema, Position, SchemaComments};
@@ -19,10 +20,12 @@ pub(crate) fn merge(
     patch: &Node,
     schema: &MergeSchema,
     comments: [&SchemaComments; 2],
+    budget: &Budget,
 ) -> Result<Option<Node>, Problem> {
     let merge = Merge {
         schema,
         comments,
+        budget,
         writes: RefCell::default(),
     };
     let mut merged = merge.node(Some(dest), Some(patch), None)?;
@@ -36,6 +39,7 @@ pub(crate) fn merge(
 struct Merge<'s> {
     schema: &'s MergeSchema,
     comments: [&'s SchemaComments; 2],
+    budget: &'s Budget,
     writes: RefCell<Writes>,
 }
 
@@ -284,7 +288,7 @@ impl Merge<'_> {
         keys: &ListMerge,
         at: Option<&Position>,
     ) -> Result<Vec<Node>, Problem> {
-        let tuples = tuples(patch, &dest, keys);
+        let tuples = tuples(patch, &dest, keys, self.budget)?;
         let used: Vec<usize> = (0..keys.len())
             .filter(|&key| tuples.iter().any(|tuple| !tuple[key].is_empty()))
             .collect();
@@ -314,12 +318,17 @@ impl Merge<'_> {
                     out.put(merged);
                 }
                 None => {
+                    self.budget.charge_steps(dest.len())?;
                     dest.retain(|element| !matches_tuple(element, tuple, keys));
                     dest_index = Index::of(&dest, keys);
                 }
             }
         }
         for element in dest {
+            // Lists with several keys, and elements without a key, are compared with all that is there so far.
+            let whole = keys.len() == 1 && element.get(&keys[0]).is_some();
+            self.budget
+                .charge_steps(if whole { 1 } else { out.elements.len() })?;
             out.settle(element);
         }
         Ok(out.elements)
@@ -417,7 +426,12 @@ fn key_text(node: &Node, key: &str) -> Option<Text> {
 
 /// The distinct tuples of the patch, then of dest (with several keys: of those that only the patch has, first);
 /// tuples that differ only in what one of them lacks become one.
-fn tuples(patch: &[Node], dest: &[Node], keys: &ListMerge) -> Vec<Tuple> {
+fn tuples(
+    patch: &[Node],
+    dest: &[Node],
+    keys: &ListMerge,
+    budget: &Budget,
+) -> Result<Vec<Tuple>, Problem> {
     let mut seen = std::collections::BTreeSet::new();
     let all = patch.iter().chain(dest).map(|node| tuple_of(node, keys));
     let mut tuples: Vec<Tuple> = all.filter(|tuple| seen.insert(tuple.clone())).collect();
@@ -426,8 +440,9 @@ fn tuples(patch: &[Node], dest: &[Node], keys: &ListMerge) -> Vec<Tuple> {
             .iter()
             .all(|tuple| tuple.iter().all(|text| !text.is_empty()))
     {
-        return tuples;
+        return Ok(tuples);
     }
+    budget.charge_steps(tuples.len().saturating_mul(tuples.len()))?;
     for i in 0..tuples.len() {
         for j in i + 1..tuples.len() {
             if let Some(joined) = joined(&tuples[i], &tuples[j]) {
@@ -436,7 +451,7 @@ fn tuples(patch: &[Node], dest: &[Node], keys: &ListMerge) -> Vec<Tuple> {
             }
         }
     }
-    tuples
+    Ok(tuples)
 }
 
 fn joined(a: &Tuple, b: &Tuple) -> Option<Tuple> {

@@ -2,6 +2,7 @@
 
 use goyaml::{Node, NodeKind, Scalar, Tag};
 
+use crate::budget::{Budget, Cost, NODE_BYTES, as_u64};
 use crate::error::{BuildError, Problem};
 use crate::kustomization::Label;
 use crate::link::Writes;
@@ -32,6 +33,7 @@ pub(crate) fn transform(
     resources: &mut ResMap,
     pairs: &[(String, String)],
     rows: &Rows,
+    budget: &Budget,
 ) -> Result<(), BuildError> {
     if pairs.is_empty() {
         return Ok(());
@@ -45,18 +47,18 @@ pub(crate) fn transform(
                 key,
                 value,
                 link: resource.next_link(),
+                budget,
             };
             let rows = rows.matching(&gvk);
-            let result = resource.change_linked(|node, writes| {
-                rows.into_iter().try_for_each(|row| {
-                    let missing = if row.create {
-                        Missing::Mapping
-                    } else {
-                        Missing::Skip
-                    };
-                    walk_mut(node, &row.path, missing, &mut |field| {
-                        pair.set(field, row.create, writes)
-                    })
+            budget.charge_steps(1 + rows.len())?;
+            let walk = resource.walk_steps();
+            let result = resource.metered(budget, |resource| {
+                resource.change_linked(|node, writes| {
+                    rows.into_iter()
+                        .try_for_each(|row| pair.set_in(node, row, writes))?;
+                    // Each write to a linked value looks through the whole object for the others.
+                    let writes = as_u64(writes.len());
+                    budget.charge(Cost::Steps, writes.saturating_mul(walk))
                 })
             });
             result.map_err(|problem| resource.about(problem))?;
@@ -70,9 +72,21 @@ struct Pair<'p> {
     key: &'p str,
     value: &'p str,
     link: u32,
+    budget: &'p Budget,
 }
 
 impl Pair<'_> {
+    fn set_in(&self, node: &mut Node, row: &FieldSpec, writes: &mut Writes) -> Result<(), Problem> {
+        let missing = if row.create {
+            Missing::Mapping
+        } else {
+            Missing::Skip
+        };
+        walk_mut(node, &row.path, missing, &mut |field| {
+            self.set(field, row.create, writes)
+        })
+    }
+
     fn set(&self, field: &mut Node, create: bool, writes: &mut Writes) -> Result<(), Problem> {
         if field.is_null() {
             if !create {
@@ -86,6 +100,17 @@ impl Pair<'_> {
                 "labels and annotations must be a map, not a {kind}"
             )));
         };
+        self.budget
+            .charge(Cost::Steps, 1 + as_u64(map.len() / 16))?;
+        let old = map
+            .get(self.key)
+            .map(|old| old.as_scalar().map_or(0, |scalar| scalar.text.len()));
+        let new = as_u64(self.value.len());
+        let (from, to) = match old {
+            Some(old) => (as_u64(old), new),
+            None => (0, 2 * NODE_BYTES + as_u64(self.key.len()) + new),
+        };
+        self.budget.resize(from, to)?;
         if let Some(old) = map.get_mut(self.key) {
             writes.scalar(old, self.value, Tag::Str);
             return Ok(());
@@ -99,7 +124,7 @@ impl Pair<'_> {
 }
 
 /// Adds the label that says who rendered, as kustomize itself does.
-pub(crate) fn managed_by(resources: &mut ResMap) -> Result<(), BuildError> {
+pub(crate) fn managed_by(resources: &mut ResMap, budget: &Budget) -> Result<(), BuildError> {
     let pair = (
         "app.kubernetes.io/managed-by".to_owned(),
         "kustomize-v5.8.2".to_owned(),
@@ -108,5 +133,6 @@ pub(crate) fn managed_by(resources: &mut ResMap) -> Result<(), BuildError> {
         resources,
         &[pair],
         &Rows::of([FieldSpec::new("metadata/labels", true)]),
+        budget,
     )
 }

@@ -40,9 +40,9 @@ fn names(context: &Context<'_, '_>, loaded: &Loaded, level: &mut Level) -> Resul
     let tables = level.tables.clone();
     if !kustomization.namespace.is_empty() {
         let options = namespace::Options::of(&kustomization.namespace, &tables.namespace);
-        namespace::transform(&mut level.resources, &options)
+        namespace::transform(&mut level.resources, &options, context.loader.budget)
             .map_err(|error| error.field("namespace"))?;
-        context.ran_builtin(loaded, level, "NamespaceTransformer");
+        context.ran_builtin(loaded, level, "NamespaceTransformer")?;
     }
     let prefix = (
         Affix::Prefix,
@@ -60,9 +60,15 @@ fn names(context: &Context<'_, '_>, loaded: &Loaded, level: &mut Level) -> Resul
         if text.is_empty() {
             continue;
         }
-        affix::transform(&mut level.resources, affix, text, rows)
-            .map_err(|error| error.field(field))?;
-        context.ran_builtin(loaded, level, affix.transformer());
+        affix::transform(
+            &mut level.resources,
+            affix,
+            text,
+            rows,
+            context.loader.budget,
+        )
+        .map_err(|error| error.field(field))?;
+        context.ran_builtin(loaded, level, affix.transformer())?;
     }
     Ok(())
 }
@@ -74,19 +80,22 @@ fn labels(
     level: &mut Level,
 ) -> Result<(), BuildErrors> {
     let kustomization = &loaded.kustomization;
+    let budget = context.loader.budget;
     let tables = level.tables.clone();
     for (index, label) in kustomization.labels.iter().enumerate() {
         let rows = metadata::label_rows(label, &tables);
-        rows.and_then(|rows| metadata::transform(&mut level.resources, &label.pairs, &rows))
-            .map_err(|error| error.field(format!("labels[{index}]")))?;
-        context.ran_builtin(loaded, level, "LabelTransformer");
+        rows.and_then(|rows| {
+            metadata::transform(&mut level.resources, &label.pairs, &rows, budget)
+        })
+        .map_err(|error| error.field(format!("labels[{index}]")))?;
+        context.ran_builtin(loaded, level, "LabelTransformer")?;
     }
     let common = &kustomization.common_labels;
-    metadata::transform(&mut level.resources, common, &tables.common_labels)
+    metadata::transform(&mut level.resources, common, &tables.common_labels, budget)
         .map_err(|error| error.field("commonLabels"))?;
     // kustomize runs commonLabels wherever it runs labels, with or without pairs.
     if !(common.is_empty() && kustomization.labels.is_empty()) {
-        context.ran_builtin(loaded, level, "LabelTransformer");
+        context.ran_builtin(loaded, level, "LabelTransformer")?;
     }
     let annotations = &kustomization.common_annotations;
     if !annotations.is_empty() {
@@ -94,9 +103,10 @@ fn labels(
             &mut level.resources,
             annotations,
             &tables.common_annotations,
+            budget,
         )
         .map_err(|error| error.field("commonAnnotations"))?;
-        context.ran_builtin(loaded, level, "AnnotationsTransformer");
+        context.ran_builtin(loaded, level, "AnnotationsTransformer")?;
     }
     Ok(())
 }
@@ -108,16 +118,22 @@ fn workloads(
     level: &mut Level,
 ) -> Result<(), BuildErrors> {
     let kustomization = &loaded.kustomization;
+    let budget = context.loader.budget;
     let tables = level.tables.clone();
     for (index, replica) in kustomization.replicas.iter().enumerate() {
-        replica::transform(&mut level.resources, replica, &tables.replicas)
+        replica::transform(&mut level.resources, replica, &tables.replicas, budget)
             .map_err(|error| error.field(format!("replicas[{index}]")))?;
-        context.ran_builtin(loaded, level, "ReplicaCountTransformer");
+        context.ran_builtin(loaded, level, "ReplicaCountTransformer")?;
     }
-    image::transform(&mut level.resources, &kustomization.images, &tables.images)
-        .map_err(|error| error.field("images"))?;
+    image::transform(
+        &mut level.resources,
+        &kustomization.images,
+        &tables.images,
+        budget,
+    )
+    .map_err(|error| error.field("images"))?;
     for _ in &kustomization.images {
-        context.ran_builtin(loaded, level, "ImageTagTransformer");
+        context.ran_builtin(loaded, level, "ImageTagTransformer")?;
     }
     Ok(())
 }

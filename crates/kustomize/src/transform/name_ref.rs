@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use goyaml::{Node, NodeKind, Text};
 
+use crate::budget::{Budget, as_u64};
 use crate::error::{BuildError, Problem};
 use crate::gvk::Gvk;
 use crate::resource::{Key, NON_NAMESPACEABLE, ResId, ResMap, Resource, effective_namespace};
@@ -11,7 +12,11 @@ use crate::schema::{FieldSpec, FieldTables, is_cluster_scoped};
 use crate::walk::{Missing, leads_somewhere, walk_mut};
 
 /// Mends every reference in the set.
-pub(crate) fn transform(resources: &mut ResMap, tables: &FieldTables) -> Result<(), BuildError> {
+pub(crate) fn transform(
+    resources: &mut ResMap,
+    tables: &FieldTables,
+    budget: &Budget,
+) -> Result<(), BuildError> {
     let rows = RowsByReferrer::of(tables);
     resources.ensure_index();
     let origins = Origins::of(resources);
@@ -19,10 +24,15 @@ pub(crate) fn transform(resources: &mut ResMap, tables: &FieldTables) -> Result<
         let resource = resources.get(position);
         let original = resource.original_id();
         let rows = rows.matching(&original.gvk);
-        let Some(mended) = mend(resources, &origins, resource, &rows)? else {
+        budget.charge_steps(1 + rows.len())?;
+        let before = budget.bytes();
+        let Some(mended) = mend(resources, &origins, resource, &rows, budget)? else {
             continue;
         };
-        resources.change_at(position, |resource| resource.change(|node| *node = mended));
+        resources.change_at(position, |resource| {
+            resource.weight = (resource.weight + budget.bytes()).saturating_sub(before);
+            resource.change(|node| *node = mended);
+        });
     }
     Ok(())
 }
@@ -33,6 +43,7 @@ fn mend(
     origins: &Origins,
     resource: &Resource,
     rows: &[(&Gvk, &FieldSpec)],
+    budget: &Budget,
 ) -> Result<Option<Node>, BuildError> {
     let mut referrer = None;
     let mut node = resource.node().clone();
@@ -51,6 +62,7 @@ fn mend(
             origins,
             referrer,
             target,
+            budget,
             of_role: row.path.ends_with(&["roleRef", "name"]),
         };
         let mut visit = |field: &mut Node| {
@@ -157,6 +169,7 @@ struct Search<'s> {
     origins: &'s Origins,
     referrer: &'s Referrer<'s>,
     target: &'s Gvk,
+    budget: &'s Budget,
     /// The field is the name of a role, whose group and kind stand beside it.
     of_role: bool,
 }
@@ -176,6 +189,7 @@ impl Search<'_> {
                 let new = found.id().name.clone();
                 let changed = new != name;
                 if changed {
+                    self.budget.resize(as_u64(name.len()), as_u64(new.len()))?;
                     let line = field.line;
                     *field = Node::string(new);
                     field.line = line;
@@ -214,6 +228,8 @@ impl Search<'_> {
         if new_name == name && same_namespace {
             return Ok(false);
         }
+        self.budget
+            .charge_bytes(new_name.len() + new_namespace.len())?;
         if let Some(map) = field.as_mapping_mut() {
             map.insert("name", Node::string(new_name));
             if !new_namespace.is_empty() {
@@ -246,8 +262,9 @@ impl Search<'_> {
 
     /// The one resource that the name means, if any.
     fn find(&self, name: &str, namespace: Option<&str>) -> Result<Option<&Resource>, Problem> {
-        let candidates: Vec<&Resource> = self
-            .positions(name)
+        let positions = self.positions(name);
+        self.budget.charge_steps(1 + 8 * positions.len())?;
+        let candidates: Vec<&Resource> = positions
             .into_iter()
             .map(|position| self.resources.get(position))
             .filter(|candidate| {

@@ -2,6 +2,7 @@
 
 use goyaml::Node;
 
+use crate::budget::{Budget, Cost, NODE_BYTES, as_u64};
 use crate::error::{BuildError, Problem};
 use crate::resource::{ResMap, Resource, set_metadata};
 use crate::schema::{Rows, is_cluster_scoped};
@@ -37,10 +38,19 @@ impl<'o> Options<'o> {
     }
 }
 
-pub(crate) fn transform(resources: &mut ResMap, options: &Options<'_>) -> Result<(), BuildError> {
+pub(crate) fn transform(
+    resources: &mut ResMap,
+    options: &Options<'_>,
+    budget: &Budget,
+) -> Result<(), BuildError> {
     for resource in resources.iter_mut() {
+        // One namespace in the metadata, and one former id.
+        let added = 2 * NODE_BYTES + as_u64(options.namespace.len());
+        budget.charge(Cost::Bytes, added)?;
+        resource.weight += added;
         resource.remember_id();
-        one(resource, options).map_err(|problem| resource.about(problem))?;
+        let result = resource.metered(budget, |resource| one(resource, options, budget));
+        result.map_err(|problem| resource.about(problem))?;
     }
     resources.check_distinct().map_err(|ids| {
         let ids: Vec<String> = ids.iter().map(crate::resource::ResId::show_long).collect();
@@ -53,7 +63,7 @@ pub(crate) fn transform(resources: &mut ResMap, options: &Options<'_>) -> Result
     })
 }
 
-fn one(resource: &mut Resource, options: &Options<'_>) -> Result<(), Problem> {
+fn one(resource: &mut Resource, options: &Options<'_>, budget: &Budget) -> Result<(), Problem> {
     let gvk = resource.id().gvk.clone();
     let may_set =
         |node: &Node| !options.unset_only || node.as_text().unwrap_or_default().is_empty();
@@ -64,9 +74,11 @@ fn one(resource: &mut Resource, options: &Options<'_>) -> Result<(), Problem> {
         }
     }
     if matches!(&*gvk.kind, "RoleBinding" | "ClusterRoleBinding") {
-        resource.change_body(|node| set_subjects(node, options));
+        resource.change_body(|node| set_subjects(node, options, budget))?;
     }
-    for row in options.rows.matching(&gvk) {
+    let rows = options.rows.matching(&gvk);
+    budget.charge_steps(1 + rows.len())?;
+    for row in rows {
         let skipped = row.path.is(&["metadata", "namespace"])
             || (row.path.is(&["metadata", "name"]) && gvk.api_version() != "v1");
         if skipped {
@@ -80,6 +92,7 @@ fn one(resource: &mut Resource, options: &Options<'_>) -> Result<(), Problem> {
         resource.change(|node| {
             walk_mut(node, &row.path, missing, &mut |field| {
                 if may_set(field) {
+                    budget.charge_bytes(options.namespace.len())?;
                     *field = Node::string(options.namespace);
                 }
                 Ok(())
@@ -89,9 +102,9 @@ fn one(resource: &mut Resource, options: &Options<'_>) -> Result<(), Problem> {
     Ok(())
 }
 
-fn set_subjects(node: &mut Node, options: &Options<'_>) {
+fn set_subjects(node: &mut Node, options: &Options<'_>, budget: &Budget) -> Result<(), Problem> {
     let Some(subjects) = node.get_mut("subjects").and_then(Node::as_sequence_mut) else {
-        return;
+        return Ok(());
     };
     for subject in subjects.iter_mut() {
         let text = |name: &str| {
@@ -110,7 +123,9 @@ fn set_subjects(node: &mut Node, options: &Options<'_>) {
             && free
             && let Some(subject) = subject.as_mapping_mut()
         {
+            budget.charge(Cost::Bytes, NODE_BYTES + as_u64(options.namespace.len()))?;
             subject.insert("namespace", Node::string(options.namespace));
         }
     }
+    Ok(())
 }

@@ -3,6 +3,7 @@
 use goyaml::{Keys, Mapping, NOT_A_STRING, Node, ReadOptions};
 
 use super::{json_patch, merge};
+use crate::budget::{Budget, Cost, weigh};
 use crate::decode::did_you_mean;
 use crate::documents::read_text_as;
 use crate::error::{BuildError, BuildErrors, Problem};
@@ -46,7 +47,7 @@ pub(crate) fn patches(
     for (position, patch) in loaded.kustomization.patches.iter().enumerate() {
         entry(context, loaded, &mut level.resources, patch)
             .map_err(|error| error.field(format!("patches[{position}]")))?;
-        context.ran_builtin(loaded, level, "PatchTransformer");
+        context.ran_builtin(loaded, level, "PatchTransformer")?;
     }
     level.resources.compact();
     Ok(())
@@ -59,6 +60,7 @@ pub(crate) fn entry(
     resources: &mut ResMap,
     patch: &Patch,
 ) -> Result<(), BuildError> {
+    let budget = context.loader.budget;
     let mut source = text_of(context, loaded, patch)?;
     // kustomize trims a patch in place, so that a block scalar at its end has no line break (PatchTransformer.go).
     if source.file.is_none() {
@@ -78,8 +80,9 @@ pub(crate) fn entry(
             Some(_) => Metadata::Texts,
             None => Metadata::AsWritten,
         },
+        budget,
     };
-    match (parse(&source)?, selector) {
+    match (parse(&source, budget)?, selector) {
         (Parsed::Empty, _) => Ok(()),
         (Parsed::Strategic(nodes, comments), None) => {
             let apply = apply(&nodes, &comments);
@@ -98,7 +101,16 @@ pub(crate) fn entry(
             apply(&nodes, &comments).by_target(resources, &selector, &source)
         }
         (Parsed::Json(operations), Some(selector)) => {
-            json_by_target(resources, &operations, &selector, History::Kept, &source)
+            json_by_target(
+                resources,
+                &operations,
+                &selector,
+                History::Kept,
+                &source,
+                budget,
+            )?;
+            operations.release(budget);
+            Ok(())
         }
         (Parsed::Json(_), None) => {
             let error = Problem::Transform("must specify a target for JSON patch".to_owned());
@@ -136,8 +148,9 @@ fn text_of(
 }
 
 /// Tried as a list of operations, then as resources.
-fn parse(source: &Source) -> Result<Parsed, BuildError> {
+fn parse(source: &Source, budget: &Budget) -> Result<Parsed, BuildError> {
     let text = source.text.as_str();
+    budget.charge_steps(text.len())?;
     let unreadable = |reason: &dyn std::fmt::Display, line: usize| {
         let message = format!("unable to parse SM or JSON patch: {reason}");
         source.locate(Problem::Malformed(message).into(), line)
@@ -153,9 +166,13 @@ fn parse(source: &Source) -> Result<Parsed, BuildError> {
         [single] if single.as_sequence().is_some() => {
             let lines = single.as_sequence().into_iter().flatten();
             let lines: Vec<usize> = lines.map(|node| node.line as usize).collect();
-            json_patch::read(text, |index| lines.get(index).copied().unwrap_or_default())
+            let line_of = |index: usize| lines.get(index).copied().unwrap_or_default();
+            json_patch::read(text, line_of, budget)
                 .map(Parsed::Json)
-                .map_err(|problem| unreadable(&problem, 0))
+                .map_err(|problem| match problem {
+                    Problem::Budget(_) => source.locate(problem.into(), 0),
+                    _ => unreadable(&problem, 0),
+                })
         }
         _ => {
             let nodes =
@@ -176,6 +193,7 @@ struct Apply<'a> {
     comments: &'a SchemaComments,
     patch: &'a Patch,
     metadata: Metadata,
+    budget: &'a Budget,
 }
 
 /// What becomes of a patch's labels and annotations before it is merged.
@@ -234,6 +252,8 @@ impl Apply<'_> {
         source: &Source,
     ) -> Result<(), BuildError> {
         for position in selector.candidates(resources) {
+            self.budget
+                .charge_steps(resources.get(position).previous.len() + 8)?;
             if !selector.matches_target(resources.get(position)) {
                 continue;
             }
@@ -257,6 +277,11 @@ impl Apply<'_> {
     /// Merges; true if the patch deletes the resource. Name, kind and namespace stay unless allowed to change.
     fn strategic(&self, resource: &mut Resource, node: &Node) -> Result<bool, Problem> {
         let before = resource.id().clone();
+        // The merge adds no more than the patch, and walks the object some times; then the result is measured.
+        let (added, walk) = (weigh(node), resource.walk_steps());
+        self.budget.charge(Cost::Steps, added.nodes + 8 * walk)?;
+        self.budget.charge(Cost::Bytes, added.bytes)?;
+        self.budget.release(added.bytes);
         let mut adapted = node.clone();
         // The target's own version, with the patch's kind, decides which schema merges it where the target's
         // kind has none (PatchTransformer.go).
@@ -282,6 +307,7 @@ impl Apply<'_> {
             &adapted,
             self.schema,
             [resource.schema_comments(), self.comments],
+            self.budget,
         )?;
         let Some(mut merged) = merged.filter(|merged| !merged.is_empty_collection()) else {
             return Ok(true);
@@ -299,6 +325,7 @@ impl Apply<'_> {
         }
         resource.change(|node| *node = merged);
         resource.set_namespace(&before.namespace);
+        resource.charge_again(self.budget)?;
         Ok(false)
     }
 }
@@ -374,15 +401,19 @@ fn json_by_target(
     selector: &SelectorRegex,
     history: History,
     source: &Source,
+    budget: &Budget,
 ) -> Result<(), BuildError> {
     let replaces_annotations = operations.replaces_annotations();
     for position in selector.candidates(resources) {
         let resource = resources.get(position);
+        budget.charge_steps(resource.previous.len() + 8)?;
         if !selector.matches_target(resource) {
             continue;
         }
-        let patched =
-            json_patch::apply(&with_notes(resource, history), operations).map_err(|failure| {
+        budget.charge(Cost::Steps, 4 * resource.walk_steps())?;
+        let charged = budget.bytes();
+        let patched = json_patch::apply(&with_notes(resource, history), operations, budget)
+            .map_err(|failure| {
                 let error = source.locate(failure.problem.into(), failure.line);
                 error.hint(format!("the object is {}", resource.show_with_place()))
             })?;
@@ -399,7 +430,10 @@ fn json_by_target(
             if replaces_annotations {
                 resource.forget_origin();
             }
-        });
+            // What the operations were charged gives way to what the result weighs.
+            budget.release(budget.bytes() - charged);
+            resource.charge_again(budget)
+        })?;
     }
     Ok(())
 }
@@ -458,7 +492,7 @@ pub(crate) fn strategic_merge_list(
         return Ok(());
     }
     strategic_merge_entries(context, loaded, &mut level.resources, entries)?;
-    context.ran_builtin(loaded, level, "PatchStrategicMergeTransformer");
+    context.ran_builtin(loaded, level, "PatchStrategicMergeTransformer")?;
     Ok(())
 }
 
@@ -507,8 +541,9 @@ fn strategic_merge_entry(
     resources: &mut ResMap,
     patch: &Patch,
 ) -> Result<usize, BuildError> {
+    let budget = context.loader.budget;
     let source = text_of(context, loaded, patch)?;
-    match parse(&source)? {
+    match parse(&source, budget)? {
         Parsed::Empty => Ok(0),
         Parsed::Strategic(nodes, comments) => {
             let apply = Apply {
@@ -517,6 +552,7 @@ fn strategic_merge_entry(
                 comments: &comments,
                 patch,
                 metadata: Metadata::Texts,
+                budget,
             };
             nodes
                 .iter()
@@ -549,7 +585,7 @@ pub(crate) fn json_patches(
     for (position, patch) in loaded.kustomization.patches_json6902.iter().enumerate() {
         json_entry(context, loaded, &mut level.resources, patch)
             .map_err(|error| error.field(format!("patchesJson6902[{position}]")))?;
-        context.ran_builtin(loaded, level, "PatchJson6902Transformer");
+        context.ran_builtin(loaded, level, "PatchJson6902Transformer")?;
     }
     Ok(())
 }
@@ -566,14 +602,15 @@ pub(crate) fn json_entry(
         return Err(Problem::Transform("must specify the target name".to_owned()).into());
     }
     let source = text_of(context, loaded, patch)?;
-    match parse(&source)? {
-        Parsed::Json(operations) => json_by_target(
-            resources,
-            &operations,
-            &target.compile()?,
-            History::Forgotten,
-            &source,
-        ),
+    let budget = context.loader.budget;
+    match parse(&source, budget)? {
+        Parsed::Json(operations) => {
+            let selector = target.compile()?;
+            let history = History::Forgotten;
+            json_by_target(resources, &operations, &selector, history, &source, budget)?;
+            operations.release(budget);
+            Ok(())
+        }
         Parsed::Empty | Parsed::Strategic(..) => {
             let error = Problem::Malformed("not a list of JSON patch operations".to_owned());
             Err(source

@@ -2,6 +2,7 @@
 
 use goyaml::Node;
 
+use crate::budget::Budget;
 use crate::decode::did_you_mean;
 use crate::error::{BuildError, Problem};
 use crate::kustomization::Replica;
@@ -13,10 +14,12 @@ pub(crate) fn transform(
     resources: &mut ResMap,
     replica: &Replica,
     rows: &Rows,
+    budget: &Budget,
 ) -> Result<(), BuildError> {
     let mut found = false;
     for position in resources.by_name_or_kind(Some(&replica.name), None) {
         let resource = resources.get(position);
+        budget.charge_steps(8 + resource.previous.len())?;
         let named = resource.any_ids().any(|id| *id.name == *replica.name);
         if !named {
             continue;

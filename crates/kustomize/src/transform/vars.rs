@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use goyaml::{Node, NodeKind, Scalar, Tag};
 
+use crate::budget::{Budget, Cost, as_u64, check_depth};
 use crate::error::{BuildError, BuildErrors, Problem};
 use crate::kustomization::Var;
 use crate::level::{Level, extend_vars};
@@ -66,27 +67,34 @@ pub(crate) fn substitute(
     resources: &mut ResMap,
     vars: &[Var],
     tables: &FieldTables,
+    budget: &Budget,
 ) -> Result<Vec<String>, BuildError> {
     if vars.is_empty() {
         return Ok(Vec::new());
     }
     let mut values = Values::default();
     for var in vars {
+        budget.charge_steps(resources.len())?;
         values.by_name.insert(&var.name, value(resources, var)?);
     }
     for resource in resources.iter_mut() {
         let gvk = resource.id().gvk.clone();
-        for row in tables.var_references.matching(&gvk) {
+        let walk = resource.walk_steps();
+        let rows = tables.var_references.matching(&gvk);
+        budget.charge_steps(rows.len())?;
+        for row in rows {
             let mut writes = Writes::default();
-            let result = resource.change(|node| {
-                let result = walk_mut(node, &row.path, Missing::Skip, &mut |field| {
-                    substitute_field(field, &values, &mut writes);
+            let result = resource.metered(budget, |resource| {
+                resource.change(|node| {
+                    walk_mut(node, &row.path, Missing::Skip, &mut |field| {
+                        substitute_field(field, &values, &mut writes, budget)
+                    })?;
+                    budget.charge(Cost::Steps, as_u64(writes.len()).saturating_mul(walk))?;
+                    writes.settle(node);
                     Ok(())
-                });
-                writes.settle(node);
-                result
+                })
             });
-            result.map_err(|problem| resource.about(problem))?;
+            result.map_err(|problem: Problem| resource.about(problem))?;
         }
     }
     let used = values.used.into_inner();
@@ -129,6 +137,8 @@ fn value(resources: &ResMap, var: &Var) -> Result<Node, BuildError> {
                 .hint("`objref` needs the kind and name that the object has in its own file")
         })?;
     // Vars write an index as `ports[0]`, replacements as `ports.0`.
+    check_depth(var.field_path.matches('.').count(), &var.field_path)
+        .map_err(|problem| missing(problem.to_string()))?;
     let segments = FieldPathSegments::parse(&var.field_path.replace('[', ".["));
     let node = path::lookup(resource.node(), &segments);
     let is_text = |node: &&Node| node.as_scalar().is_some() && !node.is_null();
@@ -150,24 +160,31 @@ fn value(resources: &ResMap, var: &Var) -> Result<Node, BuildError> {
     Ok(value)
 }
 
-fn substitute_field(field: &mut Node, values: &Values<'_>, writes: &mut Writes) {
+fn substitute_field(
+    field: &mut Node,
+    values: &Values<'_>,
+    writes: &mut Writes,
+    budget: &Budget,
+) -> Result<(), Problem> {
     match &mut field.kind {
         NodeKind::Sequence(list) => {
             for element in list
                 .iter_mut()
                 .filter(|element| element.as_scalar().is_some())
             {
-                substitute_field(element, values, writes);
+                substitute_field(element, values, writes, budget)?;
             }
         }
         NodeKind::Mapping(map) => {
             for (_, value) in map.iter_mut().filter(|(_, value)| value.as_str().is_some()) {
-                substitute_field(value, values, writes);
+                substitute_field(value, values, writes, budget)?;
             }
         }
         NodeKind::Scalar(scalar) => {
+            let old = scalar.text.len();
+            budget.charge_steps(1 + old)?;
             if !scalar.text.contains('$') {
-                return;
+                return Ok(());
             }
             let whole = scalar
                 .text
@@ -176,19 +193,23 @@ fn substitute_field(field: &mut Node, values: &Values<'_>, writes: &mut Writes) 
             match whole.and_then(|name| values.get(name)) {
                 Some(value) => {
                     let (text, tag) = (value.text.clone(), value.tag);
+                    budget.resize(as_u64(old), as_u64(text.len()))?;
                     writes.scalar(field, text, tag);
                 }
                 None => {
-                    let text = expand(&scalar.text, values);
+                    budget.charge_bytes(old)?;
+                    let text = expand(&scalar.text, values, budget)?;
                     writes.scalar(field, text, Tag::Str);
+                    budget.release(as_u64(old));
                 }
             }
         }
     }
+    Ok(())
 }
 
 /// `$(NAME)` becomes the value, `$$` one dollar that starts nothing; unknown names stay.
-fn expand(text: &str, values: &Values<'_>) -> String {
+fn expand(text: &str, values: &Values<'_>, budget: &Budget) -> Result<String, Problem> {
     let mut result = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find('$') {
@@ -205,7 +226,10 @@ fn expand(text: &str, values: &Values<'_>) -> String {
         match name {
             Some((name, after)) => {
                 match values.get(name) {
-                    Some(scalar) => result.push_str(&scalar.text),
+                    Some(scalar) => {
+                        budget.charge_bytes(scalar.text.len())?;
+                        result.push_str(&scalar.text);
+                    }
                     None => result.push_str(&format!("$({name})")),
                 }
                 rest = after;
@@ -214,5 +238,5 @@ fn expand(text: &str, values: &Values<'_>) -> String {
         }
     }
     result.push_str(rest);
-    result
+    Ok(result)
 }

@@ -5,6 +5,7 @@ mod structured;
 
 use goyaml::{Node, NodeKind, ReadOptions, Scalar};
 
+use crate::budget::{Budget, Cost, NODE_BYTES, Weight, as_u64, check_depth, weigh};
 use crate::decode::Decoder;
 use crate::error::{BuildError, BuildErrors, Errors, Problem};
 use crate::kustomization::{
@@ -28,7 +29,7 @@ pub(crate) fn transform_all(
         return Ok(());
     }
     entries(context.loader, loaded, replacements, &mut level.resources)?;
-    context.ran_builtin(loaded, level, "ReplacementTransformer");
+    context.ran_builtin(loaded, level, "ReplacementTransformer")?;
     Ok(())
 }
 
@@ -38,14 +39,15 @@ pub(crate) fn entries(
     entries: &[ReplacementEntry],
     resources: &mut ResMap,
 ) -> Result<(), BuildErrors> {
+    let budget = loader.budget;
     for (index, entry) in entries.iter().enumerate() {
         let result = match entry {
             ReplacementEntry::Inline(replacement) => {
-                apply(replacement, resources).map_err(BuildErrors::from)
+                apply(replacement, resources, budget).map_err(BuildErrors::from)
             }
             ReplacementEntry::File(path) => file(loader, loaded, path).and_then(|all| {
                 all.iter()
-                    .try_for_each(|one| apply(one, resources))
+                    .try_for_each(|one| apply(one, resources, budget))
                     .map_err(BuildErrors::from)
             }),
         };
@@ -62,6 +64,9 @@ fn file(loader: &Loader<'_>, loaded: &Loaded, name: &str) -> Result<Vec<Replacem
     let nodes = goyaml::read(&text, &ReadOptions::default()).map_err(|error| {
         BuildError::from(Problem::Malformed(error.to_string())).at(shown.clone(), error.line())
     })?;
+    for node in &nodes {
+        loader.budget.charge_expansion(node, &text)?;
+    }
     let mut errors = Errors::default();
     let mut decoder = Decoder::new(&mut errors, &shown, false);
     let mut replacements = Vec::new();
@@ -79,27 +84,49 @@ fn file(loader: &Loader<'_>, loaded: &Loaded, name: &str) -> Result<Vec<Replacem
     Ok(replacements)
 }
 
-fn apply(replacement: &Replacement, resources: &mut ResMap) -> Result<(), BuildError> {
+fn apply(
+    replacement: &Replacement,
+    resources: &mut ResMap,
+    budget: &Budget,
+) -> Result<(), BuildError> {
     let fail = |message: &str| Err(BuildError::from(Problem::Transform(message.to_owned())));
     let value = match (&replacement.source, &replacement.source_value) {
         (Some(_), Some(_)) => return fail("value and resource selectors are mutually exclusive"),
         (None, None) => return fail("replacements must specify a source and at least one target"),
         (None, Some(text)) => Node::string(text.as_str()),
-        (Some(source), None) => source_value(source, resources)?,
+        (Some(source), None) => source_value(source, resources, budget)?,
     };
     if replacement.targets.is_empty() {
         return fail("replacements must specify a source and at least one target");
     }
+    let value = Value {
+        weight: weigh(&value),
+        node: value,
+    };
+    budget.charge(Cost::Steps, value.weight.nodes)?;
     replacement
         .targets
         .iter()
-        .try_for_each(|target| apply_target(target, &value, resources))
+        .try_for_each(|target| apply_target(target, &value, resources, budget))
 }
 
-fn source_value(source: &ReplacementSource, resources: &mut ResMap) -> Result<Node, BuildError> {
+/// What is copied, and how large it is.
+struct Value {
+    node: Node,
+    weight: Weight,
+}
+
+fn source_value(
+    source: &ReplacementSource,
+    resources: &mut ResMap,
+    budget: &Budget,
+) -> Result<Node, BuildError> {
     let given = |text: &'_ str| (!text.is_empty()).then(|| text.to_owned());
     let (name, kind) = (given(&source.id.name), given(&source.id.kind));
     let positions = resources.by_name_or_kind(name.as_deref(), kind.as_deref());
+    for &position in &positions {
+        budget.charge_steps(8 + resources.get(position).previous.len())?;
+    }
     let candidates = positions.iter().map(|&position| resources.get(position));
     let found: Vec<&Resource> = candidates
         .filter(|resource| is_source(&source.id, resource))
@@ -136,11 +163,17 @@ fn source_value(source: &ReplacementSource, resources: &mut ResMap) -> Result<No
         );
         BuildError::from(Problem::Transform(message))
     };
-    let segments = FieldPathSegments::parse(field_path);
+    let segments = parse_path(field_path)?;
     let node = path::lookup(resource.node(), &segments)
         .filter(|node| !node.is_null() && !node.is_empty_collection())
         .ok_or_else(missing)?;
     part_of(node, &source.options)
+}
+
+/// Reads a path, which may have no more levels than an object.
+fn parse_path(text: &str) -> Result<FieldPathSegments, Problem> {
+    check_depth(text.matches('.').count(), text)?;
+    Ok(FieldPathSegments::parse(text))
 }
 
 /// The source as it was written.
@@ -176,26 +209,26 @@ fn part_of(node: &Node, options: &ReplacementOptions) -> Result<Node, BuildError
         )
         .into());
     };
-    let parts: Vec<&str> = scalar.text.split(&options.delimiter).collect();
     let part = usize::try_from(options.index)
         .ok()
-        .and_then(|index| parts.get(index))
+        .and_then(|index| scalar.text.split(&options.delimiter).nth(index))
         .ok_or_else(|| {
             Problem::Transform(format!(
                 "options.index {} is out of bounds for the value's {} parts",
                 options.index,
-                parts.len()
+                scalar.text.split(&options.delimiter).count()
             ))
         })?;
     let mut result = node.clone();
-    result.kind = NodeKind::Scalar(Scalar::new(*part, scalar.tag));
+    result.kind = NodeKind::Scalar(Scalar::new(part, scalar.tag));
     Ok(result)
 }
 
 fn apply_target(
     target: &ReplacementTarget,
-    value: &Node,
+    value: &Value,
     resources: &mut ResMap,
+    budget: &Budget,
 ) -> Result<(), BuildError> {
     let Some(select) = &target.select else {
         return Err(
@@ -216,52 +249,24 @@ fn apply_target(
     };
     let paths: Vec<FieldPathSegments> = paths
         .iter()
-        .map(|path| FieldPathSegments::parse(path))
-        .collect();
+        .map(|path| parse_path(path))
+        .collect::<Result<_, Problem>>()?;
+    let write = Write {
+        value,
+        options: &target.options,
+        budget,
+    };
     for position in select_regex.candidates(resources) {
+        let ids = 8 + resources.get(position).previous.len();
+        budget.charge_steps(ids.saturating_mul(1 + rejects.len()))?;
         if !is_target(resources.get(position), &select_regex, &rejects) {
             continue;
         }
         for path in &paths {
-            write_at(resources, position, path, value, &target.options)?;
+            write.at(resources, position, path)?;
         }
     }
     Ok(())
-}
-
-/// Writes the value into the fields of one object that a path leads to; at least one, unless it may be made.
-fn write_at(
-    resources: &mut ResMap,
-    position: usize,
-    path: &FieldPathSegments,
-    value: &Node,
-    options: &ReplacementOptions,
-) -> Result<(), BuildError> {
-    let write = Write { value, options };
-    let mut writes = Writes::default();
-    let result = resources.change_at(position, |resource| {
-        resource.change(|node| {
-            let found = path::update(node, path, options.create, value, &mut |field| {
-                write.field(field, &mut writes)
-            });
-            writes.settle(node);
-            found
-        })
-    });
-    let resource = resources.get(position);
-    let found = result.map_err(|problem| resource.about(problem))?;
-    if found || options.create {
-        return Ok(());
-    }
-    let problem = Problem::Transform(format!(
-        "unable to find field `{}` in replacement target",
-        path.show()
-    ));
-    let hint = format!(
-        "the object is {}; `options.create: true` makes the field",
-        resource.show()
-    );
-    Err(resource.about(BuildError::from(problem).hint(hint)))
 }
 
 fn is_target(
@@ -305,44 +310,133 @@ fn is_target(
 
 /// How a value is written into a field.
 struct Write<'w> {
-    value: &'w Node,
+    value: &'w Value,
     options: &'w ReplacementOptions,
+    budget: &'w Budget,
 }
 
 impl Write<'_> {
+    /// Writes the value into the fields of one object that a path leads to; at least one, unless it may be made.
+    fn at(
+        &self,
+        resources: &mut ResMap,
+        position: usize,
+        path: &FieldPathSegments,
+    ) -> Result<(), BuildError> {
+        let create = self.options.create;
+        let result = resources.change_at(position, |resource| {
+            let walk = resource.walk_steps();
+            resource.metered(self.budget, |resource| {
+                resource.change(|node| self.fields(node, path, walk))
+            })
+        });
+        let resource = resources.get(position);
+        let in_path = |problem| match problem {
+            Problem::Budget(message) => Problem::Budget(format!("at `{}`: {message}", path.show())),
+            other => other,
+        };
+        let found = result.map_err(|problem| resource.about(in_path(problem)))?;
+        if found || create {
+            return Ok(());
+        }
+        let problem = Problem::Transform(format!(
+            "unable to find field `{}` in replacement target",
+            path.show()
+        ));
+        let hint = format!(
+            "the object is {}; `options.create: true` makes the field",
+            resource.show()
+        );
+        Err(resource.about(BuildError::from(problem).hint(hint)))
+    }
+
+    /// Writes all fields, and then what is linked to them; each write to a linked value looks through the object.
+    fn fields(
+        &self,
+        node: &mut Node,
+        path: &FieldPathSegments,
+        walk: u64,
+    ) -> Result<bool, Problem> {
+        let mut writes = Writes::default();
+        let update = path::Update {
+            path,
+            create: self.options.create,
+            value: &self.value.node,
+            budget: self.budget,
+        };
+        let found = update.run(node, &mut |field| self.field(field, path, &mut writes))?;
+        let walks = as_u64(writes.len()).saturating_mul(walk);
+        self.budget.charge(Cost::Steps, walks)?;
+        writes.settle(node);
+        Ok(found)
+    }
+
     /// A scalar changes its text and keeps its type, which is an error once it is printed if the text cannot have it.
     /// Anything else is replaced by a copy.
-    fn field(&self, field: &mut Node, writes: &mut Writes) -> Result<(), Problem> {
+    fn field(
+        &self,
+        field: &mut Node,
+        path: &FieldPathSegments,
+        writes: &mut Writes,
+    ) -> Result<(), Problem> {
         let has_delimiter = !self.options.delimiter.is_empty();
+        self.budget.charge(Cost::Steps, 1)?;
         let Some(target) = field.as_scalar() else {
             if has_delimiter {
                 return Err(Problem::Transform(
                     "delimiter option can only be used with scalar nodes".to_owned(),
                 ));
             }
+            self.budget.charge(Cost::Bytes, self.value.weight.bytes)?;
+            self.budget
+                .charge(Cost::Steps, self.value.weight.bytes / NODE_BYTES)?;
+            check_depth(path.levels() + self.value.weight.depth, path.show())?;
             let line = field.line;
-            *field = self.value.clone();
+            *field = self.value.node.clone();
             field.line = line;
             return Ok(());
         };
-        let text = self.value.as_scalar().map_or("", |scalar| &*scalar.text);
+        let text = self
+            .value
+            .node
+            .as_scalar()
+            .map_or("", |scalar| &*scalar.text);
+        let old = target.text.len();
         let text = if has_delimiter {
-            self.with_part(&target.text, text)
+            let longest = old + text.len() + self.options.delimiter.len();
+            self.budget.charge_bytes(longest)?;
+            self.budget.charge_steps(1 + longest / 16)?;
+            let new = self.with_part(&target.text, text);
+            self.budget.release(as_u64(longest));
+            new
         } else {
             text.to_owned()
         };
+        self.budget.resize(as_u64(old), as_u64(text.len()))?;
         let tag = target.tag;
         writes.scalar(field, text, tag);
         Ok(())
     }
 
+    /// The whole with one part replaced; a negative index puts the part before all, one beyond the end after all.
     fn with_part(&self, whole: &str, part: &str) -> String {
-        let mut parts: Vec<&str> = whole.split(&self.options.delimiter).collect();
-        match usize::try_from(self.options.index) {
-            Err(_) => parts.insert(0, part),
-            Ok(index) if index >= parts.len() => parts.push(part),
-            Ok(index) => parts[index] = part,
+        let delimiter = self.options.delimiter.as_str();
+        let Ok(index) = usize::try_from(self.options.index) else {
+            return [part, delimiter, whole].concat();
+        };
+        let start = match index.checked_sub(1) {
+            None => Some(0),
+            Some(before) => whole
+                .match_indices(delimiter)
+                .nth(before)
+                .map(|(at, _)| at + delimiter.len()),
+        };
+        let Some((head, rest)) = start.and_then(|start| whole.split_at_checked(start)) else {
+            return [whole, delimiter, part].concat();
+        };
+        match rest.split_once(delimiter) {
+            Some((_, tail)) => [head, part, delimiter, tail].concat(),
+            None => [head, part].concat(),
         }
-        parts.join(&self.options.delimiter)
     }
 }

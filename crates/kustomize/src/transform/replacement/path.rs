@@ -4,6 +4,7 @@ use goyaml::{Mapping, Node, NodeKind, Sequence};
 use regex::Regex;
 
 use super::structured;
+use crate::budget::{Budget, Cost, NODE_BYTES, as_u64};
 use crate::error::Problem;
 use crate::selector::compile_regex;
 
@@ -73,6 +74,11 @@ impl FieldPathSegments {
     pub(crate) fn show(&self) -> &str {
         &self.text
     }
+
+    /// How many levels the path goes down.
+    pub(crate) fn levels(&self) -> usize {
+        self.segments.len()
+    }
 }
 
 impl Segment {
@@ -131,150 +137,160 @@ pub(crate) fn lookup<'n>(node: &'n Node, path: &FieldPathSegments) -> Option<&'n
         })
 }
 
-/// Visits each field of a path, made on the way if `create` says so. False if there was none.
-pub(crate) fn update(
-    node: &mut Node,
-    path: &FieldPathSegments,
-    create: bool,
-    value: &Node,
-    visit: &mut dyn FnMut(&mut Node) -> Result<(), Problem>,
-) -> Result<bool, Problem> {
-    step(node, path, &path.segments, create, value, visit)
+/// A visit of the fields of a path.
+pub(crate) struct Update<'u> {
+    pub(crate) path: &'u FieldPathSegments,
+    /// Missing fields are made on the way.
+    pub(crate) create: bool,
+    /// What will be written, whose kind decides which kind of field is made.
+    pub(crate) value: &'u Node,
+    pub(crate) budget: &'u Budget,
 }
 
-fn step(
-    node: &mut Node,
-    path: &FieldPathSegments,
-    segments: &[Segment],
-    create: bool,
-    value: &Node,
-    visit: &mut dyn FnMut(&mut Node) -> Result<(), Problem>,
-) -> Result<bool, Problem> {
-    let Some((first, rest)) = segments.split_first() else {
-        visit(node)?;
-        return Ok(true);
-    };
-    if create && node.is_null() {
-        node.kind = match first {
-            Segment::Match { .. } => NodeKind::Sequence(Sequence::default()),
-            Segment::Key(key) if key.parse::<usize>().is_ok() => {
-                NodeKind::Sequence(Sequence::default())
-            }
-            _ => NodeKind::Mapping(Mapping::default()),
+/// Changes one field.
+type Visit<'v> = &'v mut dyn FnMut(&mut Node) -> Result<(), Problem>;
+
+impl Update<'_> {
+    /// Visits each field of the path. False if there was none.
+    pub(crate) fn run(&self, node: &mut Node, visit: Visit<'_>) -> Result<bool, Problem> {
+        self.step(node, &self.path.segments, visit)
+    }
+
+    fn step(
+        &self,
+        node: &mut Node,
+        segments: &[Segment],
+        visit: Visit<'_>,
+    ) -> Result<bool, Problem> {
+        let Some((first, rest)) = segments.split_first() else {
+            visit(node)?;
+            return Ok(true);
         };
-    }
-    if node.is_null() {
-        return Ok(false);
-    }
-    match &mut node.kind {
-        // The path goes on below a text: it holds YAML or JSON of its own.
-        NodeKind::Scalar(scalar) => {
-            let text = scalar.text.clone();
-            let mut found = false;
-            let new = structured::rewrite(&text, &mut |inner| {
-                found = step(inner, path, segments, create, value, visit)?;
-                Ok(())
-            })?;
-            if found {
-                let line = node.line;
-                *node = Node::string(new);
-                node.line = line;
-            }
-            Ok(found)
+        self.budget.charge(Cost::Steps, 1)?;
+        if self.create && node.is_null() {
+            node.kind = match first {
+                Segment::Match { .. } => NodeKind::Sequence(Sequence::default()),
+                Segment::Key(key) if key.parse::<usize>().is_ok() => {
+                    NodeKind::Sequence(Sequence::default())
+                }
+                _ => NodeKind::Mapping(Mapping::default()),
+            };
         }
-        NodeKind::Mapping(map) => fields(map, first, path, rest, create, value, visit),
-        NodeKind::Sequence(list) => elements(list, first, path, rest, create, value, visit),
+        if node.is_null() {
+            return Ok(false);
+        }
+        match &mut node.kind {
+            // The path goes on below a text: it holds YAML or JSON of its own.
+            NodeKind::Scalar(scalar) => {
+                let text = scalar.text.clone();
+                let mut found = false;
+                let new = structured::rewrite(&text, self.budget, &mut |inner| {
+                    found = self.step(inner, segments, visit)?;
+                    Ok(())
+                })?;
+                if found {
+                    let line = node.line;
+                    self.budget.resize(as_u64(text.len()), as_u64(new.len()))?;
+                    *node = Node::string(new);
+                    node.line = line;
+                }
+                Ok(found)
+            }
+            NodeKind::Mapping(map) => self.fields(map, first, rest, visit),
+            NodeKind::Sequence(list) => self.elements(list, first, rest, visit),
+        }
     }
-}
 
-fn fields(
-    map: &mut Mapping,
-    first: &Segment,
-    path: &FieldPathSegments,
-    rest: &[Segment],
-    create: bool,
-    value: &Node,
-    visit: &mut dyn FnMut(&mut Node) -> Result<(), Problem>,
-) -> Result<bool, Problem> {
-    match first {
-        Segment::Key(key) => {
-            if create && !map.contains_key(key) {
-                let made = if rest.is_empty() {
-                    blank(value)
-                } else {
-                    Node::null()
-                };
-                map.insert(key.as_str(), made);
+    fn fields(
+        &self,
+        map: &mut Mapping,
+        first: &Segment,
+        rest: &[Segment],
+        visit: Visit<'_>,
+    ) -> Result<bool, Problem> {
+        match first {
+            Segment::Key(key) => {
+                if self.create && !map.contains_key(key) {
+                    map.insert(key.as_str(), self.made(key, rest)?);
+                }
+                map.get_mut(key)
+                    .map_or(Ok(false), |field| self.step(field, rest, visit))
             }
-            map.get_mut(key).map_or(Ok(false), |field| {
-                step(field, path, rest, create, value, visit)
-            })
-        }
-        Segment::Every => {
-            let mut found = false;
-            for (_, field) in map.iter_mut() {
-                found |= step(field, path, rest, create, value, visit)?;
+            Segment::Every => {
+                let mut found = false;
+                for (_, field) in map.iter_mut() {
+                    found |= self.step(field, rest, visit)?;
+                }
+                Ok(found)
             }
-            Ok(found)
+            Segment::Match { .. } => Ok(false),
         }
-        Segment::Match { .. } => Ok(false),
     }
-}
 
-fn elements(
-    list: &mut Sequence,
-    first: &Segment,
-    path: &FieldPathSegments,
-    rest: &[Segment],
-    create: bool,
-    value: &Node,
-    visit: &mut dyn FnMut(&mut Node) -> Result<(), Problem>,
-) -> Result<bool, Problem> {
-    let mut found = false;
-    match first {
-        Segment::Key(key) => {
-            let index: usize = key.parse().map_err(|_| {
-                Problem::Transform(format!(
-                    "`{key}` in `{}` is no index of a list",
-                    path.show()
-                ))
-            })?;
-            if create && index == list.len() {
-                list.make_mut().push(if rest.is_empty() {
-                    blank(value)
-                } else {
-                    Node::null()
-                });
+    fn elements(
+        &self,
+        list: &mut Sequence,
+        first: &Segment,
+        rest: &[Segment],
+        visit: Visit<'_>,
+    ) -> Result<bool, Problem> {
+        let mut found = false;
+        match first {
+            Segment::Key(key) => {
+                let index: usize = key.parse().map_err(|_| {
+                    Problem::Transform(format!(
+                        "`{key}` in `{}` is no index of a list",
+                        self.path.show()
+                    ))
+                })?;
+                if self.create && index == list.len() {
+                    let made = self.made("", rest)?;
+                    list.make_mut().push(made);
+                }
+                if let Some(element) = list.iter_mut().nth(index) {
+                    found = self.step(element, rest, visit)?;
+                }
             }
-            if let Some(element) = list.iter_mut().nth(index) {
-                found = step(element, path, rest, create, value, visit)?;
+            Segment::Every => {
+                for element in list.iter_mut() {
+                    found |= self.step(element, rest, visit)?;
+                }
+            }
+            Segment::Match { key, value, .. } => {
+                self.budget.charge_steps(list.len())?;
+                if self.create && !list.iter().any(|element| first.matches(element)) {
+                    self.budget.charge(
+                        Cost::Bytes,
+                        2 * NODE_BYTES + as_u64(key.len() + value.len()),
+                    )?;
+                    let element = if key.is_empty() {
+                        Node::plain(value.as_str())
+                    } else {
+                        [(key.as_str(), Node::plain(value.as_str()))]
+                            .into_iter()
+                            .collect::<Mapping>()
+                            .into()
+                    };
+                    list.make_mut().push(element);
+                }
+                for element in list.iter_mut().filter(|element| first.matches(element)) {
+                    found |= self.step(element, rest, visit)?;
+                }
             }
         }
-        Segment::Every => {
-            for element in list.iter_mut() {
-                found |= step(element, path, rest, create, value, visit)?;
-            }
-        }
-        Segment::Match {
-            key, value: wanted, ..
-        } => {
-            if create && !list.iter().any(|element| first.matches(element)) {
-                let element = if key.is_empty() {
-                    Node::plain(wanted.as_str())
-                } else {
-                    [(key.as_str(), Node::plain(wanted.as_str()))]
-                        .into_iter()
-                        .collect::<Mapping>()
-                        .into()
-                };
-                list.make_mut().push(element);
-            }
-            for element in list.iter_mut().filter(|element| first.matches(element)) {
-                found |= step(element, path, rest, create, value, visit)?;
-            }
-        }
+        Ok(found)
     }
-    Ok(found)
+
+    /// A field that was not there.
+    fn made(&self, key: &str, rest: &[Segment]) -> Result<Node, Problem> {
+        self.budget
+            .charge(Cost::Bytes, NODE_BYTES + as_u64(key.len()))?;
+        Ok(if rest.is_empty() {
+            blank(self.value)
+        } else {
+            Node::null()
+        })
+    }
 }
 
 /// A new field, of the kind of what is to be written.
