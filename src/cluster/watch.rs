@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use tokio::sync::broadcast;
 
 use overlayd_core::api::annotations::OWNER_NAME;
-use overlayd_core::apply::last_applied::{LastApplied, Observation};
+use overlayd_core::apply::last_applied::{LastApplied, ObservedChange};
 use overlayd_core::apply::object_ref::{Gvk, ObjectRef};
 use overlayd_core::apply::slim::Slim;
 use overlayd_core::apply::watched::{WatchedChange, WatchedKind, WatchedState};
@@ -219,12 +219,12 @@ impl KindWatch {
         let token = change.token.as_deref();
         let last_applied = &self.shared.last_applied;
         match last_applied.observe(&object, token, manager, Timestamp::now()) {
-            Observation::AsApplied => {}
-            Observation::Drifted(unit) => {
+            ObservedChange::AsApplied => {}
+            ObservedChange::Drifted(unit) => {
                 tracing::info!(%object, manager, "changed by somebody else");
                 self.shared.nudge(&unit);
             }
-            Observation::Contested(unit) => {
+            ObservedChange::Contested(unit) => {
                 tracing::warn!(%object, manager, "corrected again and again; left alone for two minutes, since another manager changes it back each time");
                 self.shared.nudge(&unit);
             }

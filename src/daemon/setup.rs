@@ -43,6 +43,14 @@ pub(super) fn instance() -> String {
     std::env::var("HOSTNAME").unwrap_or_else(|_| "overlayd".to_owned())
 }
 
+/// What flags say of every apply.
+fn applier_config(config: &Config) -> ApplierConfig {
+    ApplierConfig {
+        concurrency: usize::from(config.concurrent_ssa),
+        override_managers: config.override_managers.clone(),
+    }
+}
+
 /// Makes the context of all controllers.
 pub(super) fn context(
     client: Client,
@@ -56,10 +64,7 @@ pub(super) fn context(
     let wants_posts = config.events_address.is_some();
     let sessions = Sessions::new(AwsEnvironment::of_process(), Some(client.clone()));
     let (fetcher, wake_ups) = Fetcher::new(sessions, metrics.clone());
-    let habits = ApplierConfig {
-        concurrency: usize::from(config.concurrent_ssa),
-        override_managers: config.override_managers.clone(),
-    };
+    let applier = applier_config(config);
     let mirrors = Arc::new(Mirrors::new(config.mirrors.clone(), config.max_fetch_bytes));
     let remotes = config
         .allow_remote_bases
@@ -83,7 +88,7 @@ pub(super) fn context(
         reconcile_cache: ReconcileCache::default(),
         sources: Sources::default(),
         mirrors,
-        identities: Identities::new(connection, &client, metrics.clone(), habits, spawner),
+        identities: Identities::new(connection, &client, metrics.clone(), applier, spawner),
         providers: Providers::new(fetcher.clone()),
         fetcher,
         rotations: Rotations::new(config.rotation_queue.clone()),

@@ -20,7 +20,7 @@ use overlayd_core::secrets::observed::{
 };
 use overlayd_core::secrets::retry::retry_bounds;
 use overlayd_core::secrets::sync_status::{
-    StatusContext, SyncFailure, SyncOutcome, next_status, sync_events, write_event,
+    SecretSyncFailure, StatusContext, SyncOutcome, next_status, sync_events, write_event,
 };
 
 /// A sync, with its outcome or error.
@@ -141,7 +141,7 @@ pub(super) async fn record_status(
         .metrics
         .external_secret(&name.namespace, &name.name, result.is_ok());
     let old = object.status.clone().unwrap_or_default();
-    let failure = |error: &SecretSyncError| SyncFailure {
+    let failure = |error: &SecretSyncError| SecretSyncFailure {
         message: error.condition_message(),
     };
     let result = result.as_ref().map_err(failure);

@@ -20,13 +20,13 @@ use crate::controllers::{Context, ReconcileError};
 use overlayd_core::api::annotations::FLUX_FINALIZER;
 use overlayd_core::api::git_repository::{GitRepository, GitRepositoryStatus};
 use overlayd_core::git::repository_status::{
-    FetchEvent, FetchOutcome, RepositoryStep, Requeue, change_token, event, next_status, next_step,
-    suspended_status,
+    FetchEvent, FetchOutcome, RepositoryStep, SourceRequeue, change_token, event, next_status,
+    next_step, suspended_status,
 };
 use overlayd_core::names::NamespacedName;
 
 /// What decides about a reconcile besides the object itself.
-struct Observed {
+struct ObservedGitRepository {
     /// The key of the object in caches.
     key: String,
     /// The name of the object among sources.
@@ -64,7 +64,7 @@ pub(crate) async fn reconcile(
     }
 }
 
-fn observe(object: &GitRepository, context: &Context, now: Timestamp) -> Observed {
+fn observe(object: &GitRepository, context: &Context, now: Timestamp) -> ObservedGitRepository {
     let (key, name) = (memory_key(object), NamespacedName::of(object));
     let included = object.spec.include.iter().map(|include| {
         let source = NamespacedName::new(&name.namespace, &include.repository.name);
@@ -73,7 +73,7 @@ fn observe(object: &GitRepository, context: &Context, now: Timestamp) -> Observe
     });
     let change_token = change_token(object, &included.collect::<Vec<_>>());
     let rest = context.reconcile_cache.rest(&key, &change_token, now);
-    Observed {
+    ObservedGitRepository {
         key,
         name,
         change_token,
@@ -85,7 +85,7 @@ fn observe(object: &GitRepository, context: &Context, now: Timestamp) -> Observe
 async fn finalize(
     object: &GitRepository,
     context: &Context,
-    observed: &Observed,
+    observed: &ObservedGitRepository,
 ) -> Result<Action, ReconcileError> {
     context.sources.remove(&observed.name);
     context.reconcile_cache.forget(&observed.key);
@@ -100,19 +100,19 @@ async fn finalize(
 async fn record(
     object: &GitRepository,
     context: &Context,
-    observed: &Observed,
+    observed: &ObservedGitRepository,
     outcome: &FetchOutcome,
 ) -> Result<Duration, ReconcileError> {
     let now = Timestamp::now();
     let (key, token) = (&observed.key, &observed.change_token);
     let wait = match outcome.requeue(object) {
-        Requeue::AfterInterval(interval) => context.settings.jittered(interval, object),
-        Requeue::AfterBackoff => {
+        SourceRequeue::AfterInterval(interval) => context.settings.jittered(interval, object),
+        SourceRequeue::AfterBackoff => {
             let bounds = context.settings.source_backoff;
             context.reconcile_cache.failed(key, token, now, bounds)
         }
-        Requeue::AfterDependency => context.settings.requeue_dependency,
-        Requeue::After(wait) => wait,
+        SourceRequeue::AfterDependency => context.settings.requeue_dependency,
+        SourceRequeue::After(wait) => wait,
     };
     publish(object, context, outcome).await;
     write(context, object, next_status(object, outcome, now)).await?;

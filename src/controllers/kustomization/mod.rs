@@ -1,7 +1,7 @@
 //! `Kustomization`: builds a directory of a source, applies it, and waits until it is healthy.
 //!
 //! ```text
-//! observe ─decide→ Work ─act→ Outcome ─record→ status, events, requeue
+//! observe ─decide→ Work ─act→ ReconcileOutcome ─record→ status, events, requeue
 //! act: source ─snapshot→ FileTree ─build→ Rendered ─plan→ ApplyPlan ─begin→ Rollout ─Step→ …
 //! ```
 //! The rules are in `overlayd_core::kustomization` and `overlayd_core::rollout`; this folder reads what they need and
@@ -58,7 +58,7 @@ use crate::controllers::{Context, ReconcileError};
 use crate::failpoints;
 
 /// What came of a reconcile.
-enum Outcome {
+enum ReconcileOutcome {
     /// Applied, healthy and pruned.
     Done(Applied),
     /// Nothing was done, and this would be, one line for each object.
@@ -146,7 +146,7 @@ impl Reconcile<'_> {
         let mut observed = self.observe().await;
         let outcome = match self.act(&mut observed).await {
             Ok(outcome) => outcome,
-            Err(Interruption::Sync(error)) => Outcome::Failed(error),
+            Err(Interruption::Sync(error)) => ReconcileOutcome::Failed(error),
             Err(Interruption::Api(error)) => return Err(error.into()),
         };
         let requeue = self.record(observed, outcome).await?;
@@ -170,7 +170,10 @@ impl Reconcile<'_> {
     }
 
     /// Does what there is to do now.
-    async fn act(&self, observed: &mut ObservedKustomization) -> Result<Outcome, Interruption> {
+    async fn act(
+        &self,
+        observed: &mut ObservedKustomization,
+    ) -> Result<ReconcileOutcome, Interruption> {
         let settings = observed.settings.clone()?;
         let work = observed.decide(&settings, self.started);
         let variables = observed.take_variables();
@@ -190,12 +193,12 @@ impl Reconcile<'_> {
                 if let (Ok(variables), Some(source)) = (variables, source) {
                     run.claim_only(&source, variables).await;
                 }
-                Ok(Outcome::Closed(wait))
+                Ok(ReconcileOutcome::Closed(wait))
             }
             (Work::ContinueRollout, Some(rollout)) => run.carry_out(rollout, status).await,
             (Work::KeepApplied, _) => {
                 log_skipped(self.context, &self.target.unit);
-                Ok(Outcome::Done(Applied::default()))
+                Ok(ReconcileOutcome::Done(Applied::default()))
             }
             (Work::ContinueRollout | Work::Sync, _) => {
                 let variables = variables?;
@@ -209,7 +212,7 @@ impl Reconcile<'_> {
     async fn record(
         &self,
         observed: ObservedKustomization,
-        outcome: Outcome,
+        outcome: ReconcileOutcome,
     ) -> Result<Duration, kube::Error> {
         let (object, context, target) = (self.object, self.context, self.target);
         let (outcome, inputs) = outcome.publish(&observed.redaction);
@@ -272,7 +275,7 @@ fn is_blocked(outcome: &KustomizationOutcome) -> bool {
     class == Some(ErrorClass::Waiting)
 }
 
-impl Outcome {
+impl ReconcileOutcome {
     /// The outcome as it leaves the reconcile, without values of Secrets that the API server or a build may quote; and
     /// the inputs of the build, if it was applied to its end.
     fn publish(self, redaction: &Redaction) -> (KustomizationOutcome, Option<Inputs>) {

@@ -33,7 +33,7 @@ use crate::controllers::kustomization::health::HealthReader;
 use crate::controllers::kustomization::owners::{Observer, Others};
 use crate::controllers::kustomization::record::write;
 use crate::controllers::kustomization::rollouts::PendingRollout;
-use crate::controllers::kustomization::{Applied, Outcome, applier, check, depend, owner};
+use crate::controllers::kustomization::{Applied, ReconcileOutcome, applier, check, depend, owner};
 use crate::failpoints;
 use crate::git::Fetched;
 use overlayd_core::kustomization::spec_digest::SpecDigest;
@@ -62,7 +62,7 @@ impl Run<'_> {
         source: Option<Arc<Fetched>>,
         variables: Option<Substitution>,
         status: &mut KustomizationStatus,
-    ) -> Result<Outcome, Interruption> {
+    ) -> Result<ReconcileOutcome, Interruption> {
         let (object, context) = (self.object, self.context);
         check(object, &context.settings)?;
         let source = source.ok_or_else(|| SourceUnavailable::NothingFetched(source_of(object)));
@@ -113,7 +113,7 @@ impl Run<'_> {
         built: Built,
         revision: &str,
         status: &mut KustomizationStatus,
-    ) -> Result<Outcome, Interruption> {
+    ) -> Result<ReconcileOutcome, Interruption> {
         let Built { desired, inputs } = built;
         let applier = applier(self.object, self.context)?;
         let held = inventory::objects(status.inventory.as_ref());
@@ -122,7 +122,7 @@ impl Run<'_> {
         let mut options = apply_options(self.object, self.settings, &plan)?;
         if self.settings.mode == Mode::Report {
             let lines = report(&plan, &applier, &options).await;
-            return Ok(Outcome::Reported(lines));
+            return Ok(ReconcileOutcome::Reported(lines));
         }
         self.tell_owners(&plan.conflicts, &others).await;
         if plan.is_refused() {
@@ -211,7 +211,7 @@ impl Run<'_> {
         &self,
         mut pending: PendingRollout,
         status: &mut KustomizationStatus,
-    ) -> Result<Outcome, Interruption> {
+    ) -> Result<ReconcileOutcome, Interruption> {
         let applier = applier(self.object, self.context)?;
         let mut health =
             HealthReader::new(&applier, &self.object.spec).map_err(InvalidExpression::from)?;
@@ -229,9 +229,9 @@ impl Run<'_> {
                 Step::Wait { message, after } => {
                     self.context.rollouts.put(self.key, pending);
                     let again = after;
-                    return Ok(Outcome::Waiting { message, again });
+                    return Ok(ReconcileOutcome::Waiting { message, again });
                 }
-                Step::Done => return Ok(Outcome::Done(pending.applied)),
+                Step::Done => return Ok(ReconcileOutcome::Done(pending.applied)),
                 Step::Fail(error) => {
                     self.tell_changes(&pending.applied).await;
                     return Err(health.explain(error).await.into());

@@ -13,7 +13,7 @@ use kube::Client;
 use kube::api::Api;
 use parking_lot::Mutex;
 
-use crate::daemon::web::reconcile_request::{RequestError, request_reconciles};
+use crate::daemon::web::reconcile_request::{ReconcileRequestError, request_reconciles};
 use overlayd_core::api::receiver::{Receiver, ReceiverResource, ReceiverSpec};
 use overlayd_core::names::NamespacedName;
 use overlayd_core::webhook_signature::{Refusal, verify};
@@ -189,10 +189,10 @@ async fn request(
     spec: &ReceiverSpec,
     resource: &ReceiverResource,
     body: &[u8],
-) -> Result<(), RequestError> {
+) -> Result<(), ReconcileRequestError> {
     let other = resource.namespace.as_ref();
     if access.same_namespace && other.is_some_and(|other| other != namespace) {
-        return Err(RequestError::OtherNamespace);
+        return Err(ReconcileRequestError::OtherNamespace);
     }
     let filters = [spec.resource_filter.as_deref(), resource.filter.as_deref()];
     let filters: Vec<&str> = filters.into_iter().flatten().collect();

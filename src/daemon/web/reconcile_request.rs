@@ -14,7 +14,7 @@ use overlayd_core::api::{GIT_REPOSITORY_API, KUSTOMIZATION_API};
 
 /// Why a reconcile is not requested. The text is logged.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum RequestError {
+pub(super) enum ReconcileRequestError {
     #[error("references to other namespaces are blocked (`--no-cross-namespace-refs`)")]
     OtherNamespace,
     #[error("`name: '*'` needs `matchLabels`")]
@@ -39,7 +39,7 @@ pub(super) async fn request_reconciles(
     resource: &ReceiverResource,
     filters: &[&str],
     body: &[u8],
-) -> Result<(), RequestError> {
+) -> Result<(), ReconcileRequestError> {
     let namespace = resource.namespace.as_deref().unwrap_or(own_namespace);
     let kind = kind(client, resource).await?;
     let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &kind);
@@ -62,10 +62,10 @@ async fn objects(
     api: &Api<DynamicObject>,
     resource: &ReceiverResource,
     is_filtered: bool,
-) -> Result<Vec<ObjectMeta>, RequestError> {
+) -> Result<Vec<ObjectMeta>, ReconcileRequestError> {
     if resource.name == "*" {
         if resource.match_labels.is_empty() {
-            return Err(RequestError::NoLabels);
+            return Err(ReconcileRequestError::NoLabels);
         }
         let labels = resource.match_labels.iter();
         let labels: Vec<String> = labels
@@ -89,9 +89,10 @@ async fn passes(
     filters: &[&str],
     body: &[u8],
     metadata: &ObjectMeta,
-) -> Result<bool, RequestError> {
+) -> Result<bool, ReconcileRequestError> {
     for filter in filters {
-        let request = serde_json::from_slice(body).map_err(|_| RequestError::BodyIsNoJson)?;
+        let request =
+            serde_json::from_slice(body).map_err(|_| ReconcileRequestError::BodyIsNoJson)?;
         let variables = vec![
             ("req".to_owned(), request),
             ("res".to_owned(), json!({"metadata": metadata})),
@@ -104,7 +105,10 @@ async fn passes(
 }
 
 /// The API of a kind. The kinds of overlayd need no discovery.
-async fn kind(client: &Client, resource: &ReceiverResource) -> Result<ApiResource, RequestError> {
+async fn kind(
+    client: &Client,
+    resource: &ReceiverResource,
+) -> Result<ApiResource, ReconcileRequestError> {
     let own = match resource.kind.as_str() {
         "GitRepository" => Some((GIT_REPOSITORY_API, "gitrepositories")),
         "Kustomization" => Some((KUSTOMIZATION_API, "kustomizations")),
@@ -112,7 +116,8 @@ async fn kind(client: &Client, resource: &ReceiverResource) -> Result<ApiResourc
     };
     let given = resource.api_version.as_deref();
     let version = given.or_else(|| own.map(|(version, _)| version));
-    let version = version.ok_or_else(|| RequestError::UnknownKind(resource.kind.clone()))?;
+    let version =
+        version.ok_or_else(|| ReconcileRequestError::UnknownKind(resource.kind.clone()))?;
     let (group, short) = version.split_once('/').unwrap_or(("", version));
     let gvk = GroupVersionKind::gvk(group, short, &resource.kind);
     if let Some((_, plural)) = own.filter(|(own, _)| *own == version) {

@@ -68,7 +68,7 @@ struct Contest {
 
 /// The meaning of a change of an object.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Observation {
+pub enum ObservedChange {
     /// The object is as it was applied, or was not applied by this process.
     AsApplied,
     /// Another manager has changed an object of this Kustomization.
@@ -204,17 +204,17 @@ impl LastApplied {
         token: Option<&str>,
         manager: &str,
         now: Timestamp,
-    ) -> Observation {
+    ) -> ObservedChange {
         let mut state = self.state();
         let Some(record) = state.objects.get_mut(&object.id()) else {
-            return Observation::AsApplied;
+            return ObservedChange::AsApplied;
         };
         if record.token.is_none() || record.token.as_deref() == token {
-            return Observation::AsApplied;
+            return ObservedChange::AsApplied;
         }
         let unit = record.unit.clone();
         let observation = record.drifted(manager, now);
-        if observation != Observation::AsApplied {
+        if observation != ObservedChange::AsApplied {
             state.drifted.insert(unit);
         }
         observation
@@ -265,23 +265,23 @@ impl LastApplied {
 
 impl Record {
     /// Counts a change by another manager, unless the object is left to it.
-    fn drifted(&mut self, manager: &str, now: Timestamp) -> Observation {
+    fn drifted(&mut self, manager: &str, now: Timestamp) -> ObservedChange {
         self.corrections.retain(|time| {
             Duration::try_from(now.duration_since(*time)).is_ok_and(|passed| passed < WINDOW)
         });
         if self.corrections.len() < CORRECTIONS {
             self.corrections.push(now);
-            return Observation::Drifted(self.unit.clone());
+            return ObservedChange::Drifted(self.unit.clone());
         }
         let contest = self.contest.as_ref();
         if contest.is_some_and(|contest| now < contest.until) {
-            return Observation::AsApplied;
+            return ObservedChange::AsApplied;
         }
         self.contest = Some(Contest {
             until: now + WINDOW,
             manager: manager.to_owned(),
         });
-        Observation::Contested(self.unit.clone())
+        ObservedChange::Contested(self.unit.clone())
     }
 }
 
@@ -302,14 +302,14 @@ mod tests {
         let mut now: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
         assert_eq!(
             last_applied.observe(&object(), Some("1"), "hand", now),
-            Observation::AsApplied,
+            ObservedChange::AsApplied,
             "nobody's"
         );
         let hash = manifest_hash(&json!({"a": 1}));
         last_applied.begin(&object(), &unit);
         assert_eq!(
             last_applied.observe(&object(), Some("1"), "hand", now),
-            Observation::AsApplied,
+            ObservedChange::AsApplied,
             "being applied"
         );
         last_applied.end(&object(), hash, "1".to_owned(), now);
@@ -324,19 +324,19 @@ mod tests {
         assert!(!last_applied.is_applied(&object(), &manifest_hash(&json!({})), "1", now));
         assert_eq!(
             last_applied.observe(&object(), Some("1"), "hand", now),
-            Observation::AsApplied
+            ObservedChange::AsApplied
         );
         for _ in 0..CORRECTIONS {
             assert_eq!(
                 last_applied.observe(&object(), None, "hand", now),
-                Observation::Drifted(unit.clone())
+                ObservedChange::Drifted(unit.clone())
             );
             assert!(last_applied.take_drifted(&unit));
             now += Duration::from_secs(1);
         }
         assert_eq!(
             last_applied.observe(&object(), Some("2"), "hand", now),
-            Observation::Contested(unit.clone())
+            ObservedChange::Contested(unit.clone())
         );
         assert!(last_applied.take_drifted(&unit), "so that it is said");
         assert_eq!(
@@ -345,19 +345,19 @@ mod tests {
         );
         assert_eq!(
             last_applied.observe(&object(), Some("3"), "hand", now),
-            Observation::AsApplied
+            ObservedChange::AsApplied
         );
         assert!(!last_applied.take_drifted(&unit));
         assert_eq!(last_applied.contested_by(&object(), now + WINDOW), None);
         assert_eq!(
             last_applied.observe(&object(), Some("2"), "hand", now + WINDOW),
-            Observation::Drifted(unit),
+            ObservedChange::Drifted(unit),
             "after a while it is tried again"
         );
         last_applied.forget(&object());
         assert_eq!(
             last_applied.observe(&object(), None, "hand", now),
-            Observation::AsApplied
+            ObservedChange::AsApplied
         );
     }
 

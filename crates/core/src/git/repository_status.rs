@@ -114,7 +114,7 @@ impl FetchFailure {
 
 /// When the next reconcile is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Requeue {
+pub enum SourceRequeue {
     /// After this interval, spread by the jitter of the object.
     AfterInterval(Duration),
     /// After a wait that doubles with each failure in a row.
@@ -127,15 +127,15 @@ pub enum Requeue {
 
 impl FetchOutcome {
     /// When the next reconcile is due after this outcome.
-    pub fn requeue(&self, object: &GitRepository) -> Requeue {
+    pub fn requeue(&self, object: &GitRepository) -> SourceRequeue {
         match self {
             Self::Fetched(_) => {
                 let interval = parse_duration(&object.spec.interval);
-                Requeue::AfterInterval(interval.unwrap_or(DEFAULT_INTERVAL))
+                SourceRequeue::AfterInterval(interval.unwrap_or(DEFAULT_INTERVAL))
             }
-            Self::Failed(_) => Requeue::AfterBackoff,
-            Self::Incomplete(_) => Requeue::AfterDependency,
-            Self::Stalled(_) => Requeue::After(STALLED_INTERVAL),
+            Self::Failed(_) => SourceRequeue::AfterBackoff,
+            Self::Incomplete(_) => SourceRequeue::AfterDependency,
+            Self::Stalled(_) => SourceRequeue::After(STALLED_INTERVAL),
         }
     }
 

@@ -20,7 +20,7 @@ const OPTIONS: SyncOptions<'static> = SyncOptions {
     },
 };
 
-fn now() -> Timestamp {
+fn this_moment() -> Timestamp {
     NOW.parse().unwrap()
 }
 
@@ -112,14 +112,14 @@ fn observed(object: &ExternalSecret) -> ObservedExternalSecret<'_> {
 /// Checks when a refresh is due, and the place in the queue.
 #[track_caller]
 fn check_due(observed: &ObservedExternalSecret<'_>, expected: Due, urgency: Urgency) {
-    let standing = observed.standing(&OPTIONS, now());
+    let standing = observed.standing(&OPTIONS, this_moment());
     assert_eq!((standing.due, standing.urgency), (expected, urgency));
 }
 
 #[track_caller]
 fn check_read(observed: &ObservedExternalSecret<'_>, expected: ReadDecision) {
-    let standing = observed.standing(&OPTIONS, now());
-    let decision = observed.before_read(&standing, &OPTIONS.stores, now());
+    let standing = observed.standing(&OPTIONS, this_moment());
+    let decision = observed.before_read(&standing, &OPTIONS.stores, this_moment());
     assert_eq!(decision, expected, "{standing:?}");
 }
 
@@ -195,7 +195,7 @@ fn a_secret_that_another_writer_changed_is_repaired_before_periodic_refreshes() 
     let mut edited = observed(&object);
     edited.watched_secret_version = Some("8".to_owned());
     check_due(&edited, Due::In(minutes(50)), Urgency::Changed);
-    assert!(!edited.standing(&OPTIONS, now()).is_secret_unchanged);
+    assert!(!edited.standing(&OPTIONS, this_moment()).is_secret_unchanged);
     edited.watched_secret_version = None;
     check_due(&edited, Due::In(minutes(50)), Urgency::Changed);
     // Another process has made the last sync: nothing is known of the Secret.
@@ -213,8 +213,10 @@ fn confirmed_values_count_as_read() {
     let object = synced(json!({"refreshInterval": "5m"}));
     check_due(&observed(&object), Due::Now, Urgency::Periodic);
     check_due(&confirmed(&object), Due::In(minutes(60)), Urgency::Periodic);
-    let refreshed = confirmed(&object).standing(&OPTIONS, now()).last_sync;
-    assert_eq!(refreshed.unwrap().refreshed, now() - minutes(2));
+    let refreshed = confirmed(&object)
+        .standing(&OPTIONS, this_moment())
+        .last_sync;
+    assert_eq!(refreshed.unwrap().refreshed, this_moment() - minutes(2));
     let mut unusable = confirmed(&object);
     unusable.stores = vec![missing_store()];
     check_due(&unusable, Due::Now, Urgency::Periodic);
@@ -238,7 +240,7 @@ fn the_status_of_watched_values_is_written_once_per_heartbeat() {
             confirmed_ago: Some(minutes(2)),
             ..observed(&object)
         };
-        assert_eq!(confirmed.standing(&options, now()).due, expected);
+        assert_eq!(confirmed.standing(&options, this_moment()).due, expected);
     };
     check(None, Due::In(minutes(60)));
     check(Some(minutes(11)), Due::In(minutes(11)));
@@ -295,8 +297,8 @@ fn the_first_condition_of_a_new_store_is_waited_for() {
         requires_readiness: false,
         ..OPTIONS.stores
     };
-    let standing = starting.standing(&OPTIONS, now());
-    let decision = starting.before_read(&standing, &lax, now());
+    let standing = starting.standing(&OPTIONS, this_moment());
+    let decision = starting.before_read(&standing, &lax, this_moment());
     assert_eq!(decision, ReadDecision::Read);
 }
 
@@ -333,7 +335,7 @@ fn a_live_secret_that_is_as_it_was_written_is_kept() {
     let object = synced(json!({}));
     let check = |object: &ExternalSecret, live: &LiveSecret, is_kept: bool| {
         let observed = observed(object);
-        let standing = observed.standing(&OPTIONS, now());
+        let standing = observed.standing(&OPTIONS, this_moment());
         let decision = observed.before_sync(&standing, live);
         let kept = matches!(decision, SyncDecision::Keep { .. });
         assert_eq!(kept, is_kept, "{live:?}: {decision:?}");
@@ -366,7 +368,7 @@ fn a_secret_that_was_retained_and_never_existed_is_not_missed() {
     );
     object.status = Some(status);
     let observed = observed(&object);
-    let standing = observed.standing(&OPTIONS, now());
+    let standing = observed.standing(&OPTIONS, this_moment());
     let decision = observed.before_sync(&standing, &LiveSecret::Read(None));
     let requeue = Requeue::After(minutes(50));
     let last_sync = None;
@@ -378,7 +380,7 @@ fn the_sync_of_another_process_is_remembered_without_its_hash() {
     let object = synced(json!({}));
     let mut observed = observed(&object);
     observed.last_sync = None;
-    let standing = observed.standing(&OPTIONS, now());
+    let standing = observed.standing(&OPTIONS, this_moment());
     let decision = observed.before_sync(&standing, &live("dg=="));
     let expected = LastSync {
         uid: "u".to_owned(),
@@ -442,14 +444,14 @@ fn a_sync_that_succeeded_is_remembered() {
     let outcome = SyncOutcome {
         written: SecretWriteResult::Created,
         secret_version: "8".to_owned(),
-        ..SyncOutcome::new(false, now())
+        ..SyncOutcome::new(false, this_moment())
     };
     let last = observed.last_sync_of(&outcome);
     assert_eq!(
         (last.uid.as_str(), last.secret_version.as_str()),
         ("u", "8")
     );
-    assert_eq!((last.refreshed, last.is_ready), (now(), true));
+    assert_eq!((last.refreshed, last.is_ready), (this_moment(), true));
     assert_eq!(last.stores, observed.stores_fingerprint());
 }
 

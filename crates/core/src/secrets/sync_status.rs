@@ -73,7 +73,7 @@ impl SyncOutcome {
 
 /// A sync that failed, as its condition tells it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SyncFailure {
+pub struct SecretSyncFailure {
     /// The message of the condition.
     pub message: String,
 }
@@ -142,7 +142,7 @@ pub struct StatusContext<'c> {
 /// The status after a sync. Where nothing but the time has changed, `refreshTime` moves once per heartbeat.
 pub fn next_status(
     old: &ExternalSecretStatus,
-    result: Result<&SyncOutcome, &SyncFailure>,
+    result: Result<&SyncOutcome, &SecretSyncFailure>,
     context: &StatusContext<'_>,
 ) -> ExternalSecretStatus {
     let (status, (reason, message)) = match result {
@@ -294,7 +294,7 @@ mod tests {
 
     /// Checks `status reason: message` of the condition after a sync.
     fn check_condition(
-        result: Result<&SyncOutcome, &SyncFailure>,
+        result: Result<&SyncOutcome, &SecretSyncFailure>,
         expected: &str,
     ) -> ExternalSecretStatus {
         let context = StatusContext {
@@ -346,7 +346,7 @@ mod tests {
             "True SecretSynced: secret synced; target.immutable keeps its old values until the Secret is deleted",
         );
         let failed = check_condition(
-            Err(&SyncFailure {
+            Err(&SecretSyncFailure {
                 message: "m".into(),
             }),
             "False SecretSyncedError: m",

@@ -110,17 +110,17 @@ fn the_next_reconcile_is_due() {
         let object = object(&json!({"interval": interval}));
         assert_eq!(outcome.requeue(&object), expected, "{outcome:?}");
     };
-    let after = |seconds| Requeue::AfterInterval(Duration::from_secs(seconds));
+    let after = |seconds| SourceRequeue::AfterInterval(Duration::from_secs(seconds));
     check("5m", &fetched(COMMIT, "c1"), after(300));
     check("often", &fetched(COMMIT, "c1"), after(60));
     check(
         "5m",
         &FetchOutcome::Failed(failure()),
-        Requeue::AfterBackoff,
+        SourceRequeue::AfterBackoff,
     );
     let incomplete = FetchOutcome::Incomplete(failure());
-    check("5m", &incomplete, Requeue::AfterDependency);
-    let hour = Requeue::After(Duration::from_secs(3600));
+    check("5m", &incomplete, SourceRequeue::AfterDependency);
+    let hour = SourceRequeue::After(Duration::from_secs(3600));
     check("5m", &FetchOutcome::Stalled(failure()), hour);
 }
 
