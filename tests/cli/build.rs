@@ -32,7 +32,7 @@ fn says_all_that_is_wrong_at_once_and_where() {
         overlayd(directory.path(), &["build", "app"]),
         "exit 1\n--- stdout\n--- stderr\n\
          error: cannot build `app`\n\
-         \x20 cause: invalid kustomization: field `namePrefix` must be a string, not a integer\n\
+         \x20 cause: invalid kustomization: field `namePrefix` must be a string, not an integer\n\
          \x20 where: app/kustomization.yaml:2\n\
          \x20 hint: put the value in quotes: \"9\"\n\
          \x20 cause: invalid kustomization: unknown field `resorces`\n\
