@@ -358,23 +358,23 @@ fn the_health_of_a_skipped_object_does_not_count() {
 fn deletions_wait_half_a_minute_for_undecided_kustomizations() {
     let waits = "wait 100 ms: everything is applied; before 2 objects are deleted, it waits to know whether Kustomization `team/other` wants them";
     check(
-        &mut rollout(&[], "x y"),
+        &mut rollout(&[], "y x"),
         vec![
-            (0, Resumed, "owners x y"),
+            (0, Resumed, "owners y x"),
             (0, ownership(Some("other"), ""), waits),
-            (10, Resumed, "owners x y"),
+            (10, Resumed, "owners y x"),
             (10, ownership(Some("other"), ""), waits),
-            (11, Resumed, "owners x y"),
+            (11, Resumed, "owners y x"),
             (11, ownership(None, "y"), "prune x"),
             (11, Pruned(Ok(())), "done"),
         ],
     );
     check(
-        &mut rollout(&[], "x y"),
+        &mut rollout(&[], "y x"),
         vec![
-            (0, Resumed, "owners x y"),
+            (0, Resumed, "owners y x"),
             (0, ownership(Some("other"), ""), waits),
-            (30, Resumed, "owners x y"),
+            (30, Resumed, "owners y x"),
             (30, ownership(Some("other"), "x"), "prune y"),
         ],
     );
