@@ -1,7 +1,7 @@
 //! Pure: remote resources: which trees and files a build needs from elsewhere, by kustomize's grammar of git URLs.
 //!
 //! The engine fetches nothing. It says what it needs ([`Remote`]), the shell fetches that and hands it over
-//! ([`FileTree::provide`]), and the build runs again.
+//! (`FileTree::provide`), and the build runs again.
 
 use std::fmt;
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! Pure: regular expressions in the syntax of Go's `regexp` package, which is RE2's.
 //!
 //! A pattern is parsed by Go's rules into nodes (`parse`, `class`), the nodes are printed in the syntax of the
-//! [`regex`](::regex) crate (`print`), and that crate compiles the text. Both engines return the leftmost match and
+//! `regex` crate (`print`), and that crate compiles the text. Both engines return the leftmost match and
 //! prefer the first alternative, so a translated pattern matches what the pattern matches in Go.
 //!
 //! The syntaxes look alike and differ in many places. In Go, for example, `{`, `}` and `]` may stand for themselves,

@@ -9,10 +9,10 @@
 //!
 //! Values pass through. What stays of a value is a digest under a key of this process, and the id of the version.
 //!
-//! Each part keeps its own invariant: [`queue`] the pending readers, [`schedule`] the time of each secret,
-//! [`held_values`] the new values that wait for their subscribers, [`availability`] what the service refuses, [`listing`]
-//! the choice between lists and batches, and [`entry`] what is known of one secret. This file and the two steps,
-//! [`planning`] and [`delivery`], keep them in agreement.
+//! Each part keeps its own invariant: `queue` the pending readers, `schedule` the time of each secret,
+//! `held_values` the new values that wait for their subscribers, `availability` what the service refuses, `listing`
+//! the choice between lists and batches, and `entry` what is known of one secret. This file and the two steps,
+//! `planning` and `delivery`, keep them in agreement.
 
 #![warn(missing_docs)]
 
