@@ -13,7 +13,11 @@ impl Redaction {
         let forms = secrets.into_iter().flat_map(|value| {
             let joined = value.replace('\n', "");
             let quoted = serde_json::to_string(&joined).unwrap_or_default();
-            let quoted = quoted.trim_matches('"').to_owned();
+            // One quote at each end is JSON's; another one belongs to the value.
+            let inner = quoted
+                .strip_prefix('"')
+                .and_then(|rest| rest.strip_suffix('"'));
+            let quoted = inner.unwrap_or_default().to_owned();
             [value, joined.trim().to_owned(), joined, quoted]
         });
         let mut secrets: Vec<String> = forms.filter(|value| value.len() >= SHORTEST).collect();
@@ -42,7 +46,13 @@ mod tests {
 
     #[test]
     fn values_are_taken_out_in_every_form_and_short_ones_stay() {
-        let secrets = ["s3cret", "s3cret-longer", "ab", "line one\n\"line\" two\n"];
+        let secrets = [
+            "s3cret",
+            "s3cret-longer",
+            "ab",
+            "line one\n\"line\" two\n",
+            "in \"quotes\"",
+        ];
         let redaction = Redaction::new(secrets.map(str::to_owned));
         for (text, expected) in [
             ("a s3cret b", "a *** b"),
@@ -51,6 +61,7 @@ mod tests {
             ("line one\n\"line\" two\n.", "***."),
             ("joined: line one\"line\" two", "joined: ***"),
             ("quoted: line one\\\"line\\\" two", "quoted: ***"),
+            (r#"quoted: in \"quotes\"."#, "quoted: ***."),
             ("nothing", "nothing"),
         ] {
             assert_eq!(redaction.apply(text.to_owned()), expected, "{text}");

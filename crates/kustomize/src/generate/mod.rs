@@ -121,13 +121,7 @@ pub(crate) fn generate(
     args: &GeneratorArgs,
 ) -> Result<Resource, BuildError> {
     if args.name.is_empty() {
-        let what = if generated == Generated::ConfigMap {
-            "configmap"
-        } else {
-            "secret"
-        };
-        let error = Problem::Transform(format!("a {what} must have a name"));
-        return Err(BuildError::from(error).hint("give the entry a `name`"));
+        return Err(nameless(generated));
     }
     let charged = loader.budget.bytes();
     let pairs = sources::read(loader, directory, args)?;
@@ -142,6 +136,26 @@ pub(crate) fn generate(
     for key in keys.chain(metadata_keys.map(|(key, _)| key)) {
         check_key(key)?;
     }
+    let object = object(generated, args, pairs);
+    let mut resource = Resource::new(object.into())?;
+    resource.needs_hash = !args.options.disable_name_suffix_hash;
+    resource.generated = true;
+    resource.weight = loader.budget.bytes().saturating_sub(charged);
+    resource.charge_again(loader.budget)?;
+    Ok(resource)
+}
+
+fn nameless(generated: Generated) -> BuildError {
+    let what = match generated {
+        Generated::ConfigMap => "configmap",
+        Generated::Secret => "secret",
+    };
+    let error = Problem::Transform(format!("a {what} must have a name"));
+    BuildError::from(error).hint("give the entry a `name`")
+}
+
+/// The object of an entry: its metadata, and its pairs in the form of its kind.
+fn object(generated: Generated, args: &GeneratorArgs, pairs: Vec<Pair>) -> Mapping {
     let mut object = Mapping::default();
     object.insert("apiVersion", Node::string("v1"));
     object.insert(
@@ -171,12 +185,7 @@ pub(crate) fn generate(
     if args.options.immutable {
         object.insert("immutable", Node::bool(true));
     }
-    let mut resource = Resource::new(object.into())?;
-    resource.needs_hash = !args.options.disable_name_suffix_hash;
-    resource.generated = true;
-    resource.weight = loader.budget.bytes().saturating_sub(charged);
-    resource.charge_again(loader.budget)?;
-    Ok(resource)
+    object
 }
 
 fn metadata(args: &GeneratorArgs) -> Node {

@@ -91,13 +91,7 @@ pub(crate) fn entry(
                 .try_for_each(|node| apply.by_id(resources, node, &source))
         }
         (Parsed::Strategic(nodes, comments), Some(selector)) => {
-            if nodes.len() != 1 {
-                let message =
-                    "multiple strategic-merge patches in one entry are not allowed with a target"
-                        .to_owned();
-                let error = source.locate(Problem::Transform(message).into(), 0);
-                return Err(error.hint("give each patch an entry of its own"));
-            }
+            refuse_several(&nodes, &source)?;
             apply(&nodes, &comments).by_target(resources, &selector, &source)
         }
         (Parsed::Json(operations), Some(selector)) => {
@@ -119,6 +113,16 @@ pub(crate) fn entry(
                 .hint("add `target` with a kind and a name"))
         }
     }
+}
+
+/// A patch with a target is one document.
+fn refuse_several(nodes: &[Node], source: &Source) -> Result<(), BuildError> {
+    if nodes.len() == 1 {
+        return Ok(());
+    }
+    let message = "multiple strategic-merge patches in one entry are not allowed with a target";
+    let error = source.locate(Problem::Transform(message.to_owned()).into(), 0);
+    Err(error.hint("give each patch an entry of its own"))
 }
 
 fn text_of(
