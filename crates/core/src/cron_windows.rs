@@ -88,7 +88,7 @@ enum Times {
 
 impl Recurring {
     /// Of a schedule (five fields as Kubernetes reads them, `@daily` and the like, or `@every 1h`), a duration, and the
-    /// name of a time zone; UTC if none is given. Nothing if one of them makes no sense.
+    /// name of a time zone; UTC if none is given. `None` if one of them is invalid.
     pub fn new(schedule: &str, duration: &str, zone: Option<&str>) -> Option<Self> {
         let zone = match zone {
             None | Some("UTC") => TimeZone::UTC,

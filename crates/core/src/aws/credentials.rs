@@ -85,7 +85,7 @@ pub enum CredentialError {
     SessionTag(String),
     /// STS denies the role.
     #[error(
-        "{action} of {role} is denied ({code}): its trust policy must name who asks, and who asks must be allowed {action} on it"
+        "{action} of {role} is denied ({code}): its trust policy must name the caller, and the caller must be allowed {action} on it"
     )]
     RoleDenied {
         /// `sts:AssumeRole`, or `sts:AssumeRoleWithWebIdentity`.
@@ -185,7 +185,7 @@ mod tests {
         };
         assert_eq!(
             text("AccessDenied"),
-            "sts:AssumeRole of arn:r is denied (AccessDenied): its trust policy must name who asks, and who asks must be allowed sts:AssumeRole on it"
+            "sts:AssumeRole of arn:r is denied (AccessDenied): its trust policy must name the caller, and the caller must be allowed sts:AssumeRole on it"
         );
         assert_eq!(
             text(""),

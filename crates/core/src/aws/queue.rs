@@ -51,7 +51,7 @@ pub enum StoreQueueError {
     OwnAuth,
     /// The identity depends on the namespace of the ExternalSecret.
     #[error(
-        "annotation `{ROTATION_QUEUE}` needs a store whose identity does not depend on who uses it"
+        "annotation `{ROTATION_QUEUE}` needs a store whose identity does not depend on the namespace that uses it"
     )]
     NoIdentity,
     /// The store cannot be used at all.
@@ -231,7 +231,7 @@ mod tests {
             URL,
             Cluster,
             Ok(None),
-            "error: annotation `overlayd.dev/rotation-queue` needs a store whose identity does not depend on who uses it",
+            "error: annotation `overlayd.dev/rotation-queue` needs a store whose identity does not depend on the namespace that uses it",
         );
         check(
             URL,

@@ -1,6 +1,6 @@
 //! Pure: where each id, name and kind that a resource has or had can be found, without looking through all.
 //!
-//! Keys are kept as hashes, so that nothing is copied: who asks compares what is found, which may be more than
+//! Keys are kept as hashes, so that nothing is copied: the caller compares what is found, which may be more than
 //! was meant, never less.
 
 #![expect(
