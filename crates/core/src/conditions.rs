@@ -1,7 +1,5 @@
 //! Pure: makes conditions of outcomes: those of Flux's kinds, and the condition of External Secrets' kinds.
 
-#![warn(missing_docs)]
-
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 

@@ -1,7 +1,5 @@
 //! Pure: recurring windows of time, by cron expressions with a duration and a time zone.
 
-#![warn(missing_docs)]
-
 use std::str::FromStr as _;
 use std::time::Duration;
 

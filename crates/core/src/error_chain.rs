@@ -1,7 +1,5 @@
 //! Pure: an error and its causes in one line.
 
-#![warn(missing_docs)]
-
 /// The texts of an error and of all its sources, separated by `: `.
 ///
 /// A source whose text is already part of the line is not repeated. Debug forms are never used, since they may hold whole

@@ -10,6 +10,8 @@
 //! aws      store ─identify→ Identity; secret ids ─plan→ calls  aws
 //! ```
 
+#![warn(missing_docs)]
+
 pub mod api;
 pub mod names;
 

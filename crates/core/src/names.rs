@@ -1,7 +1,5 @@
 //! Pure: the names of objects, as types.
 
-#![warn(missing_docs)]
-
 use std::fmt;
 
 use kube::{Resource, ResourceExt as _};

@@ -3,8 +3,6 @@
 //! A controller wakes on every change of its object, its own status writes included. The fingerprint of everything that
 //! decides (generation, annotations, revision, …) tells a real change from an echo of the controller's own write.
 
-#![warn(missing_docs)]
-
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::time::Duration;

@@ -11,8 +11,6 @@
 //!
 //! Deletions come last because pods of the old revision may need the objects until the new revision is healthy.
 
-#![warn(missing_docs)]
-
 use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
 use std::time::Duration;

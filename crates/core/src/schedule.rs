@@ -1,7 +1,5 @@
 //! Pure: intervals: durations as Go writes them, jitter and backoff.
 
-#![warn(missing_docs)]
-
 use std::time::Duration;
 
 use jiff::Timestamp;

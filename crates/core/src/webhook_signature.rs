@@ -1,7 +1,5 @@
 //! Pure: checks that a call of a webhook comes from a holder of the token, and is about an event that the receiver wants.
 
-#![warn(missing_docs)]
-
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use http::HeaderMap;
 use sha1::Sha1;

@@ -3,8 +3,6 @@
 //! Most names are defined by Flux, External Secrets or kubectl, so that existing manifests and tools work unchanged. Names
 //! with [`OVERLAYD_PREFIX`] are defined by overlayd.
 
-#![warn(missing_docs)]
-
 /// The annotation of a Flux object that requests a reconcile now. Each new value is a new request, and the status repeats
 /// the handled value as `lastHandledReconcileAt`.
 pub const REQUESTED_AT: &str = "reconcile.fluxcd.io/requestedAt";

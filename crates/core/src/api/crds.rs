@@ -1,8 +1,6 @@
 //! Pure: the custom resource definitions. They are made from the types, and completed where a derive macro cannot
 //! express a rule of the peers.
 
-#![warn(missing_docs)]
-
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;
 use serde_json::{Value, json};

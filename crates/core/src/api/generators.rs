@@ -1,8 +1,6 @@
 //! Pure: the generators of `generators.external-secrets.io/v1alpha1` that overlayd implements, and `ClusterGenerator`,
 //! which makes a generator available to all namespaces.
 
-#![warn(missing_docs)]
-
 use std::collections::BTreeMap;
 
 use kube::CustomResource;

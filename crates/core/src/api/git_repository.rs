@@ -1,6 +1,5 @@
 //! Pure: `GitRepository` of `source.toolkit.fluxcd.io/v1`.
 
-#![warn(missing_docs)]
 #![expect(
     clippy::duplicated_attributes,
     reason = "printer columns of one type repeat it"

@@ -1,6 +1,5 @@
 //! Pure: `Kustomization` of `kustomize.toolkit.fluxcd.io/v1`.
 
-#![warn(missing_docs)]
 #![expect(
     clippy::duplicated_attributes,
     reason = "printer columns of one type repeat it"

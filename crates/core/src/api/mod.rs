@@ -4,8 +4,6 @@
 //! existing manifests work unchanged. [`crds`] makes the definitions that are installed and kept in `base/`.
 //! The doc comments of the types and fields become the descriptions in these definitions.
 
-#![warn(missing_docs)]
-
 use schemars::Schema;
 use serde_json::Value;
 

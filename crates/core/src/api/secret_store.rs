@@ -1,6 +1,5 @@
 //! Pure: `SecretStore` and `ClusterSecretStore` of `external-secrets.io/v1`.
 
-#![warn(missing_docs)]
 #![expect(
     clippy::duplicated_attributes,
     reason = "printer columns of one type repeat it"

@@ -1,5 +1,4 @@
 //! Pure: the result of a plan, object by object.
-#![warn(missing_docs)]
 
 use std::fmt;
 

@@ -1,5 +1,4 @@
 //! Pure: one object that a build renders and that is to be applied.
-#![warn(missing_docs)]
 
 use serde_json::Value;
 

@@ -1,5 +1,4 @@
 //! Pure: drift: the fields in which a live object differs from what an apply would make of it, and what is done about it.
-#![warn(missing_docs)]
 
 use std::fmt;
 

@@ -1,5 +1,4 @@
 //! Pure: which deletions look like an accident, so that a person must approve them.
-#![warn(missing_docs)]
 
 use std::collections::BTreeSet;
 

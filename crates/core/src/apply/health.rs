@@ -1,7 +1,6 @@
 //! Pure: the health of a live object, by the rules of kstatus as Flux uses them, with the reason in words.
 //!
 //! The daemon and `overlayd apply --wait` both judge by it.
-#![warn(missing_docs)]
 
 use jiff::Timestamp;
 use serde_json::Value;

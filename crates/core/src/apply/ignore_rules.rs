@@ -2,7 +2,6 @@
 //!
 //! A new object gets the value of the manifest. Later, a field that another manager applies is left out of what we
 //! apply, so that it belongs to that manager alone; any other field keeps its live value, so that it is not reset.
-#![warn(missing_docs)]
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use kustomize::{Selector, Target};

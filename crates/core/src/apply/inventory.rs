@@ -1,5 +1,4 @@
 //! Pure: the inventory: the list of objects that a Kustomization has applied, as its status holds it.
-#![warn(missing_docs)]
 
 use std::collections::BTreeSet;
 

@@ -3,7 +3,6 @@
 //! An object is known by the hash of its manifest and by its change token ([`change_token`]) right after the apply. A
 //! watch compares the token at every change: another token is drift, unless an apply is under way. Drift that comes
 //! back after several corrections means that another manager wants the object otherwise; it is then left for a while.
-#![warn(missing_docs)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

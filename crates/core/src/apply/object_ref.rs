@@ -1,5 +1,4 @@
 //! Pure: the name of an object in the cluster, and Flux's id for it.
-#![warn(missing_docs)]
 
 use std::fmt;
 

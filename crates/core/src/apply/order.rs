@@ -4,8 +4,6 @@
 //! Config Sync does: `group/namespaces/NAMESPACE/KIND/NAME`, or `group/KIND/NAME` for objects without a namespace, with
 //! an empty group for the core (`/namespaces/shop/ConfigMap/settings`), separated by commas.
 
-#![warn(missing_docs)]
-
 use std::collections::BTreeMap;
 
 use crate::api::annotations::{DEPENDS_ON, WAVE};

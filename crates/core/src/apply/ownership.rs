@@ -4,7 +4,6 @@
 //! last build of each Kustomization tells which objects it renders ([`Ownership`]). Both together decide whether two
 //! Kustomizations would take an object from each other in turn, and keep an object that moves from one to the other
 //! from being deleted on the way.
-#![warn(missing_docs)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

@@ -3,7 +3,6 @@
 //!
 //! The rules are those of `k8s.io/kubernetes/pkg/apis/core/validation` and of `apimachinery`'s names, made narrower:
 //! for an object in doubt the API server is asked.
-#![warn(missing_docs)]
 
 use serde_json::{Map, Value};
 

@@ -6,7 +6,6 @@
 //! ```
 //! The daemon, `overlayd apply` and `overlayd diff` call [`plan`] with options of [`crate::apply::plan_options`], so
 //! that a preview shows what the daemon does. A plan has a text form, which tests compare.
-#![warn(missing_docs)]
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,5 +1,4 @@
 //! Pure: the options of a plan and of its execution, the same for the daemon, `overlayd diff` and `overlayd apply`.
-#![warn(missing_docs)]
 
 use crate::api::kustomization::{Kustomization, KustomizationSpec};
 use crate::apply::guard::Guard;

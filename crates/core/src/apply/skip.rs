@@ -1,5 +1,4 @@
 //! Pure: why an object is left as it is, although a build renders it or an inventory no longer needs it.
-#![warn(missing_docs)]
 
 use std::fmt;
 

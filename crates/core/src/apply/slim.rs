@@ -1,5 +1,4 @@
 //! Pure: the metadata of an object without the field paths of its managers, which are most of it and not needed here.
-#![warn(missing_docs)]
 
 use std::borrow::Cow;
 

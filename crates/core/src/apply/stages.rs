@@ -2,7 +2,6 @@
 //! rest; webhooks come last, since they may refuse what is not ready yet.
 //!
 //! The order is that of Flux (`ssa/utils/sort.go` and `ApplyAllStaged` in `ssa/manager_apply.go`).
-#![warn(missing_docs)]
 
 use crate::apply::desired::Desired;
 use crate::apply::object_ref::ObjectRef;

@@ -1,6 +1,5 @@
 //! Pure: fields that kubectl or Flux own become ours, so that a field which is no longer in git is removed from the
 //! object.
-#![warn(missing_docs)]
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{FieldsV1, ManagedFieldsEntry};
 use serde_json::Value;

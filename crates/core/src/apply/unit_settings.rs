@@ -1,7 +1,5 @@
 //! Pure: the settings in a Kustomization's annotations `overlayd.dev/…`, beyond the fields that it shares with Flux.
 
-#![warn(missing_docs)]
-
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;

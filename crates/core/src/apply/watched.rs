@@ -2,7 +2,6 @@
 //!
 //! A watch begins with a list of all objects and goes on with changes. What an older list has told stays valid until
 //! the new list is complete, so that a broken watch does not make every object look deleted.
-#![warn(missing_docs)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -3,8 +3,6 @@
 //! A reconcile may begin before the watch has brought the last status write. It would then take an old inventory for the
 //! current one, and forget objects that were applied since.
 
-#![warn(missing_docs)]
-
 use std::collections::BTreeMap;
 
 use kube::ResourceExt as _;

@@ -1,8 +1,6 @@
 //! Pure: the ids of secrets: names, ARNs, and partial ARNs, which lack the hyphen and six random characters that Secrets
 //! Manager puts at the end of an ARN: <https://docs.aws.amazon.com/secretsmanager/latest/userguide/troubleshoot.html#ARN_secretnamehyphen>.
 
-#![warn(missing_docs)]
-
 /// The parts of a secret's ARN.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SecretArn<'a> {

@@ -3,8 +3,6 @@
 //! `BatchGetSecretValue` answers with names and whole ARNs, in any order, and leaves secrets out:
 //! <https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_BatchGetSecretValue.html>.
 
-#![warn(missing_docs)]
-
 use std::sync::Arc;
 
 use crate::aws::arn::{answer_to, is_same_secret};

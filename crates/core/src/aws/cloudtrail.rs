@@ -3,8 +3,6 @@
 //! The events: <https://docs.aws.amazon.com/secretsmanager/latest/userguide/cloudtrail_log_entries.html>; their form:
 //! <https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-service-event-cloudtrail.html>.
 
-#![warn(missing_docs)]
-
 use serde_json::Value;
 
 /// A secret whose value has changed, or may have changed.

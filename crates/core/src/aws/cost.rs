@@ -3,8 +3,6 @@
 //! Secrets Manager bills 0.05 dollars for 10,000 calls (<https://aws.amazon.com/secrets-manager/pricing/>). Parameter Store
 //! bills nothing at its standard throughput (<https://aws.amazon.com/systems-manager/pricing/>).
 
-#![warn(missing_docs)]
-
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 

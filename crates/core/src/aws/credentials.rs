@@ -1,7 +1,5 @@
 //! Pure: when credentials are renewed, and why there are none.
 
-#![warn(missing_docs)]
-
 use std::time::{Duration, SystemTime};
 
 /// Whether credentials can still be used.

@@ -4,8 +4,6 @@
 //! (<https://docs.aws.amazon.com/secretsmanager/latest/apireference/CommonErrors.html>), Systems Manager
 //! (<https://docs.aws.amazon.com/systems-manager/latest/APIReference/CommonErrors.html>) and STS.
 
-#![warn(missing_docs)]
-
 use crate::secrets::provider_error::ProviderError;
 
 /// The error that a code stands for; nothing if it says that there is no such secret. `action` is the action as policies

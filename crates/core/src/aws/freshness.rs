@@ -1,7 +1,5 @@
 //! Pure: how long ago everything that an ExternalSecret reads was known to be unchanged.
 
-#![warn(missing_docs)]
-
 use std::time::{Duration, Instant};
 
 /// The age of the oldest confirmation. Nothing if a secret is not confirmed, or if a poll is overdue, so that the caller

@@ -6,8 +6,6 @@
 //! <https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonsqs.html> and
 //! <https://docs.aws.amazon.com/service-authorization/latest/reference/list_awssecuritytokenservice.html>.
 
-#![warn(missing_docs)]
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 

@@ -4,8 +4,6 @@
 //! The rules are those of External Secrets' AWS provider (<https://external-secrets.io/latest/provider/aws-access/>). How roles
 //! are chained: <https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles.html#iam-term-role-chaining>.
 
-#![warn(missing_docs)]
-
 use std::collections::BTreeMap;
 use std::fmt;
 

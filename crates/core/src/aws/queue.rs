@@ -1,7 +1,5 @@
 //! Pure: a queue of rotation events: which queue a store names, and what the store's condition says of it.
 
-#![warn(missing_docs)]
-
 use crate::api::annotations::ROTATION_QUEUE;
 use crate::aws::identity::{Base, Identity};
 use crate::aws::reader_key::ReaderKey;

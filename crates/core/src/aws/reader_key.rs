@@ -1,7 +1,5 @@
 //! Pure: which reader serves a store: the identity, the service, and how calls are repeated.
 
-#![warn(missing_docs)]
-
 use std::time::Duration;
 
 use super::identity::{Identity, StoreName, identify};

@@ -1,8 +1,6 @@
 //! Pure: what a rotation event means: which readers it concerns, when its secrets are read as the event says, and what
 //! becomes of its message.
 
-#![warn(missing_docs)]
-
 use std::time::Duration;
 
 use crate::aws::arn::spellings;

@@ -4,8 +4,6 @@
 //! <https://docs.aws.amazon.com/general/latest/gr/ssm.html>. Adaptive rates follow the SDKs' adaptive retry mode:
 //! <https://docs.aws.amazon.com/sdkref/latest/guide/feature-retry-behavior.html>.
 
-#![warn(missing_docs)]
-
 use std::time::{Duration, Instant};
 
 /// The groups of actions that share a quota, with the quota in calls a second.

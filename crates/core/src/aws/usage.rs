@@ -1,7 +1,5 @@
 //! Pure: the secrets that the stores and ExternalSecrets of a repository or a cluster read from AWS.
 
-#![warn(missing_docs)]
-
 use crate::api::external_secret::{ExternalSecretSpec, StoreKind};
 use crate::api::secret_store::SecretStoreSpec;
 use crate::aws::reader_key::reader_key;

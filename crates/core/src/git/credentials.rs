@@ -1,7 +1,5 @@
 //! Pure: the credentials of a git server, from a Secret's data or from a URL.
 
-#![warn(missing_docs)]
-
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

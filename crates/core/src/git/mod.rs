@@ -1,8 +1,6 @@
 //! Pure: a repository's address, credentials and refs (`GitRepository → GitSource`), which of its files count, and the
 //! decisions of its controller.
 
-#![warn(missing_docs)]
-
 pub mod credentials;
 pub mod ignore;
 pub mod proxy;

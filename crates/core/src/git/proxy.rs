@@ -1,7 +1,5 @@
 //! Pure: a proxy, as a Secret describes it.
 
-#![warn(missing_docs)]
-
 use std::collections::BTreeMap;
 
 use http::Uri;

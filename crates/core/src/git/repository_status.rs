@@ -4,8 +4,6 @@
 //! `observed object ─next_step→ RepositoryStep`; a fetch gives a [`FetchOutcome`], from which [`next_status`], [`event`] and
 //! [`FetchOutcome::requeue`] follow. Reasons and messages are those of Flux's source-controller.
 
-#![warn(missing_docs)]
-
 use std::collections::BTreeMap;
 use std::time::Duration;
 

@@ -1,7 +1,5 @@
 //! Pure: a commit and the name that led to it, as Flux writes it: `main@sha1:…`.
 
-#![warn(missing_docs)]
-
 use std::fmt;
 
 /// A branch, tag or ref name (without `refs/heads/` or `refs/tags/`), and the id of its commit.

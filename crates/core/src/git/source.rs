@@ -1,7 +1,5 @@
 //! Pure: a valid git source, made of a `GitRepository` and its Secret, or the reason why there is none.
 
-#![warn(missing_docs)]
-
 use std::time::Duration;
 
 use gocompat::semver::Constraint;

@@ -6,8 +6,6 @@
 //! [`spec_digest`] names what a Kustomization asks for, [`due`] decides whether there is work, [`dependencies`] whether it
 //! can begin, and [`status`] what is recorded at the end.
 
-#![warn(missing_docs)]
-
 pub mod deletion;
 pub mod dependencies;
 pub mod due;

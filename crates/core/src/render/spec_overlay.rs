@@ -1,8 +1,6 @@
 //! Pure: the kustomization file as the build reads it: the file of the directory with the fields of the spec over it, or
 //! a new file that names everything in a plain folder.
 
-#![warn(missing_docs)]
-
 use goyaml::{PrintError, ReadError, ReadOptions};
 use kustomize::{FileEntry, FileTree, Problem, RepoPath};
 use serde_json::{Map, Value, json};

@@ -3,8 +3,6 @@
 //! The grammar is that of `github.com/fluxcd/pkg/envsubst`. A text is scanned once, from left to right, and values are not
 //! scanned again. `$$` stands for one dollar.
 
-#![warn(missing_docs)]
-
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Variables by name.

@@ -1,7 +1,5 @@
 //! Pure: which Kustomization reads which ConfigMaps and Secrets for its variables, so that a change of them wakes it.
 
-#![warn(missing_docs)]
-
 use std::collections::BTreeMap;
 
 use parking_lot::Mutex;

@@ -1,7 +1,5 @@
 //! Pure: which namespaces may use a store: `spec.conditions` of a ClusterSecretStore.
 
-#![warn(missing_docs)]
-
 use std::collections::BTreeMap;
 
 use gocompat::regex::ErrorCode;

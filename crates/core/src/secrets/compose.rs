@@ -1,7 +1,5 @@
 //! Pure: composes the data of a Secret out of what was read: the entries of `dataFrom` in order, then those of `data`.
 
-#![warn(missing_docs)]
-
 use std::collections::{BTreeMap, BTreeSet};
 
 use gocompat::base64::{self, Alphabet};

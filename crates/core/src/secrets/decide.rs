@@ -1,7 +1,5 @@
 //! Pure: decides what to write, given the rendered data and the live Secret.
 
-#![warn(missing_docs)]
-
 use std::collections::BTreeMap;
 
 use k8s_openapi::ByteString;

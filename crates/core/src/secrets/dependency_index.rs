@@ -1,7 +1,5 @@
 //! Pure: which ExternalSecret depends on which objects, so that a change re-queues its dependents and no others.
 
-#![warn(missing_docs)]
-
 use std::collections::{BTreeMap, BTreeSet};
 
 use parking_lot::{Mutex, MutexGuard};

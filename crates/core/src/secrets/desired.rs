@@ -1,7 +1,5 @@
 //! Pure: a valid ExternalSecret: every entry has its store, nothing is unsupported, keys are distinct.
 
-#![warn(missing_docs)]
-
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::api::external_secret::{

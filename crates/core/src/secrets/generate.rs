@@ -1,7 +1,5 @@
 //! Pure: the values of generators. Random bytes are an argument.
 
-#![warn(missing_docs)]
-
 use std::collections::BTreeSet;
 
 use base64::Engine as _;

@@ -1,7 +1,5 @@
 //! Pure: the hashes that External Secrets writes, so that either program recognises the other's work.
 
-#![warn(missing_docs)]
-
 use std::fmt::Write as _;
 
 use sha3::{Digest, Sha3_224};

@@ -1,7 +1,5 @@
 //! Pure: the last-sync cache. It holds what a status does not say: a refresh that changed nothing is not written down.
 
-#![warn(missing_docs)]
-
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;

@@ -4,8 +4,6 @@
 //! ObservedExternalSecret ─standing→ Standing ─before_read→ ReadDecision ─ with the live Secret ─before_sync→ SyncDecision
 //! ```
 
-#![warn(missing_docs)]
-
 use std::collections::BTreeMap;
 use std::time::Duration;
 

@@ -1,7 +1,5 @@
 //! Pure: reads one value of a JSON text by its path: `user.name`, `list.0`, as gjson does.
 
-#![warn(missing_docs)]
-
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 

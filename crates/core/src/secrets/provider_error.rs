@@ -1,7 +1,5 @@
 //! Pure: why a store cannot be used as it is written, and why its provider could not be read.
 
-#![warn(missing_docs)]
-
 /// Why a provider could not be read. Texts are made of names and codes only: a provider's own text may quote a value.
 ///
 /// The field `key` of each variant names the secret; `*` stands for a search or a list.

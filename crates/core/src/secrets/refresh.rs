@@ -1,7 +1,5 @@
 //! Pure: decides whether a refresh is due, and when the next one is.
 
-#![warn(missing_docs)]
-
 use std::time::Duration;
 
 use jiff::Timestamp;

@@ -1,7 +1,5 @@
 //! Pure: renders the template of an ExternalSecret on the composed data.
 
-#![warn(missing_docs)]
-
 use std::collections::BTreeMap;
 
 use gotemplate::Environment;

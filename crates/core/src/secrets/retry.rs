@@ -1,7 +1,5 @@
 //! Pure: what can be expected of trying a failed sync again, and how long to wait.
 
-#![warn(missing_docs)]
-
 use std::time::Duration;
 
 /// What can be expected of trying again.

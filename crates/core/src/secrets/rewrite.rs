@@ -1,7 +1,5 @@
 //! Pure: `rewrite` operations, which rename keys or merge values.
 
-#![warn(missing_docs)]
-
 use std::collections::{BTreeMap, BTreeSet};
 
 use gocompat::regex::{self, ErrorCode};

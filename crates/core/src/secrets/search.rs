@@ -1,7 +1,5 @@
 //! Pure: the parts of `find` and of tags that all providers have in common.
 
-#![warn(missing_docs)]
-
 use std::collections::BTreeMap;
 
 use crate::secrets::SecretValue;

@@ -1,7 +1,5 @@
 //! Pure: a SecretStore or ClusterSecretStore as seen by the ExternalSecrets that read from it, and whether they may.
 
-#![warn(missing_docs)]
-
 use std::collections::BTreeMap;
 use std::time::Duration;
 

@@ -1,7 +1,5 @@
 //! Pure: the validation of a store: how often, with which result, and what its status says of it.
 
-#![warn(missing_docs)]
-
 use std::time::Duration;
 
 use jiff::Timestamp;

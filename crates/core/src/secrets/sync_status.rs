@@ -1,7 +1,5 @@
 //! Pure: what the status and the events of an ExternalSecret say of a sync, and when a status is worth a write.
 
-#![warn(missing_docs)]
-
 use std::time::Duration;
 
 use jiff::Timestamp;

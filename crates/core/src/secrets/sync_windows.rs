@@ -1,7 +1,5 @@
 //! Pure: `syncWindows`: when periodic refreshes may happen.
 
-#![warn(missing_docs)]
-
 use jiff::Timestamp;
 
 use crate::api::external_secret::{SyncWindow, SyncWindowKind, SyncWindows};

@@ -1,7 +1,5 @@
 //! Pure: `templateFrom`: renders templates of ConfigMaps and Secrets, and literal ones, to data, labels and annotations.
 
-#![warn(missing_docs)]
-
 use std::collections::{BTreeMap, BTreeSet};
 
 use goyaml::{Meaning, Node, ReadOptions, Tag};

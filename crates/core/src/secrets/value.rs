@@ -1,7 +1,5 @@
 //! Pure: secret bytes: zeroed when dropped, printed as `***`, opened by one method.
 
-#![warn(missing_docs)]
-
 use std::fmt;
 use std::sync::Arc;
 

@@ -14,8 +14,6 @@
 //! the choice between lists and batches, and `entry` what is known of one secret. This file and the two steps,
 //! `planning` and `delivery`, keep them in agreement.
 
-#![warn(missing_docs)]
-
 mod availability;
 mod delivery;
 mod entry;
