@@ -13,7 +13,7 @@ use crate::level::{BuildMetadata, Context, Level};
 use crate::load::{Entry, Loaded, Loader};
 use crate::path::RepoPath;
 use crate::plugins::{self, Plugin};
-use crate::resource::{ResId, Resource};
+use crate::resource::Resource;
 use crate::schema::{MergeSchema, is_known_kind};
 use crate::{generate, openapi, tables, transform};
 
@@ -225,14 +225,7 @@ impl Accumulator<'_, '_> {
         self.nested_openapi(&component)?;
         *level = self.kustomization(&component, std::mem::take(level))?;
         // kustomize appends the whole set anew after a component, which finds names that patches made equal.
-        level.resources.check_distinct().map_err(|ids| {
-            let ids: Vec<String> = ids.iter().map(ResId::show_long).collect();
-            let message = format!(
-                "may not add resource with an already registered id: {}",
-                ids.join(", ")
-            );
-            Problem::Identity(message).into()
-        })
+        Ok(level.resources.refuse_repeated()?)
     }
 
     fn tables(&mut self, loaded: &Loaded, level: &mut Level) -> Result<(), BuildErrors> {

@@ -161,6 +161,16 @@ impl ResMap {
         Ok(())
     }
 
+    /// Refuses repeated ids in kustomize's words, where it appends the whole set anew (resmap's `Append`).
+    pub(crate) fn refuse_repeated(&mut self) -> Result<(), BuildError> {
+        self.check_distinct().map_err(|ids| {
+            let ids: Vec<String> = ids.iter().map(ResId::show_long).collect();
+            let ids = ids.join(", ");
+            let message = format!("may not add resource with an already registered id: {ids}");
+            Problem::Identity(message).into()
+        })
+    }
+
     /// Checks that the ids are still distinct after a transformer changed them.
     pub(crate) fn check_distinct(&mut self) -> Result<(), Vec<ResId>> {
         self.index();

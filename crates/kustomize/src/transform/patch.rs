@@ -284,17 +284,10 @@ impl Apply<'_> {
     /// kustomize appends all resources anew after a patch with a target (reswrangler.go, `ApplySmPatch`), which finds those
     /// that the patch gave one name.
     fn refuse_repeated(&self, resources: &mut ResMap, source: &Source) -> Result<(), BuildError> {
-        let Err(ids) = resources.check_distinct() else {
-            return Ok(());
-        };
-        let ids: Vec<String> = ids.iter().map(ResId::show_long).collect();
-        let message = format!(
-            "may not add resource with an already registered id: {}",
-            ids.join(", ")
-        );
-        let error = BuildError::from(Problem::Identity(message))
-            .hint("the patch gives several objects one name: narrow its `target`, or do not let it change the name");
-        Err(source.locate(error, self.nodes[0].line as usize))
+        resources.refuse_repeated().map_err(|error| {
+            let error = error.hint("the patch gives several objects one name: narrow its `target`, or do not let it change the name");
+            source.locate(error, self.nodes[0].line as usize)
+        })
     }
 
     /// Merges; true if the patch deletes the resource. Name, kind and namespace stay unless allowed to change.
