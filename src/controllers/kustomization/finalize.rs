@@ -10,7 +10,7 @@ use kube::{Resource as _, ResourceExt as _};
 
 use crate::controllers::events::Component;
 use crate::controllers::kustomization::health::is_any_there;
-use crate::controllers::kustomization::{account, applier, owner, write};
+use crate::controllers::kustomization::{account, applier, write};
 use crate::controllers::{Context, ReconcileError};
 use overlayd_core::api::annotations::FLUX_FINALIZER;
 use overlayd_core::api::kustomization::Kustomization;
@@ -51,7 +51,9 @@ pub(super) async fn finalize(
             Ok(applier) => applier,
             Err(error) => return cannot_delete(object, api, context, &error.to_string()).await,
         };
-        let (deleted, result) = applier.prune(&plan.prune, &owner(object)).await;
+        let (deleted, result) = applier
+            .prune(&plan.prune, &NamespacedName::of(object))
+            .await;
         tracing::info!(kustomization = %object.name_any(), deleted = deleted.describe_changes(), "deleted with its Kustomization");
         if let Err(error) = result {
             return cannot_delete(object, api, context, &error.to_string()).await;

@@ -351,10 +351,6 @@ pub(crate) fn gone(context: &Context, unit: &NamespacedName) {
     }
 }
 
-fn owner(object: &Kustomization) -> NamespacedName {
-    NamespacedName::of(object)
-}
-
 /// Refuses fields that would otherwise be ignored.
 fn check(object: &Kustomization, settings: &Settings) -> Result<(), SyncError> {
     let (spec, source) = (&object.spec, source_of(object));

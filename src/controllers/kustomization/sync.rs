@@ -33,7 +33,7 @@ use crate::controllers::kustomization::health::HealthReader;
 use crate::controllers::kustomization::owners::{Observer, Others};
 use crate::controllers::kustomization::record::write;
 use crate::controllers::kustomization::rollouts::PendingRollout;
-use crate::controllers::kustomization::{Applied, ReconcileOutcome, applier, check, depend, owner};
+use crate::controllers::kustomization::{Applied, ReconcileOutcome, applier, check, depend};
 use crate::failpoints;
 use crate::git::Fetched;
 use overlayd_core::kustomization::spec_digest::SpecDigest;
@@ -280,7 +280,7 @@ impl Run<'_> {
         applier: &Applier,
         status: &mut KustomizationStatus,
     ) -> Observation {
-        let (pruned, result) = applier.prune(objects, &owner(self.object)).await;
+        let (pruned, result) = applier.prune(objects, self.unit).await;
         let failed: Vec<ObjectRef> = match &result {
             Err(ApplyError::Prune(failures)) => failures
                 .iter()
