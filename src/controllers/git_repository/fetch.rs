@@ -10,8 +10,8 @@ use kustomize::{FileEntry, FileTree, RepoPath};
 
 use crate::cluster::error::describe;
 use crate::controllers::Context;
+use crate::git::fetched::{Include, View};
 use crate::git::snapshot::IgnoreFilesError;
-use crate::git::view::{Include, View};
 use crate::git::{Fetched, snapshot, submodules};
 use overlayd_core::api::git_repository::{GitInclude, GitRepository, GitRepositorySpec};
 use overlayd_core::api::kustomization::LocalReference;
