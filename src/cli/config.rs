@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use crate::cli::{GitOpsArgs, RunArgs};
 use crate::controllers::context::Settings;
-use crate::daemon::leader_election::Timing;
 use overlayd_core::apply::unit_settings::UnitDefaults;
 use overlayd_core::aws::identity::{Base, Identity};
 use overlayd_core::aws::queue::{Queue, region_of};
@@ -42,9 +41,30 @@ pub(crate) struct Config {
 /// How the leader of several replicas is elected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Election {
-    pub(crate) timing: Timing,
+    pub(crate) timing: LeaseTiming,
     /// The lease is released at the end.
     pub(crate) releases: bool,
+}
+
+/// The durations of the leader election.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LeaseTiming {
+    /// The time after which a standby takes a lease that is not renewed.
+    pub(crate) duration: Duration,
+    /// The time after which a leader that cannot renew the lease gives up; less than the duration.
+    pub(crate) deadline: Duration,
+    /// The time between two renewals.
+    pub(crate) retry: Duration,
+}
+
+impl Default for LeaseTiming {
+    fn default() -> Self {
+        Self {
+            duration: Duration::from_secs(35),
+            deadline: Duration::from_secs(30),
+            retry: Duration::from_secs(5),
+        }
+    }
 }
 
 /// The repository and directory of `--repo` and `--path`, for which a GitRepository and a Kustomization are created.
@@ -237,7 +257,7 @@ fn election(args: &GitOpsArgs) -> Result<Election, ConfigError> {
         &args.leader_election_renew_deadline,
         &args.leader_election_retry_period,
     );
-    let timing = Timing {
+    let timing = LeaseTiming {
         duration: duration("leader-election-lease-duration", lease)?,
         deadline: duration("leader-election-renew-deadline", deadline)?,
         retry: duration("leader-election-retry-period", retry)?,

@@ -22,12 +22,12 @@ use crate::cli::{cluster, output};
 use crate::cluster::error::describe;
 use crate::controllers::{self, Context};
 use crate::daemon::leader_election::{Elector, Leadership};
-use crate::daemon::metrics::Metrics;
 use crate::daemon::setup::TaskInputs;
 use crate::daemon::signals::{Signals, stopped};
 use crate::daemon::web::{self, Readiness};
 use crate::daemon::{background, install, setup, telemetry, wiring};
 use crate::git;
+use crate::metrics::Metrics;
 use overlayd_core::api::kustomization::Kustomization;
 
 /// How long tasks may take to end.

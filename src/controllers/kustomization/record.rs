@@ -16,7 +16,7 @@ use overlayd_core::schedule::parse_duration;
 use crate::controllers::Context;
 use crate::controllers::context::Settings;
 use crate::controllers::events::Component;
-use crate::daemon::metrics::UnitState;
+use crate::metrics::UnitState;
 
 /// The interval of an object whose interval cannot be read.
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(300);
