@@ -183,8 +183,8 @@ fn retry_stores_with_keys_in(context: &Context, metadata: &ObjectMeta) {
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
     let (namespace, name) = (text(&metadata.namespace), text(&metadata.name));
     if context.fetcher.keys_changed(&namespace, &name) {
-        context.reconcile_cache.forget_kind("SecretStore/");
-        context.reconcile_cache.forget_kind("ClusterSecretStore/");
+        context.reconcile_cache.forget_kind("SecretStore");
+        context.reconcile_cache.forget_kind("ClusterSecretStore");
         context.rotations.stir();
     }
 }

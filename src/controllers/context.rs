@@ -236,14 +236,3 @@ fn seed<K: Resource>(object: &K) -> u64 {
         seed.wrapping_mul(131).wrapping_add(u64::from(byte))
     })
 }
-
-/// The key of an object in caches: its kind, namespace and name.
-pub(crate) fn memory_key<K: Resource<DynamicType = ()>>(object: &K) -> String {
-    let meta = object.meta();
-    format!(
-        "{}/{}/{}",
-        K::kind(&()),
-        meta.namespace.as_deref().unwrap_or_default(),
-        meta.name.as_deref().unwrap_or_default()
-    )
-}

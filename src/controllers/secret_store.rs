@@ -11,7 +11,6 @@ use kube::runtime::events::EventType;
 use kube::{Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 
-use crate::controllers::context::memory_key;
 use crate::controllers::events::Component;
 use crate::controllers::unreadable::Readable;
 use crate::controllers::{Context, ReconcileError};
@@ -25,6 +24,7 @@ use overlayd_core::aws::identity::StoreName;
 use overlayd_core::aws::queue::QueueCondition;
 use overlayd_core::aws::reader_key::{ReaderKey, reader_key};
 use overlayd_core::conditions::ConditionState;
+use overlayd_core::names::{NamespacedName, ObjectKey};
 use overlayd_core::reconcile_cache::Fingerprint;
 use overlayd_core::secrets::provider_error::StoreError;
 use overlayd_core::secrets::store_state::StoreState;
@@ -114,7 +114,7 @@ pub(crate) async fn reconcile<S: Store>(
             .await?;
         return Ok(Action::await_change());
     }
-    let (key, now) = (memory_key(&*object), Timestamp::now());
+    let (key, now) = (ObjectKey::of(&*object), Timestamp::now());
     let queue = context.rotations.of(&*object);
     let fingerprint = fingerprint(&*object, queue.as_ref());
     if let Some(rest) = context.reconcile_cache.rest(&key, &fingerprint, now) {
@@ -149,7 +149,7 @@ fn fingerprint<S: Store>(object: &S, queue: Option<&QueueCondition>) -> Fingerpr
 /// Records the validation, and gives the wait before the next one.
 fn record_in_cache(
     context: &Context,
-    (key, fingerprint): (&str, &Fingerprint),
+    (key, fingerprint): (&ObjectKey, &Fingerprint),
     now: Timestamp,
     interval: Duration,
     validated: &Validated,
@@ -208,11 +208,11 @@ async fn record_status<S: Store>(
 }
 
 /// Forgets a store that is gone.
-pub(crate) fn forget(context: &Context, kind: &str, namespace: &str, name: &str) {
-    let key = format!("{kind}/{namespace}/{name}");
-    context.reconcile_cache.forget(&key);
-    context.store_permits.forget(&key);
-    context.metrics.forget_store(kind, namespace, name);
+pub(crate) fn forget(context: &Context, key: &ObjectKey) {
+    context.reconcile_cache.forget(key);
+    context.store_permits.forget(key);
+    let NamespacedName { namespace, name } = &key.name;
+    context.metrics.forget_store(&key.kind, namespace, name);
 }
 
 /// Writes a warning event about a provider that is only for tests, as External Secrets does.

@@ -26,7 +26,7 @@ use overlayd_core::api::git_repository::GitRepository;
 use overlayd_core::api::kustomization::Kustomization;
 use overlayd_core::api::receiver::Receiver;
 use overlayd_core::api::secret_store::{ClusterSecretStore, SecretStore};
-use overlayd_core::names::NamespacedName;
+use overlayd_core::names::{NamespacedName, ObjectKey};
 
 /// ExternalSecrets for which a store has something new.
 type Moved = futures::channel::mpsc::UnboundedReceiver<NamespacedName>;
@@ -163,8 +163,8 @@ where
         .reconcile_all_on(context.rotations.wake_ups());
     let reconcile = controllers::secret_store::reconcile::<S>;
     drive(controller, context, stopping, reconcile, |context, gone| {
-        let namespace = gone.namespace.clone().unwrap_or_default();
-        controllers::secret_store::forget(context, &S::kind(&()), &namespace, &gone.name);
+        let key = ObjectKey::new(S::kind(&()), name_of(gone));
+        controllers::secret_store::forget(context, &key);
     })
 }
 

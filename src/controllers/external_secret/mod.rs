@@ -18,7 +18,6 @@ use kube::runtime::controller::Action;
 use kube::{Resource as _, ResourceExt as _};
 
 use crate::cluster::secret_writer::delete;
-use crate::controllers::context::memory_key;
 use crate::controllers::priority_semaphore::Permit;
 use crate::controllers::unreadable::Readable;
 use crate::controllers::{Context, ReconcileError};
@@ -26,7 +25,7 @@ use error::SecretSyncError;
 use observe::{live_secret, observe, references, sync_options};
 use overlayd_core::api::annotations::EXTERNAL_SECRET_FINALIZER;
 use overlayd_core::api::external_secret::ExternalSecret;
-use overlayd_core::names::NamespacedName;
+use overlayd_core::names::{NamespacedName, ObjectKey};
 use overlayd_core::reconcile_cache::Fingerprint;
 use overlayd_core::secrets::decide::{Precondition, is_controlled_by};
 use overlayd_core::secrets::observed::{
@@ -128,7 +127,7 @@ fn remaining_backoff(
     if observed.ignores_backoff() {
         return None;
     }
-    let key = memory_key(observed.object);
+    let key = ObjectKey::of(observed.object);
     context.reconcile_cache.rest(&key, fingerprint, now)
 }
 
@@ -173,8 +172,8 @@ pub(crate) fn forget(context: &Context, name: &NamespacedName) {
     context.dependency_index.forget(name);
     context.fetcher.unwatch(name);
     context.last_syncs.forget(name);
-    let NamespacedName { namespace, name } = name;
-    let key = format!("ExternalSecret/{namespace}/{name}");
+    let key = ObjectKey::new(ExternalSecret::kind(&()), name.clone());
     context.reconcile_cache.forget(&key);
+    let NamespacedName { namespace, name } = name;
     context.metrics.forget_external_secret(namespace, name);
 }

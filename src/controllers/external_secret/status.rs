@@ -5,14 +5,13 @@ use kube::api::Api;
 use kube::runtime::controller::Action;
 use kube::runtime::events::EventType;
 
-use crate::controllers::context::memory_key;
 use crate::controllers::events::Component;
 use crate::controllers::external_secret::error::SecretSyncError;
 use crate::controllers::external_secret::read::{StoreReads, watch};
 use crate::controllers::external_secret::sync::Synchronized;
 use crate::controllers::{Context, ReconcileError};
 use overlayd_core::api::external_secret::ExternalSecret;
-use overlayd_core::names::NamespacedName;
+use overlayd_core::names::{NamespacedName, ObjectKey};
 use overlayd_core::reconcile_cache::Fingerprint;
 use overlayd_core::secrets::last_sync::LastSync;
 use overlayd_core::secrets::observed::{
@@ -67,7 +66,7 @@ pub(super) fn record_in_caches(
     result: Result<Synchronized, SecretSyncError>,
 ) -> Result<(SecretSyncResult, Requeue), ReconcileError> {
     let object = observed.object;
-    let (name, key) = (NamespacedName::of(object), memory_key(object));
+    let (name, key) = (NamespacedName::of(object), ObjectKey::of(object));
     match result {
         Ok(Synchronized { outcome, reading }) => {
             context.reconcile_cache.forget(&key);

@@ -13,7 +13,6 @@ use kube::ResourceExt as _;
 use kube::runtime::controller::Action;
 use kube::runtime::events::EventType;
 
-use crate::controllers::context::memory_key;
 use crate::controllers::events::Component;
 use crate::controllers::unreadable::Readable;
 use crate::controllers::{Context, ReconcileError};
@@ -23,12 +22,12 @@ use overlayd_core::git::repository_status::{
     FetchEvent, FetchOutcome, RepositoryStep, SourceRequeue, change_token, event, next_status,
     next_step, suspended_status,
 };
-use overlayd_core::names::NamespacedName;
+use overlayd_core::names::{NamespacedName, ObjectKey};
 
 /// What decides about a reconcile besides the object itself.
 struct ObservedGitRepository {
     /// The key of the object in caches.
-    key: String,
+    key: ObjectKey,
     /// The name of the object among sources.
     name: NamespacedName,
     /// Differs when the last result may not hold any more.
@@ -65,7 +64,7 @@ pub(crate) async fn reconcile(
 }
 
 fn observe(object: &GitRepository, context: &Context, now: Timestamp) -> ObservedGitRepository {
-    let (key, name) = (memory_key(object), NamespacedName::of(object));
+    let (key, name) = (ObjectKey::of(object), NamespacedName::of(object));
     let included = object.spec.include.iter().map(|include| {
         let source = NamespacedName::new(&name.namespace, &include.repository.name);
         let fetched = context.sources.get(&source);

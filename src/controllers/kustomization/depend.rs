@@ -8,7 +8,6 @@ use overlayd_core::kustomization::dependencies::{
 use overlayd_core::names::NamespacedName;
 
 use crate::controllers::Context;
-use crate::controllers::context::memory_key;
 use crate::controllers::kustomization::error::{Interruption, InvalidExpression, SyncError};
 use crate::expression::Expression;
 
@@ -40,7 +39,7 @@ pub(super) async fn check(
             return Err(DependencyError::Unmet { dependency, reason }.into());
         }
     }
-    tracing::debug!(kustomization = memory_key(object), "dependencies are ready");
+    tracing::debug!(kustomization = %NamespacedName::of(object), "dependencies are ready");
     Ok(())
 }
 

@@ -162,7 +162,7 @@ impl Reconcile<'_> {
     /// A suspended Kustomization does nothing but answer requests. Changes by others are found when it continues.
     async fn suspend(&self) -> Result<Action, ReconcileError> {
         let context = self.context;
-        context.rollouts.take(&self.target.key);
+        context.rollouts.take(&self.target.unit);
         let mut status = context.written.newest(self.object);
         status.last_handled_reconcile_at = self.target.requested.clone();
         write(context, self.api, self.object, &status).await?;
@@ -181,7 +181,6 @@ impl Reconcile<'_> {
             object: self.object,
             api: self.api,
             context: self.context,
-            key: &self.target.key,
             unit: &self.target.unit,
             digest: observed.digest,
             settings: &settings,
@@ -202,7 +201,7 @@ impl Reconcile<'_> {
             }
             (Work::ContinueRollout | Work::Sync, _) => {
                 let variables = variables?;
-                self.context.builds.forget(&self.target.key);
+                self.context.builds.forget(&self.target.unit);
                 run.sync(source, variables, status).await
             }
         }
@@ -242,12 +241,14 @@ impl Reconcile<'_> {
             context.identities.live().wake(&target.unit);
         }
         if is_blocked(&outcome) {
-            context.dependencies.block(key, observed.dependencies);
+            context
+                .dependencies
+                .block(&target.unit, observed.dependencies);
         }
         // Of a build that was skipped there are no inputs, and what is remembered stays.
         if let (Some(inputs), Ok(due)) = (inputs, attempt.ended.checked_add(requeue)) {
             let spec = observed.spec.to_string();
-            context.builds.applied(key, &spec, inputs, due);
+            context.builds.applied(&target.unit, &spec, inputs, due);
         }
         Ok(requeue)
     }
@@ -258,7 +259,7 @@ impl Reconcile<'_> {
         let is_held_back = matches!(outcome, KustomizationOutcome::HeldBack(_));
         if is_held_back && self.triggers.is_drifted {
             // The drift is corrected when the window opens.
-            context.builds.forget(&target.key);
+            context.builds.forget(&target.unit);
         }
         let is_over = !matches!(outcome, KustomizationOutcome::RollingOut { .. });
         if let Some(revision) = target.revision.as_deref().filter(|_| is_over) {
@@ -332,8 +333,8 @@ pub(crate) fn follows(claims: &Ownership, object: &Kustomization) {
 fn forget(context: &Context, target: &Target) {
     let (key, unit) = (&target.key, &target.unit);
     context.reconcile_cache.forget(key);
-    context.builds.forget(key);
-    context.rollouts.take(key);
+    context.builds.forget(unit);
+    context.rollouts.take(unit);
     context.identities.live().last_applied().wait_for(unit, &[]);
     context.claims.going(unit);
     context.variables.record(unit, Vec::new());

@@ -48,7 +48,6 @@ pub(super) struct Run<'r> {
     pub(super) object: &'r Kustomization,
     pub(super) api: &'r Api<Kustomization>,
     pub(super) context: &'r Context,
-    pub(super) key: &'r str,
     pub(super) unit: &'r NamespacedName,
     /// The digest of everything that decides what is applied.
     pub(super) digest: SpecDigest,
@@ -227,7 +226,7 @@ impl Run<'_> {
                 Step::CheckOwnership(objects) => self.ownership(&objects, &pending.revision),
                 Step::Prune(objects) => self.prune(&objects, &mut pending, &applier, status).await,
                 Step::Wait { message, after } => {
-                    self.context.rollouts.put(self.key, pending);
+                    self.context.rollouts.put(self.unit, pending);
                     let again = after;
                     return Ok(ReconcileOutcome::Waiting { message, again });
                 }
