@@ -1,6 +1,6 @@
 //! The daemon around the controllers.
 //!
-//! [`run`] is its life from start to end: [`setup`] makes the context, [`leader_election`] chooses the replica that works,
+//! [`run`] is its life from start to end: [`setup`] makes the contexts, [`leader_election`] chooses the replica that works,
 //! [`install`] applies the definitions, [`wiring`] starts the controllers and [`background`] the tasks beside them.
 //! [`web`] and [`telemetry`] are how people and programs see it; the metrics themselves are in `crate::metrics`.
 

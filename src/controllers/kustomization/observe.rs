@@ -13,8 +13,8 @@ use overlayd_core::kustomization::spec_digest::SpecDigest;
 use overlayd_core::names::{NamespacedName, ObjectKey};
 use serde_json::json;
 
-use crate::controllers::Context;
 use crate::controllers::kustomization::build::{self, Substitution};
+use crate::controllers::kustomization::context::KustomizationContext;
 use crate::controllers::kustomization::error::SyncError;
 use crate::controllers::kustomization::redaction::Redaction;
 use crate::controllers::kustomization::rollouts::PendingRollout;
@@ -36,7 +36,7 @@ pub(super) struct Target {
 }
 
 impl Target {
-    pub(super) fn of(object: &Kustomization, context: &Context) -> Self {
+    pub(super) fn of(object: &Kustomization, context: &KustomizationContext) -> Self {
         let source = context.sources.get(&source_of(object));
         let revision = source.as_ref().map(|source| source.revision.to_string());
         let spec = SpecDigest::of_kustomization(object);
@@ -62,7 +62,7 @@ fn with_source(digest: &SpecDigest, source: Option<&Fetched>) -> SpecDigest {
 pub(super) fn take_triggers(
     object: &Kustomization,
     target: &Target,
-    context: &Context,
+    context: &KustomizationContext,
 ) -> ReconcileTriggers {
     let records = context.identities.live().last_applied();
     ReconcileTriggers {
@@ -101,7 +101,7 @@ impl ObservedKustomization {
         target: &Target,
         triggers: ReconcileTriggers,
         now: Timestamp,
-        context: &Context,
+        context: &KustomizationContext,
     ) -> Self {
         let dependencies = context.dependencies.state_of(object);
         let status = context.written.newest(object);
@@ -160,7 +160,7 @@ async fn still_applied(
     target: &Target,
     spec: &SpecDigest,
     now: Timestamp,
-    context: &Context,
+    context: &KustomizationContext,
 ) -> Option<Timestamp> {
     let (builds, source) = (context.builds.clone(), target.source.clone()?);
     let (unit, spec) = (target.unit.clone(), spec.to_string());

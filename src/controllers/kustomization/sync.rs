@@ -22,10 +22,10 @@ use overlayd_core::apply::unit_settings::{Mode, UnitSettings};
 use overlayd_core::names::NamespacedName;
 
 use crate::cluster::apply::{Applier, ApplyOptions, PredictedChange};
-use crate::controllers::Context;
 use crate::controllers::events::Component;
 use crate::controllers::kustomization::build;
 use crate::controllers::kustomization::build::{Built, Substitution};
+use crate::controllers::kustomization::context::KustomizationContext;
 use crate::controllers::kustomization::error::{
     Interruption, InvalidExpression, SourceUnavailable, SyncError,
 };
@@ -47,7 +47,7 @@ const AT_ONCE: usize = 16;
 pub(super) struct Run<'r> {
     pub(super) object: &'r Kustomization,
     pub(super) api: &'r Api<Kustomization>,
-    pub(super) context: &'r Context,
+    pub(super) context: &'r KustomizationContext,
     pub(super) unit: &'r NamespacedName,
     /// The digest of everything that decides what is applied.
     pub(super) digest: SpecDigest,
