@@ -56,6 +56,7 @@ fn plain(header: &HeaderValue) -> Option<(String, String)> {
     Some((user.to_owned(), password.to_owned()))
 }
 
+/// The header that tells a proxy user and password.
 fn basic((user, password): &(String, String)) -> Result<HeaderValue, BoxError> {
     use base64::Engine as _;
     let encoded = base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}"));

@@ -29,18 +29,24 @@ const MAX_COMPLAINT: usize = 4096;
 /// Why a connection fails.
 #[derive(Debug, thiserror::Error)]
 enum SshError {
+    /// The fingerprint of a key that `known_hosts` does not hold for this host.
     #[error("the server's host key {0} is not in `known_hosts`; if it is right, put it there")]
     HostKey(String),
+    /// Without a key of the host in `known_hosts` nothing can be trusted, so no connection is opened.
     #[error(
         "no host key of this server is in `known_hosts`; `ssh-keyscan` prints those that it has"
     )]
     Unknown,
+    /// The private key cannot be used, in words that quote nothing of it.
     #[error("{0}")]
     Identity(String),
+    /// The user that the key was offered for.
     #[error("the server does not take this key for user `{0}`")]
     Refused(String),
+    /// The server speaks `ssh-rsa` alone, whose signatures are SHA-1.
     #[error("the server takes RSA keys with SHA-1 alone, which is broken; use an ed25519 key")]
     OldRsa,
+    /// The connection failed or broke.
     #[error(transparent)]
     Ssh(#[from] russh::Error),
 }
@@ -129,6 +135,10 @@ struct Address {
 }
 
 impl Address {
+    /// Reads an address, and quotes its path for the shell of the server as git does.
+    ///
+    /// # Errors
+    /// The path is no UTF-8, holds a zero byte, or begins with `-`, which the server's shell would take for a flag.
     fn new(url: &str) -> Result<Self, String> {
         let url = url::Url::parse(url).map_err(|error| error.to_string())?;
         let path = percent_encoding::percent_decode_str(url.path()).decode_utf8();
@@ -206,12 +216,17 @@ impl SmartSubtransport for Ssh {
     }
 }
 
+/// An open connection, and the two halves of the channel to `git-upload-pack`.
 type Opened = (
     client::Handle<Host>,
     ChannelReadHalf,
     ChannelWriteHalf<client::Msg>,
 );
 
+/// Connects, checks the server's key, authenticates and starts `git-upload-pack`.
+///
+/// # Errors
+/// The server is not known or does not take the key, or the connection breaks.
 async fn open(
     address: &Address,
     credentials: &SshCredentials,
@@ -258,15 +273,20 @@ async fn open(
 
 /// The program on the other side.
 struct Pipe {
+    /// The deadline and the runtime of the operation, on whose thread libgit2 reads and writes.
     session: Session,
     handle: client::Handle<Host>,
     read: ChannelReadHalf,
     write: ChannelWriteHalf<client::Msg>,
+    /// Output of the program that libgit2 has not read yet.
     rest: Bytes,
     /// The standard error of the program.
     complaint: Vec<u8>,
+    /// The exit status, once the program has ended.
     status: Option<u32>,
+    /// The program has written something. Only a program that never did is an error at its end.
     has_read: bool,
+    /// The channel is closed, and no more output comes.
     has_ended: bool,
 }
 
