@@ -38,8 +38,8 @@ enum SshError {
     )]
     Unknown,
     /// The private key cannot be used, in words that quote nothing of it.
-    #[error("{0}")]
-    Identity(String),
+    #[error(transparent)]
+    Identity(#[from] KeyError),
     /// The user that the key was offered for.
     #[error("the server does not take this key for user `{0}`")]
     Refused(String),
@@ -49,6 +49,38 @@ enum SshError {
     /// The connection failed or broke.
     #[error(transparent)]
     Ssh(#[from] russh::Error),
+}
+
+/// Why the private key of the Secret cannot be used. No text quotes the key.
+#[derive(Debug, thiserror::Error)]
+enum KeyError {
+    #[error("`identity` of the Secret is not text")]
+    NotText,
+    /// An encrypted PKCS#8 key says how much work its derivation takes, and russh does not bound it.
+    #[error(
+        "`identity` of the Secret is an encrypted PKCS#8 key, which is not supported; convert it with `ssh-keygen -p`"
+    )]
+    EncryptedPkcs8,
+    /// The key asks for more work than a key of `ssh-keygen` does.
+    #[error("`identity` of the Secret asks for more than {MAX_ROUNDS} rounds of its passphrase")]
+    TooManyRounds,
+    #[error("`identity` of the Secret is encrypted; put its passphrase into `password`")]
+    NoPassphrase,
+    /// The reader's own text may quote the key, so it is left out.
+    #[error("`identity` of the Secret cannot be read as a private key, or its `password` is wrong")]
+    Unreadable,
+}
+
+/// Why a URL names no repository that git over SSH can ask for.
+#[derive(Debug, thiserror::Error)]
+enum AddressError {
+    #[error(transparent)]
+    Url(#[from] url::ParseError),
+    #[error("the path of the URL is not UTF-8")]
+    NotUtf8,
+    /// It would be read as a flag, or ends in the middle for a program in C.
+    #[error("the path of the URL is none")]
+    Path,
 }
 
 /// Checks the server's key.
@@ -85,27 +117,23 @@ fn algorithms(known: &KnownHost) -> Vec<Algorithm> {
 }
 
 /// Reads a private key in OpenSSH's form or PEM, with or without a passphrase.
-fn identity(credentials: &SshCredentials) -> Result<PrivateKey, String> {
-    let text = std::str::from_utf8(credentials.identity.expose())
-        .map_err(|_| "`identity` of the Secret is not text".to_owned())?;
+fn identity(credentials: &SshCredentials) -> Result<PrivateKey, KeyError> {
+    let text = std::str::from_utf8(credentials.identity.expose()).map_err(|_| KeyError::NotText)?;
     let mut lines: String = text
         .lines()
         .map(str::trim)
         .flat_map(|line| [line, "\n"])
         .collect();
-    // The key itself says how much work its derivation takes, and russh does not bound it.
     if lines.contains("BEGIN ENCRYPTED PRIVATE KEY") {
         zeroize::Zeroize::zeroize(&mut lines);
-        return Err("`identity` of the Secret is an encrypted PKCS#8 key, which is not supported; convert it with `ssh-keygen -p`".to_owned());
+        return Err(KeyError::EncryptedPkcs8);
     }
     if let Ok(key) = russh::keys::ssh_key::PrivateKey::from_openssh(&lines)
         && let russh::keys::ssh_key::Kdf::Bcrypt { rounds, .. } = key.kdf()
         && *rounds > MAX_ROUNDS
     {
         zeroize::Zeroize::zeroize(&mut lines);
-        return Err(format!(
-            "`identity` of the Secret asks for more than {MAX_ROUNDS} rounds of its passphrase"
-        ));
+        return Err(KeyError::TooManyRounds);
     }
     // russh refuses unencrypted PEM together with a passphrase.
     let is_encrypted = lines.contains("ENCRYPTED") || lines.contains("BEGIN OPENSSH");
@@ -117,12 +145,8 @@ fn identity(credentials: &SshCredentials) -> Result<PrivateKey, String> {
         zeroize::Zeroize::zeroize(&mut passphrase);
     }
     key.map_err(|error| match error {
-        russh::keys::Error::KeyIsEncrypted => {
-            "`identity` of the Secret is encrypted; put its passphrase into `password`".to_owned()
-        }
-        // The text of the error may quote the key.
-        _ => "`identity` of the Secret cannot be read as a private key, or its `password` is wrong"
-            .to_owned(),
+        russh::keys::Error::KeyIsEncrypted => KeyError::NoPassphrase,
+        _ => KeyError::Unreadable,
     })
 }
 
@@ -139,10 +163,10 @@ impl Address {
     ///
     /// # Errors
     /// The path is no UTF-8, holds a zero byte, or begins with `-`, which the server's shell would take for a flag.
-    fn new(url: &str) -> Result<Self, String> {
-        let url = url::Url::parse(url).map_err(|error| error.to_string())?;
+    fn new(url: &str) -> Result<Self, AddressError> {
+        let url = url::Url::parse(url)?;
         let path = percent_encoding::percent_decode_str(url.path()).decode_utf8();
-        let path = path.map_err(|_| "the path of the URL is not UTF-8".to_owned())?;
+        let path = path.map_err(|_| AddressError::NotUtf8)?;
         // A home directory is written `/~user`.
         let path = if path.starts_with("/~") {
             &path[1..]
@@ -150,7 +174,7 @@ impl Address {
             &path[..]
         };
         if path.starts_with('-') || path.contains('\0') {
-            return Err("the path of the URL is none".to_owned());
+            return Err(AddressError::Path);
         }
         let quoted = path.replace('\'', r"'\''").replace('!', r"'\!'");
         Ok(Self {
@@ -182,7 +206,7 @@ impl SmartSubtransport for Ssh {
             return Err(git2::Error::from_str("overlayd never pushes"));
         };
         let failed = |reason: String| git2::Error::from_str(&clean(&reason));
-        let address = Address::new(url).map_err(failed)?;
+        let address = Address::new(url).map_err(|error| failed(error.to_string()))?;
         let credentials = self.session.ssh().ok_or_else(|| {
             failed("a key is needed: name a Secret with `identity` and `known_hosts` in `spec.secretRef`".to_owned())
         })?;
@@ -236,7 +260,7 @@ async fn open(
     if algorithms.is_empty() {
         return Err(SshError::Unknown);
     }
-    let key = identity(credentials).map_err(SshError::Identity)?;
+    let key = identity(credentials)?;
     let config = client::Config {
         client_id: russh::SshId::Standard(Cow::Borrowed("SSH-2.0-overlayd")),
         preferred: Preferred {
@@ -390,7 +414,7 @@ mod tests {
         let check = |url: &str, expected: &str| {
             let text = match Address::new(url) {
                 Ok(address) => format!("{} {} {}", address.host, address.port, address.command),
-                Err(error) => error,
+                Err(error) => error.to_string(),
             };
             assert_eq!(text, expected, "{url}");
         };
