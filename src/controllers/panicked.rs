@@ -40,6 +40,7 @@ const MESSAGE: &str = "overlayd failed with an internal error (a panic) while it
 #[derive(Debug, Default)]
 pub(crate) struct Panics(Mutex<BTreeMap<NamespacedName, Panic>>);
 
+/// The last panic of an object.
 #[derive(Debug)]
 struct Panic {
     /// The version of the object that panicked. Another version is reconciled at once.
@@ -56,6 +57,7 @@ struct ObjectVersion {
 }
 
 impl ObjectVersion {
+    /// The parts of an object's metadata. Its status is none of them, since the record of the panic changes it.
     fn of(object: &ObjectMeta) -> Self {
         Self {
             uid: object.uid.clone(),
@@ -88,6 +90,7 @@ impl Panics {
     }
 }
 
+/// The name of an object by its metadata, also of one that cannot be read.
 fn key(object: &ObjectMeta) -> NamespacedName {
     let part = |part: &Option<String>| part.clone().unwrap_or_default();
     NamespacedName::new(part(&object.namespace), part(&object.name))

@@ -36,6 +36,7 @@ pub(super) struct SyncTarget {
 }
 
 impl SyncTarget {
+    /// Looks up the source, and takes the digests that tell whether anything has changed.
     pub(super) fn of(object: &Kustomization, context: &KustomizationContext) -> Self {
         let source = context.sources.get(&source_of(object));
         let revision = source.as_ref().map(|source| source.revision.to_string());
@@ -52,6 +53,7 @@ impl SyncTarget {
     }
 }
 
+/// A digest that covers the commit and the files that are in service.
 fn with_source(digest: &SpecDigest, source: Option<&Fetched>) -> SpecDigest {
     let revision = source.map(|source| source.revision.to_string());
     let content = source.map(Fetched::content);
