@@ -68,7 +68,7 @@ async fn readyz(State(shared): State<Shared>) -> impl IntoResponse {
     }
 }
 
-/// The metrics, in the text format of OpenMetrics.
+/// The metrics, as Prometheus reads them.
 async fn render(State(shared): State<Shared>) -> impl IntoResponse {
     (
         [(
