@@ -29,17 +29,24 @@ pub(crate) struct Config {
     pub(crate) stores: StoreSettings,
     pub(crate) external_secrets: ExternalSecretSettings,
     pub(crate) pair: Option<Pair>,
+    /// The definitions are applied at the start.
     pub(crate) install_crds: bool,
+    /// The directory of the mirrors.
     pub(crate) mirrors: PathBuf,
+    /// The most that one fetch may receive, in bytes.
     pub(crate) max_fetch_bytes: usize,
+    /// Bases of other repositories are fetched.
     pub(crate) allow_remote_bases: bool,
     pub(crate) document_cache_bytes: usize,
     pub(crate) listen: SocketAddr,
+    /// The number of objects of one kind that are reconciled at once.
     pub(crate) concurrent: u16,
+    /// The number of ExternalSecrets that are synced at once.
     pub(crate) concurrent_secrets: u16,
     /// The number of requests that one apply sends at once.
     pub(crate) concurrent_ssa: u16,
     pub(crate) watch_label_selector: Option<String>,
+    /// Field managers whose fields are taken over, besides those of kubectl and Flux.
     pub(crate) override_managers: Vec<String>,
     /// Further addresses that serve all pages.
     pub(crate) more_addresses: Vec<SocketAddr>,
@@ -92,8 +99,11 @@ pub(crate) struct Pair {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`--{flag} {value}`: {reason}")]
 pub(crate) struct ConfigError {
+    /// The name of the flag, without its dashes.
     flag: &'static str,
+    /// The value, without credentials.
     value: String,
+    /// What is wrong with it, and what to write instead.
     reason: &'static str,
 }
 
@@ -155,6 +165,7 @@ fn sources(args: &GitOpsArgs) -> Result<SourceSettings, ConfigError> {
     })
 }
 
+/// What the flags say about Kustomizations.
 fn kustomizations(args: &RunArgs) -> Result<KustomizationSettings, ConfigError> {
     let gitops = &args.gitops;
     Ok(KustomizationSettings {
@@ -172,6 +183,7 @@ fn kustomizations(args: &RunArgs) -> Result<KustomizationSettings, ConfigError> 
     })
 }
 
+/// What the flags say about ExternalSecrets.
 fn external_secrets(args: &RunArgs) -> Result<ExternalSecretSettings, ConfigError> {
     Ok(ExternalSecretSettings {
         class: ControllerClass(args.controller_class.clone()),
@@ -254,6 +266,7 @@ fn queue(url: &str, region: Option<&str>) -> Result<Queue, ConfigError> {
     })
 }
 
+/// The number of deletions that need no approval; `None` for `off`.
 fn deletion_limit(text: &str) -> Result<Option<usize>, ConfigError> {
     if text == "off" {
         return Ok(None);
@@ -282,6 +295,7 @@ fn events_address(text: &str) -> Result<url::Url, ConfigError> {
     })
 }
 
+/// The leader election. A leader must give up before its lease runs out, or two replicas could work at once.
 fn election(args: &GitOpsArgs) -> Result<Election, ConfigError> {
     let (lease, deadline, retry) = (
         &args.leader_election_lease_duration,
@@ -318,6 +332,7 @@ fn without_credentials(url: &str) -> String {
         .map_or_else(|| url.to_owned(), |(_, rest)| format!("***@{rest}"))
 }
 
+/// A duration of more than zero.
 fn duration(flag: &'static str, text: &str) -> Result<Duration, ConfigError> {
     let error = |reason| ConfigError {
         flag,

@@ -75,12 +75,14 @@ pub(crate) struct Poster(mpsc::Sender<Post>);
 /// The receiving end of the queue.
 pub(crate) struct Waiting(mpsc::Receiver<Post>);
 
+/// A queue of events that is empty.
 pub(crate) fn poster() -> (Poster, Waiting) {
     let (sender, receiver) = mpsc::channel(WAITING);
     (Poster(sender), Waiting(receiver))
 }
 
 impl Poster {
+    /// Queues an event. A full queue drops it, because a reconcile must not wait for a webhook.
     pub(crate) fn post(&self, post: Post) {
         if self.0.try_send(post).is_err() {
             tracing::warn!("an event was not posted: too many wait already");
@@ -114,16 +116,20 @@ pub(crate) async fn run(mut waiting: Waiting, address: Url) {
 /// Why an event was not taken. The text is logged.
 #[derive(Debug, thiserror::Error)]
 enum PostError {
+    /// The address of the flag makes no request.
     #[error("{0}")]
     Address(#[from] http::Error),
+    /// The webhook cannot be reached, or the connection broke.
     #[error("{}", causes(.0))]
     Connection(#[from] hyper_util::client::legacy::Error),
+    /// The webhook has answered with a status that is no success.
     #[error("the receiver of events answered {0}")]
     Refused(http::StatusCode),
     #[error("the receiver of events did not answer in time")]
     Late,
 }
 
+/// Sends one event. Any status below 200 or above 299 is a refusal.
 async fn send(client: &HttpClient, address: &Url, body: &[u8]) -> Result<(), PostError> {
     let request = Request::post(address.as_str())
         .header(header::CONTENT_TYPE, "application/json")

@@ -61,6 +61,7 @@ async fn listen_everywhere(config: &Config) -> Result<Vec<TcpListener>, Failure>
     Ok(listeners)
 }
 
+/// Listens at one address.
 async fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {
     TcpListener::bind(address).await.map_err(|error| {
         Failure::new(format!("cannot listen on {address}")).because(
@@ -70,6 +71,7 @@ async fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {
     })
 }
 
+/// Makes the directory of the mirrors, so that a volume that is not writable is reported at the start.
 fn create_data_directory(config: &Config) -> Result<(), Failure> {
     std::fs::create_dir_all(&config.mirrors).map_err(|error| {
         let directory = config.mirrors.display();
@@ -103,6 +105,7 @@ enum StopReason {
 }
 
 impl Daemon {
+    /// A daemon that has started nothing.
     fn new(contexts: Contexts, config: Config) -> Self {
         let hooks = Hooks::new(contexts.receivers.addresses.clone());
         Self {
@@ -153,6 +156,7 @@ impl Daemon {
         self.stop(reason, leadership).await
     }
 
+    /// Tells a task when to end.
     fn stopping(&self) -> watch::Receiver<bool> {
         self.stop.subscribe()
     }
@@ -293,6 +297,7 @@ impl Daemon {
     }
 }
 
+/// The failure of a leader that must not work any more.
 fn lease_lost() -> Failure {
     Failure::new("the lease was lost").because(
         "it could not be renewed in time, and another replica may be at work",

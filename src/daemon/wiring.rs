@@ -64,6 +64,7 @@ pub(super) fn wire(
     ]
 }
 
+/// Wakes a source when a source that it includes has a new commit.
 fn git_repositories(
     contexts: &Contexts,
     config: &Config,
@@ -108,6 +109,7 @@ fn shard(config: &Config) -> watcher::Config {
     }
 }
 
+/// The controller of receivers, which runs on standbys too.
 pub(super) fn receivers(
     contexts: &Contexts,
     stopping: &watch::Receiver<bool>,
@@ -126,6 +128,7 @@ pub(super) fn receivers(
     )
 }
 
+/// Wakes a Kustomization when its source has a new commit, and when an object that it applied has changed.
 fn kustomizations(
     contexts: &Contexts,
     config: &Config,
@@ -171,6 +174,7 @@ fn kustomizations(
     )
 }
 
+/// Wakes all stores of a kind when the state of a rotation queue has changed.
 fn stores<S>(
     contexts: &Contexts,
     concurrent: u16,

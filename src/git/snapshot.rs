@@ -12,6 +12,7 @@ use crate::git::view::{Filtered, Mounted, Sparse};
 
 /// The files of one commit. Objects are immutable, so reading them late changes nothing.
 struct CommitFiles {
+    /// libgit2's handle is not `Sync`; reads of one commit take turns.
     repository: Mutex<Repository>,
     tree: Oid,
     max_file_bytes: usize,
@@ -79,10 +80,12 @@ const MAX_PATH: usize = 4096;
 /// Why the ignore files of a commit cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum IgnoreFilesError {
+    /// The mirror has lost an object, or cannot be read.
     #[error("{}", .0.message())]
     Mirror(#[from] git2::Error),
     #[error("the repository has more than {MAX_TREES} directories")]
     TooManyDirectories,
+    /// More ignore files than are read.
     #[error("the repository has more than {MAX_IGNORE_FILES} `{IGNORE_FILE}` files")]
     TooManyFiles,
     #[error("`{0}{IGNORE_FILE}` has more than {MAX_IGNORE_BYTES} bytes")]
@@ -220,6 +223,7 @@ impl CommitFiles {
         }
     }
 
+    /// The repository, locked for one read.
     fn lock(&self) -> MutexGuard<'_, Repository> {
         self.repository.lock()
     }

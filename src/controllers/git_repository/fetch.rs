@@ -163,11 +163,13 @@ fn include(
 enum ViewError {
     #[error("{0}")]
     IgnoreFiles(#[from] IgnoreFilesError),
+    /// The mirror cannot be read.
     #[error("{}", .0.message())]
     Mirror(#[from] git2::Error),
     /// A path of `spec.sparseCheckout` that cannot be read, in the engine's words.
     #[error("{0}")]
     SparsePath(String),
+    /// The directory as the spec writes it.
     #[error("`spec.sparseCheckout` names `{0}`, which is no directory of the repository")]
     SparseMissing(String),
     #[error(
@@ -211,6 +213,7 @@ fn in_service(
     })
 }
 
+/// A directory of `spec.sparseCheckout`, which must exist in the commit.
 fn sparse_directory(tree: &FileTree, directory: &str) -> Result<RepoPath, ViewError> {
     let path = RepoPath::root().join(directory.trim_start_matches("./"));
     let path = path.map_err(|problem| ViewError::SparsePath(problem.to_string()))?;

@@ -138,6 +138,7 @@ pub(crate) async fn reconcile(
 }
 
 impl Reconcile<'_> {
+    /// Observes, acts and records. Returns the time of the next reconcile.
     async fn run(&self) -> Result<Action, ReconcileError> {
         let (object, context) = (self.object, self.context);
         add_finalizer(self.api, object, FLUX_FINALIZER).await?;
@@ -156,6 +157,7 @@ impl Reconcile<'_> {
         Ok(Action::requeue(requeue))
     }
 
+    /// Reads what the decision depends on.
     async fn observe(&self) -> ObservedKustomization {
         let (object, target, context) = (self.object, self.target, self.context);
         ObservedKustomization::read(object, target, self.triggers, self.started, context).await

@@ -82,6 +82,7 @@ impl Observer<'_> {
         (owners, others)
     }
 
+    /// Another Kustomization; `None` if it does not exist.
     async fn read(&self, name: &NamespacedName) -> Result<Option<Kustomization>, kube::Error> {
         let api: Api<Kustomization> = Api::namespaced(self.client.clone(), &name.namespace);
         api.get_opt(&name.name).await

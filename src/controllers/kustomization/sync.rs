@@ -146,6 +146,7 @@ impl Run<'_> {
         }
     }
 
+    /// Plans with the settings of the object and the flags.
     fn plan(&self, desired: Vec<Desired>, observed: &Observed) -> Result<ApplyPlan, SyncError> {
         let settings = &self.context.settings;
         let flags = PlanFlags {
@@ -235,6 +236,7 @@ impl Run<'_> {
         }
     }
 
+    /// Applies a wave, and adds what it has changed to the outcome.
     async fn apply_wave(
         &self,
         wave: &Wave,
