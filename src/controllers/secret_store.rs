@@ -21,10 +21,10 @@ use overlayd_core::api::external_secret::StoreKind;
 use overlayd_core::api::secret_store::{
     Capabilities, ClusterSecretStore, SecretStore, SecretStoreSpec, SecretStoreStatus,
 };
-use overlayd_core::aws::identity::StoreName;
 use overlayd_core::aws::queue::QueueCondition;
 use overlayd_core::aws::reader_key::{ReaderKey, reader_key};
 use overlayd_core::conditions::ConditionState;
+use overlayd_core::names::StoreName;
 use overlayd_core::reconcile_cache::Fingerprint;
 use overlayd_core::secrets::provider_error::StoreError;
 use overlayd_core::secrets::store_state::StoreState;

@@ -14,7 +14,7 @@ use crate::git::snapshot::IgnoreFilesError;
 use crate::git::view::{Include, View};
 use crate::git::{Fetched, snapshot, submodules};
 use overlayd_core::api::git_repository::{GitInclude, GitRepository, GitRepositorySpec};
-use overlayd_core::api::kustomization::LocalReference;
+use overlayd_core::api::local_reference::LocalReference;
 use overlayd_core::git::ignore::{Ignore, MAX_PATTERNS};
 use overlayd_core::git::repository_status::{FetchFailure, FetchOutcome, FetchedCommit};
 use overlayd_core::git::source::GitSource;

@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use gocompat::base64::{self, Alphabet};
 use gotemplate::Environment;
 
 use crate::api::external_secret::{
     ConversionStrategy, DecodingStrategy, DeletionPolicy, NullBytePolicy, Rewrite,
 };
+use crate::secrets::decoding::decoded;
 use crate::secrets::desired::{
     DataFromSource, DesiredSecret, FindEntry, GeneratorEntry, Lookup, RemoteEntry, StoreLookup,
     StoreRef,
@@ -286,28 +286,6 @@ fn treated(at: &At<'_>, name: &str, value: SecretValue) -> Result<SecretValue, C
         return Err(at.error(Problem::NullByte(name.to_owned())));
     }
     Ok(value)
-}
-
-/// Decodes a value. `Auto` leaves a value as it is that is not base64.
-///
-/// # Errors
-/// The name of the encoding that the value is not in.
-pub fn decoded(
-    strategy: DecodingStrategy,
-    value: SecretValue,
-) -> Result<SecretValue, &'static str> {
-    let standard = || base64::decode(value.expose(), Alphabet::Standard);
-    let for_urls = || base64::decode(value.expose(), Alphabet::UrlSafe);
-    let (decoded, encoding) = match strategy {
-        DecodingStrategy::None => return Ok(value),
-        DecodingStrategy::Auto => {
-            let decoded = standard().or_else(|_| for_urls());
-            return Ok(decoded.map_or_else(|_| value.clone(), SecretValue::from));
-        }
-        DecodingStrategy::Base64 => (standard(), "base64"),
-        DecodingStrategy::Base64Url => (for_urls(), "base64 for URLs"),
-    };
-    decoded.map(SecretValue::from).map_err(|_| encoding)
 }
 
 fn is_key_character(character: char) -> bool {

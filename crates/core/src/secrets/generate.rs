@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
-use data_encoding::BASE32;
+use data_encoding::{BASE32, HEXLOWER};
 
 use crate::api::generators::{FakeSpec, PasswordEncoding, PasswordSpec};
 use crate::secrets::{SecretData, SecretValue};
@@ -95,7 +95,7 @@ fn passwords(spec: &PasswordSpec, random: &mut Random<'_>) -> Result<SecretData,
             PasswordEncoding::Base64 => STANDARD.encode(text),
             PasswordEncoding::Base64url => URL_SAFE.encode(text),
             PasswordEncoding::Base32 => BASE32.encode(text.as_bytes()),
-            PasswordEncoding::Hex => text.bytes().map(|byte| format!("{byte:02x}")).collect(),
+            PasswordEncoding::Hex => HEXLOWER.encode(text.as_bytes()),
         };
         Ok((key.clone(), SecretValue::from(encoded.into_bytes())))
     };
@@ -175,15 +175,14 @@ fn uuid(random: &mut Random<'_>) -> String {
     random(&mut bytes);
     bytes[6] = bytes[6] & 0x0f | 0x40;
     bytes[8] = bytes[8] & 0x3f | 0x80;
-    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!(
-        "{}-{}-{}-{}-{}",
-        &hex[..8],
-        &hex[8..12],
-        &hex[12..16],
-        &hex[16..20],
-        &hex[20..]
-    )
+    let groups = [
+        &bytes[..4],
+        &bytes[4..6],
+        &bytes[6..8],
+        &bytes[8..10],
+        &bytes[10..],
+    ];
+    groups.map(|group| HEXLOWER.encode(group)).join("-")
 }
 
 #[cfg(test)]
