@@ -1,12 +1,14 @@
 //! From a repository's address to a tree of files: `GitSource ─fetch→ Revision ─snapshot→ FileTree`.
 //!
 //! [`mirror`] owns git2 and keeps one bare mirror per address and credentials, into which it fetches only when a ref has
-//! moved. [`snapshot`] reads trees from the mirror's object store, without a checkout, and [`view`] decides which files of
+//! moved. [`snapshot`] reads trees from the mirror's object store, without a checkout and by way
+//! of [`objects`], which asks for sizes first, and [`view`] decides which files of
 //! a commit are in service. [`remote`] serves builds whose bases are in other repositories, and [`submodules`] fetches
 //! those of a tree. [`transport`] carries git's smart HTTP over the one TLS stack, and [`ssh`] the same over SSH.
 
 mod known_hosts;
 pub(crate) mod mirror;
+mod objects;
 pub(crate) mod remote;
 pub(crate) mod snapshot;
 mod ssh;
