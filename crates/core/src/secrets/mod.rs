@@ -8,6 +8,7 @@
 
 pub mod admission;
 pub mod compose;
+pub mod composition_budget;
 pub mod decide;
 #[cfg(test)]
 mod decide_matrix;
