@@ -7,7 +7,7 @@ use kube::api::Api;
 use kube::core::NamespaceResourceScope;
 use serde::de::DeserializeOwned;
 
-use crate::controllers::Context;
+use crate::controllers::external_secret::context::ExternalSecretContext;
 use crate::controllers::external_secret::error::{GeneratorError, SecretSyncError};
 use crate::controllers::external_secret::template::run_blocking;
 use crate::random;
@@ -21,7 +21,7 @@ use overlayd_core::secrets::generate::{GeneratedBytes, Generator, generate};
 
 /// Makes the values of all generators that the spec refers to.
 pub(super) async fn run_generators(
-    context: &Context,
+    context: &ExternalSecretContext,
     namespace: &str,
     desired: &DesiredSecret,
     fetched: &mut FetchedValues,
@@ -48,7 +48,7 @@ pub(super) async fn run_generators(
 
 /// The generator that a reference names.
 async fn generator(
-    context: &Context,
+    context: &ExternalSecretContext,
     namespace: &str,
     reference: &GeneratorReference,
 ) -> Result<Generator, GeneratorError> {
@@ -73,7 +73,7 @@ async fn generator(
     };
     if let Generator::Fake(spec) = &generator {
         let class = spec.controller.as_deref().unwrap_or_default();
-        if !context.settings.serves_class(class) {
+        if !context.settings.class.serves_class(class) {
             return Err(GeneratorError::OtherClass {
                 name: reference.name.clone(),
                 class: class.to_owned(),
@@ -83,7 +83,7 @@ async fn generator(
     Ok(generator)
 }
 
-fn namespaced<K>(context: &Context, namespace: &str) -> Api<K>
+fn namespaced<K>(context: &ExternalSecretContext, namespace: &str) -> Api<K>
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
 {
