@@ -57,6 +57,7 @@ impl Search {
     /// A modifier makes a text, and a path may go on in it; the value is copied out of it.
     fn get_owned(&self, json: &[u8], path: &[u8]) -> Result<Found<'static>, TooMuch> {
         let found = self.get(json, path)?;
+        self.work.allocate(found.raw.len())?;
         Ok(Found {
             kind: found.kind,
             raw: Cow::Owned(found.raw.into_owned()),
@@ -111,7 +112,12 @@ impl Search {
             return Ok(None);
         };
         let text = match call.modifier {
-            Modifier::OnText(modifier) => modifier(&self.work, json, call.argument)?,
+            Modifier::OnText(modifier) => {
+                /// A value of a list that is taken apart takes so many times its shortest text, `1,`.
+                const OF_LIST: usize = 40;
+                self.work.allocate(json.len().saturating_mul(OF_LIST))?;
+                modifier(&self.work, json, call.argument)?
+            }
             Modifier::Dig => {
                 let mut found = Vec::new();
                 self.dig(&whole(json), call.argument, &mut found)?;
@@ -126,6 +132,7 @@ impl Search {
         let here = self.get(&value.raw, path)?;
         if here.exists() {
             self.work.charge(here.raw.len())?;
+            self.work.allocate(here.raw.len())?;
             found.push(here.raw.into_owned());
         }
         self.work.deeper(|| {
@@ -281,6 +288,7 @@ impl Search {
             return Ok(());
         }
         self.work.charge(found.raw.len())?;
+        self.work.allocate(found.raw.len())?;
         if !gathered.0.is_empty() {
             gathered.0.push(b',');
         }
@@ -338,6 +346,7 @@ impl Search {
                 continue;
             }
             self.work.charge(found.raw.len())?;
+            self.work.allocate(found.raw.len())?;
             if text.len() > 1 {
                 text.push(b',');
             }

@@ -6,6 +6,8 @@ use crate::TooMuch;
 
 /// Bytes that may be looked at or made in all.
 const BYTES: usize = 64 << 20;
+/// Bytes of memory that texts and lists of values may take, each as often as it is made.
+const MADE: usize = 64 << 20;
 /// Steps within steps.
 const DEPTH: usize = 100;
 
@@ -13,6 +15,7 @@ const DEPTH: usize = 100;
 /// charges it.
 pub(crate) struct Work {
     bytes: Cell<usize>,
+    made: Cell<usize>,
     depth: Cell<usize>,
 }
 
@@ -20,6 +23,7 @@ impl Default for Work {
     fn default() -> Self {
         Self {
             bytes: Cell::new(BYTES),
+            made: Cell::new(MADE),
             depth: Cell::new(DEPTH),
         }
     }
@@ -31,6 +35,13 @@ impl Work {
         let cost = bytes.checked_add(1).ok_or(TooMuch)?;
         let left = self.bytes.get().checked_sub(cost).ok_or(TooMuch)?;
         self.bytes.set(left);
+        Ok(())
+    }
+
+    /// Counts memory that is about to be taken.
+    pub(crate) fn allocate(&self, bytes: usize) -> Result<(), TooMuch> {
+        let left = self.made.get().checked_sub(bytes).ok_or(TooMuch)?;
+        self.made.set(left);
         Ok(())
     }
 
