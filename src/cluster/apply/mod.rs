@@ -32,7 +32,7 @@ use overlayd_core::apply::drift::DriftMode;
 use overlayd_core::apply::ignore_rules::IgnoredFields;
 use overlayd_core::apply::last_applied::{account_hash, change_token};
 use overlayd_core::apply::object_ref::{Gvk, ObjectRef};
-use overlayd_core::apply::ownership::{label_owner, manifest_owner};
+use overlayd_core::apply::owner_labels::{label_owner, manifest_owner};
 use overlayd_core::apply::plan::{ApplyPlan, OnError, Wave};
 use overlayd_core::apply::slim::Slim;
 use overlayd_core::apply::takeover::take_over;

@@ -8,6 +8,7 @@ pub mod plan_options;
 
 pub mod guard;
 pub mod order;
+pub mod owner_labels;
 pub mod ownership;
 pub mod skip;
 pub mod stages;

@@ -8,32 +8,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use parking_lot::{Mutex, MutexGuard};
-use serde_json::Value;
 
-use crate::api::annotations::{OWNER_NAME, OWNER_NAMESPACE, TAKE_OVER};
+use crate::api::annotations::TAKE_OVER;
 use crate::apply::object_ref::ObjectRef;
 use crate::names::NamespacedName;
-
-/// The Kustomization that the labels of a live object name; both parts are empty without labels.
-pub fn label_owner(metadata: &ObjectMeta) -> NamespacedName {
-    let label = |name: &str| {
-        let labels = metadata.labels.as_ref();
-        let label = labels.and_then(|labels| labels.get(name));
-        label.cloned().unwrap_or_default()
-    };
-    NamespacedName::new(label(OWNER_NAMESPACE), label(OWNER_NAME))
-}
-
-/// The Kustomization that the labels of a manifest name; both parts are empty without labels.
-pub fn manifest_owner(manifest: &Value) -> NamespacedName {
-    let label = |name: &str| {
-        let label = manifest["metadata"]["labels"][name].as_str();
-        label.unwrap_or_default().to_owned()
-    };
-    NamespacedName::new(label(OWNER_NAMESPACE), label(OWNER_NAME))
-}
 
 /// The Kustomizations that own the objects of a build in the cluster, as they were before a plan is made.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -293,18 +272,6 @@ mod tests {
         let unknown = Claim::Unreadable(&other, "forbidden");
         check(other.clone(), unreadable(), None, &unknown);
         check(other.clone(), unreadable(), named, &Claim::TakeOver(&other));
-    }
-
-    #[test]
-    fn owners_are_read_from_labels() {
-        let manifest = serde_json::json!({"metadata": {"labels": {OWNER_NAME: "app", OWNER_NAMESPACE: "team"}}});
-        assert_eq!(manifest_owner(&manifest), unit("app"));
-        let metadata: ObjectMeta = serde_json::from_value(manifest["metadata"].clone()).unwrap();
-        assert_eq!(label_owner(&metadata), unit("app"));
-        assert_eq!(
-            label_owner(&ObjectMeta::default()),
-            NamespacedName::default()
-        );
     }
 
     #[test]

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use crate::apply::last_applied::change_token;
-use crate::apply::ownership::label_owner;
+use crate::apply::owner_labels::label_owner;
 use crate::apply::takeover::FIELD_MANAGER;
 use crate::names::NamespacedName;
 
