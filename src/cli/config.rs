@@ -134,6 +134,7 @@ fn settings(args: &RunArgs) -> Result<Settings, ConfigError> {
             strict_substitution: gitops.strict_substitutions,
         },
         no_cross_namespace_refs: gitops.no_cross_namespace_refs,
+        watch_label_selector: gitops.watch_label_selector.clone(),
         stage_kinds: gitops.custom_apply_stage_kinds.clone(),
     })
 }

@@ -96,6 +96,8 @@ pub(crate) struct Settings {
     pub(crate) requeue_dependency: Duration,
     /// The share by which intervals are spread, earlier or later.
     pub(crate) jitter_percent: u8,
+    /// The label selector of the sources and Kustomizations that this process serves; `None` for all.
+    pub(crate) watch_label_selector: Option<String>,
     /// Kinds that are applied in a stage of their own before the rest.
     pub(crate) stage_kinds: Vec<String>,
     /// The interval at which the time of the last refresh is written where nothing else has changed; `None` for never.
@@ -137,6 +139,7 @@ impl Default for Settings {
             no_cross_namespace_refs: false,
             requeue_dependency: Duration::from_secs(30),
             jitter_percent: 5,
+            watch_label_selector: None,
             stage_kinds: Vec::new(),
             status_heartbeat: None,
             template_delimiters: ("{{".to_owned(), "}}".to_owned()),

@@ -1,5 +1,6 @@
 //! The errors of requests about an object, and what of them may be shown.
 
+use overlayd_core::apply::guard::GuardError;
 use overlayd_core::apply::object_ref::ObjectRef;
 
 use crate::cluster::error::{describe, may_quote};
@@ -30,6 +31,12 @@ pub(crate) enum RequestError {
     /// A field would have to change that cannot.
     #[error("{0}; `force: true` deletes the object and makes it anew")]
     Immutable(Box<Self>),
+    /// The same, and the deletion of the object needs an approval.
+    #[error("{refused}; `force: true` does not delete it without an approval: {guard}")]
+    Guarded {
+        refused: Box<Self>,
+        guard: Box<GuardError>,
+    },
     /// The same, and the object cannot be created again either.
     #[error("{refused}; and it could not be made anew: {reason}")]
     NotRecreated {

@@ -16,6 +16,7 @@ use overlayd_core::rollout::{RolloutError, UnhealthyError};
 
 use crate::cluster::error::describe;
 use crate::controllers::builds::NotBuilt;
+use crate::controllers::kustomization::owners::ObserveError;
 use crate::controllers::kustomization::redaction::Redaction;
 use crate::expression;
 use crate::expression::health::HealthExpressionError;
@@ -60,6 +61,8 @@ pub(super) enum SyncError {
     Rule(String),
     #[error("{0}")]
     Owner(String),
+    #[error(transparent)]
+    Observe(#[from] ObserveError),
     #[error("{}; nothing was applied or deleted", list(.0))]
     Conflict(Vec<ObjectFailure>),
     #[error(transparent)]
@@ -149,6 +152,7 @@ impl From<RolloutError> for SyncError {
         match error {
             RolloutError::Unhealthy(error) => Self::Unhealthy(error),
             RolloutError::Apply(error) => Self::Apply(error),
+            RolloutError::Guarded(error) => Self::Plan(error.into()),
         }
     }
 }
@@ -173,7 +177,7 @@ impl SyncError {
             Self::Build(_) => "BuildFailed",
             Self::Dependency(_) => "DependencyNotReady",
             Self::Apply(ApplyError::Prune(_)) => "PruneFailed",
-            Self::Plan(PlanError::EmptyRender { .. } | PlanError::Guarded { .. }) => "PruneFailed",
+            Self::Plan(PlanError::Guarded { .. }) => "PruneFailed",
             Self::CrossNamespace(_) => "AccessDenied",
             Self::Setting(_) => "InvalidAnnotation",
             Self::Expression(_) => "InvalidCELExpression",
@@ -182,6 +186,7 @@ impl SyncError {
             | Self::Apply(_)
             | Self::Identity(_)
             | Self::Conflict(_)
+            | Self::Observe(_)
             | Self::Owner(_) => "ReconciliationFailed",
             Self::Unhealthy(_) => HEALTH_CHECK_FAILED,
         }
@@ -200,12 +205,18 @@ impl SyncError {
             Self::Source(_)
             | Self::Build(_)
             | Self::Identity(_)
+            | Self::Observe(_)
             | Self::Owner(_)
             | Self::Conflict(_)
             | Self::Plan(_)
             | Self::Apply(_)
             | Self::Unhealthy(_) => ErrorClass::Transient,
         }
+    }
+
+    /// True if nothing is applied and yet the objects can be built, so that it is known what the Kustomization wants.
+    pub(super) fn leaves_claims(&self) -> bool {
+        matches!(self, Self::Unsupported("decryption"))
     }
 
     /// What leaves the reconcile of the error: the only place where its text is made, without values of Secrets that the
@@ -263,7 +274,7 @@ fn with_hints(errors: &BuildErrors) -> String {
 
 #[cfg(test)]
 mod tests {
-    use overlayd_core::apply::guard::GuardError;
+    use overlayd_core::apply::guard::{GuardError, GuardStage};
 
     use super::*;
 
@@ -305,6 +316,7 @@ mod tests {
         let name = NamespacedName::new("team", "repo");
         let guarded = PlanError::Guarded(GuardError {
             why: "2 of 2 objects would be deleted".to_owned(),
+            stage: GuardStage::Planned,
             objects: Vec::new(),
             count: 2,
             hash: "h".to_owned(),

@@ -7,6 +7,7 @@ pub mod plan;
 pub mod plan_options;
 
 pub mod guard;
+pub mod held;
 pub mod order;
 pub mod owner_labels;
 pub mod ownership;
@@ -15,12 +16,14 @@ pub mod stages;
 
 pub mod change_set;
 pub mod drift;
+pub mod habits;
 pub mod health;
 pub mod ignore_rules;
 pub mod inventory;
 pub mod last_applied;
 pub mod plain;
 pub mod slim;
+pub mod status_schema;
 pub mod takeover;
 pub mod unit_settings;
 pub mod watched;

@@ -162,7 +162,7 @@ fn name_of(metadata: &ObjectMeta) -> NamespacedName {
 }
 
 /// The field manager besides us that has written last, other than to the status.
-fn last_manager(metadata: &ObjectMeta) -> String {
+pub fn last_manager(metadata: &ObjectMeta) -> String {
     let entries = metadata.managed_fields.iter().flatten();
     let others = entries.filter(|entry| {
         entry.subresource.as_deref().unwrap_or_default().is_empty()

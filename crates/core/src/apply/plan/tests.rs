@@ -70,6 +70,7 @@ fn owned(objects: &[Desired], other: &OtherKustomization) -> Observed {
         owners: LiveOwners {
             by_object: ids.map(|id| (id, owner.clone())).collect(),
             kustomizations: [(owner.clone(), other.clone())].into(),
+            going: BTreeSet::new(),
         },
         ..Observed::default()
     }
@@ -152,7 +153,7 @@ fn an_empty_build_deletes_nothing() {
     check(
         vec![],
         &inventory_of(&[map("conf")]),
-        "error: the build is empty while 1 objects are applied; nothing was deleted: ConfigMap/a/conf\n",
+        "error: the build is empty while 1 objects are applied; nothing was deleted: ConfigMap/a/conf. To approve exactly this, set the annotation `overlayd.dev/approve-deletions: 02fd46b9950a`\n",
     );
     check(vec![], &Observed::default(), "");
 }
@@ -221,6 +222,103 @@ fn deletions_that_look_like_an_accident_need_an_approval() {
         &inventory_of(&[desired("v1", "Namespace", "", "shop")]),
         "error: deleting Namespace/shop would take everything in it along; nothing was applied or deleted. These would go: Namespace/shop. To approve exactly this, set the annotation `overlayd.dev/approve-deletions: d75cfdd46dfc`\n",
     );
+}
+
+fn child(name: &str) -> Desired {
+    let api_version = "kustomize.toolkit.fluxcd.io/v1";
+    desired(api_version, "Kustomization", "team", name)
+}
+
+/// Lets a build no longer render the Kustomization `team/child`, which holds these objects.
+fn dropped(held: &[Desired]) -> Observed {
+    let held = held.iter().map(|desired| desired.reference.clone());
+    let name = NamespacedName::new("team", "child");
+    Observed {
+        children: [(name.clone(), held.collect())].into(),
+        owners: LiveOwners {
+            going: [name].into(),
+            ..LiveOwners::default()
+        },
+        ..inventory_of(&[map("conf"), child("child")])
+    }
+}
+
+#[test]
+fn the_guard_does_not_end_at_a_child() {
+    let refused = |why: &str, objects: &str, hash: &str| {
+        format!(
+            "error: {why}; nothing was applied or deleted. These would go: {objects}. To approve exactly this, set the annotation `overlayd.dev/approve-deletions: {hash}`\n"
+        )
+    };
+    let claim = desired("v1", "PersistentVolumeClaim", "a", "disk");
+    let grave = refused(
+        "deleting PersistentVolumeClaim/a/disk would take everything in it along",
+        "Kustomization/team/child, PersistentVolumeClaim/a/disk",
+        "a4e386fb05d5",
+    );
+    check(
+        vec![map("conf")],
+        &dropped(std::slice::from_ref(&claim)),
+        &grave,
+    );
+    let many = [map("m1"), map("m2")];
+    let limit = refused(
+        "3 of 4 objects would be deleted",
+        "Kustomization/team/child, ConfigMap/a/m1, ConfigMap/a/m2",
+        "a0a0d5effad1",
+    );
+    check(vec![map("conf")], &dropped(&many), &limit);
+    // An object that moves to the parent or to another Kustomization is not deleted.
+    let expected = "stage 1\n  apply ConfigMap/a/conf\n  apply PersistentVolumeClaim/a/disk\nprune Kustomization/team/child\n";
+    check(
+        vec![map("conf"), claim.clone()],
+        &dropped(std::slice::from_ref(&claim)),
+        expected,
+    );
+    let mut moved = dropped(std::slice::from_ref(&claim));
+    let to = NamespacedName::new("team", "other");
+    moved.rendered_elsewhere = [(claim.reference.id(), to)].into();
+    let expected = "stage 1\n  apply ConfigMap/a/conf\nprune Kustomization/team/child\n";
+    check(vec![map("conf")], &moved, expected);
+}
+
+#[test]
+fn the_guard_waits_until_everybody_has_said_what_it_wants() {
+    let claim = desired("v1", "PersistentVolumeClaim", "a", "disk");
+    let observed = Observed {
+        is_undecided: true,
+        ..dropped(std::slice::from_ref(&claim))
+    };
+    let spec = spec();
+    let plan = plan(vec![map("conf")], &observed, &options(&spec)).unwrap();
+    let leaving = plan.leaving();
+    assert_eq!(leaving, [child("child").reference]);
+    let guard = plan.deferred_guard.unwrap();
+    let refused = guard.check(&leaving, |_| false).unwrap_err();
+    assert_eq!(
+        refused.objects,
+        ["Kustomization/team/child", "PersistentVolumeClaim/a/disk"]
+    );
+    let moved = guard.check(&leaving, |object| *object == claim.reference);
+    assert_eq!(moved, Ok(()));
+}
+
+#[test]
+fn a_child_that_is_folded_into_its_parent_keeps_nothing_from_it() {
+    let name = NamespacedName::new("team", "child");
+    let mut observed = dropped(&[map("one")]);
+    let id = map("one").reference.id();
+    observed.owners.by_object = [(id.clone(), name.clone())].into();
+    observed.owners.kustomizations = [(name, OtherKustomization::Renders([id].into()))].into();
+    let expected = "stage 1\n  apply ConfigMap/a/conf\n  apply ConfigMap/a/one\nprune Kustomization/team/child\n";
+    check(vec![map("conf"), map("one")], &observed, expected);
+    observed.owners.going.clear();
+    let plan = text(plan(
+        vec![map("conf"), map("one")],
+        &observed,
+        &options(&spec()),
+    ));
+    assert!(plan.starts_with("refused"), "{plan}");
 }
 
 #[test]
@@ -414,6 +512,49 @@ fn the_status_of_a_definition_is_part_of_it() {
     let plan = plan(vec![definition], &Observed::default(), &options(&spec())).unwrap();
     let applied = plan.objects().next().unwrap();
     assert!(applied.manifest["status"].is_object());
+}
+
+#[test]
+fn a_certificate_that_is_none_is_dropped() {
+    let check = |kind: &str, manifest: Value, expected: Value| {
+        let mut object = desired("example.com/v1", kind, "", "x");
+        json_patch::merge(&mut object.manifest, &manifest);
+        let spec = KustomizationSpec::default();
+        let options = PlanOptions {
+            owner: None,
+            ..options(&spec)
+        };
+        let plan = plan(vec![object], &Observed::default(), &options).unwrap();
+        let applied = &plan.objects().next().unwrap().manifest;
+        let mut whole = applied.clone();
+        json_patch::merge(&mut whole, &expected);
+        assert_eq!(*applied, whole);
+        assert!(!applied.to_string().contains("Cg=="));
+    };
+    for kind in [
+        "MutatingWebhookConfiguration",
+        "ValidatingWebhookConfiguration",
+    ] {
+        let hook = |bundle: &str| json!({"clientConfig": {"url": "u", "caBundle": bundle}});
+        check(
+            kind,
+            json!({"webhooks": [hook("Cg=="), hook(""), hook("eA==")]}),
+            json!({"webhooks": [{"clientConfig": {"url": "u"}}, {"clientConfig": {"url": "u"}}, hook("eA==")]}),
+        );
+    }
+    let conversion =
+        |config: Value| json!({"spec": {"conversion": {"webhook": {"clientConfig": config}}}});
+    let kind = "CustomResourceDefinition";
+    check(
+        kind,
+        conversion(json!({"url": "u", "caBundle": "Cg=="})),
+        conversion(json!({"url": "u"})),
+    );
+    check(
+        "APIService",
+        json!({"spec": {"caBundle": "Cg==", "group": "g"}}),
+        json!({"spec": {"group": "g"}}),
+    );
 }
 
 const KINDS: [(&str, &str); 6] = [
