@@ -23,6 +23,7 @@ mod moves;
 mod panics;
 mod policies;
 mod receivers;
+mod rights;
 mod rollouts;
 mod rotations;
 mod secrets;

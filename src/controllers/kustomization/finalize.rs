@@ -10,11 +10,13 @@ use kube::runtime::events::EventType;
 use kube::{Resource as _, ResourceExt as _};
 
 use crate::cluster::error::describe;
+use crate::controllers::ReconcileError;
 use crate::controllers::events::Component;
+use crate::controllers::kustomization::context::KustomizationContext;
 use crate::controllers::kustomization::health::is_any_there;
 use crate::controllers::kustomization::owners::{ObserveError, children, undecided};
 use crate::controllers::kustomization::{account, applier, write};
-use crate::controllers::{Context, ReconcileError};
+use crate::controllers::objects::remove_finalizer;
 use overlayd_core::api::annotations::{APPROVE_DELETIONS, FLUX_FINALIZER};
 use overlayd_core::api::git_repository::GitRepository;
 use overlayd_core::api::kustomization::Kustomization;
@@ -37,7 +39,7 @@ const ASK_AGAIN: Duration = Duration::from_secs(5);
 pub(super) async fn finalize(
     object: &Kustomization,
     api: &Api<Kustomization>,
-    context: &Context,
+    context: &KustomizationContext,
 ) -> Result<Action, ReconcileError> {
     let work = deletion_work(&object.spec);
     let mut finalizers = object.finalizers().iter();
@@ -53,9 +55,7 @@ pub(super) async fn finalize(
             return Ok(action);
         }
     }
-    context
-        .set_finalizer(api, object, FLUX_FINALIZER, false)
-        .await?;
+    remove_finalizer(api, object, FLUX_FINALIZER).await?;
     Ok(Action::await_change())
 }
 
@@ -63,7 +63,7 @@ pub(super) async fn finalize(
 struct Deletion<'d> {
     object: &'d Kustomization,
     api: &'d Api<Kustomization>,
-    context: &'d Context,
+    context: &'d KustomizationContext,
     unit: NamespacedName,
 }
 
@@ -146,7 +146,7 @@ impl Deletion<'_> {
             .filter(|object| wanted(object, &going).is_none());
         let deleted: Vec<ObjectRef> = deleted.collect();
         // What is in a namespace that goes is deleted in any case.
-        let goes_anyway = |object: &ObjectRef| context.caches.is_going(&object.namespace);
+        let goes_anyway = |object: &ObjectRef| context.namespaces.is_going(&object.namespace);
         let asked: Vec<ObjectRef> = deleted
             .iter()
             .filter(|object| !goes_anyway(object))
@@ -184,12 +184,11 @@ impl Deletion<'_> {
         let (object, api, context) = (self.object, self.api, self.context);
         // In a namespace that is being deleted, no rights can be given back to an account, and the objects in it are deleted too.
         let namespace = object.namespace().unwrap_or_default();
-        if account(&object.spec, &context.settings).is_some() && context.caches.is_going(&namespace)
+        if account(&object.spec, &context.settings).is_some()
+            && context.namespaces.is_going(&namespace)
         {
             tracing::warn!(kustomization = %object.name_any(), namespace, why, "its namespace goes, so that what it applied elsewhere is left");
-            context
-                .set_finalizer(api, object, FLUX_FINALIZER, false)
-                .await?;
+            remove_finalizer(api, object, FLUX_FINALIZER).await?;
             return Ok(Action::await_change());
         }
         self.tell(&format!(

@@ -22,7 +22,7 @@ use overlayd_core::names::NamespacedName;
 
 use crate::cluster::apply::Applier;
 use crate::cluster::error::describe;
-use crate::controllers::Context;
+use crate::controllers::kustomization::context::KustomizationContext;
 
 /// The other Kustomizations that own objects of a build, as the API server has them.
 pub(super) type Others = BTreeMap<NamespacedName, Kustomization>;
@@ -36,7 +36,7 @@ pub(super) struct Observer<'o> {
     /// The claims of all Kustomizations.
     pub(super) ownership: &'o Ownership,
     /// The revision in service, and which Kustomizations this process serves; none for a preview.
-    pub(super) deletes: Option<(&'o str, &'o Context)>,
+    pub(super) deletes: Option<(&'o str, &'o KustomizationContext)>,
 }
 
 /// Why the cluster cannot be observed.
@@ -214,7 +214,7 @@ pub(super) async fn children(
 
 /// A Kustomization that may want what is about to be deleted and has not said so yet.
 pub(super) async fn undecided(
-    context: &Context,
+    context: &KustomizationContext,
     deletion: &PendingDeletion<'_>,
 ) -> Result<Option<Undecided>, kube::Error> {
     let all = existing(&context.client, None).await?;
