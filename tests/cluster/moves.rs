@@ -46,16 +46,17 @@ impl Case {
 #[test]
 fn a_renamed_kustomization_takes_its_objects_over() {
     let case = Case::new("move-rename");
+    let map = |value: &str| {
+        let named = "  name: shop\n  namespace: move-rename\n";
+        config_map("shop", value).replace("  name: shop\n", named)
+    };
     let namespace = "apiVersion: v1\nkind: Namespace\nmetadata: {name: move-rename-held}\n";
     case.push(
         &[
             ("root/kustomization.yaml", &listing(&case, "shop.yaml")),
             ("root/shop.yaml", &child(&case, "shop", "apps")),
-            (
-                "apps/kustomization.yaml",
-                &listing(&case, "cm.yaml, ns.yaml"),
-            ),
-            ("apps/cm.yaml", &config_map("shop", "v")),
+            ("apps/kustomization.yaml", "resources: [cm.yaml, ns.yaml]\n"),
+            ("apps/cm.yaml", &map("v")),
             ("apps/ns.yaml", namespace),
         ],
         "a child",
@@ -79,7 +80,7 @@ fn a_renamed_kustomization_takes_its_objects_over() {
         message.contains("Kustomization `move-rename/store` has not said whether it wants them")
     });
     assert!(case.get("kustomizations", "shop").is_some());
-    case.push(&[("apps/cm.yaml", &config_map("shop", "w"))], "mended");
+    case.push(&[("apps/cm.yaml", &map("w"))], "mended");
     assert_eq!(case.owned_by("shop", "store"), uid, "it was never deleted");
     case.wait_gone("kustomizations", "shop");
     case.ready("kustomizations", "store", "True", "Applied revision");
