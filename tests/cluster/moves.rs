@@ -194,3 +194,32 @@ fn an_empty_build_is_approved_by_its_hash() {
     case.approve("app", &hash);
     case.wait_gone("configmaps", "a");
 }
+
+#[test]
+fn an_account_without_rights_keeps_nothing_from_being_deleted() {
+    let case = Case::new("move-denied");
+    case.push(
+        &[
+            ("app/kustomization.yaml", &listing(&case, "a.yaml, b.yaml")),
+            ("app/a.yaml", &config_map("a", "v")),
+            ("app/b.yaml", &config_map("b", "v")),
+            ("other/kustomization.yaml", &listing(&case, "a.yaml")),
+            ("other/a.yaml", &config_map("a", "mine")),
+        ],
+        "one object in two directories",
+    );
+    case.repository();
+    case.unit("app", "app", json!({}));
+    case.ready("kustomizations", "app", "True", "Applied revision");
+    case.unit("other", "other", json!({"serviceAccountName": "nobody"}));
+    let conflict = "Kustomization `move-denied/app` applies it too";
+    case.ready("kustomizations", "other", "False", conflict);
+    case.push(
+        &[("app/kustomization.yaml", &listing(&case, "b.yaml"))],
+        "only in the other one",
+    );
+    case.wait_gone("configmaps", "a");
+    let refused = "User \"system:serviceaccount:move-denied:nobody\" cannot";
+    case.ready("kustomizations", "other", "False", refused);
+    case.ready("kustomizations", "app", "True", "Applied revision");
+}

@@ -22,7 +22,7 @@ use crate::apply::change_set::{ApplyError, ObjectFailure};
 use crate::apply::guard::{GuardError, GuardStage};
 use crate::apply::health::{Health, Report};
 use crate::apply::object_ref::ObjectRef;
-use crate::apply::ownership::Undecided;
+use crate::apply::ownership::{Undecided, UndecidedReason};
 use crate::apply::plan::{ApplyPlan, OnError, Wave};
 use crate::names::NamespacedName;
 use crate::schedule::{backoff, parse_duration};
@@ -77,19 +77,20 @@ pub struct Postponed {
 impl fmt::Display for Postponed {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let objects: Vec<String> = self.objects.iter().map(ToString::to_string).collect();
-        let Undecided { unit, has_failed } = &self.until;
+        let Undecided { unit, reason } = &self.until;
+        let (why, remedy) = match reason {
+            UndecidedReason::Open => ("has not said whether it wants them", ""),
+            UndecidedReason::NotBuilt => (
+                "has not said whether it wants them",
+                "; it cannot be built of this revision: mend it, or suspend it to go on without it",
+            ),
+            UndecidedReason::NotApplied => ("wants some of them and has not applied them", ""),
+        };
+        let objects = objects.join(", ");
         write!(
             formatter,
-            "not deleted yet, since Kustomization `{unit}` has not said whether it wants them: {}",
-            objects.join(", ")
-        )?;
-        if *has_failed {
-            write!(
-                formatter,
-                "; it cannot be built of this revision: mend it, or suspend it to go on without it"
-            )?;
-        }
-        Ok(())
+            "not deleted yet, since Kustomization `{unit}` {why}: {objects}{remedy}"
+        )
     }
 }
 
@@ -427,7 +428,8 @@ impl Rollout {
     /// Deletes nothing that another Kustomization may want. A Kustomization that says so soon is waited for; the deletions
     /// of one that does not are left for later, so that it does not keep this revision from being reported.
     fn wait_for(&mut self, undecided: Undecided, since: Timestamp, now: Timestamp) -> Step {
-        if !undecided.has_failed && elapsed(since, now) < SETTLE_TIMEOUT {
+        let is_tried = undecided.reason == UndecidedReason::NotBuilt;
+        if !is_tried && elapsed(since, now) < SETTLE_TIMEOUT {
             self.phase = Phase::Settling(since);
             let message = format!(
                 "everything is applied; before {} objects are deleted, it waits to know whether Kustomization `{}` wants them",

@@ -3,7 +3,7 @@
 use overlayd_core::apply::guard::GuardError;
 use overlayd_core::apply::object_ref::ObjectRef;
 
-use crate::cluster::error::{describe, may_quote};
+use crate::cluster::error::{describe, is_denied, may_quote};
 
 /// Why the API server did not answer or accept a request about one object.
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +58,11 @@ impl RequestError {
             }
             error => Self::Api(error),
         }
+    }
+
+    /// True if the account has no right to what it was asked for.
+    pub(super) fn is_denied(&self) -> bool {
+        matches!(self, Self::Api(error) if is_denied(error))
     }
 
     /// The error of a kind that the server does not serve.

@@ -57,6 +57,13 @@ enum Usability {
     Gone,
 }
 
+fn failure(desired: &Desired, reason: &RequestError) -> ObjectFailure {
+    ObjectFailure {
+        is_denied: reason.is_denied(),
+        ..ObjectFailure::new(desired, reason.to_string())
+    }
+}
+
 /// The flags that hold for every apply.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ApplierConfig {
@@ -233,7 +240,10 @@ impl Applier {
                 live.listed(object).await;
             }
         }
-        objects.iter().map(|object| live.owner(object)).collect()
+        // Labels can be edited; what this process has applied is known better.
+        let last_applied = live.last_applied();
+        let owner = |object: &&ObjectRef| last_applied.owner(object).or_else(|| live.owner(object));
+        objects.iter().map(owner).collect()
     }
 
     async fn read_owners(&self, objects: &[&ObjectRef]) -> Vec<Option<NamespacedName>> {
@@ -300,7 +310,7 @@ impl Applier {
         for (desired, result) in stage.iter().zip(self.in_order(tries.collect()).await) {
             match result {
                 Ok(outcome) => tried.push((desired, outcome)),
-                Err(reason) => failed.push(ObjectFailure::new(desired, reason.to_string())),
+                Err(reason) => failed.push(failure(desired, &reason)),
             }
         }
         if !failed.is_empty() && options.on_error == OnError::Stop {
@@ -317,7 +327,7 @@ impl Applier {
                     applied.push(desired);
                     changes.0.push((desired.reference.clone(), change));
                 }
-                Err(reason) => failed.push(ObjectFailure::new(desired, reason.to_string())),
+                Err(reason) => failed.push(failure(desired, &reason)),
             }
         }
         if !failed.is_empty() && options.on_error == OnError::Stop {

@@ -39,6 +39,7 @@ impl Applier {
                         object: object.clone(),
                         source: None,
                         reason: reason.to_string(),
+                        is_denied: reason.is_denied(),
                     }),
                 }
             }

@@ -3,11 +3,12 @@
 use kustomize::BuildErrors;
 use overlayd_core::api::annotations::OVERLAYD_PREFIX;
 use overlayd_core::api::kustomization::SubstituteKind;
-use overlayd_core::apply::change_set::{ApplyError, ObjectFailure};
+use overlayd_core::apply::change_set::ApplyError;
 use overlayd_core::apply::object_ref::ObjectRef;
 use overlayd_core::apply::plan::PlanError;
 use overlayd_core::apply::unit_settings::SettingError;
 use overlayd_core::kustomization::dependencies::DependencyError;
+use overlayd_core::kustomization::references::InvalidReference;
 use overlayd_core::kustomization::status::{ErrorClass, HEALTH_CHECK_FAILED, SyncFailure};
 use overlayd_core::names::NamespacedName;
 use overlayd_core::render::spec_overlay::SpecOverlayError;
@@ -57,14 +58,14 @@ pub(super) enum SyncError {
     Setting(#[from] SettingError),
     #[error(transparent)]
     Expression(#[from] InvalidExpression),
+    #[error(transparent)]
+    Reference(#[from] InvalidReference),
     #[error("{0}")]
     Rule(String),
     #[error("{0}")]
     Owner(String),
     #[error(transparent)]
     Observe(#[from] ObserveError),
-    #[error("{}; nothing was applied or deleted", list(.0))]
-    Conflict(Vec<ObjectFailure>),
     #[error(transparent)]
     Plan(#[from] PlanError),
     #[error(transparent)]
@@ -181,11 +182,11 @@ impl SyncError {
             Self::CrossNamespace(_) => "AccessDenied",
             Self::Setting(_) => "InvalidAnnotation",
             Self::Expression(_) => "InvalidCELExpression",
+            Self::Reference(_) => "InvalidReference",
             Self::Rule(_) => "InvalidIgnoreRule",
             Self::Plan(_)
             | Self::Apply(_)
             | Self::Identity(_)
-            | Self::Conflict(_)
             | Self::Observe(_)
             | Self::Owner(_) => "ReconciliationFailed",
             Self::Unhealthy(_) => HEALTH_CHECK_FAILED,
@@ -200,6 +201,7 @@ impl SyncError {
             | Self::CrossNamespace(_)
             | Self::Setting(_)
             | Self::Expression(_)
+            | Self::Reference(_)
             | Self::Rule(_)
             | Self::Plan(PlanError::Guarded { .. }) => ErrorClass::Permanent,
             Self::Source(_)
@@ -207,7 +209,6 @@ impl SyncError {
             | Self::Identity(_)
             | Self::Observe(_)
             | Self::Owner(_)
-            | Self::Conflict(_)
             | Self::Plan(_)
             | Self::Apply(_)
             | Self::Unhealthy(_) => ErrorClass::Transient,
@@ -236,8 +237,7 @@ impl SyncError {
     fn into_message(mut self, redaction: &Redaction) -> String {
         match &mut self {
             // Of a refused object only the reason is of the API server's making.
-            Self::Conflict(failures)
-            | Self::Apply(ApplyError::Refused(failures) | ApplyError::Prune(failures)) => {
+            Self::Apply(ApplyError::Refused(failures) | ApplyError::Prune(failures)) => {
                 for failure in failures {
                     failure.reason = redaction.apply(std::mem::take(&mut failure.reason));
                 }
@@ -277,12 +277,14 @@ mod tests {
     use overlayd_core::apply::guard::{GuardError, GuardStage};
 
     use super::*;
+    use overlayd_core::apply::change_set::ObjectFailure;
 
     fn failure(reason: &str) -> ObjectFailure {
         ObjectFailure {
             object: ObjectRef::new("v1", "ConfigMap", "team", "s3cret"),
             source: None,
             reason: reason.to_owned(),
+            is_denied: false,
         }
     }
 
@@ -295,10 +297,6 @@ mod tests {
         check(
             ApplyError::Refused(vec![failure("`s3cret` is no number")]).into(),
             "ConfigMap/team/s3cret: `***` is no number",
-        );
-        check(
-            SyncError::Conflict(vec![failure("s3cret")]),
-            "ConfigMap/team/s3cret: ***; nothing was applied or deleted",
         );
         check(
             BuildError::VariableName("s3cret".to_owned()).into(),

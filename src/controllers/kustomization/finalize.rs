@@ -23,7 +23,7 @@ use overlayd_core::api::kustomization::Kustomization;
 use overlayd_core::apply::guard::{Guard, GuardError, GuardStage, list_hash};
 use overlayd_core::apply::held::DeletionGuard;
 use overlayd_core::apply::object_ref::ObjectRef;
-use overlayd_core::apply::ownership::{PendingDeletion, Undecided};
+use overlayd_core::apply::ownership::{PendingDeletion, Undecided, UndecidedReason};
 use overlayd_core::apply::skip::Protected;
 use overlayd_core::apply::{inventory, plan};
 use overlayd_core::conditions::{Progress, flux_conditions};
@@ -134,11 +134,13 @@ impl Deletion<'_> {
             revision: revision
                 .as_deref()
                 .or(status.last_attempted_revision.as_deref()),
+            objects: &prune,
             going: &going,
         };
         let is_known = revision.is_some() || self.has_source(&source).await?;
         let undecided = undecided(context, &deletion).await?;
-        if let Some(undecided) = undecided.filter(|_| is_known) {
+        let is_claimed = |undecided: &Undecided| undecided.reason == UndecidedReason::NotApplied;
+        if let Some(undecided) = undecided.filter(|it| is_known || is_claimed(it)) {
             return Err(Blocked::Undecided(undecided));
         }
         let deleted = prune
@@ -146,7 +148,15 @@ impl Deletion<'_> {
             .filter(|object| wanted(object, &going).is_none());
         let deleted: Vec<ObjectRef> = deleted.collect();
         // What is in a namespace that goes is deleted in any case.
-        let goes_anyway = |object: &ObjectRef| context.namespaces.is_going(&object.namespace);
+        let goes_anyway = |object: &ObjectRef| {
+            let is_namespace = object.kind == "Namespace" && object.group.is_empty();
+            let namespace = if is_namespace {
+                &object.name
+            } else {
+                &object.namespace
+            };
+            context.namespaces.is_going(namespace)
+        };
         let asked: Vec<ObjectRef> = deleted
             .iter()
             .filter(|object| !goes_anyway(object))
@@ -223,7 +233,7 @@ impl Deletion<'_> {
 enum Blocked {
     #[error(
         "it goes when it is known whether Kustomization `{}` wants what it applied{}; `suspend` that one to go on without it, or set `deletionPolicy: Orphan` on this one to leave everything",
-        .0.unit, if .0.has_failed { ", which cannot be built" } else { "" }
+        .0.unit, reason(.0)
     )]
     Undecided(Undecided),
     #[error(transparent)]
@@ -232,6 +242,14 @@ enum Blocked {
     Observe(#[from] ObserveError),
     #[error("{}", describe(.0))]
     Api(#[from] kube::Error),
+}
+
+fn reason(undecided: &Undecided) -> &'static str {
+    match undecided.reason {
+        UndecidedReason::Open => "",
+        UndecidedReason::NotBuilt => ", which cannot be built",
+        UndecidedReason::NotApplied => ", which renders some of it and has not applied it yet",
+    }
 }
 
 /// The guard of a Kustomization that a person or its parent deletes: it asks about objects whose deletion deletes more,

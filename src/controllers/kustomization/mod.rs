@@ -39,6 +39,7 @@ use overlayd_core::api::annotations::FLUX_FINALIZER;
 use overlayd_core::api::kustomization::{Kustomization, KustomizationSpec, SourceKind};
 use overlayd_core::apply::ownership::{Ownership, Settlement};
 use overlayd_core::kustomization::due::{ReconcileTriggers, Work, requeue_after};
+use overlayd_core::kustomization::references::check_references;
 use overlayd_core::kustomization::status::{
     AppliedRevision, Attempt, ErrorClass, KustomizationOutcome, next_status,
 };
@@ -337,24 +338,27 @@ impl KustomizationContext {
 
 /// Tells other Kustomizations that this one has changed.
 fn note_change(context: &KustomizationContext, object: &Kustomization) {
-    follows(&context.claims, object);
+    for other in follows(&context.claims, object) {
+        context.identities.live().wake(&other);
+    }
     for dependent in context.dependencies.changed(object) {
         context.identities.live().nudge(&dependent);
     }
 }
 
 /// Records the source that a Kustomization follows; none while it is suspended or being deleted, or if it can never
-/// apply anything to this cluster.
-pub(crate) fn follows(claims: &Ownership, object: &Kustomization) {
+/// apply anything to this cluster. Gives the others whose deletions no longer wait for it.
+pub(crate) fn follows(claims: &Ownership, object: &Kustomization) -> Vec<NamespacedName> {
     let is_served = object.spec.source_ref.kind == SourceKind::GitRepository
         && object.spec.kube_config.is_none();
     let is_going = object.meta().deletion_timestamp.is_some();
     let rests = object.spec.suspend || is_going || !is_served;
     let unit = NamespacedName::of(object);
-    claims.follows(&unit, (!rests).then(|| source_of(object)));
+    let woken = claims.follows(&unit, (!rests).then(|| source_of(object)));
     if let Some((revision, objects)) = told_claims(object).filter(|_| !rests) {
         claims.resume(&unit, &revision, objects);
     }
+    woken
 }
 
 /// Forgets what is kept of an object that is being deleted.
@@ -364,7 +368,9 @@ fn forget(context: &KustomizationContext, target: &Target) {
     context.builds.forget(unit);
     context.rollouts.take(unit);
     context.identities.live().last_applied().wait_for(unit, &[]);
-    context.claims.going(unit);
+    for other in context.claims.going(unit) {
+        context.identities.live().wake(&other);
+    }
     context.variables.record(unit, Vec::new());
     context.metrics.forget_unit(&unit.namespace, &unit.name);
 }
@@ -384,6 +390,7 @@ pub(crate) fn gone(context: &KustomizationContext, unit: &NamespacedName) {
 fn check(object: &Kustomization, settings: &KustomizationSettings) -> Result<(), SyncError> {
     let (spec, source) = (&object.spec, source_of(object));
     let own = NamespacedName::of(object).namespace;
+    check_references(spec)?;
     if settings.no_cross_namespace_refs && source.namespace != own {
         return Err(SyncError::CrossNamespace(source));
     }

@@ -67,7 +67,7 @@ impl Observer<'_> {
         let rendered_elsewhere = may_move.filter_map(|object| {
             let id = object.id();
             let to = self.ownership.wanted_elsewhere(self.unit, &id, &going)?;
-            Some((id, to))
+            Some((id, to.unit))
         });
         let observed = Observed {
             rendered_elsewhere: rendered_elsewhere.collect(),
@@ -109,6 +109,7 @@ impl Observer<'_> {
             unit: self.unit,
             source: &source_of(self.object),
             revision: Some(revision),
+            objects: &[],
             going,
         };
         let undecided = undecided(context, &deletion).await;

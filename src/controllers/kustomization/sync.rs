@@ -140,10 +140,6 @@ impl Run<'_> {
             return Ok(ReconcileOutcome::Reported(lines));
         }
         self.tell_owners(&plan.conflicts, &others).await;
-        if plan.is_refused() {
-            let conflicts = plan.conflicts.iter().map(ObjectFailure::from);
-            return Err(SyncError::Conflict(conflicts.collect()).into());
-        }
         // After a build that did not come to its end, not all of its objects were applied.
         let last = status.history.first().filter(|_| is_ready(status));
         let last = last.filter(|last| last.last_reconciled_status == SUCCEEDED);
@@ -273,8 +269,24 @@ impl Run<'_> {
     ) -> Observation {
         let (changes, result) = applier.apply(wave, &pending.options).await;
         pending.applied.take(&changes);
+        self.note_tried(&changes, &result);
         let skipped = changes.left().cloned().collect();
         Observation::Applied { skipped, result }
+    }
+
+    /// Notes what was applied and what the account may not apply, and wakes the Kustomizations that wait to know.
+    fn note_tried(&self, changes: &ChangeSet, result: &Result<(), ApplyError>) {
+        let applied = changes.0.iter().map(|(object, _)| object.id()).collect();
+        let denied = match result {
+            Err(ApplyError::Refused(failures)) => {
+                let denied = failures.iter().filter(|failure| failure.is_denied);
+                denied.map(|failure| failure.object.id()).collect()
+            }
+            _ => BTreeSet::new(),
+        };
+        for other in self.context.claims.tried(self.unit, &applied, &denied) {
+            self.context.identities.live().wake(&other);
+        }
     }
 
     /// Which of the objects that left the revision other Kustomizations want.
@@ -288,6 +300,7 @@ impl Run<'_> {
             unit: self.unit,
             source: &source_of(self.object),
             revision: Some(&pending.revision),
+            objects,
             going: &pending.going,
         };
         let undecided = undecided(self.context, &deletion).await;
@@ -298,7 +311,7 @@ impl Run<'_> {
         for object in objects {
             if let Some(to) = moved(object) {
                 if undecided.is_none() {
-                    tracing::info!(%object, %to, "handed over");
+                    tracing::info!(%object, to = %to.unit, "handed over");
                 }
                 handed_over.insert(object.clone());
             }

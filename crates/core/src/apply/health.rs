@@ -681,6 +681,11 @@ mod tests {
             json!({"status": {"conditions": conditions(&[("ReplicaFailure", "True", "FailedCreate")])}}),
             "InProgress ReplicaFailure: FailedCreate",
         );
+        let on_delete = set(
+            json!({"updateStrategy": {"type": "OnDelete"}}),
+            json!({"desiredNumberScheduled": 3, "numberReady": 0}),
+        );
+        check("apps/v1", "DaemonSet", on_delete, "Current");
     }
 
     #[test]

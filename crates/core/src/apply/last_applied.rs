@@ -241,6 +241,14 @@ impl LastApplied {
         record.is_some_and(|record| record.expires && record.is_of(hash))
     }
 
+    /// The Kustomization that has applied an object last, if this process has.
+    pub fn owner(&self, object: &ObjectRef) -> Option<NamespacedName> {
+        let state = self.state();
+        let record = state.objects.get(&object.id());
+        let record = record.filter(|record| record.token.is_some())?;
+        Some(record.unit.clone())
+    }
+
     /// True if the manifest that was applied last says that the object is never deleted.
     pub fn is_kept(&self, object: &ObjectRef) -> bool {
         let state = self.state();
@@ -416,7 +424,9 @@ mod tests {
         let compared = (hash, "2".to_owned());
         last_applied.compared(&desired, &unit, compared, now);
         assert_eq!(observe(Some("2")), ObservedChange::AsApplied);
+        assert_eq!(last_applied.owner(&object()), Some(unit.clone()));
         last_applied.begin(&object(), &unit);
+        assert_eq!(last_applied.owner(&object()), None, "being applied");
         assert_eq!(
             observe(Some("3")),
             ObservedChange::AsApplied,

@@ -153,6 +153,10 @@ struct Unit {
     decision: Decision,
     /// None before the first build.
     claims: Option<Claims>,
+    /// The ids of objects that it has applied.
+    applied: BTreeSet<String>,
+    /// The ids of objects that its account may not apply. It claims them in vain.
+    denied: BTreeSet<String>,
     /// It is being deleted, so that no other needs to leave its objects to it.
     is_going: bool,
 }
@@ -183,8 +187,28 @@ pub enum Settlement {
 pub struct Undecided {
     /// Its name.
     pub unit: NamespacedName,
+    /// What is missing.
+    pub reason: UndecidedReason,
+}
+
+/// Why it is not decided who gets an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UndecidedReason {
+    /// The Kustomization was not tried yet.
+    Open,
     /// It was tried, and cannot be built: only a person can change that.
-    pub has_failed: bool,
+    NotBuilt,
+    /// It renders the object and has not applied it yet, so that it may still turn out that its account may not.
+    NotApplied,
+}
+
+/// Another Kustomization that wants an object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claimant {
+    /// Its name.
+    pub unit: NamespacedName,
+    /// It has applied the object, so that it is its owner.
+    pub has_applied: bool,
 }
 
 /// Deletions that a Kustomization is about to carry out.
@@ -196,6 +220,8 @@ pub struct PendingDeletion<'d> {
     pub source: &'d NamespacedName,
     /// The revision in service; none if the source has fetched nothing yet.
     pub revision: Option<&'d str>,
+    /// The objects that are deleted unless another Kustomization has them by then.
+    pub objects: &'d [ObjectRef],
     /// The Kustomizations that are deleted with it, which claim nothing any more.
     pub going: &'d BTreeSet<NamespacedName>,
 }
@@ -214,9 +240,21 @@ impl Ownership {
         self.0.lock()
     }
 
-    /// Notes the source that a Kustomization follows; none while it is suspended or being deleted.
-    pub fn follows(&self, unit: &NamespacedName, source: Option<NamespacedName>) {
-        self.lock().unit(unit).source = source;
+    /// Notes the source that a Kustomization follows; none while it is suspended or being deleted. Returns the others
+    /// whose deletions no longer wait for it.
+    pub fn follows(
+        &self,
+        unit: &NamespacedName,
+        source: Option<NamespacedName>,
+    ) -> Vec<NamespacedName> {
+        let mut registry = self.lock();
+        let before = std::mem::replace(&mut registry.unit(unit).source, source);
+        let has_stopped = before.is_some() && registry.unit(unit).source.is_none();
+        if has_stopped {
+            registry.woken(unit, &BTreeSet::new())
+        } else {
+            Vec::new()
+        }
     }
 
     /// Notes what a Kustomization has applied before this process began, as its status tells, unless a build has told
@@ -226,6 +264,7 @@ impl Ownership {
         let known = registry.unit(unit);
         if known.claims.is_none() {
             known.decision = Decision::Made(revision.to_owned());
+            known.applied.clone_from(&objects);
             known.claims = Some(Claims {
                 objects,
                 ..Claims::default()
@@ -244,6 +283,9 @@ impl Ownership {
         let mut registry = self.lock();
         let known = registry.unit(unit);
         known.decision = Decision::Made(revision.to_owned());
+        for tried in [&mut known.applied, &mut known.denied] {
+            tried.retain(|id| claims.objects.contains(id));
+        }
         let before = known.claims.replace(claims).unwrap_or_default().objects;
         let now = known.claims.as_ref().map(|claims| &claims.objects);
         let left = now.map(|now| before.difference(now).cloned().collect());
@@ -272,11 +314,18 @@ impl Ownership {
         registry.woken(unit, &BTreeSet::new())
     }
 
-    /// Notes that a Kustomization is being deleted.
-    pub fn going(&self, unit: &NamespacedName) {
-        if let Some(unit) = self.lock().units.get_mut(unit) {
-            unit.is_going = true;
+    /// Notes that a Kustomization is being deleted. Returns the others that can take its objects over.
+    pub fn going(&self, unit: &NamespacedName) -> Vec<NamespacedName> {
+        let mut registry = self.lock();
+        let Some(known) = registry.units.get_mut(unit) else {
+            return Vec::new();
+        };
+        if std::mem::replace(&mut known.is_going, true) {
+            return Vec::new();
         }
+        let claims = known.claims.as_ref();
+        let left = claims.map(|claims| claims.objects.clone());
+        registry.woken(unit, &left.unwrap_or_default())
     }
 
     /// Forgets a Kustomization that is gone. Returns the others that can go on.
@@ -292,11 +341,35 @@ impl Ownership {
         woken
     }
 
-    /// The ids of the objects that a Kustomization renders; none before its first build.
+    /// Notes which objects a Kustomization has just tried to apply, and which of them its account may not. Returns the
+    /// others whose deletions wait.
+    pub fn tried(
+        &self,
+        unit: &NamespacedName,
+        applied: &BTreeSet<String>,
+        denied: &BTreeSet<String>,
+    ) -> Vec<NamespacedName> {
+        let mut registry = self.lock();
+        let known = registry.unit(unit);
+        let before = (known.applied.len(), known.denied.clone());
+        known.denied.retain(|id| !applied.contains(id));
+        known.denied.extend(denied.iter().cloned());
+        known.applied.extend(applied.iter().cloned());
+        known.applied.retain(|id| !denied.contains(id));
+        let is_news = before != (known.applied.len(), known.denied.clone());
+        if is_news {
+            registry.woken(unit, &BTreeSet::new())
+        } else {
+            Vec::new()
+        }
+    }
+
+    /// The ids of the objects that a Kustomization renders and may apply; none before its first build.
     pub fn rendered(&self, unit: &NamespacedName) -> Option<BTreeSet<String>> {
         let registry = self.lock();
-        let claims = registry.units.get(unit)?.claims.as_ref()?;
-        Some(claims.objects.clone())
+        let unit = registry.units.get(unit)?;
+        let claims = unit.claims.as_ref()?;
+        Some(claims.objects.difference(&unit.denied).cloned().collect())
     }
 
     /// True if a Kustomization is being deleted, or another one that has applied it no longer renders it: its objects
@@ -311,17 +384,22 @@ impl Ownership {
         })
     }
 
-    /// Another Kustomization that renders an object and is not being deleted; those in `going` do not count.
+    /// Another Kustomization that renders an object, may apply it, and is not being deleted; those in `going` do not count.
     pub fn wanted_elsewhere(
         &self,
         unit: &NamespacedName,
         id: &str,
         going: &BTreeSet<NamespacedName>,
-    ) -> Option<NamespacedName> {
+    ) -> Option<Claimant> {
         let registry = self.lock();
         let renders = |known: &Unit| !known.is_going && known.renders(id);
         let mut others = registry.others(unit, renders);
-        others.find(|other| !going.contains(other))
+        let other = others.find(|other| !going.contains(other))?;
+        let has_applied = registry.units.get(&other)?.applied.contains(id);
+        Some(Claimant {
+            unit: other,
+            has_applied,
+        })
     }
 
     /// A Kustomization that has not said yet whether it wants what is about to be deleted: one of the same source that
@@ -335,6 +413,7 @@ impl Ownership {
     ) -> Option<Undecided> {
         let mut registry = self.lock();
         let found = registry.undecided(deletion, existing);
+        let found = found.or_else(|| registry.not_applied(deletion));
         let (unit, source) = (deletion.unit.clone(), deletion.source.clone());
         match &found {
             Some(_) => drop(registry.waiting.insert(unit, source)),
@@ -386,7 +465,7 @@ impl Registry {
             |name: &NamespacedName| name != deletion.unit && !deletion.going.contains(name);
         let open = |unit: &NamespacedName| Undecided {
             unit: unit.clone(),
-            has_failed: false,
+            reason: UndecidedReason::Open,
         };
         // The API server has a Kustomization that no watch event has told yet.
         let mut unknown = existing.served.iter();
@@ -415,8 +494,24 @@ impl Registry {
             }
         }
         failed.map(|unit| Undecided {
-            has_failed: true,
+            reason: UndecidedReason::NotBuilt,
             ..open(unit)
+        })
+    }
+
+    /// A Kustomization that renders one of the objects and has not applied it yet.
+    fn not_applied(&self, deletion: &PendingDeletion<'_>) -> Option<Undecided> {
+        let ids: BTreeSet<String> = deletion.objects.iter().map(ObjectRef::id).collect();
+        let wants = |unit: &Unit| {
+            let mut ids = ids.iter();
+            let is_served = !unit.is_going && unit.source.is_some();
+            is_served && ids.any(|id| unit.renders(id) && !unit.applied.contains(id))
+        };
+        let mut others = self.others(deletion.unit, wants);
+        let unit = others.find(|other| !deletion.going.contains(other))?;
+        Some(Undecided {
+            unit,
+            reason: UndecidedReason::NotApplied,
         })
     }
 }
@@ -438,7 +533,7 @@ impl Decision {
 impl Unit {
     fn renders(&self, id: &str) -> bool {
         let claims = self.claims.as_ref();
-        claims.is_some_and(|claims| claims.objects.contains(id))
+        claims.is_some_and(|claims| claims.objects.contains(id)) && !self.denied.contains(id)
     }
 
     fn renders_any(&self, ids: &BTreeSet<String>) -> bool {
@@ -448,250 +543,4 @@ impl Unit {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const UNITS: &str = "kustomize.toolkit.fluxcd.io/v1";
-
-    fn unit(name: &str) -> NamespacedName {
-        NamespacedName::new("team", name)
-    }
-
-    fn ids(text: &str) -> BTreeSet<String> {
-        text.split_whitespace().map(str::to_owned).collect()
-    }
-
-    /// Asserts what `app` may do with object `x`, which the labels give to `owner`.
-    fn check(
-        owner: NamespacedName,
-        other: Option<OtherKustomization>,
-        take_over: Option<&str>,
-        expected: &Claim<'_>,
-    ) {
-        let owners = LiveOwners {
-            by_object: [("x".to_owned(), owner.clone())].into(),
-            kustomizations: other.map(|other| (owner, other)).into_iter().collect(),
-            going: BTreeSet::new(),
-        };
-        assert_eq!(&owners.claim(&unit("app"), "x", take_over), expected);
-    }
-
-    #[test]
-    fn an_object_that_another_owner_renders_is_a_conflict() {
-        let other = unit("other");
-        let renders = |text: &str| Some(OtherKustomization::Renders(ids(text)));
-        check(
-            other.clone(),
-            renders("x y"),
-            None,
-            &Claim::Conflict(&other),
-        );
-        check(other.clone(), renders("y"), None, &Claim::Free);
-        check(
-            other.clone(),
-            Some(OtherKustomization::Gone),
-            None,
-            &Claim::Free,
-        );
-        check(other.clone(), None, None, &Claim::Free);
-        check(unit("app"), renders("x"), None, &Claim::Free);
-        let partial = NamespacedName::new("", "other");
-        check(partial, renders("x"), None, &Claim::Free);
-    }
-
-    #[test]
-    fn an_object_is_taken_over_by_the_name_of_its_owner() {
-        let other = unit("other");
-        let renders = || Some(OtherKustomization::Renders(ids("x")));
-        let named = Some("team/other");
-        check(other.clone(), renders(), named, &Claim::TakeOver(&other));
-        check(
-            other.clone(),
-            renders(),
-            Some("team/b"),
-            &Claim::Conflict(&other),
-        );
-        let unreadable = || Some(OtherKustomization::Unreadable("forbidden".to_owned()));
-        let unknown = Claim::Unreadable(&other, "forbidden");
-        check(other.clone(), unreadable(), None, &unknown);
-        check(other.clone(), unreadable(), named, &Claim::TakeOver(&other));
-    }
-
-    fn claims(text: &str) -> Claims {
-        Claims {
-            objects: ids(text),
-            ..Claims::default()
-        }
-    }
-
-    /// A registry in which these Kustomizations follow the source `repo`.
-    fn followed(units: &[&str]) -> Ownership {
-        let ownership = Ownership::default();
-        for name in units {
-            ownership.follows(&unit(name), Some(unit("repo")));
-        }
-        ownership
-    }
-
-    /// The Kustomization that deletions of `a` wait for at a revision, while these exist; `?` marks one that has failed.
-    fn waits_for(ownership: &Ownership, revision: &str, existing: &str) -> String {
-        waits_but_for(ownership, revision, existing, "")
-    }
-
-    /// The same, where these are deleted with it.
-    fn waits_but_for(ownership: &Ownership, revision: &str, existing: &str, going: &str) -> String {
-        let names = |text: &str| text.split_whitespace().map(unit).collect();
-        let (going, existing) = (names(going), names(existing));
-        let deletion = PendingDeletion {
-            unit: &unit("a"),
-            source: &unit("repo"),
-            revision: Some(revision).filter(|revision| !revision.is_empty()),
-            going: &going,
-        };
-        let existing = ExistingUnits {
-            all: existing.clone(),
-            served: existing,
-        };
-        let undecided = ownership.undecided(&deletion, &existing);
-        undecided.map_or_else(String::new, |undecided| {
-            let mark = if undecided.has_failed { "?" } else { "" };
-            format!("{}{mark}", undecided.unit.name)
-        })
-    }
-
-    #[test]
-    fn an_object_that_moves_is_known_before_it_is_let_go() {
-        let ownership = followed(&["a", "b"]);
-        let (a, b, none) = (unit("a"), unit("b"), BTreeSet::new());
-        assert_eq!(ownership.rendered(&a), None, "not built yet");
-        assert!(ownership.claim(&a, "1", claims("x y")).is_empty());
-        assert_eq!(waits_for(&ownership, "1", "a b"), "b");
-        let woken = ownership.claim(&b, "1", claims("z"));
-        assert_eq!(woken, std::slice::from_ref(&a), "its deletions wait");
-        assert_eq!(waits_for(&ownership, "1", "a b"), "");
-
-        // The next revision moves x from a to b.
-        ownership.claim(&b, "2", claims("x z"));
-        assert_eq!(
-            ownership.rendered(&a),
-            Some(ids("x y")),
-            "a conflict, for now"
-        );
-        assert_eq!(ownership.wanted_elsewhere(&a, "x", &none), Some(b.clone()));
-        let going = [b.clone()].into();
-        assert_eq!(ownership.wanted_elsewhere(&a, "x", &going), None);
-        let woken = ownership.claim(&a, "2", claims("y"));
-        assert_eq!(woken, std::slice::from_ref(&b), "b can go on");
-        assert_eq!(ownership.rendered(&a), Some(ids("y")));
-        ownership.going(&b);
-        assert_eq!(ownership.wanted_elsewhere(&a, "x", &none), None);
-        assert!(ownership.is_dropped(&b));
-        assert_eq!(waits_for(&ownership, "3", "a b"), "", "b is being deleted");
-    }
-
-    #[test]
-    fn a_suspended_kustomization_holds_up_no_other() {
-        let ownership = followed(&["b"]);
-        let b = unit("b");
-        assert_eq!(waits_for(&ownership, "1", "b"), "b");
-        ownership.settle(&b, "1", Settlement::Decided);
-        assert_eq!(waits_for(&ownership, "1", "b"), "");
-        assert_eq!(waits_for(&ownership, "2", "b"), "b");
-        ownership.follows(&b, None);
-        assert_eq!(waits_for(&ownership, "2", "b"), "");
-        ownership.claim(&b, "2", claims("x"));
-        assert!(ownership.forget(&b).is_empty());
-        let wanted = ownership.wanted_elsewhere(&unit("a"), "x", &BTreeSet::new());
-        assert_eq!(wanted, None);
-    }
-
-    #[test]
-    fn a_kustomization_that_cannot_be_built_has_not_said_what_it_wants() {
-        let ownership = followed(&["b", "c"]);
-        ownership.settle(&unit("b"), "1", Settlement::NotBuilt);
-        assert_eq!(
-            waits_for(&ownership, "1", "b c"),
-            "c",
-            "it was not tried yet"
-        );
-        let woken = ownership.settle(&unit("c"), "1", Settlement::Decided);
-        assert_eq!(woken, [unit("a")]);
-        assert_eq!(waits_for(&ownership, "1", "b c"), "b?");
-        ownership.settle(&unit("b"), "1", Settlement::Decided);
-        assert_eq!(
-            waits_but_for(&ownership, "1", "b c", "b"),
-            "",
-            "it goes too"
-        );
-        assert_eq!(waits_for(&ownership, "1", "b c"), "b?", "it has failed");
-        assert_eq!(ownership.forget(&unit("b")), [unit("a")]);
-        assert_eq!(waits_for(&ownership, "1", "c"), "");
-    }
-
-    #[test]
-    fn a_kustomization_that_has_just_come_is_waited_for() {
-        let ownership = followed(&["a", "parent"]);
-        let desired = Desired {
-            reference: ObjectRef::new(UNITS, "Kustomization", "team", "new"),
-            manifest: serde_json::Value::Null,
-            source: None,
-            hash: [0; 32],
-        };
-        let held = [ObjectRef::new(UNITS, "Kustomization", "team", "old")];
-        let claims = Claims::of(&[desired], &held, true);
-        assert_eq!(claims.dropped, [unit("old")].into());
-        ownership.claim(&unit("a"), "1", Claims::default());
-        ownership.claim(&unit("parent"), "1", claims);
-        assert!(ownership.is_dropped(&unit("old")));
-        assert!(!ownership.is_dropped(&unit("new")));
-        let waits = waits_for(&ownership, "1", "a parent");
-        assert_eq!(waits, "new", "its parent is about to create it");
-        let waits = waits_for(&ownership, "1", "a parent new");
-        assert_eq!(waits, "new", "no watch event has told it yet");
-        ownership.follows(&unit("new"), Some(unit("repo")));
-        assert_eq!(
-            waits_for(&ownership, "1", "a parent new"),
-            "new",
-            "not built"
-        );
-        ownership.claim(&unit("new"), "1", Claims::default());
-        assert_eq!(waits_for(&ownership, "1", "a parent new"), "");
-        let claims = Claims::of(&[], &held, false);
-        assert_eq!(claims, Claims::default(), "it prunes nothing");
-    }
-
-    #[test]
-    fn after_a_restart_a_status_tells_what_was_applied() {
-        let ownership = followed(&["a", "b", "c"]);
-        ownership.resume(&unit("b"), "1", ids("x"));
-        assert_eq!(waits_for(&ownership, "1", "a b c"), "c");
-        ownership.resume(&unit("c"), "1", ids("y"));
-        assert_eq!(waits_for(&ownership, "1", "a b c"), "");
-        assert_eq!(
-            waits_for(&ownership, "", "a b c"),
-            "",
-            "nothing is fetched yet"
-        );
-        assert_eq!(waits_for(&ownership, "2", "a b c"), "b");
-        let wanted = ownership.wanted_elsewhere(&unit("a"), "x", &BTreeSet::new());
-        assert_eq!(wanted, Some(unit("b")));
-        ownership.claim(&unit("b"), "2", claims("z"));
-        ownership.resume(&unit("b"), "1", ids("x"));
-        assert_eq!(ownership.rendered(&unit("b")), Some(ids("z")), "newer");
-    }
-
-    #[test]
-    fn a_kustomization_that_the_plan_deletes_claims_nothing() {
-        let child = unit("child");
-        let renders = OtherKustomization::Renders(ids("x"));
-        let mut owners = LiveOwners {
-            by_object: [("x".to_owned(), child.clone())].into(),
-            kustomizations: [(child.clone(), renders)].into(),
-            going: BTreeSet::new(),
-        };
-        let claim = |owners: &LiveOwners| owners.claim(&unit("app"), "x", None) == Claim::Free;
-        assert!(!claim(&owners));
-        owners.going.insert(child);
-        assert!(claim(&owners));
-    }
-}
+mod tests;

@@ -23,7 +23,7 @@ use crate::apply::order::{OrderError, waves};
 use crate::apply::ownership::{Claim, Conflict, LiveOwners};
 use crate::apply::skip::{Protected, Skip, control};
 use crate::apply::stages::{sort_key, stages};
-use crate::names::NamespacedName;
+use crate::names::{NamespacedName, is_path_segment};
 
 /// The state of the cluster that a plan is made for.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -94,7 +94,8 @@ pub struct ApplyPlan {
     pub on_error: OnError,
     /// Rendered objects that are not applied, then inventory objects that are not deleted.
     pub skipped: Vec<(ObjectRef, Skip)>,
-    /// Rendered objects that are not applied, since another Kustomization owns and renders them.
+    /// Rendered objects that are not applied, since another Kustomization owns and renders them. The others are applied,
+    /// and nothing is deleted.
     pub conflicts: Vec<Conflict>,
     /// The Kustomizations whose objects move to this one.
     pub taken_over_from: BTreeSet<NamespacedName>,
@@ -114,6 +115,12 @@ pub enum PlanError {
     /// The deletions need an approval.
     #[error(transparent)]
     Guarded(#[from] GuardError),
+    /// A name or namespace is none that Kubernetes has, and would lead a request elsewhere.
+    #[error("object `{object}`: its name or namespace is no name of an object")]
+    Name {
+        /// The object, as messages name it.
+        object: String,
+    },
     /// Two objects have the same id.
     #[error("object `{object}` is rendered twice")]
     Repeated {
@@ -218,6 +225,7 @@ impl Planner<'_> {
     /// Checks a rendered object and completes its manifest, if it is to be applied.
     fn admit(&mut self, mut desired: Desired) -> Result<Desired, PlanError> {
         let id = desired.reference.id();
+        refuse_bad_name(&desired.reference)?;
         if !self.rendered.insert(id.clone()) {
             return Err(PlanError::Repeated {
                 object: desired.reference.to_string(),
@@ -347,11 +355,6 @@ impl ApplyPlan {
         self.waves.iter().flat_map(Wave::objects)
     }
 
-    /// True if conflicts keep everything from being applied and deleted.
-    pub fn is_refused(&self) -> bool {
-        self.on_error == OnError::Stop && !self.conflicts.is_empty()
-    }
-
     /// The objects that are deleted unless another Kustomization renders them by then: those to delete, and those that
     /// move as things are now; in order of deletion.
     pub fn leaving(&self) -> Vec<ObjectRef> {
@@ -386,6 +389,18 @@ impl ApplyPlan {
 
 fn sort_deletions(objects: &mut [ObjectRef]) {
     objects.sort_by(|a, b| sort_key(b).cmp(&sort_key(a)));
+}
+
+fn refuse_bad_name(reference: &ObjectRef) -> Result<(), PlanError> {
+    let ObjectRef {
+        name, namespace, ..
+    } = reference;
+    if is_path_segment(name) && (namespace.is_empty() || is_path_segment(namespace)) {
+        return Ok(());
+    }
+    Err(PlanError::Name {
+        object: reference.to_string(),
+    })
 }
 
 fn refuse_encrypted(desired: &Desired) -> Result<(), PlanError> {
@@ -470,9 +485,6 @@ fn label(manifest: &mut Value, options: &PlanOptions<'_>) {
 /// The text form of a plan, for tests and for people.
 impl std::fmt::Display for ApplyPlan {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if self.is_refused() {
-            writeln!(formatter, "refused: nothing is applied or deleted")?;
-        }
         for (index, wave) in self.waves.iter().enumerate() {
             if self.waves.len() > 1 {
                 writeln!(formatter, "wave {}", index + 1)?;

@@ -9,6 +9,7 @@
 pub mod deletion;
 pub mod dependencies;
 pub mod due;
+pub mod references;
 pub mod spec_digest;
 pub mod status;
 

@@ -78,12 +78,13 @@ impl SyncFailure {
 
     /// True if the revision was tried: nothing else stood in the way of the build.
     fn is_attempt(&self) -> bool {
-        const BEFORE: [&str; 5] = [
+        const BEFORE: [&str; 6] = [
             "AccessDenied",
             "DependencyNotReady",
             "FeatureGateDisabled",
             "InvalidAnnotation",
             "InvalidCELExpression",
+            "InvalidReference",
         ];
         !BEFORE.contains(&self.reason)
     }

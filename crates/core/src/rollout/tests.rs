@@ -77,6 +77,7 @@ fn failure(name: &str) -> ObjectFailure {
         object: object(name),
         source: None,
         reason: "denied".to_owned(),
+        is_denied: false,
     }
 }
 
@@ -116,7 +117,11 @@ fn ownership(undecided: Option<&str>, handed_over: &str) -> Observation {
     Observation::Ownership {
         undecided: undecided.map(|name| Undecided {
             unit: unit(name.trim_end_matches('?')),
-            has_failed: name.ends_with('?'),
+            reason: if name.ends_with('?') {
+                UndecidedReason::NotBuilt
+            } else {
+                UndecidedReason::Open
+            },
         }),
         refusal: None,
         handed_over: objects(handed_over).into_iter().collect(),
