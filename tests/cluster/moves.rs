@@ -223,3 +223,50 @@ fn an_account_without_rights_keeps_nothing_from_being_deleted() {
     case.ready("kustomizations", "other", "False", refused);
     case.ready("kustomizations", "app", "True", "Applied revision");
 }
+
+#[test]
+fn what_people_ask_of_a_child_by_hand_is_done_and_stays() {
+    let case = Case::new("move-by-hand");
+    case.push(
+        &[
+            (
+                "root/kustomization.yaml",
+                &listing(&case, "shop.yaml, one.yaml"),
+            ),
+            ("root/shop.yaml", &child(&case, "shop", "apps")),
+            ("root/one.yaml", &config_map("one", "v")),
+            ("apps/kustomization.yaml", &listing(&case, "cm.yaml")),
+            ("apps/cm.yaml", &config_map("shop", "v")),
+        ],
+        "a child",
+    );
+    case.repository();
+    case.unit("root", "root", json!({}));
+    case.ready("kustomizations", "root", "True", "Applied revision");
+    case.ready("kustomizations", "shop", "True", "Applied revision");
+    let by = |manager: &str, patch: Value| {
+        let path = case.path("kustomizations", "shop");
+        let path = format!("{path}?fieldManager={manager}");
+        case.bed.cluster.patch(&path, &patch).unwrap();
+    };
+    for number in ["1", "2", "3"] {
+        let annotations = json!({"reconcile.fluxcd.io/requestedAt": number});
+        by(
+            "kubectl-annotate",
+            json!({"metadata": {"annotations": annotations}}),
+        );
+        case.wait("kustomizations", "shop", "the request", |unit| {
+            unit["status"]["lastHandledReconcileAt"] == number
+        });
+    }
+    by("kubectl-patch", json!({"spec": {"suspend": true}}));
+    // The root has looked at it when it has corrected what is drift.
+    by(
+        "kubectl-edit",
+        json!({"metadata": {"labels": {"hand": "made"}}}),
+    );
+    let unit = case.wait("kustomizations", "shop", "the correction", |unit| {
+        unit["metadata"]["labels"]["hand"].is_null()
+    });
+    assert_eq!(unit["spec"]["suspend"], true);
+}

@@ -208,13 +208,13 @@ fn change_web(case: &Case, subresource: &str, manager: &str, patch: serde_json::
 }
 
 #[test]
-fn habits_of_kubectl_and_of_controllers_are_no_drift() {
-    let case = Case::new("rollout-habits");
+fn what_kubectl_and_controllers_habitually_write_is_no_drift() {
+    let case = Case::new("rollout-writers");
     case.push(
         &[
             (
                 "app/kustomization.yaml",
-                "namespace: rollout-habits\nresources: [web.yaml]\n",
+                "namespace: rollout-writers\nresources: [web.yaml]\n",
             ),
             ("app/web.yaml", &deployment("one")),
         ],
@@ -223,7 +223,7 @@ fn habits_of_kubectl_and_of_controllers_are_no_drift() {
     case.repository();
     case.unit("app", "app", json!({}));
     case.ready("kustomizations", "app", "True", "Applied revision");
-    let path = "/apis/apps/v1/namespaces/rollout-habits/deployments/web";
+    let path = "/apis/apps/v1/namespaces/rollout-writers/deployments/web";
     let web = || case.bed.cluster.get(path).unwrap().unwrap();
     let restarted = || {
         web()["spec"]["template"]["metadata"]["annotations"]["kubectl.kubernetes.io/restartedAt"]
@@ -377,4 +377,81 @@ fn a_deleted_namespace_is_back_with_what_it_held() {
     })
     .unwrap();
     case.ready("kustomizations", "app", "True", "Applied revision");
+}
+
+/// A definition of the cluster-scoped kind `Shop` in a group of its own; with `status` as a part of its schema.
+fn definition(group: &str, status: &str) -> String {
+    format!(
+        "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {{name: shops.{group}}}\nspec:\n  group: {group}\n  scope: Cluster\n  names: {{kind: Shop, plural: shops, singular: shop, listKind: ShopList}}\n  versions:\n  - name: v1\n    served: true\n    storage: true\n    {status}\n"
+    )
+}
+
+#[test]
+fn a_kind_with_conditions_is_waited_for_and_its_definition_comes_back() {
+    let case = Case::new("rollout-kinds");
+    let object = "x-kubernetes-preserve-unknown-fields: true";
+    let silent = definition(
+        "silent.example.com",
+        &format!("schema: {{openAPIV3Schema: {{type: object, {object}}}}}"),
+    );
+    let telling = definition(
+        "telling.example.com",
+        "subresources: {status: {}}\n    schema: {openAPIV3Schema: {type: object, properties: {status: {type: object, properties: {conditions: {type: array, items: {type: object, x-kubernetes-preserve-unknown-fields: true}}}}}}}",
+    );
+    let shop = |group: &str| format!("apiVersion: {group}/v1\nkind: Shop\nmetadata: {{name: s}}\n");
+    case.push(
+        &[
+            (
+                "silent/kustomization.yaml",
+                "resources: [crd.yaml, s.yaml]\n",
+            ),
+            ("silent/crd.yaml", &silent),
+            ("silent/s.yaml", &shop("silent.example.com")),
+            (
+                "telling/kustomization.yaml",
+                "resources: [crd.yaml, s.yaml]\n",
+            ),
+            ("telling/crd.yaml", &telling),
+            ("telling/s.yaml", &shop("telling.example.com")),
+        ],
+        "two kinds",
+    );
+    case.repository();
+    case.unit("telling", "telling", json!({"wait": true}));
+    case.ready(
+        "kustomizations",
+        "telling",
+        "Unknown",
+        "its controller has not said anything of it yet",
+    );
+    let path = "/apis/telling.example.com/v1/shops/s";
+    let conditions = json!([{"type": "Ready", "status": "True"}]);
+    let status = json!({"status": {"conditions": conditions}});
+    case.bed
+        .cluster
+        .patch(&format!("{path}/status"), &status)
+        .unwrap();
+    case.ready("kustomizations", "telling", "True", "Applied revision");
+    case.unit("silent", "silent", json!({"wait": true}));
+    case.ready("kustomizations", "silent", "True", "Applied revision");
+    let path = "/apis/silent.example.com/v1/shops/s";
+    let definition =
+        "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/shops.silent.example.com";
+    let uid = |path: &str| {
+        let live = case.bed.cluster.get(path).ok().flatten();
+        live.map(|live| live["metadata"]["uid"].clone())
+    };
+    let before = [uid(path), uid(definition)];
+    case.bed.cluster.delete(definition).unwrap();
+    testbed::wait_for(
+        "the definition and the object",
+        crate::bed::PATIENCE,
+        || {
+            let now = [uid(path), uid(definition)];
+            anyhow::ensure!(now.iter().all(Option::is_some), "not back");
+            anyhow::ensure!(now[0] != before[0] && now[1] != before[1], "not deleted");
+            Ok(())
+        },
+    )
+    .unwrap();
 }

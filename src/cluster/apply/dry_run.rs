@@ -13,8 +13,8 @@ use serde_json::{Value, json};
 
 use overlayd_core::apply::desired::Desired;
 use overlayd_core::apply::drift::{Difference, DriftMode, differences};
-use overlayd_core::apply::habits;
 use overlayd_core::apply::ignore_rules::IgnoredFields;
+use overlayd_core::apply::left_fields;
 use overlayd_core::apply::object_ref::ObjectRef;
 use overlayd_core::apply::plain::is_plain;
 use overlayd_core::apply::skip::{Skip, control};
@@ -258,14 +258,14 @@ impl Applier {
         };
         let managers = live.metadata.managed_fields.clone().unwrap_or_default();
         let mut manifest = desired.manifest.clone();
-        let is_habit = age == ManifestAge::AppliedBefore
-            && habits::leave(&mut manifest, &managers, self.manager);
+        let is_left = age == ManifestAge::AppliedBefore
+            && left_fields::leave(&mut manifest, &managers, self.manager);
         let rules = options.ignored.iter();
         let rules: Vec<&IgnoredFields> = rules
             .filter(|rule| rule.is_for(&desired.manifest))
             .collect();
         if rules.is_empty() {
-            return Ok(is_habit.then(|| Box::new(manifest)));
+            return Ok(is_left.then(|| Box::new(manifest)));
         }
         let mut live = live.clone();
         live.metadata.managed_fields = None;
@@ -326,7 +326,7 @@ impl Applier {
         desired: &Desired,
     ) -> Result<(), kube::Error> {
         let mut manifest = desired.manifest.clone();
-        manifest["metadata"]["name"] = json!(format!("{}-anew", desired.reference.name));
+        manifest["metadata"]["name"] = json!(another_name(&desired.reference.name));
         let object: DynamicObject =
             serde_json::from_value(manifest).map_err(kube::Error::SerdeError)?;
         let params = PostParams {
@@ -459,6 +459,13 @@ fn left_alone(desired: &Desired, live: &DynamicObject) -> Option<Skip> {
     once.or_else(|| Skip::opt_out(&says))
 }
 
+/// A name that is free and not longer than the kind allows.
+fn another_name(name: &str) -> String {
+    let beginning: String = name.chars().take(40).collect();
+    let beginning = beginning.trim_end_matches(|letter: char| !letter.is_ascii_alphanumeric());
+    format!("{beginning}-anew")
+}
+
 /// True if the server may refuse nothing but changes of fields that cannot change: it names fields whose values it does not
 /// take. Whether it would take them in a new object, only a dry run of its creation can tell.
 fn refuses_a_change(error: &kube::Error) -> bool {
@@ -497,5 +504,12 @@ mod tests {
         assert!(!refuses_a_change(
             &kube::Error::LinesCodecMaxLineLengthExceeded
         ));
+    }
+
+    #[test]
+    fn another_name_is_a_name() {
+        assert_eq!(another_name("web"), "web-anew");
+        let long = format!("{}.{}", "a".repeat(39), "b".repeat(20));
+        assert_eq!(another_name(&long), format!("{}-anew", "a".repeat(39)));
     }
 }

@@ -109,6 +109,52 @@ impl Deletion<'_> {
         Ok(api.get_metadata_opt(&source.name).await?.is_some())
     }
 
+    /// Another Kustomization that wants an object; those in `going` do not count.
+    fn is_wanted(&self, object: &ObjectRef, going: &BTreeSet<NamespacedName>) -> bool {
+        let claims = &self.context.claims;
+        let claimant = claims.wanted_elsewhere(&self.unit, &object.id(), going);
+        claimant.is_some()
+    }
+
+    /// True for an object that is deleted in any case, since its namespace goes.
+    fn goes_anyway(&self, object: &ObjectRef) -> bool {
+        let is_namespace = object.kind == "Namespace" && object.group.is_empty();
+        let namespace = if is_namespace {
+            &object.name
+        } else {
+            &object.namespace
+        };
+        self.context.namespaces.is_going(namespace)
+    }
+
+    /// Checks that every other Kustomization has said what it wants of these objects, and has applied it.
+    async fn check_decided(
+        &self,
+        objects: &[ObjectRef],
+        going: &BTreeSet<NamespacedName>,
+    ) -> Result<(), Blocked> {
+        let (object, context) = (self.object, self.context);
+        let (source, status) = (source_of(object), context.written.newest(object));
+        let fetched = context.sources.get(&source);
+        let revision = fetched.map(|source| source.revision.to_string());
+        let attempted = status.last_attempted_revision.as_deref();
+        let deletion = PendingDeletion {
+            unit: &self.unit,
+            source: &source,
+            revision: revision.as_deref().or(attempted),
+            objects,
+            going,
+        };
+        let is_known = revision.is_some() || self.has_source(&source).await?;
+        let undecided = undecided(context, &deletion).await?;
+        let counts =
+            |undecided: &Undecided| is_known || undecided.reason == UndecidedReason::NotApplied;
+        match undecided.filter(counts) {
+            Some(undecided) => Err(Blocked::Undecided(undecided)),
+            None => Ok(()),
+        }
+    }
+
     /// The objects to delete: those that no other Kustomization wants.
     async fn check(
         &self,
@@ -116,61 +162,26 @@ impl Deletion<'_> {
         held: &[ObjectRef],
         protected: Protected,
     ) -> Result<Vec<ObjectRef>, Blocked> {
-        let (object, context) = (self.object, self.context);
-        let wanted = |object: &ObjectRef, going: &BTreeSet<NamespacedName>| {
-            let claims = &context.claims;
-            claims.wanted_elsewhere(&self.unit, &object.id(), going)
-        };
         let nobody = BTreeSet::new();
-        let stays = |object: &ObjectRef| wanted(object, &nobody).is_some();
-        let children = children(&context.client, prune.iter(), stays).await?;
+        let stays = |object: &ObjectRef| self.is_wanted(object, &nobody);
+        let children = children(&self.context.client, prune.iter(), stays).await?;
         let going: BTreeSet<NamespacedName> = children.keys().cloned().collect();
-        let (source, status) = (source_of(object), context.written.newest(object));
-        let fetched = context.sources.get(&source);
-        let revision = fetched.map(|source| source.revision.to_string());
-        let deletion = PendingDeletion {
-            unit: &self.unit,
-            source: &source,
-            revision: revision
-                .as_deref()
-                .or(status.last_attempted_revision.as_deref()),
-            objects: &prune,
-            going: &going,
-        };
-        let is_known = revision.is_some() || self.has_source(&source).await?;
-        let undecided = undecided(context, &deletion).await?;
-        let is_claimed = |undecided: &Undecided| undecided.reason == UndecidedReason::NotApplied;
-        if let Some(undecided) = undecided.filter(|it| is_known || is_claimed(it)) {
-            return Err(Blocked::Undecided(undecided));
-        }
+        self.check_decided(&prune, &going).await?;
         let deleted = prune
             .into_iter()
-            .filter(|object| wanted(object, &going).is_none());
+            .filter(|object| !self.is_wanted(object, &going));
         let deleted: Vec<ObjectRef> = deleted.collect();
-        // What is in a namespace that goes is deleted in any case.
-        let goes_anyway = |object: &ObjectRef| {
-            let is_namespace = object.kind == "Namespace" && object.group.is_empty();
-            let namespace = if is_namespace {
-                &object.name
-            } else {
-                &object.namespace
-            };
-            context.namespaces.is_going(namespace)
-        };
-        let asked: Vec<ObjectRef> = deleted
-            .iter()
-            .filter(|object| !goes_anyway(object))
-            .cloned()
-            .collect();
+        let asked = deleted.iter().filter(|object| !self.goes_anyway(object));
+        let asked: Vec<ObjectRef> = asked.cloned().collect();
         let guard = DeletionGuard {
-            guard: deletion_guard(object, held),
+            guard: deletion_guard(self.object, held),
             protected,
             children,
             rendered: BTreeSet::new(),
             inventory: held.len(),
         };
         let checked = guard.check(&asked, |object| {
-            wanted(object, &going).is_some() || goes_anyway(object)
+            self.is_wanted(object, &going) || self.goes_anyway(object)
         });
         checked.map_err(|error| GuardError {
             stage: GuardStage::Deleting,

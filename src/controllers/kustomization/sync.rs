@@ -15,7 +15,7 @@ use overlayd_core::apply::desired::Desired;
 use overlayd_core::apply::ignore_rules::IgnoredFields;
 use overlayd_core::apply::inventory;
 use overlayd_core::apply::object_ref::ObjectRef;
-use overlayd_core::apply::ownership::{Claims, Conflict, PendingDeletion, Settlement};
+use overlayd_core::apply::ownership::{Conflict, PendingDeletion, Settlement, WantedObjects};
 use overlayd_core::apply::plan::{ApplyPlan, Observed, PlanError, PlanOptions, Wave, plan};
 use overlayd_core::apply::plan_options::PlanFlags;
 use overlayd_core::apply::unit_settings::{Mode, UnitSettings};
@@ -109,12 +109,12 @@ impl Run<'_> {
         build::build(self.object, self.context, source, variables, self.settings).await
     }
 
-    /// Claims the objects of a revision, and wakes the Kustomizations that want an object which is no longer claimed, or
+    /// WantedObjects the objects of a revision, and wakes the Kustomizations that want an object which is no longer claimed, or
     /// whose deletions wait for these claims.
     fn claim(&self, revision: &str, desired: &[Desired]) {
         let status = self.context.written.newest(self.object);
         let held = inventory::objects(status.inventory.as_ref());
-        let claims = Claims::of(desired, &held, self.object.spec.prune);
+        let claims = WantedObjects::of(desired, &held, self.object.spec.prune);
         for other in self.context.claims.claim(self.unit, revision, claims) {
             self.context.identities.live().wake(&other);
         }

@@ -16,11 +16,11 @@ pub mod stages;
 
 pub mod change_set;
 pub mod drift;
-pub mod habits;
 pub mod health;
 pub mod ignore_rules;
 pub mod inventory;
 pub mod last_applied;
+pub mod left_fields;
 pub mod plain;
 pub mod slim;
 pub mod status_schema;

@@ -104,7 +104,7 @@ impl LiveOwners {
 
 /// What a Kustomization wants of the cluster at one revision.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Claims {
+pub struct WantedObjects {
     /// The ids of the objects that it renders.
     pub objects: BTreeSet<String>,
     /// The Kustomizations among them, which may want objects too as soon as they exist.
@@ -113,7 +113,7 @@ pub struct Claims {
     pub dropped: BTreeSet<NamespacedName>,
 }
 
-impl Claims {
+impl WantedObjects {
     /// The claims of a build. `held` is the inventory of the Kustomization; `prunes` tells whether it deletes what it no
     /// longer renders.
     pub fn of(desired: &[Desired], held: &[ObjectRef], prunes: bool) -> Self {
@@ -141,18 +141,18 @@ pub struct Ownership(Mutex<Registry>);
 
 #[derive(Debug, Default)]
 struct Registry {
-    units: BTreeMap<NamespacedName, Unit>,
+    units: BTreeMap<NamespacedName, UnitOwnership>,
     /// Kustomizations whose deletions wait, with their source.
     waiting: BTreeMap<NamespacedName, NamespacedName>,
 }
 
 #[derive(Debug, Default)]
-struct Unit {
+struct UnitOwnership {
     /// The source that it follows; none while it is suspended or being deleted.
     source: Option<NamespacedName>,
     decision: Decision,
     /// None before the first build.
-    claims: Option<Claims>,
+    claims: Option<WantedObjects>,
     /// The ids of objects that it has applied.
     applied: BTreeSet<String>,
     /// The ids of objects that its account may not apply. It claims them in vain.
@@ -265,9 +265,9 @@ impl Ownership {
         if known.claims.is_none() {
             known.decision = Decision::Made(revision.to_owned());
             known.applied.clone_from(&objects);
-            known.claims = Some(Claims {
+            known.claims = Some(WantedObjects {
                 objects,
-                ..Claims::default()
+                ..WantedObjects::default()
             });
         }
     }
@@ -278,7 +278,7 @@ impl Ownership {
         &self,
         unit: &NamespacedName,
         revision: &str,
-        claims: Claims,
+        claims: WantedObjects,
     ) -> Vec<NamespacedName> {
         let mut registry = self.lock();
         let known = registry.unit(unit);
@@ -392,7 +392,7 @@ impl Ownership {
         going: &BTreeSet<NamespacedName>,
     ) -> Option<Claimant> {
         let registry = self.lock();
-        let renders = |known: &Unit| !known.is_going && known.renders(id);
+        let renders = |known: &UnitOwnership| !known.is_going && known.renders(id);
         let mut others = registry.others(unit, renders);
         let other = others.find(|other| !going.contains(other))?;
         let has_applied = registry.units.get(&other)?.applied.contains(id);
@@ -424,7 +424,7 @@ impl Ownership {
 }
 
 impl Registry {
-    fn unit(&mut self, unit: &NamespacedName) -> &mut Unit {
+    fn unit(&mut self, unit: &NamespacedName) -> &mut UnitOwnership {
         self.units.entry(unit.clone()).or_default()
     }
 
@@ -447,7 +447,7 @@ impl Registry {
     fn others(
         &self,
         unit: &NamespacedName,
-        holds: impl Fn(&Unit) -> bool,
+        holds: impl Fn(&UnitOwnership) -> bool,
     ) -> impl Iterator<Item = NamespacedName> {
         let others = self
             .units
@@ -502,7 +502,7 @@ impl Registry {
     /// A Kustomization that renders one of the objects and has not applied it yet.
     fn not_applied(&self, deletion: &PendingDeletion<'_>) -> Option<Undecided> {
         let ids: BTreeSet<String> = deletion.objects.iter().map(ObjectRef::id).collect();
-        let wants = |unit: &Unit| {
+        let wants = |unit: &UnitOwnership| {
             let mut ids = ids.iter();
             let is_served = !unit.is_going && unit.source.is_some();
             is_served && ids.any(|id| unit.renders(id) && !unit.applied.contains(id))
@@ -530,7 +530,7 @@ impl Decision {
     }
 }
 
-impl Unit {
+impl UnitOwnership {
     fn renders(&self, id: &str) -> bool {
         let claims = self.claims.as_ref();
         claims.is_some_and(|claims| claims.objects.contains(id)) && !self.denied.contains(id)

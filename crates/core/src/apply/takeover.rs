@@ -4,7 +4,7 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{FieldsV1, ManagedFieldsEntry};
 use serde_json::Value;
 
-use crate::apply::habits::{DividedFields, divide};
+use crate::apply::left_fields::{DividedFields, divide};
 
 /// The field manager of the daemon.
 pub const FIELD_MANAGER: &str = "overlayd";
@@ -143,7 +143,7 @@ mod tests {
             json!([entry("overlayd", "Apply", data("f:a"))]),
         );
         check(json!([entry("helm", "Update", data("f:d"))]), Value::Null);
-        // A habit of kubectl stays with it, and the rest becomes ours.
+        // What kubectl habitually writes stays with it, and the rest becomes ours.
         let labels = |key: &str| json!({"f:metadata": {"f:labels": {key: {}}}});
         let mut both = labels("f:l");
         both["f:data"] = json!({"f:b": {}});

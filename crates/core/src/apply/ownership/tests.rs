@@ -68,10 +68,10 @@ fn an_object_is_taken_over_by_the_name_of_its_owner() {
     check(other.clone(), unreadable(), named, &Claim::TakeOver(&other));
 }
 
-fn claims(text: &str) -> Claims {
-    Claims {
+fn claims(text: &str) -> WantedObjects {
+    WantedObjects {
         objects: ids(text),
-        ..Claims::default()
+        ..WantedObjects::default()
     }
 }
 
@@ -202,9 +202,9 @@ fn a_kustomization_that_has_just_come_is_waited_for() {
         hash: [0; 32],
     };
     let held = [ObjectRef::new(UNITS, "Kustomization", "team", "old")];
-    let claims = Claims::of(&[desired], &held, true);
+    let claims = WantedObjects::of(&[desired], &held, true);
     assert_eq!(claims.dropped, [unit("old")].into());
-    ownership.claim(&unit("a"), "1", Claims::default());
+    ownership.claim(&unit("a"), "1", WantedObjects::default());
     ownership.claim(&unit("parent"), "1", claims);
     assert!(ownership.is_dropped(&unit("old")));
     assert!(!ownership.is_dropped(&unit("new")));
@@ -218,10 +218,10 @@ fn a_kustomization_that_has_just_come_is_waited_for() {
         "new",
         "not built"
     );
-    ownership.claim(&unit("new"), "1", Claims::default());
+    ownership.claim(&unit("new"), "1", WantedObjects::default());
     assert_eq!(waits_for(&ownership, "1", "a parent new"), "");
-    let claims = Claims::of(&[], &held, false);
-    assert_eq!(claims, Claims::default(), "it prunes nothing");
+    let claims = WantedObjects::of(&[], &held, false);
+    assert_eq!(claims, WantedObjects::default(), "it prunes nothing");
 }
 
 #[test]
@@ -230,9 +230,9 @@ fn a_claim_counts_when_the_object_was_applied_and_not_if_the_account_may_not() {
     let (id, b) = (map("m").id(), unit("b"));
     let one: BTreeSet<String> = [id.clone()].into();
     let (none, nobody) = (BTreeSet::new(), BTreeSet::new());
-    let claims = Claims {
+    let claims = WantedObjects {
         objects: one.clone(),
-        ..Claims::default()
+        ..WantedObjects::default()
     };
     ownership.claim(&b, "1", claims);
     assert_eq!(waits_for(&ownership, "1", "a b"), "b!");

@@ -1,16 +1,16 @@
 //! Pure: fields that other managers habitually write: what of them is left, by field and by manager.
 //!
 //! A field that git does not set, and that a controller writes, is never touched: a server-side apply leaves it. Two cases
-//! need the table [`HABITS`]. Fields of kubectl become ours, so that what a person leaves behind is removed with the next
-//! apply; habits of kubectl that are meant to stay are not taken over. And a field that git does set is corrected, unless
-//! it is a habit of a controller to keep it: then the live value is left until the manifest changes.
+//! need the table [`LEFT_FIELDS`]. Fields of kubectl become ours, so that what a person leaves behind is removed with the
+//! next apply; those that are meant to stay are not taken over. And a field that git does set is corrected, unless a
+//! controller keeps it: then the live value is left until the manifest changes.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use serde_json::{Map, Value};
 
 /// A field that is left to managers that habitually write it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Habit {
+pub struct LeftField {
     /// The keys of the field as managed fields write them. `*` is any key, and a key that ends in `*` any that begins so.
     path: &'static [&'static str],
     writer: Writer,
@@ -19,7 +19,7 @@ pub struct Habit {
     git: IfGitSetsIt,
 }
 
-/// The managers whose habit it is.
+/// The managers to which a field is left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Writer {
     /// Any manager.
@@ -34,7 +34,7 @@ enum Writer {
     Scale,
 }
 
-/// What is done about a habit where git sets the field.
+/// What is done where git sets the field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum IfGitSetsIt {
     /// It is corrected.
@@ -43,10 +43,10 @@ enum IfGitSetsIt {
     Leave,
 }
 
-/// The habits. `docs/compat/flux.md` has the same table.
-pub const HABITS: [Habit; 10] = [
+/// The fields that are left. `docs/compat/flux.md` has the same table.
+pub const LEFT_FIELDS: [LeftField; 10] = [
     // `kubectl rollout restart`, and the consoles that do the same under names of their own.
-    habit(
+    left_field(
         &[
             "f:spec",
             "f:template",
@@ -58,44 +58,44 @@ pub const HABITS: [Habit; 10] = [
         IfGitSetsIt::Leave,
     ),
     // `kubectl rollout pause`
-    habit(
+    left_field(
         &["f:spec", "f:paused"],
         Writer::Named("kubectl-rollout"),
         IfGitSetsIt::Correct,
     ),
-    habit(
+    left_field(
         &["f:metadata", "f:labels", "*"],
         Writer::Named("kubectl-label"),
         IfGitSetsIt::Correct,
     ),
-    habit(
+    left_field(
         &["f:metadata", "f:annotations", "*"],
         Writer::Named("kubectl-annotate"),
         IfGitSetsIt::Correct,
     ),
     // A reconcile that is requested by `kubectl patch` or `kubectl edit`.
-    habit(
+    left_field(
         &["f:metadata", "f:annotations", "f:reconcile.fluxcd.io/*"],
         Writer::Kubectl,
         IfGitSetsIt::Correct,
     ),
     // A child that is suspended by hand stays so, as after `flux suspend`.
-    Habit {
+    LeftField {
         group: ".toolkit.fluxcd.io",
-        ..habit(
+        ..left_field(
             &["f:spec", "f:suspend"],
             Writer::Kubectl,
             IfGitSetsIt::Correct,
         )
     },
-    habit(&["f:spec", "f:replicas"], Writer::Scale, IfGitSetsIt::Leave),
+    left_field(&["f:spec", "f:replicas"], Writer::Scale, IfGitSetsIt::Leave),
     // The injectors of cert-manager and of meshes: webhooks, conversions of definitions, API services.
-    habit(
+    left_field(
         &["f:webhooks", "*", "f:clientConfig", "f:caBundle"],
         Writer::Controller,
         IfGitSetsIt::Leave,
     ),
-    habit(
+    left_field(
         &[
             "f:spec",
             "f:conversion",
@@ -106,9 +106,9 @@ pub const HABITS: [Habit; 10] = [
         Writer::Controller,
         IfGitSetsIt::Leave,
     ),
-    Habit {
+    LeftField {
         group: "apiregistration.k8s.io",
-        ..habit(
+        ..left_field(
             &["f:spec", "f:caBundle"],
             Writer::Controller,
             IfGitSetsIt::Leave,
@@ -116,8 +116,8 @@ pub const HABITS: [Habit; 10] = [
     },
 ];
 
-const fn habit(path: &'static [&'static str], writer: Writer, git: IfGitSetsIt) -> Habit {
-    Habit {
+const fn left_field(path: &'static [&'static str], writer: Writer, git: IfGitSetsIt) -> LeftField {
+    LeftField {
         path,
         writer,
         group: "",
@@ -125,8 +125,8 @@ const fn habit(path: &'static [&'static str], writer: Writer, git: IfGitSetsIt) 
     }
 }
 
-impl Habit {
-    /// True if it is a habit of the manager of an entry.
+impl LeftField {
+    /// True if the manager of an entry is one to which the field is left.
     fn is_of(&self, entry: &ManagedFieldsEntry) -> bool {
         let manager = entry.manager.as_deref().unwrap_or_default();
         let subresource = entry.subresource.as_deref().unwrap_or_default();
@@ -162,12 +162,15 @@ pub(crate) struct DividedFields {
     pub(crate) left: Option<Value>,
 }
 
-/// Divides the fields of a manager that are taken over from those that it is its habit to write.
+/// Divides the fields of a manager that are taken over from those that are left to it.
 pub(crate) fn divide(entry: &ManagedFieldsEntry) -> DividedFields {
-    let habits: Vec<&Habit> = HABITS.iter().filter(|habit| habit.is_of(entry)).collect();
+    let rules: Vec<&LeftField> = LEFT_FIELDS
+        .iter()
+        .filter(|rule| rule.is_of(entry))
+        .collect();
     let fields = entry.fields_v1.as_ref().map(|fields| &fields.0);
     match fields {
-        Some(fields) if !habits.is_empty() => divide_at(&mut Vec::new(), fields, &habits),
+        Some(fields) if !rules.is_empty() => divide_at(&mut Vec::new(), fields, &rules),
         fields => DividedFields {
             taken: fields.cloned(),
             left: None,
@@ -175,8 +178,12 @@ pub(crate) fn divide(entry: &ManagedFieldsEntry) -> DividedFields {
     }
 }
 
-fn divide_at<'f>(path: &mut Vec<&'f str>, fields: &'f Value, habits: &[&Habit]) -> DividedFields {
-    if habits.iter().any(|habit| habit.is_at(path)) {
+fn divide_at<'f>(
+    path: &mut Vec<&'f str>,
+    fields: &'f Value,
+    rules: &[&LeftField],
+) -> DividedFields {
+    if rules.iter().any(|rule| rule.is_at(path)) {
         return DividedFields {
             taken: None,
             left: Some(fields.clone()),
@@ -191,7 +198,7 @@ fn divide_at<'f>(path: &mut Vec<&'f str>, fields: &'f Value, habits: &[&Habit]) 
     let (mut taken, mut left) = (Map::new(), Map::new());
     for (key, fields) in map {
         path.push(key);
-        let divided = divide_at(path, fields, habits);
+        let divided = divide_at(path, fields, rules);
         path.pop();
         taken.extend(divided.taken.map(|fields| (key.clone(), fields)));
         left.extend(divided.left.map(|fields| (key.clone(), fields)));
@@ -214,12 +221,12 @@ pub fn leave(manifest: &mut Value, managers: &[ManagedFieldsEntry], own: &str) -
         .iter()
         .filter(|entry| entry.manager.as_deref() != Some(own))
     {
-        let kept = HABITS
+        let kept = LEFT_FIELDS
             .iter()
-            .filter(|habit| habit.git == IfGitSetsIt::Leave);
-        let habits: Vec<&Habit> = kept.filter(|habit| habit.is_of(entry)).collect();
-        if let Some(fields) = entry.fields_v1.as_ref().filter(|_| !habits.is_empty()) {
-            find(&mut Vec::new(), &fields.0, &habits, &mut paths);
+            .filter(|rule| rule.git == IfGitSetsIt::Leave);
+        let rules: Vec<&LeftField> = kept.filter(|rule| rule.is_of(entry)).collect();
+        if let Some(fields) = entry.fields_v1.as_ref().filter(|_| !rules.is_empty()) {
+            find(&mut Vec::new(), &fields.0, &rules, &mut paths);
         }
     }
     let mut is_changed = false;
@@ -229,20 +236,20 @@ pub fn leave(manifest: &mut Value, managers: &[ManagedFieldsEntry], own: &str) -
     is_changed
 }
 
-/// Finds the paths of managed fields that are habits.
+/// Finds the paths of managed fields that are left.
 fn find<'f>(
     path: &mut Vec<&'f str>,
     fields: &'f Value,
-    habits: &[&Habit],
+    rules: &[&LeftField],
     found: &mut Vec<Vec<String>>,
 ) {
-    if habits.iter().any(|habit| habit.is_at(path)) {
+    if rules.iter().any(|rule| rule.is_at(path)) {
         found.push(path.iter().map(|&key| key.to_owned()).collect());
         return;
     }
     for (key, fields) in fields.as_object().into_iter().flatten() {
         path.push(key);
-        find(path, fields, habits, found);
+        find(path, fields, rules, found);
         path.pop();
     }
 }
@@ -305,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn habits_of_kubectl_are_not_taken_over() {
+    fn what_kubectl_habitually_writes_is_not_taken_over() {
         let restarted = json!({"f:spec": {"f:template": {"f:metadata": {"f:annotations": {".": {}, "f:kubectl.kubernetes.io/restartedAt": {}}}}}});
         let left = json!({"f:spec": {"f:template": {"f:metadata": {"f:annotations": {"f:kubectl.kubernetes.io/restartedAt": {}}}}}});
         for manager in ["kubectl-rollout", "kubectl-edit", "k9s"] {
@@ -374,7 +381,7 @@ mod tests {
     }
 
     #[test]
-    fn a_habit_of_a_controller_wins_over_git_until_the_manifest_changes() {
+    fn what_a_controller_habitually_writes_wins_over_git_until_the_manifest_changes() {
         let replicas = || json!({"f:spec": {"f:replicas": {}}});
         let manifest = || json!({"spec": {"replicas": 2, "paused": false}});
         let without = json!({"spec": {"paused": false}});
