@@ -23,6 +23,7 @@ use overlayd_core::api::kustomization::{
 use overlayd_core::apply::desired::Desired;
 use overlayd_core::apply::object_ref::ObjectRef;
 use overlayd_core::apply::unit_settings::UnitSettings;
+use overlayd_core::kustomization::references::check_references;
 use overlayd_core::kustomization::spec_digest::SpecDigest;
 use overlayd_core::names::NamespacedName;
 use overlayd_core::render::substitution::{
@@ -100,6 +101,7 @@ async fn gather(
     let Some(post_build) = &object.spec.post_build else {
         return Ok(None);
     };
+    check_references(&object.spec)?;
     let (mut variables, mut missing) = (Variables::new(), None);
     let mut secrets = Vec::new();
     for reference in &post_build.substitute_from {
