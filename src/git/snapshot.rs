@@ -8,7 +8,7 @@ use kustomize::{ContentId, FileEntry, FileTree, Files, RepoPath};
 use parking_lot::{Mutex, MutexGuard};
 
 use crate::git::fetched::Fetched;
-use crate::git::objects::{self, Found};
+use crate::git::objects::{self, GitEntry};
 use crate::git::view::{Filtered, Mounted, Sparse};
 
 /// The files of one commit. Objects are immutable, so reading them late changes nothing.
@@ -181,7 +181,7 @@ pub(crate) fn gitmodules(fetched: &Fetched) -> Result<Option<String>, git2::Erro
     let repository = Repository::open_bare(&fetched.mirror)?;
     let root = Oid::from_str(&fetched.tree)?;
     let found = objects::at_path(&repository, root, Path::new(".gitmodules"))?;
-    let is_file = |found: &Found| {
+    let is_file = |found: &GitEntry| {
         found.kind == Some(ObjectType::Blob) && found.mode != i32::from(FileMode::Link)
     };
     let Some(found) = found.filter(is_file) else {
@@ -222,7 +222,11 @@ impl CommitFiles {
     }
 
     /// The object at a path, if there is one.
-    fn find(&self, repository: &Repository, path: &RepoPath) -> Result<Option<Found>, git2::Error> {
+    fn find(
+        &self,
+        repository: &Repository,
+        path: &RepoPath,
+    ) -> Result<Option<GitEntry>, git2::Error> {
         objects::at_path(repository, self.tree, Path::new(path.as_str()))
     }
 
