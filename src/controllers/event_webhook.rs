@@ -1,9 +1,8 @@
 //! Talks to the event webhook: posts events as JSON, in the shape that Flux's notification-controller takes.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use http::{Request, header};
+use http::{Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Full};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
@@ -14,6 +13,7 @@ use url::Url;
 use crate::https;
 use crate::https::{HttpClient, Proxies};
 use overlayd_core::error_chain::causes;
+use overlayd_core::events::{EventText, Facts, cut};
 use overlayd_core::schedule::seconds;
 
 /// How many events may be queued. Further ones are dropped, which is logged.
@@ -34,36 +34,25 @@ pub(crate) struct Post {
     timestamp: String,
     message: String,
     reason: String,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    metadata: BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "Facts::is_empty")]
+    metadata: Facts,
     reporting_controller: String,
     reporting_instance: String,
 }
 
 impl Post {
-    pub(crate) fn new(
-        object: &ObjectReference,
-        is_error: bool,
-        (reason, message): (&str, &str),
-        metadata: BTreeMap<String, String>,
-        (controller, instance): (&str, &str),
-        now: Timestamp,
-    ) -> Self {
-        let mut message = message.to_owned();
-        let mut end = message.len().min(MAX_MESSAGE);
-        while !message.is_char_boundary(end) {
-            end -= 1;
-        }
-        message.truncate(end);
+    /// The post of an event. `metadata` are facts of the object; those of the event go before them.
+    pub(crate) fn new(text: &EventText<'_>, mut metadata: Facts, now: Timestamp) -> Self {
+        metadata.extend(text.facts.clone());
         Self {
-            involved_object: object.clone(),
-            severity: if is_error { "error" } else { "info" },
+            involved_object: text.object.clone(),
+            severity: text.severity.flux(),
             timestamp: seconds(now),
-            message,
-            reason: reason.to_owned(),
+            message: cut(text.note, MAX_MESSAGE),
+            reason: text.reason.to_owned(),
             metadata,
-            reporting_controller: controller.to_owned(),
-            reporting_instance: instance.to_owned(),
+            reporting_controller: text.controller.to_owned(),
+            reporting_instance: text.instance.to_owned(),
         }
     }
 }
@@ -102,6 +91,8 @@ pub(crate) async fn run(mut waiting: Waiting, address: Url) {
         for number in 1..=TRIES {
             match send(&client, &address, &body).await {
                 Ok(()) => break,
+                // The receiver has had the same event a moment ago, and drops it.
+                Err(PostError::Refused(StatusCode::TOO_MANY_REQUESTS)) => break,
                 Err(error) if number == TRIES => {
                     tracing::warn!(%error, reason = post.reason, "an event was not posted");
                 }
@@ -119,7 +110,7 @@ enum PostError {
     #[error("{}", causes(.0))]
     Connection(#[from] hyper_util::client::legacy::Error),
     #[error("the receiver of events answered {0}")]
-    Refused(http::StatusCode),
+    Refused(StatusCode),
     #[error("the receiver of events did not answer in time")]
     Late,
 }

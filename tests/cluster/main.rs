@@ -13,6 +13,7 @@ mod bed;
 mod crashes;
 mod desk;
 mod dropin;
+mod events;
 mod git;
 mod guards;
 mod hygiene;

@@ -25,6 +25,7 @@ pub mod secrets;
 pub mod conditions;
 pub mod cron_windows;
 pub mod error_chain;
+pub mod events;
 pub mod reconcile_cache;
 pub mod rollout;
 pub mod schedule;

@@ -11,7 +11,6 @@ use std::time::Duration;
 use jiff::Timestamp;
 use kube::ResourceExt as _;
 use kube::runtime::controller::Action;
-use kube::runtime::events::EventType;
 
 use crate::controllers::context::memory_key;
 use crate::controllers::events::Component;
@@ -19,9 +18,10 @@ use crate::controllers::unreadable::Readable;
 use crate::controllers::{Context, ReconcileError};
 use overlayd_core::api::annotations::FLUX_FINALIZER;
 use overlayd_core::api::git_repository::{GitRepository, GitRepositoryStatus};
+use overlayd_core::events::Severity;
 use overlayd_core::git::repository_status::{
-    FetchEvent, FetchOutcome, RepositoryStep, SourceRequeue, change_token, event, next_status,
-    next_step, suspended_status,
+    ArtifactEvent, FetchEvent, FetchOutcome, RepositoryStep, SourceRequeue, change_token, event,
+    next_status, next_step, suspended_status,
 };
 use overlayd_core::names::NamespacedName;
 
@@ -127,19 +127,35 @@ async fn publish(object: &GitRepository, context: &Context, outcome: &FetchOutco
         tracing::info!(source = %object.name_any(), revision = %commit.revision, "fetched");
     }
     let old = object.status.clone().unwrap_or_default();
-    let (type_, reason, note) = match event(&old, outcome) {
-        None => return,
-        Some(FetchEvent::NewArtifact(note)) => (EventType::Normal, "NewArtifact", note),
-        Some(FetchEvent::Failed(failure)) => {
-            let (reason, message) = (failure.reason, failure.message);
+    let Some(event) = event(&old, outcome) else {
+        return;
+    };
+    let (facts, told) = match &event {
+        FetchEvent::NewArtifact(artifact) => (
+            facts(artifact),
+            (Severity::Info, "NewArtifact", &artifact.note),
+        ),
+        FetchEvent::Recovered(artifact) => (
+            facts(artifact),
+            (Severity::Info, "Succeeded", &artifact.note),
+        ),
+        FetchEvent::Failed(failure) => {
+            let (reason, message) = (failure.reason, &failure.message);
             tracing::warn!(source = %object.name_any(), reason, message, "fetch failed");
-            (EventType::Warning, reason, message)
+            (Vec::new(), (Severity::Error, reason, message))
         }
     };
-    let events = &context.events;
-    events
-        .publish(Component::Source, object, type_, reason, &note)
-        .await;
+    let (severity, reason, note) = told;
+    let told = (severity, reason, note.as_str());
+    let (events, component) = (&context.events, Component::Source);
+    events.publish_with(component, object, &facts, told).await;
+}
+
+fn facts(artifact: &ArtifactEvent) -> Vec<(&'static str, &str)> {
+    let ArtifactEvent {
+        revision, digest, ..
+    } = artifact;
+    vec![("revision", revision), ("digest", digest)]
 }
 
 async fn write(

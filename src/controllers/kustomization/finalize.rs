@@ -10,7 +10,8 @@ use kube::{Resource as _, ResourceExt as _};
 
 use crate::controllers::events::Component;
 use crate::controllers::kustomization::health::is_any_there;
-use crate::controllers::kustomization::{account, applier, write};
+use crate::controllers::kustomization::record::{publish, write};
+use crate::controllers::kustomization::{account, applier};
 use crate::controllers::{Context, ReconcileError};
 use overlayd_core::api::annotations::FLUX_FINALIZER;
 use overlayd_core::api::kustomization::Kustomization;
@@ -18,6 +19,7 @@ use overlayd_core::apply::skip::Protected;
 use overlayd_core::apply::{inventory, plan};
 use overlayd_core::conditions::{Progress, flux_conditions};
 use overlayd_core::kustomization::deletion::{DeletionWork, deletion_work, has_timed_out};
+use overlayd_core::kustomization::events::changes;
 use overlayd_core::names::NamespacedName;
 use overlayd_core::rollout::health_timeout;
 
@@ -65,6 +67,10 @@ pub(super) async fn finalize(
             && !has_timed_out(requested, timeout, Timestamp::now())
         {
             return Ok(Action::requeue(Duration::from_secs(1)));
+        }
+        let revision = status.last_applied_revision.as_deref();
+        for event in changes("", &deleted.describe_changes()) {
+            publish(context, object, revision, &event).await;
         }
     }
     context

@@ -76,8 +76,12 @@ enum ReconcileOutcome {
 /// What came of a revision.
 #[derive(Debug, Default)]
 struct Applied {
-    /// What changed in the cluster, in the words of an event; empty if nothing.
+    /// What was created or changed in the cluster, in the words of an event; empty if nothing.
     changes: String,
+    /// The same of what was deleted.
+    deletions: String,
+    /// When its rollout began; `None` if there was none.
+    began: Option<Timestamp>,
     /// What the build looked at, if that is all that decides its result.
     inputs: Option<Inputs>,
     /// Names what was built; empty if nothing was, since nothing could have changed.
@@ -224,7 +228,7 @@ impl Reconcile<'_> {
         self.settle(&outcome);
         let times = requeue_times(object, &context.settings, observed.applied_until);
         let requeue = requeue_after(&outcome, &times, attempt.ended);
-        announce(context, object, &outcome, target.revision.as_deref()).await;
+        announce(context, object, &observed.status, &outcome, &attempt).await;
         let mut status = next_status(observed.status, object, &outcome, &attempt);
         status.last_handled_reconcile_at = target.requested.clone();
         let state = unit_state(&status, &outcome, attempt.ended);
@@ -284,6 +288,8 @@ impl ReconcileOutcome {
             Self::Done(applied) => {
                 let Applied {
                     changes,
+                    deletions,
+                    began,
                     inputs,
                     digest,
                     drifted,
@@ -291,6 +297,8 @@ impl ReconcileOutcome {
                 } = applied;
                 let revision = AppliedRevision {
                     changes,
+                    deletions,
+                    began,
                     digest,
                     drifted,
                     opted_out,

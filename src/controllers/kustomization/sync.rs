@@ -31,11 +31,12 @@ use crate::controllers::kustomization::error::{
 };
 use crate::controllers::kustomization::health::HealthReader;
 use crate::controllers::kustomization::owners::{Observer, Others};
-use crate::controllers::kustomization::record::write;
+use crate::controllers::kustomization::record::{publish, write};
 use crate::controllers::kustomization::rollouts::PendingRollout;
 use crate::controllers::kustomization::{Applied, ReconcileOutcome, applier, check, depend};
 use crate::failpoints;
 use crate::git::Fetched;
+use overlayd_core::kustomization::events::changes;
 use overlayd_core::kustomization::spec_digest::SpecDigest;
 use overlayd_core::kustomization::{is_ready, source_of};
 use overlayd_core::rollout::{Observation, Rollout, Step};
@@ -191,6 +192,7 @@ impl Run<'_> {
         let refused = plan.conflicts.iter().map(ObjectFailure::from).collect();
         PendingRollout {
             applied: Applied {
+                began: Some(Timestamp::now()),
                 inputs,
                 digest: plan.digest(),
                 opted_out: opted_out.collect(),
@@ -233,7 +235,7 @@ impl Run<'_> {
                 }
                 Step::Done => return Ok(ReconcileOutcome::Done(pending.applied)),
                 Step::Fail(error) => {
-                    self.tell_changes(&pending.applied).await;
+                    self.tell_changes(&pending).await;
                     return Err(health.explain(error).await.into());
                 }
             };
@@ -289,7 +291,7 @@ impl Run<'_> {
             _ => Vec::new(),
         };
         status.inventory = Some(inventory::of(pending.rendered.iter().chain(&failed)));
-        pending.applied.take(&pruned);
+        pending.applied.take_deletions(&pruned);
         for former in &pending.former_owners {
             self.context.identities.live().wake(former);
         }
@@ -297,18 +299,12 @@ impl Run<'_> {
     }
 
     /// Publishes what was changed before the rollout failed.
-    async fn tell_changes(&self, applied: &Applied) {
-        if !applied.changes.is_empty() {
-            let events = &self.context.events;
-            events
-                .publish(
-                    Component::Kustomize,
-                    self.object,
-                    EventType::Normal,
-                    "Progressing",
-                    &applied.changes,
-                )
-                .await;
+    async fn tell_changes(&self, pending: &PendingRollout) {
+        let PendingRollout {
+            applied, revision, ..
+        } = pending;
+        for event in changes(&applied.changes, &applied.deletions) {
+            publish(self.context, self.object, Some(revision), &event).await;
         }
     }
 
@@ -331,18 +327,26 @@ impl Run<'_> {
 }
 
 impl Applied {
-    /// Adds the changes of a wave or of the deletions.
+    /// Adds the changes of a wave.
     fn take(&mut self, changes: &ChangeSet) {
-        let text = changes.describe_changes();
-        if !text.is_empty() {
-            if !self.changes.is_empty() {
-                self.changes.push('\n');
-            }
-            self.changes.push_str(&text);
-        }
+        append(&mut self.changes, &changes.describe_changes());
         self.drifted.extend(changes.drifted());
         self.opted_out.extend(changes.opt_outs());
     }
+
+    /// Adds the deletions.
+    fn take_deletions(&mut self, deleted: &ChangeSet) {
+        append(&mut self.deletions, &deleted.describe_changes());
+        self.opted_out.extend(deleted.opt_outs());
+    }
+}
+
+/// Adds lines to a list of lines.
+fn append(lines: &mut String, more: &str) {
+    if !lines.is_empty() && !more.is_empty() {
+        lines.push('\n');
+    }
+    lines.push_str(more);
 }
 
 /// How the plan of a Kustomization is carried out, by the daemon and in a preview.
