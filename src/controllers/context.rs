@@ -24,11 +24,13 @@ use crate::daemon::metrics::Metrics;
 use crate::daemon::web::Hooks;
 use crate::git::Mirrors;
 use crate::secrets::provider::Providers;
+use overlayd_core::api::git_repository::GitRepository;
 use overlayd_core::api::secret_store::SecretStoreSpec;
 use overlayd_core::apply::ownership::Ownership;
 use overlayd_core::apply::unit_settings::UnitDefaults;
 use overlayd_core::apply::written_status::WrittenStatuses;
 use overlayd_core::kustomization::dependencies::Dependencies;
+use overlayd_core::names::NamespacedName;
 use overlayd_core::reconcile_cache::ReconcileCache;
 use overlayd_core::render::variable_index::VariableIndex;
 use overlayd_core::schedule::jittered;
@@ -153,6 +155,15 @@ impl Context {
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
     {
         Api::namespaced(self.client.clone(), &object.namespace().unwrap_or_default())
+    }
+
+    /// A GitRepository as the API server has it; `None` if it does not exist.
+    pub(crate) async fn git_repository(
+        &self,
+        name: &NamespacedName,
+    ) -> Result<Option<GitRepository>, kube::Error> {
+        let api: Api<GitRepository> = Api::namespaced(self.client.clone(), &name.namespace);
+        api.get_opt(&name.name).await
     }
 
     /// The Secrets of an object's namespace.

@@ -89,7 +89,9 @@ fn git_repositories(
         .with_config(at_once(config.concurrent))
         .reconcile_on(moved);
     let reconcile = controllers::git_repository::reconcile;
-    drive(controller, context, stopping, reconcile, |_, _| {})
+    drive(controller, context, stopping, reconcile, |context, gone| {
+        controllers::git_repository::gone(context, &name_of(gone));
+    })
 }
 
 /// Sources and Kustomizations that are this process' own.

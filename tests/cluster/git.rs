@@ -99,9 +99,9 @@ fn a_repository_includes_another() {
         "gitrepositories",
         "app",
         "False",
-        "GitRepository `git-include/base`, which is included, has fetched nothing yet",
+        "GitRepository `git-include/base`, which is included, does not exist",
     );
-    assert_eq!(reason, "NoArtifact");
+    assert_eq!(reason, "NotFound");
     let source = case.get("gitrepositories", "app").unwrap();
     assert_eq!(condition(&source, "IncludeUnavailable")["status"], "True");
     case.unit("app", "app", json!({}));

@@ -300,3 +300,33 @@ fn submodules_come_along_when_they_are_asked_for() {
     let source = case.get("gitrepositories", "app").unwrap();
     assert_eq!(source["status"]["observedRecurseSubmodules"], true);
 }
+
+#[test]
+fn a_deleted_source_is_out_of_service_at_once() {
+    let case = Case::applied("sync-deleted");
+    let rarely = json!({"spec": {"interval": "1h", "retryInterval": "1s"}});
+    case.patch("kustomizations", "app", rarely);
+    case.delete("gitrepositories", "app");
+    let missing = "GitRepository `sync-deleted/app` does not exist";
+    let reason = case.ready("kustomizations", "app", "False", missing);
+    assert_eq!(reason, "ArtifactFailed");
+    case.has_event("ArtifactFailed", missing);
+    assert!(case.get("configmaps", "a").is_some(), "nothing is deleted");
+
+    // Another object of the same name has fetched nothing, and the commit of the former one is not applied.
+    let elsewhere = json!({"url": case.bed.git.url("sync-deleted-none"), "interval": "1s"});
+    case.apply("gitrepositories", "app", elsewhere);
+    let new = "GitRepository `sync-deleted/app` has fetched nothing yet";
+    case.ready("kustomizations", "app", "False", new);
+    let file = "namespace: sync-deleted\nresources: [b.yaml]\n";
+    case.work.write("app/kustomization.yaml", file).unwrap();
+    case.work
+        .write("app/b.yaml", &config_map("b", "two"))
+        .unwrap();
+    let commit = case.work.push("b", "main").unwrap();
+    let url = case.bed.git.url("sync-deleted");
+    let spec = json!({"url": url, "interval": "1s", "ref": {"branch": "main"}});
+    case.apply("gitrepositories", "app", spec);
+    case.ready("kustomizations", "app", "True", &commit);
+    case.wait_gone("configmaps", "a");
+}

@@ -16,7 +16,9 @@ use crate::git::{Fetched, snapshot, submodules};
 use overlayd_core::api::git_repository::{GitInclude, GitRepository, GitRepositorySpec};
 use overlayd_core::api::kustomization::LocalReference;
 use overlayd_core::git::ignore::{Ignore, MAX_PATTERNS};
-use overlayd_core::git::repository_status::{FetchFailure, FetchOutcome, FetchedCommit};
+use overlayd_core::git::repository_status::{
+    FetchFailure, FetchOutcome, FetchedCommit, include_failure,
+};
 use overlayd_core::git::source::GitSource;
 use overlayd_core::names::NamespacedName;
 use overlayd_core::secrets::SecretValue;
@@ -52,7 +54,8 @@ fn commit(fetched: &Fetched) -> FetchedCommit {
 async fn fetched(object: &GitRepository, context: &Context) -> Result<Fetched, FetchOutcome> {
     let failed = |reason, message| FetchOutcome::Failed(FetchFailure { reason, message });
     let source = source(object, context).await?;
-    let includes = includes(object, context).map_err(FetchOutcome::Incomplete)?;
+    let includes = includes(object, context).await;
+    let includes = includes.map_err(FetchOutcome::Incomplete)?;
     let fetched = submodules::fetch(&context.mirrors, source).await;
     let fetched = fetched.map_err(|error| failed(error.reason(), error.to_string()))?;
     let spec = object.spec.clone();
@@ -110,26 +113,27 @@ async fn secret_of(
 }
 
 /// The repositories that are included, if all of them are in service.
-fn includes(object: &GitRepository, context: &Context) -> Result<Vec<Include>, FetchFailure> {
+async fn includes(object: &GitRepository, context: &Context) -> Result<Vec<Include>, FetchFailure> {
     let own = NamespacedName::of(object);
-    let includes = object.spec.include.iter();
-    includes
-        .map(|given| include(&own, given, context))
-        .collect()
+    let mut includes = Vec::new();
+    for given in &object.spec.include {
+        includes.push(include(&own, given, context).await?);
+    }
+    Ok(includes)
 }
 
-fn include(
+async fn include(
     own: &NamespacedName,
     given: &GitInclude,
     context: &Context,
 ) -> Result<Include, FetchFailure> {
     let source = NamespacedName::new(&own.namespace, &given.repository.name);
     let fetched = context.sources.get(&source).filter(|_| source != *own);
-    let fetched = fetched.ok_or_else(|| {
-        let message =
-            format!("GitRepository `{source}`, which is included, has fetched nothing yet");
-        FetchFailure::new("NoArtifact", message)
-    })?;
+    let Some(fetched) = fetched else {
+        let found = context.git_repository(&source).await;
+        let found = found.map_err(|error| FetchFailure::new("NoArtifact", describe(&error)))?;
+        return Err(include_failure(&source, found.as_ref()));
+    };
     let view = fetched.view.as_ref();
     if view.is_some_and(|view| view.includes(own, MAX_INCLUDES)) {
         let message = format!(

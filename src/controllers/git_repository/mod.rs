@@ -42,6 +42,11 @@ pub(crate) async fn reconcile(
     object: Readable<GitRepository>,
     context: Arc<Context>,
 ) -> Result<Action, ReconcileError> {
+    // An object that was deleted and created anew may have another address.
+    let uid = object.uid().unwrap_or_default();
+    context
+        .sources
+        .remove_former(&NamespacedName::of(&*object), &uid);
     let observed = observe(&object, &context, Timestamp::now());
     match next_step(&object, observed.rest) {
         RepositoryStep::Finalize => finalize(&object, &context, &observed).await,
@@ -56,7 +61,7 @@ pub(crate) async fn reconcile(
             let wait = record(&object, &context, &observed, &outcome).await?;
             if let Some(fetched) = fetched {
                 // Only after the status is written: users of the source read both.
-                context.sources.put(&observed.name, fetched);
+                context.sources.put(&observed.name, &uid, fetched);
             }
             timer.finish(&observed.name.name, &observed.name.namespace);
             Ok(Action::requeue(wait))
@@ -81,14 +86,20 @@ fn observe(object: &GitRepository, context: &Context, now: Timestamp) -> Observe
     }
 }
 
+/// Takes a source that is gone out of service.
+pub(crate) fn gone(context: &Context, name: &NamespacedName) {
+    context.sources.remove(name);
+    let key = format!("GitRepository/{}/{}", name.namespace, name.name);
+    context.reconcile_cache.forget(&key);
+}
+
 /// Takes the source out of service, and releases Flux's finalizer, which overlayd never adds here.
 async fn finalize(
     object: &GitRepository,
     context: &Context,
     observed: &ObservedGitRepository,
 ) -> Result<Action, ReconcileError> {
-    context.sources.remove(&observed.name);
-    context.reconcile_cache.forget(&observed.key);
+    gone(context, &observed.name);
     let api = context.api_of(object);
     context
         .set_finalizer(&api, object, FLUX_FINALIZER, false)

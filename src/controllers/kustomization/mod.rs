@@ -37,10 +37,11 @@ use overlayd_core::api::annotations::FLUX_FINALIZER;
 use overlayd_core::api::kustomization::{Kustomization, KustomizationSpec, SourceKind};
 use overlayd_core::apply::ownership::Ownership;
 use overlayd_core::kustomization::due::{ReconcileTriggers, Work, requeue_after};
-use overlayd_core::kustomization::source_of;
+use overlayd_core::kustomization::source::AbsentSource;
 use overlayd_core::kustomization::status::{
     AppliedRevision, Attempt, ErrorClass, KustomizationOutcome, next_status,
 };
+use overlayd_core::kustomization::{is_ready, source_of};
 use overlayd_core::names::NamespacedName;
 
 use crate::cluster::apply::Applier;
@@ -146,6 +147,9 @@ impl Reconcile<'_> {
         if object.spec.suspend {
             return self.suspend().await;
         }
+        if self.awaits_restart().await? {
+            return Ok(Action::requeue(context.settings.requeue_dependency));
+        }
         let timer = context.metrics.start("Kustomization");
         let mut observed = self.observe().await;
         let outcome = match self.act(&mut observed).await {
@@ -171,6 +175,18 @@ impl Reconcile<'_> {
         status.last_handled_reconcile_at = self.target.requested.clone();
         write(context, self.api, self.object, &status).await?;
         Ok(Action::await_change())
+    }
+
+    /// True if the process has just begun, and the source, by which the Kustomization is ready, is not fetched again yet.
+    /// The fetch wakes the Kustomization.
+    async fn awaits_restart(&self) -> Result<bool, kube::Error> {
+        let status = self.context.written.newest(self.object);
+        if self.target.source.is_some() || !is_ready(&status) {
+            return Ok(false);
+        }
+        let source = source_of(self.object);
+        let found = self.context.git_repository(&source).await?;
+        Ok(AbsentSource::of(found.as_ref()).keeps_status(self.object, &status))
     }
 
     /// Does what there is to do now.

@@ -37,6 +37,7 @@ use crate::controllers::kustomization::{Applied, ReconcileOutcome, applier, chec
 use crate::failpoints;
 use crate::git::Fetched;
 use overlayd_core::kustomization::events::changes;
+use overlayd_core::kustomization::source::AbsentSource;
 use overlayd_core::kustomization::spec_digest::SpecDigest;
 use overlayd_core::kustomization::{is_ready, source_of};
 use overlayd_core::rollout::{Observation, Rollout, Step};
@@ -66,8 +67,9 @@ impl Run<'_> {
     ) -> Result<ReconcileOutcome, Interruption> {
         let (object, context) = (self.object, self.context);
         check(object, &context.settings)?;
-        let source = source.ok_or_else(|| SourceUnavailable::NothingFetched(source_of(object)));
-        let source = source.map_err(SyncError::from)?;
+        let Some(source) = source else {
+            return Err(self.absent().await);
+        };
         let revision = source.revision.to_string();
         let dependencies = depend::check(object, context, &revision).await;
         if let Err(error) = dependencies {
@@ -81,6 +83,22 @@ impl Run<'_> {
             self.claim(&revision, &built.desired);
         }
         self.apply(built, &revision, status).await
+    }
+
+    /// Why the source has no commit in service.
+    async fn absent(&self) -> Interruption {
+        let name = source_of(self.object);
+        let found = match self.context.git_repository(&name).await {
+            Ok(found) => found,
+            Err(error) => return Interruption::Api(error),
+        };
+        let reason = match AbsentSource::of(found.as_ref()) {
+            AbsentSource::Missing => SourceUnavailable::Missing(name),
+            AbsentSource::NothingFetched | AbsentSource::NotFetchedAgain => {
+                SourceUnavailable::NothingFetched(name)
+            }
+        };
+        SyncError::from(reason).into()
     }
 
     /// Builds a revision that is not applied now, and claims its objects, so that objects which move here from another

@@ -87,7 +87,7 @@ pub enum FetchOutcome {
     Fetched(FetchedCommit),
     /// The fetch failed, and may succeed later.
     Failed(FetchFailure),
-    /// A repository of `spec.include` has fetched nothing yet.
+    /// A repository of `spec.include` does not exist, or has fetched nothing yet.
     Incomplete(FetchFailure),
     /// The spec cannot be fetched as it is written.
     Stalled(FetchFailure),
@@ -108,6 +108,16 @@ impl FetchFailure {
         let message = message.into();
         Self { reason, message }
     }
+}
+
+/// Why a repository of `spec.include` has no commit in service. `found` is its object, as the API server has it.
+pub fn include_failure(name: &NamespacedName, found: Option<&GitRepository>) -> FetchFailure {
+    let (reason, what) = match found {
+        None => ("NotFound", "does not exist"),
+        Some(_) => ("NoArtifact", "has fetched nothing yet"),
+    };
+    let message = format!("GitRepository `{name}`, which is included, {what}");
+    FetchFailure::new(reason, message)
 }
 
 /// When the next reconcile is due.

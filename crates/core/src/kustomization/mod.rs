@@ -10,6 +10,7 @@ pub mod deletion;
 pub mod dependencies;
 pub mod due;
 pub mod events;
+pub mod source;
 pub mod spec_digest;
 pub mod status;
 

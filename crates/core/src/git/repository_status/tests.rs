@@ -328,3 +328,18 @@ fn an_event_is_written_for_each_failure_each_recovery_and_each_new_commit() {
     );
     check(&earlier(), &FetchOutcome::Stalled(failure()), failed);
 }
+
+#[test]
+fn an_included_repository_that_is_missing_differs_from_a_new_one() {
+    let name = NamespacedName::new("shop", "base");
+    let check = |found: Option<&GitRepository>, expected: &FetchFailure| {
+        assert_eq!(&include_failure(&name, found), expected);
+    };
+    let missing = "GitRepository `shop/base`, which is included, does not exist";
+    check(None, &FetchFailure::new("NotFound", missing));
+    let new = "GitRepository `shop/base`, which is included, has fetched nothing yet";
+    check(
+        Some(&object(&json!({}))),
+        &FetchFailure::new("NoArtifact", new),
+    );
+}
