@@ -28,6 +28,8 @@ pub(crate) struct Config {
     pub(crate) concurrent_secrets: u16,
     /// The number of requests that one apply sends at once.
     pub(crate) concurrent_ssa: u16,
+    /// GitRepositories, Kustomizations and Receivers of all namespaces are reconciled, not only those of our own.
+    pub(crate) watch_all_namespaces: bool,
     pub(crate) watch_label_selector: Option<String>,
     pub(crate) override_managers: Vec<String>,
     /// Further addresses that serve all pages.
@@ -77,6 +79,13 @@ impl Config {
             _ => None,
         };
         let gitops = &args.gitops;
+        if args.allow_remote_bases && gitops.no_remote_bases {
+            return Err(ConfigError {
+                flag: "no-remote-bases",
+                value: "true".to_owned(),
+                reason: "--allow-remote-bases says the contrary; leave one of them out",
+            });
+        }
         let events = gitops.events_addr.as_deref();
         let election = gitops.enable_leader_election.then(|| election(gitops));
         let rotation_queue = args.rotation_queue.as_deref();
@@ -94,6 +103,7 @@ impl Config {
             concurrent: args.concurrent,
             concurrent_secrets: args.concurrent_secrets,
             concurrent_ssa: gitops.concurrent_ssa,
+            watch_all_namespaces: gitops.watch_all_namespaces,
             watch_label_selector: gitops.watch_label_selector.clone(),
             override_managers: gitops.override_manager.clone(),
             more_addresses: more_addresses(args),
