@@ -9,6 +9,7 @@ use kube::runtime::controller::Action;
 
 use crate::controllers::unreadable::Readable;
 use crate::controllers::{Context, ReconcileError};
+use crate::daemon::metrics::ReconcileResult;
 use overlayd_core::api::annotations::{FLUX_FINALIZER, REQUESTED_AT};
 use overlayd_core::api::receiver::{Receiver, ReceiverStatus, ReceiverType};
 use overlayd_core::conditions::{Progress, flux_conditions};
@@ -34,6 +35,7 @@ pub(crate) async fn reconcile(
             .await?;
         return Ok(Action::await_change());
     }
+    let timer = context.metrics.start("Receiver");
     let old = object.status.clone().unwrap_or_default();
     let mut status = ReceiverStatus {
         last_handled_reconcile_at: object.annotations().get(REQUESTED_AT).cloned(),
@@ -62,6 +64,11 @@ pub(crate) async fn reconcile(
     if status != old {
         context.write_status(&api, &*object, &status).await?;
     }
+    let result = match progress {
+        Progress::Ready => ReconcileResult::RequeueAfter,
+        _ => ReconcileResult::Error,
+    };
+    timer.finish(result, &unit.name, &unit.namespace);
     let interval = object.spec.interval.as_deref().and_then(parse_duration);
     Ok(Action::requeue(match progress {
         Progress::Retrying => Duration::from_secs(15),

@@ -15,6 +15,7 @@ use crate::controllers::context::memory_key;
 use crate::controllers::events::Component;
 use crate::controllers::unreadable::Readable;
 use crate::controllers::{Context, ReconcileError};
+use crate::daemon::metrics::ReconcileResult;
 use crate::secrets::provider::{Provider, Validation};
 use overlayd_core::api::annotations::{IGNORE_MAINTENANCE, STORE_FINALIZER};
 use overlayd_core::api::external_secret::StoreKind;
@@ -122,10 +123,14 @@ pub(crate) async fn reconcile<S: Store>(
     }
     let default = context.settings.store_interval;
     let interval = validation_interval(object.store_spec(), default);
+    let timer = context.metrics.start(&S::kind(&()));
     let (validated, interval) = match interval {
         Ok(interval) => (validate(&*object, &context).await, interval),
         Err(error) => (Err(StoreValidationError::Interval(error)), default),
     };
+    let namespace = object.namespace().unwrap_or_default();
+    let result = ReconcileResult::of(&validated);
+    timer.finish(result, &object.name_any(), &namespace);
     let wait = record_in_cache(&context, (&key, &fingerprint), now, interval, &validated);
     record_status(&*object, &context, queue.as_ref(), now, &validated).await?;
     Ok(Action::requeue(wait))

@@ -8,6 +8,8 @@ mod background;
 mod install;
 pub(crate) mod leader_election;
 pub(crate) mod metrics;
+mod process_metrics;
+pub(crate) mod queue_metrics;
 pub(crate) mod run;
 mod setup;
 mod signals;

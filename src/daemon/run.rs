@@ -47,6 +47,7 @@ pub(crate) async fn run(args: RunArgs) -> Result<(), Failure> {
     create_data_directory(&config)?;
     let connection = cluster::configure(&args.cluster).await?;
     let metrics = Arc::new(Metrics::default());
+    wiring::announce(&metrics, &config);
     let client = cluster::connect_with(connection.clone(), &metrics).await?;
     let (context, inputs) = setup::context(client, connection, metrics, &config);
     Daemon::new(context, config).serve(inputs, listeners).await
@@ -170,7 +171,7 @@ impl Daemon {
     /// Answers git servers. Every replica does, since a call reaches any of them, and asking for a reconcile is safe on a
     /// standby.
     fn serve_receivers(&mut self) {
-        let receivers = wiring::receivers(&self.context, &self.stopping());
+        let receivers = wiring::receivers(&self.context, &self.config, &self.stopping());
         self.tasks
             .spawn(receivers.map(|()| "the Receiver controller"));
         let same_namespace = self.context.settings.no_cross_namespace_refs;

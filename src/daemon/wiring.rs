@@ -5,22 +5,25 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
-use futures::{FutureExt as _, StreamExt as _};
+use futures::{FutureExt as _, Stream, StreamExt as _, TryStreamExt as _};
 use kube::api::{Api, DynamicObject};
-use kube::core::DeserializeGuard;
+use kube::core::{DeserializeGuard, NamespaceResourceScope};
 use kube::runtime::controller::{Action, Config as ControllerConfig, Controller};
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::{WatchStreamExt as _, reflector, watcher};
 use kube::{Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
+use tracing::Instrument as _;
 
 use crate::cli::config::Config;
 use crate::controllers::caches::{self, Writers};
 use crate::controllers::panicked::{Panics, contained};
 use crate::controllers::unreadable::Readable;
 use crate::controllers::{self, Context, ReconcileError, error_policy, observe};
+use crate::daemon::metrics::Metrics;
 use crate::daemon::signals::stopped;
+use crate::daemon::telemetry::reconcile_span;
 use overlayd_core::api::external_secret::ExternalSecret;
 use overlayd_core::api::git_repository::GitRepository;
 use overlayd_core::api::kustomization::Kustomization;
@@ -30,6 +33,21 @@ use overlayd_core::names::NamespacedName;
 
 /// ExternalSecrets for which a store has something new.
 type Moved = futures::channel::mpsc::UnboundedReceiver<NamespacedName>;
+
+/// Makes the metrics of all controllers, so that dashboards find them before the first reconcile.
+pub(super) fn announce(metrics: &Metrics, config: &Config) {
+    let concurrent = config.concurrent;
+    for kind in [
+        "GitRepository",
+        "Kustomization",
+        "Receiver",
+        "SecretStore",
+        "ClusterSecretStore",
+    ] {
+        metrics.controller(kind, concurrent);
+    }
+    metrics.controller("ExternalSecret", config.concurrent_secrets);
+}
 
 /// The controllers, each with its name.
 pub(super) fn wire(
@@ -68,7 +86,8 @@ fn git_repositories(
     config: &Config,
     stopping: &watch::Receiver<bool>,
 ) -> impl Future<Output = ()> + use<> {
-    let controller = controller::<GitRepository>(context, shard(config));
+    let objects = flux_objects(context, config);
+    let controller = controller::<GitRepository>(context, objects, shard(config));
     let store = controller.store();
     // Those that include it look at it again.
     let moved = context
@@ -87,7 +106,7 @@ fn git_repositories(
         });
     let controller = controller
         .with_config(at_once(config.concurrent))
-        .reconcile_on(moved);
+        .reconcile_on(counted(moved, context));
     let reconcile = controllers::git_repository::reconcile;
     drive(controller, context, stopping, reconcile, |context, gone| {
         controllers::git_repository::gone(context, &name_of(gone));
@@ -104,12 +123,19 @@ fn shard(config: &Config) -> watcher::Config {
 
 pub(super) fn receivers(
     context: &Arc<Context>,
+    config: &Config,
     stopping: &watch::Receiver<bool>,
 ) -> impl Future<Output = ()> + use<> {
-    let controller = controller::<Receiver>(context, watcher::Config::default());
+    let objects = flux_objects(context, config);
+    let controller = controller::<Receiver>(context, objects, watcher::Config::default());
     let reconcile = controllers::receiver::reconcile;
     drive(controller, context, stopping, reconcile, |context, gone| {
-        context.hooks.set(&name_of(gone), None);
+        let name = name_of(gone);
+        context.hooks.set(&name, None);
+        let NamespacedName { namespace, name } = &name;
+        context
+            .metrics
+            .forget_reconciles("Receiver", namespace, name);
     })
 }
 
@@ -118,7 +144,8 @@ fn kustomizations(
     config: &Config,
     stopping: &watch::Receiver<bool>,
 ) -> impl Future<Output = ()> + use<> {
-    let controller = controller::<Kustomization>(context, shard(config));
+    let objects = flux_objects(context, config);
+    let controller = controller::<Kustomization>(context, objects, shard(config));
     let store = controller.store();
     let moved = context
         .sources
@@ -143,8 +170,8 @@ fn kustomizations(
     let drifted = drifted.map(|unit| ObjectRef::new(&unit.name).within(&unit.namespace));
     let controller = controller
         .with_config(at_once(config.concurrent))
-        .reconcile_on(moved)
-        .reconcile_on(drifted);
+        .reconcile_on(counted(moved, context))
+        .reconcile_on(counted(drifted, context));
     let reconcile = controllers::kustomization::reconcile;
     drive(controller, context, stopping, reconcile, |context, gone| {
         controllers::kustomization::gone(context, &name_of(gone));
@@ -159,7 +186,8 @@ fn stores<S>(
 where
     S: controllers::secret_store::Store + Send + Sync + 'static,
 {
-    let controller = controller::<S>(context, watcher::Config::default());
+    let objects = Api::all(context.client.clone());
+    let controller = controller::<S>(context, objects, watcher::Config::default());
     let controller = controller
         .with_config(at_once(concurrent))
         .reconcile_all_on(context.rotations.wake_ups());
@@ -187,22 +215,40 @@ fn external_secrets(
     let wakes = caches::wakes(context, writers);
     let wakes = futures::stream::select(wakes, moved);
     let wakes = wakes.map(|user| ObjectRef::new(&user.name).within(&user.namespace));
-    let controller = controller::<ExternalSecret>(context, watcher::Config::default());
+    let objects = Api::all(context.client.clone());
+    let controller = controller::<ExternalSecret>(context, objects, watcher::Config::default());
     let controller = controller
         .with_config(at_once(MOST_WAITING))
-        .reconcile_on(wakes);
+        .reconcile_on(counted(wakes, context));
     let reconcile = controllers::external_secret::reconcile;
     drive(controller, context, stopping, reconcile, |context, gone| {
         controllers::external_secret::forget(context, &name_of(gone));
     })
 }
 
-/// A controller of all objects of a kind, also of those that cannot be read.
-fn controller<K>(context: &Context, watched: watcher::Config) -> Controller<DeserializeGuard<K>>
+/// The objects of a Flux kind: those of all namespaces, or with `--watch-all-namespaces=false` those of our own.
+fn flux_objects<K>(context: &Context, config: &Config) -> Api<DeserializeGuard<K>>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug,
+{
+    let client = context.client.clone();
+    if config.watch_all_namespaces {
+        Api::all(client)
+    } else {
+        Api::namespaced(client, &config.settings.own_namespace)
+    }
+}
+
+/// A controller of objects of a kind, also of those that cannot be read.
+fn controller<K>(
+    context: &Context,
+    api: Api<DeserializeGuard<K>>,
+    watched: watcher::Config,
+) -> Controller<DeserializeGuard<K>>
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
 {
-    let api = Api::<DeserializeGuard<K>>::all(context.client.clone());
+    let queues = context.metrics.queues.clone();
     let (store, writer) = reflector::store();
     let objects = watcher(api, watched).modify(|object| {
         // Who manages which fields takes more memory than all the rest; when they did is of use.
@@ -211,7 +257,23 @@ where
         }
     });
     let objects = objects.reflect(writer).touched_objects();
+    let objects = objects.inspect_ok(move |object| {
+        let (namespace, name) = (object.namespace(), object.name_any());
+        queues.added(&K::kind(&()), namespace.as_deref(), &name);
+    });
     Controller::for_stream(objects, store)
+}
+
+/// Wake-ups, each of which is counted in the metrics of the queue.
+fn counted<K, S>(wakes: S, context: &Context) -> impl Stream<Item = S::Item> + use<K, S>
+where
+    K: Resource<DynamicType = ()>,
+    S: Stream<Item = ObjectRef<DeserializeGuard<K>>>,
+{
+    let queues = context.metrics.queues.clone();
+    wakes.inspect(move |object| {
+        queues.added(&K::kind(&()), object.namespace.as_deref(), &object.name);
+    })
 }
 
 fn at_once(concurrent: u16) -> ControllerConfig {
@@ -232,15 +294,24 @@ where
 {
     let observing = context.clone();
     let panics = Arc::new(Panics::default());
+    let queues = context.metrics.queues.clone();
     controller
         .graceful_shutdown_on(stopped(stopping.clone()))
         .run(
-            move |object, context| contained(object, context, reconcile, panics.clone()),
+            move |object, context| {
+                let (namespace, name) = (object.namespace(), object.name_any());
+                let work = queues.start(&K::kind(&()), namespace.as_deref(), &name);
+                let span = reconcile_span::<K>(&name, namespace.as_deref());
+                let reconcile = contained(object, context, reconcile, panics.clone());
+                reconcile.instrument(span).inspect(move |_| drop(work))
+            },
             error_policy,
             context.clone(),
         )
         .for_each(move |result| {
             if let Err(kube::runtime::controller::Error::ObjectNotFound(object)) = &result {
+                let (namespace, queues) = (object.namespace.as_deref(), &observing.metrics.queues);
+                queues.forget(&K::kind(&()), namespace, &object.name);
                 forget(&observing, object);
             }
             observe(result);

@@ -30,3 +30,4 @@ pub mod reconcile_cache;
 pub mod rollout;
 pub mod schedule;
 pub mod webhook_signature;
+pub mod work_queue;

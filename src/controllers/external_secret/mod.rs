@@ -22,6 +22,7 @@ use crate::controllers::context::memory_key;
 use crate::controllers::priority_semaphore::Permit;
 use crate::controllers::unreadable::Readable;
 use crate::controllers::{Context, ReconcileError};
+use crate::daemon::metrics::ReconcileResult;
 use error::SecretSyncError;
 use observe::{live_secret, observe, references, sync_options};
 use overlayd_core::api::annotations::EXTERNAL_SECRET_FINALIZER;
@@ -144,7 +145,8 @@ async fn sync_with(
     let timer = context.metrics.start("ExternalSecret");
     context.dependency_index.clear_stale(&name);
     let result = sync(&request, live, reads).await;
-    timer.finish(&name.name, &name.namespace);
+    let outcome = ReconcileResult::of(&result);
+    timer.finish(outcome, &name.name, &name.namespace);
     result
 }
 

@@ -16,6 +16,7 @@ use crate::controllers::context::memory_key;
 use crate::controllers::events::Component;
 use crate::controllers::unreadable::Readable;
 use crate::controllers::{Context, ReconcileError};
+use crate::daemon::metrics::ReconcileResult;
 use overlayd_core::api::annotations::FLUX_FINALIZER;
 use overlayd_core::api::git_repository::{GitRepository, GitRepositoryStatus};
 use overlayd_core::events::Severity;
@@ -63,7 +64,11 @@ pub(crate) async fn reconcile(
                 // Only after the status is written: users of the source read both.
                 context.sources.put(&observed.name, &uid, fetched);
             }
-            timer.finish(&observed.name.name, &observed.name.namespace);
+            let result = match outcome {
+                FetchOutcome::Fetched(_) => ReconcileResult::RequeueAfter,
+                _ => ReconcileResult::Error,
+            };
+            timer.finish(result, &observed.name.name, &observed.name.namespace);
             Ok(Action::requeue(wait))
         }
     }
@@ -89,7 +94,10 @@ fn observe(object: &GitRepository, context: &Context, now: Timestamp) -> Observe
 /// Takes a source that is gone out of service.
 pub(crate) fn gone(context: &Context, name: &NamespacedName) {
     context.sources.remove(name);
-    let key = format!("GitRepository/{}/{}", name.namespace, name.name);
+    let NamespacedName { namespace, name } = name;
+    let metrics = &context.metrics;
+    metrics.forget_reconciles("GitRepository", namespace, name);
+    let key = format!("GitRepository/{namespace}/{name}");
     context.reconcile_cache.forget(&key);
 }
 

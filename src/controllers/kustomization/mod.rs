@@ -56,6 +56,7 @@ use crate::controllers::kustomization::redaction::Redaction;
 use crate::controllers::kustomization::sync::Run;
 use crate::controllers::unreadable::Readable;
 use crate::controllers::{Context, ReconcileError};
+use crate::daemon::metrics::ReconcileResult;
 use crate::failpoints;
 
 /// What came of a reconcile.
@@ -157,8 +158,13 @@ impl Reconcile<'_> {
             Err(Interruption::Sync(error)) => ReconcileOutcome::Failed(error),
             Err(Interruption::Api(error)) => return Err(error.into()),
         };
+        let result = match outcome {
+            ReconcileOutcome::Failed(_) => ReconcileResult::Error,
+            _ => ReconcileResult::RequeueAfter,
+        };
         let requeue = self.record(observed, outcome).await?;
-        timer.finish(&self.target.unit.name, &self.target.unit.namespace);
+        let NamespacedName { namespace, name } = &self.target.unit;
+        timer.finish(result, name, namespace);
         Ok(Action::requeue(requeue))
     }
 
