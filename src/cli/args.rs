@@ -8,7 +8,6 @@ use overlayd_core::apply::plan_options::DEFAULT_NAMESPACE;
 
 use crate::cli::gitops_args::GitOpsArgs;
 use crate::cli::switch::Switch;
-use crate::daemon::telemetry::LogEncoding;
 
 /// Applies kustomize overlays from git, and turns ExternalSecrets into Secrets.
 #[derive(Debug, Parser)]
@@ -217,6 +216,17 @@ pub(crate) struct RunArgs {
         default_value = "json"
     )]
     pub(crate) log_encoding: LogEncoding,
+}
+
+/// The form of log lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(crate) enum LogEncoding {
+    /// Lines for people.
+    #[value(alias = "console")]
+    Text,
+    /// One JSON object a line, with the field names of Flux.
+    #[default]
+    Json,
 }
 
 /// The lowest level that is logged.

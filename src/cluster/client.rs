@@ -12,7 +12,7 @@ use tokio::sync::Semaphore;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::daemon::metrics::Metrics;
+use crate::metrics::Metrics;
 
 /// Makes a client from a configuration.
 ///

@@ -1,6 +1,8 @@
 //! Talks to the API server: core events, under the names of the peers' controllers. What an event says, and which events
 //! count up an earlier one, is decided in [`overlayd_core::events`].
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Event, ObjectReference};
 use kube::api::{Api, Patch, PatchParams, PostParams};
@@ -17,10 +19,11 @@ use overlayd_core::events::{
 };
 
 /// Writes events, each under the name of the peer's controller.
+#[derive(Clone)]
 pub(crate) struct Events {
     client: Client,
     instance: String,
-    series: Mutex<EventSeries>,
+    series: Arc<Mutex<EventSeries>>,
     /// The event webhook, if one is configured.
     poster: Option<Poster>,
 }
@@ -55,7 +58,7 @@ impl Events {
         Self {
             client: client.clone(),
             instance: instance.to_owned(),
-            series: Mutex::default(),
+            series: Arc::default(),
             poster,
         }
     }

@@ -2,7 +2,6 @@
 
 use std::fmt;
 
-use clap::ValueEnum;
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 use tracing::field::{Field, Visit};
@@ -13,16 +12,7 @@ use tracing_subscriber::fmt::format::{JsonFields, Writer};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, FormattedFields};
 use tracing_subscriber::registry::LookupSpan;
 
-/// The form of log lines.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-pub(crate) enum LogEncoding {
-    /// Lines for people.
-    #[value(alias = "console")]
-    Text,
-    /// One JSON object a line, with the field names of Flux.
-    #[default]
-    Json,
-}
+use crate::cli::args::LogEncoding;
 
 /// Starts logging to standard error. A second call changes nothing.
 ///

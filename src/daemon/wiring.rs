@@ -20,16 +20,17 @@ use crate::cli::config::Config;
 use crate::controllers::caches::{self, Writers};
 use crate::controllers::panicked::{Panics, contained};
 use crate::controllers::unreadable::Readable;
-use crate::controllers::{self, Context, ReconcileError, error_policy, observe};
-use crate::daemon::metrics::Metrics;
+use crate::controllers::{self, FailureReporter, ReconcileError, error_policy, observe};
+use crate::daemon::setup::Contexts;
 use crate::daemon::signals::stopped;
 use crate::daemon::telemetry::reconcile_span;
+use crate::metrics::Metrics;
 use overlayd_core::api::external_secret::ExternalSecret;
 use overlayd_core::api::git_repository::GitRepository;
 use overlayd_core::api::kustomization::Kustomization;
 use overlayd_core::api::receiver::Receiver;
 use overlayd_core::api::secret_store::{ClusterSecretStore, SecretStore};
-use overlayd_core::names::NamespacedName;
+use overlayd_core::names::{NamespacedName, ObjectKey};
 
 /// ExternalSecrets for which a store has something new.
 type Moved = futures::channel::mpsc::UnboundedReceiver<NamespacedName>;
@@ -51,7 +52,7 @@ pub(super) fn announce(metrics: &Metrics, config: &Config) {
 
 /// The controllers, each with its name.
 pub(super) fn wire(
-    context: &Arc<Context>,
+    contexts: &Contexts,
     (writers, moved): (Writers, Moved),
     config: &Config,
     stopping: &watch::Receiver<bool>,
@@ -60,34 +61,35 @@ pub(super) fn wire(
     vec![
         (
             "the GitRepository controller",
-            git_repositories(context, config, stopping).boxed(),
+            git_repositories(contexts, config, stopping).boxed(),
         ),
         (
             "the Kustomization controller",
-            kustomizations(context, config, stopping).boxed(),
+            kustomizations(contexts, config, stopping).boxed(),
         ),
         (
             "the SecretStore controller",
-            stores::<SecretStore>(context, concurrent, stopping).boxed(),
+            stores::<SecretStore>(contexts, concurrent, stopping).boxed(),
         ),
         (
             "the ClusterSecretStore controller",
-            stores::<ClusterSecretStore>(context, concurrent, stopping).boxed(),
+            stores::<ClusterSecretStore>(contexts, concurrent, stopping).boxed(),
         ),
         (
             "the ExternalSecret controller",
-            external_secrets(context, (writers, moved), stopping).boxed(),
+            external_secrets(contexts, (writers, moved), stopping).boxed(),
         ),
     ]
 }
 
 fn git_repositories(
-    context: &Arc<Context>,
+    contexts: &Contexts,
     config: &Config,
     stopping: &watch::Receiver<bool>,
 ) -> impl Future<Output = ()> + use<> {
-    let objects = flux_objects(context, config);
-    let controller = controller::<GitRepository>(context, objects, shard(config));
+    let context = &contexts.git_repositories;
+    let objects = flux_objects(contexts, config);
+    let controller = controller::<GitRepository>(contexts, objects, shard(config));
     let store = controller.store();
     // Those that include it look at it again.
     let moved = context
@@ -106,11 +108,17 @@ fn git_repositories(
         });
     let controller = controller
         .with_config(at_once(config.concurrent))
-        .reconcile_on(counted(moved, context));
+        .reconcile_on(counted(moved, contexts));
     let reconcile = controllers::git_repository::reconcile;
-    drive(controller, context, stopping, reconcile, |context, gone| {
-        controllers::git_repository::gone(context, &name_of(gone));
-    })
+    drive(
+        controller,
+        (context, &contexts.reporter),
+        stopping,
+        reconcile,
+        |context, gone| {
+            controllers::git_repository::gone(context, &name_of(gone));
+        },
+    )
 }
 
 /// Sources and Kustomizations that are this process' own.
@@ -122,30 +130,37 @@ fn shard(config: &Config) -> watcher::Config {
 }
 
 pub(super) fn receivers(
-    context: &Arc<Context>,
+    contexts: &Contexts,
     config: &Config,
     stopping: &watch::Receiver<bool>,
 ) -> impl Future<Output = ()> + use<> {
-    let objects = flux_objects(context, config);
-    let controller = controller::<Receiver>(context, objects, watcher::Config::default());
+    let context = &contexts.receivers;
+    let objects = flux_objects(contexts, config);
+    let controller = controller::<Receiver>(contexts, objects, watcher::Config::default());
     let reconcile = controllers::receiver::reconcile;
-    drive(controller, context, stopping, reconcile, |context, gone| {
-        let name = name_of(gone);
-        context.hooks.set(&name, None);
-        let NamespacedName { namespace, name } = &name;
-        context
-            .metrics
-            .forget_reconciles("Receiver", namespace, name);
-    })
+    drive(
+        controller,
+        (context, &contexts.reporter),
+        stopping,
+        reconcile,
+        |context, gone| {
+            let name = name_of(gone);
+            context.addresses.set(&name, None);
+            let NamespacedName { namespace, name } = &name;
+            let metrics = &context.metrics;
+            metrics.forget_reconciles("Receiver", namespace, name);
+        },
+    )
 }
 
 fn kustomizations(
-    context: &Arc<Context>,
+    contexts: &Contexts,
     config: &Config,
     stopping: &watch::Receiver<bool>,
 ) -> impl Future<Output = ()> + use<> {
-    let objects = flux_objects(context, config);
-    let controller = controller::<Kustomization>(context, objects, shard(config));
+    let context = &contexts.kustomizations;
+    let objects = flux_objects(contexts, config);
+    let controller = controller::<Kustomization>(contexts, objects, shard(config));
     let store = controller.store();
     let moved = context
         .sources
@@ -170,32 +185,45 @@ fn kustomizations(
     let drifted = drifted.map(|unit| ObjectRef::new(&unit.name).within(&unit.namespace));
     let controller = controller
         .with_config(at_once(config.concurrent))
-        .reconcile_on(counted(moved, context))
-        .reconcile_on(counted(drifted, context));
+        .reconcile_on(counted(moved, contexts))
+        .reconcile_on(counted(drifted, contexts));
     let reconcile = controllers::kustomization::reconcile;
-    drive(controller, context, stopping, reconcile, |context, gone| {
-        controllers::kustomization::gone(context, &name_of(gone));
-    })
+    drive(
+        controller,
+        (context, &contexts.reporter),
+        stopping,
+        reconcile,
+        |context, gone| {
+            controllers::kustomization::gone(context, &name_of(gone));
+        },
+    )
 }
 
 fn stores<S>(
-    context: &Arc<Context>,
+    contexts: &Contexts,
     concurrent: u16,
     stopping: &watch::Receiver<bool>,
 ) -> impl Future<Output = ()> + use<S>
 where
-    S: controllers::secret_store::Store + Send + Sync + 'static,
+    S: controllers::stores::Store + Send + Sync + 'static,
 {
-    let objects = Api::all(context.client.clone());
-    let controller = controller::<S>(context, objects, watcher::Config::default());
+    let context = &contexts.secret_stores;
+    let objects = Api::all(contexts.client.clone());
+    let controller = controller::<S>(contexts, objects, watcher::Config::default());
     let controller = controller
         .with_config(at_once(concurrent))
         .reconcile_all_on(context.rotations.wake_ups());
     let reconcile = controllers::secret_store::reconcile::<S>;
-    drive(controller, context, stopping, reconcile, |context, gone| {
-        let namespace = gone.namespace.clone().unwrap_or_default();
-        controllers::secret_store::forget(context, &S::kind(&()), &namespace, &gone.name);
-    })
+    drive(
+        controller,
+        (context, &contexts.reporter),
+        stopping,
+        reconcile,
+        |context, gone| {
+            let key = ObjectKey::new(S::kind(&()), name_of(gone));
+            controllers::secret_store::forget(context, &key);
+        },
+    )
 }
 
 /// So many ExternalSecrets wait for their turn at most; the others wait for theirs where they take no memory.
@@ -208,47 +236,54 @@ fn name_of<K: Resource>(gone: &ObjectRef<K>) -> NamespacedName {
 
 /// Wakes an ExternalSecret when something that it uses changes. A semaphore bounds how many are synced at once.
 fn external_secrets(
-    context: &Arc<Context>,
+    contexts: &Contexts,
     (writers, moved): (Writers, Moved),
     stopping: &watch::Receiver<bool>,
 ) -> impl Future<Output = ()> + use<> {
-    let wakes = caches::wakes(context, writers);
+    let context = &contexts.external_secrets;
+    let wakes = caches::wakes(&contexts.watches, writers);
     let wakes = futures::stream::select(wakes, moved);
     let wakes = wakes.map(|user| ObjectRef::new(&user.name).within(&user.namespace));
-    let objects = Api::all(context.client.clone());
-    let controller = controller::<ExternalSecret>(context, objects, watcher::Config::default());
+    let objects = Api::all(contexts.client.clone());
+    let controller = controller::<ExternalSecret>(contexts, objects, watcher::Config::default());
     let controller = controller
         .with_config(at_once(MOST_WAITING))
-        .reconcile_on(counted(wakes, context));
+        .reconcile_on(counted(wakes, contexts));
     let reconcile = controllers::external_secret::reconcile;
-    drive(controller, context, stopping, reconcile, |context, gone| {
-        controllers::external_secret::forget(context, &name_of(gone));
-    })
+    drive(
+        controller,
+        (context, &contexts.reporter),
+        stopping,
+        reconcile,
+        |context, gone| {
+            controllers::external_secret::forget(context, &name_of(gone));
+        },
+    )
 }
 
 /// The objects of a Flux kind: those of all namespaces, or with `--watch-all-namespaces=false` those of our own.
-fn flux_objects<K>(context: &Context, config: &Config) -> Api<DeserializeGuard<K>>
+fn flux_objects<K>(contexts: &Contexts, config: &Config) -> Api<DeserializeGuard<K>>
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug,
 {
-    let client = context.client.clone();
+    let client = contexts.client.clone();
     if config.watch_all_namespaces {
         Api::all(client)
     } else {
-        Api::namespaced(client, &config.settings.own_namespace)
+        Api::namespaced(client, &config.kustomizations.own_namespace)
     }
 }
 
 /// A controller of objects of a kind, also of those that cannot be read.
 fn controller<K>(
-    context: &Context,
+    contexts: &Contexts,
     api: Api<DeserializeGuard<K>>,
     watched: watcher::Config,
 ) -> Controller<DeserializeGuard<K>>
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
 {
-    let queues = context.metrics.queues.clone();
+    let queues = contexts.metrics.queues.clone();
     let (store, writer) = reflector::store();
     let objects = watcher(api, watched).modify(|object| {
         // Who manages which fields takes more memory than all the rest; when they did is of use.
@@ -265,12 +300,12 @@ where
 }
 
 /// Wake-ups, each of which is counted in the metrics of the queue.
-fn counted<K, S>(wakes: S, context: &Context) -> impl Stream<Item = S::Item> + use<K, S>
+fn counted<K, S>(wakes: S, contexts: &Contexts) -> impl Stream<Item = S::Item> + use<K, S>
 where
     K: Resource<DynamicType = ()>,
     S: Stream<Item = ObjectRef<DeserializeGuard<K>>>,
 {
-    let queues = context.metrics.queues.clone();
+    let queues = contexts.metrics.queues.clone();
     wakes.inspect(move |object| {
         queues.added(&K::kind(&()), object.namespace.as_deref(), &object.name);
     })
@@ -281,37 +316,42 @@ fn at_once(concurrent: u16) -> ControllerConfig {
 }
 
 /// Runs a controller until the daemon stops. `forget` is told of objects that are gone.
-fn drive<K, F>(
+fn drive<K, C, F>(
     controller: Controller<DeserializeGuard<K>>,
-    context: &Arc<Context>,
+    (context, reporter): (&Arc<C>, &Arc<FailureReporter>),
     stopping: &watch::Receiver<bool>,
-    reconcile: fn(Readable<K>, Arc<Context>) -> F,
-    forget: fn(&Context, &ObjectRef<DynamicObject>),
-) -> impl Future<Output = ()> + use<K, F>
+    reconcile: fn(Readable<K>, Arc<C>) -> F,
+    forget: fn(&C, &ObjectRef<DynamicObject>),
+) -> impl Future<Output = ()> + use<K, C, F>
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+    C: Send + Sync + 'static,
     F: Future<Output = Result<Action, ReconcileError>> + Send + 'static,
 {
-    let observing = context.clone();
+    let (context, observing) = (context.clone(), context.clone());
     let panics = Arc::new(Panics::default());
-    let queues = context.metrics.queues.clone();
+    let (queues, waiting) = (
+        reporter.metrics.queues.clone(),
+        reporter.metrics.queues.clone(),
+    );
     controller
         .graceful_shutdown_on(stopped(stopping.clone()))
         .run(
-            move |object, context| {
+            move |object, reporter| {
                 let (namespace, name) = (object.namespace(), object.name_any());
                 let work = queues.start(&K::kind(&()), namespace.as_deref(), &name);
                 let span = reconcile_span::<K>(&name, namespace.as_deref());
-                let reconcile = contained(object, context, reconcile, panics.clone());
+                let context = context.clone();
+                let reconcile = move |object| reconcile(object, context);
+                let reconcile = contained(object, reporter, reconcile, panics.clone());
                 reconcile.instrument(span).inspect(move |_| drop(work))
             },
             error_policy,
-            context.clone(),
+            reporter.clone(),
         )
         .for_each(move |result| {
             if let Err(kube::runtime::controller::Error::ObjectNotFound(object)) = &result {
-                let (namespace, queues) = (object.namespace.as_deref(), &observing.metrics.queues);
-                queues.forget(&K::kind(&()), namespace, &object.name);
+                waiting.forget(&K::kind(&()), object.namespace.as_deref(), &object.name);
                 forget(&observing, object);
             }
             observe(result);

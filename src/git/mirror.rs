@@ -8,14 +8,12 @@ use std::time::Instant;
 
 use git2::{AutotagOption, Direction, FetchOptions, Oid, RemoteCallbacks, Repository};
 use gocompat::semver::{Constraint, Version};
-use kustomize::RepoPath;
 use parking_lot::Mutex;
-use sha2::{Digest as _, Sha256};
 use tokio::runtime::Handle;
 
 use crate::failpoints;
+use crate::git::fetched::Fetched;
 use crate::git::transport::Session;
-use crate::git::view::View;
 use overlayd_core::git::revision::Revision;
 use overlayd_core::git::source::{GitSource, RefTarget};
 
@@ -26,49 +24,6 @@ pub(crate) struct Mirrors {
     max_bytes: usize,
     /// One operation at a time per mirror.
     locks: Mutex<BTreeMap<String, Arc<Mutex<()>>>>,
-}
-
-/// A commit that the mirror holds.
-#[derive(Debug, Clone)]
-pub(crate) struct Fetched {
-    /// The address, without credentials.
-    pub(crate) url: String,
-    pub(crate) revision: Revision,
-    pub(crate) mirror: PathBuf,
-    /// The id of the commit's tree: equal trees have equal ids.
-    pub(crate) tree: String,
-    /// The first line of the commit's message.
-    pub(crate) subject: String,
-    /// The submodules that were fetched with it, by their paths.
-    pub(crate) submodules: Vec<(RepoPath, Arc<Self>)>,
-    /// The part of the commit that is in service; `None` for all of it.
-    pub(crate) view: Option<Arc<View>>,
-    pub(crate) content: OnceLock<String>,
-}
-
-impl Fetched {
-    /// A digest of the files that are in service, in hex: equal digests mean equal files. It is computed at the first call,
-    /// when submodules and view are set.
-    pub(crate) fn content(&self) -> &str {
-        self.content.get_or_init(|| {
-            let mut hash = Sha256::default();
-            hash.update(&self.tree);
-            for (path, below) in &self.submodules {
-                hash.update(format!("\0submodule {path} {}", below.content()));
-            }
-            if let Some(view) = &self.view {
-                hash.update(format!("\0{:?}\0{:?}", view.ignore, view.sparse));
-                for include in &view.includes {
-                    let content = include.fetched.content();
-                    hash.update(format!(
-                        "\0include {} {} {content}",
-                        include.from, include.to
-                    ));
-                }
-            }
-            data_encoding::HEXLOWER.encode(&hash.finalize())
-        })
-    }
 }
 
 /// Why a fetch failed.

@@ -9,9 +9,10 @@ use kube::api::Api;
 use kustomize::{FileEntry, FileTree, RepoPath};
 
 use crate::cluster::error::describe;
-use crate::controllers::Context;
+use crate::controllers::git_repository::context::GitRepositoryContext;
+use crate::controllers::objects::git_repository;
+use crate::git::fetched::{Include, View};
 use crate::git::snapshot::IgnoreFilesError;
-use crate::git::view::{Include, View};
 use crate::git::{Fetched, snapshot, submodules};
 use overlayd_core::api::git_repository::{GitInclude, GitRepository, GitRepositorySpec};
 use overlayd_core::api::kustomization::LocalReference;
@@ -30,7 +31,7 @@ const MAX_INCLUDES: usize = 4;
 /// Fetches. The second value is the commit to put into service, if the outcome is a success.
 pub(super) async fn fetch(
     object: &GitRepository,
-    context: &Context,
+    context: &GitRepositoryContext,
 ) -> (FetchOutcome, Option<Fetched>) {
     match fetched(object, context).await {
         Ok(fetched) => (FetchOutcome::Fetched(commit(&fetched)), Some(fetched)),
@@ -51,7 +52,10 @@ fn commit(fetched: &Fetched) -> FetchedCommit {
 }
 
 /// The commit with what of it is in service, or the outcome of a failure.
-async fn fetched(object: &GitRepository, context: &Context) -> Result<Fetched, FetchOutcome> {
+async fn fetched(
+    object: &GitRepository,
+    context: &GitRepositoryContext,
+) -> Result<Fetched, FetchOutcome> {
     let failed = |reason, message| FetchOutcome::Failed(FetchFailure { reason, message });
     let source = source(object, context).await?;
     let includes = includes(object, context).await;
@@ -66,7 +70,10 @@ async fn fetched(object: &GitRepository, context: &Context) -> Result<Fetched, F
 }
 
 /// Where to fetch from, and with which credentials.
-async fn source(object: &GitRepository, context: &Context) -> Result<GitSource, FetchOutcome> {
+async fn source(
+    object: &GitRepository,
+    context: &GitRepositoryContext,
+) -> Result<GitSource, FetchOutcome> {
     let spec = &object.spec;
     let secret = secret_of(object, context, "secretRef", spec.secret_ref.as_ref()).await?;
     let proxy = spec.proxy_secret_ref.as_ref();
@@ -88,7 +95,7 @@ async fn source(object: &GitRepository, context: &Context) -> Result<GitSource, 
 /// The data of the Secret that a field of the spec names.
 async fn secret_of(
     object: &GitRepository,
-    context: &Context,
+    context: &GitRepositoryContext,
     field: &str,
     reference: Option<&LocalReference>,
 ) -> Result<Option<BTreeMap<String, SecretValue>>, FetchOutcome> {
@@ -113,7 +120,10 @@ async fn secret_of(
 }
 
 /// The repositories that are included, if all of them are in service.
-async fn includes(object: &GitRepository, context: &Context) -> Result<Vec<Include>, FetchFailure> {
+async fn includes(
+    object: &GitRepository,
+    context: &GitRepositoryContext,
+) -> Result<Vec<Include>, FetchFailure> {
     let own = NamespacedName::of(object);
     let mut includes = Vec::new();
     for given in &object.spec.include {
@@ -125,12 +135,12 @@ async fn includes(object: &GitRepository, context: &Context) -> Result<Vec<Inclu
 async fn include(
     own: &NamespacedName,
     given: &GitInclude,
-    context: &Context,
+    context: &GitRepositoryContext,
 ) -> Result<Include, FetchFailure> {
     let source = NamespacedName::new(&own.namespace, &given.repository.name);
     let fetched = context.sources.get(&source).filter(|_| source != *own);
     let Some(fetched) = fetched else {
-        let found = context.git_repository(&source).await;
+        let found = git_repository(&context.client, &source).await;
         let found = found.map_err(|error| FetchFailure::new("NoArtifact", describe(&error)))?;
         return Err(include_failure(&source, found.as_ref()));
     };

@@ -3,7 +3,10 @@
 //! `observe → decide → fetch → record`. The rules (which step is due, and what an outcome means for the status, the event
 //! and the next reconcile) are in [`overlayd_core::git::repository_status`].
 
+mod context;
 mod fetch;
+
+pub(crate) use context::{GitRepositoryContext, SourceSettings};
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,11 +15,11 @@ use jiff::Timestamp;
 use kube::ResourceExt as _;
 use kube::runtime::controller::Action;
 
-use crate::controllers::context::memory_key;
+use crate::controllers::ReconcileError;
 use crate::controllers::events::Component;
+use crate::controllers::objects::{api_of, remove_finalizer, write_status};
 use crate::controllers::unreadable::Readable;
-use crate::controllers::{Context, ReconcileError};
-use crate::daemon::metrics::ReconcileResult;
+use crate::metrics::ReconcileResult;
 use overlayd_core::api::annotations::FLUX_FINALIZER;
 use overlayd_core::api::git_repository::{GitRepository, GitRepositoryStatus};
 use overlayd_core::events::Severity;
@@ -24,12 +27,12 @@ use overlayd_core::git::repository_status::{
     ArtifactEvent, FetchEvent, FetchOutcome, RepositoryStep, SourceRequeue, change_token, event,
     next_status, next_step, suspended_status,
 };
-use overlayd_core::names::NamespacedName;
+use overlayd_core::names::{NamespacedName, ObjectKey};
 
 /// What decides about a reconcile besides the object itself.
 struct ObservedGitRepository {
     /// The key of the object in caches.
-    key: String,
+    key: ObjectKey,
     /// The name of the object among sources.
     name: NamespacedName,
     /// Differs when the last result may not hold any more.
@@ -41,7 +44,7 @@ struct ObservedGitRepository {
 /// Does the step that is due, and records its outcome.
 pub(crate) async fn reconcile(
     object: Readable<GitRepository>,
-    context: Arc<Context>,
+    context: Arc<GitRepositoryContext>,
 ) -> Result<Action, ReconcileError> {
     // An object that was deleted and created anew may have another address.
     let uid = object.uid().unwrap_or_default();
@@ -74,8 +77,12 @@ pub(crate) async fn reconcile(
     }
 }
 
-fn observe(object: &GitRepository, context: &Context, now: Timestamp) -> ObservedGitRepository {
-    let (key, name) = (memory_key(object), NamespacedName::of(object));
+fn observe(
+    object: &GitRepository,
+    context: &GitRepositoryContext,
+    now: Timestamp,
+) -> ObservedGitRepository {
+    let (key, name) = (ObjectKey::of(object), NamespacedName::of(object));
     let included = object.spec.include.iter().map(|include| {
         let source = NamespacedName::new(&name.namespace, &include.repository.name);
         let fetched = context.sources.get(&source);
@@ -92,42 +99,40 @@ fn observe(object: &GitRepository, context: &Context, now: Timestamp) -> Observe
 }
 
 /// Takes a source that is gone out of service.
-pub(crate) fn gone(context: &Context, name: &NamespacedName) {
+pub(crate) fn gone(context: &GitRepositoryContext, name: &NamespacedName) {
     context.sources.remove(name);
+    let key = ObjectKey::new("GitRepository", name.clone());
+    context.reconcile_cache.forget(&key);
     let NamespacedName { namespace, name } = name;
     let metrics = &context.metrics;
     metrics.forget_reconciles("GitRepository", namespace, name);
-    let key = format!("GitRepository/{namespace}/{name}");
-    context.reconcile_cache.forget(&key);
 }
 
 /// Takes the source out of service, and releases Flux's finalizer, which overlayd never adds here.
 async fn finalize(
     object: &GitRepository,
-    context: &Context,
+    context: &GitRepositoryContext,
     observed: &ObservedGitRepository,
 ) -> Result<Action, ReconcileError> {
     gone(context, &observed.name);
-    let api = context.api_of(object);
-    context
-        .set_finalizer(&api, object, FLUX_FINALIZER, false)
-        .await?;
+    let api = api_of(&context.client, object);
+    remove_finalizer(&api, object, FLUX_FINALIZER).await?;
     Ok(Action::await_change())
 }
 
 /// Records an outcome in the event, the status and the reconcile cache. Gives the wait until the next reconcile.
 async fn record(
     object: &GitRepository,
-    context: &Context,
+    context: &GitRepositoryContext,
     observed: &ObservedGitRepository,
     outcome: &FetchOutcome,
 ) -> Result<Duration, ReconcileError> {
     let now = Timestamp::now();
     let (key, token) = (&observed.key, &observed.change_token);
     let wait = match outcome.requeue(object) {
-        SourceRequeue::AfterInterval(interval) => context.settings.jittered(interval, object),
+        SourceRequeue::AfterInterval(interval) => context.settings.jitter.spread(interval, object),
         SourceRequeue::AfterBackoff => {
-            let bounds = context.settings.source_backoff;
+            let bounds = context.settings.backoff;
             context.reconcile_cache.failed(key, token, now, bounds)
         }
         SourceRequeue::AfterDependency => context.settings.requeue_dependency,
@@ -141,7 +146,7 @@ async fn record(
     Ok(wait)
 }
 
-async fn publish(object: &GitRepository, context: &Context, outcome: &FetchOutcome) {
+async fn publish(object: &GitRepository, context: &GitRepositoryContext, outcome: &FetchOutcome) {
     if let FetchOutcome::Fetched(commit) = outcome {
         tracing::info!(source = %object.name_any(), revision = %commit.revision, "fetched");
     }
@@ -178,13 +183,13 @@ fn facts(artifact: &ArtifactEvent) -> Vec<(&'static str, &str)> {
 }
 
 async fn write(
-    context: &Context,
+    context: &GitRepositoryContext,
     object: &GitRepository,
     status: GitRepositoryStatus,
 ) -> Result<(), kube::Error> {
     if object.status.as_ref() == Some(&status) {
         return Ok(());
     }
-    let api = context.api_of(object);
-    context.write_status(&api, object, &status).await
+    let api = api_of(&context.client, object);
+    write_status(&api, object, &status).await.map(drop)
 }

@@ -22,10 +22,10 @@ use overlayd_core::apply::unit_settings::{Mode, UnitSettings};
 use overlayd_core::names::NamespacedName;
 
 use crate::cluster::apply::{Applier, ApplyOptions, PredictedChange};
-use crate::controllers::Context;
 use crate::controllers::events::Component;
 use crate::controllers::kustomization::build;
 use crate::controllers::kustomization::build::{Built, Substitution};
+use crate::controllers::kustomization::context::KustomizationContext;
 use crate::controllers::kustomization::error::{
     Interruption, InvalidExpression, SourceUnavailable, SyncError,
 };
@@ -34,6 +34,7 @@ use crate::controllers::kustomization::owners::{Observer, Others};
 use crate::controllers::kustomization::record::{publish, write};
 use crate::controllers::kustomization::rollouts::PendingRollout;
 use crate::controllers::kustomization::{Applied, ReconcileOutcome, applier, check, depend};
+use crate::controllers::objects::git_repository;
 use crate::failpoints;
 use crate::git::Fetched;
 use overlayd_core::kustomization::events::changes;
@@ -49,8 +50,7 @@ const AT_ONCE: usize = 16;
 pub(super) struct Run<'r> {
     pub(super) object: &'r Kustomization,
     pub(super) api: &'r Api<Kustomization>,
-    pub(super) context: &'r Context,
-    pub(super) key: &'r str,
+    pub(super) context: &'r KustomizationContext,
     pub(super) unit: &'r NamespacedName,
     /// The digest of everything that decides what is applied.
     pub(super) digest: SpecDigest,
@@ -88,7 +88,7 @@ impl Run<'_> {
     /// Why the source has no commit in service.
     async fn absent(&self) -> Interruption {
         let name = source_of(self.object);
-        let found = match self.context.git_repository(&name).await {
+        let found = match git_repository(&self.context.client, &name).await {
             Ok(found) => found,
             Err(error) => return Interruption::Api(error),
         };
@@ -247,7 +247,7 @@ impl Run<'_> {
                 Step::CheckOwnership(objects) => self.ownership(&objects, &pending.revision),
                 Step::Prune(objects) => self.prune(&objects, &mut pending, &applier, status).await,
                 Step::Wait { message, after } => {
-                    self.context.rollouts.put(self.key, pending);
+                    self.context.rollouts.put(self.unit, pending);
                     let again = after;
                     return Ok(ReconcileOutcome::Waiting { message, again });
                 }

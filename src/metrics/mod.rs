@@ -1,5 +1,8 @@
 //! Every metric: its name, its labels, and when it counts.
 
+mod process;
+pub(crate) mod queues;
+
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Instant;
@@ -11,8 +14,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
-use crate::daemon::process_metrics::ProcessMetrics;
-use crate::daemon::queue_metrics::QueueMetrics;
+use self::process::ProcessMetrics;
+use self::queues::QueueMetrics;
 
 type Labels = Vec<(&'static str, String)>;
 

@@ -1,15 +1,18 @@
 //! `Receiver`: gives a git server an address that it can call.
 
+mod addresses;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use kube::ResourceExt as _;
 use kube::runtime::controller::Action;
+use kube::{Client, ResourceExt as _};
 
+use crate::controllers::ReconcileError;
+use crate::controllers::objects::{api_of, remove_finalizer, secrets_of, write_status};
 use crate::controllers::unreadable::Readable;
-use crate::controllers::{Context, ReconcileError};
-use crate::daemon::metrics::ReconcileResult;
+use crate::metrics::{Metrics, ReconcileResult};
 use overlayd_core::api::annotations::{FLUX_FINALIZER, REQUESTED_AT};
 use overlayd_core::api::receiver::{Receiver, ReceiverStatus, ReceiverType};
 use overlayd_core::conditions::{Progress, flux_conditions};
@@ -17,22 +20,30 @@ use overlayd_core::names::NamespacedName;
 use overlayd_core::schedule::parse_duration;
 use overlayd_core::webhook_signature;
 
+pub(crate) use addresses::ReceiverAddresses;
+
 /// The interval at which the token is read again, where the spec gives none.
 const INTERVAL: Duration = Duration::from_secs(600);
+
+/// What the controller of receivers works with.
+pub(crate) struct ReceiverContext {
+    pub(crate) client: Client,
+    pub(crate) metrics: Arc<Metrics>,
+    /// The addresses that are served.
+    pub(crate) addresses: Arc<ReceiverAddresses>,
+}
 
 /// Serves a receiver at its address, and writes the address into its status.
 pub(crate) async fn reconcile(
     object: Readable<Receiver>,
-    context: Arc<Context>,
+    context: Arc<ReceiverContext>,
 ) -> Result<Action, ReconcileError> {
-    let api = context.api_of(&*object);
+    let api = api_of(&context.client, &*object);
     let unit = NamespacedName::of(&*object);
     if object.metadata.deletion_timestamp.is_some() {
-        context.hooks.set(&unit, None);
+        context.addresses.set(&unit, None);
         // overlayd never adds Flux's finalizer here, and removes it so that a deletion can end.
-        context
-            .set_finalizer(&api, &*object, FLUX_FINALIZER, false)
-            .await?;
+        remove_finalizer(&api, &*object, FLUX_FINALIZER).await?;
         return Ok(Action::await_change());
     }
     let timer = context.metrics.start("Receiver");
@@ -44,13 +55,13 @@ pub(crate) async fn reconcile(
     let generation = object.metadata.generation.unwrap_or_default();
     let (progress, reason, message) = match address(&object, &context).await {
         Ok(path) => {
-            context.hooks.set(&unit, Some(&path));
+            context.addresses.set(&unit, Some(&path));
             let message = format!("Receiver initialized for path: {path}");
             status.webhook_path = Some(path);
             (Progress::Ready, "Succeeded", message)
         }
         Err((progress, reason, message)) => {
-            context.hooks.set(&unit, None);
+            context.addresses.set(&unit, None);
             status.webhook_path = None;
             (progress, reason, message)
         }
@@ -62,7 +73,7 @@ pub(crate) async fn reconcile(
     status.conditions =
         flux_conditions(&old.conditions, generation, progress, reason, &message, now);
     if status != old {
-        context.write_status(&api, &*object, &status).await?;
+        write_status(&api, &*object, &status).await?;
     }
     let result = match progress {
         Progress::Ready => ReconcileResult::RequeueAfter,
@@ -79,7 +90,7 @@ pub(crate) async fn reconcile(
 /// The address of a receiver, or the condition that says why it has none.
 async fn address(
     object: &Receiver,
-    context: &Context,
+    context: &ReceiverContext,
 ) -> Result<String, (Progress, &'static str, String)> {
     let spec = &object.spec;
     let filters = spec
@@ -103,7 +114,7 @@ async fn address(
         return Err((Progress::Stalled, "FeatureGateDisabled", message.to_owned()));
     }
     let name = &spec.secret_ref.name;
-    let secret = context.secrets_of(object).get_opt(name).await;
+    let secret = secrets_of(&context.client, object).get_opt(name).await;
     let missing = |what: String| (Progress::Retrying, "TokenNotFound", what);
     let secret = secret.map_err(|error| missing(crate::cluster::error::describe(&error)))?;
     let secret = secret.ok_or_else(|| {
