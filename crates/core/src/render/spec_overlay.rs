@@ -263,9 +263,12 @@ fn walk(
             .checked_sub(1)
             .ok_or_else(|| SpecOverlayError::TooManyFiles(directory.clone()))?;
         let path = directory.join(&name)?;
-        // A link is not followed, because its target would be applied twice or is not meant for this folder.
-        let found = tree.resolve(&path)?;
-        let Some((real, entry)) = found.filter(|(real, _)| *real == path) else {
+        // A link is not followed, because its target would be applied twice or is not meant for this folder. It is left
+        // out wherever it leads, since Flux leaves links out of its artifacts.
+        if tree.is_link(&path)? {
+            continue;
+        }
+        let Some((real, entry)) = tree.resolve(&path)? else {
             continue;
         };
         match entry {
@@ -431,6 +434,48 @@ mod tests {
             json!({}),
             "",
         );
+    }
+
+    /// The files of a folder `app`, in which `out.yaml` and `circle` are links.
+    struct WithLinks;
+
+    impl kustomize::Files for WithLinks {
+        fn entry(&self, path: &RepoPath) -> Result<Option<FileEntry>, String> {
+            let link = |target: &str| Some(FileEntry::Link(target.to_owned()));
+            Ok(match path.to_string().as_str() {
+                "app" => Some(FileEntry::Directory),
+                "app/a.yaml" => Some(FileEntry::File(None)),
+                "app/out.yaml" => link("../../etc/passwd"),
+                "app/absolute.yaml" => link("/etc/passwd"),
+                "app/circle" => link("circle"),
+                _ => None,
+            })
+        }
+
+        fn read(&self, _: &RepoPath) -> Result<std::sync::Arc<[u8]>, String> {
+            Ok(MAP.as_bytes().into())
+        }
+
+        fn list(&self, _: &RepoPath) -> Result<Vec<String>, String> {
+            let names = ["a.yaml", "absolute.yaml", "circle", "out.yaml"];
+            Ok(names.map(str::to_owned).to_vec())
+        }
+    }
+
+    #[test]
+    fn links_are_left_out_of_a_plain_folder_wherever_they_lead() {
+        let tree = FileTree::repository(std::sync::Arc::new(WithLinks));
+        let directory = RepoPath::root().join("app").unwrap();
+        let spec = KustomizationSpec::default();
+        let overlaid = overlay_spec(tree, &directory, &spec).unwrap();
+        let options = BuildOptions::default();
+        let rendered = kustomize::build(&overlaid.tree, &directory, &options).unwrap();
+        let names: Vec<&str> = rendered
+            .objects
+            .iter()
+            .map(kustomize::Object::name)
+            .collect();
+        assert_eq!(names, ["a"]);
     }
 
     #[test]
