@@ -173,11 +173,11 @@ impl Operation<'_> {
     fn run(&self) -> Result<Fetched, Failure> {
         let repository = self.open()?;
         // A commit that is pinned and held needs no request: it cannot change.
-        if let RefTarget::Commit { id, branch } = &self.source.target
+        if let RefTarget::Commit { id, name, .. } = &self.source.target
             && let Ok(oid) = Oid::from_str(id)
             && repository.find_commit(oid).is_ok()
         {
-            return self.describe(&repository, oid, branch.clone());
+            return self.describe(&repository, oid, name.clone());
         }
         let mut remote = repository
             .remote_anonymous(&self.source.url)
@@ -189,8 +189,10 @@ impl Operation<'_> {
             }
             .into());
         }
-        if let RefTarget::Commit { id, branch } = &self.source.target {
-            return self.fetch_commit(&repository, &mut remote, id, branch.as_deref());
+        if let RefTarget::Commit { id, branch, name } = &self.source.target {
+            let branch = branch.as_deref();
+            let oid = self.fetch_commit(&repository, &mut remote, id, branch)?;
+            return self.describe(&repository, oid, name.clone());
         }
         if let RefTarget::Semver { range, constraint } = &self.source.target {
             let tied = self.highest(range, constraint, &refs)?;
@@ -201,7 +203,8 @@ impl Operation<'_> {
             // The text may also be the id of a commit.
             Err(error) => match &self.source.target {
                 RefTarget::Any(id) if is_commit_id(id) => {
-                    return self.fetch_commit(&repository, &mut remote, id, None);
+                    let oid = self.fetch_commit(&repository, &mut remote, id, None)?;
+                    return self.describe(&repository, oid, None);
                 }
                 _ => return Err(error.into()),
             },
@@ -383,7 +386,7 @@ impl Operation<'_> {
         remote: &mut git2::Remote<'_>,
         id: &str,
         branch: Option<&str>,
-    ) -> Result<Fetched, Failure> {
+    ) -> Result<Oid, Failure> {
         // Many servers serve a commit by its id; of the others, the branches are fetched.
         let by_id = format!("+{id}:refs/overlayd/commits/{id}");
         if self.fetch_refs(remote, &[by_id]).is_ok()
@@ -392,7 +395,7 @@ impl Operation<'_> {
                 .ok()
                 .filter(|oid| repository.find_commit(*oid).is_ok())
         {
-            return self.describe(repository, oid, None);
+            return Ok(oid);
         }
         let pattern = branch.unwrap_or("*");
         self.fetch_refs(
@@ -405,7 +408,7 @@ impl Operation<'_> {
             .ok()
             .filter(|oid| repository.find_commit(*oid).is_ok());
         match found {
-            Some(oid) => self.describe(repository, oid, branch.map(str::to_owned)),
+            Some(oid) => Ok(oid),
             None => {
                 let what = format!(
                     "commit `{id}` on {}",

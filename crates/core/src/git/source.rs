@@ -59,8 +59,10 @@ pub enum RefTarget {
     Commit {
         /// 40 hex digits.
         id: String,
-        /// Where to look, and what the revision shows.
+        /// Where to look.
         branch: Option<String>,
+        /// What the revision shows: the full ref name that stands beside the commit, or else the branch.
+        name: Option<String>,
     },
 }
 
@@ -221,6 +223,7 @@ impl GitSource {
             target: RefTarget::Commit {
                 id: commit.to_owned(),
                 branch: None,
+                name: None,
             },
             credentials: if is_same {
                 self.credentials.clone()
@@ -296,9 +299,11 @@ impl RefTarget {
                     "`ref.commit` must have 40 hex digits, not `{id}`"
                 )));
             }
+            let branch = given(&reference.branch);
             return Ok(Self::Commit {
                 id: id.to_lowercase(),
-                branch: given(&reference.branch),
+                name: given(&reference.name).or_else(|| branch.clone()),
+                branch,
             });
         }
         if let Some(name) = given(&reference.name) {
@@ -390,12 +395,32 @@ mod tests {
             ..GitReference::default()
         };
         assert_eq!(
-            target(commit),
+            target(commit.clone()),
             RefTarget::Commit {
                 id: id.into(),
-                branch: some("main")
+                branch: some("main"),
+                name: some("main"),
             }
         );
+        let pull = "refs/pull/1/head";
+        let named = GitReference {
+            name: some(pull),
+            ..commit
+        };
+        assert_eq!(
+            target(named.clone()),
+            RefTarget::Commit {
+                id: id.into(),
+                branch: some("main"),
+                name: some(pull),
+            }
+        );
+        let name_and_tag = GitReference {
+            commit: some(""),
+            tag: some("v1"),
+            ..named
+        };
+        assert_eq!(target(name_and_tag), RefTarget::Name(pull.into()));
     }
 
     #[test]
