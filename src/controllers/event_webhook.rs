@@ -88,17 +88,38 @@ pub(crate) async fn run(mut waiting: Waiting, address: Url) {
     };
     while let Some(post) = waiting.0.recv().await {
         let body = serde_json::to_vec(&post).unwrap_or_default();
-        for number in 1..=TRIES {
-            match send(&client, &address, &body).await {
-                Ok(()) => break,
-                // The receiver has had the same event a moment ago, and drops it.
-                Err(PostError::Refused(StatusCode::TOO_MANY_REQUESTS)) => break,
-                Err(error) if number == TRIES => {
-                    tracing::warn!(%error, reason = post.reason, "an event was not posted");
+        for number in 1.. {
+            let answer = send(&client, &address, &body).await;
+            match after(&answer, number) {
+                AfterPost::Done => break,
+                AfterPost::Repeat(wait) => tokio::time::sleep(wait).await,
+                AfterPost::GiveUp => {
+                    if let Err(error) = answer {
+                        tracing::warn!(%error, reason = post.reason, "an event was not posted");
+                    }
+                    break;
                 }
-                Err(_) => tokio::time::sleep(Duration::from_secs(u64::from(number))).await,
             }
         }
+    }
+}
+
+/// What follows after an attempt to post an event.
+#[derive(Debug, PartialEq, Eq)]
+enum AfterPost {
+    Done,
+    /// Post it again after this time.
+    Repeat(Duration),
+    GiveUp,
+}
+
+/// Decides by the answer to an attempt, which is the first, second or third.
+fn after(answer: &Result<(), PostError>, number: u32) -> AfterPost {
+    match answer {
+        // The receiver has had the same event a moment ago, and drops it.
+        Ok(()) | Err(PostError::Refused(StatusCode::TOO_MANY_REQUESTS)) => AfterPost::Done,
+        Err(_) if number < TRIES => AfterPost::Repeat(Duration::from_secs(u64::from(number))),
+        Err(_) => AfterPost::GiveUp,
     }
 }
 
@@ -133,4 +154,51 @@ async fn send(client: &HttpClient, address: &Url, body: &[u8]) -> Result<(), Pos
     };
     let sent = tokio::time::timeout(PATIENCE, sent).await;
     sent.unwrap_or(Err(PostError::Late))
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt as _;
+
+    use super::*;
+
+    #[test]
+    fn an_event_is_sent_three_times_at_most_and_a_repetition_is_dropped() {
+        let check = |answer: Result<(), PostError>, number: u32, expected: AfterPost| {
+            assert_eq!(after(&answer, number), expected, "{answer:?} {number}");
+        };
+        let busy = || Err(PostError::Refused(StatusCode::SERVICE_UNAVAILABLE));
+        let seconds = |seconds| AfterPost::Repeat(Duration::from_secs(seconds));
+        check(Ok(()), 1, AfterPost::Done);
+        check(busy(), 1, seconds(1));
+        check(busy(), 2, seconds(2));
+        check(busy(), 3, AfterPost::GiveUp);
+        check(Err(PostError::Late), 3, AfterPost::GiveUp);
+        let repeated = PostError::Refused(StatusCode::TOO_MANY_REQUESTS);
+        check(Err(repeated), 1, AfterPost::Done);
+    }
+
+    #[test]
+    fn an_event_is_dropped_when_too_many_wait() {
+        let (poster, mut waiting) = poster();
+        let object = ObjectReference::default();
+        let text = EventText {
+            object: &object,
+            controller: "kustomize-controller",
+            instance: "pod",
+            severity: overlayd_core::events::Severity::Error,
+            reason: "BuildFailed",
+            note: "broken",
+            facts: &Facts::new(),
+        };
+        for _ in 0..=WAITING {
+            poster.post(Post::new(&text, Facts::new(), Timestamp::UNIX_EPOCH));
+        }
+        let mut taken = 0;
+        while let Some(Some(post)) = waiting.0.recv().now_or_never() {
+            assert_eq!(post.severity, "error");
+            taken += 1;
+        }
+        assert_eq!(taken, WAITING);
+    }
 }

@@ -19,6 +19,7 @@ mod guards;
 mod hygiene;
 mod lifecycle;
 mod moto;
+mod operation;
 mod panics;
 mod policies;
 mod receivers;

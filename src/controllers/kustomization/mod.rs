@@ -149,6 +149,7 @@ impl Reconcile<'_> {
             return self.suspend().await;
         }
         if self.awaits_restart().await? {
+            tracing::debug!("its source is not fetched again yet");
             return Ok(Action::requeue(context.settings.requeue_dependency));
         }
         let timer = context.metrics.start("Kustomization");

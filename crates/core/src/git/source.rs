@@ -424,6 +424,52 @@ mod tests {
     }
 
     #[test]
+    fn a_bearer_token_is_sent_as_it_is_and_wins_over_a_password() {
+        let of = |pairs: &[(&str, &str)]| {
+            let source = GitSource::new(&spec("https://host/r"), Some(&secret(pairs)));
+            source.unwrap().credentials.authorization
+        };
+        for pairs in [
+            &[("bearerToken", "t0ken")][..],
+            &[
+                ("bearerToken", "t0ken"),
+                ("username", "u"),
+                ("password", "p"),
+            ],
+        ] {
+            assert!(matches!(of(pairs), Authorization::Bearer(_)), "{pairs:?}");
+        }
+        let basic = of(&[("username", "u"), ("password", "p")]);
+        assert!(matches!(basic, Authorization::Basic { .. }));
+    }
+
+    #[test]
+    fn an_operation_has_a_minute_or_what_the_spec_says() {
+        let timeout = |text: Option<&str>| {
+            let mut spec = spec("https://host/r");
+            spec.timeout = text.map(str::to_owned);
+            GitSource::new(&spec, None).map(|source| source.timeout.as_millis())
+        };
+        assert_eq!(timeout(None).unwrap(), 60_000);
+        assert_eq!(timeout(Some("1m30s")).unwrap(), 90_000);
+        assert_eq!(timeout(Some("250ms")).unwrap(), 250);
+        assert!(timeout(Some("soon")).is_err());
+    }
+
+    #[test]
+    fn signatures_are_refused_and_a_service_account_changes_nothing() {
+        let mut verified = spec("https://host/r");
+        verified.verify = Some(serde_json::from_str(r#"{"secretRef": {"name": "keys"}}"#).unwrap());
+        let error = GitSource::new(&verified, None).unwrap_err();
+        assert_eq!(error.reason(), "FeatureGateDisabled");
+        assert!(error.to_string().contains("spec.verify"), "{error}");
+        let mut account = spec("https://host/r");
+        account.service_account_name = Some("robot".to_owned());
+        let debug = |spec| format!("{:?}", GitSource::new(spec, None).unwrap());
+        assert_eq!(debug(&account), debug(&spec("https://host/r")));
+    }
+
+    #[test]
     fn credentials_in_the_url_never_stay_in_the_address() {
         let source = GitSource::new(&spec("https://me:hunter2@git.example/r.git"), None).unwrap();
         assert_eq!(source.url, "https://git.example/r.git");

@@ -387,6 +387,29 @@ mod tests {
     }
 
     #[test]
+    fn metadata_of_the_build_is_added_as_the_spec_asks() {
+        let files = [
+            ("app/kustomization.yaml", "resources: [a.yaml]\n"),
+            ("app/a.yaml", MAP),
+        ];
+        let directory = RepoPath::root().join("app").unwrap();
+        let annotations = |wanted: &[&str]| {
+            let spec = KustomizationSpec {
+                build_metadata: wanted.iter().map(|&name| name.to_owned()).collect(),
+                ..KustomizationSpec::default()
+            };
+            let overlaid = overlay_spec(FileTree::of(files), &directory, &spec).unwrap();
+            let options = BuildOptions::default();
+            let rendered = kustomize::build(&overlaid.tree, &directory, &options).unwrap();
+            rendered.objects[0].to_json()["metadata"]["annotations"].clone()
+        };
+        assert_eq!(annotations(&[]), Value::Null);
+        let origin = annotations(&["originAnnotations"]);
+        let origin = origin["config.kubernetes.io/origin"].as_str().unwrap();
+        assert!(origin.contains("a.yaml"), "{origin}");
+    }
+
+    #[test]
     fn images_are_merged_by_name() {
         let mut file = parsed(b"images:\n- name: a\n  newName: b\n  newTag: '1'\n").unwrap();
         let image = |image: Value| serde_json::from_value::<Image>(image).unwrap();
