@@ -75,13 +75,11 @@ pub(super) fn open(directory: &Path) -> Result<(FileTree, RepoPath), Failure> {
 
 /// The same, without the files that a GitRepository leaves out by default.
 pub(super) fn open_as_source(directory: &Path) -> Result<(FileTree, RepoPath), Failure> {
-    let files = Filtered {
-        files: Arc::new(Disk),
-        ignore: Ignore::new(&[], None),
-    };
+    let files = Filtered::new(Arc::new(Disk), Ignore::defaults());
     open_of(directory, Arc::new(files))
 }
 
+/// The tree of the whole disk, and the directory in it. Messages name paths as seen from the working directory.
 fn open_of(directory: &Path, files: Arc<dyn Files>) -> Result<(FileTree, RepoPath), Failure> {
     let repo_path = |path: &Path| -> Result<RepoPath, Failure> {
         let text = path

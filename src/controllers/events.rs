@@ -54,6 +54,7 @@ impl Component {
 }
 
 impl Events {
+    /// Events that are written as this replica. With a poster, they are posted too.
     pub(crate) fn new(client: &Client, instance: &str, poster: Option<Poster>) -> Self {
         Self {
             client: client.clone(),

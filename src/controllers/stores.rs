@@ -12,8 +12,8 @@ use overlayd_core::api::external_secret::StoreKind;
 use overlayd_core::api::secret_store::{
     ClusterSecretStore, SecretStore, SecretStoreSpec, SecretStoreStatus,
 };
-use overlayd_core::aws::identity::StoreName;
 use overlayd_core::aws::reader_key::{ReaderKey, reader_key};
+use overlayd_core::names::StoreName;
 use overlayd_core::secrets::provider_error::StoreError;
 use overlayd_core::secrets::store_state::StoreState;
 

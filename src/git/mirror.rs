@@ -13,6 +13,7 @@ use tokio::runtime::Handle;
 
 use crate::failpoints;
 use crate::git::fetched::Fetched;
+use crate::git::objects;
 use crate::git::transport::Session;
 use overlayd_core::git::revision::Revision;
 use overlayd_core::git::source::{GitSource, RefTarget};
@@ -102,12 +103,12 @@ impl Mirrors {
             let operation = Operation { source, path: &path, max_bytes: self.max_bytes, deadline };
             match operation.run() {
                 // A crash or a full disk may have damaged the mirror: it is cloned again, once.
-                Err(Failure::Damaged(_)) => {
+                Err(AttemptError::Damaged(_)) => {
                     let removed = std::fs::remove_dir_all(&path);
                     tracing::warn!(path = %path.display(), removed = removed.is_ok(), "mirror was damaged; cloning it again");
-                    operation.run().map_err(Failure::into_error)
+                    operation.run().map_err(AttemptError::into_error)
                 }
-                result => result.map_err(Failure::into_error),
+                result => result.map_err(AttemptError::into_error),
             }
         })
     }
@@ -136,12 +137,15 @@ fn is_commit_id(text: &str) -> bool {
     text.len() == 40 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-enum Failure {
+/// Why one attempt of a fetch failed.
+enum AttemptError {
+    /// Another attempt would fail too.
     Error(FetchError),
+    /// The mirror is damaged; another attempt with a new mirror may work.
     Damaged(FetchError),
 }
 
-impl Failure {
+impl AttemptError {
     fn into_error(self) -> FetchError {
         match self {
             Self::Error(error) | Self::Damaged(error) => error,
@@ -149,7 +153,7 @@ impl Failure {
     }
 }
 
-impl From<FetchError> for Failure {
+impl From<FetchError> for AttemptError {
     fn from(error: FetchError) -> Self {
         Self::Error(error)
     }
@@ -170,12 +174,12 @@ struct Advertised {
 }
 
 impl Operation<'_> {
-    fn run(&self) -> Result<Fetched, Failure> {
+    fn run(&self) -> Result<Fetched, AttemptError> {
         let repository = self.open()?;
         // A commit that is pinned and held needs no request: it cannot change.
         if let RefTarget::Commit { id, name, .. } = &self.source.target
             && let Ok(oid) = Oid::from_str(id)
-            && repository.find_commit(oid).is_ok()
+            && objects::commit(&repository, oid).is_ok()
         {
             return self.describe(&repository, oid, name.clone());
         }
@@ -214,14 +218,14 @@ impl Operation<'_> {
         self.describe(&repository, wanted.commit, wanted.name)
     }
 
-    fn open(&self) -> Result<Repository, Failure> {
+    fn open(&self) -> Result<Repository, AttemptError> {
         let storage = |source| FetchError::Storage {
             path: self.path.to_path_buf(),
             source,
         };
         if self.path.join("HEAD").exists() {
             return Repository::open_bare(self.path)
-                .map_err(|error| Failure::Damaged(storage(error)));
+                .map_err(|error| AttemptError::Damaged(storage(error)));
         }
         let create = || {
             std::fs::create_dir_all(self.path)
@@ -238,7 +242,7 @@ impl Operation<'_> {
         }
     }
 
-    fn list(&self, remote: &mut git2::Remote<'_>) -> Result<Vec<(String, Oid)>, Failure> {
+    fn list(&self, remote: &mut git2::Remote<'_>) -> Result<Vec<(String, Oid)>, AttemptError> {
         let connection = remote
             .connect_auth(Direction::Fetch, None, None)
             .map_err(|error| self.remote(&error))?;
@@ -345,11 +349,11 @@ impl Operation<'_> {
         repository: &Repository,
         remote: &mut git2::Remote<'_>,
         tied: Vec<Advertised>,
-    ) -> Result<Fetched, Failure> {
+    ) -> Result<Fetched, AttemptError> {
         let mut newest: Option<(i64, Advertised)> = None;
         for wanted in tied {
             self.fetch_advertised(repository, remote, &wanted)?;
-            let commit = repository.find_commit(wanted.commit);
+            let commit = objects::commit(repository, wanted.commit);
             let time = commit.map_or(i64::MIN, |commit| commit.time().seconds());
             if newest.as_ref().is_none_or(|(latest, _)| time >= *latest) {
                 newest = Some((time, wanted));
@@ -369,8 +373,8 @@ impl Operation<'_> {
         repository: &Repository,
         remote: &mut git2::Remote<'_>,
         wanted: &Advertised,
-    ) -> Result<(), Failure> {
-        if repository.find_commit(wanted.commit).is_ok() {
+    ) -> Result<(), AttemptError> {
+        if objects::commit(repository, wanted.commit).is_ok() {
             return Ok(());
         }
         failpoints::point("fetch");
@@ -386,14 +390,14 @@ impl Operation<'_> {
         remote: &mut git2::Remote<'_>,
         id: &str,
         branch: Option<&str>,
-    ) -> Result<Oid, Failure> {
+    ) -> Result<Oid, AttemptError> {
         // Many servers serve a commit by its id; of the others, the branches are fetched.
         let by_id = format!("+{id}:refs/overlayd/commits/{id}");
         if self.fetch_refs(remote, &[by_id]).is_ok()
             && branch.is_none()
             && let Some(oid) = Oid::from_str(id)
                 .ok()
-                .filter(|oid| repository.find_commit(*oid).is_ok())
+                .filter(|oid| objects::commit(repository, *oid).is_ok())
         {
             return Ok(oid);
         }
@@ -406,7 +410,7 @@ impl Operation<'_> {
         )?;
         let found = Oid::from_str(id)
             .ok()
-            .filter(|oid| repository.find_commit(*oid).is_ok());
+            .filter(|oid| objects::commit(repository, *oid).is_ok());
         match found {
             Some(oid) => Ok(oid),
             None => {
@@ -431,7 +435,7 @@ impl Operation<'_> {
         &self,
         remote: &mut git2::Remote<'_>,
         refspecs: &[String],
-    ) -> Result<(), Failure> {
+    ) -> Result<(), AttemptError> {
         let mut callbacks = RemoteCallbacks::new();
         let (deadline, max_bytes) = (self.deadline, self.max_bytes);
         callbacks.transfer_progress(move |progress| {
@@ -443,7 +447,7 @@ impl Operation<'_> {
             .download_tags(AutotagOption::None)
             .update_fetchhead(false);
         remote.fetch(refspecs, Some(&mut options), None).map_err(|error| match error.class() {
-            git2::ErrorClass::Odb | git2::ErrorClass::Os => Failure::Damaged(self.remote(&error)),
+            git2::ErrorClass::Odb | git2::ErrorClass::Os => AttemptError::Damaged(self.remote(&error)),
             _ if error.code() == git2::ErrorCode::User => {
                 let reason = format!("the fetch was stopped: more than {max_bytes} bytes, or longer than `spec.timeout`");
                 FetchError::Remote { url: self.source.url.clone(), reason }.into()
@@ -457,9 +461,9 @@ impl Operation<'_> {
         repository: &Repository,
         oid: Oid,
         name: Option<String>,
-    ) -> Result<Fetched, Failure> {
+    ) -> Result<Fetched, AttemptError> {
         let describe = || -> Result<Fetched, git2::Error> {
-            let commit = repository.find_commit(oid)?;
+            let commit = objects::commit(repository, oid)?;
             let subject = String::from_utf8_lossy(commit.message_bytes())
                 .lines()
                 .next()
@@ -480,7 +484,7 @@ impl Operation<'_> {
             })
         };
         describe().map_err(|source| {
-            Failure::Damaged(FetchError::Storage {
+            AttemptError::Damaged(FetchError::Storage {
                 path: self.path.to_path_buf(),
                 source,
             })

@@ -55,17 +55,20 @@ fn samples() -> Vec<Sample> {
     ];
     let memory = memory.into_iter();
     samples.extend(memory.filter_map(|(name, help, bytes)| Some((name, help, bytes?))));
-    if let Some(usage) = read("/proc/self/stat").as_deref().and_then(Usage::parse) {
+    if let Some(times) = read("/proc/self/stat")
+        .as_deref()
+        .and_then(ProcessTimes::parse)
+    {
         samples.push((
             "process_cpu_seconds_total",
             "CPU time of the process",
-            usage.cpu,
+            times.cpu,
         ));
         if let Some(boot) = read("/proc/stat").as_deref().and_then(boot_time) {
             samples.push((
                 "process_start_time_seconds",
                 "When the process began, in seconds since 1970",
-                boot + usage.started,
+                boot + times.started,
             ));
         }
     }
@@ -86,14 +89,14 @@ fn samples() -> Vec<Sample> {
 
 /// The times of the process.
 #[derive(Debug, Clone, Copy, PartialEq)]
-struct Usage {
+struct ProcessTimes {
     /// Seconds of CPU time.
     cpu: f64,
     /// Seconds between the boot of the machine and the start of the process.
     started: f64,
 }
 
-impl Usage {
+impl ProcessTimes {
     /// Reads `/proc/self/stat`.
     fn parse(text: &str) -> Option<Self> {
         // The second field is the name of the program, which may hold blanks and brackets.
@@ -139,12 +142,12 @@ mod tests {
     #[test]
     fn the_files_of_linux_are_read() {
         let stat = "1234 (a ) b) S 1 1234 1234 0 -1 4194560 1 0 0 0 250 50 0 0 20 0 9 0 4200 1048576 256 18446744073709551615 1 1";
-        let usage = Usage {
+        let times = ProcessTimes {
             cpu: 3.0,
             started: 42.0,
         };
-        assert_eq!(Usage::parse(stat), Some(usage));
-        assert_eq!(Usage::parse("1234 (short) S 1"), None);
+        assert_eq!(ProcessTimes::parse(stat), Some(times));
+        assert_eq!(ProcessTimes::parse("1234 (short) S 1"), None);
         let status = "Name:\toverlayd\nVmSize:\t  2048 kB\nVmRSS:\t    1024 kB\n";
         assert_eq!(bytes(status, "VmRSS:"), Some(1_048_576.0));
         assert_eq!(bytes(status, "VmSwap:"), None);

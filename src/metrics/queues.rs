@@ -14,19 +14,19 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
-type Labels = [(&'static str, String); 2];
+type QueueLabels = [(&'static str, String); 2];
 
 /// The queue metrics of all controllers.
 #[derive(Debug)]
 pub(crate) struct QueueMetrics {
     queues: Mutex<BTreeMap<String, WorkQueue>>,
-    depth: Family<Labels, Gauge>,
-    adds: Family<Labels, Counter>,
-    retries: Family<Labels, Counter>,
-    queue_duration: Family<Labels, Histogram, fn() -> Histogram>,
-    work_duration: Family<Labels, Histogram, fn() -> Histogram>,
-    unfinished: Family<Labels, Gauge<f64, AtomicU64>>,
-    longest: Family<Labels, Gauge<f64, AtomicU64>>,
+    depth: Family<QueueLabels, Gauge>,
+    adds: Family<QueueLabels, Counter>,
+    retries: Family<QueueLabels, Counter>,
+    queue_duration: Family<QueueLabels, Histogram, fn() -> Histogram>,
+    work_duration: Family<QueueLabels, Histogram, fn() -> Histogram>,
+    unfinished: Family<QueueLabels, Gauge<f64, AtomicU64>>,
+    longest: Family<QueueLabels, Gauge<f64, AtomicU64>>,
 }
 
 /// Ten buckets from 10 ns to 1000 s, as those of client-go.
@@ -114,7 +114,12 @@ impl QueueMetrics {
     }
 
     /// Records that a reconcile begins. It ends when the value is dropped.
-    pub(crate) fn start(self: &Arc<Self>, kind: &str, namespace: Option<&str>, name: &str) -> Work {
+    pub(crate) fn start(
+        self: &Arc<Self>,
+        kind: &str,
+        namespace: Option<&str>,
+        name: &str,
+    ) -> RunningReconcile {
         let key = key(namespace, name);
         let labels = labels(kind);
         let waited = self.with(kind, |queue| queue.started(key, Instant::now()));
@@ -124,7 +129,7 @@ impl QueueMetrics {
         }
         let waited = waited.unwrap_or_default().as_secs_f64();
         self.queue_duration.get_or_create(&labels).observe(waited);
-        Work {
+        RunningReconcile {
             metrics: self.clone(),
             kind: kind.to_owned(),
             key,
@@ -143,7 +148,7 @@ impl QueueMetrics {
             let labels = labels(kind);
             let depth = i64::try_from(queue.depth()).unwrap_or(i64::MAX);
             self.depth.get_or_create(&labels).set(depth);
-            let set = |gauge: &Family<Labels, Gauge<f64, AtomicU64>>, time: Duration| {
+            let set = |gauge: &Family<QueueLabels, Gauge<f64, AtomicU64>>, time: Duration| {
                 gauge.get_or_create(&labels).set(time.as_secs_f64());
             };
             set(&self.unfinished, queue.unfinished(now));
@@ -162,13 +167,13 @@ impl QueueMetrics {
 
 /// One reconcile under way.
 #[derive(Debug)]
-pub(crate) struct Work {
+pub(crate) struct RunningReconcile {
     metrics: Arc<QueueMetrics>,
     kind: String,
     key: WorkKey,
 }
 
-impl Drop for Work {
+impl Drop for RunningReconcile {
     fn drop(&mut self) {
         let (metrics, kind) = (&self.metrics, self.kind.as_str());
         let took = metrics.with(kind, |queue| queue.ended(self.key, Instant::now()));
@@ -177,7 +182,7 @@ impl Drop for Work {
     }
 }
 
-fn labels(kind: &str) -> Labels {
+fn labels(kind: &str) -> QueueLabels {
     let name = kind.to_lowercase();
     [("name", name.clone()), ("controller", name)]
 }

@@ -1,6 +1,6 @@
 //! From a commit to the cluster.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::bed::{Case, config_map};
 
@@ -329,4 +329,36 @@ fn a_deleted_source_is_out_of_service_at_once() {
     case.apply("gitrepositories", "app", spec);
     case.ready("kustomizations", "app", "True", &commit);
     case.wait_gone("configmaps", "a");
+}
+
+#[test]
+fn defaults_without_variables_and_force_on_one_object() {
+    let case = Case::new("unit-few");
+    let push = |value: &str, message: &str| {
+        let fixed = format!(
+            "apiVersion: v1\nkind: ConfigMap\nimmutable: true\nmetadata:\n  name: fixed\n  \
+             annotations: {{kustomize.toolkit.fluxcd.io/force: enabled}}\ndata: {{key: {value}}}\n"
+        );
+        let text = config_map("a", "v-${x:=1}");
+        let file = "namespace: unit-few\nresources: [a.yaml, fixed.yaml]\n";
+        case.push(
+            &[
+                ("app/kustomization.yaml", file),
+                ("app/a.yaml", &text),
+                ("app/fixed.yaml", &fixed),
+            ],
+            message,
+        );
+    };
+    push("one", "at first");
+    case.repository();
+    let post_build = |more: Value| json!({"postBuild": more});
+    case.unit("app", "app", post_build(json!({})));
+    case.map_is("a", "key", "v-${x:=1}");
+    let always = json!({"substituteStrategy": "Always"});
+    case.unit("app", "app", post_build(always));
+    case.map_is("a", "key", "v-1");
+    case.map_is("fixed", "key", "one");
+    push("two", "a field that cannot change");
+    case.map_is("fixed", "key", "two");
 }

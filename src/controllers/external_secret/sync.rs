@@ -22,12 +22,13 @@ use crate::controllers::objects::secrets_of;
 use overlayd_core::api::external_secret::{CreationPolicy, DeletionPolicy, ExternalSecret};
 use overlayd_core::names::NamespacedName;
 use overlayd_core::secrets::decide::{
-    Precondition, SecretOwner, SecretWrite, decide, decide_empty, secret_data, was_created_by,
+    Precondition, SecretWrite, decide, decide_empty, secret_data,
 };
 use overlayd_core::secrets::desired::DesiredSecret;
 use overlayd_core::secrets::hash::{field_manager, rendered_hash};
 use overlayd_core::secrets::last_sync::LastSync;
 use overlayd_core::secrets::observed::{LiveSecret, ObservedExternalSecret, Standing, version};
+use overlayd_core::secrets::owner::{SecretOwner, was_created_by};
 use overlayd_core::secrets::refresh::is_generated;
 use overlayd_core::secrets::render::RenderedSecret;
 use overlayd_core::secrets::sync_status::{SecretWriteResult, SyncOutcome};
@@ -37,19 +38,23 @@ const CONFLICTS: u32 = 3;
 
 /// An ExternalSecret that is to be synced.
 pub(super) struct SyncRequest<'r> {
+    /// What is known of it, gathered before anything is decided.
     pub(super) observed: &'r ObservedExternalSecret<'r>,
+    /// What its last sync has left.
     pub(super) standing: &'r Standing,
     pub(super) context: &'r ExternalSecretContext,
 }
 
 /// A sync that succeeded.
 pub(super) struct Synchronized {
+    /// What was written, and what the status says of it.
     pub(super) outcome: SyncOutcome,
     /// What was read, if the Secret depends on it alone, so that it can be watched.
     pub(super) reading: Option<Reading>,
 }
 
 impl SyncRequest<'_> {
+    /// The ExternalSecret.
     fn object(&self) -> &ExternalSecret {
         self.observed.object
     }
@@ -213,6 +218,7 @@ fn decide_write(
     Ok(decision)
 }
 
+/// The live Secret.
 async fn read(
     secrets: &Api<Secret>,
     desired: &DesiredSecret,
@@ -254,6 +260,7 @@ async fn delete_orphans(
     Ok(deleted)
 }
 
+/// What the Secret's metadata take from the ExternalSecret.
 fn owner(object: &ExternalSecret) -> SecretOwner {
     SecretOwner {
         name: object.name_any(),

@@ -71,7 +71,10 @@ pub(super) async fn render_secret(
 }
 
 /// Runs work that may take long on a thread that holds up no other task. Few run at once, since each takes a thread.
-async fn run_blocking<T>(context: &ExternalSecretContext, work: impl FnOnce() -> T) -> T {
+pub(super) async fn run_blocking<T>(
+    context: &ExternalSecretContext,
+    work: impl FnOnce() -> T,
+) -> T {
     // The semaphore is never closed.
     let _permit = context.blocking_permits.acquire().await;
     tokio::task::block_in_place(work)
@@ -119,6 +122,7 @@ async fn template_sources(
 /// The resource version of an object, and the templates in it by key.
 type Templates = (String, BTreeMap<String, String>);
 
+/// The templates of a ConfigMap; `None` if it does not exist.
 async fn config_map(
     context: &ExternalSecretContext,
     name: &NamespacedName,
@@ -131,6 +135,7 @@ async fn config_map(
     }))
 }
 
+/// The templates of a Secret; `None` if it does not exist.
 async fn secret(
     context: &ExternalSecretContext,
     name: &NamespacedName,

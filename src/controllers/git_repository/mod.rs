@@ -77,6 +77,7 @@ pub(crate) async fn reconcile(
     }
 }
 
+/// Gathers what is known without a request.
 fn observe(
     object: &GitRepository,
     context: &GitRepositoryContext,
@@ -146,6 +147,7 @@ async fn record(
     Ok(wait)
 }
 
+/// Writes the event of an outcome that is news, and logs it.
 async fn publish(object: &GitRepository, context: &GitRepositoryContext, outcome: &FetchOutcome) {
     if let FetchOutcome::Fetched(commit) = outcome {
         tracing::info!(source = %object.name_any(), revision = %commit.revision, "fetched");
@@ -182,6 +184,7 @@ fn facts(artifact: &ArtifactEvent) -> Vec<(&'static str, &str)> {
     vec![("revision", revision), ("digest", digest)]
 }
 
+/// Writes a status that differs from the one that the object has.
 async fn write(
     context: &GitRepositoryContext,
     object: &GitRepository,

@@ -23,9 +23,12 @@ use overlayd_core::api::kustomization::{
 use overlayd_core::apply::desired::Desired;
 use overlayd_core::apply::object_ref::ObjectRef;
 use overlayd_core::apply::unit_settings::UnitSettings;
+use overlayd_core::kustomization::references::check_references;
 use overlayd_core::kustomization::spec_digest::SpecDigest;
 use overlayd_core::names::NamespacedName;
-use overlayd_core::render::substitution::{Variables, is_name, substitute};
+use overlayd_core::render::substitution::{
+    MissingVariables, SubstitutionBudget, Variables, is_name, substitute,
+};
 use overlayd_core::render::variable_index::VariableSource;
 
 /// The objects to apply.
@@ -88,6 +91,8 @@ pub(super) async fn read_variables(
     (variables, reads)
 }
 
+/// Reads the sources of variables in order; later ones replace names of earlier ones, and `substitute` replaces all.
+/// Every source is recorded in `reads`, also a missing one, since its creation changes the result.
 async fn gather(
     object: &Kustomization,
     client: &Client,
@@ -96,6 +101,7 @@ async fn gather(
     let Some(post_build) = &object.spec.post_build else {
         return Ok(None);
     };
+    check_references(&object.spec)?;
     let (mut variables, mut missing) = (Variables::new(), None);
     let mut secrets = Vec::new();
     for reference in &post_build.substitute_from {
@@ -245,11 +251,13 @@ pub(crate) fn desired(rendered: &Rendered) -> Vec<Desired> {
         .collect()
 }
 
+/// The rendered objects that are for the cluster, and not for kustomize itself.
 fn applied(rendered: &Rendered) -> impl Iterator<Item = &Object> {
     let objects = rendered.objects.iter();
     objects.filter(|object| !object.api_version().starts_with("kustomize.config.k8s.io/"))
 }
 
+/// The reference of a manifest. A build checks that kind and name are there.
 fn reference(manifest: &Value) -> ObjectRef {
     let text = |pointer: &str| {
         let text = manifest.pointer(pointer).and_then(Value::as_str);
@@ -276,6 +284,12 @@ pub(super) fn substituted(
     let Some(Substitution { variables, .. }) = substitution else {
         return Ok(desired);
     };
+    let missing = if strict {
+        MissingVariables::Refused
+    } else {
+        MissingVariables::Empty
+    };
+    let mut budget = SubstitutionBudget::default();
     let mut errors = Vec::new();
     for (desired, object) in desired.iter_mut().zip(applied(rendered)) {
         if opts_out(&desired.manifest) {
@@ -285,21 +299,24 @@ pub(super) fn substituted(
         if !text.contains('$') {
             continue;
         }
-        let reason = match substitute(&text, variables, strict) {
-            Err(error) => error.into(),
-            Ok(text) => match manifest(&text) {
-                Some(manifest) => {
-                    desired.reference = reference(&manifest);
-                    desired.manifest = manifest;
-                    continue;
-                }
-                None => ObjectSubstitutionReason::NoObject,
-            },
-        };
-        errors.push(ObjectSubstitutionError {
-            object: desired.reference.clone(),
-            reason,
-        });
+        let put_in = substitute(&text, variables, missing, &mut budget)
+            .map_err(ObjectSubstitutionReason::from)
+            .and_then(|text| manifest(&text).ok_or(ObjectSubstitutionReason::NoObject))
+            .and_then(|manifest| {
+                budget.charge_values(&desired.manifest, &manifest)?;
+                Ok(manifest)
+            });
+        match put_in {
+            Ok(manifest) => {
+                desired.reference = reference(&manifest);
+                desired.manifest = manifest;
+            }
+            Err(reason) => errors.push(ObjectSubstitutionError {
+                object: desired.reference.clone(),
+                file: object.source.clone(),
+                reason,
+            }),
+        }
     }
     if errors.is_empty() {
         Ok(desired)
@@ -314,6 +331,7 @@ fn opts_out(manifest: &Value) -> bool {
     manifest["kind"] == "CustomResourceDefinition" || says("labels") || says("annotations")
 }
 
+/// The one object of a text; `None` if substitution has made something else of it.
 fn manifest(text: &str) -> Option<Value> {
     let nodes = goyaml::read(text, &goyaml::ReadOptions::sigs()).ok()?;
     let [node] = nodes.as_slice() else {

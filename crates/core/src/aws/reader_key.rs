@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use super::identity::{Identity, StoreName, identify};
+use super::identity::{Identity, identify};
 use super::read_scheduler::{SecretId, ServiceCapabilities};
 use crate::api::secret_store::{AwsService, RetrySettings, SecretStoreSpec};
+use crate::names::StoreName;
 use crate::schedule::parse_duration;
 use crate::secrets::provider_error::StoreError;
 

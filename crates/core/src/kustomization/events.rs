@@ -9,13 +9,12 @@ use crate::api::kustomization::{Kustomization, KustomizationStatus};
 use crate::events::Severity;
 use crate::kustomization::is_ready;
 use crate::kustomization::status::{
-    AppliedRevision, Attempt, ErrorClass, KustomizationOutcome, SyncFailure, checks_health,
+    AppliedRevision, Attempt, ErrorClass, KustomizationOutcome, SUCCEEDED, SyncFailure,
+    checks_health,
 };
 
 /// The reason of events about a reconcile that is under way.
 pub const PROGRESSING: &str = "Progressing";
-/// The reason of a reconcile that succeeded.
-pub const SUCCEEDED: &str = "ReconciliationSucceeded";
 /// The reason of a failure to get the files of the source.
 pub const ARTIFACT_FAILED: &str = "ArtifactFailed";
 

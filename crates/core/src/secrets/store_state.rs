@@ -8,8 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use crate::api::external_secret::StoreKind;
 use crate::api::secret_store::{SecretStoreSpec, SecretStoreStatus};
-use crate::aws::identity::StoreName;
-use crate::names::{NamespacedName, ObjectKey};
+use crate::names::{NamespacedName, ObjectKey, StoreName};
 use crate::secrets::admission::{AdmissionError, admits};
 use crate::secrets::desired::StoreRef;
 
