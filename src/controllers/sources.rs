@@ -13,12 +13,12 @@ use overlayd_core::names::NamespacedName;
 /// The commits in service, shared by the controllers of sources and of Kustomizations.
 #[derive(Debug)]
 pub(crate) struct Sources {
-    held: Mutex<BTreeMap<NamespacedName, Held>>,
+    held: Mutex<BTreeMap<NamespacedName, HeldCommit>>,
     moved: broadcast::Sender<NamespacedName>,
 }
 
 #[derive(Debug)]
-struct Held {
+struct HeldCommit {
     /// The object that fetched the commit; another one of the same name may have another address.
     uid: String,
     fetched: Arc<Fetched>,
@@ -42,13 +42,13 @@ impl Sources {
 
     /// Puts a commit of the object with this UID into service, and wakes its users if it or its files are new.
     pub(crate) fn put(&self, key: &NamespacedName, uid: &str, fetched: Fetched) {
-        let held = Held {
+        let held = HeldCommit {
             uid: uid.to_owned(),
             fetched: Arc::new(fetched),
         };
         let fetched = held.fetched.clone();
         let old = self.held.lock().insert(key.clone(), held);
-        let is_same = |old: Held| {
+        let is_same = |old: HeldCommit| {
             old.fetched.revision == fetched.revision && old.fetched.content() == fetched.content()
         };
         if !old.is_some_and(is_same) {
@@ -65,7 +65,7 @@ impl Sources {
 
     /// Takes out of service what a former object of this name has fetched, and wakes its users.
     pub(crate) fn remove_former(&self, key: &NamespacedName, uid: &str) {
-        let is_former = |held: &Held| held.uid != uid;
+        let is_former = |held: &HeldCommit| held.uid != uid;
         if self.held.lock().get(key).is_some_and(is_former) {
             self.remove(key);
         }

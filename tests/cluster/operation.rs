@@ -452,12 +452,34 @@ fn the_flags_of_a_deployment_of_flux_do_what_they_do_there() {
     logs_are_those_of_flux(&daemon.log()).unwrap_or_else(|error| panic!("{error:#}"));
     drop(http_get(port, "/healthz").unwrap());
 
+    // After a restart a suspended source still serves its revision, and no newer one.
+    let source_is = |patch: Value| {
+        let path = "/apis/source.toolkit.fluxcd.io/v1/namespaces/team/gitrepositories/app";
+        shard.own.cluster.patch(path, &patch).unwrap();
+    };
+    source_is(json!({"spec": {"suspend": true}}));
+    work.write("app/a.yaml", &config_map("a", "two")).unwrap();
+    work.push("while it is suspended", "main").unwrap();
+    daemon.terminate(Duration::from_secs(15)).unwrap();
+    let (daemon, _) = shard.own.daemon(&flags, &variables);
+    let path = "/apis/kustomize.toolkit.fluxcd.io/v1/namespaces/team/kustomizations/app";
+    let prefix = json!({"spec": {"namePrefix": "held-"}});
+    shard.own.cluster.patch(path, &prefix).unwrap();
+    let held = wait_for("the revision that is held", PATIENCE, || {
+        let path = "/api/v1/namespaces/team/configmaps/held-a";
+        let map = shard.own.cluster.get(path)?.unwrap_or_default();
+        ensure!(map["data"]["key"] == "one", "{map}");
+        Ok(())
+    });
+    held.unwrap_or_else(|error| panic!("{error:#}\n{}", daemon.log_tail()));
+    source_is(json!({"spec": {"suspend": false}}));
+    let commit = work.git(&["rev-parse", "HEAD"]).unwrap();
+    shard.is("app", "True", &commit);
+
     // After a restart a Kustomization stays ready, though its git server is down.
     daemon.terminate(Duration::from_secs(15)).unwrap();
     let dead = format!("http://127.0.0.1:{}/shard.git", free_port().unwrap());
-    let patch = json!({"spec": {"url": dead}});
-    let path = "/apis/source.toolkit.fluxcd.io/v1/namespaces/team/gitrepositories/app";
-    shard.own.cluster.patch(path, &patch).unwrap();
+    source_is(json!({"spec": {"url": dead}}));
     let before = shard.get("kustomizations", "team", "app");
     let (daemon, _) = shard.own.daemon(&flags, &variables);
     let waits = wait_for("the Kustomization to wait", PATIENCE, || {

@@ -20,6 +20,7 @@ use overlayd_core::git::ignore::{Ignore, IgnoreError};
 use overlayd_core::git::repository_status::{
     FetchFailure, FetchOutcome, FetchedCommit, include_failure,
 };
+use overlayd_core::git::revision::Revision;
 use overlayd_core::git::source::GitSource;
 use overlayd_core::names::NamespacedName;
 use overlayd_core::secrets::SecretValue;
@@ -33,10 +34,24 @@ pub(super) async fn fetch(
     object: &GitRepository,
     context: &GitRepositoryContext,
 ) -> (FetchOutcome, Option<Fetched>) {
-    match fetched(object, context).await {
+    let fetched = async {
+        let source = source(object, context).await?;
+        fetched(object, context, source).await
+    };
+    match fetched.await {
         Ok(fetched) => (FetchOutcome::Fetched(commit(&fetched)), Some(fetched)),
         Err(outcome) => (outcome, None),
     }
+}
+
+/// Fetches a revision that was in service before this process began.
+pub(super) async fn fetch_again(
+    object: &GitRepository,
+    context: &GitRepositoryContext,
+    revision: Revision,
+) -> Result<Fetched, FetchOutcome> {
+    let source = source(object, context).await?.at(revision);
+    fetched(object, context, source).await
 }
 
 /// What the status shows of a commit.
@@ -55,9 +70,9 @@ fn commit(fetched: &Fetched) -> FetchedCommit {
 async fn fetched(
     object: &GitRepository,
     context: &GitRepositoryContext,
+    source: GitSource,
 ) -> Result<Fetched, FetchOutcome> {
     let failed = |reason, message| FetchOutcome::Failed(FetchFailure { reason, message });
-    let source = source(object, context).await?;
     let includes = includes(object, context).await;
     let includes = includes.map_err(FetchOutcome::Incomplete)?;
     let fetched = submodules::fetch(&context.mirrors, source).await;

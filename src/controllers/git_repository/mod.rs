@@ -25,7 +25,7 @@ use overlayd_core::api::git_repository::{GitRepository, GitRepositoryStatus};
 use overlayd_core::events::Severity;
 use overlayd_core::git::repository_status::{
     ArtifactEvent, FetchEvent, FetchOutcome, RepositoryStep, SourceRequeue, change_token, event,
-    next_status, next_step, suspended_status,
+    next_status, next_step, suspended_revision, suspended_status,
 };
 use overlayd_core::names::{NamespacedName, ObjectKey};
 
@@ -57,7 +57,7 @@ pub(crate) async fn reconcile(
         RepositoryStep::Rest(rest) => Ok(Action::requeue(rest)),
         RepositoryStep::Suspend => {
             write(&context, &object, suspended_status(&object)).await?;
-            Ok(Action::await_change())
+            Ok(serve_suspended(&object, &context, &observed).await)
         }
         RepositoryStep::Fetch => {
             let timer = context.metrics.start("GitRepository");
@@ -96,6 +96,30 @@ fn observe(
         name,
         change_token,
         rest,
+    }
+}
+
+/// Puts the revision of a suspended source into service again after a restart. The status stays as it is.
+async fn serve_suspended(
+    object: &GitRepository,
+    context: &GitRepositoryContext,
+    observed: &ObservedGitRepository,
+) -> Action {
+    let revision = suspended_revision(object);
+    let revision = revision.filter(|_| context.sources.get(&observed.name).is_none());
+    let Some(revision) = revision else {
+        return Action::await_change();
+    };
+    match fetch::fetch_again(object, context, revision).await {
+        Ok(fetched) => {
+            let uid = object.uid().unwrap_or_default();
+            context.sources.put(&observed.name, &uid, fetched);
+            Action::await_change()
+        }
+        Err(outcome) => {
+            tracing::warn!(source = %observed.name, ?outcome, "a suspended source cannot be fetched again");
+            Action::requeue(context.settings.requeue_dependency)
+        }
     }
 }
 

@@ -156,6 +156,12 @@ impl FetchOutcome {
     }
 }
 
+/// The revision of a suspended object that stays in service. After a restart it is fetched once more.
+pub fn suspended_revision(object: &GitRepository) -> Option<Revision> {
+    let artifact = object.status.as_ref()?.artifact.as_ref()?;
+    Revision::parse(&artifact.revision)
+}
+
 /// The status of a suspended object: as it was, but that the request was seen.
 pub fn suspended_status(object: &GitRepository) -> GitRepositoryStatus {
     GitRepositoryStatus {

@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 use crate::api::git_repository::{GitReference, GitRepositorySpec};
 use crate::git::credentials::{Credentials, CredentialsError, SecretMap};
 use crate::git::proxy::Proxy;
+use crate::git::revision::Revision;
 use crate::schedule::parse_duration;
 
 /// A repository to fetch from, the commit that is wanted of it, and the credentials.
@@ -188,6 +189,20 @@ impl GitSource {
             timeout: remote.timeout,
             submodules: remote.submodules,
         })
+    }
+
+    /// The same source, of which a commit is wanted that was fetched before.
+    #[must_use]
+    pub fn at(self, revision: Revision) -> Self {
+        let Revision { name, commit } = revision;
+        Self {
+            target: RefTarget::Commit {
+                id: commit,
+                branch: None,
+                name,
+            },
+            ..self
+        }
     }
 
     /// The source of a submodule of a fetched commit. It keeps the credentials only for the same server.

@@ -151,6 +151,7 @@ mod tests {
             revision: Some(revision.to_owned()),
             started,
             ended: started + Duration::from_millis(1500),
+            digest: String::new(),
         }
     }
 

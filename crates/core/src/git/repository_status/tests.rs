@@ -343,3 +343,14 @@ fn an_included_repository_that_is_missing_differs_from_a_new_one() {
         &FetchFailure::new("NoArtifact", new),
     );
 }
+
+#[test]
+fn a_suspended_object_keeps_the_revision_of_its_artifact() {
+    let revision = |object: &GitRepository| {
+        let revision = suspended_revision(object);
+        revision.map(|revision| revision.to_string())
+    };
+    assert_eq!(revision(&object(&json!({"suspend": true}))), None);
+    let fetched = with_status(&json!({"suspend": true}), earlier());
+    assert_eq!(revision(&fetched), Some(format!("main@sha1:{COMMIT}")));
+}
