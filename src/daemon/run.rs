@@ -47,6 +47,7 @@ pub(crate) async fn run(args: RunArgs) -> Result<(), Failure> {
     create_data_directory(&config)?;
     let connection = cluster::configure(&args.cluster).await?;
     let metrics = Arc::new(Metrics::default());
+    wiring::announce(&metrics, &config);
     let client = cluster::connect_with(connection.clone(), &metrics).await?;
     let (contexts, inputs) = setup::contexts(client, connection, metrics, &config);
     // Boxed, since the future holds everything that the daemon consists of.
@@ -178,7 +179,7 @@ impl Daemon {
     /// Answers git servers. Every replica does, since a call reaches any of them, and asking for a reconcile is safe on a
     /// standby.
     fn serve_receivers(&mut self) {
-        let receivers = wiring::receivers(&self.contexts, &self.stopping());
+        let receivers = wiring::receivers(&self.contexts, &self.config, &self.stopping());
         self.tasks
             .spawn(receivers.map(|()| "the Receiver controller"));
         let same_namespace = self.config.no_cross_namespace_refs;

@@ -188,11 +188,11 @@ impl Operation<'_> {
     fn run(&self) -> Result<Fetched, AttemptError> {
         let repository = self.open()?;
         // A commit that is pinned and held needs no request: it cannot change.
-        if let RefTarget::Commit { id, branch } = &self.source.target
+        if let RefTarget::Commit { id, name, .. } = &self.source.target
             && let Ok(oid) = Oid::from_str(id)
             && objects::commit(&repository, oid).is_ok()
         {
-            return self.describe(&repository, oid, branch.clone());
+            return self.describe(&repository, oid, name.clone());
         }
         let mut remote = repository
             .remote_anonymous(&self.source.url)
@@ -204,8 +204,10 @@ impl Operation<'_> {
             }
             .into());
         }
-        if let RefTarget::Commit { id, branch } = &self.source.target {
-            return self.fetch_commit(&repository, &mut remote, id, branch.as_deref());
+        if let RefTarget::Commit { id, branch, name } = &self.source.target {
+            let branch = branch.as_deref();
+            let oid = self.fetch_commit(&repository, &mut remote, id, branch)?;
+            return self.describe(&repository, oid, name.clone());
         }
         if let RefTarget::Semver { range, constraint } = &self.source.target {
             let tied = self.highest(range, constraint, &refs)?;
@@ -216,7 +218,8 @@ impl Operation<'_> {
             // The text may also be the id of a commit.
             Err(error) => match &self.source.target {
                 RefTarget::Any(id) if is_commit_id(id) => {
-                    return self.fetch_commit(&repository, &mut remote, id, None);
+                    let oid = self.fetch_commit(&repository, &mut remote, id, None)?;
+                    return self.describe(&repository, oid, None);
                 }
                 _ => return Err(error.into()),
             },
@@ -404,7 +407,7 @@ impl Operation<'_> {
         remote: &mut git2::Remote<'_>,
         id: &str,
         branch: Option<&str>,
-    ) -> Result<Fetched, AttemptError> {
+    ) -> Result<Oid, AttemptError> {
         // Many servers serve a commit by its id; of the others, the branches are fetched.
         let by_id = format!("+{id}:refs/overlayd/commits/{id}");
         if self.fetch_refs(remote, &[by_id]).is_ok()
@@ -413,7 +416,7 @@ impl Operation<'_> {
                 .ok()
                 .filter(|oid| objects::commit(repository, *oid).is_ok())
         {
-            return self.describe(repository, oid, None);
+            return Ok(oid);
         }
         let pattern = branch.unwrap_or("*");
         self.fetch_refs(
@@ -426,7 +429,7 @@ impl Operation<'_> {
             .ok()
             .filter(|oid| objects::commit(repository, *oid).is_ok());
         match found {
-            Some(oid) => self.describe(repository, oid, branch.map(str::to_owned)),
+            Some(oid) => Ok(oid),
             None => {
                 let what = format!(
                     "commit `{id}` on {}",

@@ -87,6 +87,8 @@ pub(super) enum SyncError {
 /// The files of the source cannot be had.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum SourceUnavailable {
+    #[error("source not found: GitRepository `{0}` does not exist")]
+    Missing(NamespacedName),
     #[error("source artifact not found: GitRepository `{0}` has fetched nothing yet")]
     NothingFetched(NamespacedName),
     /// The mirror has lost the commit, or cannot be read.
@@ -224,7 +226,10 @@ impl SyncError {
     /// When it is worth another try.
     pub(super) fn class(&self) -> ErrorClass {
         match self {
-            Self::Dependency(_) => ErrorClass::Waiting,
+            // The first commit of the source wakes the Kustomization.
+            Self::Dependency(_) | Self::Source(SourceUnavailable::NothingFetched(_)) => {
+                ErrorClass::Waiting
+            }
             Self::Unsupported(_)
             | Self::CrossNamespace(_)
             | Self::Setting(_)
@@ -370,9 +375,15 @@ mod tests {
         };
         let (transient, permanent) = (ErrorClass::Transient, ErrorClass::Permanent);
         check(
-            SourceUnavailable::NothingFetched(name.clone()).into(),
+            SourceUnavailable::Missing(name.clone()).into(),
             "ArtifactFailed",
             transient,
+            0,
+        );
+        check(
+            SourceUnavailable::NothingFetched(name.clone()).into(),
+            "ArtifactFailed",
+            ErrorClass::Waiting,
             0,
         );
         check(BuildError::TaskEnded.into(), "BuildFailed", transient, 0);

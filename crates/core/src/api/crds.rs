@@ -6,10 +6,8 @@ use kube::CustomResourceExt;
 use serde_json::{Value, json};
 
 use crate::api::external_secret::ExternalSecret;
+use crate::api::flux_rules;
 use crate::api::generators::{ClusterGenerator, Fake, Password, UUID};
-use crate::api::git_repository::GitRepository;
-use crate::api::kustomization::Kustomization;
-use crate::api::receiver::Receiver;
 use crate::api::secret_store::{ClusterSecretStore, SecretStore};
 
 /// The providers of External Secrets that overlayd does not implement. A store that uses such a provider is valid, so
@@ -80,7 +78,7 @@ const GENERATORS: [&str; 15] = [
 
 /// Returns all definitions in the order in which they are installed.
 pub fn all() -> Vec<CustomResourceDefinition> {
-    let flux = [GitRepository::crd(), Kustomization::crd(), Receiver::crd()];
+    let flux = flux_rules::all();
     let secrets = [
         with_old_version(ExternalSecret::crd()),
         with_old_version(with_providers(SecretStore::crd())),
@@ -233,6 +231,25 @@ mod tests {
             );
         }
         assert_eq!(missing, Vec::<String>::new());
+    }
+
+    #[test]
+    fn only_these_kinds_are_served() {
+        let all = all();
+        let kinds: Vec<&str> = all.iter().map(|crd| crd.spec.names.kind.as_str()).collect();
+        let expected = [
+            "GitRepository",
+            "Kustomization",
+            "Receiver",
+            "ExternalSecret",
+            "SecretStore",
+            "ClusterSecretStore",
+            "Password",
+            "UUID",
+            "Fake",
+            "ClusterGenerator",
+        ];
+        assert_eq!(kinds, expected);
     }
 
     #[test]
