@@ -27,4 +27,5 @@ mod secrets;
 mod sources;
 mod stores;
 mod sync;
+mod takeover;
 mod units;

@@ -144,9 +144,11 @@ async fn by_hand(
     let rendered = render(directory, None).await?;
     let spec = KustomizationSpec::default();
     let options = PlanOptions::by_hand(&spec, flags);
-    let plan = plan(desired(&rendered), &Observed::default(), &options)
-        .map_err(|error| cannot_compare(directory, error.to_string()))?;
     let applier = Applier::new(client, BOOTSTRAP_MANAGER);
+    let mut desired = desired(&rendered);
+    applier.place(&mut desired, &[]).await;
+    let plan = plan(desired, &Observed::default(), &options)
+        .map_err(|error| cannot_compare(directory, error.to_string()))?;
     Ok(against(&plan, &applier, None, &ApplyOptions::of(&plan)).await)
 }
 

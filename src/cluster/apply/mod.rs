@@ -7,6 +7,7 @@ mod dry_run;
 mod error;
 mod kinds;
 mod prune;
+mod scopes;
 
 pub(crate) use dry_run::PredictedChange;
 pub(crate) use error::RequestError;

@@ -22,6 +22,7 @@ use overlayd_core::api::kustomization::{
 };
 use overlayd_core::apply::desired::Desired;
 use overlayd_core::apply::object_ref::ObjectRef;
+use overlayd_core::apply::scope::Scopes;
 use overlayd_core::apply::unit_settings::UnitSettings;
 use overlayd_core::kustomization::spec_digest::SpecDigest;
 use overlayd_core::names::NamespacedName;
@@ -33,6 +34,8 @@ pub(super) struct Built {
     pub(super) desired: Vec<Desired>,
     /// Everything that the build read, if nothing else decides its result.
     pub(super) inputs: Option<Inputs>,
+    /// The scopes of the kinds, by which the objects have got their ids.
+    pub(super) scopes: Scopes,
 }
 
 /// The variables of a Kustomization. It has no `Debug`, because it holds values of Secrets.
@@ -179,7 +182,7 @@ pub(super) async fn build(
     source: &Arc<Fetched>,
     variables: Option<Substitution>,
     settings: &UnitSettings,
-) -> Result<Built, SyncError> {
+) -> Result<(Vec<Desired>, Option<Inputs>), SyncError> {
     let (builds, source) = (context.builds.clone(), source.clone());
     let spec = object.spec.clone();
     let (may_rename, strict) = (settings.may_rename_namespaces, settings.strict_substitution);
@@ -203,12 +206,10 @@ pub(super) async fn build(
             }
         }
         let desired = substituted(desired(&rendered), &rendered, variables.as_ref(), strict)?;
-        Ok(Built {
-            desired,
-            // A remote base may change at any time, and what a generated file names has no content id.
-            inputs: Some(rendered.inputs)
-                .filter(|inputs| rendered.remotes.is_empty() && !inputs.is_empty()),
-        })
+        // A remote base may change at any time, and what a generated file names has no content id.
+        let inputs = Some(rendered.inputs)
+            .filter(|inputs| rendered.remotes.is_empty() && !inputs.is_empty());
+        Ok((desired, inputs))
     });
     let ended = |_| Err(BuildError::TaskEnded.into());
     task.await.unwrap_or_else(ended)

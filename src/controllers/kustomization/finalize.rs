@@ -38,7 +38,12 @@ pub(super) async fn finalize(
         let protected = Protected {
             own_namespace: context.settings.own_namespace.clone(),
         };
-        let mut plan = plan::deletion(&held, &protected);
+        let applier = match applier(object, context) {
+            Ok(applier) => applier,
+            Err(error) => return cannot_delete(object, api, context, &error.to_string()).await,
+        };
+        let scopes = applier.place(&mut [], &held).await;
+        let mut plan = plan::deletion(&scopes.placed(held), &protected);
         // Objects that another Kustomization wants now are handed over to it.
         let unit = NamespacedName::of(object);
         plan.prune.retain(|object| {
@@ -47,12 +52,8 @@ pub(super) async fn finalize(
                 .wanted_elsewhere(&unit, &object.id())
                 .is_none()
         });
-        let applier = match applier(object, context) {
-            Ok(applier) => applier,
-            Err(error) => return cannot_delete(object, api, context, &error.to_string()).await,
-        };
         let (deleted, result) = applier
-            .prune(&plan.prune, &NamespacedName::of(object))
+            .prune(&plan.prune, &[], &NamespacedName::of(object))
             .await;
         tracing::info!(kustomization = %object.name_any(), deleted = deleted.describe_changes(), "deleted with its Kustomization");
         if let Err(error) = result {

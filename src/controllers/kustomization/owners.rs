@@ -11,6 +11,7 @@ use overlayd_core::apply::inventory;
 use overlayd_core::apply::object_ref::ObjectRef;
 use overlayd_core::apply::ownership::{LiveOwners, OtherKustomization, Ownership};
 use overlayd_core::apply::plan::{Observed, leaving};
+use overlayd_core::apply::scope::Scopes;
 use overlayd_core::apply::skip::Skip;
 use overlayd_core::names::NamespacedName;
 
@@ -35,8 +36,10 @@ impl Observer<'_> {
         &self,
         inventory: Vec<ObjectRef>,
         desired: &[Desired],
+        scopes: &Scopes,
     ) -> (Observed, Others) {
-        let (owners, others) = self.owners(desired).await;
+        let inventory = scopes.placed(inventory);
+        let (owners, others) = self.owners(desired, scopes).await;
         let moved = leaving(&inventory, desired).filter_map(|object| {
             let id = object.id();
             let to = self.ownership.wanted_elsewhere(self.unit, &id)?;
@@ -47,11 +50,12 @@ impl Observer<'_> {
             inventory,
             owners,
             rendered_elsewhere,
+            scope_unknown: scopes.unknown(desired.iter().map(|desired| &desired.reference)),
         };
         (observed, others)
     }
 
-    async fn owners(&self, desired: &[Desired]) -> (LiveOwners, Others) {
+    async fn owners(&self, desired: &[Desired], scopes: &Scopes) -> (LiveOwners, Others) {
         let applied = desired
             .iter()
             .filter(|desired| Skip::opt_out(&desired.manifest).is_none());
@@ -70,7 +74,7 @@ impl Observer<'_> {
             }
             let other = match self.read(&owner).await {
                 Ok(Some(other)) => {
-                    let rendered = self.rendered(&owner, &other);
+                    let rendered = self.rendered(&owner, &other, scopes);
                     others.insert(owner.clone(), other);
                     rendered
                 }
@@ -88,12 +92,17 @@ impl Observer<'_> {
     }
 
     /// The objects of the last build or, before the first one, those of the inventory.
-    fn rendered(&self, name: &NamespacedName, other: &Kustomization) -> OtherKustomization {
+    fn rendered(
+        &self,
+        name: &NamespacedName,
+        other: &Kustomization,
+        scopes: &Scopes,
+    ) -> OtherKustomization {
         let built = self.ownership.rendered(name);
         OtherKustomization::Renders(built.unwrap_or_else(|| {
             let status = other.status.as_ref();
             let held = inventory::objects(status.and_then(|status| status.inventory.as_ref()));
-            held.iter().map(ObjectRef::id).collect()
+            scopes.placed(held).iter().map(ObjectRef::id).collect()
         }))
     }
 }

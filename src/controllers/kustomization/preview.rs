@@ -13,6 +13,7 @@ use overlayd_core::apply::object_ref::ObjectRef;
 use overlayd_core::apply::ownership::Ownership;
 use overlayd_core::apply::plan::{ApplyPlan, PlanError, PlanOptions, plan};
 use overlayd_core::apply::plan_options::PlanFlags;
+use overlayd_core::apply::scope::Scopes;
 use overlayd_core::apply::unit_settings::{UnitDefaults, UnitSettings};
 use overlayd_core::names::NamespacedName;
 
@@ -60,7 +61,7 @@ async fn preview_of(
     let settings = UnitSettings::new(unit.annotations(), &UnitDefaults::default())?;
     let client = applier.client();
     let (variables, _) = build::read_variables(unit, &client).await;
-    let desired = build::substituted(
+    let mut desired = build::substituted(
         build::desired(rendered),
         rendered,
         variables?.as_ref(),
@@ -68,14 +69,18 @@ async fn preview_of(
     )?;
     let status = unit.status.as_ref();
     let held = inventory::objects(status.and_then(|status| status.inventory.as_ref()));
-    let (name, ownership) = (NamespacedName::of(unit), others(unit, &client).await);
+    let scopes = applier.place(&mut desired, &held).await;
+    let (name, ownership) = (
+        NamespacedName::of(unit),
+        others(unit, &client, &scopes).await,
+    );
     let observer = Observer {
         unit: &name,
         client: &client,
         applier,
         ownership: &ownership,
     };
-    let (observed, _) = observer.observe(held, &desired).await;
+    let (observed, _) = observer.observe(held, &desired, &scopes).await;
     let mut options = PlanOptions::for_unit(unit, &settings, flags);
     let (plan, refusal) = match plan(desired.clone(), &observed, &options) {
         Err(PlanError::Guarded(refusal)) => {
@@ -92,7 +97,7 @@ async fn preview_of(
 }
 
 /// What the other Kustomizations have applied; nothing if they may not be listed.
-async fn others(unit: &Kustomization, client: &Client) -> Ownership {
+async fn others(unit: &Kustomization, client: &Client, scopes: &Scopes) -> Ownership {
     let api: Api<Kustomization> = Api::all(client.clone());
     let listed = api.list(&ListParams::default()).await;
     let ownership = Ownership::default();
@@ -102,6 +107,7 @@ async fn others(unit: &Kustomization, client: &Client) -> Ownership {
         }
         let status = other.status.as_ref();
         let held = inventory::objects(status.and_then(|status| status.inventory.as_ref()));
+        let held = scopes.placed(held);
         let ids: BTreeSet<String> = held.iter().map(ObjectRef::id).collect();
         ownership.claim(&NamespacedName::of(&other), "", &ids);
     }

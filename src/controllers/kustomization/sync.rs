@@ -75,7 +75,8 @@ impl Run<'_> {
             }
             return Err(error);
         }
-        let built = self.build(&source, variables).await?;
+        let held = inventory::objects(status.inventory.as_ref());
+        let built = self.build(&source, variables, &held).await?;
         if self.settings.mode == Mode::Apply {
             self.claim(&revision, &built.desired);
         }
@@ -85,17 +86,28 @@ impl Run<'_> {
     /// Builds a revision that is not applied now, and claims its objects, so that objects which move here from another
     /// Kustomization are not deleted meanwhile.
     pub(super) async fn claim_only(&self, source: &Arc<Fetched>, variables: Option<Substitution>) {
-        if let Ok(built) = self.build(source, variables).await {
+        if let Ok(built) = self.build(source, variables, &[]).await {
             self.claim(&source.revision.to_string(), &built.desired);
         }
     }
 
+    /// Builds, and gives each object its place in the cluster, so that its id is the one that the inventory has.
     async fn build(
         &self,
         source: &Arc<Fetched>,
         variables: Option<Substitution>,
+        held: &[ObjectRef],
     ) -> Result<Built, SyncError> {
-        build::build(self.object, self.context, source, variables, self.settings).await
+        let (object, context, settings) = (self.object, self.context, self.settings);
+        let (mut desired, inputs) =
+            build::build(object, context, source, variables, settings).await?;
+        let applier = applier(object, context)?;
+        let scopes = applier.place(&mut desired, held).await;
+        Ok(Built {
+            desired,
+            inputs,
+            scopes,
+        })
     }
 
     /// Claims the objects of a revision, and wakes the Kustomizations that want an object which is no longer claimed.
@@ -114,10 +126,17 @@ impl Run<'_> {
         revision: &str,
         status: &mut KustomizationStatus,
     ) -> Result<ReconcileOutcome, Interruption> {
-        let Built { desired, inputs } = built;
+        let Built {
+            desired,
+            inputs,
+            scopes,
+        } = built;
         let applier = applier(self.object, self.context)?;
         let held = inventory::objects(status.inventory.as_ref());
-        let (observed, others) = self.observer(&applier).observe(held, &desired).await;
+        let (observed, others) = self
+            .observer(&applier)
+            .observe(held, &desired, &scopes)
+            .await;
         let plan = self.plan(desired, &observed)?;
         let mut options = apply_options(self.object, self.settings, &plan)?;
         if self.settings.mode == Mode::Report {
@@ -280,7 +299,8 @@ impl Run<'_> {
         applier: &Applier,
         status: &mut KustomizationStatus,
     ) -> Observation {
-        let (pruned, result) = applier.prune(objects, self.unit).await;
+        let rendered = &pending.rendered;
+        let (pruned, result) = applier.prune(objects, rendered, self.unit).await;
         let failed: Vec<ObjectRef> = match &result {
             Err(ApplyError::Prune(failures)) => failures
                 .iter()

@@ -1,6 +1,7 @@
 //! Pure: the apply: the objects to apply and their order, those to delete and those to leave: `Rendered ─plan→ ApplyPlan`.
 
 pub mod object_ref;
+pub mod scope;
 
 pub mod desired;
 pub mod plan;

@@ -20,6 +20,7 @@ use crate::apply::last_applied::manifest_hash;
 use crate::apply::object_ref::ObjectRef;
 use crate::apply::order::{OrderError, waves};
 use crate::apply::ownership::{Claim, Conflict, LiveOwners};
+use crate::apply::scope::GroupKind;
 use crate::apply::skip::{Protected, Skip, control};
 use crate::apply::stages::{sort_key, stages};
 use crate::names::NamespacedName;
@@ -33,6 +34,9 @@ pub struct Observed {
     pub owners: LiveOwners,
     /// Other Kustomizations that render an object which this build no longer does, by the id of the object.
     pub rendered_elsewhere: BTreeMap<String, NamespacedName>,
+    /// Rendered kinds of which it is not known whether their objects have a namespace. Nothing of them is deleted, since
+    /// the id of a rendered object may be another one than the inventory has.
+    pub scope_unknown: BTreeSet<GroupKind>,
 }
 
 /// What a plan depends on, besides the objects and the cluster.
@@ -294,17 +298,24 @@ impl Planner<'_> {
 
     /// Deletes inventory objects that are not rendered, but for protected ones and those that move elsewhere.
     fn prune(&mut self) -> Result<(), PlanError> {
-        let inventory = &self.observed.inventory;
+        let observed = self.observed;
+        let inventory = &observed.inventory;
         let left = inventory
             .iter()
             .filter(|object| !self.rendered.contains(&object.id()));
-        let left: Vec<ObjectRef> = left.cloned().collect();
+        let (left, unknown): (Vec<ObjectRef>, Vec<ObjectRef>) = left
+            .cloned()
+            .partition(|object| !observed.scope_unknown.contains(&GroupKind::of(object)));
+        for object in unknown {
+            self.plan.inventory.push(object.clone());
+            self.plan.skipped.push((object, Skip::ScopeUnknown));
+        }
         let deletion = deletion(&left, &self.options.protected);
         self.plan.skipped.extend(deletion.skipped);
         // Objects that move count too: the move is decided again right before the deletion, and may not come.
         self.options.guard.check(&deletion.prune, inventory.len())?;
         for object in deletion.prune {
-            match self.observed.rendered_elsewhere.get(&object.id()) {
+            match observed.rendered_elsewhere.get(&object.id()) {
                 Some(to) => {
                     let skip = Skip::HandedOver { to: to.clone() };
                     self.plan.skipped.push((object, skip));
@@ -341,9 +352,12 @@ impl ApplyPlan {
 
     /// Inventory objects that are not rendered and stay nevertheless, each with its reason.
     pub fn kept(&self) -> impl Iterator<Item = &(ObjectRef, Skip)> {
-        self.skipped
-            .iter()
-            .filter(|(_, skip)| matches!(skip, Skip::HandedOver { .. } | Skip::Protected(_)))
+        self.skipped.iter().filter(|(_, skip)| {
+            matches!(
+                skip,
+                Skip::HandedOver { .. } | Skip::Protected(_) | Skip::ScopeUnknown
+            )
+        })
     }
 
     /// Names the content of the applied objects: `sha256:` and 64 hexadecimal digits.

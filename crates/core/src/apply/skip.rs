@@ -34,6 +34,10 @@ pub enum Skip {
     },
     /// The same object is applied under another group of its kind.
     InOtherGroup,
+    /// The build renders the same object, which has the same uid, under another namespace or group.
+    StillRendered,
+    /// Whether objects of its kind have a namespace is not known, so that it may be an object that the build renders.
+    ScopeUnknown,
     /// It may never be deleted.
     Protected(Protection),
     /// Another Kustomization renders it by now, and applies it.
@@ -87,6 +91,8 @@ impl Skip {
             | Self::ExistedBefore
             | Self::BelongsToOther { .. }
             | Self::InOtherGroup
+            | Self::StillRendered
+            | Self::ScopeUnknown
             | Self::Protected(_)
             | Self::HandedOver { .. } => false,
         }
@@ -104,6 +110,10 @@ impl fmt::Display for Skip {
             Self::ExistedBefore => "it was there before it was applied",
             Self::BelongsToOther { .. } => "it belongs to another owner",
             Self::InOtherGroup => "it is applied under another group of its kind",
+            Self::StillRendered => "it is the same object as one that is rendered",
+            Self::ScopeUnknown => {
+                "whether objects of its kind have a namespace is not known yet, and the build renders objects of this kind"
+            }
             Self::Protected(protection) => return protection.fmt(formatter),
             Self::HandedOver { to } => {
                 return write!(formatter, "Kustomization `{to}` applies it now");
@@ -230,6 +240,14 @@ mod tests {
             (
                 Skip::InOtherGroup,
                 "it is applied under another group of its kind",
+            ),
+            (
+                Skip::StillRendered,
+                "it is the same object as one that is rendered",
+            ),
+            (
+                Skip::ScopeUnknown,
+                "whether objects of its kind have a namespace is not known yet, and the build renders objects of this kind",
             ),
             (
                 Skip::HandedOver { to: to() },

@@ -571,3 +571,31 @@ proptest! {
         prop_assert_eq!(all.prune.len(), after.inventory.len());
     }
 }
+
+#[test]
+fn while_a_scope_is_not_known_nothing_of_the_kind_is_pruned() {
+    let pool = |namespace: &str| desired("karpenter.sh/v1", "NodePool", namespace, "pool-a");
+    let mut observed = inventory_of(&[pool(""), map("a"), map("gone")]);
+    observed.scope_unknown = [GroupKind::of(&pool("").reference)].into();
+    let spec = spec();
+    let plan = plan(
+        vec![pool("karpenter"), map("a")],
+        &observed,
+        &options(&spec),
+    )
+    .unwrap();
+    let expected = "stage 1
+  apply ConfigMap/a/a
+  apply NodePool/karpenter/pool-a
+prune ConfigMap/a/gone
+skip NodePool/pool-a: whether objects of its kind have a namespace is not known yet, and the build renders objects of this kind
+";
+    assert_eq!(plan.to_string(), expected);
+    let ids: Vec<String> = plan.inventory.iter().map(ObjectRef::id).collect();
+    assert!(
+        ids.contains(&"_pool-a_karpenter.sh_NodePool".to_owned()),
+        "the entry stays in the inventory: {ids:?}"
+    );
+    assert_eq!(plan.leaving(), [map("gone").reference]);
+    assert_eq!(plan.kept().count(), 1);
+}
