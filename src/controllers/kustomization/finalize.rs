@@ -3,11 +3,14 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Namespace;
 use kube::api::Api;
 use kube::runtime::controller::Action;
 use kube::runtime::events::EventType;
-use kube::{Resource as _, ResourceExt as _};
+use kube::{Client, Resource as _, ResourceExt as _};
 
+use crate::cluster::error::describe;
+use crate::controllers::ending::definition;
 use crate::controllers::events::Component;
 use crate::controllers::kustomization::health::is_any_there;
 use crate::controllers::kustomization::{account, applier, write};
@@ -17,7 +20,9 @@ use overlayd_core::api::kustomization::Kustomization;
 use overlayd_core::apply::skip::Protected;
 use overlayd_core::apply::{inventory, plan};
 use overlayd_core::conditions::{Progress, flux_conditions};
-use overlayd_core::kustomization::deletion::{DeletionWork, deletion_work, has_timed_out};
+use overlayd_core::kustomization::deletion::{
+    DeletionCause, DeletionWork, deletion_work, has_timed_out,
+};
 use overlayd_core::names::NamespacedName;
 use overlayd_core::rollout::health_timeout;
 
@@ -27,12 +32,23 @@ pub(super) async fn finalize(
     api: &Api<Kustomization>,
     context: &Context,
 ) -> Result<Action, ReconcileError> {
-    let work = deletion_work(&object.spec);
     let has_finalizer = object
         .finalizers()
         .iter()
         .any(|name| name == FLUX_FINALIZER);
-    if work != DeletionWork::Orphan && has_finalizer {
+    if !has_finalizer {
+        return Ok(Action::await_change());
+    }
+    let own_namespace = &context.settings.own_namespace;
+    let cause = match deletion_cause(object, &context.client, own_namespace).await {
+        Ok(cause) => cause,
+        Err(error) => return cannot_delete(object, api, context, &describe(&error)).await,
+    };
+    if cause != DeletionCause::Object {
+        tracing::warn!(kustomization = %object.name_any(), ?cause, "what it applied is left, since its definition or its controller's namespace is being deleted");
+    }
+    let work = deletion_work(&object.spec, cause);
+    if work != DeletionWork::Orphan {
         let status = context.written.newest(object);
         let held = inventory::objects(status.inventory.as_ref());
         let protected = Protected {
@@ -72,6 +88,23 @@ pub(super) async fn finalize(
         .set_finalizer(api, object, FLUX_FINALIZER, false)
         .await?;
     Ok(Action::await_change())
+}
+
+/// Reads why the object is being deleted. The watches may not have told it yet.
+async fn deletion_cause(
+    object: &Kustomization,
+    client: &Client,
+    own_namespace: &str,
+) -> Result<DeletionCause, kube::Error> {
+    let definition = definition::<Kustomization>(client).await?;
+    let namespaces: Api<Namespace> = Api::all(client.clone());
+    let namespace = object.namespace().unwrap_or_default();
+    let namespace = namespaces.get_metadata_opt(&namespace).await?;
+    Ok(DeletionCause::of(
+        definition.as_ref(),
+        namespace.as_ref().map(|found| &found.metadata),
+        own_namespace,
+    ))
 }
 
 /// Records why the object cannot be deleted yet. The inventory is kept even if the service account is gone.

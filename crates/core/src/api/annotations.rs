@@ -40,8 +40,8 @@ pub const TAKE_OVER: &str = "overlayd.dev/take-over";
 /// The annotation of a store with the URL of an SQS queue of rotation events.
 pub const ROTATION_QUEUE: &str = "overlayd.dev/rotation-queue";
 
-/// The finalizer of External Secrets on an ExternalSecret. overlayd adds it only if the Secret must be deleted together
-/// with its ExternalSecret, and removes it in all cases.
+/// The finalizer of External Secrets on an ExternalSecret. overlayd adds it only if the ExternalSecret owns its Secret, so
+/// that the deletion of the definition does not take the Secret along, and removes it in all cases.
 pub const EXTERNAL_SECRET_FINALIZER: &str =
     "externalsecrets.external-secrets.io/externalsecret-cleanup";
 /// The finalizer of External Secrets on a store, which overlayd removes and never adds.
