@@ -5,4 +5,5 @@ pub(crate) mod client;
 pub(crate) mod error;
 pub(crate) mod impersonation;
 pub(crate) mod secret_writer;
+pub(crate) mod served;
 pub(crate) mod watch;

@@ -18,6 +18,7 @@ use kube::{Client, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 use tokio::sync::OnceCell;
 
+use crate::cluster::served::while_served;
 use crate::controllers::Context;
 use overlayd_core::api::annotations::{CREATED_BY, MANAGED};
 use overlayd_core::api::external_secret::StoreKind;
@@ -197,7 +198,7 @@ where
     K: Resource<DynamicType = ()> + Clone + Debug + Send + Sync + 'static,
 {
     let index = index.clone();
-    watched::<PartialObjectMeta<K>>(watch(client), None, |_| None)
+    watched::<PartialObjectMeta<K>>(while_served(watch(client)), None, |_| None)
         .map(move |generator| {
             let dependency = Dependency::Generator {
                 kind: K::kind(&()).into_owned(),
@@ -243,7 +244,8 @@ where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
 {
     let before = cache.as_reader();
-    let events = watch::<DeserializeGuard<K>>(client).filter_map(move |event| {
+    let events = while_served(watch::<DeserializeGuard<K>>(client));
+    let events = events.filter_map(move |event| {
         let event = match event {
             Ok(event) => legible(event, &before).map(Ok),
             Err(error) => Some(Err(error)),

@@ -16,6 +16,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
 use crate::cli::config::Config;
+use crate::cluster::served::while_served;
 use crate::controllers::caches::{self, Writers};
 use crate::controllers::panicked::{Panics, contained};
 use crate::controllers::unreadable::Readable;
@@ -202,7 +203,8 @@ where
 {
     let api = Api::<DeserializeGuard<K>>::all(context.client.clone());
     let (store, writer) = reflector::store();
-    let objects = watcher(api, watched).modify(|object| {
+    let events = while_served(watcher(api, watched).default_backoff());
+    let objects = events.modify(|object| {
         // Who manages which fields takes more memory than all the rest; when they did is of use.
         for entry in object.meta_mut().managed_fields.iter_mut().flatten() {
             entry.fields_v1 = None;

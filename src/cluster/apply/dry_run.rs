@@ -7,7 +7,7 @@ use k8s_openapi::api::admissionregistration::v1::{
     MutatingWebhookConfiguration, ValidatingAdmissionPolicyBinding, ValidatingWebhookConfiguration,
 };
 use kube::ResourceExt;
-use kube::api::{Api, DynamicObject, ListParams, Patch, PatchParams, PostParams};
+use kube::api::{Api, DynamicObject, ListParams, ObjectMeta, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
 use overlayd_core::apply::desired::Desired;
@@ -16,16 +16,18 @@ use overlayd_core::apply::ignore_rules::IgnoredFields;
 use overlayd_core::apply::object_ref::ObjectRef;
 use overlayd_core::apply::plain::is_plain;
 use overlayd_core::apply::skip::{Skip, control};
-use overlayd_core::apply::takeover::take_over;
+use overlayd_core::apply::takeover::{leaves_nothing, take_over};
 
 use crate::cluster::apply::error::RequestError;
-use crate::cluster::apply::{Applier, ApplyOptions};
+use crate::cluster::apply::{Applier, ApplyOptions, FormerManagers};
 
 /// What is to be done with an object, by the answer to its dry run.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum DryRunDecision {
     /// It is known to be as it was applied, so that it needs no request.
     Unchanged,
+    /// A former manager has left it as it should be.
+    AsLeft(Box<ObjectMeta>),
     /// It would be applied.
     Fits {
         /// Its resource version, if it exists.
@@ -140,19 +142,47 @@ impl Applier {
         // The answer has the labels and annotations of the live object too.
         let left_alone = left_alone(desired, &tried);
         // One that would be created has no version yet.
-        let version = tried.metadata.resource_version;
+        let version = tried.metadata.resource_version.clone();
         let version = version.filter(|version| !version.is_empty());
         if let (Some(_), Some(reason)) = (&version, left_alone) {
             return Ok(DryRunDecision::Present(reason));
         }
+        if version.is_some() && self.is_as_left(&api, desired, options, &tried).await? {
+            return Ok(DryRunDecision::AsLeft(Box::new(tried.metadata)));
+        }
         let fields = tried.metadata.managed_fields.unwrap_or_default();
-        let merges = control(&desired.manifest, "ssa", "Merge");
+        let merges = options.former_managers == FormerManagers::Keep
+            || control(&desired.manifest, "ssa", "Merge");
         Ok(DryRunDecision::Fits {
             version,
             is_foreign: !merges
                 && take_over(&fields, self.manager, &self.config.override_managers).is_some(),
             adjusted,
         })
+    }
+
+    /// True if kubectl or Flux own the object, and an apply would change nothing of it but the owner of its fields.
+    async fn is_as_left(
+        &self,
+        api: &Api<DynamicObject>,
+        desired: &Desired,
+        options: &ApplyOptions,
+        tried: &DynamicObject,
+    ) -> Result<bool, RequestError> {
+        let fields = tried.metadata.managed_fields.as_deref().unwrap_or_default();
+        let others = &self.config.override_managers;
+        let is_foreign = take_over(fields, self.manager, others).is_some();
+        if options.former_managers == FormerManagers::Keep
+            || !is_foreign
+            || !leaves_nothing(fields, self.manager, others)
+        {
+            return Ok(false);
+        }
+        let Some(live) = api.get_opt(&desired.reference.name).await? else {
+            return Ok(false);
+        };
+        let (live, tried) = (serde_json::to_value(live)?, serde_json::to_value(tried)?);
+        Ok(differences(&desired.reference, &live, &tried).is_empty())
     }
 
     async fn dry_run(

@@ -95,6 +95,18 @@ pub(crate) struct ApplyOptions {
     pub(crate) hides_values: bool,
     /// Fields that are left to other managers.
     pub(crate) ignored: Arc<Vec<IgnoredFields>>,
+    /// What becomes of the fields that kubectl and Flux own.
+    pub(crate) former_managers: FormerManagers,
+}
+
+/// What becomes of the fields that kubectl and Flux own in an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum FormerManagers {
+    /// They become ours, so that fields that are not in the manifest are removed.
+    #[default]
+    TakeOver,
+    /// They stay as they are, with everything that is not in the manifest.
+    Keep,
 }
 
 impl ApplyOptions {
@@ -401,14 +413,22 @@ impl Applier {
         desired: &Desired,
         tried: DryRunDecision,
     ) -> Result<ObjectChange, RequestError> {
-        if let (DryRunDecision::Fits { .. } | DryRunDecision::Immutable { .. }, Some(live)) =
-            (&tried, &self.live)
-        {
+        let applies = matches!(
+            tried,
+            DryRunDecision::Fits { .. }
+                | DryRunDecision::Immutable { .. }
+                | DryRunDecision::AsLeft(_)
+        );
+        if let (true, Some(live)) = (applies, &self.live) {
             let unit = manifest_owner(&desired.manifest);
             live.last_applied().begin(&desired.reference, &unit);
         }
         let (before, is_foreign, adjusted) = match tried {
             DryRunDecision::Unchanged => return Ok(ObjectChange::Unchanged),
+            DryRunDecision::AsLeft(metadata) => {
+                self.applied(desired, &metadata);
+                return Ok(ObjectChange::Unchanged);
+            }
             DryRunDecision::Present(skip) => return Ok(ObjectChange::Skipped(skip)),
             DryRunDecision::Drifted(changes) => return Ok(ObjectChange::Drifted(changes)),
             DryRunDecision::Fits {

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 pub mod annotations;
 pub mod crds;
+pub mod definition;
 pub mod external_secret;
 pub mod generators;
 pub mod git_repository;

@@ -13,6 +13,8 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use crate::api::annotations::{OWNER_NAME, OWNER_NAMESPACE, TAKE_OVER};
+use crate::api::crds;
+use crate::api::definition::with_ours;
 use crate::api::kustomization::KustomizationSpec;
 use crate::apply::desired::{Desired, DriftModeError};
 use crate::apply::guard::{Guard, GuardError};
@@ -241,6 +243,7 @@ impl Planner<'_> {
             self.opt_out(&desired, Skip::PruneDisabled);
         }
         normalize(&mut desired.manifest);
+        complete(&mut desired);
         label(&mut desired.manifest, self.options);
         desired.hash = manifest_hash(&desired.manifest);
         if self.may_have(&desired, &id)? {
@@ -409,6 +412,16 @@ fn normalize(manifest: &mut Value) {
     if let Some(metadata) = manifest["metadata"].as_object_mut() {
         metadata.remove("creationTimestamp");
         metadata.remove("managedFields");
+    }
+}
+
+/// Adds to a definition of a kind that overlayd serves what overlayd uses of it. A repository may hold the definitions of
+/// the peers, in an older version.
+fn complete(desired: &mut Desired) {
+    if desired.reference.kind == "CustomResourceDefinition"
+        && let Some(ours) = crds::named(&desired.reference.name)
+    {
+        desired.manifest = with_ours(ours, &desired.manifest);
     }
 }
 
