@@ -34,7 +34,7 @@ pub(super) async fn apply(args: ApplyArgs) -> Result<(), Failure> {
     let options = PlanOptions::by_hand(&spec, &flags);
     let applier = Applier::new(client, BOOTSTRAP_MANAGER);
     let mut desired = desired(&rendered);
-    applier.place(&mut desired, &[]).await;
+    output::notes(&applier.place(&mut desired, &[]).await.renewed);
     let plan = plan(desired, &Observed::default(), &options)
         .map_err(|error| cannot_apply(&args.directory, error.to_string()))?;
     let applied = execute(&plan, &applier, timeout, &args.directory).await?;

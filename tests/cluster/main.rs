@@ -17,6 +17,7 @@ mod git;
 mod guards;
 mod hygiene;
 mod lifecycle;
+mod migration;
 mod moto;
 mod panics;
 mod policies;

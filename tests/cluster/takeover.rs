@@ -38,12 +38,9 @@ impl Case {
         object["metadata"]["labels"] = json!({
             "kustomize.toolkit.fluxcd.io/name": name, "kustomize.toolkit.fluxcd.io/namespace": self.namespace,
         });
-        let path = format!(
-            "{}?fieldManager=kustomize-controller",
-            pool_path(group, name)
-        );
+        let (cluster, path) = (&self.bed.cluster, pool_path(group, name));
         let live = testbed::wait_for("the kind to be served", crate::bed::PATIENCE, || {
-            self.bed.cluster.apply(&path, &object)
+            cluster.apply_as("kustomize-controller", &path, &object)
         });
         live.unwrap()["metadata"]["uid"].clone()
     }

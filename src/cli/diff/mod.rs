@@ -146,7 +146,7 @@ async fn by_hand(
     let options = PlanOptions::by_hand(&spec, flags);
     let applier = Applier::new(client, BOOTSTRAP_MANAGER);
     let mut desired = desired(&rendered);
-    applier.place(&mut desired, &[]).await;
+    output::notes(&applier.place(&mut desired, &[]).await.renewed);
     let plan = plan(desired, &Observed::default(), &options)
         .map_err(|error| cannot_compare(directory, error.to_string()))?;
     Ok(against(&plan, &applier, None, &ApplyOptions::of(&plan)).await)
@@ -167,6 +167,7 @@ async fn as_unit(
     let applier = Applier::new(client, FIELD_MANAGER);
     let preview = preview::preview(&unit, &applier, &rendered, flags).await;
     let preview = preview.map_err(|error| failed(error.to_string()))?;
+    output::notes(&preview.renewed);
     if let Some(refusal) = preview.refusal {
         output::note(&format!("note: the daemon would refuse this: {refusal}"));
     }

@@ -11,6 +11,7 @@ mod scopes;
 
 pub(crate) use dry_run::PredictedChange;
 pub(crate) use error::RequestError;
+pub(crate) use scopes::Placement;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

@@ -1,7 +1,8 @@
-//! Talks to the API server: asks for the scopes of kinds, before ids are made of objects.
+//! Talks to the API server: asks for the scopes and versions of kinds, before ids are made of objects.
 
 use std::collections::BTreeMap;
 
+use overlayd_core::api::old_versions::renewed;
 use overlayd_core::apply::desired::Desired;
 use overlayd_core::apply::object_ref::ObjectRef;
 use overlayd_core::apply::scope::{GroupKind, Scope, Scopes};
@@ -9,10 +10,22 @@ use overlayd_core::apply::scope::{GroupKind, Scope, Scopes};
 use crate::cluster::apply::Applier;
 use crate::cluster::apply::error::RequestError;
 
+/// What was learnt when the objects of a build were given their places.
+pub(crate) struct Placement {
+    pub(crate) scopes: Scopes,
+    /// Objects that are applied in another version than their files have, one sentence for each.
+    pub(crate) renewed: Vec<String>,
+}
+
 impl Applier {
     /// Gives the objects of a build their places in the cluster, and tells the scopes of all kinds of the build and the
     /// inventory.
-    pub(crate) async fn place(&self, desired: &mut [Desired], inventory: &[ObjectRef]) -> Scopes {
+    pub(crate) async fn place(
+        &self,
+        desired: &mut [Desired],
+        inventory: &[ObjectRef],
+    ) -> Placement {
+        let renewed = self.renew(desired).await;
         let mut scopes = Scopes::of_definitions(desired.iter());
         let objects = desired.iter().map(|desired| &desired.reference);
         let mut kinds = BTreeMap::new();
@@ -32,7 +45,34 @@ impl Applier {
         for desired in desired {
             scopes.place(desired);
         }
-        scopes
+        Placement { scopes, renewed }
+    }
+
+    /// Writes objects of our kinds as the version that is served, where the server does not serve theirs. Gives one
+    /// warning for each.
+    async fn renew(&self, desired: &mut [Desired]) -> Vec<String> {
+        let mut warnings = Vec::new();
+        for desired in desired {
+            let Some(renewed) = renewed(&desired.manifest) else {
+                continue;
+            };
+            let is_served = self.kind(&desired.reference).await;
+            if !matches!(is_served, Err(RequestError::NoSuchKind { .. })) {
+                continue;
+            }
+            let old = desired.reference.api_version();
+            desired.manifest = renewed;
+            let new = desired.manifest["apiVersion"].as_str().unwrap_or_default();
+            if let Some((_, version)) = new.split_once('/') {
+                version.clone_into(&mut desired.reference.version);
+            }
+            let file = desired.source.as_deref().unwrap_or("the build");
+            warnings.push(format!(
+                "{} in `{file}` has the old version `{old}`, which is not served; it is applied as `{new}`, so change the file",
+                desired.reference
+            ));
+        }
+        warnings
     }
 
     /// The scope of a kind, by whichever version of it is served; none for a kind that the server does not serve.

@@ -10,6 +10,7 @@ use kube::{Client, ResourceExt as _};
 use kustomize::{BuildOptions, Inputs, LoadRestriction, Object, Rendered, Reorder};
 use serde_json::{Value, json};
 
+use crate::cluster::apply::Placement;
 use crate::controllers::Context;
 use crate::controllers::builds::NotBuilt;
 use crate::controllers::kustomization::error::{
@@ -22,7 +23,6 @@ use overlayd_core::api::kustomization::{
 };
 use overlayd_core::apply::desired::Desired;
 use overlayd_core::apply::object_ref::ObjectRef;
-use overlayd_core::apply::scope::Scopes;
 use overlayd_core::apply::unit_settings::UnitSettings;
 use overlayd_core::kustomization::spec_digest::SpecDigest;
 use overlayd_core::names::NamespacedName;
@@ -34,8 +34,8 @@ pub(super) struct Built {
     pub(super) desired: Vec<Desired>,
     /// Everything that the build read, if nothing else decides its result.
     pub(super) inputs: Option<Inputs>,
-    /// The scopes of the kinds, by which the objects have got their ids.
-    pub(super) scopes: Scopes,
+    /// The scopes of the kinds, by which the objects have got their ids, and what was renewed.
+    pub(super) placement: Placement,
 }
 
 /// The variables of a Kustomization. It has no `Debug`, because it holds values of Secrets.

@@ -58,7 +58,7 @@ pub(super) async fn finalize(
             Ok(applier) => applier,
             Err(error) => return cannot_delete(object, api, context, &error.to_string()).await,
         };
-        let scopes = applier.place(&mut [], &held).await;
+        let scopes = applier.place(&mut [], &held).await.scopes;
         let mut plan = plan::deletion(&scopes.placed(held), &protected);
         // Objects that another Kustomization wants now are handed over to it.
         let unit = NamespacedName::of(object);

@@ -17,7 +17,7 @@ use overlayd_core::apply::scope::Scopes;
 use overlayd_core::apply::unit_settings::{UnitDefaults, UnitSettings};
 use overlayd_core::names::NamespacedName;
 
-use crate::cluster::apply::{Applier, ApplyOptions};
+use crate::cluster::apply::{Applier, ApplyOptions, Placement};
 use crate::controllers::kustomization::build;
 use crate::controllers::kustomization::error::SyncError;
 use crate::controllers::kustomization::owners::Observer;
@@ -30,6 +30,8 @@ pub(crate) struct Preview {
     pub(crate) options: ApplyOptions,
     /// The daemon would refuse the plan without an approval, unless its flags say otherwise.
     pub(crate) refusal: Option<GuardError>,
+    /// Objects that are applied in another version than their files have, one sentence for each.
+    pub(crate) renewed: Vec<String>,
 }
 
 /// Why the daemon would make no plan.
@@ -69,7 +71,7 @@ async fn preview_of(
     )?;
     let status = unit.status.as_ref();
     let held = inventory::objects(status.and_then(|status| status.inventory.as_ref()));
-    let scopes = applier.place(&mut desired, &held).await;
+    let Placement { scopes, renewed } = applier.place(&mut desired, &held).await;
     let (name, ownership) = (
         NamespacedName::of(unit),
         others(unit, &client, &scopes).await,
@@ -93,6 +95,7 @@ async fn preview_of(
         options: apply_options(unit, &settings, &plan)?,
         plan,
         refusal,
+        renewed,
     })
 }
 

@@ -102,11 +102,11 @@ impl Run<'_> {
         let (mut desired, inputs) =
             build::build(object, context, source, variables, settings).await?;
         let applier = applier(object, context)?;
-        let scopes = applier.place(&mut desired, held).await;
+        let placement = applier.place(&mut desired, held).await;
         Ok(Built {
             desired,
             inputs,
-            scopes,
+            placement,
         })
     }
 
@@ -129,13 +129,14 @@ impl Run<'_> {
         let Built {
             desired,
             inputs,
-            scopes,
+            placement,
         } = built;
+        self.tell_renewed(&placement.renewed).await;
         let applier = applier(self.object, self.context)?;
         let held = inventory::objects(status.inventory.as_ref());
         let (observed, others) = self
             .observer(&applier)
-            .observe(held, &desired, &scopes)
+            .observe(held, &desired, &placement.scopes)
             .await;
         let plan = self.plan(desired, &observed)?;
         let mut options = apply_options(self.object, self.settings, &plan)?;
@@ -330,6 +331,27 @@ impl Run<'_> {
                 )
                 .await;
         }
+    }
+
+    /// Publishes which objects are applied in another version than their files have.
+    async fn tell_renewed(&self, renewed: &[String]) {
+        if renewed.is_empty() {
+            return;
+        }
+        for warning in renewed {
+            tracing::warn!(kustomization = %self.unit, "{warning}");
+        }
+        let (component, note) = (Component::Kustomize, renewed.join("\n"));
+        let events = &self.context.events;
+        events
+            .publish(
+                component,
+                self.object,
+                EventType::Warning,
+                "OldVersion",
+                &note,
+            )
+            .await;
     }
 
     /// Writes an event on each Kustomization that owns an object which this one renders too.

@@ -37,6 +37,8 @@ pub const DRIFT: &str = "overlayd.dev/drift";
 pub const WAVE: &str = "overlayd.dev/wave";
 /// The annotation of an object that names the Kustomization (`namespace/name`) from which it is taken over.
 pub const TAKE_OVER: &str = "overlayd.dev/take-over";
+/// The annotation of a Kustomization that decides whether controllers of the peers in its build are applied.
+pub const PEER_CONTROLLERS: &str = "overlayd.dev/peer-controllers";
 /// The annotation of a store with the URL of an SQS queue of rotation events.
 pub const ROTATION_QUEUE: &str = "overlayd.dev/rotation-queue";
 

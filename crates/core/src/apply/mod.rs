@@ -10,6 +10,7 @@ pub mod plan_options;
 pub mod guard;
 pub mod order;
 pub mod ownership;
+pub mod peers;
 pub mod skip;
 pub mod stages;
 

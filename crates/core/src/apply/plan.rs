@@ -22,6 +22,7 @@ use crate::apply::last_applied::manifest_hash;
 use crate::apply::object_ref::ObjectRef;
 use crate::apply::order::{OrderError, waves};
 use crate::apply::ownership::{Claim, Conflict, LiveOwners};
+use crate::apply::peers::{Peer, PeerControllers};
 use crate::apply::scope::GroupKind;
 use crate::apply::skip::{Protected, Skip, control};
 use crate::apply::stages::{sort_key, stages};
@@ -54,6 +55,8 @@ pub struct PlanOptions<'o> {
     pub guard: Guard,
     /// What the failure of one object means for the others.
     pub on_error: OnError,
+    /// Whether controllers of Flux and External Secrets are applied. A person who applies them by hand wants them.
+    pub peer_controllers: PeerControllers,
     /// Kinds that get a stage of their own, before most others.
     pub stage_kinds: &'o [String],
 }
@@ -232,7 +235,7 @@ impl Planner<'_> {
         }
         refuse_encrypted(&desired)?;
         desired.drift_mode()?;
-        if let Some(skip) = Skip::opt_out(&desired.manifest) {
+        if let Some(skip) = self.left_alone(&desired.manifest) {
             self.opt_out(&desired, skip.clone());
             self.plan.skipped.push((desired.reference.clone(), skip));
             self.plan.inventory.push(desired.reference.clone());
@@ -252,6 +255,15 @@ impl Planner<'_> {
             self.left_out.insert(id);
         }
         Ok(desired)
+    }
+
+    /// Why a rendered object is not applied, whatever the cluster holds.
+    fn left_alone(&self, manifest: &Value) -> Option<Skip> {
+        let peer = match self.options.peer_controllers {
+            PeerControllers::Leave => Peer::of(manifest),
+            PeerControllers::Apply => None,
+        };
+        Skip::opt_out(manifest).or_else(|| peer.map(Skip::PeerController))
     }
 
     fn opt_out(&mut self, desired: &Desired, skip: Skip) {
