@@ -46,6 +46,26 @@ pub(crate) enum Command {
     Resume(ReconcileArgs),
     /// Print the custom resource definitions.
     Crds,
+    /// Take overlayd out of the cluster. Workloads, Secrets, custom resources, definitions and namespaces stay. The steps
+    /// are printed before they are taken, and may be repeated.
+    Uninstall(UninstallArgs),
+}
+
+/// The arguments of `overlayd uninstall`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct UninstallArgs {
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArgs,
+    /// Print the steps and take none.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Flux and External Secrets work on: they get back the fields that overlayd owns, and keep finalizers and owner
+    /// references. Without this flag, nothing in the cluster waits for a controller any more.
+    #[arg(long)]
+    pub(crate) hand_over: bool,
+    /// The namespace in which overlayd runs.
+    #[arg(long, short, value_name = "NAME", default_value = DEFAULT_NAMESPACE)]
+    pub(crate) namespace: String,
 }
 
 /// The cluster to connect to.

@@ -14,6 +14,7 @@ pub(crate) mod output;
 mod panics;
 pub(crate) mod report;
 mod template;
+mod uninstall;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -60,6 +61,7 @@ pub fn main() -> ExitCode {
         Command::Reconcile(args) => block_on(objects::reconcile(args)),
         Command::Suspend(args) => block_on(objects::suspend(args)),
         Command::Resume(args) => block_on(objects::resume(args)),
+        Command::Uninstall(args) => block_on(uninstall::uninstall(args)),
         Command::Crds => {
             output::write(&overlayd_core::api::crds::to_yaml()).map_err(report::Failure::from)
         }

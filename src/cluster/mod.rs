@@ -6,4 +6,5 @@ pub(crate) mod error;
 pub(crate) mod impersonation;
 pub(crate) mod secret_writer;
 pub(crate) mod served;
+pub(crate) mod uninstall;
 pub(crate) mod watch;

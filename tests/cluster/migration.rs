@@ -667,3 +667,109 @@ fn controllers_of_flux_stay_stopped_and_old_versions_are_applied_as_the_served_o
     });
     started.unwrap();
 }
+
+/// Applied by overlayd after Flux, given back, and taken up by Flux: a field that leaves git leaves the cluster.
+#[test]
+fn uninstall_gives_fields_back_or_leaves_nothing_that_waits_for_a_controller() {
+    let own = Own::start();
+    let cluster = &own.cluster;
+    for definition in &PEERS {
+        definition.install(cluster);
+    }
+    for name in [SYSTEM, "apps", "external-secrets"] {
+        namespace(cluster, name);
+    }
+    let work = own.git.create("apps").unwrap();
+    let map = |data: Value| config_map("a", data);
+    let text = map(json!({"key": "two", "sql": "select"})).to_string();
+    work.write("apps/a.yaml", &text).unwrap();
+    let commit = work.push("two", "main").unwrap();
+    let of_flux = [(map_path("a"), map(json!({"key": "one"})))];
+    leave_as_flux(&own, commit.trim(), &of_flux, &["apps_a__ConfigMap"]);
+    leave_as_external_secrets(cluster);
+    let account = json!({
+        "apiVersion": "v1", "kind": "ServiceAccount",
+        "metadata": {"name": "overlayd", "labels": {"app.kubernetes.io/part-of": "overlayd"}},
+    });
+    let accounts = "/api/v1/namespaces/external-secrets/serviceaccounts";
+    cluster.create(accounts, &account).unwrap();
+    let (daemon, port) = own.daemon(&[], &[]);
+    metric_is(
+        port,
+        &["overlayd_kustomization_ready{", "name=\"apps\""],
+        "1",
+    );
+    metric_is(
+        port,
+        &[
+            "externalsecret_status_condition{",
+            "name=\"db\"",
+            "status=\"True\"",
+        ],
+        "1.0",
+    );
+    let live = cluster.get(&map_path("a")).unwrap().unwrap();
+    assert_eq!(live["data"], json!({"key": "two", "sql": "select"}));
+    daemon.terminate(PATIENCE).unwrap();
+
+    let expected = "give the fields of ConfigMap/apps/a back to `kustomize-controller`
+delete ServiceAccount/external-secrets/overlayd
+keep every definition, custom resource, namespace, workload and Secret
+";
+    let (went_well, printed, error) = own.overlayd(&["uninstall", "--hand-over", "--dry-run"]);
+    assert!(went_well, "{error}");
+    assert_eq!(printed, expected);
+    assert!(
+        cluster
+            .get(&format!("{accounts}/overlayd"))
+            .unwrap()
+            .is_some()
+    );
+    for expected in [
+        expected,
+        "keep every definition, custom resource, namespace, workload and Secret\n",
+    ] {
+        let (went_well, printed, error) = own.overlayd(&["uninstall", "--hand-over"]);
+        assert!(went_well, "{error}");
+        assert_eq!(printed, expected, "a repetition finds nothing to do");
+    }
+    let object = labelled(map(json!({"key": "two"})));
+    let live = cluster.apply_as(FLUX, &map_path("a"), &object).unwrap();
+    assert_eq!(
+        live["data"],
+        json!({"key": "two"}),
+        "Flux owns what it no longer applies"
+    );
+
+    // Without a controller afterwards, the definitions can go, and the workload and the Secret stay.
+    let (went_well, printed, error) = own.overlayd(&["uninstall"]);
+    assert!(went_well, "{error}");
+    let expected = "take the owner from Secret/apps/db, so that it stays
+remove the finalizer `finalizers.fluxcd.io` of Kustomization/flux-system/apps
+remove the finalizer `finalizers.fluxcd.io` of GitRepository/flux-system/apps
+remove the finalizer `externalsecrets.external-secrets.io/externalsecret-cleanup` of ExternalSecret/apps/db
+keep every definition, custom resource, namespace, workload and Secret
+";
+    assert_eq!(printed, expected);
+    for definition in &PEERS {
+        cluster.delete(&definition.path()).unwrap();
+    }
+    let gone = wait_for("the definitions to go", PATIENCE, || {
+        for definition in &PEERS {
+            ensure!(
+                cluster.get(&definition.path())?.is_none(),
+                "{}",
+                definition.kind
+            );
+        }
+        Ok(())
+    });
+    gone.unwrap();
+    assert!(cluster.get(&map_path("a")).unwrap().is_some());
+    assert!(
+        cluster
+            .get("/api/v1/namespaces/apps/secrets/db")
+            .unwrap()
+            .is_some()
+    );
+}

@@ -28,4 +28,5 @@ pub mod error_chain;
 pub mod reconcile_cache;
 pub mod rollout;
 pub mod schedule;
+pub mod uninstall;
 pub mod webhook_signature;

@@ -13,7 +13,7 @@ use crate::cluster::apply::error::RequestError;
 
 impl Applier {
     /// The API of an object's kind. A namespaced object must say its namespace.
-    pub(super) async fn api(
+    pub(crate) async fn api(
         &self,
         reference: &ObjectRef,
     ) -> Result<Api<DynamicObject>, RequestError> {

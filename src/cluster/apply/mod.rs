@@ -6,6 +6,7 @@
 mod dry_run;
 mod error;
 mod kinds;
+mod managers;
 mod prune;
 mod scopes;
 
@@ -27,7 +28,7 @@ use kube::{Client, ResourceExt as _};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
-use overlayd_core::api::annotations::{EXISTED, LAST_APPLIED, OWNER_NAME};
+use overlayd_core::api::annotations::{EXISTED, OWNER_NAME};
 use overlayd_core::apply::change_set::{ApplyError, ChangeSet, ObjectChange, ObjectFailure};
 use overlayd_core::apply::desired::{Desired, Hash};
 use overlayd_core::apply::drift::DriftMode;
@@ -37,7 +38,6 @@ use overlayd_core::apply::object_ref::{Gvk, ObjectRef};
 use overlayd_core::apply::ownership::{label_owner, manifest_owner};
 use overlayd_core::apply::plan::{ApplyPlan, OnError, Wave};
 use overlayd_core::apply::slim::Slim;
-use overlayd_core::apply::takeover::take_over;
 pub(crate) use overlayd_core::apply::takeover::{BOOTSTRAP_MANAGER, FIELD_MANAGER};
 use overlayd_core::apply::watched::WatchedState;
 use overlayd_core::names::NamespacedName;
@@ -373,40 +373,6 @@ impl Applier {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         Ok(())
-    }
-
-    /// Moves the fields of former managers to our own. The apply then removes those that the manifest does not have.
-    async fn take_over(&self, reference: &ObjectRef) -> Result<(), RequestError> {
-        let api = self.api(reference).await?;
-        let Some(live) = api.get_metadata_opt(&reference.name).await? else {
-            return Ok(());
-        };
-        let metadata = live.metadata;
-        let fields = metadata.managed_fields.unwrap_or_default();
-        let Some(fields) = take_over(&fields, self.manager, &self.config.override_managers) else {
-            return Ok(());
-        };
-        let mut operations = vec![
-            json!({"op": "replace", "path": "/metadata/managedFields", "value": fields}),
-            json!({"op": "replace", "path": "/metadata/resourceVersion", "value": metadata.resource_version}),
-        ];
-        if metadata
-            .annotations
-            .is_some_and(|all| all.contains_key(LAST_APPLIED))
-        {
-            let path = format!("/metadata/annotations/{}", LAST_APPLIED.replace('/', "~1"));
-            operations.push(json!({"op": "remove", "path": path}));
-        }
-        let patch: json_patch::Patch = serde_json::from_value(Value::Array(operations))?;
-        let params = PatchParams {
-            field_manager: Some(self.manager.to_owned()),
-            ..PatchParams::default()
-        };
-        let patch: Patch<()> = Patch::Json(patch);
-        let patched = api.patch_metadata(&reference.name, &params, &patch).await;
-        patched
-            .map(drop)
-            .map_err(|error| RequestError::about(reference, error))
     }
 
     async fn apply_one(
