@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use overlayd_core::api::crds;
+use overlayd_core::api::definition::over_live;
 use overlayd_core::api::old_versions::renewed;
 use overlayd_core::apply::desired::Desired;
 use overlayd_core::apply::object_ref::ObjectRef;
@@ -26,6 +28,7 @@ impl Applier {
         inventory: &[ObjectRef],
     ) -> Placement {
         let renewed = self.renew(desired).await;
+        self.keep_definitions(desired).await;
         let mut scopes = Scopes::of_definitions(desired.iter());
         let objects = desired.iter().map(|desired| &desired.reference);
         let mut kinds = BTreeMap::new();
@@ -46,6 +49,20 @@ impl Applier {
             scopes.place(desired);
         }
         Placement { scopes, renewed }
+    }
+
+    /// Lets definitions of overlayd's own manifests keep what the live ones have. One that cannot be read is applied as it
+    /// is: the server refuses it if it lacks a stored version.
+    async fn keep_definitions(&self, desired: &mut [Desired]) {
+        for desired in desired {
+            let reference = &desired.reference;
+            if reference.kind == "CustomResourceDefinition"
+                && crds::named(&reference.name).is_some()
+                && let Ok(Some(live)) = self.get(reference).await
+            {
+                desired.manifest = over_live(&desired.manifest, &live);
+            }
+        }
     }
 
     /// Writes objects of our kinds as the version that is served, where the server does not serve theirs. Gives one

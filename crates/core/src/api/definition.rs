@@ -12,6 +12,7 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::api::annotations::LAST_APPLIED;
 use crate::apply::skip::control;
 
 /// The annotation that the generator of the peers' definitions writes, and ours does not.
@@ -66,15 +67,36 @@ pub fn with_ours(ours: &Value, rendered: &Value) -> Value {
     definition
 }
 
+/// A definition of overlayd's own manifests over the live one: what the live one has stays, with its labels and
+/// annotations. A definition of the peers in a repository is what its authors want, and stays as it is.
+pub fn over_live(rendered: &Value, live: &Value) -> Value {
+    let mut definition = rendered.clone();
+    if is_of_peers(rendered) {
+        return definition;
+    }
+    definition["spec"] = completed(&rendered["spec"], &live["spec"], is_of_peers(live));
+    for field in ["labels", "annotations"] {
+        let kept = live["metadata"][field].as_object().into_iter().flatten();
+        for (name, value) in kept.filter(|(name, _)| *name != LAST_APPLIED) {
+            let own = &mut definition["metadata"][field];
+            if own.get(name).is_none() {
+                own[name] = value.clone();
+            }
+        }
+    }
+    definition
+}
+
 fn completed(ours: &Value, live: &Value, of_peers: bool) -> Value {
     let mut spec = live.clone();
     let of_live = versions(live);
     let has_storage = of_live.iter().any(|version| version["storage"] == true);
     let mut result = Vec::new();
     for version in of_live {
+        // Our old versions only keep what is stored, and add nothing to those of the peers.
         let same = versions(ours)
             .iter()
-            .find(|own| own["name"] == version["name"]);
+            .find(|own| own["name"] == version["name"] && own["served"] == true);
         result.push(match same {
             Some(own) => merge_version(own, version, of_peers),
             None => version.clone(),
@@ -103,13 +125,11 @@ fn versions(spec: &Value) -> &[Value] {
     spec["versions"].as_array().map_or(&[], Vec::as_slice)
 }
 
-/// One version of both: it is served if one of them serves it, and stored as the live one says.
+/// One version that both have and ours serves: it is served, and stored as the live one says.
 fn merge_version(own: &Value, live: &Value, of_peers: bool) -> Value {
     let own = without_nulls(own);
     let mut version = live.clone();
-    if own["served"] == true {
-        version["served"] = json!(true);
-    }
+    version["served"] = json!(true);
     let path = "/schema/openAPIV3Schema";
     if let (Some(of_ours), Some(of_live)) = (own.pointer(path), live.pointer(path)) {
         let schema = if of_peers {
@@ -323,6 +343,25 @@ mod tests {
         assert!(items["a"].is_object() && items["b"].is_object());
         assert_eq!(joined["properties"]["open"], first["properties"]["open"]);
         assert_eq!(joined["properties"]["text"], first["properties"]["text"]);
+    }
+
+    #[test]
+    fn our_manifests_are_applied_over_a_definition_of_the_peers_without_taking_anything_away() {
+        let live = of_peers(&[
+            version("v1", true, true, &json!({"newer": {"type": "boolean"}})),
+            version("v2", true, false, &json!({})),
+        ]);
+        let applied = over_live(&ours(), &live);
+        assert_eq!(
+            names(&applied),
+            [listed("v1", true, true), listed("v2", true, false)]
+        );
+        let fields = &applied["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"];
+        assert!(fields["newer"].is_object() && fields["url"].is_object());
+        assert_eq!(applied["metadata"]["annotations"][HELM_POLICY], "keep");
+        assert_eq!(applied["metadata"]["labels"]["a"], "overlayd");
+        let theirs = of_peers(&[version("v1", true, true, &json!({}))]);
+        assert_eq!(over_live(&theirs, &live), theirs);
     }
 
     #[test]
