@@ -9,6 +9,7 @@ pub(crate) mod config;
 mod diff;
 mod disk;
 mod gitops_args;
+mod migrate;
 mod objects;
 pub(crate) mod output;
 mod panics;
@@ -26,6 +27,7 @@ use args::{Args, Command};
 pub(crate) use gitops_args::GitOpsArgs;
 
 use crate::failpoints;
+use overlayd_core::migrate::Verdict;
 use overlayd_core::schedule::parse_duration;
 
 /// Parses the arguments, runs the command, and reports a failure. The exit code is 0 for success, 1 for a failure, and 2 for
@@ -48,6 +50,16 @@ pub fn main() -> ExitCode {
                     diff::DiffResult::Same => ExitCode::SUCCESS,
                     diff::DiffResult::Different => ExitCode::from(1),
                     diff::DiffResult::Refused => ExitCode::from(2),
+                },
+            );
+        }
+        Command::Migrate(args) => {
+            return block_on(migrate::migrate(args)).map_or_else(
+                |failure| report::failure_of_diff(&failure),
+                |gravest| match gravest {
+                    Verdict::Served => ExitCode::SUCCESS,
+                    Verdict::Difference | Verdict::Beside => ExitCode::from(1),
+                    Verdict::Refused => ExitCode::from(2),
                 },
             );
         }

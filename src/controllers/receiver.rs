@@ -10,7 +10,7 @@ use kube::runtime::controller::Action;
 use crate::controllers::unreadable::Readable;
 use crate::controllers::{Context, ReconcileError};
 use overlayd_core::api::annotations::{FLUX_FINALIZER, REQUESTED_AT};
-use overlayd_core::api::receiver::{Receiver, ReceiverStatus, ReceiverType};
+use overlayd_core::api::receiver::{Receiver, ReceiverStatus};
 use overlayd_core::conditions::{Progress, flux_conditions};
 use overlayd_core::names::NamespacedName;
 use overlayd_core::schedule::parse_duration;
@@ -75,24 +75,7 @@ async fn address(
     context: &Context,
 ) -> Result<String, (Progress, &'static str, String)> {
     let spec = &object.spec;
-    let filters = spec
-        .resources
-        .iter()
-        .filter_map(|resource| resource.filter.as_ref());
-    if spec.resource_filter.is_some() || filters.count() > 0 {
-        let message =
-            "filters by CEL (`resourceFilter`, `resources[].filter`) are not supported yet";
-        return Err((Progress::Stalled, "FeatureGateDisabled", message.to_owned()));
-    }
-    let is_known = matches!(
-        spec.type_,
-        ReceiverType::Generic
-            | ReceiverType::GenericHmac
-            | ReceiverType::Github
-            | ReceiverType::Gitlab
-    );
-    if !is_known {
-        let message = "receivers of this type are not supported yet; there are github, gitlab, generic-hmac and generic";
+    if let Some(message) = webhook_signature::unsupported_receiver(spec) {
         return Err((Progress::Stalled, "FeatureGateDisabled", message.to_owned()));
     }
     let name = &spec.secret_ref.name;

@@ -773,3 +773,113 @@ keep every definition, custom resource, namespace, workload and Secret
             .is_some()
     );
 }
+
+/// The commands of a part of the guide, in their order.
+fn commands_of_guide(part: &str) -> Vec<Vec<String>> {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/migration.md");
+    let text = std::fs::read_to_string(path).unwrap();
+    let part = text
+        .split("\n## ")
+        .find(|text| text.starts_with(part))
+        .unwrap();
+    let lines = part
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("overlayd "));
+    let words = |line: &str| line.split(' ').map(str::to_owned).collect();
+    lines.map(words).collect()
+}
+
+/// A controller of a peer with its one replica.
+fn controller(cluster: &Cluster, name: &str, labels: &Value) -> String {
+    let app = json!({"app": name});
+    let deployment = json!({
+        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name, "namespace": SYSTEM, "labels": labels},
+        "spec": {
+            "replicas": 1, "selector": {"matchLabels": app},
+            "template": {"metadata": {"labels": app}, "spec": {"containers": [{"name": "manager", "image": "manager:1"}]}},
+        },
+    });
+    let path = format!("/apis/apps/v1/namespaces/{SYSTEM}/deployments/{name}");
+    cluster.apply_as("helm", &path, &deployment).unwrap();
+    path
+}
+
+#[test]
+fn the_guide_leads_to_overlayd_and_back() {
+    let own = Own::start();
+    let cluster = &own.cluster;
+    for definition in &PEERS {
+        definition.install(cluster);
+        let release = json!({"metadata": {"annotations": {
+            "meta.helm.sh/release-name": "peer", "helm.sh/resource-policy": null,
+        }}});
+        cluster.patch(&definition.path(), &release).unwrap();
+    }
+    for name in [SYSTEM, "apps"] {
+        namespace(cluster, name);
+    }
+    let flux = json!({"app.kubernetes.io/part-of": "flux"});
+    let secrets = json!({"app.kubernetes.io/name": "external-secrets", "helm.sh/chart": "external-secrets-2.9.0"});
+    let controllers = [
+        controller(cluster, "kustomize-controller", &flux),
+        controller(cluster, "source-controller", &flux),
+        controller(cluster, "external-secrets", &secrets),
+    ];
+    let work = own.git.create("apps").unwrap();
+    let text = config_map("a", json!({"key": "one"})).to_string();
+    work.write("apps/a.yaml", &text).unwrap();
+    let commit = work.push("one", "main").unwrap();
+    let of_flux = [(map_path("a"), config_map("a", json!({"key": "one"})))];
+    leave_as_flux(&own, commit.trim(), &of_flux, &["apps_a__ConfigMap"]);
+    leave_as_external_secrets(cluster);
+    let before = writes(cluster);
+    let run = |part: &str| {
+        let commands = commands_of_guide(part);
+        assert!(commands.len() >= 4, "{commands:?}");
+        for command in commands {
+            let words: Vec<&str> = command.iter().map(String::as_str).collect();
+            let (went_well, printed, error) = own.overlayd(&words);
+            // The check ends with 1, since the peers still run.
+            assert!(went_well || words[1] == "check", "{words:?}: {error}");
+            if words[1] == "check" {
+                for expected in [
+                    "source-controller",
+                    "v1beta2",
+                    "field manager `kustomize-controller` owns fields of 1",
+                ] {
+                    assert!(printed.contains(expected), "{expected}: {printed}{error}");
+                }
+            }
+        }
+    };
+    let replicas = || {
+        let live = controllers
+            .iter()
+            .map(|path| cluster.get(path).unwrap().unwrap());
+        let replicas = live.map(|live| live["spec"]["replicas"].as_i64().unwrap());
+        replicas.collect::<Vec<_>>()
+    };
+    run("To overlayd");
+    assert_eq!(replicas(), [0, 0, 0]);
+    assert_eq!(
+        writes(cluster),
+        before,
+        "nothing but the controllers and definitions was written"
+    );
+    for definition in &PEERS {
+        let live = cluster.get(&definition.path()).unwrap().unwrap();
+        assert_eq!(
+            live["metadata"]["annotations"]["helm.sh/resource-policy"],
+            "keep"
+        );
+    }
+    let (daemon, port) = own.daemon(&[], &[]);
+    metric_is(
+        port,
+        &["overlayd_kustomization_ready{", "name=\"apps\""],
+        "1",
+    );
+    daemon.terminate(PATIENCE).unwrap();
+    run("Back to the peers");
+    assert_eq!(replicas(), [1, 1, 1]);
+}

@@ -19,6 +19,7 @@ pub mod apply;
 pub mod aws;
 pub mod git;
 pub mod kustomization;
+pub mod migrate;
 pub mod render;
 pub mod secrets;
 

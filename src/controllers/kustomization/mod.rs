@@ -34,13 +34,13 @@ use kube::api::Api;
 use kube::runtime::controller::Action;
 use kustomize::Inputs;
 use overlayd_core::api::annotations::FLUX_FINALIZER;
-use overlayd_core::api::kustomization::{Kustomization, KustomizationSpec, SourceKind};
+use overlayd_core::api::kustomization::{Kustomization, KustomizationSpec};
 use overlayd_core::apply::ownership::Ownership;
 use overlayd_core::kustomization::due::{ReconcileTriggers, Work, requeue_after};
-use overlayd_core::kustomization::source_of;
 use overlayd_core::kustomization::status::{
     AppliedRevision, Attempt, ErrorClass, KustomizationOutcome, next_status,
 };
+use overlayd_core::kustomization::{source_of, unsupported};
 use overlayd_core::names::NamespacedName;
 
 use crate::cluster::apply::Applier;
@@ -358,15 +358,7 @@ fn check(object: &Kustomization, settings: &Settings) -> Result<(), SyncError> {
     if settings.no_cross_namespace_refs && source.namespace != own {
         return Err(SyncError::CrossNamespace(source));
     }
-    if spec.source_ref.kind != SourceKind::GitRepository {
-        let field = "sourceRef.kind (only GitRepository is)";
-        return Err(SyncError::Unsupported(field));
-    }
-    let unsupported = [
-        ("decryption", spec.decryption.is_some()),
-        ("kubeConfig", spec.kube_config.is_some()),
-    ];
-    if let Some((field, _)) = unsupported.iter().find(|(_, is_set)| *is_set) {
+    if let Some(field) = unsupported(spec) {
         return Err(SyncError::Unsupported(field));
     }
     health::expressions(spec).map_err(InvalidExpression::from)?;
