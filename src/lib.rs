@@ -10,7 +10,7 @@
 //! ```
 //! ARCHITECTURE.md tells more. The library exists for the program and its tests; it promises nothing to others.
 
-pub mod cli;
+mod cli;
 mod daemon;
 
 mod aws;
@@ -18,9 +18,15 @@ mod cluster;
 mod controllers;
 mod expression;
 mod git;
+mod metrics;
 mod secrets;
 mod tasks;
 
 mod failpoints;
 mod https;
 mod random;
+
+/// Runs the program with the arguments of the process.
+pub fn main() -> std::process::ExitCode {
+    cli::main(daemon::run::run)
+}

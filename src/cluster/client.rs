@@ -12,7 +12,7 @@ use tokio::sync::Semaphore;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::daemon::metrics::Metrics;
+use crate::metrics::Metrics;
 
 /// Makes a client from a configuration.
 ///
@@ -49,6 +49,7 @@ impl<S> Layer<S> for Counting {
     }
 }
 
+/// The service that sends requests, with the counter and the bound around it.
 #[derive(Clone)]
 struct Counted<S> {
     inner: S,

@@ -12,22 +12,26 @@ use tokio::runtime::Handle;
 
 use crate::git::{Fetched, Remotes, snapshot};
 use overlayd_core::api::kustomization::KustomizationSpec;
+use overlayd_core::names::NamespacedName;
 use overlayd_core::render::spec_overlay::{OverlaidTree, SpecOverlayError, overlay_spec};
 
 /// The state that all builds share.
 #[derive(Debug)]
 pub(crate) struct Builds {
+    /// Files that were parsed, by their content, for builds of every source.
     cache: Arc<DocumentCache>,
     /// `None` if remote bases are refused.
     remotes: Option<Remotes>,
-    applied: Mutex<BTreeMap<String, Applied>>,
+    /// The last complete build of each Kustomization.
+    applied: Mutex<BTreeMap<NamespacedName, AppliedBuild>>,
 }
 
 /// The last build of an object that was applied to its end.
 #[derive(Debug)]
-struct Applied {
+struct AppliedBuild {
     /// The change token of everything that decides besides the source.
     fingerprint: String,
+    /// Every path that the build looked at, also those that did not exist, with what it found there.
     inputs: Arc<Inputs>,
     /// When the object is applied again in any case, to repair drift.
     due: Timestamp,
@@ -36,11 +40,13 @@ struct Applied {
 /// Why a build failed.
 #[derive(Debug)]
 pub(crate) enum NotBuilt {
+    /// The mirror cannot be read.
     Mirror(git2::Error),
     /// The path does not exist, or leads out of the source.
     Path(String),
     /// The kustomization file cannot be made.
     SpecOverlay(SpecOverlayError),
+    /// The build itself fails, each error with its place.
     Errors(BuildErrors),
 }
 
@@ -89,6 +95,7 @@ impl Builds {
         Ok(rendered)
     }
 
+    /// The files of a source in service, with the shared cache.
     fn open(&self, source: &Fetched) -> Result<FileTree, git2::Error> {
         Ok(snapshot::open(source)?.with_cache(self.cache.clone()))
     }
@@ -97,7 +104,7 @@ impl Builds {
     /// look-ups in the mirror as the build had inputs.
     pub(crate) fn still_applied(
         &self,
-        key: &str,
+        unit: &NamespacedName,
         fingerprint: &str,
         source: &Fetched,
         now: Timestamp,
@@ -105,7 +112,7 @@ impl Builds {
         let (inputs, due) = {
             let applied = self.lock();
             let last = applied
-                .get(key)
+                .get(unit)
                 .filter(|last| last.fingerprint == fingerprint && last.due > now)?;
             (last.inputs.clone(), last.due)
         };
@@ -114,21 +121,28 @@ impl Builds {
     }
 
     /// Records a build that was applied completely, and when the object is due again.
-    pub(crate) fn applied(&self, key: &str, fingerprint: &str, inputs: Inputs, due: Timestamp) {
-        let last = Applied {
+    pub(crate) fn applied(
+        &self,
+        unit: &NamespacedName,
+        fingerprint: &str,
+        inputs: Inputs,
+        due: Timestamp,
+    ) {
+        let last = AppliedBuild {
             fingerprint: fingerprint.to_owned(),
             inputs: Arc::new(inputs),
             due,
         };
-        self.lock().insert(key.to_owned(), last);
+        self.lock().insert(unit.clone(), last);
     }
 
     /// Forgets an object that is gone, or that may differ from its last build.
-    pub(crate) fn forget(&self, key: &str) {
-        self.lock().remove(key);
+    pub(crate) fn forget(&self, unit: &NamespacedName) {
+        self.lock().remove(unit);
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Applied>> {
+    /// The last builds, locked.
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<NamespacedName, AppliedBuild>> {
         self.applied.lock()
     }
 }

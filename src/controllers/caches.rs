@@ -1,7 +1,7 @@
 //! Talks to the API server: the watches that feed the secrets controllers, and their caches. Stores are kept whole;
 //! Secrets and namespaces only by their metadata.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 use std::sync::Arc;
 
@@ -18,27 +18,70 @@ use kube::{Client, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 use tokio::sync::OnceCell;
 
+use crate::aws::Fetcher;
 use crate::cluster::served::while_served;
-use crate::controllers::Context;
+use crate::cluster::watch::WatchedObjects;
+use crate::controllers::rotation::Rotations;
 use overlayd_core::api::annotations::{CREATED_BY, MANAGED};
 use overlayd_core::api::external_secret::StoreKind;
 use overlayd_core::api::generators::{ClusterGenerator, Fake, Password, UUID};
 use overlayd_core::api::kustomization::SubstituteKind;
 use overlayd_core::api::secret_store::{ClusterSecretStore, SecretStore};
 use overlayd_core::names::NamespacedName;
-use overlayd_core::render::variable_index::VariableSource;
+use overlayd_core::reconcile_cache::ReconcileCache;
+use overlayd_core::render::variable_index::{VariableIndex, VariableSource};
 use overlayd_core::secrets::dependency_index::{Dependency, DependencyIndex};
 
 /// The objects that are known without a request.
 #[derive(Debug, Clone)]
 pub(crate) struct Caches {
+    /// Every SecretStore that can be deserialized.
     pub(crate) stores: Store<SecretStore>,
+    /// Every ClusterSecretStore that can be deserialized.
     pub(crate) cluster_stores: Store<ClusterSecretStore>,
     /// Managed Secrets only, with the metadata that tells their owner.
     pub(crate) secrets: Store<PartialObjectMeta<Secret>>,
-    pub(crate) namespaces: Store<PartialObjectMeta<Namespace>>,
+    pub(crate) namespaces: Namespaces,
     /// Set when everything was listed once.
     listed: Arc<OnceCell<()>>,
+}
+
+/// The namespaces, with their labels.
+#[derive(Debug, Clone)]
+pub(crate) struct Namespaces(Store<PartialObjectMeta<Namespace>>);
+
+impl Namespaces {
+    /// True if the namespace is being deleted.
+    pub(crate) fn is_going(&self, namespace: &str) -> bool {
+        let namespace = self.0.get(&ObjectRef::new(namespace));
+        namespace.is_some_and(|namespace| namespace.metadata.deletion_timestamp.is_some())
+    }
+
+    /// The labels of a namespace; none if it is not known.
+    pub(crate) fn labels(&self, namespace: &str) -> BTreeMap<String, String> {
+        let namespace = self.0.get(&ObjectRef::new(namespace));
+        let labels = namespace.and_then(|namespace| namespace.metadata.labels.clone());
+        labels.unwrap_or_default()
+    }
+}
+
+/// What the watches wake and invalidate besides ExternalSecrets.
+#[derive(Clone)]
+pub(crate) struct WatchContext {
+    /// Lists and watches.
+    pub(crate) client: Client,
+    /// Which ExternalSecret depends on which object, at which version.
+    pub(crate) dependency_index: Arc<DependencyIndex>,
+    /// The Kustomizations that read ConfigMaps and Secrets for their variables.
+    pub(crate) variables: Arc<VariableIndex>,
+    /// Re-queues Kustomizations.
+    pub(crate) applied: Arc<WatchedObjects>,
+    /// Reads with the access keys that Secrets hold.
+    pub(crate) fetcher: Arc<Fetcher>,
+    /// Forgets stores whose keys have changed, so that they are validated at once.
+    pub(crate) reconcile_cache: Arc<ReconcileCache>,
+    /// Re-queues the stores.
+    pub(crate) rotations: Arc<Rotations>,
 }
 
 /// The write handles of the caches.
@@ -59,7 +102,7 @@ pub(crate) fn caches() -> (Caches, Writers) {
         stores,
         cluster_stores,
         secrets,
-        namespaces,
+        namespaces: Namespaces(namespaces),
         listed: Arc::default(),
     };
     let writers = Writers {
@@ -80,15 +123,9 @@ impl Caches {
             let _ = self.stores.wait_until_ready().await;
             let _ = self.cluster_stores.wait_until_ready().await;
             let _ = self.secrets.wait_until_ready().await;
-            let _ = self.namespaces.wait_until_ready().await;
+            let _ = self.namespaces.0.wait_until_ready().await;
         };
         self.listed.get_or_init(|| listed).await;
-    }
-
-    /// True if the namespace is being deleted.
-    pub(crate) fn is_going(&self, namespace: &str) -> bool {
-        let namespace = self.namespaces.get(&ObjectRef::new(namespace));
-        namespace.is_some_and(|namespace| namespace.metadata.deletion_timestamp.is_some())
     }
 
     /// The metadata of a managed Secret.
@@ -103,7 +140,7 @@ impl Caches {
 ///
 /// A change of a ConfigMap or Secret also re-queues the Kustomizations that have read it for their variables.
 pub(crate) fn wakes(
-    context: &Arc<Context>,
+    context: &WatchContext,
     writers: Writers,
 ) -> impl Stream<Item = NamespacedName> + Send + use<> {
     let (client, index) = (&context.client, &context.dependency_index);
@@ -134,6 +171,7 @@ pub(crate) fn wakes(
     futures::stream::select_all(all).flat_map(futures::stream::iter)
 }
 
+/// The ExternalSecrets of each store that changes.
 fn dependents_of_stores<K: Resource>(
     kind: StoreKind,
     stores: impl Stream<Item = K> + Send + 'static,
@@ -145,7 +183,11 @@ fn dependents_of_stores<K: Resource>(
         .boxed()
 }
 
-fn secret_changed(context: &Context, secret: &PartialObjectMeta<Secret>) -> Vec<NamespacedName> {
+/// A Secret may be a target, a source of templates or variables, or hold the access keys of a store.
+fn secret_changed(
+    context: &WatchContext,
+    secret: &PartialObjectMeta<Secret>,
+) -> Vec<NamespacedName> {
     wake_readers(context, SubstituteKind::Secret, &secret.metadata);
     retry_stores_with_keys_in(context, &secret.metadata);
     let (name, index) = (NamespacedName::of(secret), &context.dependency_index);
@@ -155,8 +197,9 @@ fn secret_changed(context: &Context, secret: &PartialObjectMeta<Secret>) -> Vec<
     dependents
 }
 
+/// A ConfigMap may hold templates of ExternalSecrets or variables of Kustomizations.
 fn config_map_changed(
-    context: &Context,
+    context: &WatchContext,
     map: &PartialObjectMeta<ConfigMap>,
 ) -> Vec<NamespacedName> {
     wake_readers(context, SubstituteKind::ConfigMap, &map.metadata);
@@ -166,7 +209,7 @@ fn config_map_changed(
 }
 
 /// Re-queues the Kustomizations that have read another version of an object.
-fn wake_readers(context: &Context, kind: SubstituteKind, metadata: &ObjectMeta) {
+fn wake_readers(context: &WatchContext, kind: SubstituteKind, metadata: &ObjectMeta) {
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
     let name = NamespacedName::new(text(&metadata.namespace), text(&metadata.name));
     let source = VariableSource { kind, name };
@@ -175,21 +218,22 @@ fn wake_readers(context: &Context, kind: SubstituteKind, metadata: &ObjectMeta) 
         .variables
         .readers_of_other_versions(&source, &version)
     {
-        context.identities.live().wake(&unit);
+        context.applied.wake(&unit);
     }
 }
 
 /// Validates the stores again whose access keys are in a Secret that has changed.
-fn retry_stores_with_keys_in(context: &Context, metadata: &ObjectMeta) {
+fn retry_stores_with_keys_in(context: &WatchContext, metadata: &ObjectMeta) {
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
     let (namespace, name) = (text(&metadata.namespace), text(&metadata.name));
     if context.fetcher.keys_changed(&namespace, &name) {
-        context.reconcile_cache.forget_kind("SecretStore/");
-        context.reconcile_cache.forget_kind("ClusterSecretStore/");
+        context.reconcile_cache.forget_kind("SecretStore");
+        context.reconcile_cache.forget_kind("ClusterSecretStore");
         context.rotations.stir();
     }
 }
 
+/// The ExternalSecrets of each generator that changes, which generate anew.
 fn dependents_of_generators<K>(
     client: &Client,
     index: &Arc<DependencyIndex>,
@@ -226,6 +270,7 @@ fn managed(secret: &PartialObjectMeta<Secret>) -> Option<PartialObjectMeta<Secre
     Some(slim.into_response_partial())
 }
 
+/// A namespace as the cache keeps it: stores select namespaces by labels.
 #[expect(clippy::unnecessary_wraps, reason = "every namespace is kept")]
 fn labelled(namespace: &PartialObjectMeta<Namespace>) -> Option<PartialObjectMeta<Namespace>> {
     let slim = ObjectMeta {
@@ -282,6 +327,7 @@ where
     }
 }
 
+/// The events of all objects of a kind. A watch that breaks is resumed, with longer and longer pauses.
 fn watch<K>(client: &Client) -> impl Stream<Item = watcher::Result<Event<K>>> + Send + use<K>
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,

@@ -3,37 +3,53 @@
 
 pub(crate) mod builds;
 pub(crate) mod caches;
-pub(crate) mod context;
 pub(crate) mod cost;
 mod ending;
 pub(crate) mod event_webhook;
 pub(crate) mod events;
 pub(crate) mod external_secret;
 pub(crate) mod git_repository;
+pub(crate) mod jitter;
 pub(crate) mod kustomization;
+mod objects;
 pub(crate) mod panicked;
 pub(crate) mod priority_semaphore;
 pub(crate) mod receiver;
 pub(crate) mod rotation;
+pub(crate) mod rotation_listeners;
 pub(crate) mod secret_store;
 pub(crate) mod sources;
+pub(crate) mod stores;
 pub(crate) mod unreadable;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use kube::Resource;
 use kube::runtime::controller::Action;
 use kube::runtime::reflector::ObjectRef;
+use kube::{Client, Resource};
 
 use crate::cluster::error::ApiErrorClass;
-pub(crate) use context::Context;
+use crate::controllers::events::Events;
+use crate::metrics::Metrics;
+
+/// What every controller reports by if a reconcile cannot do so itself: the object cannot be read, or the reconcile panicked.
+pub(crate) struct FailureReporter {
+    /// Reads the object again, and writes its conditions.
+    pub(crate) client: Client,
+    /// Says what the conditions say.
+    pub(crate) events: Events,
+    /// Counts reconciles whose outcome could not be recorded.
+    pub(crate) metrics: Arc<Metrics>,
+}
 
 /// Why a reconcile could not record its outcome.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ReconcileError {
+    /// The status or the metadata could not be written, so there was no other way to report.
     #[error("the API server did not take the status or metadata: {}", crate::cluster::error::describe(.0))]
     Api(#[from] kube::Error),
+    /// The task of the reconcile panicked. The status says so, if it could be written.
     #[error("a reconcile ended in a defect of overlayd; please report what the log says")]
     Panicked,
 }
@@ -57,12 +73,12 @@ impl ReconcileError {
 pub(crate) fn error_policy<K>(
     _object: Arc<K>,
     error: &ReconcileError,
-    context: Arc<Context>,
+    reporter: Arc<FailureReporter>,
 ) -> Action
 where
     K: Resource<DynamicType = ()>,
 {
-    context
+    reporter
         .metrics
         .reconcile_error(&K::kind(&()), error.category());
     match error.category() {

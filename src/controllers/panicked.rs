@@ -22,9 +22,9 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use super::context::STATUS_MANAGER;
+use super::objects::STATUS_MANAGER;
 use super::unreadable::{ConditionDialect, Dialect, Readable, conditions_of, dialect, readable};
-use super::{Context, ReconcileError};
+use super::{FailureReporter, ReconcileError};
 use overlayd_core::conditions::{ConditionState, Progress, flux_conditions, secrets_condition};
 use overlayd_core::names::NamespacedName;
 
@@ -40,22 +40,24 @@ const MESSAGE: &str = "overlayd failed with an internal error (a panic) while it
 #[derive(Debug, Default)]
 pub(crate) struct Panics(Mutex<BTreeMap<NamespacedName, Panic>>);
 
+/// The last panic of an object.
 #[derive(Debug)]
 struct Panic {
-    /// The state in which the object was. An object in another state is reconciled at once.
-    state: State,
+    /// The version of the object that panicked. Another version is reconciled at once.
+    version: ObjectVersion,
     at: Instant,
 }
 
 /// The parts of an object whose change asks for a reconcile.
 #[derive(Debug, PartialEq, Eq)]
-struct State {
+struct ObjectVersion {
     uid: Option<String>,
     generation: Option<i64>,
     annotations: Option<BTreeMap<String, String>>,
 }
 
-impl State {
+impl ObjectVersion {
+    /// The parts of an object's metadata. Its status is none of them, since the record of the panic changes it.
     fn of(object: &ObjectMeta) -> Self {
         Self {
             uid: object.uid.clone(),
@@ -71,7 +73,7 @@ impl Panics {
         let panics = self.0.lock();
         let panic = panics.get(&key(object))?;
         let rest = (panic.at + REST).checked_duration_since(now)?;
-        (!rest.is_zero() && panic.state == State::of(object)).then_some(rest)
+        (!rest.is_zero() && panic.version == ObjectVersion::of(object)).then_some(rest)
     }
 
     /// Records how a reconcile ended.
@@ -80,39 +82,41 @@ impl Panics {
         // Entries that have rested are of no more use, and those of deleted objects must not accumulate.
         panics.retain(|_, panic| now.saturating_duration_since(panic.at) < REST);
         if has_panicked {
-            let state = State::of(object);
-            panics.insert(key(object), Panic { state, at: now });
+            let version = ObjectVersion::of(object);
+            panics.insert(key(object), Panic { version, at: now });
         } else {
             panics.remove(&key(object));
         }
     }
 }
 
+/// The name of an object by its metadata, also of one that cannot be read.
 fn key(object: &ObjectMeta) -> NamespacedName {
     let part = |part: &Option<String>| part.clone().unwrap_or_default();
     NamespacedName::new(part(&object.namespace), part(&object.name))
 }
 
 /// Reconciles an object in a task of its own. A panic is recorded in the object's status, and the object then rests.
-pub(crate) async fn contained<K, F>(
+pub(crate) async fn contained<K, R, F>(
     object: Arc<DeserializeGuard<K>>,
-    context: Arc<Context>,
-    reconcile: fn(Readable<K>, Arc<Context>) -> F,
+    reporter: Arc<FailureReporter>,
+    reconcile: R,
     panics: Arc<Panics>,
 ) -> Result<Action, ReconcileError>
 where
+    R: FnOnce(Readable<K>) -> F + Send + 'static,
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
     F: Future<Output = Result<Action, ReconcileError>> + Send + 'static,
 {
     if let Some(rest) = panics.rest(object.meta(), Instant::now()) {
         return Ok(Action::requeue(rest));
     }
-    let result = own_task(readable(object.clone(), context.clone(), reconcile).boxed()).await;
+    let result = own_task(readable(object.clone(), reporter.clone(), reconcile).boxed()).await;
     let has_panicked = matches!(result, Err(ReconcileError::Panicked));
     panics.ended(object.meta(), has_panicked, Instant::now());
     if has_panicked {
         // Boxed, since many reconciles wait at once, and a large future takes its memory while it waits.
-        record(&context, &object).boxed().await;
+        record(&reporter, &object).boxed().await;
     }
     result
 }
@@ -133,15 +137,15 @@ async fn own_task(
 }
 
 /// Writes into the status of an object that its reconcile panicked, and an event when the conditions are new.
-async fn record<K>(context: &Context, object: &DeserializeGuard<K>)
+async fn record<K>(reporter: &FailureReporter, object: &DeserializeGuard<K>)
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
 {
     let dialect = dialect(&K::kind(&()));
-    match write(&context.client, object, &dialect).await {
+    match write(&reporter.client, object, &dialect).await {
         Ok(true) => {
             let (type_, reason) = (EventType::Warning, dialect.panicked);
-            let events = &context.events;
+            let events = &reporter.events;
             events
                 .publish(dialect.component, object, type_, reason, MESSAGE)
                 .await;

@@ -9,14 +9,15 @@ use std::sync::Arc;
 use futures::channel::oneshot;
 use parking_lot::Mutex;
 
+use overlayd_core::names::ObjectKey;
 use overlayd_core::secrets::observed::Urgency;
 
 /// A number of permits, shared by all clones.
 #[derive(Debug, Clone)]
-pub(crate) struct PrioritySemaphore(Arc<Mutex<State>>);
+pub(crate) struct PrioritySemaphore(Arc<Mutex<SemaphoreState>>);
 
 #[derive(Debug)]
-struct State {
+struct SemaphoreState {
     free: usize,
     /// Requests that wait for a permit, by urgency.
     waiting: [VecDeque<oneshot::Sender<Permit>>; 3],
@@ -24,13 +25,13 @@ struct State {
 
 /// The right to do the work. When it is dropped, the next waiter gets it.
 #[derive(Debug)]
-pub(crate) struct Permit(Option<Arc<Mutex<State>>>);
+pub(crate) struct Permit(Option<Arc<Mutex<SemaphoreState>>>);
 
-/// A semaphore for each key. Each store has its own, so that a store that does not answer leaves permits for the others.
+/// A semaphore for each object. Each store has its own, so that a store that does not answer leaves permits for the others.
 #[derive(Debug)]
 pub(crate) struct KeyedSemaphores {
     permits: usize,
-    semaphores: Mutex<BTreeMap<String, PrioritySemaphore>>,
+    semaphores: Mutex<BTreeMap<ObjectKey, PrioritySemaphore>>,
 }
 
 impl KeyedSemaphores {
@@ -43,16 +44,16 @@ impl KeyedSemaphores {
     }
 
     /// The semaphore of a key, which is made at the first call.
-    pub(crate) fn of(&self, key: &str) -> PrioritySemaphore {
+    pub(crate) fn of(&self, key: &ObjectKey) -> PrioritySemaphore {
         let mut semaphores = self.semaphores.lock();
-        let semaphore = semaphores.entry(key.to_owned());
+        let semaphore = semaphores.entry(key.clone());
         semaphore
             .or_insert_with(|| PrioritySemaphore::new(self.permits))
             .clone()
     }
 
     /// Removes a key. Permits that were acquired stay valid.
-    pub(crate) fn forget(&self, key: &str) {
+    pub(crate) fn forget(&self, key: &ObjectKey) {
         self.semaphores.lock().remove(key);
     }
 }
@@ -60,7 +61,7 @@ impl KeyedSemaphores {
 impl PrioritySemaphore {
     /// A semaphore of this many permits, but of one at least.
     pub(crate) fn new(permits: usize) -> Self {
-        Self(Arc::new(Mutex::new(State {
+        Self(Arc::new(Mutex::new(SemaphoreState {
             free: permits.max(1),
             waiting: Default::default(),
         })))
@@ -118,6 +119,7 @@ mod tests {
     use futures::future::FutureExt as _;
 
     use super::*;
+    use overlayd_core::names::NamespacedName;
 
     #[test]
     fn the_most_urgent_waiter_gets_the_permit() {
@@ -147,15 +149,17 @@ mod tests {
     #[test]
     fn each_key_has_permits_of_its_own() {
         let semaphores = KeyedSemaphores::new(1);
-        let acquire = |key: &str| {
-            let semaphore = semaphores.of(key);
+        let key = |name: &str| ObjectKey::new("SecretStore", NamespacedName::new("team", name));
+        let acquire = |name: &str| {
+            let key = key(name);
+            let semaphore = semaphores.of(&key);
             semaphore.acquire(Urgency::Periodic).now_or_never()
         };
         let held = acquire("a");
         assert!(held.is_some());
         assert!(acquire("a").is_none());
         assert!(acquire("b").is_some());
-        semaphores.forget("a");
+        semaphores.forget(&key("a"));
         assert!(acquire("a").is_some(), "a new semaphore");
     }
 }

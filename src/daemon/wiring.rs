@@ -11,7 +11,7 @@ use kube::core::DeserializeGuard;
 use kube::runtime::controller::{Action, Config as ControllerConfig, Controller};
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::{WatchStreamExt as _, reflector, watcher};
-use kube::{Resource, ResourceExt as _};
+use kube::{Client, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
@@ -20,21 +20,22 @@ use crate::cluster::served::while_served;
 use crate::controllers::caches::{self, Writers};
 use crate::controllers::panicked::{Panics, contained};
 use crate::controllers::unreadable::Readable;
-use crate::controllers::{self, Context, ReconcileError, error_policy, observe};
+use crate::controllers::{self, FailureReporter, ReconcileError, error_policy, observe};
+use crate::daemon::setup::Contexts;
 use crate::daemon::signals::stopped;
 use overlayd_core::api::external_secret::ExternalSecret;
 use overlayd_core::api::git_repository::GitRepository;
 use overlayd_core::api::kustomization::Kustomization;
 use overlayd_core::api::receiver::Receiver;
 use overlayd_core::api::secret_store::{ClusterSecretStore, SecretStore};
-use overlayd_core::names::NamespacedName;
+use overlayd_core::names::{NamespacedName, ObjectKey};
 
 /// ExternalSecrets for which a store has something new.
 type Moved = futures::channel::mpsc::UnboundedReceiver<NamespacedName>;
 
 /// The controllers, each with its name.
 pub(super) fn wire(
-    context: &Arc<Context>,
+    contexts: &Contexts,
     (writers, moved): (Writers, Moved),
     config: &Config,
     stopping: &watch::Receiver<bool>,
@@ -43,33 +44,34 @@ pub(super) fn wire(
     vec![
         (
             "the GitRepository controller",
-            git_repositories(context, config, stopping).boxed(),
+            git_repositories(contexts, config, stopping).boxed(),
         ),
         (
             "the Kustomization controller",
-            kustomizations(context, config, stopping).boxed(),
+            kustomizations(contexts, config, stopping).boxed(),
         ),
         (
             "the SecretStore controller",
-            stores::<SecretStore>(context, concurrent, stopping).boxed(),
+            stores::<SecretStore>(contexts, concurrent, stopping).boxed(),
         ),
         (
             "the ClusterSecretStore controller",
-            stores::<ClusterSecretStore>(context, concurrent, stopping).boxed(),
+            stores::<ClusterSecretStore>(contexts, concurrent, stopping).boxed(),
         ),
         (
             "the ExternalSecret controller",
-            external_secrets(context, (writers, moved), stopping).boxed(),
+            external_secrets(contexts, (writers, moved), stopping).boxed(),
         ),
     ]
 }
 
 fn git_repositories(
-    context: &Arc<Context>,
+    contexts: &Contexts,
     config: &Config,
     stopping: &watch::Receiver<bool>,
 ) -> impl Future<Output = ()> + use<> {
-    let controller = controller::<GitRepository>(context, shard(config));
+    let context = &contexts.git_repositories;
+    let controller = controller::<GitRepository>(&contexts.client, shard(config));
     let store = controller.store();
     // Those that include it look at it again.
     let moved = context
@@ -90,7 +92,13 @@ fn git_repositories(
         .with_config(at_once(config.concurrent))
         .reconcile_on(moved);
     let reconcile = controllers::git_repository::reconcile;
-    drive(controller, context, stopping, reconcile, |_, _| {})
+    drive(
+        controller,
+        (context, &contexts.reporter),
+        stopping,
+        reconcile,
+        |_, _| {},
+    )
 }
 
 /// Sources and Kustomizations that are this process' own.
@@ -102,22 +110,30 @@ fn shard(config: &Config) -> watcher::Config {
 }
 
 pub(super) fn receivers(
-    context: &Arc<Context>,
+    contexts: &Contexts,
     stopping: &watch::Receiver<bool>,
 ) -> impl Future<Output = ()> + use<> {
-    let controller = controller::<Receiver>(context, watcher::Config::default());
+    let context = &contexts.receivers;
+    let controller = controller::<Receiver>(&contexts.client, watcher::Config::default());
     let reconcile = controllers::receiver::reconcile;
-    drive(controller, context, stopping, reconcile, |context, gone| {
-        context.hooks.set(&name_of(gone), None);
-    })
+    drive(
+        controller,
+        (context, &contexts.reporter),
+        stopping,
+        reconcile,
+        |context, gone| {
+            context.addresses.set(&name_of(gone), None);
+        },
+    )
 }
 
 fn kustomizations(
-    context: &Arc<Context>,
+    contexts: &Contexts,
     config: &Config,
     stopping: &watch::Receiver<bool>,
 ) -> impl Future<Output = ()> + use<> {
-    let controller = controller::<Kustomization>(context, shard(config));
+    let context = &contexts.kustomizations;
+    let controller = controller::<Kustomization>(&contexts.client, shard(config));
     let store = controller.store();
     let moved = context
         .sources
@@ -145,28 +161,41 @@ fn kustomizations(
         .reconcile_on(moved)
         .reconcile_on(drifted);
     let reconcile = controllers::kustomization::reconcile;
-    drive(controller, context, stopping, reconcile, |context, gone| {
-        controllers::kustomization::gone(context, &name_of(gone));
-    })
+    drive(
+        controller,
+        (context, &contexts.reporter),
+        stopping,
+        reconcile,
+        |context, gone| {
+            controllers::kustomization::gone(context, &name_of(gone));
+        },
+    )
 }
 
 fn stores<S>(
-    context: &Arc<Context>,
+    contexts: &Contexts,
     concurrent: u16,
     stopping: &watch::Receiver<bool>,
 ) -> impl Future<Output = ()> + use<S>
 where
-    S: controllers::secret_store::Store + Send + Sync + 'static,
+    S: controllers::stores::Store + Send + Sync + 'static,
 {
-    let controller = controller::<S>(context, watcher::Config::default());
+    let context = &contexts.secret_stores;
+    let controller = controller::<S>(&contexts.client, watcher::Config::default());
     let controller = controller
         .with_config(at_once(concurrent))
         .reconcile_all_on(context.rotations.wake_ups());
     let reconcile = controllers::secret_store::reconcile::<S>;
-    drive(controller, context, stopping, reconcile, |context, gone| {
-        let namespace = gone.namespace.clone().unwrap_or_default();
-        controllers::secret_store::forget(context, &S::kind(&()), &namespace, &gone.name);
-    })
+    drive(
+        controller,
+        (context, &contexts.reporter),
+        stopping,
+        reconcile,
+        |context, gone| {
+            let key = ObjectKey::new(S::kind(&()), name_of(gone));
+            controllers::secret_store::forget(context, &key);
+        },
+    )
 }
 
 /// So many ExternalSecrets wait for their turn at most; the others wait for theirs where they take no memory.
@@ -179,29 +208,36 @@ fn name_of<K: Resource>(gone: &ObjectRef<K>) -> NamespacedName {
 
 /// Wakes an ExternalSecret when something that it uses changes. A semaphore bounds how many are synced at once.
 fn external_secrets(
-    context: &Arc<Context>,
+    contexts: &Contexts,
     (writers, moved): (Writers, Moved),
     stopping: &watch::Receiver<bool>,
 ) -> impl Future<Output = ()> + use<> {
-    let wakes = caches::wakes(context, writers);
+    let context = &contexts.external_secrets;
+    let wakes = caches::wakes(&contexts.watches, writers);
     let wakes = futures::stream::select(wakes, moved);
     let wakes = wakes.map(|user| ObjectRef::new(&user.name).within(&user.namespace));
-    let controller = controller::<ExternalSecret>(context, watcher::Config::default());
+    let controller = controller::<ExternalSecret>(&contexts.client, watcher::Config::default());
     let controller = controller
         .with_config(at_once(MOST_WAITING))
         .reconcile_on(wakes);
     let reconcile = controllers::external_secret::reconcile;
-    drive(controller, context, stopping, reconcile, |context, gone| {
-        controllers::external_secret::forget(context, &name_of(gone));
-    })
+    drive(
+        controller,
+        (context, &contexts.reporter),
+        stopping,
+        reconcile,
+        |context, gone| {
+            controllers::external_secret::forget(context, &name_of(gone));
+        },
+    )
 }
 
 /// A controller of all objects of a kind, also of those that cannot be read.
-fn controller<K>(context: &Context, watched: watcher::Config) -> Controller<DeserializeGuard<K>>
+fn controller<K>(client: &Client, watched: watcher::Config) -> Controller<DeserializeGuard<K>>
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
 {
-    let api = Api::<DeserializeGuard<K>>::all(context.client.clone());
+    let api = Api::<DeserializeGuard<K>>::all(client.clone());
     let (store, writer) = reflector::store();
     let events = while_served(watcher(api, watched).default_backoff());
     let objects = events.modify(|object| {
@@ -219,25 +255,31 @@ fn at_once(concurrent: u16) -> ControllerConfig {
 }
 
 /// Runs a controller until the daemon stops. `forget` is told of objects that are gone.
-fn drive<K, F>(
+fn drive<K, C, F>(
     controller: Controller<DeserializeGuard<K>>,
-    context: &Arc<Context>,
+    (context, reporter): (&Arc<C>, &Arc<FailureReporter>),
     stopping: &watch::Receiver<bool>,
-    reconcile: fn(Readable<K>, Arc<Context>) -> F,
-    forget: fn(&Context, &ObjectRef<DynamicObject>),
-) -> impl Future<Output = ()> + use<K, F>
+    reconcile: fn(Readable<K>, Arc<C>) -> F,
+    forget: fn(&C, &ObjectRef<DynamicObject>),
+) -> impl Future<Output = ()> + use<K, C, F>
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+    C: Send + Sync + 'static,
     F: Future<Output = Result<Action, ReconcileError>> + Send + 'static,
 {
-    let observing = context.clone();
+    let (context, observing) = (context.clone(), context.clone());
     let panics = Arc::new(Panics::default());
-    controller
+    let stopped_before_the_first_list = never_listed(controller.store(), stopping.clone());
+    let running = controller
         .graceful_shutdown_on(stopped(stopping.clone()))
         .run(
-            move |object, context| contained(object, context, reconcile, panics.clone()),
+            move |object, reporter| {
+                let context = context.clone();
+                let reconcile = move |object| reconcile(object, context);
+                contained(object, reporter, reconcile, panics.clone())
+            },
             error_policy,
-            context.clone(),
+            reporter.clone(),
         )
         .for_each(move |result| {
             if let Err(kube::runtime::controller::Error::ObjectNotFound(object)) = &result {
@@ -245,5 +287,22 @@ where
             }
             observe(result);
             futures::future::ready(())
-        })
+        });
+    async move {
+        tokio::select! { () = running => {}, () = stopped_before_the_first_list => {} }
+    }
+}
+
+/// Ends when the daemon stops before the objects of a controller were listed, and never otherwise.
+///
+/// kube's runner begins no reconcile before that list, and its graceful shutdown then waits for the list without end.
+async fn never_listed<K>(store: reflector::Store<K>, stopping: watch::Receiver<bool>)
+where
+    K: reflector::Lookup<DynamicType = ()> + Clone + 'static,
+{
+    stopped(stopping).await;
+    let is_listed = store.wait_until_ready().now_or_never();
+    if is_listed.is_some_and(|listed| listed.is_ok()) {
+        futures::future::pending::<()>().await;
+    }
 }

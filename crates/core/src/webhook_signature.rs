@@ -74,12 +74,6 @@ pub fn verify(
 /// Why overlayd does not serve a receiver, if its spec alone says so.
 pub fn unsupported_receiver(spec: &ReceiverSpec) -> Option<&'static str> {
     use ReceiverType::{Generic, GenericHmac, Github, Gitlab};
-    let mut filters = spec.resources.iter().map(|resource| &resource.filter);
-    if spec.resource_filter.is_some() || filters.any(Option::is_some) {
-        return Some(
-            "filters by CEL (`resourceFilter`, `resources[].filter`) are not supported yet",
-        );
-    }
     let is_known = matches!(spec.type_, Generic | GenericHmac | Github | Gitlab);
     (!is_known).then_some(
         "receivers of this type are not supported yet; there are github, gitlab, generic-hmac and generic",

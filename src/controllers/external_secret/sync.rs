@@ -13,11 +13,12 @@ use kube::core::ObjectMeta;
 use crate::aws::Reading;
 use crate::cluster::error::is_conflict;
 use crate::cluster::secret_writer::{delete, write};
-use crate::controllers::Context;
+use crate::controllers::external_secret::context::ExternalSecretContext;
 use crate::controllers::external_secret::error::SecretSyncError;
 use crate::controllers::external_secret::generators::run_generators;
 use crate::controllers::external_secret::read::{StoreReads, watch};
 use crate::controllers::external_secret::template::{Templated, compose_data, render_secret};
+use crate::controllers::objects::secrets_of;
 use overlayd_core::api::external_secret::{CreationPolicy, DeletionPolicy, ExternalSecret};
 use overlayd_core::names::NamespacedName;
 use overlayd_core::secrets::decide::{
@@ -36,19 +37,23 @@ const CONFLICTS: u32 = 3;
 
 /// An ExternalSecret that is to be synced.
 pub(super) struct SyncRequest<'r> {
+    /// What is known of it, gathered before anything is decided.
     pub(super) observed: &'r ObservedExternalSecret<'r>,
+    /// What its last sync has left.
     pub(super) standing: &'r Standing,
-    pub(super) context: &'r Context,
+    pub(super) context: &'r ExternalSecretContext,
 }
 
 /// A sync that succeeded.
 pub(super) struct Synchronized {
+    /// What was written, and what the status says of it.
     pub(super) outcome: SyncOutcome,
     /// What was read, if the Secret depends on it alone, so that it can be watched.
     pub(super) reading: Option<Reading>,
 }
 
 impl SyncRequest<'_> {
+    /// The ExternalSecret.
     fn object(&self) -> &ExternalSecret {
         self.observed.object
     }
@@ -160,7 +165,7 @@ async fn write_secret(
     outcome: &mut SyncOutcome,
 ) -> Result<(), SecretSyncError> {
     use SecretWriteResult::{Created, Deleted, Nothing, Updated};
-    let secrets = request.context.secrets_of(request.object());
+    let secrets = secrets_of(&request.context.client, request.object());
     let owner = owner(request.object());
     let mut live = match live {
         LiveSecret::Read(live) => live,
@@ -212,6 +217,7 @@ fn decide_write(
     Ok(decision)
 }
 
+/// The live Secret.
 async fn read(
     secrets: &Api<Secret>,
     desired: &DesiredSecret,
@@ -253,6 +259,7 @@ async fn delete_orphans(
     Ok(deleted)
 }
 
+/// What the Secret's metadata take from the ExternalSecret.
 fn owner(object: &ExternalSecret) -> SecretOwner {
     SecretOwner {
         name: object.name_any(),

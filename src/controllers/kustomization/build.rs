@@ -11,8 +11,8 @@ use kustomize::{BuildOptions, Inputs, LoadRestriction, Object, Rendered, Reorder
 use serde_json::{Value, json};
 
 use crate::cluster::apply::Placement;
-use crate::controllers::Context;
 use crate::controllers::builds::NotBuilt;
+use crate::controllers::kustomization::context::KustomizationContext;
 use crate::controllers::kustomization::error::{
     BuildError, ObjectSubstitutionError, ObjectSubstitutionReason, SyncError,
 };
@@ -61,7 +61,7 @@ impl Substitution {
 /// Reads the variables of the spec and records where they come from. `None` if there is nothing to substitute.
 pub(super) async fn variables(
     object: &Kustomization,
-    context: &Context,
+    context: &KustomizationContext,
 ) -> Result<Option<Substitution>, SyncError> {
     let (variables, reads) = read_variables(object, &context.client).await;
     context.variables.record(&NamespacedName::of(object), reads);
@@ -91,6 +91,8 @@ pub(super) async fn read_variables(
     (variables, reads)
 }
 
+/// Reads the sources of variables in order; later ones replace names of earlier ones, and `substitute` replaces all.
+/// Every source is recorded in `reads`, also a missing one, since its creation changes the result.
 async fn gather(
     object: &Kustomization,
     client: &Client,
@@ -178,7 +180,7 @@ async fn values(
 /// objects are those after the substitution.
 pub(super) async fn build(
     object: &Kustomization,
-    context: &Context,
+    context: &KustomizationContext,
     source: &Arc<Fetched>,
     variables: Option<Substitution>,
     settings: &UnitSettings,
@@ -246,11 +248,13 @@ pub(crate) fn desired(rendered: &Rendered) -> Vec<Desired> {
         .collect()
 }
 
+/// The rendered objects that are for the cluster, and not for kustomize itself.
 fn applied(rendered: &Rendered) -> impl Iterator<Item = &Object> {
     let objects = rendered.objects.iter();
     objects.filter(|object| !object.api_version().starts_with("kustomize.config.k8s.io/"))
 }
 
+/// The reference of a manifest. A build checks that kind and name are there.
 fn reference(manifest: &Value) -> ObjectRef {
     let text = |pointer: &str| {
         let text = manifest.pointer(pointer).and_then(Value::as_str);
@@ -315,6 +319,7 @@ fn opts_out(manifest: &Value) -> bool {
     manifest["kind"] == "CustomResourceDefinition" || says("labels") || says("annotations")
 }
 
+/// The one object of a text; `None` if substitution has made something else of it.
 fn manifest(text: &str) -> Option<Value> {
     let nodes = goyaml::read(text, &goyaml::ReadOptions::sigs()).ok()?;
     let [node] = nodes.as_slice() else {

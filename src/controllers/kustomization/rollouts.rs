@@ -30,16 +30,18 @@ pub(crate) struct PendingRollout {
     pub(super) applied: Applied,
 }
 
-/// The rollouts that wait, by the key of their Kustomization.
+/// The rollouts that wait, by their Kustomization.
 #[derive(Debug, Default)]
-pub(crate) struct PendingRollouts(Mutex<BTreeMap<String, PendingRollout>>);
+pub(crate) struct PendingRollouts(Mutex<BTreeMap<NamespacedName, PendingRollout>>);
 
 impl PendingRollouts {
-    pub(super) fn put(&self, key: &str, rollout: PendingRollout) {
-        self.0.lock().insert(key.to_owned(), rollout);
+    /// Keeps a rollout that waits.
+    pub(super) fn put(&self, unit: &NamespacedName, rollout: PendingRollout) {
+        self.0.lock().insert(unit.clone(), rollout);
     }
 
-    pub(super) fn take(&self, key: &str) -> Option<PendingRollout> {
-        self.0.lock().remove(key)
+    /// Takes the rollout of a Kustomization, which continues or is dropped.
+    pub(super) fn take(&self, unit: &NamespacedName) -> Option<PendingRollout> {
+        self.0.lock().remove(unit)
     }
 }

@@ -16,16 +16,16 @@ use overlayd_core::apply::ignore_rules::IgnoredFields;
 use overlayd_core::apply::inventory;
 use overlayd_core::apply::object_ref::ObjectRef;
 use overlayd_core::apply::ownership::Conflict;
-use overlayd_core::apply::plan::{ApplyPlan, Observed, PlanError, PlanOptions, Wave, plan};
+use overlayd_core::apply::plan::{ApplyPlan, Observed, PlanOptions, Wave, plan};
 use overlayd_core::apply::plan_options::PlanFlags;
 use overlayd_core::apply::unit_settings::{Mode, UnitSettings};
 use overlayd_core::names::NamespacedName;
 
 use crate::cluster::apply::{Applier, ApplyOptions, PredictedChange};
-use crate::controllers::Context;
 use crate::controllers::events::Component;
 use crate::controllers::kustomization::build;
 use crate::controllers::kustomization::build::{Built, Substitution};
+use crate::controllers::kustomization::context::KustomizationContext;
 use crate::controllers::kustomization::error::{
     Interruption, InvalidExpression, SourceUnavailable, SyncError,
 };
@@ -47,8 +47,7 @@ const AT_ONCE: usize = 16;
 pub(super) struct Run<'r> {
     pub(super) object: &'r Kustomization,
     pub(super) api: &'r Api<Kustomization>,
-    pub(super) context: &'r Context,
-    pub(super) key: &'r str,
+    pub(super) context: &'r KustomizationContext,
     pub(super) unit: &'r NamespacedName,
     /// The digest of everything that decides what is applied.
     pub(super) digest: SpecDigest,
@@ -174,11 +173,7 @@ impl Run<'_> {
             stage_kinds: settings.stage_kinds.clone(),
         };
         let options = PlanOptions::for_unit(self.object, self.settings, &flags);
-        plan(desired, observed, &options).map_err(|error| match error {
-            // The API server's words are redacted with those of the other errors.
-            PlanError::OwnerUnreadable { .. } => SyncError::Owner(error.to_string()),
-            error => error.into(),
-        })
+        Ok(plan(desired, observed, &options)?)
     }
 
     /// Writes the inventory of everything that is about to be applied, so that a crash loses track of no object.
@@ -247,7 +242,7 @@ impl Run<'_> {
                 Step::CheckOwnership(objects) => self.ownership(&objects, &pending.revision),
                 Step::Prune(objects) => self.prune(&objects, &mut pending, &applier, status).await,
                 Step::Wait { message, after } => {
-                    self.context.rollouts.put(self.key, pending);
+                    self.context.rollouts.put(self.unit, pending);
                     let again = after;
                     return Ok(ReconcileOutcome::Waiting { message, again });
                 }
@@ -396,9 +391,8 @@ pub(super) fn apply_options(
     settings: &UnitSettings,
     plan: &ApplyPlan,
 ) -> Result<ApplyOptions, SyncError> {
-    let ignored: Result<Vec<IgnoredFields>, _> =
-        object.spec.ignore.iter().map(IgnoredFields::new).collect();
-    let ignored = ignored.map_err(|error| SyncError::Rule(error.to_string()))?;
+    let ignored = object.spec.ignore.iter().map(IgnoredFields::new);
+    let ignored = ignored.collect::<Result<Vec<_>, _>>()?;
     Ok(ApplyOptions {
         drift: settings.drift,
         hides_values: build::reads_secrets(object),

@@ -1,6 +1,5 @@
 //! Talks to git servers that call a `Receiver`: checks the call, and requests the reconciles that the receiver names.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
 use axum::body::Body;
@@ -11,9 +10,9 @@ use http::request::Parts;
 use k8s_openapi::api::core::v1::Secret;
 use kube::Client;
 use kube::api::Api;
-use parking_lot::Mutex;
 
-use crate::daemon::web::reconcile_request::{ReconcileRequestError, request_reconciles};
+use crate::controllers::receiver::ReceiverAddresses;
+use crate::daemon::web::reconcile_request::{CallBody, ReconcileRequestError, request_reconciles};
 use overlayd_core::api::receiver::{Receiver, ReceiverResource, ReceiverSpec};
 use overlayd_core::names::NamespacedName;
 use overlayd_core::webhook_signature::{Refusal, verify};
@@ -21,10 +20,9 @@ use overlayd_core::webhook_signature::{Refusal, verify};
 /// The longest body of a call, in bytes.
 const MAX_BODY: usize = 3 << 20;
 
-/// The receivers by their addresses.
-#[derive(Default)]
+/// Serves the calls of receivers.
 pub(crate) struct Hooks {
-    paths: Mutex<BTreeMap<String, NamespacedName>>,
+    addresses: Arc<ReceiverAddresses>,
     /// Set when calls are answered.
     access: OnceLock<Access>,
 }
@@ -37,6 +35,14 @@ struct Access {
 }
 
 impl Hooks {
+    /// Refuses calls until [`Hooks::open`], since a standby that is not connected yet can answer none.
+    pub(crate) fn new(addresses: Arc<ReceiverAddresses>) -> Self {
+        Self {
+            addresses,
+            access: OnceLock::new(),
+        }
+    }
+
     /// Answers calls from now on, with this client. A second call changes nothing.
     pub(crate) fn open(&self, client: &Client, same_namespace: bool) {
         let client = client.clone();
@@ -45,20 +51,6 @@ impl Hooks {
             client,
             same_namespace,
         });
-    }
-
-    /// Gives a receiver its one address; `None` if it has no token.
-    pub(crate) fn set(&self, receiver: &NamespacedName, path: Option<&str>) {
-        let mut paths = self.paths.lock();
-        paths.retain(|_, other| other != receiver);
-        if let Some(path) = path {
-            paths.insert(path.to_owned(), receiver.clone());
-        }
-    }
-
-    fn find(&self, path: &str) -> Option<NamespacedName> {
-        let paths = self.paths.lock();
-        paths.get(path).cloned()
     }
 }
 
@@ -112,13 +104,14 @@ pub(super) async fn call(
 
 async fn handle(hooks: &Hooks, digest: &str, request: Request<Body>) -> Result<(), CallError> {
     let access = hooks.access.get().ok_or(CallError::NotServed)?;
-    let receiver = hooks.find(&format!("/hook/{digest}"));
+    let receiver = hooks.addresses.find(&format!("/hook/{digest}"));
     let receiver = receiver.ok_or(CallError::UnknownReceiver)?;
     let (parts, body) = request.into_parts();
     let body = axum::body::to_bytes(body, MAX_BODY).await;
     let body = body.map_err(|_| CallError::TooLarge)?;
     let spec = read_spec(access, &receiver).await?;
     authenticate(access, &receiver, &spec, &parts, &body).await?;
+    let body = CallBody::of(&parts.headers, &body);
     request_all(access, &receiver, &spec, &body).await
 }
 
@@ -158,7 +151,7 @@ async fn request_all(
     access: &Access,
     receiver: &NamespacedName,
     spec: &ReceiverSpec,
-    body: &[u8],
+    body: &CallBody,
 ) -> Result<(), CallError> {
     let NamespacedName { namespace, name } = receiver;
     let mut failed = Vec::new();
@@ -188,7 +181,7 @@ async fn request(
     namespace: &str,
     spec: &ReceiverSpec,
     resource: &ReceiverResource,
-    body: &[u8],
+    body: &CallBody,
 ) -> Result<(), ReconcileRequestError> {
     let other = resource.namespace.as_ref();
     if access.same_namespace && other.is_some_and(|other| other != namespace) {
