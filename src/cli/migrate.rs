@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use overlayd_core::apply::peers::Peer;
-use overlayd_core::migrate::{Finding, Verdict, credentials, gravest, judge, steps};
+use overlayd_core::migrate::{Finding, MigrationVerdict, credentials, gravest, judge, steps};
 use serde_json::{Value, json};
 
 use crate::cli::args::{
@@ -26,7 +26,7 @@ struct CheckReport {
     notes: Vec<String>,
 }
 
-pub(super) async fn migrate(args: MigrateArgs) -> Result<Verdict, Failure> {
+pub(super) async fn migrate(args: MigrateArgs) -> Result<MigrationVerdict, Failure> {
     match args.command {
         MigrateCommand::Check(args) => check(&args).await,
         MigrateCommand::Flux(args) => move_from(Peer::Flux, &args).await,
@@ -35,7 +35,7 @@ pub(super) async fn migrate(args: MigrateArgs) -> Result<Verdict, Failure> {
 }
 
 /// Prints the steps from a peer or back to it, then takes them.
-async fn move_from(peer: Peer, args: &MigrateStepsArgs) -> Result<Verdict, Failure> {
+async fn move_from(peer: Peer, args: &MigrateStepsArgs) -> Result<MigrationVerdict, Failure> {
     let client = cluster::connect(&args.cluster).await?;
     let unreadable = |error: survey::SurveyError| {
         Failure::new("cannot read what the peers have in the cluster")
@@ -53,7 +53,7 @@ async fn move_from(peer: Peer, args: &MigrateStepsArgs) -> Result<Verdict, Failu
         output::note("nothing is to be done");
     }
     if args.dry_run {
-        return Ok(Verdict::Served);
+        return Ok(MigrationVerdict::Served);
     }
     for step in &steps {
         migration::take(&client, step).await.map_err(|error| {
@@ -63,14 +63,15 @@ async fn move_from(peer: Peer, args: &MigrateStepsArgs) -> Result<Verdict, Failu
             )
         })?;
     }
-    Ok(Verdict::Served)
+    Ok(MigrationVerdict::Served)
 }
 
-async fn check(args: &MigrateCheckArgs) -> Result<Verdict, Failure> {
+async fn check(args: &MigrateCheckArgs) -> Result<MigrationVerdict, Failure> {
     let mut report = match &args.directory {
         Some(directory) => of_directory(directory)?,
         None => of_cluster(args).await?,
     };
+    report.point_to_permissions();
     report.sort();
     let text = match args.output {
         ReportForm::Text => report.text(),
@@ -114,7 +115,7 @@ fn of_directory(directory: &str) -> Result<CheckReport, Failure> {
             let name = entry.file_name().to_string_lossy().into_owned();
             if kind.is_dir() && name != ".git" {
                 folders.push(path);
-            } else if kind.is_file() && (name.ends_with(".yaml") || name.ends_with(".yml")) {
+            } else if kind.is_file() && is_yaml(&path) {
                 let text = std::fs::read_to_string(&path).map_err(unreadable)?;
                 let file = path.strip_prefix(root).unwrap_or(&path);
                 report.add_file(&file.display().to_string(), &text);
@@ -124,15 +125,17 @@ fn of_directory(directory: &str) -> Result<CheckReport, Failure> {
     Ok(report)
 }
 
+fn is_yaml(path: &Path) -> bool {
+    let extension = path.extension().and_then(|extension| extension.to_str());
+    matches!(extension, Some("yaml" | "yml"))
+}
+
 impl CheckReport {
     fn add_file(&mut self, file: &str, text: &str) {
-        let nodes = match goyaml::read(text, &goyaml::ReadOptions::sigs()) {
-            Ok(nodes) => nodes,
-            Err(_) => {
-                self.notes
-                    .push(format!("`{file}` is no YAML and was left out"));
-                return;
-            }
+        let Ok(nodes) = goyaml::read(text, &goyaml::ReadOptions::sigs()) else {
+            self.notes
+                .push(format!("`{file}` is no YAML and was left out"));
+            return;
         };
         for manifest in nodes.iter().filter_map(|node| goyaml::to_json(node).ok()) {
             self.add(&manifest, Some(file));
@@ -150,6 +153,15 @@ impl CheckReport {
         });
     }
 
+    /// What the stores may read is a question to AWS, which another command asks.
+    fn point_to_permissions(&mut self) {
+        let mut kinds = self.findings.iter().map(|finding| &finding.object.kind);
+        if kinds.any(|kind| kind.ends_with("SecretStore")) {
+            let note = "`overlayd iam --check` tries the rights in AWS, also those for KMS keys, that the stores need";
+            self.notes.push(note.to_owned());
+        }
+    }
+
     fn sort(&mut self) {
         let key = |finding: &Finding| (finding.object.clone(), finding.file.clone());
         self.findings.sort_by_key(key);
@@ -158,7 +170,7 @@ impl CheckReport {
         self.notes.sort();
     }
 
-    fn of(&self, verdict: Verdict) -> Vec<&Finding> {
+    fn of(&self, verdict: MigrationVerdict) -> Vec<&Finding> {
         let findings = self.findings.iter();
         findings
             .filter(|finding| finding.verdict == verdict)
@@ -168,13 +180,13 @@ impl CheckReport {
     /// What is served as it is is counted; everything else is listed.
     fn text(&self) -> String {
         let mut text = String::new();
-        for verdict in Verdict::ALL {
+        for verdict in MigrationVerdict::ALL {
             let findings = self.of(verdict);
             if findings.is_empty() {
                 continue;
             }
             let _ = writeln!(text, "{} ({})", verdict.heading(), findings.len());
-            if verdict == Verdict::Served {
+            if verdict == MigrationVerdict::Served {
                 let mut kinds: BTreeMap<&str, usize> = BTreeMap::new();
                 for finding in findings {
                     *kinds.entry(&finding.object.kind).or_default() += 1;
@@ -208,13 +220,13 @@ impl CheckReport {
 
     fn to_json(&self) -> Value {
         let findings: Vec<Value> = self.findings.iter().map(finding_to_json).collect();
-        let counts = Verdict::ALL.map(|verdict| {
-            let count = self.of(verdict).len();
-            (verdict.word().to_owned(), json!(count))
-        });
+        let counts: BTreeMap<&str, usize> = MigrationVerdict::ALL
+            .iter()
+            .map(|verdict| (verdict.word(), self.of(*verdict).len()))
+            .collect();
         json!({
             "findings": findings,
-            "counts": serde_json::Map::from_iter(counts),
+            "counts": counts,
             "credentials": self.credentials,
             "notes": self.notes,
         })

@@ -27,7 +27,7 @@ use args::{Args, Command};
 pub(crate) use gitops_args::GitOpsArgs;
 
 use crate::failpoints;
-use overlayd_core::migrate::Verdict;
+use overlayd_core::migrate::MigrationVerdict;
 use overlayd_core::schedule::parse_duration;
 
 /// Parses the arguments, runs the command, and reports a failure. The exit code is 0 for success, 1 for a failure, and 2 for
@@ -64,9 +64,9 @@ where
             return block_on(migrate::migrate(args)).map_or_else(
                 |failure| report::failure_of_diff(&failure),
                 |gravest| match gravest {
-                    Verdict::Served => ExitCode::SUCCESS,
-                    Verdict::Difference | Verdict::Beside => ExitCode::from(1),
-                    Verdict::Refused => ExitCode::from(2),
+                    MigrationVerdict::Served => ExitCode::SUCCESS,
+                    MigrationVerdict::Difference | MigrationVerdict::Beside => ExitCode::from(1),
+                    MigrationVerdict::Refused => ExitCode::from(2),
                 },
             );
         }

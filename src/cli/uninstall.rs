@@ -1,6 +1,6 @@
 //! `overlayd uninstall`: takes overlayd out of a cluster, and leaves everything that git describes.
 
-use overlayd_core::uninstall::{Afterwards, Step, steps};
+use overlayd_core::uninstall::{Afterwards, UninstallStep, steps};
 
 use crate::cli::args::UninstallArgs;
 use crate::cli::report::Failure;
@@ -26,7 +26,7 @@ pub(super) async fn uninstall(args: UninstallArgs) -> Result<(), Failure> {
     let mut failed = Vec::new();
     for step in &steps {
         if let Err(error) = uninstaller.take(step).await {
-            if matches!(step, Step::AwaitStop(_)) {
+            if matches!(step, UninstallStep::AwaitStop(_)) {
                 return Err(Failure::new(format!("cannot {step}")).because(
                     error.to_string(),
                     Some("end the pods and repeat the command; a running daemon would undo the next steps"),
@@ -45,11 +45,8 @@ pub(super) async fn uninstall(args: UninstallArgs) -> Result<(), Failure> {
     ))
 }
 
-fn text(steps: &[Step]) -> String {
-    let mut text = String::new();
-    for step in steps {
-        text.push_str(&format!("{step}\n"));
-    }
-    text.push_str("keep every definition, custom resource, namespace, workload and Secret\n");
-    text
+fn text(steps: &[UninstallStep]) -> String {
+    let lines = steps.iter().map(|step| format!("{step}\n"));
+    let kept = "keep every definition, custom resource, namespace, workload and Secret\n";
+    lines.chain([kept.to_owned()]).collect()
 }

@@ -6,7 +6,7 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::Client;
 use kube::api::{Api, Patch, PatchParams};
-use overlayd_core::api::definition::HELM_POLICY;
+use overlayd_core::apply::definition::HELM_POLICY;
 use overlayd_core::apply::object_ref::ObjectRef;
 use overlayd_core::migrate::steps::{MigrationStep, REPLICAS_BEFORE};
 use serde_json::{Value, json};

@@ -8,27 +8,45 @@ use kube::runtime::watcher::{self, Event};
 
 use crate::cluster::error::is_not_found;
 
-/// The events of a watch, without its errors while the server does not serve the kind in this version: the log says so
-/// once. Until then the kind has no objects, so that nothing waits for its first list.
+/// Which of the watches of one kind tells that it is not served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Announce {
+    /// The log says so once.
+    InLog,
+    /// Another watch of the kind says so.
+    Elsewhere,
+}
+
+/// The events of a watch, without its errors while the server does not serve the kind in this version. Until then the
+/// kind has no objects, so that nothing waits for its first list.
 ///
 /// `events` must back off after an error, since this stream hides it.
 pub(crate) fn while_served<K>(
     events: impl Stream<Item = watcher::Result<Event<K>>> + Send,
+    announce: Announce,
 ) -> impl Stream<Item = watcher::Result<Event<K>>> + Send
 where
     K: Resource<DynamicType = ()> + Send,
 {
-    let mut state = Served::default();
+    let mut state = Served::new(announce);
     events.flat_map(move |event| futures::stream::iter(state.pass(event)))
 }
 
-#[derive(Default)]
 struct Served {
+    announce: Announce,
     is_missing: bool,
     was_listed: bool,
 }
 
 impl Served {
+    fn new(announce: Announce) -> Self {
+        Self {
+            announce,
+            is_missing: false,
+            was_listed: false,
+        }
+    }
+
     /// The events to pass on in place of one.
     fn pass<K>(&mut self, event: watcher::Result<Event<K>>) -> VecDeque<watcher::Result<Event<K>>>
     where
@@ -41,11 +59,13 @@ impl Served {
                     return VecDeque::new();
                 }
                 self.is_missing = true;
-                tracing::warn!(
-                    %kind,
-                    %version,
-                    "the API server does not serve this kind in this version; objects of it are served once its definition is installed (--install-crds=true installs what is missing, and keeps what is there)"
-                );
+                if self.announce == Announce::InLog {
+                    tracing::warn!(
+                        %kind,
+                        %version,
+                        "the API server does not serve this kind in this version; objects of it are served once its definition is installed (--install-crds=true installs what is missing, and keeps what is there)"
+                    );
+                }
                 if self.was_listed {
                     return VecDeque::new();
                 }
@@ -100,7 +120,7 @@ mod tests {
 
     #[test]
     fn a_kind_that_is_not_served_has_no_objects_and_no_errors() {
-        let mut state = Served::default();
+        let mut state = Served::new(Announce::InLog);
         assert_eq!(names(state.pass(failed(404))), ["init", "done"]);
         for _ in 0..3 {
             assert!(state.pass(failed(404)).is_empty());
@@ -114,7 +134,7 @@ mod tests {
 
     #[test]
     fn objects_stay_known_when_a_kind_is_not_served_for_a_moment() {
-        let mut state = Served::default();
+        let mut state = Served::new(Announce::InLog);
         state.pass::<Receiver>(Ok(Event::Init));
         state.pass::<Receiver>(Ok(Event::InitDone));
         assert!(state.pass(failed(404)).is_empty());

@@ -7,7 +7,9 @@ use overlayd_core::api::kustomization::ResourceInventory;
 use overlayd_core::apply::inventory;
 use overlayd_core::apply::object_ref::ObjectRef;
 use overlayd_core::apply::takeover::FIELD_MANAGER;
-use overlayd_core::migrate::{Finding, Verdict, changed_ids, field_managers, judge_definition};
+use overlayd_core::migrate::{
+    Finding, MigrationVerdict, changed_ids, field_managers, judge_definition,
+};
 use serde_json::Value;
 
 use crate::cluster::apply::Applier;
@@ -131,7 +133,7 @@ impl Survey {
                 self.findings.push(Finding {
                     object: reference(&unit),
                     file: None,
-                    verdict: Verdict::Difference,
+                    verdict: MigrationVerdict::Difference,
                     reason: format!("the id `{before}` of its inventory becomes `{after}`; it is the same object"),
                 });
             }

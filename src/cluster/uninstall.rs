@@ -14,7 +14,7 @@ use overlayd_core::api::{
 use overlayd_core::apply::inventory;
 use overlayd_core::apply::object_ref::ObjectRef;
 use overlayd_core::names::NamespacedName;
-use overlayd_core::uninstall::{Installation, Step};
+use overlayd_core::uninstall::{Installation, UninstallStep};
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -197,17 +197,19 @@ impl Uninstaller {
     }
 
     /// Takes one step. A step that was taken before does nothing.
-    pub(crate) async fn take(&self, step: &Step) -> Result<(), UninstallError> {
+    pub(crate) async fn take(&self, step: &UninstallStep) -> Result<(), UninstallError> {
         match step {
-            Step::Delete(object) => {
+            UninstallStep::Delete(object) => {
                 let api = self.applier.api(object).await?;
                 let deleted = api.delete(&object.name, &DeleteParams::background()).await;
                 unless_gone(deleted.map(drop))
             }
-            Step::AwaitStop(deployment) => self.await_stop(deployment).await,
-            Step::HandOver(object, to) => Ok(self.applier.hand_over(object, to).await?),
-            Step::Release(secret, uid) => self.release(secret, uid).await,
-            Step::RemoveFinalizer(object, name) => self.remove_finalizer(object, name).await,
+            UninstallStep::AwaitStop(deployment) => self.await_stop(deployment).await,
+            UninstallStep::HandOver(object, to) => Ok(self.applier.hand_over(object, to).await?),
+            UninstallStep::Release(secret, uid) => self.release(secret, uid).await,
+            UninstallStep::RemoveFinalizer(object, name) => {
+                self.remove_finalizer(object, name).await
+            }
         }
     }
 

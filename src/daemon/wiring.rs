@@ -16,7 +16,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
 use crate::cli::config::Config;
-use crate::cluster::served::while_served;
+use crate::cluster::served::{Announce, while_served};
 use crate::controllers::caches::{self, Writers};
 use crate::controllers::panicked::{Panics, contained};
 use crate::controllers::unreadable::Readable;
@@ -239,7 +239,7 @@ where
 {
     let api = Api::<DeserializeGuard<K>>::all(client.clone());
     let (store, writer) = reflector::store();
-    let events = while_served(watcher(api, watched).default_backoff());
+    let events = while_served(watcher(api, watched).default_backoff(), Announce::InLog);
     let objects = events.modify(|object| {
         // Who manages which fields takes more memory than all the rest; when they did is of use.
         for entry in object.meta_mut().managed_fields.iter_mut().flatten() {

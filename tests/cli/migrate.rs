@@ -38,7 +38,7 @@ fn differences_and_refusals_are_listed_with_their_files_and_decide_the_exit_code
     assert_eq!(
         text,
         "exit 1\n--- stdout\nnot served: their controller runs beside overlayd (1)\n\
-         \x20 HelmRelease/apps/db in `release.yaml`: helm-controller and source-controller of Flux serves this kind, and overlayd does not\n\
+         \x20 HelmRelease/apps/db in `release.yaml`: it needs helm-controller and source-controller of Flux; overlayd does not serve this kind\n\
          served, with a difference (1)\n\
          \x20 Kustomization/flux-system/apps in `old.yaml`: where `kustomize.toolkit.fluxcd.io/v1beta2` is not served, it is applied as `kustomize.toolkit.fluxcd.io/v1`; change the file\n--- stderr\n"
     );

@@ -22,6 +22,8 @@ mod moto;
 mod panics;
 mod policies;
 mod receivers;
+mod recorded_peers;
+mod removal;
 mod rights;
 mod rollouts;
 mod rotations;

@@ -1,7 +1,7 @@
 //! Pure: the steps by which overlayd leaves a cluster, so that everything that git describes stays.
 //!
 //! ```text
-//! Installation (what is there), Afterwards (who works on) ─steps→ Vec<Step>
+//! Installation (what is there), Afterwards (who works on) ─steps→ Vec<UninstallStep>
 //! ```
 //! The daemon stops first, so that it undoes nothing. Then either the peers get back what they need
 //! ([`Afterwards::Peers`]), or nothing is left that waits for a controller ([`Afterwards::Nobody`]). Its own objects go
@@ -41,7 +41,7 @@ pub struct Installation {
 
 /// One change, in the order of the list.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Step {
+pub enum UninstallStep {
     /// Delete an object of overlayd itself.
     Delete(ObjectRef),
     /// Wait until no pod of this Deployment is left.
@@ -55,29 +55,35 @@ pub enum Step {
 }
 
 /// The steps, in order.
-pub fn steps(there: &Installation, afterwards: Afterwards) -> Vec<Step> {
+pub fn steps(there: &Installation, afterwards: Afterwards) -> Vec<UninstallStep> {
     let mut steps = Vec::new();
-    steps.extend(there.deployments.iter().cloned().map(Step::Delete));
-    steps.extend(there.deployments.iter().cloned().map(Step::AwaitStop));
+    steps.extend(there.deployments.iter().cloned().map(UninstallStep::Delete));
+    steps.extend(
+        there
+            .deployments
+            .iter()
+            .cloned()
+            .map(UninstallStep::AwaitStop),
+    );
     match afterwards {
         Afterwards::Peers => {
             let applied = there.applied.iter().cloned();
-            steps.extend(applied.map(|object| Step::HandOver(object, FLUX_MANAGER)));
+            steps.extend(applied.map(|object| UninstallStep::HandOver(object, FLUX_MANAGER)));
         }
         Afterwards::Nobody => {
             // Before the finalizers: without them, an ExternalSecret could go and take its Secret along.
             let secrets = there.secrets.iter().cloned();
-            steps.extend(secrets.map(|(secret, uid)| Step::Release(secret, uid)));
+            steps.extend(secrets.map(|(secret, uid)| UninstallStep::Release(secret, uid)));
             let held = there.held.iter().cloned();
-            steps.extend(held.map(|(object, name)| Step::RemoveFinalizer(object, name)));
+            steps.extend(held.map(|(object, name)| UninstallStep::RemoveFinalizer(object, name)));
         }
     }
-    steps.extend(there.others.iter().cloned().map(Step::Delete));
+    steps.extend(there.others.iter().cloned().map(UninstallStep::Delete));
     steps
 }
 
 /// What a person reads before it happens.
-impl fmt::Display for Step {
+impl fmt::Display for UninstallStep {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Delete(object) => write!(formatter, "delete {object}"),

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use overlayd_core::api::crds;
-use overlayd_core::api::definition::over_live;
-use overlayd_core::api::old_versions::renewed;
+use overlayd_core::apply::definition::over_live;
 use overlayd_core::apply::desired::Desired;
 use overlayd_core::apply::object_ref::ObjectRef;
+use overlayd_core::apply::old_versions::renewed;
 use overlayd_core::apply::scope::{GroupKind, Scope, Scopes};
 
 use crate::cluster::apply::Applier;

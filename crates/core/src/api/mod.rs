@@ -9,12 +9,10 @@ use serde_json::Value;
 
 pub mod annotations;
 pub mod crds;
-pub mod definition;
 pub mod external_secret;
 pub mod generators;
 pub mod git_repository;
 pub mod kustomization;
-pub mod old_versions;
 pub mod receiver;
 pub mod secret_store;
 

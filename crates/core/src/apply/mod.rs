@@ -3,7 +3,9 @@
 pub mod object_ref;
 pub mod scope;
 
+pub mod definition;
 pub mod desired;
+pub mod old_versions;
 pub mod plan;
 pub mod plan_options;
 

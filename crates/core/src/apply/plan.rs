@@ -14,8 +14,8 @@ use sha2::{Digest as _, Sha256};
 
 use crate::api::annotations::{OWNER_NAME, OWNER_NAMESPACE, TAKE_OVER};
 use crate::api::crds;
-use crate::api::definition::with_ours;
 use crate::api::kustomization::KustomizationSpec;
+use crate::apply::definition::with_ours;
 use crate::apply::desired::{Desired, DriftModeError};
 use crate::apply::guard::{Guard, GuardError};
 use crate::apply::last_applied::manifest_hash;

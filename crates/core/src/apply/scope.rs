@@ -182,7 +182,7 @@ mod tests {
         definition
     }
 
-    /// Asserts the id of a NodePool that a build puts into a namespace, and the namespace of its manifest.
+    /// Asserts the id of a `NodePool` that a build puts into a namespace, and the namespace of its manifest.
     fn check(scopes: &Scopes, id: &str, namespace: &Value) {
         let mut placed = pool();
         scopes.place(&mut placed);

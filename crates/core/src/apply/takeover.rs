@@ -200,7 +200,8 @@ mod tests {
     fn an_object_whose_former_manager_owns_no_more_than_we_do_can_stay() {
         let data = |keys: &[&str]| {
             let keys = keys.iter().map(|key| ((*key).to_owned(), json!({})));
-            json!({"f:data": serde_json::Map::from_iter(keys)})
+            let fields: serde_json::Map<String, Value> = keys.collect();
+            json!({"f:data": fields})
         };
         let flux = |fields: Value| entry("kustomize-controller", "Apply", fields);
         let ours = || entry("overlayd", "Apply", data(&["f:a", "f:b"]));

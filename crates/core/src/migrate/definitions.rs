@@ -4,8 +4,9 @@
 use serde_json::Value;
 
 use crate::api::crds;
-use crate::api::definition::{HELM_POLICY, deleted_with_release, to_apply};
-use crate::migrate::{Finding, Verdict};
+use crate::apply::definition::{HELM_POLICY, deleted_with_release, to_apply};
+use crate::apply::object_ref::ObjectRef;
+use crate::migrate::{Finding, MigrationVerdict};
 
 /// The findings about a definition of a kind that overlayd serves; none of another one.
 pub fn judge_definition(live: &Value) -> Vec<Finding> {
@@ -13,60 +14,72 @@ pub fn judge_definition(live: &Value) -> Vec<Finding> {
     let Some(ours) = crds::named(name) else {
         return Vec::new();
     };
-    let mut findings = Vec::new();
-    let mut add = |reason: String| {
-        let mut finding = Finding::new(live, Verdict::Difference, reason);
-        finding.object.kind = "CustomResourceDefinition".to_owned();
-        finding.object.group = "apiextensions.k8s.io".to_owned();
-        finding.object.version = "v1".to_owned();
-        findings.push(finding);
-    };
-    let served = |spec: &Value| -> Vec<String> {
-        let versions = spec["versions"].as_array().into_iter().flatten();
-        let served = versions.filter(|version| version["served"] == true);
-        served
-            .filter_map(|version| version["name"].as_str().map(str::to_owned))
-            .collect()
-    };
-    let (needed, there) = (served(&ours["spec"]), served(&live["spec"]));
-    for version in needed.iter().filter(|version| !there.contains(version)) {
-        add(format!(
-            "it does not serve version `{version}`, which overlayd needs; overlayd adds the version at its start, unless `--install-crds=false` is set"
-        ));
-    }
-    let stored = live["status"]["storedVersions"].as_array();
-    let stored = stored.into_iter().flatten().filter_map(Value::as_str);
-    let old: Vec<&str> = stored
-        .filter(|version| !needed.iter().any(|own| own == version))
-        .collect();
-    if !old.is_empty() {
-        add(format!(
-            "objects may still be stored as `{}`; overlayd keeps these versions",
-            old.join("`, `")
-        ));
-    }
-    let conversion = &live["spec"]["conversion"];
-    if conversion["strategy"] == "Webhook" {
-        let service = &conversion["webhook"]["clientConfig"]["service"];
-        let text = |field: &str| service[field].as_str().unwrap_or("?");
-        add(format!(
-            "Service `{}/{}` converts its versions; keep this service running, or no object of the kind can be read",
-            text("namespace"),
-            text("name")
-        ));
-    }
+    let needed = served(&ours["spec"]);
+    let mut reasons = Vec::new();
+    reasons.extend(missing_versions(live, &needed));
+    reasons.extend(stored_versions(live, &needed));
+    reasons.extend(conversion(live));
     if let Some(release) = deleted_with_release(live) {
-        add(format!(
+        reasons.push(format!(
             "the Helm release `{release}` owns it, and its uninstallation would delete every object of the kind; run `kubectl annotate crd {name} {HELM_POLICY}=keep` first"
         ));
     }
-    if findings.is_empty() && to_apply(ours, live).is_some() {
+    if reasons.is_empty() && to_apply(ours, live).is_some() {
         let reason = "overlayd adds the fields that it lacks, and keeps all others";
-        let mut finding = Finding::new(live, Verdict::Difference, reason);
-        finding.object.kind = "CustomResourceDefinition".to_owned();
-        findings.push(finding);
+        reasons.push(reason.to_owned());
     }
-    findings
+    let (api, kind) = ("apiextensions.k8s.io/v1", "CustomResourceDefinition");
+    let findings = reasons.into_iter().map(|reason| Finding {
+        object: ObjectRef::new(api, kind, "", name),
+        file: None,
+        verdict: MigrationVerdict::Difference,
+        reason,
+    });
+    findings.collect()
+}
+
+/// The names of the versions that are served.
+fn served(spec: &Value) -> Vec<&str> {
+    let versions = spec["versions"].as_array().into_iter().flatten();
+    let served = versions.filter(|version| version["served"] == true);
+    served
+        .filter_map(|version| version["name"].as_str())
+        .collect()
+}
+
+fn missing_versions(live: &Value, needed: &[&str]) -> Option<String> {
+    let there = served(&live["spec"]);
+    let mut missing = needed.iter().filter(|version| !there.contains(version));
+    let version = missing.next()?;
+    Some(format!(
+        "it does not serve version `{version}`, which overlayd needs; overlayd adds the version at its start, unless `--install-crds=false` is set"
+    ))
+}
+
+fn stored_versions(live: &Value, needed: &[&str]) -> Option<String> {
+    let stored = live["status"]["storedVersions"].as_array();
+    let stored = stored.into_iter().flatten().filter_map(Value::as_str);
+    let old: Vec<&str> = stored.filter(|version| !needed.contains(version)).collect();
+    (!old.is_empty()).then(|| {
+        format!(
+            "objects may still be stored as `{}`; overlayd keeps these versions",
+            old.join("`, `")
+        )
+    })
+}
+
+fn conversion(live: &Value) -> Option<String> {
+    let conversion = &live["spec"]["conversion"];
+    if conversion["strategy"] != "Webhook" {
+        return None;
+    }
+    let service = &conversion["webhook"]["clientConfig"]["service"];
+    let text = |field: &str| service[field].as_str().unwrap_or("?");
+    Some(format!(
+        "Service `{}/{}` converts its versions; keep this service running, or no object of the kind can be read",
+        text("namespace"),
+        text("name")
+    ))
 }
 
 #[cfg(test)]

@@ -6,13 +6,13 @@ use serde_json::Value;
 use crate::api::external_secret::ExternalSecret;
 use crate::api::git_repository::GitRepository;
 use crate::api::kustomization::Kustomization;
-use crate::api::old_versions::{renewed, served_version};
 use crate::api::receiver::Receiver;
 use crate::api::secret_store::SecretStoreSpec;
+use crate::apply::old_versions::{renewed, served_version};
 use crate::apply::peers::Peer;
 use crate::git::source::unsupported_field;
 use crate::kustomization::unsupported;
-use crate::migrate::{Finding, Verdict};
+use crate::migrate::{Finding, MigrationVerdict};
 use crate::webhook_signature::unsupported_receiver;
 
 /// The kinds of the peers that overlayd does not serve, by their group, and the controller that serves them.
@@ -43,32 +43,30 @@ pub fn judge(manifest: &Value) -> Option<Finding> {
             "it is a controller of {}; overlayd leaves it as it is in the cluster, so stop it before overlayd starts",
             peer.name()
         );
-        return find(Verdict::Difference, reason);
+        return find(MigrationVerdict::Difference, reason);
     }
     if group.is_empty() && kind == "Secret" && manifest.get("sops").is_some() {
         let reason = "it is encrypted with SOPS, which overlayd does not decrypt";
-        return find(Verdict::Refused, reason.to_owned());
+        return find(MigrationVerdict::Refused, reason.to_owned());
     }
     if group.ends_with("external-secrets.io") && !is_served(group, kind, api_version) {
-        return find(
-            Verdict::Beside,
-            "External Secrets serves this kind, and overlayd does not".to_owned(),
-        );
+        let reason = "it needs External Secrets; overlayd does not serve this kind";
+        return find(MigrationVerdict::Beside, reason.to_owned());
     }
     if !is_served(group, kind, api_version) {
         let (_, controller) = BESIDE.iter().find(|(beside, _)| *beside == group)?;
-        let reason = format!("{controller} serves this kind, and overlayd does not");
-        return find(Verdict::Beside, reason);
+        let reason = format!("it needs {controller}; overlayd does not serve this kind");
+        return find(MigrationVerdict::Beside, reason);
     }
     let (verdict, reason) = of_fields(kind, &renewed(manifest).unwrap_or_else(|| manifest.clone()));
-    if verdict == Verdict::Served
+    if verdict == MigrationVerdict::Served
         && let Some(served) = served_version(api_version, kind)
         && served != api_version
     {
         let reason = format!(
             "where `{api_version}` is not served, it is applied as `{served}`; change the file"
         );
-        return find(Verdict::Difference, reason);
+        return find(MigrationVerdict::Difference, reason);
     }
     find(verdict, reason)
 }
@@ -79,12 +77,12 @@ fn is_served(group: &str, kind: &str, api_version: &str) -> bool {
 }
 
 /// The verdict by the fields of an object of a kind and version that overlayd serves.
-fn of_fields(kind: &str, manifest: &Value) -> (Verdict, String) {
+fn of_fields(kind: &str, manifest: &Value) -> (MigrationVerdict, String) {
     let refused = |field: &str| {
         let reason = format!("`{field}` is not supported");
-        (Verdict::Refused, reason)
+        (MigrationVerdict::Refused, reason)
     };
-    let served = (Verdict::Served, String::new());
+    let served = (MigrationVerdict::Served, String::new());
     match kind {
         "GitRepository" => match read::<GitRepository>(manifest) {
             Ok(object) => unsupported_field(&object.spec).map_or(served, refused),
@@ -98,8 +96,9 @@ fn of_fields(kind: &str, manifest: &Value) -> (Verdict, String) {
             Err(illegible) => illegible,
         },
         "Receiver" => match read::<Receiver>(manifest) {
-            Ok(object) => unsupported_receiver(&object.spec)
-                .map_or(served, |reason| (Verdict::Refused, reason.to_owned())),
+            Ok(object) => unsupported_receiver(&object.spec).map_or(served, |reason| {
+                (MigrationVerdict::Refused, reason.to_owned())
+            }),
             Err(illegible) => illegible,
         },
         "SecretStore" | "ClusterSecretStore" => match read_spec::<SecretStoreSpec>(manifest) {
@@ -115,32 +114,32 @@ fn of_fields(kind: &str, manifest: &Value) -> (Verdict, String) {
 }
 
 /// The error names no value, since a store may hold values of secrets.
-fn read<T: DeserializeOwned>(manifest: &Value) -> Result<T, (Verdict, String)> {
+fn read<T: DeserializeOwned>(manifest: &Value) -> Result<T, (MigrationVerdict, String)> {
     serde_json::from_value(manifest.clone()).map_err(|_| illegible())
 }
 
-fn read_spec<T: DeserializeOwned>(manifest: &Value) -> Result<T, (Verdict, String)> {
+fn read_spec<T: DeserializeOwned>(manifest: &Value) -> Result<T, (MigrationVerdict, String)> {
     serde_json::from_value(manifest["spec"].clone()).map_err(|_| illegible())
 }
 
-fn illegible() -> (Verdict, String) {
+fn illegible() -> (MigrationVerdict, String) {
     let reason = "a field is missing or has another form than the definition allows";
-    (Verdict::Refused, reason.to_owned())
+    (MigrationVerdict::Refused, reason.to_owned())
 }
 
-fn store(spec: &SecretStoreSpec) -> (Verdict, String) {
+fn store(spec: &SecretStoreSpec) -> (MigrationVerdict, String) {
     let provider = &spec.provider;
     if provider.aws.is_some() || provider.fake.is_some() {
-        return (Verdict::Served, String::new());
+        return (MigrationVerdict::Served, String::new());
     }
     let name = provider.others.keys().next().map_or("", String::as_str);
     let reason = format!(
         "overlayd does not read from provider `{name}`; give the store a `controller` class that External Secrets serves beside overlayd"
     );
-    (Verdict::Beside, reason)
+    (MigrationVerdict::Beside, reason)
 }
 
-fn generators(object: &ExternalSecret) -> Option<(Verdict, String)> {
+fn generators(object: &ExternalSecret) -> Option<(MigrationVerdict, String)> {
     let sources = object.spec.data_from.iter();
     let mut kinds = sources.filter_map(|entry| {
         let source = entry.source_ref.as_ref()?;
@@ -148,7 +147,7 @@ fn generators(object: &ExternalSecret) -> Option<(Verdict, String)> {
     });
     let kind = kinds.find(|kind| !GENERATORS.contains(kind))?;
     let reason = format!("generators of kind `{kind}` are not supported");
-    Some((Verdict::Refused, reason))
+    Some((MigrationVerdict::Refused, reason))
 }
 
 /// The Secrets from which a source or store takes its credentials: their names, as `namespace/name`, and never a value.
@@ -184,6 +183,10 @@ pub fn credentials(manifest: &Value) -> Vec<String> {
 }
 
 #[cfg(test)]
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "specs are written where they are checked"
+)]
 mod tests {
     use serde_json::json;
 
@@ -193,7 +196,7 @@ mod tests {
         json!({"apiVersion": api_version, "kind": kind, "metadata": {"name": "a", "namespace": "n"}, "spec": spec})
     }
 
-    fn check(manifest: &Value, expected: Option<(Verdict, &str)>) {
+    fn check(manifest: &Value, expected: Option<(MigrationVerdict, &str)>) {
         let found = judge(manifest);
         let found = found.map(|finding| (finding.verdict, finding.reason));
         let expected = expected.map(|(verdict, reason)| (verdict, reason.to_owned()));
@@ -202,7 +205,7 @@ mod tests {
 
     #[test]
     fn what_overlayd_serves_is_served_as_it_is() {
-        let served = Some((Verdict::Served, ""));
+        let served = Some((MigrationVerdict::Served, ""));
         let source = json!({"url": "https://example.com/r.git", "interval": "1m"});
         check(
             &object("source.toolkit.fluxcd.io/v1", "GitRepository", source),
@@ -238,7 +241,7 @@ mod tests {
             json_patch::merge(&mut spec, &more);
             object("kustomize.toolkit.fluxcd.io/v1", "Kustomization", spec)
         };
-        let refused = |reason| Some((Verdict::Refused, reason));
+        let refused = |reason| Some((MigrationVerdict::Refused, reason));
         check(
             &unit(json!({"decryption": {"provider": "sops"}})),
             refused("`spec.decryption` is not supported"),
@@ -278,20 +281,20 @@ mod tests {
 
     #[test]
     fn what_overlayd_does_not_serve_runs_beside_it() {
-        let beside = |reason| Some((Verdict::Beside, reason));
+        let beside = |reason| Some((MigrationVerdict::Beside, reason));
         check(
             &object("helm.toolkit.fluxcd.io/v2", "HelmRelease", json!({})),
             beside(
-                "helm-controller and source-controller of Flux serves this kind, and overlayd does not",
+                "it needs helm-controller and source-controller of Flux; overlayd does not serve this kind",
             ),
         );
         check(
             &object("notification.toolkit.fluxcd.io/v1beta3", "Alert", json!({})),
-            beside("notification-controller of Flux serves this kind, and overlayd does not"),
+            beside("it needs notification-controller of Flux; overlayd does not serve this kind"),
         );
         check(
             &object("external-secrets.io/v1alpha1", "PushSecret", json!({})),
-            beside("External Secrets serves this kind, and overlayd does not"),
+            beside("it needs External Secrets; overlayd does not serve this kind"),
         );
         check(
             &object(
@@ -311,7 +314,7 @@ mod tests {
         check(
             &object("kustomize.toolkit.fluxcd.io/v1beta2", "Kustomization", unit),
             Some((
-                Verdict::Difference,
+                MigrationVerdict::Difference,
                 "where `kustomize.toolkit.fluxcd.io/v1beta2` is not served, it is applied as `kustomize.toolkit.fluxcd.io/v1`; change the file",
             )),
         );
@@ -321,7 +324,7 @@ mod tests {
         check(
             &controller,
             Some((
-                Verdict::Difference,
+                MigrationVerdict::Difference,
                 "it is a controller of Flux; overlayd leaves it as it is in the cluster, so stop it before overlayd starts",
             )),
         );

@@ -21,7 +21,7 @@ pub use judge::{credentials, judge};
 
 /// What overlayd does with an object of the peers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Verdict {
+pub enum MigrationVerdict {
     /// It is served as it is.
     Served,
     /// It is served, and something is different or has to be known.
@@ -32,7 +32,7 @@ pub enum Verdict {
     Refused,
 }
 
-impl Verdict {
+impl MigrationVerdict {
     /// All verdicts, the gravest first.
     pub const ALL: [Self; 4] = [Self::Refused, Self::Beside, Self::Difference, Self::Served];
 
@@ -65,13 +65,13 @@ pub struct Finding {
     /// The file that it stands in; none in a cluster.
     pub file: Option<String>,
     /// What overlayd does with it.
-    pub verdict: Verdict,
+    pub verdict: MigrationVerdict,
     /// Why, in one sentence; empty if it is served as it is.
     pub reason: String,
 }
 
 impl Finding {
-    fn new(manifest: &Value, verdict: Verdict, reason: impl Into<String>) -> Self {
+    fn new(manifest: &Value, verdict: MigrationVerdict, reason: impl Into<String>) -> Self {
         Self {
             object: reference(manifest),
             file: None,
@@ -94,8 +94,8 @@ fn reference(manifest: &Value) -> ObjectRef {
     )
 }
 
-/// The gravest of these verdicts; [`Verdict::Served`] without findings.
-pub fn gravest(findings: &[Finding]) -> Verdict {
+/// The gravest of these verdicts; [`MigrationVerdict::Served`] without findings.
+pub fn gravest(findings: &[Finding]) -> MigrationVerdict {
     let verdicts = findings.iter().map(|finding| finding.verdict);
-    verdicts.max().unwrap_or(Verdict::Served)
+    verdicts.max().unwrap_or(MigrationVerdict::Served)
 }

@@ -8,10 +8,10 @@ use std::fmt;
 
 use serde_json::Value;
 
-use crate::api::definition::{HELM_POLICY, deleted_with_release};
+use crate::apply::definition::{HELM_POLICY, deleted_with_release};
 use crate::apply::object_ref::ObjectRef;
 use crate::apply::peers::Peer;
-use crate::migrate::{Verdict, judge, reference};
+use crate::migrate::{MigrationVerdict, judge, reference};
 
 /// The annotation of a stopped Deployment with the number of replicas that it had.
 pub const REPLICAS_BEFORE: &str = "overlayd.dev/replicas-before";
@@ -146,13 +146,13 @@ fn reason_to_go_on(peer: Peer, controller: &str, objects: &[Value]) -> Option<St
         Peer::ExternalSecrets => {
             let api = object["apiVersion"].as_str().unwrap_or_default();
             api.contains(groups(peer))
-                && judge(object).is_some_and(|finding| finding.verdict == Verdict::Beside)
+                && judge(object).is_some_and(|finding| finding.verdict == MigrationVerdict::Beside)
         }
     };
     let needed = objects.iter().find(is_needed)?;
     let count = objects.iter().filter(is_needed).count();
     Some(format!(
-        "it serves {count} objects that overlayd does not serve, such as {}",
+        "objects that overlayd does not serve need it, such as {} ({count} in all)",
         reference(needed)
     ))
 }
@@ -220,14 +220,18 @@ mod tests {
         let expected = [
             "set `helm.sh/resource-policy: keep` on definition a.helm.toolkit.fluxcd.io, so that the end of Helm release `flux2` leaves it",
             "scale Deployment/flux-system/kustomize-controller from 2 to 0",
-            "leave Deployment/flux-system/helm-controller running: it serves 1 objects that overlayd does not serve, such as HelmRelease/n/a",
+            "leave Deployment/flux-system/helm-controller running: objects that overlayd does not serve need it, such as HelmRelease/n/a (1 in all)",
             "scale Deployment/flux-system/source-controller from 1 to 0",
             "wait until Deployment/flux-system/kustomize-controller has no replica",
             "wait until Deployment/flux-system/notification-controller has no replica",
             "wait until Deployment/flux-system/source-controller has no replica",
         ];
         assert_eq!(
-            text(&forward(Peer::Flux, &[release.clone()], &objects)),
+            text(&forward(
+                Peer::Flux,
+                std::slice::from_ref(&release),
+                &objects
+            )),
             expected
         );
         assert!(forward(Peer::ExternalSecrets, &[release], &objects).is_empty());
@@ -270,7 +274,7 @@ mod tests {
         assert_eq!(
             goes_on,
             [
-                "leave Deployment/flux-system/external-secrets running: it serves 1 objects that overlayd does not serve, such as ClusterSecretStore/s"
+                "leave Deployment/flux-system/external-secrets running: objects that overlayd does not serve need it, such as ClusterSecretStore/s (1 in all)"
             ]
         );
     }
