@@ -12,10 +12,23 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 
 use crate::cluster::apply::Applier;
 use crate::cluster::apply::error::RequestError;
+use crate::cluster::error::is_conflict;
 
 impl Applier {
-    /// Moves the fields of former managers to our own. The apply then removes those that the manifest does not have.
+    /// Moves the fields of former managers to our own. The apply then removes those that the manifest does not have. A
+    /// write of another manager in between is no reason to wait, so it is tried again at once.
     pub(super) async fn take_over(&self, reference: &ObjectRef) -> Result<(), RequestError> {
+        const TRIES: usize = 10;
+        for _ in 1..TRIES {
+            match self.try_take_over(reference).await {
+                Err(RequestError::Api(error)) if is_conflict(&error) => {}
+                result => return result,
+            }
+        }
+        self.try_take_over(reference).await
+    }
+
+    async fn try_take_over(&self, reference: &ObjectRef) -> Result<(), RequestError> {
         let Some(metadata) = self.metadata(reference).await? else {
             return Ok(());
         };

@@ -32,11 +32,12 @@ use overlayd_core::api::annotations::EXTERNAL_SECRET_FINALIZER;
 use overlayd_core::api::external_secret::ExternalSecret;
 use overlayd_core::names::{NamespacedName, ObjectKey};
 use overlayd_core::reconcile_cache::Fingerprint;
-use overlayd_core::secrets::decide::{Precondition, SecretWrite, is_controlled_by, released};
+use overlayd_core::secrets::decide::{Precondition, SecretWrite, released};
 use overlayd_core::secrets::observed::{
     LiveSecret, ObservedExternalSecret, ReadDecision, SecretEnd, Standing, SyncDecision,
     are_served, owns_secret, secret_end, target_name, uid,
 };
+use overlayd_core::secrets::owner::is_controlled_by;
 use read::StoreReads;
 use status::{action, publish_events, record_in_caches, record_kept, record_status};
 use sync::{SyncRequest, Synchronized, sync};

@@ -3,12 +3,13 @@
 use kustomize::BuildErrors;
 use overlayd_core::api::annotations::OVERLAYD_PREFIX;
 use overlayd_core::api::kustomization::SubstituteKind;
-use overlayd_core::apply::change_set::{ApplyError, ObjectFailure};
+use overlayd_core::apply::change_set::ApplyError;
 use overlayd_core::apply::ignore_rules::IgnoreRuleError;
 use overlayd_core::apply::object_ref::ObjectRef;
 use overlayd_core::apply::plan::PlanError;
 use overlayd_core::apply::unit_settings::SettingError;
 use overlayd_core::kustomization::dependencies::DependencyError;
+use overlayd_core::kustomization::references::InvalidReference;
 use overlayd_core::kustomization::status::{ErrorClass, HEALTH_CHECK_FAILED, SyncFailure};
 use overlayd_core::names::NamespacedName;
 use overlayd_core::render::spec_overlay::SpecOverlayError;
@@ -18,6 +19,7 @@ use overlayd_core::rollout::{RolloutError, UnhealthyError};
 use crate::cluster::error::describe;
 use crate::cluster::impersonation::IdentityError;
 use crate::controllers::builds::NotBuilt;
+use crate::controllers::kustomization::owners::ObserveError;
 use crate::controllers::kustomization::redaction::Redaction;
 use crate::expression;
 use crate::expression::health::HealthExpressionError;
@@ -59,9 +61,11 @@ pub(super) enum SyncError {
     #[error(transparent)]
     Expression(#[from] InvalidExpression),
     #[error(transparent)]
+    Reference(#[from] InvalidReference),
+    #[error(transparent)]
     Rule(#[from] IgnoreRuleError),
-    #[error("{}; nothing was applied or deleted", list(.0))]
-    Conflict(Vec<ObjectFailure>),
+    #[error(transparent)]
+    Observe(#[from] ObserveError),
     #[error(transparent)]
     Plan(#[from] PlanError),
     #[error(transparent)]
@@ -117,10 +121,18 @@ pub(super) enum BuildError {
 
 /// The variables cannot be put into one object.
 #[derive(Debug, thiserror::Error)]
-#[error("{object}: {reason}")]
+#[error("{object}: {reason}{}", in_file(.file.as_ref()))]
 pub(super) struct ObjectSubstitutionError {
     pub(super) object: ObjectRef,
+    /// The file that the object was read from, if the build knows it.
+    pub(super) file: Option<String>,
     pub(super) reason: ObjectSubstitutionReason,
+}
+
+/// The file of the object, for the end of a message.
+fn in_file(file: Option<&String>) -> String {
+    file.map(|file| format!(" (in `{file}`)"))
+        .unwrap_or_default()
 }
 
 /// Why the variables cannot be put into one object.
@@ -149,6 +161,7 @@ impl From<RolloutError> for SyncError {
         match error {
             RolloutError::Unhealthy(error) => Self::Unhealthy(error),
             RolloutError::Apply(error) => Self::Apply(error),
+            RolloutError::Guarded(error) => Self::Plan(error.into()),
         }
     }
 }
@@ -173,12 +186,13 @@ impl SyncError {
             Self::Build(_) => "BuildFailed",
             Self::Dependency(_) => "DependencyNotReady",
             Self::Apply(ApplyError::Prune(_)) => "PruneFailed",
-            Self::Plan(PlanError::EmptyRender { .. } | PlanError::Guarded { .. }) => "PruneFailed",
+            Self::Plan(PlanError::Guarded { .. }) => "PruneFailed",
             Self::CrossNamespace(_) => "AccessDenied",
             Self::Setting(_) => "InvalidAnnotation",
             Self::Expression(_) => "InvalidCELExpression",
+            Self::Reference(_) => "InvalidReference",
             Self::Rule(_) => "InvalidIgnoreRule",
-            Self::Plan(_) | Self::Apply(_) | Self::Identity(_) | Self::Conflict(_) => {
+            Self::Plan(_) | Self::Apply(_) | Self::Identity(_) | Self::Observe(_) => {
                 "ReconciliationFailed"
             }
             Self::Unhealthy(_) => HEALTH_CHECK_FAILED,
@@ -193,16 +207,22 @@ impl SyncError {
             | Self::CrossNamespace(_)
             | Self::Setting(_)
             | Self::Expression(_)
+            | Self::Reference(_)
             | Self::Rule(_)
             | Self::Plan(PlanError::Guarded { .. }) => ErrorClass::Permanent,
             Self::Source(_)
             | Self::Build(_)
             | Self::Identity(_)
-            | Self::Conflict(_)
+            | Self::Observe(_)
             | Self::Plan(_)
             | Self::Apply(_)
             | Self::Unhealthy(_) => ErrorClass::Transient,
         }
+    }
+
+    /// True if nothing is applied and yet the objects can be built, so that it is known what the Kustomization wants.
+    pub(super) fn leaves_claims(&self) -> bool {
+        matches!(self, Self::Unsupported("decryption"))
     }
 
     /// What leaves the reconcile of the error: the only place where its text is made, without values of Secrets that the
@@ -222,8 +242,7 @@ impl SyncError {
     fn into_message(mut self, redaction: &Redaction) -> String {
         match &mut self {
             // Of a refused object only the reason is of the API server's making.
-            Self::Conflict(failures)
-            | Self::Apply(ApplyError::Refused(failures) | ApplyError::Prune(failures)) => {
+            Self::Apply(ApplyError::Refused(failures) | ApplyError::Prune(failures)) => {
                 for failure in failures {
                     failure.reason = redaction.apply(std::mem::take(&mut failure.reason));
                 }
@@ -262,15 +281,17 @@ fn with_hints(errors: &BuildErrors) -> String {
 
 #[cfg(test)]
 mod tests {
-    use overlayd_core::apply::guard::GuardError;
+    use overlayd_core::apply::guard::{GuardError, GuardStage};
 
     use super::*;
+    use overlayd_core::apply::change_set::ObjectFailure;
 
     fn failure(reason: &str) -> ObjectFailure {
         ObjectFailure {
             object: ObjectRef::new("v1", "ConfigMap", "team", "s3cret"),
             source: None,
             reason: reason.to_owned(),
+            is_denied: false,
         }
     }
 
@@ -283,10 +304,6 @@ mod tests {
         check(
             ApplyError::Refused(vec![failure("`s3cret` is no number")]).into(),
             "ConfigMap/team/s3cret: `***` is no number",
-        );
-        check(
-            SyncError::Conflict(vec![failure("s3cret")]),
-            "ConfigMap/team/s3cret: ***; nothing was applied or deleted",
         );
         check(
             BuildError::VariableName("s3cret".to_owned()).into(),
@@ -312,6 +329,7 @@ mod tests {
         let name = NamespacedName::new("team", "repo");
         let guarded = PlanError::Guarded(GuardError {
             why: "2 of 2 objects would be deleted".to_owned(),
+            stage: GuardStage::Planned,
             objects: Vec::new(),
             count: 2,
             hash: "h".to_owned(),

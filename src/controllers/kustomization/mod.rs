@@ -36,13 +36,14 @@ use kube::api::Api;
 use kube::runtime::controller::Action;
 use kustomize::Inputs;
 use overlayd_core::api::annotations::FLUX_FINALIZER;
-use overlayd_core::api::kustomization::{Kustomization, KustomizationSpec};
-use overlayd_core::apply::ownership::Ownership;
+use overlayd_core::api::kustomization::{Kustomization, KustomizationSpec, SourceKind};
+use overlayd_core::apply::ownership::{Ownership, Settlement};
 use overlayd_core::kustomization::due::{ReconcileTriggers, Work, requeue_after};
+use overlayd_core::kustomization::references::check_references;
 use overlayd_core::kustomization::status::{
     AppliedRevision, Attempt, ErrorClass, KustomizationOutcome, next_status,
 };
-use overlayd_core::kustomization::{source_of, unsupported};
+use overlayd_core::kustomization::{source_of, told_claims, unsupported};
 use overlayd_core::names::NamespacedName;
 
 use crate::cluster::apply::Applier;
@@ -90,6 +91,8 @@ struct Applied {
     drifted: Vec<String>,
     /// What is left alone because it says so itself, and why.
     opted_out: Vec<String>,
+    /// What is not deleted yet, and why; empty if everything is.
+    postponed: String,
 }
 
 /// One reconcile of a Kustomization that there is work for.
@@ -185,6 +188,7 @@ impl Reconcile<'_> {
             context: self.context,
             unit: &self.target.unit,
             digest: observed.digest,
+            attempted: &observed.attempted,
             settings: &settings,
         };
         let source = self.target.source.clone();
@@ -219,6 +223,7 @@ impl Reconcile<'_> {
         let (outcome, inputs) = outcome.publish(&observed.redaction);
         let attempt = Attempt {
             revision: target.revision.clone(),
+            digest: observed.attempted.get().cloned().unwrap_or_default(),
             started: self.started,
             ended: Timestamp::now(),
         };
@@ -265,8 +270,16 @@ impl Reconcile<'_> {
         }
         let is_over = !matches!(outcome, KustomizationOutcome::RollingOut { .. });
         if let Some(revision) = target.revision.as_deref().filter(|_| is_over) {
-            context.claims.settle(&target.unit, revision);
+            context.settle(&target.unit, revision, settlement(outcome));
         }
+    }
+}
+
+/// Whether an outcome has told what a Kustomization wants.
+fn settlement(outcome: &KustomizationOutcome) -> Settlement {
+    match outcome {
+        KustomizationOutcome::Failed(failure) if failure.is_unbuilt() => Settlement::NotBuilt,
+        _ => Settlement::Decided,
     }
 }
 
@@ -291,12 +304,14 @@ impl ReconcileOutcome {
                     digest,
                     drifted,
                     opted_out,
+                    postponed,
                 } = applied;
                 let revision = AppliedRevision {
                     changes,
                     digest,
                     drifted,
                     opted_out,
+                    postponed,
                 };
                 return (KustomizationOutcome::Applied(revision), inputs);
             }
@@ -314,21 +329,38 @@ impl ReconcileOutcome {
     }
 }
 
+impl KustomizationContext {
+    /// Notes whether a Kustomization has told what it wants at a revision, and wakes those whose deletions wait for it.
+    fn settle(&self, unit: &NamespacedName, revision: &str, settlement: Settlement) {
+        for other in self.claims.settle(unit, revision, settlement) {
+            self.identities.live().wake(&other);
+        }
+    }
+}
+
 /// Tells other Kustomizations that this one has changed.
 fn note_change(context: &KustomizationContext, object: &Kustomization) {
-    follows(&context.claims, object);
+    for other in follows(&context.claims, object) {
+        context.identities.live().wake(&other);
+    }
     for dependent in context.dependencies.changed(object) {
         context.identities.live().nudge(&dependent);
     }
 }
 
-/// Records the source that a Kustomization follows; none while it is suspended or being deleted.
-pub(crate) fn follows(claims: &Ownership, object: &Kustomization) {
-    let rests = object.spec.suspend || object.meta().deletion_timestamp.is_some();
-    claims.follows(
-        &NamespacedName::of(object),
-        (!rests).then(|| source_of(object)),
-    );
+/// Records the source that a Kustomization follows; none while it is suspended or being deleted, or if it can never
+/// apply anything to this cluster. Gives the others whose deletions no longer wait for it.
+pub(crate) fn follows(claims: &Ownership, object: &Kustomization) -> Vec<NamespacedName> {
+    let is_served = object.spec.source_ref.kind == SourceKind::GitRepository
+        && object.spec.kube_config.is_none();
+    let is_going = object.meta().deletion_timestamp.is_some();
+    let rests = object.spec.suspend || is_going || !is_served;
+    let unit = NamespacedName::of(object);
+    let woken = claims.follows(&unit, (!rests).then(|| source_of(object)));
+    if let Some((revision, objects)) = told_claims(object).filter(|_| !rests) {
+        claims.resume(&unit, &revision, objects);
+    }
+    woken
 }
 
 /// Forgets what is kept of an object that is being deleted.
@@ -338,7 +370,9 @@ fn forget(context: &KustomizationContext, target: &SyncTarget) {
     context.builds.forget(unit);
     context.rollouts.take(unit);
     context.identities.live().last_applied().wait_for(unit, &[]);
-    context.claims.going(unit);
+    for other in context.claims.going(unit) {
+        context.identities.live().wake(&other);
+    }
     context.variables.record(unit, Vec::new());
     context.metrics.forget_unit(&unit.namespace, &unit.name);
 }
@@ -358,6 +392,7 @@ pub(crate) fn gone(context: &KustomizationContext, unit: &NamespacedName) {
 fn check(object: &Kustomization, settings: &KustomizationSettings) -> Result<(), SyncError> {
     let (spec, source) = (&object.spec, source_of(object));
     let own = NamespacedName::of(object).namespace;
+    check_references(spec)?;
     if settings.no_cross_namespace_refs && source.namespace != own {
         return Err(SyncError::CrossNamespace(source));
     }

@@ -78,12 +78,14 @@ async fn preview_of(
         others(unit, &client, &scopes).await,
     );
     let observer = Observer {
+        object: unit,
         unit: &name,
         client: &client,
         applier,
         ownership: &ownership,
+        deletes: None,
     };
-    let (observed, _) = observer.observe(held, &desired, &scopes).await;
+    let (observed, _) = observer.observe(held, &desired, &scopes).await?;
     let mut options = PlanOptions::for_unit(unit, &settings, flags);
     let (plan, refusal) = match plan(desired.clone(), &observed, &options) {
         Err(PlanError::Guarded(refusal)) => {
@@ -113,7 +115,7 @@ async fn others(unit: &Kustomization, client: &Client, scopes: &Scopes) -> Owner
         let held = inventory::objects(status.and_then(|status| status.inventory.as_ref()));
         let held = scopes.placed(held);
         let ids: BTreeSet<String> = held.iter().map(ObjectRef::id).collect();
-        ownership.claim(&NamespacedName::of(&other), "", &ids);
+        ownership.resume(&NamespacedName::of(&other), "", ids);
     }
     ownership
 }

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::api::annotations::{EXISTED, PEER_CONTROLLERS};
 use crate::apply::object_ref::ObjectRef;
-use crate::apply::ownership::manifest_owner;
+use crate::apply::owner_labels::manifest_owner;
 use crate::apply::peers::Peer;
 use crate::names::NamespacedName;
 
