@@ -46,6 +46,75 @@ pub(crate) enum Command {
     Resume(ReconcileArgs),
     /// Print the custom resource definitions.
     Crds,
+    /// Move from Flux and External Secrets to overlayd.
+    Migrate(MigrateArgs),
+    /// Take overlayd out of the cluster. Workloads, Secrets, custom resources, definitions and namespaces stay. The steps
+    /// are printed before they are taken, and may be repeated.
+    Uninstall(UninstallArgs),
+}
+
+/// The arguments of `overlayd migrate`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct MigrateArgs {
+    #[command(subcommand)]
+    pub(crate) command: MigrateCommand,
+}
+
+/// The subcommands of `overlayd migrate`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum MigrateCommand {
+    /// Tell what overlayd would do with everything that Flux and External Secrets have in the cluster or in a directory.
+    /// Nothing is changed. The exit code is 0 if all is served as it is, 1 if something is different or needs its peer
+    /// beside overlayd, and 2 if something would be refused or the check fails.
+    Check(MigrateCheckArgs),
+    /// Stop the controllers of Flux that overlayd replaces, after their definitions are safe. Controllers that serve other
+    /// kinds go on.
+    Flux(MigrateStepsArgs),
+    /// Stop External Secrets, after its definitions are safe. It goes on if it serves objects that overlayd does not serve.
+    Eso(MigrateStepsArgs),
+}
+
+/// The arguments of `overlayd migrate flux` and `overlayd migrate eso`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct MigrateStepsArgs {
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArgs,
+    /// Print the steps and take none.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Start what was stopped. Take overlayd out of the cluster first: `overlayd uninstall --hand-over`.
+    #[arg(long)]
+    pub(crate) back: bool,
+}
+
+/// The arguments of `overlayd migrate check`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct MigrateCheckArgs {
+    /// A directory of a repository, of which all YAML files are read. Without it, the cluster is read.
+    #[arg(value_name = "DIR")]
+    pub(crate) directory: Option<String>,
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArgs,
+    /// The form of the result.
+    #[arg(long, short, value_enum, default_value_t = ReportForm::Text)]
+    pub(crate) output: ReportForm,
+}
+
+/// The arguments of `overlayd uninstall`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct UninstallArgs {
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArgs,
+    /// Print the steps and take none.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Flux and External Secrets work on: they get back the fields that overlayd owns, and keep finalizers and owner
+    /// references. Without this flag, nothing in the cluster waits for a controller any more.
+    #[arg(long)]
+    pub(crate) hand_over: bool,
+    /// The namespace in which overlayd runs.
+    #[arg(long, short, value_name = "NAME", default_value = DEFAULT_NAMESPACE)]
+    pub(crate) namespace: String,
 }
 
 /// The cluster to connect to.

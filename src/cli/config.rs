@@ -18,6 +18,10 @@ use overlayd_core::aws::queue::{Queue, region_of};
 use overlayd_core::schedule::parse_duration;
 
 /// The configuration of the daemon.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "they are flags, each on or off"
+)]
 #[derive(Debug)]
 pub(crate) struct Config {
     /// The namespace of this process.

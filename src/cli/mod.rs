@@ -9,6 +9,7 @@ pub(crate) mod config;
 mod diff;
 mod disk;
 mod gitops_args;
+mod migrate;
 mod objects;
 pub(crate) mod output;
 mod panics;
@@ -16,6 +17,7 @@ mod peer_flags;
 pub(crate) mod report;
 mod switch;
 mod template;
+mod uninstall;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -27,6 +29,7 @@ use args::{Args, Command};
 pub(crate) use gitops_args::GitOpsArgs;
 
 use crate::failpoints;
+use overlayd_core::migrate::MigrationVerdict;
 use overlayd_core::schedule::parse_duration;
 
 /// Parses the arguments, runs the command, and reports a failure. The exit code is 0 for success, 1 for a failure, and 2 for
@@ -59,6 +62,16 @@ where
                 },
             );
         }
+        Command::Migrate(args) => {
+            return block_on(migrate::migrate(args)).map_or_else(
+                |failure| report::failure_of_diff(&failure),
+                |gravest| match gravest {
+                    MigrationVerdict::Served => ExitCode::SUCCESS,
+                    MigrationVerdict::Difference | MigrationVerdict::Beside => ExitCode::from(1),
+                    MigrationVerdict::Refused => ExitCode::from(2),
+                },
+            );
+        }
         Command::Run(args) => block_on(daemon(*args)),
         Command::Build(args) => build::build(&args),
         Command::Apply(args) => block_on(apply::apply(args)),
@@ -69,6 +82,7 @@ where
         Command::Reconcile(args) => block_on(objects::reconcile(args)),
         Command::Suspend(args) => block_on(objects::suspend(args)),
         Command::Resume(args) => block_on(objects::resume(args)),
+        Command::Uninstall(args) => block_on(uninstall::uninstall(args)),
         Command::Crds => {
             output::write(&overlayd_core::api::crds::to_yaml()).map_err(report::Failure::from)
         }

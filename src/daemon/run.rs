@@ -230,9 +230,14 @@ impl Daemon {
     }
 
     /// Registers every Kustomization before any of them is reconciled, so that none deletes what another one may want.
+    /// Those of another controller, which the label selector leaves out, are never built here, and nothing waits for them.
     async fn list_kustomizations(&self) {
         let api: Api<DeserializeGuard<Kustomization>> = Api::all(self.contexts.client.clone());
-        match api.list(&ListParams::default()).await {
+        let params = ListParams {
+            label_selector: self.config.watch_label_selector.clone(),
+            ..ListParams::default()
+        };
+        match api.list(&params).await {
             Ok(all) => {
                 for object in all.items.into_iter().filter_map(|object| object.0.ok()) {
                     let claims = &self.contexts.kustomizations.claims;

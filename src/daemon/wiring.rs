@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use tracing::Instrument as _;
 
 use crate::cli::config::Config;
+use crate::cluster::served::{Announce, while_served};
 use crate::controllers::caches::{self, Writers};
 use crate::controllers::panicked::{Panics, contained};
 use crate::controllers::unreadable::Readable;
@@ -289,7 +290,8 @@ where
 {
     let queues = contexts.metrics.queues.clone();
     let (store, writer) = reflector::store();
-    let objects = watcher(api, watched).modify(|object| {
+    let events = while_served(watcher(api, watched).default_backoff(), Announce::InLog);
+    let objects = events.modify(|object| {
         // Who manages which fields takes more memory than all the rest; when they did is of use.
         for entry in object.meta_mut().managed_fields.iter_mut().flatten() {
             entry.fields_v1 = None;

@@ -19,6 +19,7 @@ pub mod apply;
 pub mod aws;
 pub mod git;
 pub mod kustomization;
+pub mod migrate;
 pub mod render;
 pub mod secrets;
 
@@ -29,5 +30,6 @@ pub mod events;
 pub mod reconcile_cache;
 pub mod rollout;
 pub mod schedule;
+pub mod uninstall;
 pub mod webhook_signature;
 pub mod work_queue;

@@ -6,10 +6,13 @@
 mod dry_run;
 mod error;
 mod kinds;
+mod managers;
 mod prune;
+mod scopes;
 
 pub(crate) use dry_run::PredictedChange;
 pub(crate) use error::RequestError;
+pub(crate) use scopes::Placement;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -25,7 +28,7 @@ use kube::{Client, ResourceExt as _};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
-use overlayd_core::api::annotations::{EXISTED, LAST_APPLIED, OWNER_NAME};
+use overlayd_core::api::annotations::{EXISTED, OWNER_NAME};
 use overlayd_core::apply::change_set::{ApplyError, ChangeSet, ObjectChange, ObjectFailure};
 use overlayd_core::apply::desired::{Desired, Hash};
 use overlayd_core::apply::drift::DriftMode;
@@ -36,13 +39,11 @@ use overlayd_core::apply::object_ref::{Gvk, ObjectRef};
 use overlayd_core::apply::owner_labels::{label_owner, manifest_owner};
 use overlayd_core::apply::plan::{ApplyPlan, OnError, Wave};
 use overlayd_core::apply::slim::Slim;
-use overlayd_core::apply::takeover::take_over;
 pub(crate) use overlayd_core::apply::takeover::{BOOTSTRAP_MANAGER, FIELD_MANAGER};
 use overlayd_core::apply::watched::WatchedState;
 use overlayd_core::names::NamespacedName;
 
 use crate::cluster::apply::dry_run::{DryRunDecision, Fit};
-use crate::cluster::error::is_conflict;
 use crate::cluster::watch::WatchedObjects;
 use crate::failpoints;
 
@@ -116,8 +117,20 @@ pub(crate) struct ApplyOptions {
     pub(crate) hides_values: bool,
     /// Fields that are left to other managers.
     pub(crate) ignored: Arc<Vec<IgnoredFields>>,
+    /// What becomes of the fields that kubectl and Flux own.
+    pub(crate) former_managers: FormerManagers,
     /// Checks objects that would be deleted to be created again.
     pub(crate) deletion_guard: Guard,
+}
+
+/// What becomes of the fields that kubectl and Flux own in an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum FormerManagers {
+    /// They become ours, so that fields that are not in the manifest are removed.
+    #[default]
+    TakeOver,
+    /// They stay as they are, with everything that is not in the manifest.
+    Keep,
 }
 
 impl ApplyOptions {
@@ -394,52 +407,6 @@ impl Applier {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         Ok(())
-    }
-
-    /// Moves the fields of former managers to our own. The apply then removes those that the manifest does not have. A
-    /// write of another manager in between is no reason to wait, so it is tried again at once.
-    async fn take_over(&self, reference: &ObjectRef) -> Result<(), RequestError> {
-        const TRIES: usize = 10;
-        for _ in 1..TRIES {
-            match self.try_take_over(reference).await {
-                Err(RequestError::Api(error)) if is_conflict(&error) => {}
-                result => return result,
-            }
-        }
-        self.try_take_over(reference).await
-    }
-
-    async fn try_take_over(&self, reference: &ObjectRef) -> Result<(), RequestError> {
-        let api = self.api(reference).await?;
-        let Some(live) = api.get_metadata_opt(&reference.name).await? else {
-            return Ok(());
-        };
-        let metadata = live.metadata;
-        let fields = metadata.managed_fields.unwrap_or_default();
-        let Some(fields) = take_over(&fields, self.manager, &self.config.override_managers) else {
-            return Ok(());
-        };
-        let mut operations = vec![
-            json!({"op": "replace", "path": "/metadata/managedFields", "value": fields}),
-            json!({"op": "replace", "path": "/metadata/resourceVersion", "value": metadata.resource_version}),
-        ];
-        if metadata
-            .annotations
-            .is_some_and(|all| all.contains_key(LAST_APPLIED))
-        {
-            let path = format!("/metadata/annotations/{}", LAST_APPLIED.replace('/', "~1"));
-            operations.push(json!({"op": "remove", "path": path}));
-        }
-        let patch: json_patch::Patch = serde_json::from_value(Value::Array(operations))?;
-        let params = PatchParams {
-            field_manager: Some(self.manager.to_owned()),
-            ..PatchParams::default()
-        };
-        let patch: Patch<()> = Patch::Json(patch);
-        let patched = api.patch_metadata(&reference.name, &params, &patch).await;
-        patched
-            .map(drop)
-            .map_err(|error| RequestError::about(reference, error))
     }
 
     async fn apply_one(

@@ -44,7 +44,7 @@ use overlayd_core::kustomization::source::AbsentSource;
 use overlayd_core::kustomization::status::{
     AppliedRevision, Attempt, ErrorClass, KustomizationOutcome, next_status,
 };
-use overlayd_core::kustomization::{is_ready, source_of, told_claims};
+use overlayd_core::kustomization::{is_ready, source_of, told_claims, unsupported};
 use overlayd_core::names::NamespacedName;
 
 use crate::cluster::apply::Applier;
@@ -429,15 +429,7 @@ fn check(object: &Kustomization, settings: &KustomizationSettings) -> Result<(),
     if settings.no_cross_namespace_refs && source.namespace != own {
         return Err(SyncError::CrossNamespace(source));
     }
-    if spec.source_ref.kind != SourceKind::GitRepository {
-        let field = "sourceRef.kind (only GitRepository is)";
-        return Err(SyncError::Unsupported(field));
-    }
-    let unsupported = [
-        ("decryption", spec.decryption.is_some()),
-        ("kubeConfig", spec.kube_config.is_some()),
-    ];
-    if let Some((field, _)) = unsupported.iter().find(|(_, is_set)| *is_set) {
+    if let Some(field) = unsupported(spec) {
         return Err(SyncError::Unsupported(field));
     }
     health::expressions(spec).map_err(InvalidExpression::from)?;

@@ -86,7 +86,8 @@ impl Run<'_> {
             }
             return Err(error);
         }
-        let built = self.build(&source, variables).await?;
+        let held = inventory::objects(status.inventory.as_ref());
+        let built = self.build(&source, variables, &held).await?;
         if self.settings.mode == Mode::Apply {
             self.claim(&revision, &built.desired);
         }
@@ -113,7 +114,7 @@ impl Run<'_> {
     /// Kustomization are not deleted meanwhile.
     pub(super) async fn claim_only(&self, source: &Arc<Fetched>, variables: Option<Substitution>) {
         let revision = source.revision.to_string();
-        match self.build(source, variables).await {
+        match self.build(source, variables, &[]).await {
             Ok(built) => self.claim(&revision, &built.desired),
             Err(_) => self
                 .context
@@ -121,12 +122,23 @@ impl Run<'_> {
         }
     }
 
+    /// Builds, and gives each object its place in the cluster, so that its id is the one that the inventory has.
     async fn build(
         &self,
         source: &Arc<Fetched>,
         variables: Option<Substitution>,
+        held: &[ObjectRef],
     ) -> Result<Built, SyncError> {
-        build::build(self.object, self.context, source, variables, self.settings).await
+        let (object, context, settings) = (self.object, self.context, self.settings);
+        let (mut desired, inputs) =
+            build::build(object, context, source, variables, settings).await?;
+        let applier = applier(object, context)?;
+        let placement = applier.place(&mut desired, held).await;
+        Ok(Built {
+            desired,
+            inputs,
+            placement,
+        })
     }
 
     /// Registers the objects of a revision, and wakes the Kustomizations that want an object which is no longer claimed, or
@@ -147,11 +159,16 @@ impl Run<'_> {
         revision: &str,
         status: &mut KustomizationStatus,
     ) -> Result<ReconcileOutcome, Interruption> {
-        let Built { desired, inputs } = built;
+        let Built {
+            desired,
+            inputs,
+            placement,
+        } = built;
+        self.tell_renewed(&placement.renewed).await;
         let applier = applier(self.object, self.context)?;
         let held = inventory::objects(status.inventory.as_ref());
         let observer = self.observer(&applier, revision);
-        let (observed, others) = observer.observe(held, &desired).await?;
+        let (observed, others) = observer.observe(held, &desired, &placement.scopes).await?;
         let plan = self.plan(desired, &observed)?;
         self.note_attempt(&plan.digest());
         let mut options = apply_options(self.object, self.settings, &plan)?;
@@ -359,7 +376,8 @@ impl Run<'_> {
         applier: &Applier,
         status: &mut KustomizationStatus,
     ) -> Observation {
-        let (pruned, result) = applier.prune(objects, self.unit).await;
+        let rendered = &pending.rendered;
+        let (pruned, result) = applier.prune(objects, rendered, self.unit).await;
         let failed: Vec<ObjectRef> = match &result {
             Err(ApplyError::Prune(failures)) => failures
                 .iter()
@@ -388,6 +406,27 @@ impl Run<'_> {
         for event in changes(&applied.changes, &applied.deletions) {
             publish(self.context, self.object, Some(revision), &event).await;
         }
+    }
+
+    /// Publishes which objects are applied in another version than their files have.
+    async fn tell_renewed(&self, renewed: &[String]) {
+        if renewed.is_empty() {
+            return;
+        }
+        for warning in renewed {
+            tracing::warn!(kustomization = %self.unit, "{warning}");
+        }
+        let (component, note) = (Component::Kustomize, renewed.join("\n"));
+        let events = &self.context.events;
+        events
+            .publish(
+                component,
+                self.object,
+                EventType::Warning,
+                "OldVersion",
+                &note,
+            )
+            .await;
     }
 
     /// Writes an event on each Kustomization that owns an object which this one renders too.

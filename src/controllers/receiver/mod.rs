@@ -15,7 +15,7 @@ use crate::controllers::unreadable::Readable;
 use crate::expression::{Expression, ExpressionError};
 use crate::metrics::{Metrics, ReconcileResult};
 use overlayd_core::api::annotations::{FLUX_FINALIZER, REQUESTED_AT};
-use overlayd_core::api::receiver::{Receiver, ReceiverSpec, ReceiverStatus, ReceiverType};
+use overlayd_core::api::receiver::{Receiver, ReceiverSpec, ReceiverStatus};
 use overlayd_core::conditions::{Progress, flux_conditions};
 use overlayd_core::names::NamespacedName;
 use overlayd_core::schedule::parse_duration;
@@ -123,15 +123,7 @@ async fn address(
     if let Err(error) = check_filters(spec) {
         return Err((Progress::Stalled, "InvalidCELExpression", error.to_string()));
     }
-    let is_known = matches!(
-        spec.type_,
-        ReceiverType::Generic
-            | ReceiverType::GenericHmac
-            | ReceiverType::Github
-            | ReceiverType::Gitlab
-    );
-    if !is_known {
-        let message = "receivers of this type are not supported yet; there are github, gitlab, generic-hmac and generic";
+    if let Some(message) = webhook_signature::unsupported_receiver(spec) {
         return Err((Progress::Stalled, "FeatureGateDisabled", message.to_owned()));
     }
     let name = &spec.secret_ref.name;

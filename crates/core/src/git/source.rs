@@ -283,6 +283,14 @@ fn bare(mut url: url::Url) -> String {
 }
 
 fn refuse_unsupported(spec: &GitRepositorySpec) -> Result<(), SourceError> {
+    match unsupported_field(spec) {
+        Some(field) => Err(SourceError::Unsupported { field }),
+        None => Ok(()),
+    }
+}
+
+/// The path of a field that overlayd refuses, if there is one.
+pub fn unsupported_field(spec: &GitRepositorySpec) -> Option<&'static str> {
     use crate::api::git_repository::GitProvider;
     let set = [
         ("spec.verify", spec.verify.is_some()),
@@ -292,10 +300,8 @@ fn refuse_unsupported(spec: &GitRepositorySpec) -> Result<(), SourceError> {
                 .is_some_and(|provider| provider != GitProvider::Generic),
         ),
     ];
-    match set.iter().find(|(_, set)| *set) {
-        Some((field, _)) => Err(SourceError::Unsupported { field }),
-        None => Ok(()),
-    }
+    set.into_iter()
+        .find_map(|(field, is_set)| is_set.then_some(field))
 }
 
 impl RefTarget {
