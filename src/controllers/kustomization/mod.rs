@@ -106,7 +106,9 @@ struct Reconcile<'r> {
     object: &'r Kustomization,
     api: &'r Api<Kustomization>,
     context: &'r KustomizationContext,
+    /// What the object asks for.
     target: &'r SyncTarget,
+    /// The events since the last reconcile that ask for work.
     triggers: ReconcileTriggers,
     started: Timestamp,
 }
