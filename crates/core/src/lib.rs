@@ -22,6 +22,7 @@ pub mod kustomization;
 pub mod render;
 pub mod secrets;
 
+pub mod build_memory;
 pub mod conditions;
 pub mod cron_windows;
 pub mod error_chain;

@@ -333,7 +333,7 @@ pub(crate) fn follows(claims: &Ownership, object: &Kustomization) {
 fn forget(context: &KustomizationContext, target: &Target) {
     let (key, unit) = (&target.key, &target.unit);
     context.reconcile_cache.forget(key);
-    context.builds.forget(unit);
+    context.builds.remove(unit);
     context.rollouts.take(unit);
     context.identities.live().last_applied().wait_for(unit, &[]);
     context.claims.going(unit);
