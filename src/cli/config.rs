@@ -169,6 +169,7 @@ fn kustomizations(args: &RunArgs) -> Result<KustomizationSettings, ConfigError> 
             strict_substitution: gitops.strict_substitutions,
         },
         no_cross_namespace_refs: gitops.no_cross_namespace_refs,
+        watch_label_selector: gitops.watch_label_selector.clone(),
         stage_kinds: gitops.custom_apply_stage_kinds.clone(),
         requeue_dependency: duration("requeue-dependency", &gitops.requeue_dependency)?,
         jitter: Jitter(gitops.interval_jitter_percentage),

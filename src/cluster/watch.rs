@@ -66,6 +66,11 @@ impl WatchedObjects {
         }
     }
 
+    /// The client of the daemon's own identity.
+    pub(crate) fn client(&self) -> Client {
+        self.client.clone()
+    }
+
     pub(crate) fn last_applied(&self) -> &LastApplied {
         &self.shared.last_applied
     }
@@ -218,14 +223,10 @@ impl KindWatch {
         let manager = &change.manager;
         let token = change.token.as_deref();
         let last_applied = &self.shared.last_applied;
-        match last_applied.observe(&object, token, manager, Timestamp::now()) {
+        match last_applied.observe(&object, token, Timestamp::now()) {
             ObservedChange::AsApplied => {}
             ObservedChange::Drifted(unit) => {
                 tracing::info!(%object, manager, "changed by somebody else");
-                self.shared.nudge(&unit);
-            }
-            ObservedChange::Contested(unit) => {
-                tracing::warn!(%object, manager, "corrected again and again; left alone for two minutes, since another manager changes it back each time");
                 self.shared.nudge(&unit);
             }
         }

@@ -231,7 +231,7 @@ impl Daemon {
             Ok(all) => {
                 for object in all.items.into_iter().filter_map(|object| object.0.ok()) {
                     let claims = &self.contexts.kustomizations.claims;
-                    controllers::kustomization::follows(claims, &object);
+                    let _ = controllers::kustomization::follows(claims, &object);
                 }
             }
             Err(error) => {

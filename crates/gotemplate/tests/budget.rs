@@ -49,7 +49,7 @@ fn texts_that_are_repeated() {
     refused(r#"{{ replace "" .long .long }}"#, BYTES);
     refused(r#"{{ replace "x" .lines .long }}"#, BYTES);
     refused("{{ join .long (splitList \",\" .long) }}", BYTES);
-    refused(r#"{{ wrapWith 1 .lines .long }}"#, BYTES);
+    refused("{{ wrapWith 1 .lines .long }}", BYTES);
     refused(
         r#"{{ printf "%99999999d" 1 | len }}{{ printf "%900000d%900000d%900000d" 1 2 3 | repeat 99 }}"#,
         BYTES,

@@ -29,10 +29,11 @@ use overlayd_core::api::annotations::{EXISTED, LAST_APPLIED, OWNER_NAME};
 use overlayd_core::apply::change_set::{ApplyError, ChangeSet, ObjectChange, ObjectFailure};
 use overlayd_core::apply::desired::{Desired, Hash};
 use overlayd_core::apply::drift::DriftMode;
+use overlayd_core::apply::guard::Guard;
 use overlayd_core::apply::ignore_rules::IgnoredFields;
 use overlayd_core::apply::last_applied::{account_hash, change_token};
 use overlayd_core::apply::object_ref::{Gvk, ObjectRef};
-use overlayd_core::apply::ownership::{label_owner, manifest_owner};
+use overlayd_core::apply::owner_labels::{label_owner, manifest_owner};
 use overlayd_core::apply::plan::{ApplyPlan, OnError, Wave};
 use overlayd_core::apply::slim::Slim;
 use overlayd_core::apply::takeover::take_over;
@@ -40,12 +41,28 @@ pub(crate) use overlayd_core::apply::takeover::{BOOTSTRAP_MANAGER, FIELD_MANAGER
 use overlayd_core::apply::watched::WatchedState;
 use overlayd_core::names::NamespacedName;
 
-use crate::cluster::apply::dry_run::DryRunDecision;
+use crate::cluster::apply::dry_run::{DryRunDecision, Fit};
+use crate::cluster::error::is_conflict;
 use crate::cluster::watch::WatchedObjects;
 use crate::failpoints;
 
 /// How long definitions and namespaces may take to become usable.
 const STAGE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Whether the objects of a definition or namespace can be applied.
+enum Usability {
+    Usable,
+    NotYet,
+    /// It does not exist.
+    Gone,
+}
+
+fn failure(desired: &Desired, reason: &RequestError) -> ObjectFailure {
+    ObjectFailure {
+        is_denied: reason.is_denied(),
+        ..ObjectFailure::new(desired, reason.to_string())
+    }
+}
 
 /// The flags that hold for every apply.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,6 +111,8 @@ pub(crate) struct ApplyOptions {
     pub(crate) hides_values: bool,
     /// Fields that are left to other managers.
     pub(crate) ignored: Arc<Vec<IgnoredFields>>,
+    /// Checks objects that would be deleted to be created again.
+    pub(crate) deletion_guard: Guard,
 }
 
 impl ApplyOptions {
@@ -184,7 +203,7 @@ impl Applier {
             return;
         };
         live.last_applied().end(
-            &desired.reference,
+            desired,
             self.hash(desired),
             change_token(patched),
             Timestamp::now(),
@@ -221,7 +240,10 @@ impl Applier {
                 live.listed(object).await;
             }
         }
-        objects.iter().map(|object| live.owner(object)).collect()
+        // Labels can be edited; what this process has applied is known better.
+        let last_applied = live.last_applied();
+        let owner = |object: &&ObjectRef| last_applied.owner(object).or_else(|| live.owner(object));
+        objects.iter().map(owner).collect()
     }
 
     async fn read_owners(&self, objects: &[&ObjectRef]) -> Vec<Option<NamespacedName>> {
@@ -279,12 +301,7 @@ impl Applier {
         let represented = self.represented(stage, options).await;
         let tries = stage.iter().enumerate().map(|(place, desired)| {
             if represented.contains(&place) {
-                let fits = DryRunDecision::Fits {
-                    version: None,
-                    is_foreign: false,
-                    adjusted: None,
-                };
-                std::future::ready(Ok(fits)).boxed()
+                std::future::ready(Ok(DryRunDecision::Fits(Fit::default()))).boxed()
             } else {
                 self.try_one(desired, options).boxed()
             }
@@ -293,7 +310,7 @@ impl Applier {
         for (desired, result) in stage.iter().zip(self.in_order(tries.collect()).await) {
             match result {
                 Ok(outcome) => tried.push((desired, outcome)),
-                Err(reason) => failed.push(ObjectFailure::new(desired, reason.to_string())),
+                Err(reason) => failed.push(failure(desired, &reason)),
             }
         }
         if !failed.is_empty() && options.on_error == OnError::Stop {
@@ -310,7 +327,7 @@ impl Applier {
                     applied.push(desired);
                     changes.0.push((desired.reference.clone(), change));
                 }
-                Err(reason) => failed.push(ObjectFailure::new(desired, reason.to_string())),
+                Err(reason) => failed.push(failure(desired, &reason)),
             }
         }
         if !failed.is_empty() && options.on_error == OnError::Stop {
@@ -361,8 +378,20 @@ impl Applier {
         Ok(())
     }
 
-    /// Moves the fields of former managers to our own. The apply then removes those that the manifest does not have.
+    /// Moves the fields of former managers to our own. The apply then removes those that the manifest does not have. A
+    /// write of another manager in between is no reason to wait, so it is tried again at once.
     async fn take_over(&self, reference: &ObjectRef) -> Result<(), RequestError> {
+        const TRIES: usize = 10;
+        for _ in 1..TRIES {
+            match self.try_take_over(reference).await {
+                Err(RequestError::Api(error)) if is_conflict(&error) => {}
+                result => return result,
+            }
+        }
+        self.try_take_over(reference).await
+    }
+
+    async fn try_take_over(&self, reference: &ObjectRef) -> Result<(), RequestError> {
         let api = self.api(reference).await?;
         let Some(live) = api.get_metadata_opt(&reference.name).await? else {
             return Ok(());
@@ -400,46 +429,78 @@ impl Applier {
         desired: &Desired,
         tried: DryRunDecision,
     ) -> Result<ObjectChange, RequestError> {
-        if let (DryRunDecision::Fits { .. } | DryRunDecision::Immutable { .. }, Some(live)) =
-            (&tried, &self.live)
-        {
-            let unit = manifest_owner(&desired.manifest);
-            live.last_applied().begin(&desired.reference, &unit);
-        }
-        let (before, is_foreign, adjusted) = match tried {
+        let fit = match tried {
             DryRunDecision::Unchanged => return Ok(ObjectChange::Unchanged),
+            DryRunDecision::AsApplied(metadata) => {
+                self.compared(desired, &metadata);
+                return Ok(ObjectChange::Unchanged);
+            }
             DryRunDecision::Present(skip) => return Ok(ObjectChange::Skipped(skip)),
             DryRunDecision::Drifted(changes) => return Ok(ObjectChange::Drifted(changes)),
-            DryRunDecision::Fits {
-                version,
-                is_foreign,
-                adjusted,
-            } => (version, is_foreign, adjusted),
+            DryRunDecision::Fits(fit) => {
+                self.begin(desired);
+                fit
+            }
             DryRunDecision::Immutable { uid } => {
+                self.begin(desired);
                 tracing::info!(object = %desired.reference, "deleted to be made anew");
                 self.delete_old(&desired.reference, uid).await?;
-                (None, false, None)
+                Fit::default()
             }
         };
-        if is_foreign {
-            self.take_over(&desired.reference).await?;
-        }
+        self.apply_fit(desired, fit).await
+    }
+
+    /// Applies an object that the server has accepted in a dry run.
+    async fn apply_fit(&self, desired: &Desired, fit: Fit) -> Result<ObjectChange, RequestError> {
         let reference = &desired.reference;
+        if fit.is_foreign {
+            self.take_over(reference).await?;
+        }
         let is_namespace = reference.kind == "Namespace" && reference.group.is_empty();
-        if before.is_some() && is_namespace && self.live.is_some() {
+        if fit.version.is_some() && is_namespace && self.live.is_some() {
             self.mark_existing(reference).await?;
         }
         let params = PatchParams::apply(self.manager).force();
         failpoints::point("apply");
-        let manifest = adjusted.as_deref().unwrap_or(&desired.manifest);
-        let patched = self.patch(&desired.reference, manifest, &params).await?;
+        let manifest = fit.adjusted.as_deref().unwrap_or(&desired.manifest);
+        let patched = self.patch(reference, manifest, &params).await?;
         failpoints::point("applied");
         self.applied(desired, &patched.metadata);
-        Ok(match before {
+        let change = match fit.version {
             None => ObjectChange::Created,
             before if before == patched.metadata.resource_version => ObjectChange::Unchanged,
             _ => ObjectChange::Configured,
-        })
+        };
+        if let Some(live) = &self.live
+            && fit.corrects
+            && change != ObjectChange::Unchanged
+        {
+            live.last_applied().corrected(reference, Timestamp::now());
+        }
+        Ok(change)
+    }
+
+    /// Notes that an apply of an object begins.
+    fn begin(&self, desired: &Desired) {
+        if let Some(live) = &self.live {
+            let unit = manifest_owner(&desired.manifest);
+            live.last_applied().begin(&desired.reference, &unit);
+        }
+    }
+
+    /// Notes that an object was compared and needs no apply, and watches its kind.
+    fn compared(&self, desired: &Desired, metadata: &ObjectMeta) {
+        let Some(live) = &self.live else {
+            return;
+        };
+        let unit = manifest_owner(&desired.manifest);
+        let state = (self.hash(desired), change_token(metadata));
+        let now = Timestamp::now();
+        live.last_applied().compared(desired, &unit, state, now);
+        if let Some((resource, _)) = self.known(&desired.reference) {
+            live.watch(&desired.reference, &resource);
+        }
     }
 
     /// Marks a namespace without an owner as one that existed before: it holds objects of others, so that it is never
@@ -484,7 +545,13 @@ impl Applier {
             if !matches!(&*reference.kind, "CustomResourceDefinition" | "Namespace") {
                 continue;
             }
-            while !self.is_usable(desired).await {
+            loop {
+                match self.usability(desired).await {
+                    Usability::Usable => break,
+                    // It was being deleted when it was applied.
+                    Usability::Gone => drop(self.apply_fit(desired, Fit::default()).await),
+                    Usability::NotYet => {}
+                }
                 if tokio::time::Instant::now() >= deadline {
                     return Err(ApplyError::NotEstablished(reference.clone()));
                 }
@@ -494,12 +561,22 @@ impl Applier {
         Ok(())
     }
 
-    async fn is_usable(&self, desired: &Desired) -> bool {
-        let reference = &desired.reference;
-        let Ok(Some(live)) = self.get(reference).await else {
-            return false;
+    async fn usability(&self, desired: &Desired) -> Usability {
+        let live = match self.get(&desired.reference).await {
+            Ok(Some(live)) => live,
+            Ok(None) => return Usability::Gone,
+            Err(_) => return Usability::NotYet,
         };
-        if reference.kind == "Namespace" {
+        let is_going = live["metadata"]["deletionTimestamp"].is_string();
+        if !is_going && self.is_established(desired, &live).await {
+            Usability::Usable
+        } else {
+            Usability::NotYet
+        }
+    }
+
+    async fn is_established(&self, desired: &Desired, live: &Value) -> bool {
+        if desired.reference.kind == "Namespace" {
             return live["status"]["phase"] == "Active";
         }
         let conditions = live["status"]["conditions"].as_array();
@@ -523,11 +600,8 @@ impl Applier {
             .map_or(&[][..], Vec::as_slice);
         for version in versions.iter().filter(|version| version["served"] == true) {
             let api_version = format!("{group}/{}", text(&version["name"]));
-            if self
-                .kind(&ObjectRef::new(&api_version, &kind, "", ""))
-                .await
-                .is_err()
-            {
+            let reference = ObjectRef::new(&api_version, &kind, "", "");
+            if self.discover(&reference).await.is_err() {
                 return false;
             }
         }

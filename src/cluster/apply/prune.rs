@@ -2,15 +2,20 @@
 
 use futures::FutureExt as _;
 use kube::ResourceExt as _;
-use kube::api::{Api, DeleteParams, DynamicObject, Preconditions};
+use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
+use serde_json::json;
 
+use overlayd_core::api::annotations::APPROVE_DELETIONS;
 use overlayd_core::apply::change_set::{ApplyError, ChangeSet, ObjectChange, ObjectFailure};
+use overlayd_core::apply::guard::{Guard, list_hash};
+use overlayd_core::apply::inventory;
 use overlayd_core::apply::object_ref::ObjectRef;
 use overlayd_core::apply::skip::Skip;
 use overlayd_core::names::NamespacedName;
 
 use crate::cluster::apply::Applier;
 use crate::cluster::apply::error::RequestError;
+use crate::cluster::error::is_not_found;
 use crate::failpoints;
 
 impl Applier {
@@ -34,6 +39,7 @@ impl Applier {
                         object: object.clone(),
                         source: None,
                         reason: reason.to_string(),
+                        is_denied: reason.is_denied(),
                     }),
                 }
             }
@@ -89,6 +95,34 @@ impl Applier {
         }
     }
 
+    /// Lets a Kustomization that is about to be deleted take what it holds along: the guard has asked about all of it
+    /// before.
+    async fn approve(
+        &self,
+        api: &Api<DynamicObject>,
+        live: &DynamicObject,
+    ) -> Result<(), RequestError> {
+        let held = serde_json::from_value(live.data["status"]["inventory"].clone());
+        let held = inventory::objects(held.ok().as_ref());
+        if !held
+            .iter()
+            .any(|object| Guard::is_grave(object) || object.unit().is_some())
+        {
+            return Ok(());
+        }
+        let annotations = json!({APPROVE_DELETIONS: list_hash(&held)});
+        let patch = json!({"metadata": {"annotations": annotations}});
+        let params = PatchParams {
+            field_manager: Some(self.manager.to_owned()),
+            ..PatchParams::default()
+        };
+        let patch = Patch::Merge(&patch);
+        match api.patch_metadata(&live.name_any(), &params, &patch).await {
+            Err(error) if !is_not_found(&error) => Err(error.into()),
+            _ => Ok(()),
+        }
+    }
+
     async fn delete(
         &self,
         object: &ObjectRef,
@@ -104,10 +138,17 @@ impl Applier {
         }
         let uid = live.uid().unwrap_or_default();
         if let Some(watched) = &self.live {
+            // Another manager may have taken the wish away since, for example while the Kustomization was suspended.
+            if watched.last_applied().is_kept(object) {
+                return Ok(ObjectChange::Skipped(Skip::PruneDisabled));
+            }
             if watched.is_of_another_group(object, &uid) {
                 return Ok(ObjectChange::Skipped(Skip::InOtherGroup));
             }
             watched.last_applied().forget(object);
+        }
+        if object.unit().is_some() {
+            self.approve(&api, &live).await?;
         }
         // The object may have been replaced by another of the same name, which was not checked.
         let preconditions = Preconditions {

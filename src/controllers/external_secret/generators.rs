@@ -83,6 +83,7 @@ async fn generator(
     Ok(generator)
 }
 
+/// The generators of a kind in a namespace.
 fn namespaced<K>(context: &ExternalSecretContext, namespace: &str) -> Api<K>
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
@@ -90,6 +91,7 @@ where
     Api::namespaced(context.client.clone(), namespace)
 }
 
+/// Reads a generator at each sync, since its spec is small and a cache of all kinds would not be.
 async fn read<K>(api: Api<K>, reference: &GeneratorReference) -> Result<K, GeneratorError>
 where
     K: Clone + DeserializeOwned + Debug,
@@ -107,6 +109,7 @@ where
     })
 }
 
+/// The generator in a ClusterGenerator: the one spec that is set.
 fn of_cluster(spec: ClusterGeneratorSpec) -> Result<Generator, GeneratorError> {
     let generator = spec.generator;
     match (

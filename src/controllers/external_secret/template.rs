@@ -122,6 +122,7 @@ async fn template_sources(
 /// The resource version of an object, and the templates in it by key.
 type Templates = (String, BTreeMap<String, String>);
 
+/// The templates of a ConfigMap; `None` if it does not exist.
 async fn config_map(
     context: &ExternalSecretContext,
     name: &NamespacedName,
@@ -134,6 +135,7 @@ async fn config_map(
     }))
 }
 
+/// The templates of a Secret; `None` if it does not exist.
 async fn secret(
     context: &ExternalSecretContext,
     name: &NamespacedName,

@@ -3,11 +3,13 @@
 use kustomize::{BuildErrors, Problem};
 use overlayd_core::api::annotations::OVERLAYD_PREFIX;
 use overlayd_core::api::kustomization::SubstituteKind;
-use overlayd_core::apply::change_set::{ApplyError, ObjectFailure};
+use overlayd_core::apply::change_set::ApplyError;
+use overlayd_core::apply::ignore_rules::IgnoreRuleError;
 use overlayd_core::apply::object_ref::ObjectRef;
 use overlayd_core::apply::plan::PlanError;
 use overlayd_core::apply::unit_settings::SettingError;
 use overlayd_core::kustomization::dependencies::DependencyError;
+use overlayd_core::kustomization::references::InvalidReference;
 use overlayd_core::kustomization::status::{ErrorClass, HEALTH_CHECK_FAILED, SyncFailure};
 use overlayd_core::names::NamespacedName;
 use overlayd_core::render::spec_overlay::SpecOverlayError;
@@ -15,7 +17,9 @@ use overlayd_core::render::substitution::SubstituteError;
 use overlayd_core::rollout::{RolloutError, UnhealthyError};
 
 use crate::cluster::error::describe;
+use crate::cluster::impersonation::IdentityError;
 use crate::controllers::builds::NotBuilt;
+use crate::controllers::kustomization::owners::ObserveError;
 use crate::controllers::kustomization::redaction::Redaction;
 use crate::expression;
 use crate::expression::health::HealthExpressionError;
@@ -46,8 +50,8 @@ pub(super) enum SyncError {
     Build(#[from] BuildError),
     #[error(transparent)]
     Dependency(#[from] DependencyError),
-    #[error("{0}")]
-    Identity(String),
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
     #[error(
         "can't access `{0}`: cross-namespace references are blocked (`--no-cross-namespace-refs`)"
     )]
@@ -56,12 +60,12 @@ pub(super) enum SyncError {
     Setting(#[from] SettingError),
     #[error(transparent)]
     Expression(#[from] InvalidExpression),
-    #[error("{0}")]
-    Rule(String),
-    #[error("{0}")]
-    Owner(String),
-    #[error("{}; nothing was applied or deleted", list(.0))]
-    Conflict(Vec<ObjectFailure>),
+    #[error(transparent)]
+    Reference(#[from] InvalidReference),
+    #[error(transparent)]
+    Rule(#[from] IgnoreRuleError),
+    #[error(transparent)]
+    Observe(#[from] ObserveError),
     #[error(transparent)]
     Plan(#[from] PlanError),
     #[error(transparent)]
@@ -157,6 +161,7 @@ impl From<RolloutError> for SyncError {
         match error {
             RolloutError::Unhealthy(error) => Self::Unhealthy(error),
             RolloutError::Apply(error) => Self::Apply(error),
+            RolloutError::Guarded(error) => Self::Plan(error.into()),
         }
     }
 }
@@ -202,16 +207,15 @@ impl SyncError {
             Self::Build(_) => "BuildFailed",
             Self::Dependency(_) => "DependencyNotReady",
             Self::Apply(ApplyError::Prune(_)) => "PruneFailed",
-            Self::Plan(PlanError::EmptyRender { .. } | PlanError::Guarded { .. }) => "PruneFailed",
+            Self::Plan(PlanError::Guarded { .. }) => "PruneFailed",
             Self::CrossNamespace(_) => "AccessDenied",
             Self::Setting(_) => "InvalidAnnotation",
             Self::Expression(_) => "InvalidCELExpression",
+            Self::Reference(_) => "InvalidReference",
             Self::Rule(_) => "InvalidIgnoreRule",
-            Self::Plan(_)
-            | Self::Apply(_)
-            | Self::Identity(_)
-            | Self::Conflict(_)
-            | Self::Owner(_) => "ReconciliationFailed",
+            Self::Plan(_) | Self::Apply(_) | Self::Identity(_) | Self::Observe(_) => {
+                "ReconciliationFailed"
+            }
             Self::Unhealthy(_) => HEALTH_CHECK_FAILED,
         }
     }
@@ -224,17 +228,22 @@ impl SyncError {
             | Self::CrossNamespace(_)
             | Self::Setting(_)
             | Self::Expression(_)
+            | Self::Reference(_)
             | Self::Rule(_)
             | Self::Plan(PlanError::Guarded { .. }) => ErrorClass::Permanent,
             Self::Source(_)
             | Self::Build(_)
             | Self::Identity(_)
-            | Self::Owner(_)
-            | Self::Conflict(_)
+            | Self::Observe(_)
             | Self::Plan(_)
             | Self::Apply(_)
             | Self::Unhealthy(_) => ErrorClass::Transient,
         }
+    }
+
+    /// True if nothing is applied and yet the objects can be built, so that it is known what the Kustomization wants.
+    pub(super) fn leaves_claims(&self) -> bool {
+        matches!(self, Self::Unsupported("decryption"))
     }
 
     /// What leaves the reconcile of the error: the only place where its text is made, without values of Secrets that the
@@ -254,13 +263,14 @@ impl SyncError {
     fn into_message(mut self, redaction: &Redaction) -> String {
         match &mut self {
             // Of a refused object only the reason is of the API server's making.
-            Self::Conflict(failures)
-            | Self::Apply(ApplyError::Refused(failures) | ApplyError::Prune(failures)) => {
+            Self::Apply(ApplyError::Refused(failures) | ApplyError::Prune(failures)) => {
                 for failure in failures {
                     failure.reason = redaction.apply(std::mem::take(&mut failure.reason));
                 }
                 self.to_string()
             }
+            // The reason is of the API server's making.
+            Self::Plan(PlanError::OwnerUnreadable { .. }) => redaction.apply(self.to_string()),
             // Names of fields and objects, and the hash that approves deletions.
             Self::Unsupported(_)
             | Self::Setting(_)
@@ -292,15 +302,17 @@ fn with_hints(errors: &BuildErrors) -> String {
 
 #[cfg(test)]
 mod tests {
-    use overlayd_core::apply::guard::GuardError;
+    use overlayd_core::apply::guard::{GuardError, GuardStage};
 
     use super::*;
+    use overlayd_core::apply::change_set::ObjectFailure;
 
     fn failure(reason: &str) -> ObjectFailure {
         ObjectFailure {
             object: ObjectRef::new("v1", "ConfigMap", "team", "s3cret"),
             source: None,
             reason: reason.to_owned(),
+            is_denied: false,
         }
     }
 
@@ -315,10 +327,6 @@ mod tests {
             "ConfigMap/team/s3cret: `***` is no number",
         );
         check(
-            SyncError::Conflict(vec![failure("s3cret")]),
-            "ConfigMap/team/s3cret: ***; nothing was applied or deleted",
-        );
-        check(
             BuildError::VariableName("s3cret".to_owned()).into(),
             "`postBuild`: `***` is no name of a variable: letters, digits and `_` are, and no digit comes first",
         );
@@ -326,7 +334,15 @@ mod tests {
             ApplyError::NotEstablished(ObjectRef::new("v1", "Namespace", "", "s3cret")).into(),
             "timed out waiting for Namespace/s3cret",
         );
-        check(SyncError::Owner("s3cret".to_owned()), "***");
+        let unreadable = PlanError::OwnerUnreadable {
+            owner: NamespacedName::new("team", "other"),
+            object: "ConfigMap/team/a".to_owned(),
+            reason: "`s3cret` is forbidden".to_owned(),
+        };
+        check(
+            unreadable.into(),
+            "Kustomization `team/other`, which owns ConfigMap/team/a, cannot be read: `***` is forbidden",
+        );
     }
 
     #[test]
@@ -334,6 +350,7 @@ mod tests {
         let name = NamespacedName::new("team", "repo");
         let guarded = PlanError::Guarded(GuardError {
             why: "2 of 2 objects would be deleted".to_owned(),
+            stage: GuardStage::Planned,
             objects: Vec::new(),
             count: 2,
             hash: "h".to_owned(),
@@ -380,7 +397,7 @@ mod tests {
             0,
         );
         check(
-            SyncError::Rule(String::new()),
+            IgnoreRuleError::Path("spec".to_owned()).into(),
             "InvalidIgnoreRule",
             permanent,
             0,

@@ -37,19 +37,22 @@ use kube::runtime::controller::Action;
 use kustomize::Inputs;
 use overlayd_core::api::annotations::FLUX_FINALIZER;
 use overlayd_core::api::kustomization::{Kustomization, KustomizationSpec, SourceKind};
-use overlayd_core::apply::ownership::Ownership;
+use overlayd_core::apply::ownership::{Ownership, Settlement};
 use overlayd_core::kustomization::due::{ReconcileTriggers, Work, requeue_after};
-use overlayd_core::kustomization::source_of;
+use overlayd_core::kustomization::references::check_references;
 use overlayd_core::kustomization::status::{
     AppliedRevision, Attempt, ErrorClass, KustomizationOutcome, next_status,
 };
+use overlayd_core::kustomization::{source_of, told_claims};
 use overlayd_core::names::NamespacedName;
 
 use crate::cluster::apply::Applier;
 use crate::controllers::ReconcileError;
 use crate::controllers::kustomization::error::{Interruption, InvalidExpression, SyncError};
 use crate::controllers::kustomization::finalize::finalize;
-use crate::controllers::kustomization::observe::{ObservedKustomization, Target, take_triggers};
+use crate::controllers::kustomization::observe::{
+    ObservedKustomization, SyncTarget, take_triggers,
+};
 use crate::controllers::kustomization::record::{
     announce, log_skipped, requeue_times, unit_state, write,
 };
@@ -88,6 +91,8 @@ struct Applied {
     drifted: Vec<String>,
     /// What is left alone because it says so itself, and why.
     opted_out: Vec<String>,
+    /// What is not deleted yet, and why; empty if everything is.
+    postponed: String,
 }
 
 /// One reconcile of a Kustomization that there is work for.
@@ -95,7 +100,7 @@ struct Reconcile<'r> {
     object: &'r Kustomization,
     api: &'r Api<Kustomization>,
     context: &'r KustomizationContext,
-    target: &'r Target,
+    target: &'r SyncTarget,
     triggers: ReconcileTriggers,
     started: Timestamp,
 }
@@ -108,7 +113,7 @@ pub(crate) async fn reconcile(
     let started = Timestamp::now();
     let api = api_of(&context.client, &*object);
     note_change(&context, &object);
-    let target = Target::of(&object, &context);
+    let target = SyncTarget::of(&object, &context);
     if object.meta().deletion_timestamp.is_some() {
         forget(&context, &target);
         return finalize(&object, &api, &context).await;
@@ -183,6 +188,7 @@ impl Reconcile<'_> {
             context: self.context,
             unit: &self.target.unit,
             digest: observed.digest,
+            attempted: &observed.attempted,
             settings: &settings,
         };
         let source = self.target.source.clone();
@@ -217,6 +223,7 @@ impl Reconcile<'_> {
         let (outcome, inputs) = outcome.publish(&observed.redaction);
         let attempt = Attempt {
             revision: target.revision.clone(),
+            digest: observed.attempted.get().cloned().unwrap_or_default(),
             started: self.started,
             ended: Timestamp::now(),
         };
@@ -263,8 +270,16 @@ impl Reconcile<'_> {
         }
         let is_over = !matches!(outcome, KustomizationOutcome::RollingOut { .. });
         if let Some(revision) = target.revision.as_deref().filter(|_| is_over) {
-            context.claims.settle(&target.unit, revision);
+            context.settle(&target.unit, revision, settlement(outcome));
         }
+    }
+}
+
+/// Whether an outcome has told what a Kustomization wants.
+fn settlement(outcome: &KustomizationOutcome) -> Settlement {
+    match outcome {
+        KustomizationOutcome::Failed(failure) if failure.is_unbuilt() => Settlement::NotBuilt,
+        _ => Settlement::Decided,
     }
 }
 
@@ -289,12 +304,14 @@ impl ReconcileOutcome {
                     digest,
                     drifted,
                     opted_out,
+                    postponed,
                 } = applied;
                 let revision = AppliedRevision {
                     changes,
                     digest,
                     drifted,
                     opted_out,
+                    postponed,
                 };
                 return (KustomizationOutcome::Applied(revision), inputs);
             }
@@ -312,31 +329,50 @@ impl ReconcileOutcome {
     }
 }
 
+impl KustomizationContext {
+    /// Notes whether a Kustomization has told what it wants at a revision, and wakes those whose deletions wait for it.
+    fn settle(&self, unit: &NamespacedName, revision: &str, settlement: Settlement) {
+        for other in self.claims.settle(unit, revision, settlement) {
+            self.identities.live().wake(&other);
+        }
+    }
+}
+
 /// Tells other Kustomizations that this one has changed.
 fn note_change(context: &KustomizationContext, object: &Kustomization) {
-    follows(&context.claims, object);
+    for other in follows(&context.claims, object) {
+        context.identities.live().wake(&other);
+    }
     for dependent in context.dependencies.changed(object) {
         context.identities.live().nudge(&dependent);
     }
 }
 
-/// Records the source that a Kustomization follows; none while it is suspended or being deleted.
-pub(crate) fn follows(claims: &Ownership, object: &Kustomization) {
-    let rests = object.spec.suspend || object.meta().deletion_timestamp.is_some();
-    claims.follows(
-        &NamespacedName::of(object),
-        (!rests).then(|| source_of(object)),
-    );
+/// Records the source that a Kustomization follows; none while it is suspended or being deleted, or if it can never
+/// apply anything to this cluster. Gives the others whose deletions no longer wait for it.
+pub(crate) fn follows(claims: &Ownership, object: &Kustomization) -> Vec<NamespacedName> {
+    let is_served = object.spec.source_ref.kind == SourceKind::GitRepository
+        && object.spec.kube_config.is_none();
+    let is_going = object.meta().deletion_timestamp.is_some();
+    let rests = object.spec.suspend || is_going || !is_served;
+    let unit = NamespacedName::of(object);
+    let woken = claims.follows(&unit, (!rests).then(|| source_of(object)));
+    if let Some((revision, objects)) = told_claims(object).filter(|_| !rests) {
+        claims.resume(&unit, &revision, objects);
+    }
+    woken
 }
 
 /// Forgets what is kept of an object that is being deleted.
-fn forget(context: &KustomizationContext, target: &Target) {
+fn forget(context: &KustomizationContext, target: &SyncTarget) {
     let (key, unit) = (&target.key, &target.unit);
     context.reconcile_cache.forget(key);
     context.builds.remove(unit);
     context.rollouts.take(unit);
     context.identities.live().last_applied().wait_for(unit, &[]);
-    context.claims.going(unit);
+    for other in context.claims.going(unit) {
+        context.identities.live().wake(&other);
+    }
     context.variables.record(unit, Vec::new());
     context.metrics.forget_unit(&unit.namespace, &unit.name);
 }
@@ -356,6 +392,7 @@ pub(crate) fn gone(context: &KustomizationContext, unit: &NamespacedName) {
 fn check(object: &Kustomization, settings: &KustomizationSettings) -> Result<(), SyncError> {
     let (spec, source) = (&object.spec, source_of(object));
     let own = NamespacedName::of(object).namespace;
+    check_references(spec)?;
     if settings.no_cross_namespace_refs && source.namespace != own {
         return Err(SyncError::CrossNamespace(source));
     }
@@ -392,6 +429,5 @@ fn applier(
 ) -> Result<Arc<Applier>, SyncError> {
     let namespace = NamespacedName::of(object).namespace;
     let account = account(&object.spec, &context.settings);
-    let applier = context.identities.applier(&namespace, account);
-    applier.map_err(|error| SyncError::Identity(error.to_string()))
+    Ok(context.identities.applier(&namespace, account)?)
 }

@@ -1,6 +1,6 @@
 //! What a reconcile finds, gathered before anything is decided.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use jiff::Timestamp;
 use kube::ResourceExt as _;
@@ -21,7 +21,7 @@ use crate::controllers::kustomization::rollouts::PendingRollout;
 use crate::git::Fetched;
 
 /// What a Kustomization asks for, known without a request to the API server.
-pub(super) struct Target {
+pub(super) struct SyncTarget {
     pub(super) key: ObjectKey,
     pub(super) unit: NamespacedName,
     /// The value of the annotation by which a reconcile is requested.
@@ -35,7 +35,8 @@ pub(super) struct Target {
     pub(super) digest: SpecDigest,
 }
 
-impl Target {
+impl SyncTarget {
+    /// Looks up the source, and takes the digests that tell whether anything has changed.
     pub(super) fn of(object: &Kustomization, context: &KustomizationContext) -> Self {
         let source = context.sources.get(&source_of(object));
         let revision = source.as_ref().map(|source| source.revision.to_string());
@@ -52,6 +53,7 @@ impl Target {
     }
 }
 
+/// A digest that covers the commit and the files that are in service.
 fn with_source(digest: &SpecDigest, source: Option<&Fetched>) -> SpecDigest {
     let revision = source.map(|source| source.revision.to_string());
     let content = source.map(Fetched::content);
@@ -61,7 +63,7 @@ fn with_source(digest: &SpecDigest, source: Option<&Fetched>) -> SpecDigest {
 /// Takes the events since the last reconcile that ask for work.
 pub(super) fn take_triggers(
     object: &Kustomization,
-    target: &Target,
+    target: &SyncTarget,
     context: &KustomizationContext,
 ) -> ReconcileTriggers {
     let records = context.identities.live().last_applied();
@@ -92,13 +94,15 @@ pub(super) struct ObservedKustomization {
     pub(super) is_rollout_drifted: bool,
     /// The revision changes nothing that was built, and the object is due again at this time.
     pub(super) applied_until: Option<Timestamp>,
+    /// Names what this reconcile has built, as soon as it has.
+    pub(super) attempted: OnceLock<String>,
 }
 
 impl ObservedKustomization {
     /// Reads the variables, and looks up what earlier reconciles left.
     pub(super) async fn read(
         object: &Kustomization,
-        target: &Target,
+        target: &SyncTarget,
         triggers: ReconcileTriggers,
         now: Timestamp,
         context: &KustomizationContext,
@@ -136,6 +140,7 @@ impl ObservedKustomization {
             is_rollout_drifted: rollout.as_ref().is_some_and(|rollout| rollout.is_drifted),
             rollout,
             applied_until,
+            attempted: OnceLock::new(),
         }
     }
 
@@ -157,7 +162,7 @@ impl ObservedKustomization {
 
 /// When the object is due again, if the revision changes nothing that was built.
 async fn still_applied(
-    target: &Target,
+    target: &SyncTarget,
     spec: &SpecDigest,
     now: Timestamp,
     context: &KustomizationContext,

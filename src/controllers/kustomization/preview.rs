@@ -52,6 +52,7 @@ pub(crate) async fn preview(
         .map_err(PreviewError)
 }
 
+/// The preview with the controller's own error.
 async fn preview_of(
     unit: &Kustomization,
     applier: &Applier,
@@ -72,12 +73,14 @@ async fn preview_of(
     let held = inventory::objects(status.and_then(|status| status.inventory.as_ref()));
     let (name, ownership) = (NamespacedName::of(unit), others(unit, &client).await);
     let observer = Observer {
+        object: unit,
         unit: &name,
         client: &client,
         applier,
         ownership: &ownership,
+        deletes: None,
     };
-    let (observed, _) = observer.observe(held, &desired).await;
+    let (observed, _) = observer.observe(held, &desired).await?;
     let mut options = PlanOptions::for_unit(unit, &settings, flags);
     let (plan, refusal) = match plan(desired.clone(), &observed, &options) {
         Err(PlanError::Guarded(refusal)) => {
@@ -105,7 +108,7 @@ async fn others(unit: &Kustomization, client: &Client) -> Ownership {
         let status = other.status.as_ref();
         let held = inventory::objects(status.and_then(|status| status.inventory.as_ref()));
         let ids: BTreeSet<String> = held.iter().map(ObjectRef::id).collect();
-        ownership.claim(&NamespacedName::of(&other), "", &ids);
+        ownership.resume(&NamespacedName::of(&other), "", ids);
     }
     ownership
 }

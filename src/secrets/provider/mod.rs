@@ -54,6 +54,7 @@ pub(crate) struct Providers {
 }
 
 impl Providers {
+    /// Providers that read by this fetcher.
     pub(crate) fn new(fetcher: Arc<Fetcher>) -> Self {
         Self { fetcher }
     }

@@ -27,6 +27,8 @@ pub const SUBSTITUTE: &str = "kustomize.toolkit.fluxcd.io/substitute";
 
 /// The prefix of overlayd's own annotations.
 pub const OVERLAYD_PREFIX: &str = "overlayd.dev/";
+/// The annotation of a Kustomization with the hash of a list of deletions that a person approves.
+pub const APPROVE_DELETIONS: &str = "overlayd.dev/approve-deletions";
 /// The annotation of a namespace that existed before it was applied, so that it is not deleted with the rest.
 pub const EXISTED: &str = "overlayd.dev/existed-before";
 /// The annotation with the objects that must be healthy before an object is applied, in the format of Config Sync.

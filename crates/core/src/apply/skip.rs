@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::api::annotations::EXISTED;
 use crate::apply::object_ref::ObjectRef;
-use crate::apply::ownership::manifest_owner;
+use crate::apply::owner_labels::manifest_owner;
 use crate::names::NamespacedName;
 
 /// Flux's controls of a single object share this prefix, on a label or an annotation.

@@ -4,6 +4,8 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{FieldsV1, ManagedFieldsEntry};
 use serde_json::Value;
 
+use crate::apply::left_fields::{DividedFields, divide};
+
 /// The field manager of the daemon.
 pub const FIELD_MANAGER: &str = "overlayd";
 /// The field manager of `overlayd apply`, and of what the daemon applies at its start.
@@ -31,11 +33,24 @@ pub fn take_over(
     manager: &str,
     more: &[String],
 ) -> Option<Vec<ManagedFieldsEntry>> {
-    let (taken, mut kept): (Vec<_>, Vec<_>) = fields
-        .iter()
-        .cloned()
-        .partition(|entry| is_taken(entry, more));
-    let first = taken.first()?;
+    let (mut taken, mut kept) = (Vec::new(), Vec::new());
+    for entry in fields {
+        let divided = if is_taken(entry, more) {
+            divide(entry)
+        } else {
+            DividedFields::default()
+        };
+        let Some(fields) = divided.taken else {
+            kept.push(entry.clone());
+            continue;
+        };
+        taken.push((entry, fields));
+        kept.extend(divided.left.map(|left| ManagedFieldsEntry {
+            fields_v1: Some(FieldsV1(left)),
+            ..entry.clone()
+        }));
+    }
+    let (first, _) = taken.first()?;
     let ours = |entry: &ManagedFieldsEntry| {
         entry.manager.as_deref() == Some(manager)
             && entry.operation.as_deref() == Some("Apply")
@@ -46,7 +61,7 @@ pub fn take_over(
             manager: Some(manager.to_owned()),
             operation: Some("Apply".to_owned()),
             fields_v1: None,
-            ..first.clone()
+            ..(*first).clone()
         });
         kept.len() - 1
     });
@@ -54,10 +69,8 @@ pub fn take_over(
         .fields_v1
         .take()
         .map_or(Value::Null, |fields| fields.0);
-    for entry in &taken {
-        if let Some(fields) = &entry.fields_v1 {
-            merge(&mut union, &fields.0);
-        }
+    for (_, fields) in &taken {
+        merge(&mut union, fields);
     }
     kept[at].fields_v1 = Some(FieldsV1(union));
     Some(kept)
@@ -130,6 +143,21 @@ mod tests {
             json!([entry("overlayd", "Apply", data("f:a"))]),
         );
         check(json!([entry("helm", "Update", data("f:d"))]), Value::Null);
+        // What kubectl habitually writes stays with it, and the rest becomes ours.
+        let labels = |key: &str| json!({"f:metadata": {"f:labels": {key: {}}}});
+        let mut both = labels("f:l");
+        both["f:data"] = json!({"f:b": {}});
+        check(
+            json!([entry("kubectl-label", "Update", both)]),
+            json!([
+                entry("kubectl-label", "Update", labels("f:l")),
+                entry("overlayd", "Apply", data("f:b")),
+            ]),
+        );
+        check(
+            json!([entry("kubectl-label", "Update", labels("f:l"))]),
+            Value::Null,
+        );
         let mut scale = entry("kubectl", "Update", json!({"f:spec": {}}));
         scale["subresource"] = json!("scale");
         check(json!([scale]), Value::Null);

@@ -9,12 +9,17 @@
 pub mod deletion;
 pub mod dependencies;
 pub mod due;
+pub mod references;
 pub mod spec_digest;
 pub mod status;
+
+use std::collections::BTreeSet;
 
 use kube::ResourceExt as _;
 
 use crate::api::kustomization::{Kustomization, KustomizationStatus};
+use crate::apply::inventory;
+use crate::apply::object_ref::ObjectRef;
 use crate::names::NamespacedName;
 
 /// The source of a Kustomization. A reference without a namespace means that of the Kustomization.
@@ -32,6 +37,17 @@ pub fn source_of(object: &Kustomization) -> NamespacedName {
 pub fn is_ready(status: &KustomizationStatus) -> bool {
     let mut conditions = status.conditions.iter();
     conditions.any(|condition| condition.type_ == "Ready" && condition.status == "True")
+}
+
+/// What the status of a Kustomization tells of its claims: the revision that it has applied to its end, and the ids of the
+/// objects of that revision. None if something is still to be done for its spec.
+pub fn told_claims(object: &Kustomization) -> Option<(String, BTreeSet<String>)> {
+    let status = object.status.as_ref()?;
+    let is_current = Some(status.observed_generation) == object.metadata.generation;
+    let revision = status.last_applied_revision.clone()?;
+    let objects = inventory::objects(status.inventory.as_ref());
+    let ids = objects.iter().map(ObjectRef::id).collect();
+    (is_current && is_ready(status)).then_some((revision, ids))
 }
 
 #[cfg(test)]
