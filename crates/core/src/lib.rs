@@ -11,6 +11,8 @@
 //! ```
 
 #![warn(missing_docs)]
+// A cut at a byte inside a letter panics, and texts come from strangers.
+#![warn(clippy::string_slice)]
 
 pub mod api;
 pub mod names;
