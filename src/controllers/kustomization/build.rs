@@ -11,6 +11,7 @@ use kustomize::{BuildOptions, Inputs, LoadRestriction, Object, Rendered, Reorder
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
 
+use crate::cluster::apply::Placement;
 use crate::controllers::builds::{Builds, NotBuilt, Reservation};
 use crate::controllers::kustomization::context::KustomizationContext;
 use crate::controllers::kustomization::error::{
@@ -37,6 +38,8 @@ pub(super) struct Built {
     pub(super) desired: Vec<Desired>,
     /// Everything that the build read, if nothing else decides its result.
     pub(super) inputs: Option<Inputs>,
+    /// The scopes of the kinds, by which the objects have got their ids, and what was renewed.
+    pub(super) placement: Placement,
 }
 
 /// The variables of a Kustomization. It has no `Debug`, because it holds values of Secrets.
@@ -188,7 +191,7 @@ pub(super) async fn build(
     source: &Arc<Fetched>,
     variables: Option<Substitution>,
     settings: &UnitSettings,
-) -> Result<Built, SyncError> {
+) -> Result<BuiltObjects, SyncError> {
     let unit = NamespacedName::of(object);
     loop {
         let task = BuildTask {
@@ -212,6 +215,9 @@ pub(super) async fn build(
     }
 }
 
+/// The objects of a build, and everything that it read, if nothing else decides its result.
+type BuiltObjects = (Vec<Desired>, Option<Inputs>);
+
 /// Everything that a build needs on the thread where it runs.
 struct BuildTask {
     builds: Arc<Builds>,
@@ -223,7 +229,7 @@ struct BuildTask {
 }
 
 impl BuildTask {
-    fn run(&self, runtime: &Handle) -> Result<Built, SyncError> {
+    fn run(&self, runtime: &Handle) -> Result<BuiltObjects, SyncError> {
         let rendered = self.render(&self.spec, runtime)?;
         if !self.settings.may_rename_namespaces && self.spec.target_namespace.is_some() {
             let plain = KustomizationSpec {
@@ -241,12 +247,10 @@ impl BuildTask {
             self.settings.strict_substitution,
             SubstitutionBudget::new(self.reserved.substitution_limits()),
         )?;
-        Ok(Built {
-            desired,
-            // A remote base may change at any time, and what a generated file names has no content id.
-            inputs: Some(rendered.inputs)
-                .filter(|inputs| rendered.remotes.is_empty() && !inputs.is_empty()),
-        })
+        // A remote base may change at any time, and what a generated file names has no content id.
+        let inputs = Some(rendered.inputs)
+            .filter(|inputs| rendered.remotes.is_empty() && !inputs.is_empty());
+        Ok((desired, inputs))
     }
 
     fn render(&self, spec: &KustomizationSpec, runtime: &Handle) -> Result<Rendered, NotBuilt> {

@@ -15,8 +15,9 @@ use overlayd_core::apply::ownership::{
     ExistingUnits, LiveOwners, OtherKustomization, Ownership, PendingDeletion, Undecided,
 };
 use overlayd_core::apply::plan::{Observed, leaving};
+use overlayd_core::apply::scope::Scopes;
 use overlayd_core::apply::skip::Skip;
-use overlayd_core::kustomization::deletion::{DeletionWork, deletion_work};
+use overlayd_core::kustomization::deletion::{DeletionCause, DeletionWork, deletion_work};
 use overlayd_core::kustomization::source_of;
 use overlayd_core::names::NamespacedName;
 
@@ -56,13 +57,15 @@ impl Observer<'_> {
         &self,
         inventory: Vec<ObjectRef>,
         desired: &[Desired],
+        scopes: &Scopes,
     ) -> Result<(Observed, Others), ObserveError> {
+        let inventory = scopes.placed(inventory);
         let left: Vec<ObjectRef> = leaving(&inventory, desired).cloned().collect();
         let rendered = desired.iter().map(|desired| desired.reference.id());
         let deleted = left.iter().filter(|_| self.object.spec.prune);
         let children = self.children(deleted, &rendered.collect()).await?;
         let going: BTreeSet<NamespacedName> = children.keys().cloned().collect();
-        let (mut owners, others) = self.owners(desired).await;
+        let (mut owners, others) = self.owners(desired, scopes).await;
         let may_move = left.iter().chain(children.values().flatten());
         let rendered_elsewhere = may_move.filter_map(|object| {
             let id = object.id();
@@ -73,6 +76,7 @@ impl Observer<'_> {
             rendered_elsewhere: rendered_elsewhere.collect(),
             is_undecided: self.is_undecided(&going).await?,
             inventory,
+            scope_unknown: scopes.unknown(desired.iter().map(|desired| &desired.reference)),
             children,
             owners: {
                 owners.going = going;
@@ -120,7 +124,7 @@ impl Observer<'_> {
         Ok(undecided.is_some())
     }
 
-    async fn owners(&self, desired: &[Desired]) -> (LiveOwners, Others) {
+    async fn owners(&self, desired: &[Desired], scopes: &Scopes) -> (LiveOwners, Others) {
         let applied = desired
             .iter()
             .filter(|desired| Skip::opt_out(&desired.manifest).is_none());
@@ -139,7 +143,7 @@ impl Observer<'_> {
             }
             let other = match self.read(&owner).await {
                 Ok(Some(other)) => {
-                    let rendered = self.rendered(&owner, &other);
+                    let rendered = self.rendered(&owner, &other, scopes);
                     others.insert(owner.clone(), other);
                     rendered
                 }
@@ -151,20 +155,27 @@ impl Observer<'_> {
         (owners, others)
     }
 
+    /// Another Kustomization; `None` if it does not exist.
     async fn read(&self, name: &NamespacedName) -> Result<Option<Kustomization>, kube::Error> {
         read(self.client, name).await
     }
 
     /// The objects of the last build or, before the first one, those of the inventory. A Kustomization that is being
     /// deleted, or that its parent no longer renders, keeps nothing from another.
-    fn rendered(&self, name: &NamespacedName, other: &Kustomization) -> OtherKustomization {
+    fn rendered(
+        &self,
+        name: &NamespacedName,
+        other: &Kustomization,
+        scopes: &Scopes,
+    ) -> OtherKustomization {
         if other.meta().deletion_timestamp.is_some() || self.ownership.is_dropped(name) {
             return OtherKustomization::Gone;
         }
         let built = self.ownership.rendered(name);
-        OtherKustomization::Renders(
-            built.unwrap_or_else(|| held_by(other).iter().map(ObjectRef::id).collect()),
-        )
+        OtherKustomization::Renders(built.unwrap_or_else(|| {
+            let held = scopes.placed(held_by(other));
+            held.iter().map(ObjectRef::id).collect()
+        }))
     }
 }
 
@@ -202,7 +213,7 @@ pub(super) async fn children(
         let Some(child) = child else {
             continue;
         };
-        let held = match deletion_work(&child.spec) {
+        let held = match deletion_work(&child.spec, DeletionCause::Object) {
             DeletionWork::Orphan => Vec::new(),
             DeletionWork::Prune | DeletionWork::PruneAndWait => held_by(&child),
         };
