@@ -402,7 +402,7 @@ pub(crate) fn follows(claims: &Ownership, object: &Kustomization) -> Vec<Namespa
 fn forget(context: &KustomizationContext, target: &SyncTarget) {
     let (key, unit) = (&target.key, &target.unit);
     context.reconcile_cache.forget(key);
-    context.builds.forget(unit);
+    context.builds.remove(unit);
     context.rollouts.take(unit);
     context.identities.live().last_applied().wait_for(unit, &[]);
     for other in context.claims.going(unit) {
