@@ -14,10 +14,10 @@ use overlayd_core::secrets::observed::Urgency;
 
 /// A number of permits, shared by all clones.
 #[derive(Debug, Clone)]
-pub(crate) struct PrioritySemaphore(Arc<Mutex<State>>);
+pub(crate) struct PrioritySemaphore(Arc<Mutex<SemaphoreState>>);
 
 #[derive(Debug)]
-struct State {
+struct SemaphoreState {
     free: usize,
     /// Requests that wait for a permit, by urgency.
     waiting: [VecDeque<oneshot::Sender<Permit>>; 3],
@@ -25,7 +25,7 @@ struct State {
 
 /// The right to do the work. When it is dropped, the next waiter gets it.
 #[derive(Debug)]
-pub(crate) struct Permit(Option<Arc<Mutex<State>>>);
+pub(crate) struct Permit(Option<Arc<Mutex<SemaphoreState>>>);
 
 /// A semaphore for each object. Each store has its own, so that a store that does not answer leaves permits for the others.
 #[derive(Debug)]
@@ -61,7 +61,7 @@ impl KeyedSemaphores {
 impl PrioritySemaphore {
     /// A semaphore of this many permits, but of one at least.
     pub(crate) fn new(permits: usize) -> Self {
-        Self(Arc::new(Mutex::new(State {
+        Self(Arc::new(Mutex::new(SemaphoreState {
             free: permits.max(1),
             waiting: Default::default(),
         })))

@@ -267,7 +267,8 @@ where
 {
     let (context, observing) = (context.clone(), context.clone());
     let panics = Arc::new(Panics::default());
-    controller
+    let stopped_before_the_first_list = never_listed(controller.store(), stopping.clone());
+    let running = controller
         .graceful_shutdown_on(stopped(stopping.clone()))
         .run(
             move |object, reporter| {
@@ -284,5 +285,22 @@ where
             }
             observe(result);
             futures::future::ready(())
-        })
+        });
+    async move {
+        tokio::select! { () = running => {}, () = stopped_before_the_first_list => {} }
+    }
+}
+
+/// Ends when the daemon stops before the objects of a controller were listed, and never otherwise.
+///
+/// kube's runner begins no reconcile before that list, and its graceful shutdown then waits for the list without end.
+async fn never_listed<K>(store: reflector::Store<K>, stopping: watch::Receiver<bool>)
+where
+    K: reflector::Lookup<DynamicType = ()> + Clone + 'static,
+{
+    stopped(stopping).await;
+    let is_listed = store.wait_until_ready().now_or_never();
+    if is_listed.is_some_and(|listed| listed.is_ok()) {
+        futures::future::pending::<()>().await;
+    }
 }

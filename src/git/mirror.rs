@@ -102,12 +102,12 @@ impl Mirrors {
             let operation = Operation { source, path: &path, max_bytes: self.max_bytes, deadline };
             match operation.run() {
                 // A crash or a full disk may have damaged the mirror: it is cloned again, once.
-                Err(Failure::Damaged(_)) => {
+                Err(AttemptError::Damaged(_)) => {
                     let removed = std::fs::remove_dir_all(&path);
                     tracing::warn!(path = %path.display(), removed = removed.is_ok(), "mirror was damaged; cloning it again");
-                    operation.run().map_err(Failure::into_error)
+                    operation.run().map_err(AttemptError::into_error)
                 }
-                result => result.map_err(Failure::into_error),
+                result => result.map_err(AttemptError::into_error),
             }
         })
     }
@@ -136,12 +136,15 @@ fn is_commit_id(text: &str) -> bool {
     text.len() == 40 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-enum Failure {
+/// Why one attempt of a fetch failed.
+enum AttemptError {
+    /// Another attempt would fail too.
     Error(FetchError),
+    /// The mirror is damaged; another attempt with a new mirror may work.
     Damaged(FetchError),
 }
 
-impl Failure {
+impl AttemptError {
     fn into_error(self) -> FetchError {
         match self {
             Self::Error(error) | Self::Damaged(error) => error,
@@ -149,7 +152,7 @@ impl Failure {
     }
 }
 
-impl From<FetchError> for Failure {
+impl From<FetchError> for AttemptError {
     fn from(error: FetchError) -> Self {
         Self::Error(error)
     }
@@ -170,7 +173,7 @@ struct Advertised {
 }
 
 impl Operation<'_> {
-    fn run(&self) -> Result<Fetched, Failure> {
+    fn run(&self) -> Result<Fetched, AttemptError> {
         let repository = self.open()?;
         // A commit that is pinned and held needs no request: it cannot change.
         if let RefTarget::Commit { id, branch } = &self.source.target
@@ -211,14 +214,14 @@ impl Operation<'_> {
         self.describe(&repository, wanted.commit, wanted.name)
     }
 
-    fn open(&self) -> Result<Repository, Failure> {
+    fn open(&self) -> Result<Repository, AttemptError> {
         let storage = |source| FetchError::Storage {
             path: self.path.to_path_buf(),
             source,
         };
         if self.path.join("HEAD").exists() {
             return Repository::open_bare(self.path)
-                .map_err(|error| Failure::Damaged(storage(error)));
+                .map_err(|error| AttemptError::Damaged(storage(error)));
         }
         let create = || {
             std::fs::create_dir_all(self.path)
@@ -235,7 +238,7 @@ impl Operation<'_> {
         }
     }
 
-    fn list(&self, remote: &mut git2::Remote<'_>) -> Result<Vec<(String, Oid)>, Failure> {
+    fn list(&self, remote: &mut git2::Remote<'_>) -> Result<Vec<(String, Oid)>, AttemptError> {
         let connection = remote
             .connect_auth(Direction::Fetch, None, None)
             .map_err(|error| self.remote(&error))?;
@@ -342,7 +345,7 @@ impl Operation<'_> {
         repository: &Repository,
         remote: &mut git2::Remote<'_>,
         tied: Vec<Advertised>,
-    ) -> Result<Fetched, Failure> {
+    ) -> Result<Fetched, AttemptError> {
         let mut newest: Option<(i64, Advertised)> = None;
         for wanted in tied {
             self.fetch_advertised(repository, remote, &wanted)?;
@@ -366,7 +369,7 @@ impl Operation<'_> {
         repository: &Repository,
         remote: &mut git2::Remote<'_>,
         wanted: &Advertised,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), AttemptError> {
         if repository.find_commit(wanted.commit).is_ok() {
             return Ok(());
         }
@@ -383,7 +386,7 @@ impl Operation<'_> {
         remote: &mut git2::Remote<'_>,
         id: &str,
         branch: Option<&str>,
-    ) -> Result<Fetched, Failure> {
+    ) -> Result<Fetched, AttemptError> {
         // Many servers serve a commit by its id; of the others, the branches are fetched.
         let by_id = format!("+{id}:refs/overlayd/commits/{id}");
         if self.fetch_refs(remote, &[by_id]).is_ok()
@@ -428,7 +431,7 @@ impl Operation<'_> {
         &self,
         remote: &mut git2::Remote<'_>,
         refspecs: &[String],
-    ) -> Result<(), Failure> {
+    ) -> Result<(), AttemptError> {
         let mut callbacks = RemoteCallbacks::new();
         let (deadline, max_bytes) = (self.deadline, self.max_bytes);
         callbacks.transfer_progress(move |progress| {
@@ -440,7 +443,7 @@ impl Operation<'_> {
             .download_tags(AutotagOption::None)
             .update_fetchhead(false);
         remote.fetch(refspecs, Some(&mut options), None).map_err(|error| match error.class() {
-            git2::ErrorClass::Odb | git2::ErrorClass::Os => Failure::Damaged(self.remote(&error)),
+            git2::ErrorClass::Odb | git2::ErrorClass::Os => AttemptError::Damaged(self.remote(&error)),
             _ if error.code() == git2::ErrorCode::User => {
                 let reason = format!("the fetch was stopped: more than {max_bytes} bytes, or longer than `spec.timeout`");
                 FetchError::Remote { url: self.source.url.clone(), reason }.into()
@@ -454,7 +457,7 @@ impl Operation<'_> {
         repository: &Repository,
         oid: Oid,
         name: Option<String>,
-    ) -> Result<Fetched, Failure> {
+    ) -> Result<Fetched, AttemptError> {
         let describe = || -> Result<Fetched, git2::Error> {
             let commit = repository.find_commit(oid)?;
             let subject = String::from_utf8_lossy(commit.message_bytes())
@@ -477,7 +480,7 @@ impl Operation<'_> {
             })
         };
         describe().map_err(|source| {
-            Failure::Damaged(FetchError::Storage {
+            AttemptError::Damaged(FetchError::Storage {
                 path: self.path.to_path_buf(),
                 source,
             })

@@ -26,6 +26,7 @@ pub(crate) struct Remotes {
 }
 
 impl Remotes {
+    /// Builds that fetch into these mirrors. `local` says whether a remote base may be a directory of this machine.
     pub(crate) fn new(mirrors: Arc<Mirrors>, local: LocalRepositories) -> Self {
         Self { mirrors, local }
     }

@@ -4,6 +4,7 @@ use kustomize::BuildErrors;
 use overlayd_core::api::annotations::OVERLAYD_PREFIX;
 use overlayd_core::api::kustomization::SubstituteKind;
 use overlayd_core::apply::change_set::ApplyError;
+use overlayd_core::apply::ignore_rules::IgnoreRuleError;
 use overlayd_core::apply::object_ref::ObjectRef;
 use overlayd_core::apply::plan::PlanError;
 use overlayd_core::apply::unit_settings::SettingError;
@@ -16,6 +17,7 @@ use overlayd_core::render::substitution::SubstituteError;
 use overlayd_core::rollout::{RolloutError, UnhealthyError};
 
 use crate::cluster::error::describe;
+use crate::cluster::impersonation::IdentityError;
 use crate::controllers::builds::NotBuilt;
 use crate::controllers::kustomization::owners::ObserveError;
 use crate::controllers::kustomization::redaction::Redaction;
@@ -48,8 +50,8 @@ pub(super) enum SyncError {
     Build(#[from] BuildError),
     #[error(transparent)]
     Dependency(#[from] DependencyError),
-    #[error("{0}")]
-    Identity(String),
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
     #[error(
         "can't access `{0}`: cross-namespace references are blocked (`--no-cross-namespace-refs`)"
     )]
@@ -60,10 +62,8 @@ pub(super) enum SyncError {
     Expression(#[from] InvalidExpression),
     #[error(transparent)]
     Reference(#[from] InvalidReference),
-    #[error("{0}")]
-    Rule(String),
-    #[error("{0}")]
-    Owner(String),
+    #[error(transparent)]
+    Rule(#[from] IgnoreRuleError),
     #[error(transparent)]
     Observe(#[from] ObserveError),
     #[error(transparent)]
@@ -184,11 +184,9 @@ impl SyncError {
             Self::Expression(_) => "InvalidCELExpression",
             Self::Reference(_) => "InvalidReference",
             Self::Rule(_) => "InvalidIgnoreRule",
-            Self::Plan(_)
-            | Self::Apply(_)
-            | Self::Identity(_)
-            | Self::Observe(_)
-            | Self::Owner(_) => "ReconciliationFailed",
+            Self::Plan(_) | Self::Apply(_) | Self::Identity(_) | Self::Observe(_) => {
+                "ReconciliationFailed"
+            }
             Self::Unhealthy(_) => HEALTH_CHECK_FAILED,
         }
     }
@@ -208,7 +206,6 @@ impl SyncError {
             | Self::Build(_)
             | Self::Identity(_)
             | Self::Observe(_)
-            | Self::Owner(_)
             | Self::Plan(_)
             | Self::Apply(_)
             | Self::Unhealthy(_) => ErrorClass::Transient,
@@ -243,6 +240,8 @@ impl SyncError {
                 }
                 self.to_string()
             }
+            // The reason is of the API server's making.
+            Self::Plan(PlanError::OwnerUnreadable { .. }) => redaction.apply(self.to_string()),
             // Names of fields and objects, and the hash that approves deletions.
             Self::Unsupported(_)
             | Self::Setting(_)
@@ -306,7 +305,15 @@ mod tests {
             ApplyError::NotEstablished(ObjectRef::new("v1", "Namespace", "", "s3cret")).into(),
             "timed out waiting for Namespace/s3cret",
         );
-        check(SyncError::Owner("s3cret".to_owned()), "***");
+        let unreadable = PlanError::OwnerUnreadable {
+            owner: NamespacedName::new("team", "other"),
+            object: "ConfigMap/team/a".to_owned(),
+            reason: "`s3cret` is forbidden".to_owned(),
+        };
+        check(
+            unreadable.into(),
+            "Kustomization `team/other`, which owns ConfigMap/team/a, cannot be read: `***` is forbidden",
+        );
     }
 
     #[test]
@@ -361,7 +368,7 @@ mod tests {
             0,
         );
         check(
-            SyncError::Rule(String::new()),
+            IgnoreRuleError::Path("spec".to_owned()).into(),
             "InvalidIgnoreRule",
             permanent,
             0,

@@ -27,6 +27,7 @@ impl Readiness {
     }
 }
 
+/// What the pages of probes and metrics show.
 #[derive(Clone)]
 struct Shared {
     metrics: Arc<Metrics>,
@@ -55,6 +56,7 @@ pub(crate) async fn serve(
         .await
 }
 
+/// 200 while this replica works or stands by, 503 while it starts and stops.
 async fn readyz(State(shared): State<Shared>) -> impl IntoResponse {
     if shared.readiness.0.load(Ordering::Relaxed) {
         (StatusCode::OK, "ok")
@@ -66,6 +68,7 @@ async fn readyz(State(shared): State<Shared>) -> impl IntoResponse {
     }
 }
 
+/// The metrics, in the text format of `OpenMetrics`.
 async fn render(State(shared): State<Shared>) -> impl IntoResponse {
     (
         [(
