@@ -24,6 +24,7 @@ use overlayd_core::names::NamespacedName;
 use crate::cluster::apply::Applier;
 use crate::cluster::error::describe;
 use crate::controllers::kustomization::context::KustomizationContext;
+use crate::controllers::kustomization::follows;
 
 /// The other Kustomizations that own objects of a build, as the API server has them.
 pub(super) type Others = BTreeMap<NamespacedName, Kustomization>;
@@ -249,8 +250,26 @@ pub(super) async fn undecided(
         Some(selector) => existing(&context.client, Some(selector)).await?,
         None => all.clone(),
     };
+    for unit in context.claims.unknown(&served) {
+        register(context, &unit).await?;
+    }
     let existing = ExistingUnits { all, served };
     Ok(context.claims.undecided(deletion, &existing))
+}
+
+/// Registers a Kustomization that no watch event has told yet. One that cannot be decoded follows no source, since this
+/// process never applies it.
+async fn register(
+    context: &KustomizationContext,
+    unit: &NamespacedName,
+) -> Result<(), kube::Error> {
+    match read(&context.client, unit).await {
+        Ok(Some(object)) => drop(follows(&context.claims, &object)),
+        Ok(None) => {}
+        Err(kube::Error::SerdeError(_)) => drop(context.claims.follows(unit, None)),
+        Err(error) => return Err(error),
+    }
+    Ok(())
 }
 
 /// The Kustomizations that the API server has, but for those that are being deleted. The watch may not have told all of
