@@ -13,6 +13,7 @@ use tokio::runtime::Handle;
 
 use crate::failpoints;
 use crate::git::fetched::Fetched;
+use crate::git::objects;
 use crate::git::transport::Session;
 use overlayd_core::git::revision::Revision;
 use overlayd_core::git::source::{GitSource, RefTarget};
@@ -178,7 +179,7 @@ impl Operation<'_> {
         // A commit that is pinned and held needs no request: it cannot change.
         if let RefTarget::Commit { id, branch } = &self.source.target
             && let Ok(oid) = Oid::from_str(id)
-            && repository.find_commit(oid).is_ok()
+            && objects::commit(&repository, oid).is_ok()
         {
             return self.describe(&repository, oid, branch.clone());
         }
@@ -349,7 +350,7 @@ impl Operation<'_> {
         let mut newest: Option<(i64, Advertised)> = None;
         for wanted in tied {
             self.fetch_advertised(repository, remote, &wanted)?;
-            let commit = repository.find_commit(wanted.commit);
+            let commit = objects::commit(repository, wanted.commit);
             let time = commit.map_or(i64::MIN, |commit| commit.time().seconds());
             if newest.as_ref().is_none_or(|(latest, _)| time >= *latest) {
                 newest = Some((time, wanted));
@@ -370,7 +371,7 @@ impl Operation<'_> {
         remote: &mut git2::Remote<'_>,
         wanted: &Advertised,
     ) -> Result<(), AttemptError> {
-        if repository.find_commit(wanted.commit).is_ok() {
+        if objects::commit(repository, wanted.commit).is_ok() {
             return Ok(());
         }
         failpoints::point("fetch");
@@ -393,7 +394,7 @@ impl Operation<'_> {
             && branch.is_none()
             && let Some(oid) = Oid::from_str(id)
                 .ok()
-                .filter(|oid| repository.find_commit(*oid).is_ok())
+                .filter(|oid| objects::commit(repository, *oid).is_ok())
         {
             return self.describe(repository, oid, None);
         }
@@ -406,7 +407,7 @@ impl Operation<'_> {
         )?;
         let found = Oid::from_str(id)
             .ok()
-            .filter(|oid| repository.find_commit(*oid).is_ok());
+            .filter(|oid| objects::commit(repository, *oid).is_ok());
         match found {
             Some(oid) => self.describe(repository, oid, branch.map(str::to_owned)),
             None => {
@@ -459,7 +460,7 @@ impl Operation<'_> {
         name: Option<String>,
     ) -> Result<Fetched, AttemptError> {
         let describe = || -> Result<Fetched, git2::Error> {
-            let commit = repository.find_commit(oid)?;
+            let commit = objects::commit(repository, oid)?;
             let subject = String::from_utf8_lossy(commit.message_bytes())
                 .lines()
                 .next()

@@ -2,13 +2,14 @@
 //!
 //! [`mirror`] owns git2 and keeps one bare mirror per address and credentials, into which it fetches only when a ref has
 //! moved. [`fetched`] is a commit with what of it is in service. [`snapshot`] reads its tree from the mirror's object store,
-//! without a checkout, through the layers of [`view`]. [`remote`] serves builds whose bases are in other repositories, and
+//! without a checkout, through the layers of [`view`] and by way of [`objects`], which asks for sizes first. [`remote`] serves builds whose bases are in other repositories, and
 //! [`submodules`] fetches those of a tree. [`transport`] carries git's smart HTTP over the one TLS stack, and [`ssh`] the
 //! same over SSH; [`registration`] hands both to libgit2.
 
 pub(crate) mod fetched;
 mod known_hosts;
 pub(crate) mod mirror;
+mod objects;
 mod registration;
 pub(crate) mod remote;
 pub(crate) mod snapshot;

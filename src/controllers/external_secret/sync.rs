@@ -22,12 +22,13 @@ use crate::controllers::objects::secrets_of;
 use overlayd_core::api::external_secret::{CreationPolicy, DeletionPolicy, ExternalSecret};
 use overlayd_core::names::NamespacedName;
 use overlayd_core::secrets::decide::{
-    Precondition, SecretOwner, SecretWrite, decide, decide_empty, secret_data, was_created_by,
+    Precondition, SecretWrite, decide, decide_empty, secret_data,
 };
 use overlayd_core::secrets::desired::DesiredSecret;
 use overlayd_core::secrets::hash::{field_manager, rendered_hash};
 use overlayd_core::secrets::last_sync::LastSync;
 use overlayd_core::secrets::observed::{LiveSecret, ObservedExternalSecret, Standing, version};
+use overlayd_core::secrets::owner::{SecretOwner, was_created_by};
 use overlayd_core::secrets::refresh::is_generated;
 use overlayd_core::secrets::render::RenderedSecret;
 use overlayd_core::secrets::sync_status::{SecretWriteResult, SyncOutcome};

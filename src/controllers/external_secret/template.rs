@@ -71,7 +71,10 @@ pub(super) async fn render_secret(
 }
 
 /// Runs work that may take long on a thread that holds up no other task. Few run at once, since each takes a thread.
-async fn run_blocking<T>(context: &ExternalSecretContext, work: impl FnOnce() -> T) -> T {
+pub(super) async fn run_blocking<T>(
+    context: &ExternalSecretContext,
+    work: impl FnOnce() -> T,
+) -> T {
     // The semaphore is never closed.
     let _permit = context.blocking_permits.acquire().await;
     tokio::task::block_in_place(work)

@@ -109,7 +109,7 @@ impl Run<'_> {
         build::build(self.object, self.context, source, variables, self.settings).await
     }
 
-    /// Claims the objects of a revision, and wakes the Kustomizations that want an object which is no longer claimed, or
+    /// Registers the objects of a revision, and wakes the Kustomizations that want an object which is no longer claimed, or
     /// whose deletions wait for these claims.
     fn claim(&self, revision: &str, desired: &[Desired]) {
         let status = self.context.written.newest(self.object);

@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
+use data_encoding::HEXLOWER;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectMeta};
 use parking_lot::{Mutex, MutexGuard};
@@ -154,8 +155,7 @@ pub fn change_token(metadata: &ObjectMeta) -> String {
 /// The beginning of a digest, in hexadecimal digits.
 fn short(hash: Sha256) -> String {
     let digest = hash.finalize();
-    let bytes = digest.iter().take(8);
-    bytes.map(|byte| format!("{byte:02x}")).collect()
+    HEXLOWER.encode(&digest[..8])
 }
 
 /// After this time an object is compared again, whatever is known of it: six to twelve hours by its hash, so that not

@@ -3,6 +3,7 @@
 
 pub mod credentials;
 pub mod ignore;
+mod name_pattern;
 pub mod proxy;
 pub mod repository_status;
 pub mod revision;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use data_encoding::HEXLOWER;
 use gocompat::semver::Constraint;
 use kustomize::RemoteRepository;
 use sha2::{Digest, Sha256};
@@ -241,12 +242,7 @@ impl GitSource {
         let mut hasher = Sha256::new();
         hasher.update(&self.url);
         self.credentials.feed(&mut hasher);
-        hasher
-            .finalize()
-            .iter()
-            .take(16)
-            .map(|byte| format!("{byte:02x}"))
-            .collect()
+        HEXLOWER.encode(&hasher.finalize()[..16])
     }
 }
 
