@@ -36,9 +36,11 @@ pub(super) async fn apply(args: ApplyArgs) -> Result<(), Failure> {
     let client = cluster::connect(&args.cluster).await?;
     let (spec, flags) = (KustomizationSpec::default(), PlanFlags::default());
     let options = PlanOptions::by_hand(&spec, &flags);
-    let plan = plan(desired(&rendered), &Observed::default(), &options)
-        .map_err(|error| cannot_apply(&args.directory, error.to_string()))?;
     let applier = Applier::new(client, BOOTSTRAP_MANAGER);
+    let mut desired = desired(&rendered);
+    output::notes(&applier.place(&mut desired, &[]).await.renewed);
+    let plan = plan(desired, &Observed::default(), &options)
+        .map_err(|error| cannot_apply(&args.directory, error.to_string()))?;
     let applied = execute(&plan, &applier, timeout, &args.directory).await?;
     if args.wait {
         wait(&applier, &plan, &applied, timeout).await?;

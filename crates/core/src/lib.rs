@@ -19,13 +19,17 @@ pub mod apply;
 pub mod aws;
 pub mod git;
 pub mod kustomization;
+pub mod migrate;
 pub mod render;
 pub mod secrets;
 
 pub mod conditions;
 pub mod cron_windows;
 pub mod error_chain;
+pub mod events;
 pub mod reconcile_cache;
 pub mod rollout;
 pub mod schedule;
+pub mod uninstall;
 pub mod webhook_signature;
+pub mod work_queue;

@@ -18,11 +18,11 @@ use overlayd_core::apply::left_fields;
 use overlayd_core::apply::object_ref::ObjectRef;
 use overlayd_core::apply::plain::is_plain;
 use overlayd_core::apply::skip::{Skip, control};
-use overlayd_core::apply::takeover::take_over;
+use overlayd_core::apply::takeover::{leaves_nothing, take_over};
 use overlayd_core::apply::watched::{WatchedState, last_manager};
 
 use crate::cluster::apply::error::RequestError;
-use crate::cluster::apply::{Applier, ApplyOptions};
+use crate::cluster::apply::{Applier, ApplyOptions, FormerManagers};
 
 /// What is to be done with an object, by the answer to its dry run.
 #[derive(Debug, Clone)]
@@ -64,6 +64,7 @@ struct Tried {
     age: ManifestAge,
     /// The number of changes that the watch had told before.
     since: u64,
+    former: FormerManagers,
 }
 
 /// Whether an object was applied from the same manifest before.
@@ -168,11 +169,18 @@ impl Applier {
             Ok(tried) => tried,
             Err(error) => return self.refused(&api, desired, options, error).await,
         };
+        if let Some(metadata) = self
+            .as_left(&api, desired, options, &tried, live.as_ref())
+            .await?
+        {
+            return Ok(DryRunDecision::AsApplied(Box::new(metadata)));
+        }
         let tried = Tried {
             answer: tried,
             adjusted,
             age,
             since,
+            former: options.former_managers,
         };
         self.decide(desired, live, tried)
     }
@@ -189,6 +197,7 @@ impl Applier {
             adjusted,
             age,
             since,
+            former,
         } = tried;
         // The answer has the labels and annotations of the live object too.
         let left_alone = left_alone(desired, &tried);
@@ -199,7 +208,7 @@ impl Applier {
             return Ok(DryRunDecision::Present(reason));
         }
         let fields = tried.metadata.managed_fields.clone().unwrap_or_default();
-        let merges = control(&desired.manifest, "ssa", "Merge");
+        let merges = former == FormerManagers::Keep || control(&desired.manifest, "ssa", "Merge");
         let is_foreign =
             !merges && take_over(&fields, self.manager, &self.config.override_managers).is_some();
         let corrects = age == ManifestAge::AppliedBefore;
@@ -222,6 +231,39 @@ impl Applier {
             corrects,
             since,
         }))
+    }
+
+    /// The metadata of an object that kubectl or Flux own, if an apply would change nothing of it but the owner of its
+    /// fields.
+    async fn as_left(
+        &self,
+        api: &Api<DynamicObject>,
+        desired: &Desired,
+        options: &ApplyOptions,
+        tried: &DynamicObject,
+        live: Option<&DynamicObject>,
+    ) -> Result<Option<ObjectMeta>, RequestError> {
+        let fields = tried.metadata.managed_fields.as_deref().unwrap_or_default();
+        let others = &self.config.override_managers;
+        let is_foreign = take_over(fields, self.manager, others).is_some();
+        if options.former_managers == FormerManagers::Keep
+            || !is_foreign
+            || !leaves_nothing(fields, self.manager, others)
+            || left_alone(desired, tried).is_some()
+        {
+            return Ok(None);
+        }
+        let live = match live {
+            Some(live) => Some(live.clone()),
+            None => api.get_opt(&desired.reference.name).await?,
+        };
+        let Some(live) = live else {
+            return Ok(None);
+        };
+        let metadata = live.metadata.clone();
+        let (live, tried) = (serde_json::to_value(live)?, serde_json::to_value(tried)?);
+        let changes = differences(&desired.reference, &live, &tried);
+        Ok(changes.is_empty().then_some(metadata))
     }
 
     async fn dry_run(

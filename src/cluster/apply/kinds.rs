@@ -19,7 +19,7 @@ const DEFINITION: &str = "CustomResourceDefinition";
 
 impl Applier {
     /// The API of an object's kind. A namespaced object must say its namespace.
-    pub(super) async fn api(
+    pub(crate) async fn api(
         &self,
         reference: &ObjectRef,
     ) -> Result<Api<DynamicObject>, RequestError> {

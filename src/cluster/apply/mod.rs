@@ -6,10 +6,13 @@
 mod dry_run;
 mod error;
 mod kinds;
+mod managers;
 mod prune;
+mod scopes;
 
 pub(crate) use dry_run::PredictedChange;
 pub(crate) use error::RequestError;
+pub(crate) use scopes::Placement;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -25,7 +28,7 @@ use kube::{Client, ResourceExt as _};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
-use overlayd_core::api::annotations::{EXISTED, LAST_APPLIED, OWNER_NAME};
+use overlayd_core::api::annotations::{EXISTED, OWNER_NAME};
 use overlayd_core::apply::change_set::{ApplyError, ChangeSet, ObjectChange, ObjectFailure};
 use overlayd_core::apply::desired::{Desired, Hash};
 use overlayd_core::apply::drift::DriftMode;
@@ -36,13 +39,11 @@ use overlayd_core::apply::object_ref::{Gvk, ObjectRef};
 use overlayd_core::apply::owner_labels::{label_owner, manifest_owner};
 use overlayd_core::apply::plan::{ApplyPlan, OnError, Wave};
 use overlayd_core::apply::slim::Slim;
-use overlayd_core::apply::takeover::take_over;
 pub(crate) use overlayd_core::apply::takeover::{BOOTSTRAP_MANAGER, FIELD_MANAGER};
 use overlayd_core::apply::watched::WatchedState;
 use overlayd_core::names::NamespacedName;
 
 use crate::cluster::apply::dry_run::{DryRunDecision, Fit};
-use crate::cluster::error::is_conflict;
 use crate::cluster::watch::WatchedObjects;
 use crate::failpoints;
 
@@ -87,11 +88,15 @@ type DiscoveredKinds = BTreeMap<Gvk, (ApiResource, bool)>;
 
 /// Applies plans to one cluster. Remembers the kinds that the server serves.
 pub(crate) struct Applier {
+    /// Sends the requests, as the identity that applies.
     client: Client,
+    /// The field manager of what is applied.
     manager: &'static str,
     /// The service account as which it applies; empty for its own identity.
     account: String,
+    /// The kinds that discovery has found. A kind that is missing is looked up again, since its definition may be new.
     kinds: Mutex<DiscoveredKinds>,
+    /// What the flags say.
     config: ApplierConfig,
     /// The watches of what was applied; none for a single apply.
     live: Option<Arc<WatchedObjects>>,
@@ -102,6 +107,7 @@ pub(crate) struct Applier {
 pub(crate) struct ApplyOptions {
     /// Objects may be deleted and created again where a field would have to change that cannot.
     pub(crate) force: bool,
+    /// What is done with the other objects of a stage when one is refused.
     pub(crate) on_error: OnError,
     /// What is done about changes of other managers.
     pub(crate) drift: DriftMode,
@@ -111,8 +117,20 @@ pub(crate) struct ApplyOptions {
     pub(crate) hides_values: bool,
     /// Fields that are left to other managers.
     pub(crate) ignored: Arc<Vec<IgnoredFields>>,
+    /// What becomes of the fields that kubectl and Flux own.
+    pub(crate) former_managers: FormerManagers,
     /// Checks objects that would be deleted to be created again.
     pub(crate) deletion_guard: Guard,
+}
+
+/// What becomes of the fields that kubectl and Flux own in an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum FormerManagers {
+    /// They become ours, so that fields that are not in the manifest are removed.
+    #[default]
+    TakeOver,
+    /// They stay as they are, with everything that is not in the manifest.
+    Keep,
 }
 
 impl ApplyOptions {
@@ -125,6 +143,8 @@ impl ApplyOptions {
         }
     }
 
+    /// The drift mode of an object: its annotation's, or else the one of all objects. An invalid annotation was refused by
+    /// the plan.
     fn drift_of(&self, desired: &Desired) -> DriftMode {
         desired.drift_mode().ok().flatten().unwrap_or(self.drift)
     }
@@ -137,6 +157,7 @@ impl fmt::Debug for Applier {
 }
 
 impl Applier {
+    /// An applier that watches nothing, for a single apply.
     pub(crate) fn new(client: Client, manager: &'static str) -> Self {
         Self {
             client,
@@ -160,6 +181,7 @@ impl Applier {
         }
     }
 
+    /// The same applier, as the flags want it.
     pub(crate) fn with(self, config: ApplierConfig) -> Self {
         Self { config, ..self }
     }
@@ -173,10 +195,12 @@ impl Applier {
         }
     }
 
+    /// The client of its identity, for reads that the identity must be allowed to make.
     pub(crate) fn client(&self) -> Client {
         self.client.clone()
     }
 
+    /// The hash of a manifest as this identity applies it.
     fn hash(&self, desired: &Desired) -> Hash {
         account_hash(&self.account, desired.hash)
     }
@@ -230,6 +254,7 @@ impl Applier {
         known.filter_map(|(id, owner)| Some((id, owner?))).collect()
     }
 
+    /// The owners as the watches of the kinds know them, in the order of the objects.
     async fn watched_owners(
         &self,
         live: &WatchedObjects,
@@ -250,6 +275,7 @@ impl Applier {
         objects.iter().map(owner).collect()
     }
 
+    /// The owners by one request for each object, in the order of the objects.
     async fn read_owners(&self, objects: &[&ObjectRef]) -> Vec<Option<NamespacedName>> {
         let mut requests = Vec::new();
         for object in objects {
@@ -262,6 +288,7 @@ impl Applier {
             .collect()
     }
 
+    /// The owner that the labels of a live object name; `None` if there is no such object.
     async fn read_owner(&self, object: &ObjectRef) -> Result<Option<NamespacedName>, RequestError> {
         let api = self.api(object).await?;
         let live = api.get_metadata_opt(&object.name).await?;
@@ -295,6 +322,10 @@ impl Applier {
         (changes, result)
     }
 
+    /// Tries a stage, and applies it if all of it fits. Refused objects are added to `failed`.
+    ///
+    /// # Errors
+    /// A definition or a namespace of the stage does not become usable in time.
     async fn apply_stage(
         &self,
         stage: &[Desired],
@@ -380,52 +411,6 @@ impl Applier {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         Ok(())
-    }
-
-    /// Moves the fields of former managers to our own. The apply then removes those that the manifest does not have. A
-    /// write of another manager in between is no reason to wait, so it is tried again at once.
-    async fn take_over(&self, reference: &ObjectRef) -> Result<(), RequestError> {
-        const TRIES: usize = 10;
-        for _ in 1..TRIES {
-            match self.try_take_over(reference).await {
-                Err(RequestError::Api(error)) if is_conflict(&error) => {}
-                result => return result,
-            }
-        }
-        self.try_take_over(reference).await
-    }
-
-    async fn try_take_over(&self, reference: &ObjectRef) -> Result<(), RequestError> {
-        let api = self.api(reference).await?;
-        let Some(live) = api.get_metadata_opt(&reference.name).await? else {
-            return Ok(());
-        };
-        let metadata = live.metadata;
-        let fields = metadata.managed_fields.unwrap_or_default();
-        let Some(fields) = take_over(&fields, self.manager, &self.config.override_managers) else {
-            return Ok(());
-        };
-        let mut operations = vec![
-            json!({"op": "replace", "path": "/metadata/managedFields", "value": fields}),
-            json!({"op": "replace", "path": "/metadata/resourceVersion", "value": metadata.resource_version}),
-        ];
-        if metadata
-            .annotations
-            .is_some_and(|all| all.contains_key(LAST_APPLIED))
-        {
-            let path = format!("/metadata/annotations/{}", LAST_APPLIED.replace('/', "~1"));
-            operations.push(json!({"op": "remove", "path": path}));
-        }
-        let patch: json_patch::Patch = serde_json::from_value(Value::Array(operations))?;
-        let params = PatchParams {
-            field_manager: Some(self.manager.to_owned()),
-            ..PatchParams::default()
-        };
-        let patch: Patch<()> = Patch::Json(patch);
-        let patched = api.patch_metadata(&reference.name, &params, &patch).await;
-        patched
-            .map(drop)
-            .map_err(|error| RequestError::about(reference, error))
     }
 
     async fn apply_one(
@@ -531,6 +516,7 @@ impl Applier {
         Ok(patched.map(drop)?)
     }
 
+    /// One server-side apply. Its error quotes no value of a Secret.
     async fn patch(
         &self,
         reference: &ObjectRef,

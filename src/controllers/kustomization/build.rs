@@ -10,6 +10,7 @@ use kube::{Client, ResourceExt as _};
 use kustomize::{BuildOptions, Inputs, LoadRestriction, Object, Rendered, Reorder};
 use serde_json::{Value, json};
 
+use crate::cluster::apply::Placement;
 use crate::controllers::builds::NotBuilt;
 use crate::controllers::kustomization::context::KustomizationContext;
 use crate::controllers::kustomization::error::{
@@ -36,6 +37,8 @@ pub(super) struct Built {
     pub(super) desired: Vec<Desired>,
     /// Everything that the build read, if nothing else decides its result.
     pub(super) inputs: Option<Inputs>,
+    /// The scopes of the kinds, by which the objects have got their ids, and what was renewed.
+    pub(super) placement: Placement,
 }
 
 /// The variables of a Kustomization. It has no `Debug`, because it holds values of Secrets.
@@ -185,7 +188,7 @@ pub(super) async fn build(
     source: &Arc<Fetched>,
     variables: Option<Substitution>,
     settings: &UnitSettings,
-) -> Result<Built, SyncError> {
+) -> Result<(Vec<Desired>, Option<Inputs>), SyncError> {
     let (builds, source) = (context.builds.clone(), source.clone());
     let spec = object.spec.clone();
     let (may_rename, strict) = (settings.may_rename_namespaces, settings.strict_substitution);
@@ -209,12 +212,10 @@ pub(super) async fn build(
             }
         }
         let desired = substituted(desired(&rendered), &rendered, variables.as_ref(), strict)?;
-        Ok(Built {
-            desired,
-            // A remote base may change at any time, and what a generated file names has no content id.
-            inputs: Some(rendered.inputs)
-                .filter(|inputs| rendered.remotes.is_empty() && !inputs.is_empty()),
-        })
+        // A remote base may change at any time, and what a generated file names has no content id.
+        let inputs = Some(rendered.inputs)
+            .filter(|inputs| rendered.remotes.is_empty() && !inputs.is_empty());
+        Ok((desired, inputs))
     });
     let ended = |_| Err(BuildError::TaskEnded.into());
     task.await.unwrap_or_else(ended)

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Namespace;
 use kube::api::Api;
 use kube::runtime::controller::Action;
 use kube::runtime::events::EventType;
@@ -12,13 +13,15 @@ use kube::{Resource as _, ResourceExt as _};
 use crate::cluster::apply::Applier;
 use crate::cluster::error::describe;
 use crate::controllers::ReconcileError;
+use crate::controllers::ending::definition;
 use crate::controllers::events::Component;
 use crate::controllers::kustomization::context::KustomizationContext;
 use crate::controllers::kustomization::health::is_any_there;
 use crate::controllers::kustomization::owners::{
     ObserveError, children, going as going_with, undecided,
 };
-use crate::controllers::kustomization::{account, applier, write};
+use crate::controllers::kustomization::record::{publish, write};
+use crate::controllers::kustomization::{account, applier};
 use crate::controllers::objects::remove_finalizer;
 use overlayd_core::api::annotations::{APPROVE_DELETIONS, FLUX_FINALIZER};
 use overlayd_core::api::git_repository::GitRepository;
@@ -30,7 +33,10 @@ use overlayd_core::apply::ownership::{PendingDeletion, Undecided, UndecidedReaso
 use overlayd_core::apply::skip::Protected;
 use overlayd_core::apply::{inventory, plan};
 use overlayd_core::conditions::{Progress, flux_conditions};
-use overlayd_core::kustomization::deletion::{DeletionWork, deletion_work, has_timed_out};
+use overlayd_core::kustomization::deletion::{
+    DeletionCause, DeletionWork, deletion_work, has_timed_out,
+};
+use overlayd_core::kustomization::events::changes;
 use overlayd_core::kustomization::source_of;
 use overlayd_core::names::NamespacedName;
 use overlayd_core::rollout::health_timeout;
@@ -44,19 +50,28 @@ pub(super) async fn finalize(
     api: &Api<Kustomization>,
     context: &KustomizationContext,
 ) -> Result<Action, ReconcileError> {
-    let work = deletion_work(&object.spec);
     let mut finalizers = object.finalizers().iter();
-    let has_finalizer = finalizers.any(|name| name == FLUX_FINALIZER);
-    if work != DeletionWork::Orphan && has_finalizer {
-        let deletion = Deletion {
-            object,
-            api,
-            context,
-            unit: NamespacedName::of(object),
-        };
-        if let Some(action) = deletion.run(work).await? {
-            return Ok(action);
-        }
+    if !finalizers.any(|name| name == FLUX_FINALIZER) {
+        return Ok(Action::await_change());
+    }
+    let deletion = Deletion {
+        object,
+        api,
+        context,
+        unit: NamespacedName::of(object),
+    };
+    let cause = match deletion.cause().await {
+        Ok(cause) => cause,
+        Err(error) => return deletion.cannot_delete(&describe(&error)).await,
+    };
+    if cause != DeletionCause::Object {
+        tracing::warn!(kustomization = %deletion.unit, ?cause, "what it applied is left, since its definition or its controller's namespace is being deleted");
+    }
+    let work = deletion_work(&object.spec, cause);
+    if work != DeletionWork::Orphan
+        && let Some(action) = deletion.run(work).await?
+    {
+        return Ok(action);
     }
     remove_finalizer(api, object, FLUX_FINALIZER).await?;
     Ok(Action::await_change())
@@ -71,6 +86,19 @@ struct Deletion<'d> {
 }
 
 impl Deletion<'_> {
+    /// Reads why the object is being deleted. The watches may not have told it yet.
+    async fn cause(&self) -> Result<DeletionCause, kube::Error> {
+        let client = &self.context.client;
+        let definition = definition::<Kustomization>(client).await?;
+        let namespaces: Api<Namespace> = Api::all(client.clone());
+        let namespace = namespaces.get_metadata_opt(&self.unit.namespace).await?;
+        Ok(DeletionCause::of(
+            definition.as_ref(),
+            namespace.as_ref().map(|found| &found.metadata),
+            &self.context.settings.own_namespace,
+        ))
+    }
+
     /// Deletes what was applied. Gives what to do next, if something keeps the Kustomization from going.
     async fn run(&self, work: DeletionWork) -> Result<Option<Action>, ReconcileError> {
         let (object, context) = (self.object, self.context);
@@ -79,20 +107,22 @@ impl Deletion<'_> {
         let protected = Protected {
             own_namespace: context.settings.own_namespace.clone(),
         };
-        let prune = plan::deletion(&held, &protected).prune;
-        if prune.is_empty() {
+        if plan::deletion(&held, &protected).prune.is_empty() {
             return Ok(None);
         }
         let applier = match applier(object, context) {
             Ok(applier) => applier,
             Err(error) => return self.cannot_delete(&error.to_string()).await.map(Some),
         };
+        let placed = applier.place(&mut [], &held).await;
+        let placed = placed.scopes.placed(held.clone());
+        let prune = plan::deletion(&placed, &protected).prune;
         let checked = self.check(prune, &held, protected, &applier).await;
         let prune = match checked {
             Ok(prune) => prune,
             Err(why) => return self.blocked(&why).await.map(Some),
         };
-        let (deleted, result) = applier.prune(&prune, &self.unit).await;
+        let (deleted, result) = applier.prune(&prune, &[], &self.unit).await;
         tracing::info!(kustomization = %object.name_any(), deleted = deleted.describe_changes(), "deleted with its Kustomization");
         if let Err(error) = result {
             return self.cannot_delete(&error.to_string()).await.map(Some);
@@ -102,7 +132,14 @@ impl Deletion<'_> {
         let waits = work == DeletionWork::PruneAndWait
             && is_any_there(&prune, &applier).await
             && !has_timed_out(requested, timeout, Timestamp::now());
-        Ok(waits.then(|| Action::requeue(Duration::from_secs(1))))
+        if waits {
+            return Ok(Some(Action::requeue(Duration::from_secs(1))));
+        }
+        let revision = status.last_applied_revision.as_deref();
+        for event in changes("", &deleted.describe_changes()) {
+            publish(context, object, revision, &event).await;
+        }
+        Ok(None)
     }
 
     /// True if the source exists. Without it no other Kustomization can ever say what it wants.

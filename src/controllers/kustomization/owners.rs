@@ -16,8 +16,9 @@ use overlayd_core::apply::ownership::{
     ExistingUnits, LiveOwners, OtherKustomization, Ownership, PendingDeletion, Undecided,
 };
 use overlayd_core::apply::plan::{Observed, leaving};
+use overlayd_core::apply::scope::Scopes;
 use overlayd_core::apply::skip::Skip;
-use overlayd_core::kustomization::deletion::{DeletionWork, deletion_work};
+use overlayd_core::kustomization::deletion::{DeletionCause, DeletionWork, deletion_work};
 use overlayd_core::kustomization::source_of;
 use overlayd_core::names::NamespacedName;
 
@@ -58,13 +59,15 @@ impl Observer<'_> {
         &self,
         inventory: Vec<ObjectRef>,
         desired: &[Desired],
+        scopes: &Scopes,
     ) -> Result<(Observed, Others), ObserveError> {
+        let inventory = scopes.placed(inventory);
         let left: Vec<ObjectRef> = leaving(&inventory, desired).cloned().collect();
         let rendered = desired.iter().map(|desired| desired.reference.id());
         let deleted = left.iter().filter(|_| self.object.spec.prune);
         let children = self.children(deleted, &rendered.collect()).await?;
         let going: BTreeSet<NamespacedName> = children.keys().cloned().collect();
-        let (mut owners, others) = self.owners(desired).await;
+        let (mut owners, others) = self.owners(desired, scopes).await;
         let may_move = left.iter().chain(children.values().flatten());
         let rendered_elsewhere = may_move.filter_map(|object| {
             let id = object.id();
@@ -75,6 +78,7 @@ impl Observer<'_> {
             rendered_elsewhere: rendered_elsewhere.collect(),
             is_undecided: self.is_undecided(&going).await?,
             inventory,
+            scope_unknown: scopes.unknown(desired.iter().map(|desired| &desired.reference)),
             children,
             owners: {
                 owners.going = going;
@@ -122,7 +126,7 @@ impl Observer<'_> {
         Ok(undecided.is_some())
     }
 
-    async fn owners(&self, desired: &[Desired]) -> (LiveOwners, Others) {
+    async fn owners(&self, desired: &[Desired], scopes: &Scopes) -> (LiveOwners, Others) {
         let applied = desired
             .iter()
             .filter(|desired| Skip::opt_out(&desired.manifest).is_none());
@@ -141,7 +145,7 @@ impl Observer<'_> {
             }
             let other = match self.read(&owner).await {
                 Ok(Some(other)) => {
-                    let rendered = self.rendered(&owner, &other);
+                    let rendered = self.rendered(&owner, &other, scopes);
                     others.insert(owner.clone(), other);
                     rendered
                 }
@@ -153,20 +157,27 @@ impl Observer<'_> {
         (owners, others)
     }
 
+    /// Another Kustomization; `None` if it does not exist.
     async fn read(&self, name: &NamespacedName) -> Result<Option<Kustomization>, kube::Error> {
         read(self.client, name).await
     }
 
     /// The objects of the last build or, before the first one, those of the inventory. A Kustomization that is being
     /// deleted, or that its parent no longer renders, keeps nothing from another.
-    fn rendered(&self, name: &NamespacedName, other: &Kustomization) -> OtherKustomization {
+    fn rendered(
+        &self,
+        name: &NamespacedName,
+        other: &Kustomization,
+        scopes: &Scopes,
+    ) -> OtherKustomization {
         if other.meta().deletion_timestamp.is_some() || self.ownership.is_dropped(name) {
             return OtherKustomization::Gone;
         }
         let built = self.ownership.rendered(name);
-        OtherKustomization::Renders(
-            built.unwrap_or_else(|| held_by(other).iter().map(ObjectRef::id).collect()),
-        )
+        OtherKustomization::Renders(built.unwrap_or_else(|| {
+            let held = scopes.placed(held_by(other));
+            held.iter().map(ObjectRef::id).collect()
+        }))
     }
 }
 
@@ -205,7 +216,7 @@ pub(super) async fn children(
         let Some(child) = child else {
             continue;
         };
-        let held = match deletion_work(&child.spec) {
+        let held = match deletion_work(&child.spec, DeletionCause::Object) {
             DeletionWork::Orphan => Vec::new(),
             DeletionWork::Prune | DeletionWork::PruneAndWait => {
                 going(applier, &unit, held_by(&child)).await
@@ -226,7 +237,8 @@ pub(super) async fn going(
     held: Vec<ObjectRef>,
 ) -> Vec<ObjectRef> {
     let mut going = Vec::new();
-    for object in held {
+    let placed = applier.place(&mut [], &held).await;
+    for object in placed.scopes.placed(held) {
         let is_kept = Guard::is_grave(&object)
             && match applier.get(&object).await {
                 Ok(Some(live)) => Skip::of_deletion(&live, unit).is_some(),

@@ -31,11 +31,14 @@ use crate::controllers::kustomization::error::{
 };
 use crate::controllers::kustomization::health::HealthReader;
 use crate::controllers::kustomization::owners::{Observer, Others, undecided};
-use crate::controllers::kustomization::record::write;
+use crate::controllers::kustomization::record::{publish, write};
 use crate::controllers::kustomization::rollouts::PendingRollout;
 use crate::controllers::kustomization::{Applied, ReconcileOutcome, applier, check, depend};
+use crate::controllers::objects::git_repository;
 use crate::failpoints;
 use crate::git::Fetched;
+use overlayd_core::kustomization::events::changes;
+use overlayd_core::kustomization::source::AbsentSource;
 use overlayd_core::kustomization::spec_digest::SpecDigest;
 use overlayd_core::kustomization::status::SUCCEEDED;
 use overlayd_core::kustomization::{is_ready, source_of};
@@ -72,8 +75,9 @@ impl Run<'_> {
             }
             return Err(error.into());
         }
-        let source = source.ok_or_else(|| SourceUnavailable::NothingFetched(source_of(object)));
-        let source = source.map_err(SyncError::from)?;
+        let Some(source) = source else {
+            return Err(self.absent().await);
+        };
         let revision = source.revision.to_string();
         let dependencies = depend::check(object, context, &revision).await;
         if let Err(error) = dependencies {
@@ -82,18 +86,35 @@ impl Run<'_> {
             }
             return Err(error);
         }
-        let built = self.build(&source, variables).await?;
+        let held = inventory::objects(status.inventory.as_ref());
+        let built = self.build(&source, variables, &held).await?;
         if self.settings.mode == Mode::Apply {
             self.claim(&revision, &built.desired);
         }
         self.apply(built, &revision, status).await
     }
 
+    /// Why the source has no commit in service.
+    async fn absent(&self) -> Interruption {
+        let name = source_of(self.object);
+        let found = match git_repository(&self.context.client, &name).await {
+            Ok(found) => found,
+            Err(error) => return Interruption::Api(error),
+        };
+        let reason = match AbsentSource::of(found.as_ref()) {
+            AbsentSource::Missing => SourceUnavailable::Missing(name),
+            AbsentSource::NothingFetched | AbsentSource::NotFetchedAgain => {
+                SourceUnavailable::NothingFetched(name)
+            }
+        };
+        SyncError::from(reason).into()
+    }
+
     /// Builds a revision that is not applied now, and claims its objects, so that objects which move here from another
     /// Kustomization are not deleted meanwhile.
     pub(super) async fn claim_only(&self, source: &Arc<Fetched>, variables: Option<Substitution>) {
         let revision = source.revision.to_string();
-        match self.build(source, variables).await {
+        match self.build(source, variables, &[]).await {
             Ok(built) => self.claim(&revision, &built.desired),
             Err(_) => self
                 .context
@@ -101,12 +122,23 @@ impl Run<'_> {
         }
     }
 
+    /// Builds, and gives each object its place in the cluster, so that its id is the one that the inventory has.
     async fn build(
         &self,
         source: &Arc<Fetched>,
         variables: Option<Substitution>,
+        held: &[ObjectRef],
     ) -> Result<Built, SyncError> {
-        build::build(self.object, self.context, source, variables, self.settings).await
+        let (object, context, settings) = (self.object, self.context, self.settings);
+        let (mut desired, inputs) =
+            build::build(object, context, source, variables, settings).await?;
+        let applier = applier(object, context)?;
+        let placement = applier.place(&mut desired, held).await;
+        Ok(Built {
+            desired,
+            inputs,
+            placement,
+        })
     }
 
     /// Registers the objects of a revision, and wakes the Kustomizations that want an object which is no longer claimed, or
@@ -127,11 +159,16 @@ impl Run<'_> {
         revision: &str,
         status: &mut KustomizationStatus,
     ) -> Result<ReconcileOutcome, Interruption> {
-        let Built { desired, inputs } = built;
+        let Built {
+            desired,
+            inputs,
+            placement,
+        } = built;
+        self.tell_renewed(&placement.renewed).await;
         let applier = applier(self.object, self.context)?;
         let held = inventory::objects(status.inventory.as_ref());
         let observer = self.observer(&applier, revision);
-        let (observed, others) = observer.observe(held, &desired).await?;
+        let (observed, others) = observer.observe(held, &desired, &placement.scopes).await?;
         let plan = self.plan(desired, &observed)?;
         self.note_attempt(&plan.digest());
         let mut options = apply_options(self.object, self.settings, &plan)?;
@@ -165,6 +202,7 @@ impl Run<'_> {
         }
     }
 
+    /// Plans with the settings of the object and the flags.
     fn plan(&self, desired: Vec<Desired>, observed: &Observed) -> Result<ApplyPlan, SyncError> {
         let settings = &self.context.settings;
         let flags = PlanFlags {
@@ -205,6 +243,7 @@ impl Run<'_> {
         let refused = plan.conflicts.iter().map(ObjectFailure::from).collect();
         PendingRollout {
             applied: Applied {
+                began: Some(Timestamp::now()),
                 inputs,
                 digest: plan.digest(),
                 opted_out: opted_out.collect(),
@@ -250,13 +289,14 @@ impl Run<'_> {
                 }
                 Step::Done => return Ok(ReconcileOutcome::Done(pending.done())),
                 Step::Fail(error) => {
-                    self.tell_changes(&pending.applied).await;
+                    self.tell_changes(&pending).await;
                     return Err(health.explain(error).await.into());
                 }
             };
         }
     }
 
+    /// Applies a wave, and adds what it has changed to the outcome.
     async fn apply_wave(
         &self,
         wave: &Wave,
@@ -336,7 +376,8 @@ impl Run<'_> {
         applier: &Applier,
         status: &mut KustomizationStatus,
     ) -> Observation {
-        let (pruned, result) = applier.prune(objects, self.unit).await;
+        let rendered = &pending.rendered;
+        let (pruned, result) = applier.prune(objects, rendered, self.unit).await;
         let failed: Vec<ObjectRef> = match &result {
             Err(ApplyError::Prune(failures)) => failures
                 .iter()
@@ -350,7 +391,7 @@ impl Run<'_> {
             .flat_map(|postponed| &postponed.objects);
         let held = pending.rendered.iter().chain(&failed).chain(postponed);
         status.inventory = Some(inventory::of(held));
-        pending.applied.take(&pruned);
+        pending.applied.take_deletions(&pruned);
         for former in &pending.former_owners {
             self.context.identities.live().wake(former);
         }
@@ -358,19 +399,34 @@ impl Run<'_> {
     }
 
     /// Publishes what was changed before the rollout failed.
-    async fn tell_changes(&self, applied: &Applied) {
-        if !applied.changes.is_empty() {
-            let events = &self.context.events;
-            events
-                .publish(
-                    Component::Kustomize,
-                    self.object,
-                    EventType::Normal,
-                    "Progressing",
-                    &applied.changes,
-                )
-                .await;
+    async fn tell_changes(&self, pending: &PendingRollout) {
+        let PendingRollout {
+            applied, revision, ..
+        } = pending;
+        for event in changes(&applied.changes, &applied.deletions) {
+            publish(self.context, self.object, Some(revision), &event).await;
         }
+    }
+
+    /// Publishes which objects are applied in another version than their files have.
+    async fn tell_renewed(&self, renewed: &[String]) {
+        if renewed.is_empty() {
+            return;
+        }
+        for warning in renewed {
+            tracing::warn!(kustomization = %self.unit, "{warning}");
+        }
+        let (component, note) = (Component::Kustomize, renewed.join("\n"));
+        let events = &self.context.events;
+        events
+            .publish(
+                component,
+                self.object,
+                EventType::Warning,
+                "OldVersion",
+                &note,
+            )
+            .await;
     }
 
     /// Writes an event on each Kustomization that owns an object which this one renders too.
@@ -392,18 +448,26 @@ impl Run<'_> {
 }
 
 impl Applied {
-    /// Adds the changes of a wave or of the deletions.
+    /// Adds the changes of a wave.
     fn take(&mut self, changes: &ChangeSet) {
-        let text = changes.describe_changes();
-        if !text.is_empty() {
-            if !self.changes.is_empty() {
-                self.changes.push('\n');
-            }
-            self.changes.push_str(&text);
-        }
+        append(&mut self.changes, &changes.describe_changes());
         self.drifted.extend(changes.drifted());
         self.opted_out.extend(changes.opt_outs());
     }
+
+    /// Adds the deletions.
+    fn take_deletions(&mut self, deleted: &ChangeSet) {
+        append(&mut self.deletions, &deleted.describe_changes());
+        self.opted_out.extend(deleted.opt_outs());
+    }
+}
+
+/// Adds lines to a list of lines.
+fn append(lines: &mut String, more: &str) {
+    if !lines.is_empty() && !more.is_empty() {
+        lines.push('\n');
+    }
+    lines.push_str(more);
 }
 
 /// How the plan of a Kustomization is carried out, by the daemon and in a preview.

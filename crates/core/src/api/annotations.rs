@@ -39,11 +39,13 @@ pub const DRIFT: &str = "overlayd.dev/drift";
 pub const WAVE: &str = "overlayd.dev/wave";
 /// The annotation of an object that names the Kustomization (`namespace/name`) from which it is taken over.
 pub const TAKE_OVER: &str = "overlayd.dev/take-over";
+/// The annotation of a Kustomization that decides whether controllers of the peers in its build are applied.
+pub const PEER_CONTROLLERS: &str = "overlayd.dev/peer-controllers";
 /// The annotation of a store with the URL of an SQS queue of rotation events.
 pub const ROTATION_QUEUE: &str = "overlayd.dev/rotation-queue";
 
-/// The finalizer of External Secrets on an ExternalSecret. overlayd adds it only if the Secret must be deleted together
-/// with its ExternalSecret, and removes it in all cases.
+/// The finalizer of External Secrets on an ExternalSecret. overlayd adds it only if the ExternalSecret owns its Secret, so
+/// that the deletion of the definition does not take the Secret along, and removes it in all cases.
 pub const EXTERNAL_SECRET_FINALIZER: &str =
     "externalsecrets.external-secrets.io/externalsecret-cleanup";
 /// The finalizer of External Secrets on a store, which overlayd removes and never adds.

@@ -1,8 +1,11 @@
 //! Pure: the apply: the objects to apply and their order, those to delete and those to leave: `Rendered ─plan→ ApplyPlan`.
 
 pub mod object_ref;
+pub mod scope;
 
+pub mod definition;
 pub mod desired;
+pub mod old_versions;
 pub mod plan;
 pub mod plan_options;
 
@@ -11,6 +14,7 @@ pub mod held;
 pub mod order;
 pub mod owner_labels;
 pub mod ownership;
+pub mod peers;
 pub mod skip;
 pub mod stages;
 

@@ -13,7 +13,9 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use crate::api::annotations::{OWNER_NAME, OWNER_NAMESPACE, TAKE_OVER};
+use crate::api::crds;
 use crate::api::kustomization::KustomizationSpec;
+use crate::apply::definition::with_ours;
 use crate::apply::desired::{Desired, DriftModeError};
 use crate::apply::guard::{Guard, GuardError};
 use crate::apply::held::{Children, DeletionGuard};
@@ -21,6 +23,8 @@ use crate::apply::last_applied::manifest_hash;
 use crate::apply::object_ref::ObjectRef;
 use crate::apply::order::{OrderError, waves};
 use crate::apply::ownership::{Claim, Conflict, LiveOwners};
+use crate::apply::peers::{Peer, PeerControllers};
+use crate::apply::scope::GroupKind;
 use crate::apply::skip::{Protected, Skip, control};
 use crate::apply::stages::{sort_key, stages};
 use crate::names::{NamespacedName, is_path_segment};
@@ -35,6 +39,9 @@ pub struct Observed {
     /// Other Kustomizations that render an object which this build no longer does, or which a Kustomization in `children`
     /// holds, by the id of the object.
     pub rendered_elsewhere: BTreeMap<String, NamespacedName>,
+    /// Rendered kinds of which it is not known whether their objects have a namespace. Nothing of them is deleted, since
+    /// the id of a rendered object may be another one than the inventory has.
+    pub scope_unknown: BTreeSet<GroupKind>,
     /// What the Kustomizations hold that this build no longer renders, and those that they hold in turn.
     pub children: Children,
     /// Another Kustomization has not said yet which objects it wants, so that more of them may stay than is known.
@@ -54,6 +61,8 @@ pub struct PlanOptions<'o> {
     pub guard: Guard,
     /// What the failure of one object means for the others.
     pub on_error: OnError,
+    /// Whether controllers of Flux and External Secrets are applied. A person who applies them by hand wants them.
+    pub peer_controllers: PeerControllers,
     /// Kinds that get a stage of their own, before most others.
     pub stage_kinds: &'o [String],
 }
@@ -233,7 +242,7 @@ impl Planner<'_> {
         }
         refuse_encrypted(&desired)?;
         desired.drift_mode()?;
-        if let Some(skip) = Skip::opt_out(&desired.manifest) {
+        if let Some(skip) = self.left_alone(&desired.manifest) {
             self.opt_out(&desired, skip.clone());
             self.plan.skipped.push((desired.reference.clone(), skip));
             self.plan.inventory.push(desired.reference.clone());
@@ -244,6 +253,7 @@ impl Planner<'_> {
             self.opt_out(&desired, Skip::PruneDisabled);
         }
         normalize(&mut desired.manifest);
+        complete(&mut desired);
         label(&mut desired.manifest, self.options);
         desired.hash = manifest_hash(&desired.manifest);
         if self.may_have(&desired, &id)? {
@@ -252,6 +262,15 @@ impl Planner<'_> {
             self.left_out.insert(id);
         }
         Ok(desired)
+    }
+
+    /// Why a rendered object is not applied, whatever the cluster holds.
+    fn left_alone(&self, manifest: &Value) -> Option<Skip> {
+        let peer = match self.options.peer_controllers {
+            PeerControllers::Leave => Peer::of(manifest),
+            PeerControllers::Apply => None,
+        };
+        Skip::opt_out(manifest).or_else(|| peer.map(Skip::PeerController))
     }
 
     fn opt_out(&mut self, desired: &Desired, skip: Skip) {
@@ -301,16 +320,23 @@ impl Planner<'_> {
 
     /// Deletes inventory objects that are not rendered, but for protected ones and those that move elsewhere.
     fn prune(&mut self) -> Result<(), PlanError> {
-        let inventory = &self.observed.inventory;
+        let observed = self.observed;
+        let inventory = &observed.inventory;
         let left = inventory
             .iter()
             .filter(|object| !self.rendered.contains(&object.id()));
-        let left: Vec<ObjectRef> = left.cloned().collect();
+        let (left, unknown): (Vec<ObjectRef>, Vec<ObjectRef>) = left
+            .cloned()
+            .partition(|object| !observed.scope_unknown.contains(&GroupKind::of(object)));
+        for object in unknown {
+            self.plan.inventory.push(object.clone());
+            self.plan.skipped.push((object, Skip::ScopeUnknown));
+        }
         let deletion = deletion(&left, &self.options.protected);
         self.plan.skipped.extend(deletion.skipped);
         self.guard(&deletion.prune)?;
         for object in deletion.prune {
-            match self.observed.rendered_elsewhere.get(&object.id()) {
+            match observed.rendered_elsewhere.get(&object.id()) {
                 Some(to) => {
                     let skip = Skip::HandedOver { to: to.clone() };
                     self.plan.skipped.push((object, skip));
@@ -375,9 +401,12 @@ impl ApplyPlan {
 
     /// Inventory objects that are not rendered and stay nevertheless, each with its reason.
     pub fn kept(&self) -> impl Iterator<Item = &(ObjectRef, Skip)> {
-        self.skipped
-            .iter()
-            .filter(|(_, skip)| matches!(skip, Skip::HandedOver { .. } | Skip::Protected(_)))
+        self.skipped.iter().filter(|(_, skip)| {
+            matches!(
+                skip,
+                Skip::HandedOver { .. } | Skip::Protected(_) | Skip::ScopeUnknown
+            )
+        })
     }
 
     /// Names the content of the applied objects: `sha256:` and 64 hexadecimal digits.
@@ -432,6 +461,16 @@ fn normalize(manifest: &mut Value) {
     if let Some(metadata) = manifest["metadata"].as_object_mut() {
         metadata.remove("creationTimestamp");
         metadata.remove("managedFields");
+    }
+}
+
+/// Adds to a definition of a kind that overlayd serves what overlayd uses of it. A repository may hold the definitions of
+/// the peers, in an older version.
+fn complete(desired: &mut Desired) {
+    if desired.reference.kind == "CustomResourceDefinition"
+        && let Some(ours) = crds::named(&desired.reference.name)
+    {
+        desired.manifest = with_ours(ours, &desired.manifest);
     }
 }
 

@@ -4,12 +4,14 @@
 //! observe ─SpecDigest, due→ act (apply::plan, rollout) ─KustomizationOutcome→ status
 //! ```
 //! [`spec_digest`] names what a Kustomization asks for, [`due`] decides whether there is work, [`dependencies`] whether it
-//! can begin, and [`status`] what is recorded at the end.
+//! can begin, [`status`] what is recorded at the end, and [`events`] what is published.
 
 pub mod deletion;
 pub mod dependencies;
 pub mod due;
+pub mod events;
 pub mod references;
+pub mod source;
 pub mod spec_digest;
 pub mod status;
 
@@ -17,7 +19,9 @@ use std::collections::BTreeSet;
 
 use kube::ResourceExt as _;
 
-use crate::api::kustomization::{Kustomization, KustomizationStatus};
+use crate::api::kustomization::{
+    Kustomization, KustomizationSpec, KustomizationStatus, SourceKind,
+};
 use crate::apply::inventory;
 use crate::apply::object_ref::ObjectRef;
 use crate::names::NamespacedName;
@@ -31,6 +35,20 @@ pub fn source_of(object: &Kustomization) -> NamespacedName {
         .or_else(|| object.namespace())
         .unwrap_or_default();
     NamespacedName::new(namespace, &reference.name)
+}
+
+/// A field that overlayd refuses, if there is one: its path below `spec`.
+pub fn unsupported(spec: &KustomizationSpec) -> Option<&'static str> {
+    let set = [
+        (
+            "sourceRef.kind (only GitRepository is)",
+            spec.source_ref.kind != SourceKind::GitRepository,
+        ),
+        ("decryption", spec.decryption.is_some()),
+        ("kubeConfig", spec.kube_config.is_some()),
+    ];
+    set.into_iter()
+        .find_map(|(field, is_set)| is_set.then_some(field))
 }
 
 /// True if the condition `Ready` is `True`: the last attempt came to its end.

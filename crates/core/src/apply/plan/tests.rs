@@ -51,6 +51,7 @@ fn options(spec: &KustomizationSpec) -> PlanOptions<'_> {
             ..Guard::default()
         },
         on_error: OnError::Stop,
+        peer_controllers: PeerControllers::Leave,
         stage_kinds: &[],
     }
 }
@@ -562,4 +563,74 @@ fn a_certificate_that_is_none_is_dropped() {
         json!({"spec": {"caBundle": "Cg==", "group": "g"}}),
         json!({"spec": {"group": "g"}}),
     );
+}
+
+#[test]
+fn while_a_scope_is_not_known_nothing_of_the_kind_is_pruned() {
+    let pool = |namespace: &str| desired("karpenter.sh/v1", "NodePool", namespace, "pool-a");
+    let mut observed = inventory_of(&[pool(""), map("a"), map("gone")]);
+    observed.scope_unknown = [GroupKind::of(&pool("").reference)].into();
+    let spec = spec();
+    let plan = plan(
+        vec![pool("karpenter"), map("a")],
+        &observed,
+        &options(&spec),
+    )
+    .unwrap();
+    let expected = "stage 1
+  apply ConfigMap/a/a
+  apply NodePool/karpenter/pool-a
+prune ConfigMap/a/gone
+skip NodePool/pool-a: whether objects of its kind have a namespace is not known yet, and the build renders objects of this kind
+";
+    assert_eq!(plan.to_string(), expected);
+    let ids: Vec<String> = plan.inventory.iter().map(ObjectRef::id).collect();
+    assert!(
+        ids.contains(&"_pool-a_karpenter.sh_NodePool".to_owned()),
+        "the entry stays in the inventory: {ids:?}"
+    );
+    assert_eq!(plan.leaving(), [map("gone").reference]);
+    assert_eq!(plan.kept().count(), 1);
+}
+
+#[test]
+fn controllers_of_flux_are_left_and_their_definitions_keep_what_overlayd_uses() {
+    let mut controller = desired(
+        "apps/v1",
+        "Deployment",
+        "flux-system",
+        "kustomize-controller",
+    );
+    controller.manifest["metadata"]["labels"] = json!({"app.kubernetes.io/part-of": "flux"});
+    let name = "kustomizations.kustomize.toolkit.fluxcd.io";
+    let mut definition = desired(
+        "apiextensions.k8s.io/v1",
+        "CustomResourceDefinition",
+        "",
+        name,
+    );
+    let old = json!({"name": "v1beta2", "served": true, "storage": true});
+    definition.manifest["spec"] =
+        json!({"group": "kustomize.toolkit.fluxcd.io", "versions": [old]});
+    let objects = || vec![controller.clone(), definition.clone()];
+    let spec = spec();
+    let left = plan(objects(), &Observed::default(), &options(&spec)).unwrap();
+    let text = left.to_string();
+    let expected = "stage 1
+  apply CustomResourceDefinition/kustomizations.kustomize.toolkit.fluxcd.io
+skip Deployment/flux-system/kustomize-controller: it is a controller of Flux,";
+    assert!(text.starts_with(expected), "{text}");
+    assert_eq!(left.inventory.len(), 2, "it is not pruned either");
+    let versions = &left.waves[0].0[0][0].manifest["spec"]["versions"];
+    assert_eq!(versions[0], old);
+    assert_eq!(
+        (&versions[1]["name"], &versions[1]["served"]),
+        (&json!("v1"), &json!(true))
+    );
+    let applied = PlanOptions {
+        peer_controllers: PeerControllers::Apply,
+        ..options(&spec)
+    };
+    let plan = plan(objects(), &Observed::default(), &applied).unwrap();
+    assert_eq!(plan.objects().count(), 2);
 }
