@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
-use git2::{AutotagOption, Direction, FetchOptions, Oid, RemoteCallbacks, Repository};
+use git2::{AutotagOption, Direction, FetchOptions, ObjectType, Oid, RemoteCallbacks, Repository};
 use gocompat::semver::{Constraint, Version};
 use kustomize::RepoPath;
 use parking_lot::Mutex;
@@ -88,6 +88,14 @@ pub(crate) enum FetchError {
         what: String,
         candidates: Vec<String>,
     },
+    #[error(
+        "{what} of `{url}` points to a {kind}, and only a commit can be fetched; name another ref"
+    )]
+    NotACommit {
+        url: String,
+        what: String,
+        kind: git2::ObjectType,
+    },
     #[error("the repository `{url}` has no refs")]
     Empty { url: String },
     #[error("the fetch task ended early")]
@@ -108,7 +116,10 @@ impl FetchError {
         match self {
             Self::Storage { .. } => "StorageOperationFailed",
             Self::Empty { .. } => "EmptyGitRepository",
-            Self::Remote { .. } | Self::NoSuchRef { .. } | Self::Cancelled => "GitOperationFailed",
+            Self::Remote { .. }
+            | Self::NoSuchRef { .. }
+            | Self::NotACommit { .. }
+            | Self::Cancelled => "GitOperationFailed",
         }
     }
 }
@@ -418,7 +429,19 @@ impl Operation<'_> {
         failpoints::point("fetch");
         let own_name = wanted.reference.trim_start_matches("refs/");
         let refspec = format!("+{}:refs/overlayd/{own_name}", wanted.reference);
-        self.fetch_refs(remote, &[refspec])
+        self.fetch_refs(remote, &[refspec])?;
+        match repository
+            .find_object(wanted.commit, None)
+            .map(|object| object.kind())
+        {
+            Ok(Some(kind)) if kind != ObjectType::Commit => Err(FetchError::NotACommit {
+                url: self.source.url.clone(),
+                what: format!("`{}`", wanted.reference),
+                kind,
+            }
+            .into()),
+            _ => Ok(()),
+        }
     }
 
     /// Fetches a commit by its id. Where the server refuses that, or the source names a branch, the branches are fetched.

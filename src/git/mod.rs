@@ -5,6 +5,8 @@
 //! a commit are in service. [`remote`] serves builds whose bases are in other repositories, and [`submodules`] fetches
 //! those of a tree. [`transport`] carries git's smart HTTP over the one TLS stack, and [`ssh`] the same over SSH.
 
+#[cfg(test)]
+mod cases;
 mod known_hosts;
 pub(crate) mod mirror;
 pub(crate) mod remote;
