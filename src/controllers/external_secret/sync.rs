@@ -20,6 +20,8 @@ use crate::controllers::external_secret::read::{StoreReads, watch};
 use crate::controllers::external_secret::template::{Templated, compose_data, render_secret};
 use overlayd_core::api::external_secret::{CreationPolicy, DeletionPolicy, ExternalSecret};
 use overlayd_core::names::NamespacedName;
+use overlayd_core::secrets::contention::other_writers;
+use overlayd_core::secrets::created_once::{keep, was_created_once};
 use overlayd_core::secrets::decide::{
     Precondition, SecretOwner, SecretWrite, decide, decide_empty, secret_data, was_created_by,
 };
@@ -69,8 +71,15 @@ pub(super) async fn sync(
     let desired = request.observed.desired.as_ref().map_err(Clone::clone)?;
     let is_generated = desired.generators().next().is_some();
     let mut outcome = SyncOutcome::new(is_generated, Timestamp::now());
+    outcome.is_repair = request.standing.is_repair();
     if is_generated && let Some(version) = generated_before(request, &live) {
         outcome.secret_version = version;
+        let reading = None;
+        return Ok(Synchronized { outcome, reading });
+    }
+    if let LiveSecret::Read(Some(live)) = &live
+        && keep_created_once(request, desired, live, &mut outcome).await?
+    {
         let reading = None;
         return Ok(Synchronized { outcome, reading });
     }
@@ -94,6 +103,34 @@ fn generated_before(request: &SyncRequest<'_>, live: &LiveSecret) -> Option<Stri
     let manager = field_manager(&object.name_any());
     is_generated(&object.metadata, status, &live.metadata, &manager)
         .then(|| live.resource_version().unwrap_or_default())
+}
+
+/// Takes over a Secret that is created once and that a former ExternalSecret of this name has created, as it is. False if
+/// there is no such one.
+async fn keep_created_once(
+    request: &SyncRequest<'_>,
+    desired: &DesiredSecret,
+    live: &Secret,
+    outcome: &mut SyncOutcome,
+) -> Result<bool, SecretSyncError> {
+    let (object, owner) = (request.object(), owner(request.object()));
+    if !was_created_once(&object.spec, &request.standing.status, &owner, live) {
+        return Ok(false);
+    }
+    let secrets = request.context.secrets_of(object);
+    let kept = write(&secrets, &owner.name, keep(desired, &owner, live)?).await;
+    let (written, version) = kept.map_err(|error| {
+        if is_conflict(&error) {
+            SecretSyncError::Conflict(error)
+        } else {
+            SecretSyncError::Write(error)
+        }
+    })?;
+    outcome.written = written;
+    outcome.is_kept = true;
+    outcome.secret_version = version.or(live.resource_version()).unwrap_or_default();
+    outcome.finished = Timestamp::now();
+    Ok(true)
 }
 
 /// The version of a Secret that is as it was written, and would be written the same again. A frozen Secret is always
@@ -168,6 +205,9 @@ async fn write_secret(
     };
     let mut conflicts = 0;
     let (written, version) = loop {
+        if let Some(live) = &live {
+            outcome.other_writers = other_writers(&live.metadata, &field_manager(&owner.name));
+        }
         let decision = decide_write(desired, &owner, rendered, live.as_deref(), outcome)?;
         match write(&secrets, &owner.name, decision).await {
             Ok(written) => break written,

@@ -9,6 +9,7 @@ use parking_lot::{Mutex, MutexGuard};
 use crate::api::external_secret::ExternalSecretStatus;
 use crate::names::NamespacedName;
 use crate::reconcile_cache::Fingerprint;
+use crate::secrets::contention::RepairHistory;
 use crate::secrets::hash::RenderedHash;
 
 /// The last sync of one ExternalSecret.
@@ -29,6 +30,8 @@ pub struct LastSync {
     pub secret_version: String,
     /// The hash of the rendered Secret. `None` if this process did not render it.
     pub rendered: Option<RenderedHash>,
+    /// The repairs of the Secret.
+    pub repairs: RepairHistory,
 }
 
 /// The last sync of each ExternalSecret.
@@ -95,6 +98,7 @@ mod tests {
             stores: Fingerprint::of(["s"]),
             secret_version: "7".into(),
             rendered: None,
+            repairs: RepairHistory::default(),
         };
         let written = |at: &str| ExternalSecretStatus {
             refresh_time: Some(Time(time(at))),

@@ -8,6 +8,8 @@
 
 pub mod admission;
 pub mod compose;
+pub mod contention;
+pub mod created_once;
 pub mod decide;
 #[cfg(test)]
 mod decide_matrix;
