@@ -137,6 +137,15 @@ pub(crate) struct RunArgs {
         default_value_t = 1024
     )]
     pub(crate) max_fetch_mib: usize,
+    /// The most disk that the mirrors of one namespace's GitRepositories take together, in MiB. A fetch that would take
+    /// more fails. 0 means no quota.
+    #[arg(
+        long,
+        env = "OVERLAYD_NAMESPACE_DISK_QUOTA_MIB",
+        value_name = "MIB",
+        default_value_t = 0
+    )]
+    pub(crate) namespace_disk_quota_mib: u64,
     /// Allow kustomizations to name bases and files on other servers. They are fetched without credentials.
     #[arg(long, env = "OVERLAYD_ALLOW_REMOTE_BASES")]
     pub(crate) allow_remote_bases: bool,

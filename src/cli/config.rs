@@ -135,6 +135,10 @@ fn settings(args: &RunArgs) -> Result<Settings, ConfigError> {
         },
         no_cross_namespace_refs: gitops.no_cross_namespace_refs,
         stage_kinds: gitops.custom_apply_stage_kinds.clone(),
+        namespace_disk_quota: match args.namespace_disk_quota_mib {
+            0 => None,
+            mib => Some(mib.saturating_mul(1 << 20)),
+        },
     })
 }
 

@@ -106,6 +106,8 @@ pub(crate) struct Settings {
     pub(crate) flood_gate: bool,
     /// ClusterSecretStores are served.
     pub(crate) cluster_stores: bool,
+    /// The most bytes that the mirrors of one namespace's sources take on the disk; `None` for no bound.
+    pub(crate) namespace_disk_quota: Option<u64>,
 }
 
 impl Settings {
@@ -142,6 +144,7 @@ impl Default for Settings {
             template_delimiters: ("{{".to_owned(), "}}".to_owned()),
             flood_gate: true,
             cluster_stores: true,
+            namespace_disk_quota: None,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The tasks that run beside the controllers.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use futures::channel::mpsc::UnboundedReceiver;
 use tokio::sync::watch;
@@ -46,6 +47,31 @@ pub(super) fn about_secrets(
             () = stopping => {}
         }
         "the listening for rotations"
+    }
+}
+
+/// How often mirrors whose source is gone are looked for.
+const COLLECTION: Duration = Duration::from_secs(600);
+
+/// Removes the mirrors of sources that are gone.
+pub(super) fn collect_mirrors(
+    context: &Arc<Context>,
+    stopping: &watch::Receiver<bool>,
+) -> impl Future<Output = &'static str> + use<> {
+    let (context, stopping) = (context.clone(), stopped(stopping.clone()));
+    let collecting = async move {
+        loop {
+            tokio::time::sleep(COLLECTION).await;
+            let (mirrors, in_service) = (context.mirrors.clone(), context.sources.mirrors());
+            let collect = move || mirrors.collect(&in_service, Instant::now());
+            if let Ok(removed @ 1..) = tokio::task::spawn_blocking(collect).await {
+                tracing::info!(removed, "removed mirrors of sources that are gone");
+            }
+        }
+    };
+    async move {
+        tokio::select! { () = collecting => {}, () = stopping => {} }
+        "the collection of mirrors"
     }
 }
 

@@ -250,6 +250,8 @@ impl Daemon {
             self.tasks
                 .spawn(background::post_events(posts, address, &stopping));
         }
+        self.tasks
+            .spawn(background::collect_mirrors(context, &stopping));
         let services = background::services(context, supervisor);
         self.tasks
             .spawn(background::about_secrets(context, hints, &stopping));

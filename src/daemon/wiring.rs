@@ -85,9 +85,12 @@ fn git_repositories(
             });
             futures::stream::iter(users.into_iter().map(|user| ObjectRef::from_obj(&*user)))
         });
+    let damaged = context.sources.damaged();
+    let damaged = damaged.map(|source| ObjectRef::new(&source.name).within(&source.namespace));
     let controller = controller
         .with_config(at_once(config.concurrent))
-        .reconcile_on(moved);
+        .reconcile_on(moved)
+        .reconcile_on(damaged);
     let reconcile = controllers::git_repository::reconcile;
     drive(controller, context, stopping, reconcile, |_, _| {})
 }

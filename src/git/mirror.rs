@@ -1,7 +1,7 @@
-//! Talks to git servers: keeps one bare mirror per address and credentials, and fetches into it only when a ref has moved.
+//! Talks to git servers: one fetch into a bare mirror, which asks for objects only when a ref has moved.
 
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
@@ -9,24 +9,14 @@ use std::time::Instant;
 use git2::{AutotagOption, Direction, FetchOptions, ObjectType, Oid, RemoteCallbacks, Repository};
 use gocompat::semver::{Constraint, Version};
 use kustomize::RepoPath;
-use parking_lot::Mutex;
 use sha2::{Digest as _, Sha256};
-use tokio::runtime::Handle;
 
 use crate::failpoints;
-use crate::git::transport::Session;
+use crate::git::life::MirrorLife;
 use crate::git::view::View;
 use overlayd_core::git::revision::Revision;
 use overlayd_core::git::source::{GitSource, RefTarget};
-
-/// The mirrors of this process, below one directory.
-#[derive(Debug)]
-pub(crate) struct Mirrors {
-    directory: PathBuf,
-    max_bytes: usize,
-    /// One operation at a time per mirror.
-    locks: Mutex<BTreeMap<String, Arc<Mutex<()>>>>,
-}
+use overlayd_core::git::storage_fault::StorageFault;
 
 /// A commit that the mirror holds.
 #[derive(Debug, Clone)]
@@ -35,6 +25,8 @@ pub(crate) struct Fetched {
     pub(crate) url: String,
     pub(crate) revision: Revision,
     pub(crate) mirror: PathBuf,
+    /// Notes that the mirror cannot be read, so that it is cloned again.
+    pub(crate) life: Arc<MirrorLife>,
     /// The id of the commit's tree: equal trees have equal ids.
     pub(crate) tree: String,
     /// The first line of the commit's message.
@@ -47,6 +39,24 @@ pub(crate) struct Fetched {
 }
 
 impl Fetched {
+    /// The mirrors that are read for these files: its own, and those of its submodules and includes.
+    pub(crate) fn mirrors(&self) -> Vec<(&Path, &MirrorLife)> {
+        let mut mirrors = vec![(self.mirror.as_path(), &*self.life)];
+        mirrors.extend(
+            self.submodules
+                .iter()
+                .flat_map(|(_, below)| below.mirrors()),
+        );
+        let includes = self.view.iter().flat_map(|view| &view.includes);
+        mirrors.extend(includes.flat_map(|include| include.fetched.mirrors()));
+        mirrors
+    }
+
+    /// True if one of its mirrors cannot be read.
+    pub(crate) fn is_damaged(&self) -> bool {
+        self.mirrors().iter().any(|(_, life)| life.is_damaged())
+    }
+
     /// A digest of the files that are in service, in hex: equal digests mean equal files. It is computed at the first call,
     /// when submodules and view are set.
     pub(crate) fn content(&self) -> &str {
@@ -96,6 +106,19 @@ pub(crate) enum FetchError {
         what: String,
         kind: git2::ObjectType,
     },
+    #[error("the server of `{url}` sends commit `{commit}` without all of its files")]
+    Incomplete { url: String, commit: String },
+    #[error("another fetch of `{url}` took longer than `spec.timeout` allows to wait")]
+    Busy { url: String },
+    #[error(
+        "no space is left in `{path}`, where mirrors are kept: give the volume of `--data-dir` more, or remove a GitRepository"
+    )]
+    DiskFull { path: PathBuf },
+    #[error(
+        "the mirror of `{url}` would take more than the {} MiB that are left of its namespace's `--namespace-disk-quota-mib`",
+        .left >> 20
+    )]
+    Quota { url: String, left: u64 },
     #[error("the repository `{url}` has no refs")]
     Empty { url: String },
     #[error("the fetch task ended early")]
@@ -114,58 +137,17 @@ impl FetchError {
     /// The reason of the condition, in Flux's words.
     pub(crate) fn reason(&self) -> &'static str {
         match self {
-            Self::Storage { .. } => "StorageOperationFailed",
+            Self::Storage { .. } | Self::DiskFull { .. } | Self::Quota { .. } => {
+                "StorageOperationFailed"
+            }
             Self::Empty { .. } => "EmptyGitRepository",
             Self::Remote { .. }
             | Self::NoSuchRef { .. }
             | Self::NotACommit { .. }
+            | Self::Incomplete { .. }
+            | Self::Busy { .. }
             | Self::Cancelled => "GitOperationFailed",
         }
-    }
-}
-
-impl Mirrors {
-    /// Mirrors below a directory. A fetch that receives more than `max_bytes` fails.
-    pub(crate) fn new(directory: PathBuf, max_bytes: usize) -> Self {
-        Self {
-            directory,
-            max_bytes,
-            locks: Mutex::default(),
-        }
-    }
-
-    /// Fetches the wanted commit into its mirror. A ref that has not moved costs one `ls-remote`.
-    pub(crate) async fn fetch(self: Arc<Self>, source: GitSource) -> Result<Fetched, FetchError> {
-        let runtime = Handle::current();
-        // libgit2 blocks, so it runs on a blocking thread, and only here.
-        let task = tokio::task::spawn_blocking(move || self.fetch_blocking(&source, runtime));
-        task.await.unwrap_or(Err(FetchError::Cancelled))
-    }
-
-    fn fetch_blocking(&self, source: &GitSource, runtime: Handle) -> Result<Fetched, FetchError> {
-        let key = source.mirror_key();
-        let lock = self.locks.lock().entry(key.clone()).or_default().clone();
-        let _guard = lock.lock();
-        let path = self.directory.join(format!("{key}.git"));
-        let deadline = Instant::now() + source.timeout;
-        let session = Session::new(&source.credentials, deadline, runtime).map_err(|reason| {
-            FetchError::Remote {
-                url: source.url.clone(),
-                reason,
-            }
-        })?;
-        session.run(|| {
-            let operation = Operation { source, path: &path, max_bytes: self.max_bytes, deadline };
-            match operation.run() {
-                // A crash or a full disk may have damaged the mirror: it is cloned again, once.
-                Err(Failure::Damaged(_)) => {
-                    let removed = std::fs::remove_dir_all(&path);
-                    tracing::warn!(path = %path.display(), removed = removed.is_ok(), "mirror was damaged; cloning it again");
-                    operation.run().map_err(Failure::into_error)
-                }
-                result => result.map_err(Failure::into_error),
-            }
-        })
     }
 }
 
@@ -192,13 +174,14 @@ fn is_commit_id(text: &str) -> bool {
     text.len() == 40 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-enum Failure {
+/// Why an operation failed, and whether the mirror is to be cloned again.
+pub(super) enum Failure {
     Error(FetchError),
     Damaged(FetchError),
 }
 
 impl Failure {
-    fn into_error(self) -> FetchError {
+    pub(super) fn into_error(self) -> FetchError {
         match self {
             Self::Error(error) | Self::Damaged(error) => error,
         }
@@ -211,11 +194,13 @@ impl From<FetchError> for Failure {
     }
 }
 
-struct Operation<'o> {
-    source: &'o GitSource,
-    path: &'o Path,
-    max_bytes: usize,
-    deadline: Instant,
+/// One fetch into a mirror, which no other operation uses meanwhile.
+pub(super) struct Operation<'o> {
+    pub(super) source: &'o GitSource,
+    pub(super) path: &'o Path,
+    pub(super) life: &'o Arc<MirrorLife>,
+    pub(super) max_bytes: usize,
+    pub(super) deadline: Instant,
 }
 
 /// A ref as the remote advertises it.
@@ -226,12 +211,13 @@ struct Advertised {
 }
 
 impl Operation<'_> {
-    fn run(&self) -> Result<Fetched, Failure> {
+    pub(super) fn run(&self) -> Result<Fetched, Failure> {
         let repository = self.open()?;
         // A commit that is pinned and held needs no request: it cannot change.
         if let RefTarget::Commit { id, branch } = &self.source.target
             && let Ok(oid) = Oid::from_str(id)
             && repository.find_commit(oid).is_ok()
+            && self.is_complete(&repository, oid)
         {
             return self.describe(&repository, oid, branch.clone());
         }
@@ -281,7 +267,13 @@ impl Operation<'_> {
                 .map_err(|error| git2::Error::from_str(&error.to_string()))?;
             Repository::init_bare(self.path)
         };
-        create().map_err(|error| storage(error).into())
+        create().map_err(|error| match StorageFault::of(error.message()) {
+            StorageFault::Full => FetchError::DiskFull {
+                path: self.path.to_path_buf(),
+            }
+            .into(),
+            _ => storage(error).into(),
+        })
     }
 
     fn remote(&self, error: &git2::Error) -> FetchError {
@@ -424,7 +416,8 @@ impl Operation<'_> {
         wanted: &Advertised,
     ) -> Result<(), Failure> {
         if repository.find_commit(wanted.commit).is_ok() {
-            return Ok(());
+            // A commit without its files is not fetched again, since libgit2 takes it for complete.
+            return self.check_complete(repository, wanted.commit);
         }
         failpoints::point("fetch");
         let own_name = wanted.reference.trim_start_matches("refs/");
@@ -440,8 +433,31 @@ impl Operation<'_> {
                 kind,
             }
             .into()),
-            _ => Ok(()),
+            _ => self.check_complete(repository, wanted.commit),
         }
+    }
+
+    /// Refuses a commit whose files are not all there. The mirror is then cloned again.
+    fn check_complete(&self, repository: &Repository, commit: Oid) -> Result<(), Failure> {
+        if self.is_complete(repository, commit) {
+            return Ok(());
+        }
+        Err(Failure::Damaged(FetchError::Incomplete {
+            url: self.source.url.clone(),
+            commit: commit.to_string(),
+        }))
+    }
+
+    /// True if all files of a commit are there. It is looked at once in the life of a mirror.
+    fn is_complete(&self, repository: &Repository, commit: Oid) -> bool {
+        if self.life.is_known_complete(commit) {
+            return true;
+        }
+        let is_complete = has_whole_tree(repository, commit, self.deadline).unwrap_or(false);
+        if is_complete {
+            self.life.note_complete(commit);
+        }
+        is_complete
     }
 
     /// Fetches a commit by its id. Where the server refuses that, or the source names a branch, the branches are fetched.
@@ -460,6 +476,7 @@ impl Operation<'_> {
                 .ok()
                 .filter(|oid| repository.find_commit(*oid).is_ok())
         {
+            self.check_complete(repository, oid)?;
             return self.describe(repository, oid, None);
         }
         let pattern = branch.unwrap_or("*");
@@ -473,7 +490,10 @@ impl Operation<'_> {
             .ok()
             .filter(|oid| repository.find_commit(*oid).is_ok());
         match found {
-            Some(oid) => self.describe(repository, oid, branch.map(str::to_owned)),
+            Some(oid) => {
+                self.check_complete(repository, oid)?;
+                self.describe(repository, oid, branch.map(str::to_owned))
+            }
             None => {
                 let what = format!(
                     "commit `{id}` on {}",
@@ -507,14 +527,34 @@ impl Operation<'_> {
             .remote_callbacks(callbacks)
             .download_tags(AutotagOption::None)
             .update_fetchhead(false);
-        remote.fetch(refspecs, Some(&mut options), None).map_err(|error| match error.class() {
-            git2::ErrorClass::Odb | git2::ErrorClass::Os => Failure::Damaged(self.remote(&error)),
-            _ if error.code() == git2::ErrorCode::User => {
-                let reason = format!("the fetch was stopped: more than {max_bytes} bytes, or longer than `spec.timeout`");
-                FetchError::Remote { url: self.source.url.clone(), reason }.into()
+        let fetched = remote.fetch(refspecs, Some(&mut options), None);
+        fetched.map_err(|error| self.fetch_failure(&error))
+    }
+
+    fn fetch_failure(&self, error: &git2::Error) -> Failure {
+        let (url, max_bytes) = (self.source.url.clone(), self.max_bytes);
+        if error.code() == git2::ErrorCode::User {
+            if let Some(left) = self.source.disk_allowance
+                && Instant::now() < self.deadline
+            {
+                return FetchError::Quota { url, left }.into();
             }
-            _ => self.remote(&error).into(),
-        })
+            let reason = format!(
+                "the fetch was stopped: more than {max_bytes} bytes, or longer than `spec.timeout`"
+            );
+            return FetchError::Remote { url, reason }.into();
+        }
+        if !matches!(error.class(), git2::ErrorClass::Odb | git2::ErrorClass::Os) {
+            return self.remote(error).into();
+        }
+        match StorageFault::of(error.message()) {
+            StorageFault::Full => FetchError::DiskFull {
+                path: self.path.to_path_buf(),
+            }
+            .into(),
+            StorageFault::Unusable => self.remote(error).into(),
+            StorageFault::Damaged => Failure::Damaged(self.remote(error)),
+        }
     }
 
     fn describe(
@@ -537,6 +577,7 @@ impl Operation<'_> {
                     commit: oid.to_string(),
                 },
                 mirror: self.path.to_path_buf(),
+                life: self.life.clone(),
                 tree: commit.tree_id().to_string(),
                 subject: subject.chars().take(50).collect(),
                 submodules: Vec::new(),
@@ -551,4 +592,28 @@ impl Operation<'_> {
             })
         })
     }
+}
+
+/// True if all trees and files of a commit are in the mirror. Each tree is read once, however often it is named.
+fn has_whole_tree(
+    repository: &Repository,
+    commit: Oid,
+    deadline: Instant,
+) -> Result<bool, git2::Error> {
+    let odb = repository.odb()?;
+    let mut left = vec![repository.find_commit(commit)?.tree_id()];
+    let mut seen: BTreeSet<Oid> = left.iter().copied().collect();
+    while let Some(tree) = left.pop() {
+        if Instant::now() >= deadline {
+            return Ok(false);
+        }
+        for entry in &repository.find_tree(tree)? {
+            match entry.kind() {
+                Some(ObjectType::Tree) if seen.insert(entry.id()) => left.push(entry.id()),
+                Some(ObjectType::Blob) if !odb.exists(entry.id()) => return Ok(false),
+                _ => {}
+            }
+        }
+    }
+    Ok(true)
 }

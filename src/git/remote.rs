@@ -9,7 +9,7 @@ use kustomize::{
 };
 use tokio::runtime::Handle;
 
-use crate::git::mirror::Mirrors;
+use crate::git::mirrors::Mirrors;
 use crate::git::{snapshot, submodules, transport};
 use overlayd_core::git::source::{GitSource, LocalRepositories};
 

@@ -7,12 +7,15 @@ use git2::{FileMode, ObjectType, Oid, Repository};
 use kustomize::{ContentId, FileEntry, FileTree, Files, RepoPath};
 use parking_lot::{Mutex, MutexGuard};
 
+use crate::git::life::MirrorLife;
 use crate::git::mirror::Fetched;
 use crate::git::view::{Filtered, Mounted, Sparse};
 
 /// The files of one commit. Objects are immutable, so reading them late changes nothing.
 struct CommitFiles {
     repository: Mutex<Repository>,
+    /// Notes damage. `None` for a repository that is no mirror of ours.
+    life: Option<Arc<MirrorLife>>,
     tree: Oid,
     max_file_bytes: usize,
 }
@@ -55,7 +58,7 @@ pub(crate) fn files(fetched: &Fetched) -> Result<Arc<dyn Files>, git2::Error> {
 
 /// A commit's files with those of its submodules in their places.
 fn whole(fetched: &Fetched) -> Result<Arc<dyn Files>, git2::Error> {
-    let own: Arc<dyn Files> = Arc::new(CommitFiles::open(&fetched.mirror, &fetched.tree)?);
+    let own: Arc<dyn Files> = Arc::new(CommitFiles::open(fetched)?);
     if fetched.submodules.is_empty() {
         return Ok(own);
     }
@@ -94,6 +97,14 @@ pub(crate) enum IgnoreFilesError {
 /// # Errors
 /// The mirror cannot be read, or there are too many files, or one is too large.
 pub(crate) fn source_ignores(fetched: &Fetched) -> Result<Vec<(String, String)>, IgnoreFilesError> {
+    let ignores = read_ignores(fetched);
+    if let Err(IgnoreFilesError::Mirror(error)) = &ignores {
+        fetched.life.note_read_error(error);
+    }
+    ignores
+}
+
+fn read_ignores(fetched: &Fetched) -> Result<Vec<(String, String)>, IgnoreFilesError> {
     let repository = Repository::open_bare(&fetched.mirror)?;
     let root = Oid::from_str(&fetched.tree)?;
     let mut files = ignore_files(&repository, root)?;
@@ -151,6 +162,7 @@ pub(crate) fn of_work_tree(directory: &Path, revision: &str) -> Result<FileTree,
     let tree = repository.revparse_single(revision)?.peel_to_tree()?.id();
     let files = CommitFiles {
         repository: Mutex::new(repository),
+        life: None,
         tree,
         max_file_bytes: MAX_FILE_BYTES,
     };
@@ -162,17 +174,19 @@ pub(crate) fn of_work_tree(directory: &Path, revision: &str) -> Result<FileTree,
 /// # Errors
 /// If the mirror cannot be read.
 pub(crate) fn gitmodules(fetched: &Fetched) -> Result<Option<String>, git2::Error> {
-    let files = CommitFiles::open(&fetched.mirror, &fetched.tree)?;
+    let files = CommitFiles::open(fetched)?;
     let path = RepoPath::root()
         .join(".gitmodules")
         .expect("a plain name leads nowhere else");
-    if !matches!(files.entry(&path), Ok(Some(FileEntry::File(_)))) {
-        return Ok(None);
+    // A file that cannot be read is not one that is missing: its submodules would be left out.
+    let unreadable = |reason: String| git2::Error::from_str(&reason);
+    match files.entry(&path).map_err(unreadable)? {
+        Some(FileEntry::File(_)) => {
+            let bytes = files.read(&path).map_err(unreadable)?;
+            Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
+        }
+        _ => Ok(None),
     }
-    Ok(files
-        .read(&path)
-        .ok()
-        .map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
 }
 
 /// The commit that a tree has at a path, if that is a submodule.
@@ -182,19 +196,32 @@ pub(crate) fn gitmodules(fetched: &Fetched) -> Result<Option<String>, git2::Erro
 pub(crate) fn submodule_at(fetched: &Fetched, path: &RepoPath) -> Result<Option<Oid>, git2::Error> {
     let repository = Repository::open_bare(&fetched.mirror)?;
     let tree = repository.find_tree(Oid::from_str(&fetched.tree)?)?;
-    let Ok(entry) = tree.get_path(Path::new(path.as_str())) else {
-        return Ok(None);
-    };
-    Ok((entry.kind() == Some(ObjectType::Commit)).then(|| entry.id()))
+    match tree.get_path(Path::new(path.as_str())) {
+        Ok(entry) => Ok((entry.kind() == Some(ObjectType::Commit)).then(|| entry.id())),
+        Err(error) if is_missing_path(&error) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// True if a tree has no such path. A tree that is missing on the way is an error about an object instead, and the path
+/// may well exist.
+fn is_missing_path(error: &git2::Error) -> bool {
+    error.code() == git2::ErrorCode::NotFound && error.class() == git2::ErrorClass::Tree
 }
 
 impl CommitFiles {
-    fn open(mirror: &Path, tree: &str) -> Result<Self, git2::Error> {
-        let repository = Repository::open_bare(mirror)?;
-        let tree = Oid::from_str(tree)?;
-        repository.find_tree(tree)?;
+    fn open(fetched: &Fetched) -> Result<Self, git2::Error> {
+        let open = || {
+            let repository = Repository::open_bare(&fetched.mirror)?;
+            let tree = Oid::from_str(&fetched.tree)?;
+            repository.find_tree(tree)?;
+            Ok((repository, tree))
+        };
+        let opened = open().inspect_err(|error| fetched.life.note_read_error(error));
+        let (repository, tree) = opened?;
         Ok(Self {
             repository: Mutex::new(repository),
+            life: Some(fetched.life.clone()),
             tree,
             max_file_bytes: MAX_FILE_BYTES,
         })
@@ -202,7 +229,10 @@ impl CommitFiles {
 }
 
 impl CommitFiles {
-    fn unreadable(path: &RepoPath, error: &git2::Error) -> String {
+    fn unreadable(&self, path: &RepoPath, error: &git2::Error) -> String {
+        if let Some(life) = &self.life {
+            life.note_read_error(error);
+        }
         format!("cannot read `{path}` from the mirror: {}", error.message())
     }
 
@@ -215,7 +245,7 @@ impl CommitFiles {
         let tree = repository.find_tree(self.tree)?;
         match tree.get_path(Path::new(path.as_str())) {
             Ok(entry) => Ok(Some((entry.id(), entry.kind(), entry.filemode()))),
-            Err(error) if error.code() == git2::ErrorCode::NotFound => Ok(None),
+            Err(error) if is_missing_path(&error) => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -231,7 +261,7 @@ impl Files for CommitFiles {
             return Ok(Some(FileEntry::Directory));
         }
         let repository = self.lock();
-        let unreadable = |error: git2::Error| Self::unreadable(path, &error);
+        let unreadable = |error: git2::Error| self.unreadable(path, &error);
         let Some((id, kind, mode)) = self.find(&repository, path).map_err(unreadable)? else {
             return Ok(None);
         };
@@ -255,7 +285,7 @@ impl Files for CommitFiles {
 
     fn read(&self, path: &RepoPath) -> Result<Arc<[u8]>, String> {
         let repository = self.lock();
-        let unreadable = |error: git2::Error| Self::unreadable(path, &error);
+        let unreadable = |error: git2::Error| self.unreadable(path, &error);
         let (id, ..) = self
             .find(&repository, path)
             .map_err(unreadable)?
@@ -277,7 +307,7 @@ impl Files for CommitFiles {
 
     fn list(&self, path: &RepoPath) -> Result<Vec<String>, String> {
         let repository = self.lock();
-        let unreadable = |error: git2::Error| Self::unreadable(path, &error);
+        let unreadable = |error: git2::Error| self.unreadable(path, &error);
         let id = if *path == RepoPath::root() {
             self.tree
         } else {

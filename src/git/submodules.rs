@@ -5,7 +5,8 @@ use std::time::Instant;
 
 use kustomize::RepoPath;
 
-use crate::git::mirror::{FetchError, Fetched, Mirrors};
+use crate::git::mirror::{FetchError, Fetched};
+use crate::git::mirrors::Mirrors;
 use crate::git::snapshot;
 use overlayd_core::git::source::GitSource;
 
@@ -24,6 +25,7 @@ pub(crate) async fn fetch(
     let mut left = Left {
         submodules: MAX_SUBMODULES,
         deadline: Instant::now() + source.timeout,
+        disk_allowance: source.disk_allowance,
     };
     fetch_below(mirrors, source, 0, &mut left).await
 }
@@ -32,6 +34,7 @@ pub(crate) async fn fetch(
 struct Left {
     submodules: usize,
     deadline: Instant,
+    disk_allowance: Option<u64>,
 }
 
 async fn fetch_below(
@@ -41,7 +44,12 @@ async fn fetch_below(
     left: &mut Left,
 ) -> Result<Fetched, FetchError> {
     source.timeout = left.deadline.saturating_duration_since(Instant::now());
+    source.disk_allowance = left.disk_allowance;
     let mut fetched = mirrors.clone().fetch(source.clone()).await?;
+    let bytes = fetched.life.bytes();
+    left.disk_allowance = left
+        .disk_allowance
+        .map(|allowed| allowed.saturating_sub(bytes));
     if !source.submodules {
         return Ok(fetched);
     }

@@ -42,6 +42,12 @@ impl fmt::Display for NamespacedName {
     }
 }
 
+/// The namespace that a path of the API server names; empty for objects of the cluster and for lists over all namespaces.
+pub fn namespace_of_path(path: &str) -> &str {
+    let mut parts = path.split('/').skip_while(|part| *part != "namespaces");
+    parts.nth(1).unwrap_or_default()
+}
+
 /// The kind and the name of an object, by which caches, queues and logs know it: `ExternalSecret team/db`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ObjectKey {
@@ -83,5 +89,15 @@ mod tests {
             [("b", "a"), ("a", "b"), ("a", "a")].map(|(a, b)| NamespacedName::new(a, b));
         names.sort();
         assert_eq!(names.map(|name| name.to_string()).join(" "), "a/a a/b b/a");
+    }
+
+    #[test]
+    fn the_namespace_of_a_request() {
+        let check = |path: &str, expected: &str| assert_eq!(namespace_of_path(path), expected);
+        check("/api/v1/namespaces/team/secrets/db", "team");
+        check("/apis/apps/v1/namespaces/team/deployments", "team");
+        check("/api/v1/namespaces/team", "team");
+        check("/api/v1/namespaces", "");
+        check("/apis/apps/v1/deployments", "");
     }
 }

@@ -18,6 +18,7 @@ use overlayd_core::api::kustomization::LocalReference;
 use overlayd_core::git::ignore::{Ignore, MAX_PATTERNS};
 use overlayd_core::git::repository_status::{FetchFailure, FetchOutcome, FetchedCommit};
 use overlayd_core::git::source::GitSource;
+use overlayd_core::git::storage_fault::allowance;
 use overlayd_core::names::NamespacedName;
 use overlayd_core::secrets::SecretValue;
 use overlayd_core::secrets::decide::secret_data;
@@ -51,15 +52,24 @@ fn commit(fetched: &Fetched) -> FetchedCommit {
 /// The commit with what of it is in service, or the outcome of a failure.
 async fn fetched(object: &GitRepository, context: &Context) -> Result<Fetched, FetchOutcome> {
     let failed = |reason, message| FetchOutcome::Failed(FetchFailure { reason, message });
-    let source = source(object, context).await?;
+    let mut source = source(object, context).await?;
+    let used = context.sources.bytes_of_others(&NamespacedName::of(object));
+    source.disk_allowance = allowance(context.settings.namespace_disk_quota, used);
     let includes = includes(object, context).map_err(FetchOutcome::Incomplete)?;
-    let fetched = submodules::fetch(&context.mirrors, source).await;
-    let fetched = fetched.map_err(|error| failed(error.reason(), error.to_string()))?;
-    let spec = object.spec.clone();
-    // Reads the mirror, which blocks.
-    let viewed = tokio::task::spawn_blocking(move || in_service(fetched, &spec, includes)).await;
-    let viewed = viewed.unwrap_or(Err(ViewError::Cancelled));
-    viewed.map_err(|error| failed("GitOperationFailed", error.to_string()))
+    let mut is_repaired = false;
+    loop {
+        let fetched = submodules::fetch(&context.mirrors, source.clone()).await;
+        let fetched = fetched.map_err(|error| failed(error.reason(), error.to_string()))?;
+        let (spec, includes, view) = (object.spec.clone(), includes.clone(), fetched.clone());
+        // Reads the mirror, which blocks.
+        let viewed = tokio::task::spawn_blocking(move || in_service(view, &spec, includes)).await;
+        match viewed.unwrap_or(Err(ViewError::Cancelled)) {
+            Ok(viewed) => return Ok(viewed),
+            // The next fetch clones a mirror that cannot be read again.
+            Err(_) if fetched.is_damaged() && !is_repaired => is_repaired = true,
+            Err(error) => return Err(failed("GitOperationFailed", error.to_string())),
+        }
+    }
 }
 
 /// Where to fetch from, and with which credentials.

@@ -73,6 +73,9 @@ fn observe(object: &GitRepository, context: &Context, now: Timestamp) -> Observe
     });
     let change_token = change_token(object, &included.collect::<Vec<_>>());
     let rest = context.reconcile_cache.rest(&key, &change_token, now);
+    let in_service = context.sources.get(&name);
+    // A mirror that cannot be read is cloned again now.
+    let rest = rest.filter(|_| !in_service.is_some_and(|fetched| fetched.is_damaged()));
     ObservedGitRepository {
         key,
         name,

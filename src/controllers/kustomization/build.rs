@@ -180,7 +180,7 @@ pub(super) async fn build(
     variables: Option<Substitution>,
     settings: &UnitSettings,
 ) -> Result<Built, SyncError> {
-    let (builds, source) = (context.builds.clone(), source.clone());
+    let (builds, read) = (context.builds.clone(), source.clone());
     let spec = object.spec.clone();
     let (may_rename, strict) = (settings.may_rename_namespaces, settings.strict_substitution);
     let runtime = tokio::runtime::Handle::current();
@@ -190,14 +190,14 @@ pub(super) async fn build(
             reorder: Reorder::None,
             ..BuildOptions::default()
         };
-        let rendered = builds.build_blocking(&source, &spec, &options, &runtime)?;
+        let rendered = builds.build_blocking(&read, &spec, &options, &runtime)?;
         if !may_rename && spec.target_namespace.is_some() {
             let plain = KustomizationSpec {
                 target_namespace: None,
                 ..spec.clone()
             };
             if let Some(name) = renamed_namespace(&rendered, || {
-                builds.build_blocking(&source, &plain, &options, &runtime)
+                builds.build_blocking(&read, &plain, &options, &runtime)
             })? {
                 return Err(BuildError::RenamedNamespace(name).into());
             }
@@ -211,7 +211,11 @@ pub(super) async fn build(
         })
     });
     let ended = |_| Err(BuildError::TaskEnded.into());
-    task.await.unwrap_or_else(ended)
+    let built = task.await.unwrap_or_else(ended);
+    if built.is_err() && source.is_damaged() {
+        context.sources.repair();
+    }
+    built
 }
 
 /// The name of a Namespace that `targetNamespace` has changed, if there is one.

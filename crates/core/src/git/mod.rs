@@ -8,3 +8,4 @@ pub mod redirect;
 pub mod repository_status;
 pub mod revision;
 pub mod source;
+pub mod storage_fault;
