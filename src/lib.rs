@@ -18,6 +18,7 @@ mod cluster;
 mod controllers;
 mod expression;
 mod git;
+mod permits;
 mod secrets;
 mod tasks;
 

@@ -17,12 +17,12 @@ use crate::controllers::builds::Builds;
 use crate::controllers::caches::Caches;
 use crate::controllers::events::Events;
 use crate::controllers::kustomization::rollouts::PendingRollouts;
-use crate::controllers::priority_semaphore::{KeyedSemaphores, PrioritySemaphore};
 use crate::controllers::rotation::Rotations;
 use crate::controllers::sources::Sources;
 use crate::daemon::metrics::Metrics;
 use crate::daemon::web::Hooks;
 use crate::git::Mirrors;
+use crate::permits::{FairSemaphore, KeyedSemaphores};
 use crate::secrets::provider::Providers;
 use overlayd_core::api::secret_store::SecretStoreSpec;
 use overlayd_core::apply::ownership::Ownership;
@@ -34,6 +34,7 @@ use overlayd_core::render::variable_index::VariableIndex;
 use overlayd_core::schedule::jittered;
 use overlayd_core::secrets::dependency_index::DependencyIndex;
 use overlayd_core::secrets::last_sync::LastSyncCache;
+use overlayd_core::secrets::observed::Urgency;
 
 /// The field manager of statuses.
 pub(crate) const STATUS_MANAGER: &str = "overlayd-status";
@@ -46,12 +47,12 @@ pub(crate) struct Context {
     pub(crate) caches: Caches,
     pub(crate) dependency_index: Arc<DependencyIndex>,
     pub(crate) last_syncs: LastSyncCache,
-    /// Bounds how many ExternalSecrets are synced at once.
-    pub(crate) sync_permits: PrioritySemaphore,
+    /// Bounds how many ExternalSecrets are synced at once, shared between namespaces.
+    pub(crate) sync_permits: FairSemaphore<Urgency>,
     /// The same for each store.
-    pub(crate) store_permits: KeyedSemaphores,
-    /// Bounds how many threads are blocked by long templates.
-    pub(crate) blocking_permits: tokio::sync::Semaphore,
+    pub(crate) store_permits: KeyedSemaphores<Urgency>,
+    /// Bounds how many threads are blocked by long templates, shared between namespaces.
+    pub(crate) blocking_permits: FairSemaphore,
     pub(crate) sources: Sources,
     pub(crate) mirrors: Arc<Mirrors>,
     pub(crate) builds: Arc<Builds>,

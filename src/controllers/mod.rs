@@ -11,7 +11,6 @@ pub(crate) mod external_secret;
 pub(crate) mod git_repository;
 pub(crate) mod kustomization;
 pub(crate) mod panicked;
-pub(crate) mod priority_semaphore;
 pub(crate) mod receiver;
 pub(crate) mod rotation;
 pub(crate) mod secret_store;

@@ -14,19 +14,40 @@ use crate::controllers::caches::{self, Writers};
 use crate::controllers::event_webhook;
 use crate::controllers::events::Events;
 use crate::controllers::kustomization::rollouts::PendingRollouts;
-use crate::controllers::priority_semaphore::{KeyedSemaphores, PrioritySemaphore};
 use crate::controllers::rotation::Rotations;
 use crate::controllers::sources::Sources;
 use crate::daemon::metrics::Metrics;
 use crate::git::{Mirrors, Remotes};
+use crate::permits::{FairSemaphore, KeyedSemaphores};
 use crate::secrets::provider::Providers;
 use crate::tasks::{self, Supervisor};
+use overlayd_core::fair_queue::Shares;
 use overlayd_core::git::source::LocalRepositories;
 use overlayd_core::reconcile_cache::ReconcileCache;
 use overlayd_core::secrets::last_sync::LastSyncCache;
 
 /// Templates that are long block a thread; more of them at once would only share the same processors.
-const BLOCKING_TEMPLATES: usize = 4;
+/// One namespace leaves one for the others.
+const BLOCKING_TEMPLATES: Shares = Shares {
+    total: 4,
+    of_one: 3,
+};
+
+/// How many ExternalSecrets are synced at once: so many in all, three quarters of them in one namespace.
+fn sync_shares(concurrent: usize) -> Shares {
+    Shares {
+        total: concurrent,
+        of_one: (concurrent * 3).div_ceil(4),
+    }
+}
+
+/// How many of them read one store: three quarters, and half for one namespace.
+fn store_shares(concurrent: usize) -> Shares {
+    Shares {
+        total: (concurrent * 3).div_ceil(4),
+        of_one: concurrent.div_ceil(2),
+    }
+}
 
 /// What the tasks of the daemon take their work from. Each part is taken by one task.
 pub(super) struct TaskInputs {
@@ -74,9 +95,9 @@ pub(super) fn context(
         caches,
         dependency_index: Arc::default(),
         last_syncs: LastSyncCache::default(),
-        sync_permits: PrioritySemaphore::new(concurrent_secrets),
-        store_permits: KeyedSemaphores::new(concurrent_secrets.div_ceil(2)),
-        blocking_permits: tokio::sync::Semaphore::new(BLOCKING_TEMPLATES),
+        sync_permits: FairSemaphore::new(sync_shares(concurrent_secrets)),
+        store_permits: KeyedSemaphores::new(store_shares(concurrent_secrets)),
+        blocking_permits: FairSemaphore::new(BLOCKING_TEMPLATES),
         rollouts: PendingRollouts::default(),
         claims: Arc::default(),
         written: Arc::default(),

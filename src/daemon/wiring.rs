@@ -8,7 +8,7 @@ use futures::future::BoxFuture;
 use futures::{FutureExt as _, StreamExt as _};
 use kube::api::{Api, DynamicObject};
 use kube::core::DeserializeGuard;
-use kube::runtime::controller::{Action, Config as ControllerConfig, Controller};
+use kube::runtime::controller::{Action, Controller};
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::{WatchStreamExt as _, reflector, watcher};
 use kube::{Resource, ResourceExt as _};
@@ -21,11 +21,13 @@ use crate::controllers::panicked::{Panics, contained};
 use crate::controllers::unreadable::Readable;
 use crate::controllers::{self, Context, ReconcileError, error_policy, observe};
 use crate::daemon::signals::stopped;
+use crate::permits::FairSemaphore;
 use overlayd_core::api::external_secret::ExternalSecret;
 use overlayd_core::api::git_repository::GitRepository;
 use overlayd_core::api::kustomization::Kustomization;
 use overlayd_core::api::receiver::Receiver;
 use overlayd_core::api::secret_store::{ClusterSecretStore, SecretStore};
+use overlayd_core::fair_queue::Shares;
 use overlayd_core::names::NamespacedName;
 
 /// ExternalSecrets for which a store has something new.
@@ -87,11 +89,11 @@ fn git_repositories(
         });
     let damaged = context.sources.damaged();
     let damaged = damaged.map(|source| ObjectRef::new(&source.name).within(&source.namespace));
-    let controller = controller
-        .with_config(at_once(config.concurrent))
-        .reconcile_on(moved)
-        .reconcile_on(damaged);
-    let reconcile = controllers::git_repository::reconcile;
+    let controller = controller.reconcile_on(moved).reconcile_on(damaged);
+    let reconcile = contained_turns(
+        controllers::git_repository::reconcile,
+        fetches(config.concurrent),
+    );
     drive(controller, context, stopping, reconcile, |_, _| {})
 }
 
@@ -108,7 +110,7 @@ pub(super) fn receivers(
     stopping: &watch::Receiver<bool>,
 ) -> impl Future<Output = ()> + use<> {
     let controller = controller::<Receiver>(context, watcher::Config::default());
-    let reconcile = controllers::receiver::reconcile;
+    let reconcile = contained_turns(controllers::receiver::reconcile, reconciles(RECEIVERS));
     drive(controller, context, stopping, reconcile, |context, gone| {
         context.hooks.set(&name_of(gone), None);
     })
@@ -142,11 +144,11 @@ fn kustomizations(
         });
     let drifted = context.identities.live().drifted();
     let drifted = drifted.map(|unit| ObjectRef::new(&unit.name).within(&unit.namespace));
-    let controller = controller
-        .with_config(at_once(config.concurrent))
-        .reconcile_on(moved)
-        .reconcile_on(drifted);
-    let reconcile = controllers::kustomization::reconcile;
+    let controller = controller.reconcile_on(moved).reconcile_on(drifted);
+    let reconcile = contained_turns(
+        controllers::kustomization::reconcile,
+        reconciles(config.concurrent),
+    );
     drive(controller, context, stopping, reconcile, |context, gone| {
         controllers::kustomization::gone(context, &name_of(gone));
     })
@@ -161,18 +163,44 @@ where
     S: controllers::secret_store::Store + Send + Sync + 'static,
 {
     let controller = controller::<S>(context, watcher::Config::default());
-    let controller = controller
-        .with_config(at_once(concurrent))
-        .reconcile_all_on(context.rotations.wake_ups());
-    let reconcile = controllers::secret_store::reconcile::<S>;
+    let controller = controller.reconcile_all_on(context.rotations.wake_ups());
+    let reconcile = contained_turns(
+        controllers::secret_store::reconcile::<S>,
+        reconciles(concurrent),
+    );
     drive(controller, context, stopping, reconcile, |context, gone| {
         let namespace = gone.namespace.clone().unwrap_or_default();
         controllers::secret_store::forget(context, &S::kind(&()), &namespace, &gone.name);
     })
 }
 
-/// So many ExternalSecrets wait for their turn at most; the others wait for theirs where they take no memory.
-const MOST_WAITING: u16 = 1024;
+/// How many Receivers of one namespace are looked at at once.
+const RECEIVERS: u16 = 8;
+
+/// So many ExternalSecrets are looked at at once; the others wait where they take little memory.
+const EXTERNAL_SECRETS: Shares = Shares {
+    total: 1024,
+    of_one: 768,
+};
+
+/// How many objects of a kind are reconciled at once: so many of one namespace, and half as many more of others.
+fn reconciles(concurrent: u16) -> Shares {
+    let concurrent = usize::from(concurrent);
+    Shares {
+        total: concurrent + concurrent.div_ceil(2),
+        of_one: concurrent,
+    }
+}
+
+/// How many sources are fetched at once. They mostly wait for servers, and a server that never answers holds its place
+/// until the timeout, so there are places for several namespaces with such servers.
+fn fetches(concurrent: u16) -> Shares {
+    let concurrent = usize::from(concurrent);
+    Shares {
+        total: concurrent * 8,
+        of_one: concurrent,
+    }
+}
 
 /// The name of an object that is gone.
 fn name_of<K: Resource>(gone: &ObjectRef<K>) -> NamespacedName {
@@ -189,10 +217,8 @@ fn external_secrets(
     let wakes = futures::stream::select(wakes, moved);
     let wakes = wakes.map(|user| ObjectRef::new(&user.name).within(&user.namespace));
     let controller = controller::<ExternalSecret>(context, watcher::Config::default());
-    let controller = controller
-        .with_config(at_once(MOST_WAITING))
-        .reconcile_on(wakes);
-    let reconcile = controllers::external_secret::reconcile;
+    let controller = controller.reconcile_on(wakes);
+    let reconcile = contained_turns(controllers::external_secret::reconcile, EXTERNAL_SECRETS);
     drive(controller, context, stopping, reconcile, |context, gone| {
         controllers::external_secret::forget(context, &name_of(gone));
     })
@@ -215,8 +241,24 @@ where
     Controller::for_stream(objects, store)
 }
 
-fn at_once(concurrent: u16) -> ControllerConfig {
-    ControllerConfig::default().concurrency(concurrent)
+/// A reconcile function, and how its turns are shared between namespaces.
+struct Turns<K, F>
+where
+    K: Resource<DynamicType = ()>,
+{
+    reconcile: fn(Readable<K>, Arc<Context>) -> F,
+    permits: FairSemaphore,
+}
+
+fn contained_turns<K, F>(
+    reconcile: fn(Readable<K>, Arc<Context>) -> F,
+    shares: Shares,
+) -> Turns<K, F>
+where
+    K: Resource<DynamicType = ()>,
+{
+    let permits = FairSemaphore::new(shares);
+    Turns { reconcile, permits }
 }
 
 /// Runs a controller until the daemon stops. `forget` is told of objects that are gone.
@@ -224,7 +266,7 @@ fn drive<K, F>(
     controller: Controller<DeserializeGuard<K>>,
     context: &Arc<Context>,
     stopping: &watch::Receiver<bool>,
-    reconcile: fn(Readable<K>, Arc<Context>) -> F,
+    turns: Turns<K, F>,
     forget: fn(&Context, &ObjectRef<DynamicObject>),
 ) -> impl Future<Output = ()> + use<K, F>
 where
@@ -233,10 +275,24 @@ where
 {
     let observing = context.clone();
     let panics = Arc::new(Panics::default());
+    let store = controller.store();
+    let Turns { reconcile, permits } = turns;
     controller
         .graceful_shutdown_on(stopped(stopping.clone()))
         .run(
-            move |object, context| contained(object, context, reconcile, panics.clone()),
+            move |object, context| {
+                let (permits, panics, store) = (permits.clone(), panics.clone(), store.clone());
+                async move {
+                    // What waits here is small: the reconcile begins with its turn.
+                    let namespace = object.namespace().unwrap_or_default();
+                    let _turn = permits.acquire(&namespace, ()).await;
+                    // It may have changed meanwhile, or be gone; then the watch says so again.
+                    match store.get(&ObjectRef::from_obj(&*object)) {
+                        Some(object) => contained(object, context, reconcile, panics).await,
+                        None => Ok(Action::await_change()),
+                    }
+                }
+            },
             error_policy,
             context.clone(),
         )

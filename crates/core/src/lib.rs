@@ -17,6 +17,7 @@ pub mod names;
 
 pub mod apply;
 pub mod aws;
+pub mod fair_queue;
 pub mod git;
 pub mod kustomization;
 pub mod render;

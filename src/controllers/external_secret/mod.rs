@@ -19,9 +19,9 @@ use kube::{Resource as _, ResourceExt as _};
 
 use crate::cluster::secret_writer::delete;
 use crate::controllers::context::memory_key;
-use crate::controllers::priority_semaphore::Permit;
 use crate::controllers::unreadable::Readable;
 use crate::controllers::{Context, ReconcileError};
+use crate::permits::Permit;
 use error::SecretSyncError;
 use observe::{live_secret, observe, references, sync_options};
 use overlayd_core::api::annotations::EXTERNAL_SECRET_FINALIZER;
@@ -30,7 +30,7 @@ use overlayd_core::names::NamespacedName;
 use overlayd_core::reconcile_cache::Fingerprint;
 use overlayd_core::secrets::decide::{Precondition, is_controlled_by};
 use overlayd_core::secrets::observed::{
-    LiveSecret, ObservedExternalSecret, ReadDecision, Standing, SyncDecision, are_served,
+    LiveSecret, ObservedExternalSecret, ReadDecision, Standing, SyncDecision, Urgency, are_served,
     deletes_with_object, target_name, uid,
 };
 use read::StoreReads;
@@ -95,8 +95,8 @@ pub(crate) async fn reconcile(
 
 /// The right to sync: a permit of the first store, so that one store does not take all, and a permit of the daemon.
 struct SyncPermits {
-    _store: Option<Permit>,
-    _daemon: Permit,
+    _store: Option<Permit<Urgency>>,
+    _daemon: Permit<Urgency>,
 }
 
 async fn acquire_permits(
@@ -104,17 +104,20 @@ async fn acquire_permits(
     context: &Context,
     standing: &Standing,
 ) -> SyncPermits {
-    let first = observed.stores.first();
+    let (first, namespace) = (observed.stores.first(), observed.namespace());
     let store = match first.and_then(|store| store.state.as_ref().ok()) {
         Some(state) => {
             let semaphore = context.store_permits.of(&state.key());
-            Some(semaphore.acquire(standing.urgency).await)
+            Some(semaphore.acquire(namespace, standing.urgency).await)
         }
         None => None,
     };
     SyncPermits {
         _store: store,
-        _daemon: context.sync_permits.acquire(standing.urgency).await,
+        _daemon: context
+            .sync_permits
+            .acquire(namespace, standing.urgency)
+            .await,
     }
 }
 

@@ -160,7 +160,7 @@ async fn render_values(
     let name = NamespacedName::of(object);
     let mut fetched = reads.fetch(&name).await?;
     run_generators(context, &name.namespace, desired, &mut fetched).await?;
-    let composed = match compose_data(context, desired, &fetched).await {
+    let composed = match compose_data(context, &name.namespace, desired, &fetched).await {
         Ok(composed) => composed,
         Err(error) => {
             // The value that is wrong may be corrected in its store, which then wakes this ExternalSecret.
