@@ -27,6 +27,7 @@ pub mod conditions;
 pub mod cron_windows;
 pub mod error_chain;
 pub mod reconcile_cache;
+pub mod request_path;
 pub mod rollout;
 pub mod schedule;
 pub mod webhook_signature;
