@@ -32,6 +32,8 @@ pub(crate) struct Config {
     pub(crate) override_managers: Vec<String>,
     /// Further addresses that serve all pages.
     pub(crate) more_addresses: Vec<SocketAddr>,
+    /// An address that serves receivers alone.
+    pub(crate) receiver_address: Option<SocketAddr>,
     pub(crate) events_address: Option<url::Url>,
     /// The queue of rotation events for all stores.
     pub(crate) rotation_queue: Option<Queue>,
@@ -97,6 +99,7 @@ impl Config {
             watch_label_selector: gitops.watch_label_selector.clone(),
             override_managers: gitops.override_manager.clone(),
             more_addresses: more_addresses(args),
+            receiver_address: receiver_address(args),
             events_address: events.map(events_address).transpose()?,
             rotation_queue: rotation_queue.transpose()?,
             election: election.transpose()?,
@@ -145,16 +148,19 @@ fn settings(args: &RunArgs) -> Result<Settings, ConfigError> {
 /// Flux has an address for metrics, for probes and for receivers; here each serves all pages.
 fn more_addresses(args: &RunArgs) -> Vec<SocketAddr> {
     let gitops = &args.gitops;
-    let given = [
-        gitops.metrics_addr,
-        gitops.health_addr,
-        gitops.receiver_addr,
-    ];
+    let given = [gitops.metrics_addr, gitops.health_addr];
     let distinct: BTreeSet<SocketAddr> = given.into_iter().flatten().collect();
     distinct
         .into_iter()
         .filter(|address| *address != args.listen)
         .collect()
+}
+
+/// The address that serves receivers alone, unless another flag names the same one.
+fn receiver_address(args: &RunArgs) -> Option<SocketAddr> {
+    let others = more_addresses(args);
+    let address = args.gitops.receiver_addr?;
+    (address != args.listen && !others.contains(&address)).then_some(address)
 }
 
 fn pair(url: &str, path: &str, args: &RunArgs) -> Result<Pair, ConfigError> {

@@ -25,7 +25,7 @@ use crate::daemon::leader_election::{Elector, Leadership};
 use crate::daemon::metrics::Metrics;
 use crate::daemon::setup::TaskInputs;
 use crate::daemon::signals::{Signals, stopped};
-use crate::daemon::web::{self, Readiness};
+use crate::daemon::web::{self, Pages, Readiness, WebState};
 use crate::daemon::{background, install, setup, telemetry, wiring};
 use crate::git;
 use overlayd_core::api::kustomization::Kustomization;
@@ -52,10 +52,14 @@ pub(crate) async fn run(args: RunArgs) -> Result<(), Failure> {
     Daemon::new(context, config).serve(inputs, listeners).await
 }
 
-async fn listen_everywhere(config: &Config) -> Result<Vec<TcpListener>, Failure> {
+/// The listeners, each with the pages that it serves. The first one is that of `--listen`.
+async fn listen_everywhere(config: &Config) -> Result<Vec<(TcpListener, Pages)>, Failure> {
     let mut listeners = Vec::new();
     for address in [config.listen].iter().chain(&config.more_addresses) {
-        listeners.push(listen(*address).await?);
+        listeners.push((listen(*address).await?, Pages::All));
+    }
+    if let Some(address) = config.receiver_address {
+        listeners.push((listen(address).await?, Pages::Hooks));
     }
     Ok(listeners)
 }
@@ -115,9 +119,10 @@ impl Daemon {
     async fn serve(
         mut self,
         inputs: TaskInputs,
-        listeners: Vec<TcpListener>,
+        listeners: Vec<(TcpListener, Pages)>,
     ) -> Result<(), Failure> {
-        let address = listeners.first().map(TcpListener::local_addr).transpose()?;
+        let first = listeners.first().map(|(listener, _)| listener);
+        let address = first.map(TcpListener::local_addr).transpose()?;
         self.serve_http(listeners);
         // Signals are registered before anything that takes long, so that a signal at the start is not lost.
         let mut signals = Signals::new()?;
@@ -154,16 +159,15 @@ impl Daemon {
     }
 
     /// Serves probes, metrics and calls of git servers. A standby serves them too.
-    fn serve_http(&mut self, listeners: Vec<TcpListener>) {
-        for listener in listeners {
-            let web = web::serve(
-                listener,
-                self.context.metrics.clone(),
-                self.readiness.clone(),
-                self.context.hooks.clone(),
-                stopped(self.stopping()),
-            );
-            self.tasks.spawn(web.map(|_| "the HTTP server"));
+    fn serve_http(&mut self, listeners: Vec<(TcpListener, Pages)>) {
+        for (listener, pages) in listeners {
+            let state = WebState {
+                metrics: self.context.metrics.clone(),
+                readiness: self.readiness.clone(),
+                hooks: self.context.hooks.clone(),
+            };
+            let web = web::serve(listener, pages, state, stopped(self.stopping()));
+            self.tasks.spawn(web.map(|()| "the HTTP server"));
         }
     }
 

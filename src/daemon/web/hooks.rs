@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{Path, Request, State};
@@ -20,6 +21,9 @@ use overlayd_core::webhook_signature::{Refusal, verify};
 
 /// The longest body of a call, in bytes.
 const MAX_BODY: usize = 3 << 20;
+
+/// The longest time in which a caller sends its body.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The receivers by their addresses.
 #[derive(Default)]
@@ -71,6 +75,8 @@ enum CallError {
     UnknownReceiver,
     #[error("more than {MAX_BODY} bytes")]
     TooLarge,
+    #[error("the body took longer than {} s", BODY_TIMEOUT.as_secs())]
+    TooSlow,
     #[error("the receiver cannot be read")]
     UnreadableReceiver,
     #[error("the receiver is suspended")]
@@ -92,6 +98,7 @@ impl CallError {
             }
             Self::UnknownReceiver => StatusCode::NOT_FOUND,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::Refused(_) => StatusCode::BAD_REQUEST,
             Self::NotRequested(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -115,7 +122,8 @@ async fn handle(hooks: &Hooks, digest: &str, request: Request<Body>) -> Result<(
     let receiver = hooks.find(&format!("/hook/{digest}"));
     let receiver = receiver.ok_or(CallError::UnknownReceiver)?;
     let (parts, body) = request.into_parts();
-    let body = axum::body::to_bytes(body, MAX_BODY).await;
+    let body = tokio::time::timeout(BODY_TIMEOUT, axum::body::to_bytes(body, MAX_BODY)).await;
+    let body = body.map_err(|_| CallError::TooSlow)?;
     let body = body.map_err(|_| CallError::TooLarge)?;
     let spec = read_spec(access, &receiver).await?;
     authenticate(access, &receiver, &spec, &parts, &body).await?;

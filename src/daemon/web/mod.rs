@@ -2,6 +2,7 @@
 
 mod hooks;
 mod reconcile_request;
+mod server;
 pub(crate) use hooks::Hooks;
 
 use std::sync::Arc;
@@ -33,26 +34,51 @@ struct Shared {
     readiness: Arc<Readiness>,
 }
 
+/// The pages that a listener serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pages {
+    /// Probes, metrics and receivers.
+    All,
+    /// Receivers alone: an address that git servers of the internet call shows nothing else.
+    Hooks,
+}
+
+/// What the pages show.
+#[derive(Clone)]
+pub(crate) struct WebState {
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) readiness: Arc<Readiness>,
+    pub(crate) hooks: Arc<Hooks>,
+}
+
 /// Serves until the future `stop` completes.
 pub(crate) async fn serve(
     listener: TcpListener,
-    metrics: Arc<Metrics>,
-    readiness: Arc<Readiness>,
-    hooks: Arc<Hooks>,
+    pages: Pages,
+    state: WebState,
     stop: impl Future<Output = ()> + Send + 'static,
-) -> std::io::Result<()> {
-    let router = Router::new()
-        .route("/healthz", get(|| async { "ok" }))
-        .route("/readyz", get(readyz))
-        .route("/metrics", get(render))
-        .with_state(Shared { metrics, readiness });
+) {
+    server::serve(listener, router(pages, state), server::LIMITS, stop).await;
+}
+
+fn router(pages: Pages, state: WebState) -> Router {
+    let WebState {
+        metrics,
+        readiness,
+        hooks,
+    } = state;
     let calls = Router::new()
         .route("/hook/{digest}", post(hooks::call))
         .with_state(hooks);
-    let router = router.merge(calls);
-    axum::serve(listener, router)
-        .with_graceful_shutdown(stop)
-        .await
+    if pages == Pages::Hooks {
+        return calls;
+    }
+    Router::new()
+        .route("/healthz", get(|| async { "ok" }))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(render))
+        .with_state(Shared { metrics, readiness })
+        .merge(calls)
 }
 
 async fn readyz(State(shared): State<Shared>) -> impl IntoResponse {
