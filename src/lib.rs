@@ -10,7 +10,7 @@
 //! ```
 //! ARCHITECTURE.md tells more. The library exists for the program and its tests; it promises nothing to others.
 
-pub mod cli;
+mod cli;
 mod daemon;
 
 mod aws;
@@ -18,6 +18,7 @@ mod cluster;
 mod controllers;
 mod expression;
 mod git;
+mod metrics;
 mod permits;
 mod secrets;
 mod tasks;
@@ -25,3 +26,8 @@ mod tasks;
 mod failpoints;
 mod https;
 mod random;
+
+/// Runs the program with the arguments of the process.
+pub fn main() -> std::process::ExitCode {
+    cli::main(daemon::run::run)
+}

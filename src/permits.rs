@@ -10,6 +10,7 @@ use futures::channel::oneshot;
 use parking_lot::Mutex;
 
 use overlayd_core::fair_queue::{FairQueue, QueueSizes, Shares};
+use overlayd_core::names::ObjectKey;
 
 type Queue<L> = Mutex<FairQueue<L, oneshot::Sender<Permit<L>>>>;
 
@@ -100,7 +101,7 @@ impl<L: Ord> Drop for Permit<L> {
 #[derive(Debug)]
 pub(crate) struct KeyedSemaphores<L: Ord> {
     shares: Shares,
-    semaphores: Mutex<BTreeMap<String, FairSemaphore<L>>>,
+    semaphores: Mutex<BTreeMap<ObjectKey, FairSemaphore<L>>>,
 }
 
 impl<L: Ord> KeyedSemaphores<L> {
@@ -113,16 +114,16 @@ impl<L: Ord> KeyedSemaphores<L> {
     }
 
     /// The semaphore of a store, which is made at the first call.
-    pub(crate) fn of(&self, store: &str) -> FairSemaphore<L> {
+    pub(crate) fn of(&self, store: &ObjectKey) -> FairSemaphore<L> {
         let mut semaphores = self.semaphores.lock();
-        let semaphore = semaphores.entry(store.to_owned());
+        let semaphore = semaphores.entry(store.clone());
         semaphore
             .or_insert_with(|| FairSemaphore::new(self.shares))
             .clone()
     }
 
     /// Removes a store that is gone. Permits that were acquired stay valid.
-    pub(crate) fn forget(&self, store: &str) {
+    pub(crate) fn forget(&self, store: &ObjectKey) {
         self.semaphores.lock().remove(store);
     }
 
@@ -137,6 +138,7 @@ mod tests {
     use futures::future::FutureExt as _;
 
     use super::*;
+    use overlayd_core::names::NamespacedName;
     use overlayd_core::secrets::observed::Urgency;
 
     const ONE: Shares = Shares {
@@ -196,13 +198,17 @@ mod tests {
     #[test]
     fn each_store_has_permits_of_its_own() {
         let semaphores = KeyedSemaphores::new(ONE);
-        let acquire = |store: &str| semaphores.of(store).acquire("team", ()).now_or_never();
+        let key = |name: &str| ObjectKey::new("SecretStore", NamespacedName::new("team", name));
+        let acquire = |name: &str| {
+            let semaphore = semaphores.of(&key(name));
+            semaphore.acquire("team", ()).now_or_never()
+        };
         let held = acquire("a");
         assert!(held.is_some());
         assert!(acquire("a").is_none());
         assert!(acquire("b").is_some());
         assert_eq!(semaphores.len(), 2);
-        semaphores.forget("a");
+        semaphores.forget(&key("a"));
         assert!(acquire("a").is_some(), "a new semaphore");
     }
 }

@@ -16,6 +16,10 @@ variable "cluster" {
   type        = string
 }
 
+data "aws_eks_cluster" "this" {
+  name = var.cluster
+}
+
 resource "aws_eks_addon" "pod_identity" {
   cluster_name = var.cluster
   addon_name   = "eks-pod-identity-agent"
@@ -33,6 +37,23 @@ data "aws_iam_policy_document" "trust" {
       type        = "Service"
       identifiers = ["pods.eks.amazonaws.com"]
     }
+    # Pod Identity puts these tags on each session. Without the conditions, an association of any cluster and service account
+    # could give this role to pods. The ARN of the cluster names the account, too.
+    condition {
+      test     = "StringEquals"
+      variable = "aws:RequestTag/eks-cluster-arn"
+      values   = [data.aws_eks_cluster.this.arn]
+    }
+    condition {
+      test     = "StringEquals"
+      variable = "aws:RequestTag/kubernetes-namespace"
+      values   = ["external-secrets"]
+    }
+    condition {
+      test     = "StringEquals"
+      variable = "aws:RequestTag/kubernetes-service-account"
+      values   = ["overlayd"]
+    }
   }
 }
 
@@ -41,10 +62,11 @@ data "aws_iam_policy_document" "read" {
     actions   = ["secretsmanager:GetSecretValue", "secretsmanager:DescribeSecret"]
     resources = [aws_secretsmanager_secret.db_credentials.arn]
   }
-  # These actions cannot be limited to resources. They permit reading twenty secrets in a call, and a list of changes.
-  # Each value needs the statement above in addition.
+  # This action cannot be limited to resources. It permits reading twenty secrets in a call, and each value needs the
+  # statement above in addition. An ExternalSecret with `find` also needs `secretsmanager:ListSecrets`, which shows the
+  # names of all secrets of the account; `overlayd iam` prints the statement.
   statement {
-    actions   = ["secretsmanager:BatchGetSecretValue", "secretsmanager:ListSecrets"]
+    actions   = ["secretsmanager:BatchGetSecretValue"]
     resources = ["*"]
   }
 }

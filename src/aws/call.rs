@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 
 use crate::aws::errors::classify;
 use crate::aws::sessions::AwsSession;
-use crate::daemon::metrics::Metrics;
+use crate::metrics::Metrics;
 use crate::random;
 use overlayd_core::aws::reader_key::Retry;
 use overlayd_core::aws::throttle::{Api, TokenBucket, spread};

@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use crate::aws::environment::AwsEnvironment;
 use crate::aws::fetcher::Fetcher;
 use crate::aws::sessions::Sessions;
-use crate::daemon::metrics::Metrics;
+use crate::metrics::Metrics;
 use crate::secrets::provider::Provider;
 use crate::secrets::provider::aws::AwsStore;
 use overlayd_core::aws::identity::{Base, Identity};

@@ -17,7 +17,7 @@ use crate::aws::secrets_manager::SecretsManager;
 use crate::aws::service::SecretService;
 use crate::aws::sessions::{AwsSession, Sessions};
 use crate::aws::wake_ups::{Denied, WakeUps, Waker};
-use crate::daemon::metrics::Metrics;
+use crate::metrics::Metrics;
 use crate::random;
 use overlayd_core::aws::arn::stage_of;
 use overlayd_core::aws::cloudtrail::SecretChange;

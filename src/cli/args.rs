@@ -7,7 +7,6 @@ use clap::{Parser, Subcommand, ValueEnum};
 use overlayd_core::apply::plan_options::DEFAULT_NAMESPACE;
 
 use crate::cli::gitops_args::GitOpsArgs;
-use crate::daemon::telemetry::LogEncoding;
 
 /// Applies kustomize overlays from git, and turns ExternalSecrets into Secrets.
 #[derive(Debug, Parser)]
@@ -224,6 +223,16 @@ pub(crate) struct RunArgs {
         default_value = "json"
     )]
     pub(crate) log_encoding: LogEncoding,
+}
+
+/// The form of log lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(crate) enum LogEncoding {
+    /// Lines for people.
+    Text,
+    /// One JSON object a line.
+    #[default]
+    Json,
 }
 
 /// The lowest level that is logged.

@@ -19,7 +19,7 @@ use crate::cli::args::{CostArgs, IamArgs, ReportForm, UsageArgs};
 use crate::cli::report::Failure;
 use crate::cli::{build, cluster, output};
 use crate::cluster::error::describe;
-use crate::daemon::metrics::Metrics;
+use crate::metrics::Metrics;
 use overlayd_core::api::annotations::ROTATION_QUEUE;
 use overlayd_core::api::external_secret::ExternalSecret;
 use overlayd_core::api::secret_store::{ClusterSecretStore, SecretStore, SecretStoreSpec};

@@ -10,7 +10,7 @@ use crate::cli::args::ClusterArgs;
 use crate::cli::report::Failure;
 use crate::cluster::client;
 use crate::cluster::error::describe;
-use crate::daemon::metrics::Metrics;
+use crate::metrics::Metrics;
 
 /// The longest time that the API server may take to answer the first request.
 const FIRST_ANSWER: Duration = Duration::from_secs(15);

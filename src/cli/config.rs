@@ -6,8 +6,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::cli::{GitOpsArgs, RunArgs};
-use crate::controllers::context::Settings;
-use crate::daemon::leader_election::Timing;
+use crate::controllers::external_secret::ExternalSecretSettings;
+use crate::controllers::git_repository::SourceSettings;
+use crate::controllers::jitter::Jitter;
+use crate::controllers::kustomization::KustomizationSettings;
+use crate::controllers::secret_store::StoreSettings;
+use crate::controllers::stores::ControllerClass;
 use overlayd_core::apply::unit_settings::UnitDefaults;
 use overlayd_core::aws::identity::{Base, Identity};
 use overlayd_core::aws::queue::{Queue, region_of};
@@ -16,7 +20,14 @@ use overlayd_core::schedule::parse_duration;
 /// The configuration of the daemon.
 #[derive(Debug)]
 pub(crate) struct Config {
-    pub(crate) settings: Settings,
+    /// The namespace of this process.
+    pub(crate) own_namespace: String,
+    /// Objects may not refer to objects of other namespaces.
+    pub(crate) no_cross_namespace_refs: bool,
+    pub(crate) sources: SourceSettings,
+    pub(crate) kustomizations: KustomizationSettings,
+    pub(crate) stores: StoreSettings,
+    pub(crate) external_secrets: ExternalSecretSettings,
     pub(crate) pair: Option<Pair>,
     pub(crate) install_crds: bool,
     pub(crate) mirrors: PathBuf,
@@ -44,9 +55,30 @@ pub(crate) struct Config {
 /// How the leader of several replicas is elected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Election {
-    pub(crate) timing: Timing,
+    pub(crate) timing: LeaseTiming,
     /// The lease is released at the end.
     pub(crate) releases: bool,
+}
+
+/// The durations of the leader election.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LeaseTiming {
+    /// The time after which a standby takes a lease that is not renewed.
+    pub(crate) duration: Duration,
+    /// The time after which a leader that cannot renew the lease gives up; less than the duration.
+    pub(crate) deadline: Duration,
+    /// The time between two renewals.
+    pub(crate) retry: Duration,
+}
+
+impl Default for LeaseTiming {
+    fn default() -> Self {
+        Self {
+            duration: Duration::from_secs(35),
+            deadline: Duration::from_secs(30),
+            retry: Duration::from_secs(5),
+        }
+    }
 }
 
 /// The repository and directory of `--repo` and `--path`, for which a GitRepository and a Kustomization are created.
@@ -85,7 +117,15 @@ impl Config {
         let region = args.rotation_queue_region.as_deref();
         let rotation_queue = rotation_queue.map(|url| queue(url, region));
         Ok(Self {
-            settings: settings(args)?,
+            own_namespace: args.namespace.clone(),
+            no_cross_namespace_refs: gitops.no_cross_namespace_refs,
+            sources: sources(args)?,
+            kustomizations: kustomizations(args)?,
+            stores: StoreSettings {
+                class: ControllerClass(args.controller_class.clone()),
+                interval: duration("store-requeue-interval", &args.store_requeue_interval)?,
+            },
+            external_secrets: external_secrets(args)?,
             pair,
             install_crds: args.install_crds,
             mirrors: args.data_dir.join("mirrors"),
@@ -107,13 +147,44 @@ impl Config {
     }
 }
 
-/// What the flags decide for reconciles.
-fn settings(args: &RunArgs) -> Result<Settings, ConfigError> {
+fn sources(args: &RunArgs) -> Result<SourceSettings, ConfigError> {
     let gitops = &args.gitops;
-    Ok(Settings {
+    Ok(SourceSettings {
+        backoff: (
+            duration("min-retry-delay", &gitops.min_retry_delay)?,
+            duration("max-retry-delay", &gitops.max_retry_delay)?,
+        ),
+        requeue_dependency: duration("requeue-dependency", &gitops.requeue_dependency)?,
+        jitter: Jitter(gitops.interval_jitter_percentage),
+        namespace_disk_quota: match args.namespace_disk_quota_mib {
+            0 => None,
+            mib => Some(mib.saturating_mul(1 << 20)),
+        },
+    })
+}
+
+fn kustomizations(args: &RunArgs) -> Result<KustomizationSettings, ConfigError> {
+    let gitops = &args.gitops;
+    Ok(KustomizationSettings {
         own_namespace: args.namespace.clone(),
-        store_interval: duration("store-requeue-interval", &args.store_requeue_interval)?,
-        controller_class: args.controller_class.clone(),
+        default_service_account: args.default_service_account.clone(),
+        unit_defaults: UnitDefaults {
+            deletion_limit: deletion_limit(&gitops.deletion_limit)?,
+            deletion_share: usize::from(gitops.deletion_share),
+            strict_substitution: gitops.strict_substitutions,
+        },
+        no_cross_namespace_refs: gitops.no_cross_namespace_refs,
+        stage_kinds: gitops.custom_apply_stage_kinds.clone(),
+        requeue_dependency: duration("requeue-dependency", &gitops.requeue_dependency)?,
+        jitter: Jitter(gitops.interval_jitter_percentage),
+    })
+}
+
+fn external_secrets(args: &RunArgs) -> Result<ExternalSecretSettings, ConfigError> {
+    Ok(ExternalSecretSettings {
+        class: ControllerClass(args.controller_class.clone()),
+        cluster_stores: args.enable_cluster_store_reconciler,
+        flood_gate: args.enable_flood_gate,
         status_heartbeat: match args.status_heartbeat.as_str() {
             "never" => None,
             text => Some(duration("status-heartbeat", text)?),
@@ -122,26 +193,7 @@ fn settings(args: &RunArgs) -> Result<Settings, ConfigError> {
             args.template_left_delimiter.clone(),
             args.template_right_delimiter.clone(),
         ),
-        flood_gate: args.enable_flood_gate,
-        cluster_stores: args.enable_cluster_store_reconciler,
-        default_service_account: args.default_service_account.clone(),
-        source_backoff: (
-            duration("min-retry-delay", &gitops.min_retry_delay)?,
-            duration("max-retry-delay", &gitops.max_retry_delay)?,
-        ),
-        requeue_dependency: duration("requeue-dependency", &gitops.requeue_dependency)?,
-        jitter_percent: gitops.interval_jitter_percentage,
-        unit_defaults: UnitDefaults {
-            deletion_limit: deletion_limit(&gitops.deletion_limit)?,
-            deletion_share: usize::from(gitops.deletion_share),
-            strict_substitution: gitops.strict_substitutions,
-        },
-        no_cross_namespace_refs: gitops.no_cross_namespace_refs,
-        stage_kinds: gitops.custom_apply_stage_kinds.clone(),
-        namespace_disk_quota: match args.namespace_disk_quota_mib {
-            0 => None,
-            mib => Some(mib.saturating_mul(1 << 20)),
-        },
+        jitter: Jitter(args.gitops.interval_jitter_percentage),
     })
 }
 
@@ -247,7 +299,7 @@ fn election(args: &GitOpsArgs) -> Result<Election, ConfigError> {
         &args.leader_election_renew_deadline,
         &args.leader_election_retry_period,
     );
-    let timing = Timing {
+    let timing = LeaseTiming {
         duration: duration("leader-election-lease-duration", lease)?,
         deadline: duration("leader-election-renew-deadline", deadline)?,
         retry: duration("leader-election-retry-period", retry)?,

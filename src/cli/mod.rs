@@ -29,7 +29,14 @@ use overlayd_core::schedule::parse_duration;
 
 /// Parses the arguments, runs the command, and reports a failure. The exit code is 0 for success, 1 for a failure, and 2 for
 /// invalid arguments.
-pub fn main() -> ExitCode {
+///
+/// `daemon` is what `overlayd run` does. It is an argument because the daemon needs this module for its configuration and its
+/// reports.
+pub(crate) fn main<D, F>(daemon: D) -> ExitCode
+where
+    D: FnOnce(RunArgs) -> F,
+    F: Future<Output = Result<(), report::Failure>>,
+{
     panics::install();
     failpoints::point("start");
     let args = match Args::try_parse() {
@@ -50,7 +57,7 @@ pub fn main() -> ExitCode {
                 },
             );
         }
-        Command::Run(args) => block_on(crate::daemon::run::run(*args)),
+        Command::Run(args) => block_on(daemon(*args)),
         Command::Build(args) => build::build(&args),
         Command::Apply(args) => block_on(apply::apply(args)),
         Command::Template(args) => template::template(&args),

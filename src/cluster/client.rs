@@ -11,7 +11,7 @@ use kube::{Client, Config};
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::daemon::metrics::Metrics;
+use crate::metrics::Metrics;
 use crate::permits::FairSemaphore;
 use overlayd_core::fair_queue::{QueueSizes, Shares};
 use overlayd_core::names::namespace_of_path;

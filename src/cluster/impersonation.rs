@@ -14,7 +14,7 @@ use overlayd_core::names::NamespacedName;
 use crate::cluster::apply::{Applier, ApplierConfig};
 use crate::cluster::client;
 use crate::cluster::watch::WatchedObjects;
-use crate::daemon::metrics::Metrics;
+use crate::metrics::Metrics;
 use crate::tasks::Spawner;
 
 /// The header by which the API server treats a request as that of another user.

@@ -12,6 +12,7 @@ use tokio::runtime::Handle;
 
 use crate::git::{Fetched, Remotes, snapshot};
 use overlayd_core::api::kustomization::KustomizationSpec;
+use overlayd_core::names::NamespacedName;
 use overlayd_core::render::spec_overlay::{OverlaidTree, SpecOverlayError, overlay_spec};
 
 /// The state that all builds share.
@@ -20,12 +21,12 @@ pub(crate) struct Builds {
     cache: Arc<DocumentCache>,
     /// `None` if remote bases are refused.
     remotes: Option<Remotes>,
-    applied: Mutex<BTreeMap<String, Applied>>,
+    applied: Mutex<BTreeMap<NamespacedName, AppliedBuild>>,
 }
 
 /// The last build of an object that was applied to its end.
 #[derive(Debug)]
-struct Applied {
+struct AppliedBuild {
     /// The change token of everything that decides besides the source.
     fingerprint: String,
     inputs: Arc<Inputs>,
@@ -97,7 +98,7 @@ impl Builds {
     /// look-ups in the mirror as the build had inputs.
     pub(crate) fn still_applied(
         &self,
-        key: &str,
+        unit: &NamespacedName,
         fingerprint: &str,
         source: &Fetched,
         now: Timestamp,
@@ -105,7 +106,7 @@ impl Builds {
         let (inputs, due) = {
             let applied = self.lock();
             let last = applied
-                .get(key)
+                .get(unit)
                 .filter(|last| last.fingerprint == fingerprint && last.due > now)?;
             (last.inputs.clone(), last.due)
         };
@@ -114,21 +115,27 @@ impl Builds {
     }
 
     /// Records a build that was applied completely, and when the object is due again.
-    pub(crate) fn applied(&self, key: &str, fingerprint: &str, inputs: Inputs, due: Timestamp) {
-        let last = Applied {
+    pub(crate) fn applied(
+        &self,
+        unit: &NamespacedName,
+        fingerprint: &str,
+        inputs: Inputs,
+        due: Timestamp,
+    ) {
+        let last = AppliedBuild {
             fingerprint: fingerprint.to_owned(),
             inputs: Arc::new(inputs),
             due,
         };
-        self.lock().insert(key.to_owned(), last);
+        self.lock().insert(unit.clone(), last);
     }
 
     /// Forgets an object that is gone, or that may differ from its last build.
-    pub(crate) fn forget(&self, key: &str) {
-        self.lock().remove(key);
+    pub(crate) fn forget(&self, unit: &NamespacedName) {
+        self.lock().remove(unit);
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Applied>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<NamespacedName, AppliedBuild>> {
         self.applied.lock()
     }
 }

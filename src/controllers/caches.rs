@@ -1,7 +1,7 @@
 //! Talks to the API server: the watches that feed the secrets controllers, and their caches. Stores are kept whole;
 //! Secrets and namespaces only by their metadata.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 use std::sync::Arc;
 
@@ -18,14 +18,17 @@ use kube::{Client, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 use tokio::sync::OnceCell;
 
-use crate::controllers::Context;
+use crate::aws::Fetcher;
+use crate::cluster::watch::WatchedObjects;
+use crate::controllers::rotation::Rotations;
 use overlayd_core::api::annotations::{CREATED_BY, MANAGED};
 use overlayd_core::api::external_secret::StoreKind;
 use overlayd_core::api::generators::{ClusterGenerator, Fake, Password, UUID};
 use overlayd_core::api::kustomization::SubstituteKind;
 use overlayd_core::api::secret_store::{ClusterSecretStore, SecretStore};
 use overlayd_core::names::NamespacedName;
-use overlayd_core::render::variable_index::VariableSource;
+use overlayd_core::reconcile_cache::ReconcileCache;
+use overlayd_core::render::variable_index::{VariableIndex, VariableSource};
 use overlayd_core::secrets::dependency_index::{Dependency, DependencyIndex};
 
 /// The objects that are known without a request.
@@ -35,9 +38,43 @@ pub(crate) struct Caches {
     pub(crate) cluster_stores: Store<ClusterSecretStore>,
     /// Managed Secrets only, with the metadata that tells their owner.
     pub(crate) secrets: Store<PartialObjectMeta<Secret>>,
-    pub(crate) namespaces: Store<PartialObjectMeta<Namespace>>,
+    pub(crate) namespaces: Namespaces,
     /// Set when everything was listed once.
     listed: Arc<OnceCell<()>>,
+}
+
+/// The namespaces, with their labels.
+#[derive(Debug, Clone)]
+pub(crate) struct Namespaces(Store<PartialObjectMeta<Namespace>>);
+
+impl Namespaces {
+    /// True if the namespace is being deleted.
+    pub(crate) fn is_going(&self, namespace: &str) -> bool {
+        let namespace = self.0.get(&ObjectRef::new(namespace));
+        namespace.is_some_and(|namespace| namespace.metadata.deletion_timestamp.is_some())
+    }
+
+    /// The labels of a namespace; none if it is not known.
+    pub(crate) fn labels(&self, namespace: &str) -> BTreeMap<String, String> {
+        let namespace = self.0.get(&ObjectRef::new(namespace));
+        let labels = namespace.and_then(|namespace| namespace.metadata.labels.clone());
+        labels.unwrap_or_default()
+    }
+}
+
+/// What the watches wake and invalidate besides ExternalSecrets.
+#[derive(Clone)]
+pub(crate) struct WatchContext {
+    pub(crate) client: Client,
+    pub(crate) dependency_index: Arc<DependencyIndex>,
+    /// The Kustomizations that read ConfigMaps and Secrets for their variables.
+    pub(crate) variables: Arc<VariableIndex>,
+    /// Re-queues Kustomizations.
+    pub(crate) applied: Arc<WatchedObjects>,
+    /// Reads with the access keys that Secrets hold.
+    pub(crate) fetcher: Arc<Fetcher>,
+    pub(crate) reconcile_cache: Arc<ReconcileCache>,
+    pub(crate) rotations: Arc<Rotations>,
 }
 
 /// The write handles of the caches.
@@ -58,7 +95,7 @@ pub(crate) fn caches() -> (Caches, Writers) {
         stores,
         cluster_stores,
         secrets,
-        namespaces,
+        namespaces: Namespaces(namespaces),
         listed: Arc::default(),
     };
     let writers = Writers {
@@ -79,15 +116,9 @@ impl Caches {
             let _ = self.stores.wait_until_ready().await;
             let _ = self.cluster_stores.wait_until_ready().await;
             let _ = self.secrets.wait_until_ready().await;
-            let _ = self.namespaces.wait_until_ready().await;
+            let _ = self.namespaces.0.wait_until_ready().await;
         };
         self.listed.get_or_init(|| listed).await;
-    }
-
-    /// True if the namespace is being deleted.
-    pub(crate) fn is_going(&self, namespace: &str) -> bool {
-        let namespace = self.namespaces.get(&ObjectRef::new(namespace));
-        namespace.is_some_and(|namespace| namespace.metadata.deletion_timestamp.is_some())
     }
 
     /// The metadata of a managed Secret.
@@ -102,7 +133,7 @@ impl Caches {
 ///
 /// A change of a ConfigMap or Secret also re-queues the Kustomizations that have read it for their variables.
 pub(crate) fn wakes(
-    context: &Arc<Context>,
+    context: &WatchContext,
     writers: Writers,
 ) -> impl Stream<Item = NamespacedName> + Send + use<> {
     let (client, index) = (&context.client, &context.dependency_index);
@@ -144,7 +175,10 @@ fn dependents_of_stores<K: Resource>(
         .boxed()
 }
 
-fn secret_changed(context: &Context, secret: &PartialObjectMeta<Secret>) -> Vec<NamespacedName> {
+fn secret_changed(
+    context: &WatchContext,
+    secret: &PartialObjectMeta<Secret>,
+) -> Vec<NamespacedName> {
     wake_readers(context, SubstituteKind::Secret, &secret.metadata);
     retry_stores_with_keys_in(context, &secret.metadata);
     let (name, index) = (NamespacedName::of(secret), &context.dependency_index);
@@ -155,7 +189,7 @@ fn secret_changed(context: &Context, secret: &PartialObjectMeta<Secret>) -> Vec<
 }
 
 fn config_map_changed(
-    context: &Context,
+    context: &WatchContext,
     map: &PartialObjectMeta<ConfigMap>,
 ) -> Vec<NamespacedName> {
     wake_readers(context, SubstituteKind::ConfigMap, &map.metadata);
@@ -165,7 +199,7 @@ fn config_map_changed(
 }
 
 /// Re-queues the Kustomizations that have read another version of an object.
-fn wake_readers(context: &Context, kind: SubstituteKind, metadata: &ObjectMeta) {
+fn wake_readers(context: &WatchContext, kind: SubstituteKind, metadata: &ObjectMeta) {
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
     let name = NamespacedName::new(text(&metadata.namespace), text(&metadata.name));
     let source = VariableSource { kind, name };
@@ -174,17 +208,17 @@ fn wake_readers(context: &Context, kind: SubstituteKind, metadata: &ObjectMeta) 
         .variables
         .readers_of_other_versions(&source, &version)
     {
-        context.identities.live().wake(&unit);
+        context.applied.wake(&unit);
     }
 }
 
 /// Validates the stores again whose access keys are in a Secret that has changed.
-fn retry_stores_with_keys_in(context: &Context, metadata: &ObjectMeta) {
+fn retry_stores_with_keys_in(context: &WatchContext, metadata: &ObjectMeta) {
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
     let (namespace, name) = (text(&metadata.namespace), text(&metadata.name));
     if context.fetcher.keys_changed(&namespace, &name) {
-        context.reconcile_cache.forget_kind("SecretStore/");
-        context.reconcile_cache.forget_kind("ClusterSecretStore/");
+        context.reconcile_cache.forget_kind("SecretStore");
+        context.reconcile_cache.forget_kind("ClusterSecretStore");
         context.rotations.stir();
     }
 }

@@ -4,20 +4,30 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::controllers::Context;
+use crate::aws::Fetcher;
+use crate::metrics::Metrics;
 use overlayd_core::api::external_secret::StoreKind;
 use overlayd_core::aws::cost::dollars_per_month;
 use overlayd_core::names::NamespacedName;
-use overlayd_core::secrets::dependency_index::Dependency;
+use overlayd_core::secrets::dependency_index::{Dependency, DependencyIndex};
 
 /// How often costs are measured.
 const EVERY: Duration = Duration::from_secs(60);
+
+/// What costs are measured by.
+pub(crate) struct CostContext {
+    pub(crate) metrics: Arc<Metrics>,
+    /// How often each ExternalSecret causes a call.
+    pub(crate) fetcher: Arc<Fetcher>,
+    /// Which stores each ExternalSecret reads from.
+    pub(crate) dependency_index: Arc<DependencyIndex>,
+}
 
 /// Calls a day and dollars a month.
 type CallsAndDollars = (f64, f64);
 
 /// Measures for as long as the process works.
-pub(crate) async fn measure(context: Arc<Context>) {
+pub(crate) async fn measure(context: CostContext) {
     let mut known: BTreeMap<(&'static str, NamespacedName), CallsAndDollars> = BTreeMap::new();
     loop {
         tokio::time::sleep(EVERY).await;

@@ -3,29 +3,40 @@
 
 pub(crate) mod builds;
 pub(crate) mod caches;
-pub(crate) mod context;
 pub(crate) mod cost;
 pub(crate) mod event_webhook;
 pub(crate) mod events;
 pub(crate) mod external_secret;
 pub(crate) mod git_repository;
+pub(crate) mod jitter;
 pub(crate) mod kustomization;
+mod objects;
 pub(crate) mod panicked;
 pub(crate) mod receiver;
 pub(crate) mod rotation;
+pub(crate) mod rotation_listeners;
 pub(crate) mod secret_store;
 pub(crate) mod sources;
+pub(crate) mod stores;
 pub(crate) mod unreadable;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use kube::Resource;
 use kube::runtime::controller::Action;
 use kube::runtime::reflector::ObjectRef;
+use kube::{Client, Resource};
 
 use crate::cluster::error::ApiErrorClass;
-pub(crate) use context::Context;
+use crate::controllers::events::Events;
+use crate::metrics::Metrics;
+
+/// What every controller reports by if a reconcile cannot do so itself: the object cannot be read, or the reconcile panicked.
+pub(crate) struct FailureReporter {
+    pub(crate) client: Client,
+    pub(crate) events: Events,
+    pub(crate) metrics: Arc<Metrics>,
+}
 
 /// Why a reconcile could not record its outcome.
 #[derive(Debug, thiserror::Error)]
@@ -55,12 +66,12 @@ impl ReconcileError {
 pub(crate) fn error_policy<K>(
     _object: Arc<K>,
     error: &ReconcileError,
-    context: Arc<Context>,
+    reporter: Arc<FailureReporter>,
 ) -> Action
 where
     K: Resource<DynamicType = ()>,
 {
-    context
+    reporter
         .metrics
         .reconcile_error(&K::kind(&()), error.category());
     match error.category() {

@@ -22,9 +22,9 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use super::context::STATUS_MANAGER;
+use super::objects::STATUS_MANAGER;
 use super::unreadable::{ConditionDialect, Dialect, Readable, conditions_of, dialect, readable};
-use super::{Context, ReconcileError};
+use super::{FailureReporter, ReconcileError};
 use overlayd_core::conditions::{ConditionState, Progress, flux_conditions, secrets_condition};
 use overlayd_core::names::NamespacedName;
 
@@ -94,25 +94,26 @@ fn key(object: &ObjectMeta) -> NamespacedName {
 }
 
 /// Reconciles an object in a task of its own. A panic is recorded in the object's status, and the object then rests.
-pub(crate) async fn contained<K, F>(
+pub(crate) async fn contained<K, R, F>(
     object: Arc<DeserializeGuard<K>>,
-    context: Arc<Context>,
-    reconcile: fn(Readable<K>, Arc<Context>) -> F,
+    reporter: Arc<FailureReporter>,
+    reconcile: R,
     panics: Arc<Panics>,
 ) -> Result<Action, ReconcileError>
 where
+    R: FnOnce(Readable<K>) -> F + Send + 'static,
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
     F: Future<Output = Result<Action, ReconcileError>> + Send + 'static,
 {
     if let Some(rest) = panics.rest(object.meta(), Instant::now()) {
         return Ok(Action::requeue(rest));
     }
-    let result = own_task(readable(object.clone(), context.clone(), reconcile).boxed()).await;
+    let result = own_task(readable(object.clone(), reporter.clone(), reconcile).boxed()).await;
     let has_panicked = matches!(result, Err(ReconcileError::Panicked));
     panics.ended(object.meta(), has_panicked, Instant::now());
     if has_panicked {
         // Boxed, since many reconciles wait at once, and a large future takes its memory while it waits.
-        record(&context, &object).boxed().await;
+        record(&reporter, &object).boxed().await;
     }
     result
 }
@@ -133,15 +134,15 @@ async fn own_task(
 }
 
 /// Writes into the status of an object that its reconcile panicked, and an event when the conditions are new.
-async fn record<K>(context: &Context, object: &DeserializeGuard<K>)
+async fn record<K>(reporter: &FailureReporter, object: &DeserializeGuard<K>)
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
 {
     let dialect = dialect(&K::kind(&()));
-    match write(&context.client, object, &dialect).await {
+    match write(&reporter.client, object, &dialect).await {
         Ok(true) => {
             let (type_, reason) = (EventType::Warning, dialect.panicked);
-            let events = &context.events;
+            let events = &reporter.events;
             events
                 .publish(dialect.component, object, type_, reason, MESSAGE)
                 .await;

@@ -1,31 +1,22 @@
-//! Queues of rotation events: the listeners of the queues that stores and the flag name, and what stores say of them.
+//! What is known of the queues of rotation events, and what stores say of them.
 
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
-use std::sync::Arc;
-use std::time::Duration;
 
-use futures::future::{AbortHandle, Abortable, BoxFuture};
-use futures::stream::FuturesUnordered;
-use futures::{FutureExt as _, Stream, StreamExt as _};
+use futures::Stream;
 use kube::ResourceExt as _;
-use kube::runtime::events::EventType;
 use tokio::sync::watch;
 
-use crate::aws::{Denied, Listener, QueueEvent};
-use crate::controllers::Context;
-use crate::controllers::secret_store::Store;
+use crate::controllers::stores::Store;
 use overlayd_core::api::annotations::ROTATION_QUEUE;
 use overlayd_core::aws::queue::{
     Queue, QueueCondition, QueueState, StoreQueueError, StoreScope, store_queue,
 };
-use overlayd_core::aws::rotation::MessageOutcome;
 
 /// The state of every queue.
 #[derive(Debug)]
 pub(crate) struct Rotations {
     /// The queue of the flag, for all stores.
-    queue: Option<Queue>,
+    pub(super) queue: Option<Queue>,
     states: watch::Sender<BTreeMap<Queue, QueueState>>,
     /// Counts the changes for which stores are reconciled again.
     wake_ups: watch::Sender<u64>,
@@ -66,7 +57,8 @@ impl Rotations {
         Some(QueueCondition::of_state(&queue, state))
     }
 
-    fn set(&self, queue: &Queue, state: Option<&QueueState>) {
+    /// Records the state of a queue, `None` if it is not listened to any more, and reconciles the stores if that is new.
+    pub(super) fn set(&self, queue: &Queue, state: Option<&QueueState>) {
         let changed = self.states.send_if_modified(|states| match state {
             Some(state) => states.insert(queue.clone(), state.clone()).as_ref() != Some(state),
             None => states.remove(queue).is_some(),
@@ -99,128 +91,11 @@ fn is_secrets_manager<S: Store>(store: &S) -> bool {
 }
 
 /// The queue that a store names, or why it is not read.
-fn queue_of<S: Store>(store: &S) -> Option<Result<Queue, StoreQueueError>> {
+pub(super) fn queue_of<S: Store>(store: &S) -> Option<Result<Queue, StoreQueueError>> {
     let url = store.annotations().get(ROTATION_QUEUE)?;
     let scope = match store.store_name().namespace {
         Some(_) => StoreScope::Namespace,
         None => StoreScope::Cluster,
     };
     Some(store_queue(url, scope, store.reader_key()))
-}
-
-/// Every queue that the flag and the stores name.
-fn wanted(context: &Context) -> Vec<Queue> {
-    let mut all: Vec<Queue> = context.rotations.queue.iter().cloned().collect();
-    let settings = &context.settings;
-    let own = context.caches.stores.state();
-    let own = own
-        .iter()
-        .filter(|store| settings.serves(store.store_spec()));
-    all.extend(own.filter_map(|store| queue_of(&**store)?.ok()));
-    if settings.cluster_stores {
-        let shared = context.caches.cluster_stores.state();
-        let shared = shared
-            .iter()
-            .filter(|store| settings.serves(store.store_spec()));
-        all.extend(shared.filter_map(|store| queue_of(&**store)?.ok()));
-    }
-    all.sort();
-    all.dedup();
-    all
-}
-
-/// Runs a listener for every queue that is wanted, for as long as the process works.
-pub(crate) async fn run(context: Arc<Context>) {
-    /// How often the wanted queues are compared with the listeners.
-    const LOOK: Duration = Duration::from_secs(5);
-    context.caches.ready().await;
-    let mut listeners: BTreeMap<Queue, AbortHandle> = BTreeMap::new();
-    let mut work: FuturesUnordered<Abortable<BoxFuture<'_, ()>>> = FuturesUnordered::new();
-    loop {
-        let wanted = wanted(&context);
-        listeners.retain(|queue, listener| {
-            let stays = wanted.contains(queue);
-            if !stays {
-                listener.abort();
-                context.rotations.set(queue, None);
-            }
-            stays
-        });
-        for queue in wanted {
-            if let Entry::Vacant(vacant) = listeners.entry(queue) {
-                let (handle, registration) = AbortHandle::new_pair();
-                let listening = listen(&context, vacant.key().clone()).boxed();
-                work.push(Abortable::new(listening, registration));
-                vacant.insert(handle);
-            }
-        }
-        tokio::select! {
-            () = tokio::time::sleep(LOOK) => {}
-            Some(_) = work.next() => {}
-        }
-    }
-}
-
-async fn listen(context: &Arc<Context>, queue: Queue) {
-    let listener = Listener::new(context.fetcher.clone(), queue.clone()).await;
-    let report = |event: QueueEvent| match event {
-        QueueEvent::State(state) => context.rotations.set(&queue, Some(&state)),
-        QueueEvent::Message(outcome, error) => {
-            context.metrics.rotation_message(outcome.as_str());
-            let reason = error.map(|error| error.to_string()).unwrap_or_default();
-            match outcome {
-                MessageOutcome::Dropped => {
-                    tracing::error!(
-                        queue = queue.url,
-                        reason,
-                        "a message of rotation is dropped"
-                    );
-                }
-                MessageOutcome::Failed => {
-                    tracing::warn!(
-                        queue = queue.url,
-                        reason,
-                        "a message of rotation comes again"
-                    );
-                }
-                MessageOutcome::Handled | MessageOutcome::Ignored => {}
-            }
-        }
-    };
-    listener.listen(&report).await;
-}
-
-/// Reports each action that a policy denies to an identity, with the statement that allows it.
-pub(crate) async fn say_denials(
-    context: Arc<Context>,
-    mut denials: futures::channel::mpsc::UnboundedReceiver<Denied>,
-) {
-    while let Some(denied) = denials.next().await {
-        let Denied { key, action } = &denied;
-        let resource = overlayd_core::aws::iam::widest(action, &key.identity.region);
-        let note = format!(
-            "{} lacks `{action}`, so secrets are read in a dearer way; to allow it, add {{\"Effect\": \"Allow\", \"Action\": \"{action}\", \"Resource\": \"{resource}\"}} to its policy",
-            key.identity
-        );
-        tracing::warn!(identity = %key.identity, action, "{note}");
-        for store in context.caches.stores.state() {
-            hint(&context, &*store, &denied, &note).await;
-        }
-        for store in context.caches.cluster_stores.state() {
-            hint(&context, &*store, &denied, &note).await;
-        }
-    }
-}
-
-async fn hint<S: Store>(context: &Context, store: &S, denied: &Denied, note: &str) {
-    if store
-        .reader_key()
-        .is_ok_and(|key| key.as_ref() == Some(&denied.key))
-    {
-        let type_ = EventType::Warning;
-        context
-            .events
-            .publish(S::COMPONENT, store, type_, "MissingPermission", note)
-            .await;
-    }
 }

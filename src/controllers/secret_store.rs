@@ -1,99 +1,54 @@
 //! `SecretStore` and `ClusterSecretStore`: validates the store, and says in its status whether it can be used.
 
-use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use kube::api::Api;
 use kube::runtime::controller::Action;
 use kube::runtime::events::EventType;
-use kube::{Resource, ResourceExt as _};
-use serde::de::DeserializeOwned;
+use kube::{Client, ResourceExt as _};
 
-use crate::controllers::context::memory_key;
-use crate::controllers::events::Component;
+use crate::controllers::ReconcileError;
+use crate::controllers::events::Events;
+use crate::controllers::objects::{remove_finalizer, write_status};
+use crate::controllers::rotation::Rotations;
+use crate::controllers::stores::{ControllerClass, Store};
 use crate::controllers::unreadable::Readable;
-use crate::controllers::{Context, ReconcileError};
-use crate::secrets::provider::{Provider, Validation};
+use crate::metrics::Metrics;
+use crate::permits::KeyedSemaphores;
+use crate::secrets::provider::{Provider, Providers, Validation};
 use overlayd_core::api::annotations::{IGNORE_MAINTENANCE, STORE_FINALIZER};
-use overlayd_core::api::external_secret::StoreKind;
-use overlayd_core::api::secret_store::{
-    Capabilities, ClusterSecretStore, SecretStore, SecretStoreSpec, SecretStoreStatus,
-};
-use overlayd_core::aws::identity::StoreName;
+use overlayd_core::api::secret_store::Capabilities;
 use overlayd_core::aws::queue::QueueCondition;
-use overlayd_core::aws::reader_key::{ReaderKey, reader_key};
 use overlayd_core::conditions::ConditionState;
-use overlayd_core::reconcile_cache::Fingerprint;
+use overlayd_core::names::{NamespacedName, ObjectKey};
+use overlayd_core::reconcile_cache::{Fingerprint, ReconcileCache};
+use overlayd_core::secrets::observed::Urgency;
 use overlayd_core::secrets::provider_error::StoreError;
-use overlayd_core::secrets::store_state::StoreState;
 use overlayd_core::secrets::store_validation::{
     StoreValidationError, ValidationReport, validation_interval,
 };
 
-/// The parts that both kinds of store have.
-pub(crate) trait Store:
-    Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug
-{
-    /// The kind, as references name it.
-    const KIND: StoreKind;
-    /// The name under which its events are reported.
-    const COMPONENT: Component;
-    /// The spec that both kinds share.
-    fn store_spec(&self) -> &SecretStoreSpec;
-    /// The status, if one was written.
-    fn store_status(&self) -> Option<&SecretStoreStatus>;
-    /// The API that serves the object.
-    fn api(&self, context: &Context) -> Api<Self>;
-
-    /// The namespace and name, by which its identity is made.
-    fn store_name(&self) -> StoreName<'_> {
-        let meta = self.meta();
-        StoreName {
-            namespace: meta.namespace.as_deref(),
-            name: meta.name.as_deref().unwrap_or_default(),
-        }
-    }
-
-    /// The state that ExternalSecrets depend on.
-    fn store_state(&self) -> StoreState {
-        let (spec, status) = (self.store_spec(), self.store_status());
-        StoreState::new(Self::KIND, self.meta(), spec, status)
-    }
-
-    /// The identity that reads for the store itself. `None` if it depends on the namespace of the ExternalSecret.
-    fn reader_key(&self) -> Result<Option<ReaderKey>, StoreError> {
-        reader_key(self.store_name(), self.store_spec(), None)
-    }
+/// What the controllers of both kinds of store work with.
+pub(crate) struct SecretStoreContext {
+    pub(crate) client: Client,
+    pub(crate) events: Events,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) reconcile_cache: Arc<ReconcileCache>,
+    /// The permits of each store, which are forgotten with it.
+    pub(crate) store_permits: Arc<KeyedSemaphores<Urgency>>,
+    pub(crate) providers: Arc<Providers>,
+    /// What is known of the queues of rotation events.
+    pub(crate) rotations: Arc<Rotations>,
+    pub(crate) settings: StoreSettings,
 }
 
-impl Store for SecretStore {
-    const KIND: StoreKind = StoreKind::SecretStore;
-    const COMPONENT: Component = Component::SecretStore;
-    fn store_spec(&self) -> &SecretStoreSpec {
-        &self.spec
-    }
-    fn store_status(&self) -> Option<&SecretStoreStatus> {
-        self.status.as_ref()
-    }
-    fn api(&self, context: &Context) -> Api<Self> {
-        context.api_of(self)
-    }
-}
-
-impl Store for ClusterSecretStore {
-    const KIND: StoreKind = StoreKind::ClusterSecretStore;
-    const COMPONENT: Component = Component::ClusterSecretStore;
-    fn store_spec(&self) -> &SecretStoreSpec {
-        &self.spec.store
-    }
-    fn store_status(&self) -> Option<&SecretStoreStatus> {
-        self.status.as_ref()
-    }
-    fn api(&self, context: &Context) -> Api<Self> {
-        Api::all(context.client.clone())
-    }
+/// What the flags say about stores.
+#[derive(Debug, Clone)]
+pub(crate) struct StoreSettings {
+    pub(crate) class: ControllerClass,
+    /// The interval at which stores are validated.
+    pub(crate) interval: Duration,
 }
 
 /// What a provider says of a store, and what the store can do.
@@ -102,25 +57,24 @@ type Validated = Result<(Validation, Capabilities), StoreValidationError>;
 /// Validates the store when its time has come, and says in its status what came of it.
 pub(crate) async fn reconcile<S: Store>(
     object: Readable<S>,
-    context: Arc<Context>,
+    context: Arc<SecretStoreContext>,
 ) -> Result<Action, ReconcileError> {
-    if !context.settings.serves(object.store_spec()) {
+    if !context.settings.class.serves(object.store_spec()) {
         return Ok(Action::await_change());
     }
     if object.meta().deletion_timestamp.is_some() {
         // External Secrets keeps a store for its PushSecrets, which are not served here.
-        context
-            .set_finalizer(&object.api(&context), &object, STORE_FINALIZER, false)
-            .await?;
+        let api = object.api(&context.client);
+        remove_finalizer(&api, &*object, STORE_FINALIZER).await?;
         return Ok(Action::await_change());
     }
-    let (key, now) = (memory_key(&*object), Timestamp::now());
+    let (key, now) = (ObjectKey::of(&*object), Timestamp::now());
     let queue = context.rotations.of(&*object);
     let fingerprint = fingerprint(&*object, queue.as_ref());
     if let Some(rest) = context.reconcile_cache.rest(&key, &fingerprint, now) {
         return Ok(Action::requeue(rest));
     }
-    let default = context.settings.store_interval;
+    let default = context.settings.interval;
     let interval = validation_interval(object.store_spec(), default);
     let (validated, interval) = match interval {
         Ok(interval) => (validate(&*object, &context).await, interval),
@@ -148,8 +102,8 @@ fn fingerprint<S: Store>(object: &S, queue: Option<&QueueCondition>) -> Fingerpr
 
 /// Records the validation, and gives the wait before the next one.
 fn record_in_cache(
-    context: &Context,
-    (key, fingerprint): (&str, &Fingerprint),
+    context: &SecretStoreContext,
+    (key, fingerprint): (&ObjectKey, &Fingerprint),
     now: Timestamp,
     interval: Duration,
     validated: &Validated,
@@ -166,7 +120,7 @@ fn record_in_cache(
 /// Writes the event, the metric and the status of a validation.
 async fn record_status<S: Store>(
     object: &S,
-    context: &Context,
+    context: &SecretStoreContext,
     queue: Option<&QueueCondition>,
     now: Timestamp,
     validated: &Validated,
@@ -202,21 +156,20 @@ async fn record_status<S: Store>(
     if object.store_status() == Some(&new) {
         return Ok(());
     }
-    context
-        .write_status(&object.api(context), object, &new)
-        .await
+    let written = write_status(&object.api(&context.client), object, &new).await;
+    written.map(drop)
 }
 
 /// Forgets a store that is gone.
-pub(crate) fn forget(context: &Context, kind: &str, namespace: &str, name: &str) {
-    let key = format!("{kind}/{namespace}/{name}");
-    context.reconcile_cache.forget(&key);
-    context.store_permits.forget(&key);
-    context.metrics.forget_store(kind, namespace, name);
+pub(crate) fn forget(context: &SecretStoreContext, key: &ObjectKey) {
+    context.reconcile_cache.forget(key);
+    context.store_permits.forget(key);
+    let NamespacedName { namespace, name } = &key.name;
+    context.metrics.forget_store(&key.kind, namespace, name);
 }
 
 /// Writes a warning event about a provider that is only for tests, as External Secrets does.
-async fn warn_unmaintained<S: Store>(object: &S, context: &Context) {
+async fn warn_unmaintained<S: Store>(object: &S, context: &SecretStoreContext) {
     let provider = provider_of(object, context).await.ok().flatten();
     let is_unmaintained = provider.is_some_and(|provider| !provider.is_maintained());
     if is_unmaintained && !object.annotations().contains_key(IGNORE_MAINTENANCE) {
@@ -230,7 +183,7 @@ async fn warn_unmaintained<S: Store>(object: &S, context: &Context) {
 }
 
 /// Tries the store as cheaply as possible.
-async fn validate<S: Store>(object: &S, context: &Context) -> Validated {
+async fn validate<S: Store>(object: &S, context: &SecretStoreContext) -> Validated {
     let provider = provider_of(object, context).await;
     let provider = provider.map_err(StoreValidationError::Client)?;
     // The identity depends on the namespace of the ExternalSecret, so nothing can be tried.
@@ -248,7 +201,7 @@ async fn validate<S: Store>(object: &S, context: &Context) -> Validated {
 /// The provider of the store itself, without an ExternalSecret. `None` if it depends on the ExternalSecret's namespace.
 async fn provider_of<S: Store>(
     object: &S,
-    context: &Context,
+    context: &SecretStoreContext,
 ) -> Result<Option<Arc<dyn Provider>>, StoreError> {
     let providers = &context.providers;
     providers

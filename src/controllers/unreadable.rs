@@ -14,9 +14,9 @@ use kube::{Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use crate::controllers::context::STATUS_MANAGER;
 use crate::controllers::events::Component;
-use crate::controllers::{Context, ReconcileError};
+use crate::controllers::objects::STATUS_MANAGER;
+use crate::controllers::{FailureReporter, ReconcileError};
 use overlayd_core::conditions::{ConditionState, Progress, flux_conditions, secrets_condition};
 
 /// An object that can be read, shared with the cache, so that a reconcile copies nothing.
@@ -40,23 +40,24 @@ impl<K> Deref for Readable<K> {
 
 /// Reconciles an object if it can be read, and writes into its status why not otherwise. Only `conditions` are written
 /// then: the inventory stays as it is, and nothing that the object made is touched.
-pub(crate) async fn readable<K, F>(
+pub(crate) async fn readable<K, R, F>(
     object: Arc<DeserializeGuard<K>>,
-    context: Arc<Context>,
-    reconcile: fn(Readable<K>, Arc<Context>) -> F,
+    reporter: Arc<FailureReporter>,
+    reconcile: R,
 ) -> Result<Action, ReconcileError>
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
+    R: FnOnce(Readable<K>) -> F,
     F: Future<Output = Result<Action, ReconcileError>>,
 {
     if let Some(object) = Readable::new(object.clone()) {
         // Boxed, since many reconciles wait at once, and a large future takes its memory while it waits.
-        return Box::pin(reconcile(object, context)).await;
+        return Box::pin(reconcile(object)).await;
     }
     let resource = ApiResource::erase::<K>(&());
     let api: Api<DynamicObject> = match object.namespace() {
-        Some(namespace) => Api::namespaced_with(context.client.clone(), &namespace, &resource),
-        None => Api::all_with(context.client.clone(), &resource),
+        Some(namespace) => Api::namespaced_with(reporter.client.clone(), &namespace, &resource),
+        None => Api::all_with(reporter.client.clone(), &resource),
     };
     let Some(live) = api.get_opt(&object.name_any()).await? else {
         return Ok(Action::await_change());
@@ -80,7 +81,7 @@ where
     api.patch_status(&object.name_any(), &params, &patch)
         .await?;
     let (type_, reason) = (EventType::Warning, dialect.reason);
-    context
+    reporter
         .events
         .publish(dialect.component, &*object, type_, reason, &message)
         .await;

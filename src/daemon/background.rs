@@ -8,8 +8,11 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use url::Url;
 
-use crate::aws::Denied;
-use crate::controllers::{self, Context, event_webhook};
+use crate::aws::{Denied, Fetcher};
+use crate::controllers::cost::{self, CostContext};
+use crate::controllers::event_webhook;
+use crate::controllers::git_repository::GitRepositoryContext;
+use crate::controllers::rotation_listeners::{self, RotationContext};
 use crate::daemon::signals::stopped;
 use crate::tasks::Supervisor;
 
@@ -18,9 +21,8 @@ pub(super) const READING: &str = "the reading of secrets";
 
 /// Runs what reconciles depend on until the last of them has ended: the reading of secrets, and the watches of what was
 /// applied. Each task gives the name of what ended unasked.
-pub(super) fn services(context: &Context, supervisor: Supervisor) -> JoinSet<String> {
+pub(super) fn services(fetcher: Arc<Fetcher>, supervisor: Supervisor) -> JoinSet<String> {
     let mut services = JoinSet::new();
-    let fetcher = context.fetcher.clone();
     services.spawn(async move {
         fetcher.run().await;
         READING.to_owned()
@@ -31,13 +33,14 @@ pub(super) fn services(context: &Context, supervisor: Supervisor) -> JoinSet<Str
 
 /// Listens to rotation queues, reports what IAM denies, and measures what stores cost.
 pub(super) fn about_secrets(
-    context: &Arc<Context>,
+    (rotations, costs): (RotationContext, CostContext),
     hints: UnboundedReceiver<Denied>,
     stopping: &watch::Receiver<bool>,
 ) -> impl Future<Output = &'static str> + use<> {
-    let listening = controllers::rotation::run(context.clone());
-    let reporting = controllers::rotation::say_denials(context.clone(), hints);
-    let measuring = controllers::cost::measure(context.clone());
+    let rotations = Arc::new(rotations);
+    let listening = rotation_listeners::run(rotations.clone());
+    let reporting = rotation_listeners::say_denials(rotations, hints);
+    let measuring = cost::measure(costs);
     let stopping = stopped(stopping.clone());
     async move {
         tokio::select! {
@@ -55,7 +58,7 @@ const COLLECTION: Duration = Duration::from_secs(600);
 
 /// Removes the mirrors of sources that are gone.
 pub(super) fn collect_mirrors(
-    context: &Arc<Context>,
+    context: &Arc<GitRepositoryContext>,
     stopping: &watch::Receiver<bool>,
 ) -> impl Future<Output = &'static str> + use<> {
     let (context, stopping) = (context.clone(), stopped(stopping.clone()));

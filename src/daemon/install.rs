@@ -24,7 +24,7 @@ pub(super) async fn install(client: &Client, config: &Config) -> Result<(), Fail
         stages.push(crds::all().iter().map(|crd| desired(json!(crd))).collect());
     }
     if let Some(pair) = &config.pair {
-        let namespace = &config.settings.own_namespace;
+        let namespace = &config.own_namespace;
         let live = applier
             .get(&ObjectRef::new("v1", "Namespace", "", namespace))
             .await;

@@ -15,31 +15,11 @@ use kube::core::ObjectMeta;
 use kube::runtime::watcher::watch_object;
 use kube::{Client, ResourceExt as _};
 
+use crate::cli::config::LeaseTiming;
 use crate::cluster::error::{describe, is_conflict};
 
 /// The Lease of all replicas of a namespace.
 const NAME: &str = "overlayd-leader-election";
-
-/// The durations of the protocol.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Timing {
-    /// The time after which a standby takes a lease that is not renewed.
-    pub(crate) duration: Duration,
-    /// The time after which a leader that cannot renew the lease gives up; less than the duration.
-    pub(crate) deadline: Duration,
-    /// The time between two renewals.
-    pub(crate) retry: Duration,
-}
-
-impl Default for Timing {
-    fn default() -> Self {
-        Self {
-            duration: Duration::from_secs(35),
-            deadline: Duration::from_secs(30),
-            retry: Duration::from_secs(5),
-        }
-    }
-}
 
 /// The right of this replica to work: by a lease, or because it is the only one.
 pub(crate) struct Leadership {
@@ -85,14 +65,19 @@ impl Leadership {
 pub(crate) struct Elector {
     api: Api<Lease>,
     identity: String,
-    timing: Timing,
+    timing: LeaseTiming,
     /// The lease as it was seen last, and since when it has not changed.
     seen: Option<(LeaseSpec, Instant)>,
 }
 
 impl Elector {
     /// A candidate of this name, which must be unique among processes.
-    pub(crate) fn new(client: Client, namespace: &str, identity: &str, timing: Timing) -> Self {
+    pub(crate) fn new(
+        client: Client,
+        namespace: &str,
+        identity: &str,
+        timing: LeaseTiming,
+    ) -> Self {
         Self {
             api: Api::namespaced(client, namespace),
             identity: identity.to_owned(),

@@ -1,13 +1,12 @@
 //! The daemon around the controllers.
 //!
-//! [`run`] is its life from start to end: [`setup`] makes the context, [`leader_election`] chooses the replica that works,
+//! [`run`] is its life from start to end: [`setup`] makes the contexts, [`leader_election`] chooses the replica that works,
 //! [`install`] applies the definitions, [`wiring`] starts the controllers and [`background`] the tasks beside them.
-//! [`web`], [`metrics`] and [`telemetry`] are how people and programs see it.
+//! [`web`] and [`telemetry`] are how people and programs see it; the metrics themselves are in `crate::metrics`.
 
 mod background;
 mod install;
 pub(crate) mod leader_election;
-pub(crate) mod metrics;
 pub(crate) mod run;
 mod setup;
 mod signals;

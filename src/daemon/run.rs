@@ -1,6 +1,6 @@
 //! `overlayd run`: the daemon from its first step to its last.
 //!
-//! [`run`] prepares the process, [`setup`] makes the context, and [`Daemon::serve`] becomes the leader, starts all tasks
+//! [`run`] prepares the process, [`setup`] makes the contexts, and [`Daemon::serve`] becomes the leader, starts all tasks
 //! and stops them in order. Tasks are spawned here alone, so that each is joined and one that ends unasked is seen.
 
 use std::net::SocketAddr;
@@ -20,14 +20,14 @@ use crate::cli::config::Config;
 use crate::cli::report::Failure;
 use crate::cli::{cluster, output};
 use crate::cluster::error::describe;
-use crate::controllers::{self, Context};
+use crate::controllers;
 use crate::daemon::leader_election::{Elector, Leadership};
-use crate::daemon::metrics::Metrics;
-use crate::daemon::setup::TaskInputs;
+use crate::daemon::setup::{Contexts, TaskInputs};
 use crate::daemon::signals::{Signals, stopped};
-use crate::daemon::web::{self, Pages, Readiness, WebState};
+use crate::daemon::web::{self, Hooks, Pages, Readiness, WebState};
 use crate::daemon::{background, install, setup, telemetry, wiring};
 use crate::git;
+use crate::metrics::Metrics;
 use overlayd_core::api::kustomization::Kustomization;
 
 /// How long tasks may take to end.
@@ -48,8 +48,9 @@ pub(crate) async fn run(args: RunArgs) -> Result<(), Failure> {
     let connection = cluster::configure(&args.cluster).await?;
     let metrics = Arc::new(Metrics::default());
     let client = cluster::connect_with(connection.clone(), &metrics).await?;
-    let (context, inputs) = setup::context(client, connection, metrics, &config);
-    Daemon::new(context, config).serve(inputs, listeners).await
+    let (contexts, inputs) = setup::contexts(client, connection, metrics, &config);
+    // Boxed, since the future holds everything that the daemon consists of.
+    Box::pin(Daemon::new(contexts, config).serve(inputs, listeners)).await
 }
 
 /// The listeners, each with the pages that it serves. The first one is that of `--listen`.
@@ -85,7 +86,8 @@ fn create_data_directory(config: &Config) -> Result<(), Failure> {
 
 /// The running daemon.
 struct Daemon {
-    context: Arc<Context>,
+    contexts: Contexts,
+    hooks: Arc<Hooks>,
     config: Config,
     readiness: Arc<Readiness>,
     /// Set to true when all tasks are to end.
@@ -105,9 +107,11 @@ enum StopReason {
 }
 
 impl Daemon {
-    fn new(context: Arc<Context>, config: Config) -> Self {
+    fn new(contexts: Contexts, config: Config) -> Self {
+        let hooks = Hooks::new(contexts.receivers.addresses.clone());
         Self {
-            context,
+            contexts,
+            hooks: Arc::new(hooks),
             config,
             readiness: Arc::default(),
             stop: watch::Sender::new(false),
@@ -162,9 +166,9 @@ impl Daemon {
     fn serve_http(&mut self, listeners: Vec<(TcpListener, Pages)>) {
         for (listener, pages) in listeners {
             let state = WebState {
-                metrics: self.context.metrics.clone(),
+                metrics: self.contexts.metrics.clone(),
                 readiness: self.readiness.clone(),
-                hooks: self.context.hooks.clone(),
+                hooks: self.hooks.clone(),
             };
             let web = web::serve(listener, pages, state, stopped(self.stopping()));
             self.tasks.spawn(web.map(|()| "the HTTP server"));
@@ -174,13 +178,11 @@ impl Daemon {
     /// Answers git servers. Every replica does, since a call reaches any of them, and asking for a reconcile is safe on a
     /// standby.
     fn serve_receivers(&mut self) {
-        let receivers = wiring::receivers(&self.context, &self.stopping());
+        let receivers = wiring::receivers(&self.contexts, &self.stopping());
         self.tasks
             .spawn(receivers.map(|()| "the Receiver controller"));
-        let same_namespace = self.context.settings.no_cross_namespace_refs;
-        self.context
-            .hooks
-            .open(&self.context.client, same_namespace);
+        let same_namespace = self.config.no_cross_namespace_refs;
+        self.hooks.open(&self.contexts.client, same_namespace);
     }
 
     /// Becomes the leader and installs what overlayd needs. Nothing, if a signal comes first.
@@ -189,7 +191,7 @@ impl Daemon {
             let mut leadership = self.lead().await;
             // The lease is renewed meanwhile.
             let installed = tokio::select! {
-                installed = install::install(&self.context.client, &self.config) => installed,
+                installed = install::install(&self.contexts.client, &self.config) => installed,
                 () = leadership.lost() => Err(lease_lost()),
             };
             installed.map(|()| leadership)
@@ -215,24 +217,25 @@ impl Daemon {
             std::process::id(),
             jiff::Timestamp::now().as_microsecond()
         );
-        let client = self.context.client.clone();
-        let namespace = &self.context.settings.own_namespace;
+        let client = self.contexts.client.clone();
+        let namespace = &self.config.own_namespace;
         let mut elector = Elector::new(client, namespace, &unique, election.timing);
         self.readiness.set(true);
-        self.context.metrics.leads(false);
+        self.contexts.metrics.leads(false);
         elector.acquire().await;
         tracing::info!(identity = unique, "leading");
-        self.context.metrics.leads(true);
+        self.contexts.metrics.leads(true);
         Leadership::by_lease(elector, election.releases)
     }
 
     /// Registers every Kustomization before any of them is reconciled, so that none deletes what another one may want.
     async fn list_kustomizations(&self) {
-        let api: Api<DeserializeGuard<Kustomization>> = Api::all(self.context.client.clone());
+        let api: Api<DeserializeGuard<Kustomization>> = Api::all(self.contexts.client.clone());
         match api.list(&ListParams::default()).await {
             Ok(all) => {
                 for object in all.items.into_iter().filter_map(|object| object.0.ok()) {
-                    controllers::kustomization::follows(&self.context.claims, &object);
+                    let claims = &self.contexts.kustomizations.claims;
+                    controllers::kustomization::follows(claims, &object);
                 }
             }
             Err(error) => {
@@ -248,18 +251,26 @@ impl Daemon {
             wake_ups: WakeUps { wakes, hints },
             posts,
             supervisor,
+            rotations,
+            costs,
         } = inputs;
-        let (context, stopping) = (&self.context, self.stopping());
+        let (contexts, stopping) = (&self.contexts, self.stopping());
         if let (Some(posts), Some(address)) = (posts, self.config.events_address.clone()) {
             self.tasks
                 .spawn(background::post_events(posts, address, &stopping));
         }
-        self.tasks
-            .spawn(background::collect_mirrors(context, &stopping));
-        let services = background::services(context, supervisor);
-        self.tasks
-            .spawn(background::about_secrets(context, hints, &stopping));
-        for (name, controller) in wiring::wire(context, (writers, wakes), &self.config, &stopping) {
+        self.tasks.spawn(background::collect_mirrors(
+            &contexts.git_repositories,
+            &stopping,
+        ));
+        let services = background::services(contexts.external_secrets.fetcher.clone(), supervisor);
+        self.tasks.spawn(background::about_secrets(
+            (rotations, costs),
+            hints,
+            &stopping,
+        ));
+        for (name, controller) in wiring::wire(contexts, (writers, wakes), &self.config, &stopping)
+        {
             self.tasks.spawn(controller.map(move |()| name));
         }
         services

@@ -1,4 +1,5 @@
-//! Makes what the daemon consists of, before anything runs: the shared context, and what its tasks take their work from.
+//! Makes what the daemon consists of, before anything runs: a context for each controller, and what the tasks take their work
+//! from.
 
 use std::sync::Arc;
 
@@ -8,23 +9,33 @@ use crate::aws::{AwsEnvironment, Fetcher, Sessions, WakeUps};
 use crate::cli::config::Config;
 use crate::cluster::apply::ApplierConfig;
 use crate::cluster::impersonation::Identities;
-use crate::controllers::Context;
 use crate::controllers::builds::Builds;
-use crate::controllers::caches::{self, Writers};
-use crate::controllers::event_webhook;
+use crate::controllers::caches::{self, Caches, WatchContext, Writers};
+use crate::controllers::cost::CostContext;
 use crate::controllers::events::Events;
+use crate::controllers::external_secret::ExternalSecretContext;
+use crate::controllers::git_repository::GitRepositoryContext;
+use crate::controllers::kustomization::KustomizationContext;
 use crate::controllers::kustomization::rollouts::PendingRollouts;
+use crate::controllers::receiver::ReceiverContext;
 use crate::controllers::rotation::Rotations;
+use crate::controllers::rotation_listeners::RotationContext;
+use crate::controllers::secret_store::SecretStoreContext;
 use crate::controllers::sources::Sources;
-use crate::daemon::metrics::Metrics;
+use crate::controllers::{FailureReporter, event_webhook};
 use crate::git::{Mirrors, Remotes};
+use crate::metrics::Metrics;
 use crate::permits::{FairSemaphore, KeyedSemaphores};
 use crate::secrets::provider::Providers;
 use crate::tasks::{self, Supervisor};
+use overlayd_core::apply::written_status::WrittenStatuses;
 use overlayd_core::fair_queue::Shares;
 use overlayd_core::git::source::LocalRepositories;
+use overlayd_core::kustomization::dependencies::Dependencies;
 use overlayd_core::reconcile_cache::ReconcileCache;
+use overlayd_core::secrets::dependency_index::DependencyIndex;
 use overlayd_core::secrets::last_sync::LastSyncCache;
+use overlayd_core::secrets::observed::Urgency;
 
 /// Templates that are long block a thread; more of them at once would only share the same processors.
 /// One namespace leaves one for the others.
@@ -57,6 +68,8 @@ pub(super) struct TaskInputs {
     pub(super) posts: Option<event_webhook::Waiting>,
     /// Runs the watches of what was applied.
     pub(super) supervisor: Supervisor,
+    pub(super) rotations: RotationContext,
+    pub(super) costs: CostContext,
 }
 
 /// The name of this replica: the name of its pod.
@@ -72,57 +85,193 @@ fn applier_config(config: &Config) -> ApplierConfig {
     }
 }
 
-/// Makes the context of all controllers.
-pub(super) fn context(
+/// What the controllers and the tasks beside them work with: for each only what it uses.
+pub(super) struct Contexts {
+    pub(super) client: Client,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) reporter: Arc<FailureReporter>,
+    pub(super) watches: WatchContext,
+    pub(super) git_repositories: Arc<GitRepositoryContext>,
+    pub(super) kustomizations: Arc<KustomizationContext>,
+    pub(super) secret_stores: Arc<SecretStoreContext>,
+    pub(super) external_secrets: Arc<ExternalSecretContext>,
+    pub(super) receivers: Arc<ReceiverContext>,
+}
+
+/// The parts that several controllers share.
+struct SharedParts {
+    client: Client,
+    metrics: Arc<Metrics>,
+    events: Events,
+    reconcile_cache: Arc<ReconcileCache>,
+    caches: Caches,
+    sources: Arc<Sources>,
+    mirrors: Arc<Mirrors>,
+    dependency_index: Arc<DependencyIndex>,
+    store_permits: Arc<KeyedSemaphores<Urgency>>,
+    providers: Arc<Providers>,
+    fetcher: Arc<Fetcher>,
+    rotations: Arc<Rotations>,
+}
+
+/// Makes the contexts of all controllers.
+pub(super) fn contexts(
     client: Client,
     connection: kube::Config,
     metrics: Arc<Metrics>,
     config: &Config,
-) -> (Arc<Context>, TaskInputs) {
+) -> (Contexts, TaskInputs) {
     let (caches, writers) = caches::caches();
     let (poster, posts) = event_webhook::poster();
     let (spawner, supervisor) = tasks::supervisor();
     let wants_posts = config.events_address.is_some();
     let sessions = Sessions::new(AwsEnvironment::of_process(), Some(client.clone()));
     let (fetcher, wake_ups) = Fetcher::new(sessions, metrics.clone());
-    let applier = applier_config(config);
-    let mirrors = Arc::new(Mirrors::new(config.mirrors.clone(), config.max_fetch_bytes));
-    let remotes = config
-        .allow_remote_bases
-        .then(|| Remotes::new(mirrors.clone(), LocalRepositories::Refused));
     let concurrent_secrets = usize::from(config.concurrent_secrets);
-    let context = Arc::new(Context {
-        caches,
-        dependency_index: Arc::default(),
-        last_syncs: LastSyncCache::default(),
-        sync_permits: FairSemaphore::new(sync_shares(concurrent_secrets)),
-        store_permits: KeyedSemaphores::new(store_shares(concurrent_secrets)),
-        blocking_permits: FairSemaphore::new(BLOCKING_TEMPLATES),
-        rollouts: PendingRollouts::default(),
-        claims: Arc::default(),
-        written: Arc::default(),
-        variables: Arc::default(),
-        hooks: Arc::default(),
-        dependencies: Arc::default(),
-        builds: Arc::new(Builds::new(config.document_cache_bytes, remotes)),
+    let shared = SharedParts {
         events: Events::new(&client, &instance(), wants_posts.then_some(poster)),
-        reconcile_cache: ReconcileCache::default(),
-        sources: Sources::default(),
-        mirrors,
-        identities: Identities::new(connection, &client, metrics.clone(), applier, spawner),
-        providers: Providers::new(fetcher.clone()),
+        reconcile_cache: Arc::default(),
+        caches,
+        sources: Arc::default(),
+        mirrors: Arc::new(Mirrors::new(config.mirrors.clone(), config.max_fetch_bytes)),
+        dependency_index: Arc::default(),
+        store_permits: Arc::new(KeyedSemaphores::new(store_shares(concurrent_secrets))),
+        providers: Arc::new(Providers::new(fetcher.clone())),
         fetcher,
-        rotations: Rotations::new(config.rotation_queue.clone()),
-        started: std::time::Instant::now(),
-        metrics,
-        settings: config.settings.clone(),
-        client,
-    });
+        rotations: Arc::new(Rotations::new(config.rotation_queue.clone())),
+        metrics: metrics.clone(),
+        client: client.clone(),
+    };
+    let applier = applier_config(config);
+    let identities = Identities::new(connection, &client, metrics, applier, spawner);
+    let kustomizations = kustomizations(&shared, identities, config);
     let inputs = TaskInputs {
         writers,
         wake_ups,
         posts: wants_posts.then_some(posts),
         supervisor,
+        rotations: rotations(&shared, config),
+        costs: costs(&shared),
     };
-    (context, inputs)
+    let contexts = Contexts {
+        reporter: Arc::new(FailureReporter {
+            client: client.clone(),
+            events: shared.events.clone(),
+            metrics: shared.metrics.clone(),
+        }),
+        watches: watches(&shared, &kustomizations),
+        git_repositories: Arc::new(git_repositories(&shared, config)),
+        kustomizations: Arc::new(kustomizations),
+        secret_stores: Arc::new(secret_stores(&shared, config)),
+        external_secrets: Arc::new(external_secrets(&shared, config)),
+        receivers: Arc::new(ReceiverContext {
+            client: client.clone(),
+            addresses: Arc::default(),
+        }),
+        metrics: shared.metrics,
+        client,
+    };
+    (contexts, inputs)
+}
+
+fn git_repositories(shared: &SharedParts, config: &Config) -> GitRepositoryContext {
+    GitRepositoryContext {
+        client: shared.client.clone(),
+        events: shared.events.clone(),
+        metrics: shared.metrics.clone(),
+        reconcile_cache: shared.reconcile_cache.clone(),
+        sources: shared.sources.clone(),
+        mirrors: shared.mirrors.clone(),
+        settings: config.sources.clone(),
+    }
+}
+
+fn kustomizations(
+    shared: &SharedParts,
+    identities: Identities,
+    config: &Config,
+) -> KustomizationContext {
+    let remotes = config
+        .allow_remote_bases
+        .then(|| Remotes::new(shared.mirrors.clone(), LocalRepositories::Refused));
+    KustomizationContext {
+        client: shared.client.clone(),
+        events: shared.events.clone(),
+        metrics: shared.metrics.clone(),
+        reconcile_cache: shared.reconcile_cache.clone(),
+        sources: shared.sources.clone(),
+        builds: Arc::new(Builds::new(config.document_cache_bytes, remotes)),
+        rollouts: PendingRollouts::default(),
+        variables: Arc::default(),
+        written: WrittenStatuses::default(),
+        claims: Arc::default(),
+        dependencies: Dependencies::default(),
+        identities,
+        namespaces: shared.caches.namespaces.clone(),
+        settings: config.kustomizations.clone(),
+    }
+}
+
+fn secret_stores(shared: &SharedParts, config: &Config) -> SecretStoreContext {
+    SecretStoreContext {
+        client: shared.client.clone(),
+        events: shared.events.clone(),
+        metrics: shared.metrics.clone(),
+        reconcile_cache: shared.reconcile_cache.clone(),
+        store_permits: shared.store_permits.clone(),
+        providers: shared.providers.clone(),
+        rotations: shared.rotations.clone(),
+        settings: config.stores.clone(),
+    }
+}
+
+fn external_secrets(shared: &SharedParts, config: &Config) -> ExternalSecretContext {
+    ExternalSecretContext {
+        client: shared.client.clone(),
+        events: shared.events.clone(),
+        metrics: shared.metrics.clone(),
+        reconcile_cache: shared.reconcile_cache.clone(),
+        caches: shared.caches.clone(),
+        dependency_index: shared.dependency_index.clone(),
+        last_syncs: LastSyncCache::default(),
+        sync_permits: FairSemaphore::new(sync_shares(usize::from(config.concurrent_secrets))),
+        store_permits: shared.store_permits.clone(),
+        blocking_permits: FairSemaphore::new(BLOCKING_TEMPLATES),
+        providers: shared.providers.clone(),
+        fetcher: shared.fetcher.clone(),
+        started: std::time::Instant::now(),
+        settings: config.external_secrets.clone(),
+    }
+}
+
+fn watches(shared: &SharedParts, kustomizations: &KustomizationContext) -> WatchContext {
+    WatchContext {
+        client: shared.client.clone(),
+        dependency_index: shared.dependency_index.clone(),
+        variables: kustomizations.variables.clone(),
+        applied: kustomizations.identities.live().clone(),
+        fetcher: shared.fetcher.clone(),
+        reconcile_cache: shared.reconcile_cache.clone(),
+        rotations: shared.rotations.clone(),
+    }
+}
+
+fn rotations(shared: &SharedParts, config: &Config) -> RotationContext {
+    RotationContext {
+        events: shared.events.clone(),
+        metrics: shared.metrics.clone(),
+        caches: shared.caches.clone(),
+        fetcher: shared.fetcher.clone(),
+        rotations: shared.rotations.clone(),
+        class: config.external_secrets.class.clone(),
+        cluster_stores: config.external_secrets.cluster_stores,
+    }
+}
+
+fn costs(shared: &SharedParts) -> CostContext {
+    CostContext {
+        metrics: shared.metrics.clone(),
+        fetcher: shared.fetcher.clone(),
+        dependency_index: shared.dependency_index.clone(),
+    }
 }

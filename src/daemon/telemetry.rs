@@ -1,18 +1,9 @@
 //! Logs: one subscriber, which writes text for people or JSON for machines.
 
-use clap::ValueEnum;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
 
-/// The form of log lines.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-pub(crate) enum LogEncoding {
-    /// Lines for people.
-    Text,
-    /// One JSON object a line.
-    #[default]
-    Json,
-}
+use crate::cli::args::LogEncoding;
 
 /// Starts logging to standard error. A second call changes nothing.
 ///

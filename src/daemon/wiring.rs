@@ -11,7 +11,7 @@ use kube::core::DeserializeGuard;
 use kube::runtime::controller::{Action, Controller};
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::{WatchStreamExt as _, reflector, watcher};
-use kube::{Resource, ResourceExt as _};
+use kube::{Client, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
@@ -19,7 +19,8 @@ use crate::cli::config::Config;
 use crate::controllers::caches::{self, Writers};
 use crate::controllers::panicked::{Panics, contained};
 use crate::controllers::unreadable::Readable;
-use crate::controllers::{self, Context, ReconcileError, error_policy, observe};
+use crate::controllers::{self, FailureReporter, ReconcileError, error_policy, observe};
+use crate::daemon::setup::Contexts;
 use crate::daemon::signals::stopped;
 use crate::permits::FairSemaphore;
 use overlayd_core::api::external_secret::ExternalSecret;
@@ -28,14 +29,14 @@ use overlayd_core::api::kustomization::Kustomization;
 use overlayd_core::api::receiver::Receiver;
 use overlayd_core::api::secret_store::{ClusterSecretStore, SecretStore};
 use overlayd_core::fair_queue::Shares;
-use overlayd_core::names::NamespacedName;
+use overlayd_core::names::{NamespacedName, ObjectKey};
 
 /// ExternalSecrets for which a store has something new.
 type Moved = futures::channel::mpsc::UnboundedReceiver<NamespacedName>;
 
 /// The controllers, each with its name.
 pub(super) fn wire(
-    context: &Arc<Context>,
+    contexts: &Contexts,
     (writers, moved): (Writers, Moved),
     config: &Config,
     stopping: &watch::Receiver<bool>,
@@ -44,33 +45,34 @@ pub(super) fn wire(
     vec![
         (
             "the GitRepository controller",
-            git_repositories(context, config, stopping).boxed(),
+            git_repositories(contexts, config, stopping).boxed(),
         ),
         (
             "the Kustomization controller",
-            kustomizations(context, config, stopping).boxed(),
+            kustomizations(contexts, config, stopping).boxed(),
         ),
         (
             "the SecretStore controller",
-            stores::<SecretStore>(context, concurrent, stopping).boxed(),
+            stores::<SecretStore>(contexts, concurrent, stopping).boxed(),
         ),
         (
             "the ClusterSecretStore controller",
-            stores::<ClusterSecretStore>(context, concurrent, stopping).boxed(),
+            stores::<ClusterSecretStore>(contexts, concurrent, stopping).boxed(),
         ),
         (
             "the ExternalSecret controller",
-            external_secrets(context, (writers, moved), stopping).boxed(),
+            external_secrets(contexts, (writers, moved), stopping).boxed(),
         ),
     ]
 }
 
 fn git_repositories(
-    context: &Arc<Context>,
+    contexts: &Contexts,
     config: &Config,
     stopping: &watch::Receiver<bool>,
 ) -> impl Future<Output = ()> + use<> {
-    let controller = controller::<GitRepository>(context, shard(config));
+    let context = &contexts.git_repositories;
+    let controller = controller::<GitRepository>(&contexts.client, shard(config));
     let store = controller.store();
     // Those that include it look at it again.
     let moved = context
@@ -90,11 +92,17 @@ fn git_repositories(
     let damaged = context.sources.damaged();
     let damaged = damaged.map(|source| ObjectRef::new(&source.name).within(&source.namespace));
     let controller = controller.reconcile_on(moved).reconcile_on(damaged);
-    let reconcile = contained_turns(
+    let reconcile = Turns::new(
         controllers::git_repository::reconcile,
         fetches(config.concurrent),
     );
-    drive(controller, context, stopping, reconcile, |_, _| {})
+    drive(
+        controller,
+        (context, &contexts.reporter),
+        stopping,
+        reconcile,
+        |_, _| {},
+    )
 }
 
 /// Sources and Kustomizations that are this process' own.
@@ -106,22 +114,30 @@ fn shard(config: &Config) -> watcher::Config {
 }
 
 pub(super) fn receivers(
-    context: &Arc<Context>,
+    contexts: &Contexts,
     stopping: &watch::Receiver<bool>,
 ) -> impl Future<Output = ()> + use<> {
-    let controller = controller::<Receiver>(context, watcher::Config::default());
-    let reconcile = contained_turns(controllers::receiver::reconcile, reconciles(RECEIVERS));
-    drive(controller, context, stopping, reconcile, |context, gone| {
-        context.hooks.set(&name_of(gone), None);
-    })
+    let context = &contexts.receivers;
+    let controller = controller::<Receiver>(&contexts.client, watcher::Config::default());
+    let reconcile = Turns::new(controllers::receiver::reconcile, reconciles(RECEIVERS));
+    drive(
+        controller,
+        (context, &contexts.reporter),
+        stopping,
+        reconcile,
+        |context, gone| {
+            context.addresses.set(&name_of(gone), None);
+        },
+    )
 }
 
 fn kustomizations(
-    context: &Arc<Context>,
+    contexts: &Contexts,
     config: &Config,
     stopping: &watch::Receiver<bool>,
 ) -> impl Future<Output = ()> + use<> {
-    let controller = controller::<Kustomization>(context, shard(config));
+    let context = &contexts.kustomizations;
+    let controller = controller::<Kustomization>(&contexts.client, shard(config));
     let store = controller.store();
     let moved = context
         .sources
@@ -145,33 +161,46 @@ fn kustomizations(
     let drifted = context.identities.live().drifted();
     let drifted = drifted.map(|unit| ObjectRef::new(&unit.name).within(&unit.namespace));
     let controller = controller.reconcile_on(moved).reconcile_on(drifted);
-    let reconcile = contained_turns(
+    let reconcile = Turns::new(
         controllers::kustomization::reconcile,
         reconciles(config.concurrent),
     );
-    drive(controller, context, stopping, reconcile, |context, gone| {
-        controllers::kustomization::gone(context, &name_of(gone));
-    })
+    drive(
+        controller,
+        (context, &contexts.reporter),
+        stopping,
+        reconcile,
+        |context, gone| {
+            controllers::kustomization::gone(context, &name_of(gone));
+        },
+    )
 }
 
 fn stores<S>(
-    context: &Arc<Context>,
+    contexts: &Contexts,
     concurrent: u16,
     stopping: &watch::Receiver<bool>,
 ) -> impl Future<Output = ()> + use<S>
 where
-    S: controllers::secret_store::Store + Send + Sync + 'static,
+    S: controllers::stores::Store + Send + Sync + 'static,
 {
-    let controller = controller::<S>(context, watcher::Config::default());
+    let context = &contexts.secret_stores;
+    let controller = controller::<S>(&contexts.client, watcher::Config::default());
     let controller = controller.reconcile_all_on(context.rotations.wake_ups());
-    let reconcile = contained_turns(
+    let reconcile = Turns::new(
         controllers::secret_store::reconcile::<S>,
         reconciles(concurrent),
     );
-    drive(controller, context, stopping, reconcile, |context, gone| {
-        let namespace = gone.namespace.clone().unwrap_or_default();
-        controllers::secret_store::forget(context, &S::kind(&()), &namespace, &gone.name);
-    })
+    drive(
+        controller,
+        (context, &contexts.reporter),
+        stopping,
+        reconcile,
+        |context, gone| {
+            let key = ObjectKey::new(S::kind(&()), name_of(gone));
+            controllers::secret_store::forget(context, &key);
+        },
+    )
 }
 
 /// How many Receivers of one namespace are looked at at once.
@@ -209,27 +238,34 @@ fn name_of<K: Resource>(gone: &ObjectRef<K>) -> NamespacedName {
 
 /// Wakes an ExternalSecret when something that it uses changes. A semaphore bounds how many are synced at once.
 fn external_secrets(
-    context: &Arc<Context>,
+    contexts: &Contexts,
     (writers, moved): (Writers, Moved),
     stopping: &watch::Receiver<bool>,
 ) -> impl Future<Output = ()> + use<> {
-    let wakes = caches::wakes(context, writers);
+    let context = &contexts.external_secrets;
+    let wakes = caches::wakes(&contexts.watches, writers);
     let wakes = futures::stream::select(wakes, moved);
     let wakes = wakes.map(|user| ObjectRef::new(&user.name).within(&user.namespace));
-    let controller = controller::<ExternalSecret>(context, watcher::Config::default());
+    let controller = controller::<ExternalSecret>(&contexts.client, watcher::Config::default());
     let controller = controller.reconcile_on(wakes);
-    let reconcile = contained_turns(controllers::external_secret::reconcile, EXTERNAL_SECRETS);
-    drive(controller, context, stopping, reconcile, |context, gone| {
-        controllers::external_secret::forget(context, &name_of(gone));
-    })
+    let reconcile = Turns::new(controllers::external_secret::reconcile, EXTERNAL_SECRETS);
+    drive(
+        controller,
+        (context, &contexts.reporter),
+        stopping,
+        reconcile,
+        |context, gone| {
+            controllers::external_secret::forget(context, &name_of(gone));
+        },
+    )
 }
 
 /// A controller of all objects of a kind, also of those that cannot be read.
-fn controller<K>(context: &Context, watched: watcher::Config) -> Controller<DeserializeGuard<K>>
+fn controller<K>(client: &Client, watched: watcher::Config) -> Controller<DeserializeGuard<K>>
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
 {
-    let api = Api::<DeserializeGuard<K>>::all(context.client.clone());
+    let api = Api::<DeserializeGuard<K>>::all(client.clone());
     let (store, writer) = reflector::store();
     let objects = watcher(api, watched).modify(|object| {
         // Who manages which fields takes more memory than all the rest; when they did is of use.
@@ -241,60 +277,62 @@ where
     Controller::for_stream(objects, store)
 }
 
-/// A reconcile function, and how its turns are shared between namespaces.
-struct Turns<K, F>
+/// A reconcile function, and the permits by which its turns are shared between namespaces.
+struct Turns<K, C, F>
 where
     K: Resource<DynamicType = ()>,
 {
-    reconcile: fn(Readable<K>, Arc<Context>) -> F,
+    reconcile: fn(Readable<K>, Arc<C>) -> F,
     permits: FairSemaphore,
 }
 
-fn contained_turns<K, F>(
-    reconcile: fn(Readable<K>, Arc<Context>) -> F,
-    shares: Shares,
-) -> Turns<K, F>
+impl<K, C, F> Turns<K, C, F>
 where
     K: Resource<DynamicType = ()>,
 {
-    let permits = FairSemaphore::new(shares);
-    Turns { reconcile, permits }
+    fn new(reconcile: fn(Readable<K>, Arc<C>) -> F, shares: Shares) -> Self {
+        let permits = FairSemaphore::new(shares);
+        Self { reconcile, permits }
+    }
 }
 
 /// Runs a controller until the daemon stops. `forget` is told of objects that are gone.
-fn drive<K, F>(
+fn drive<K, C, F>(
     controller: Controller<DeserializeGuard<K>>,
-    context: &Arc<Context>,
+    (context, reporter): (&Arc<C>, &Arc<FailureReporter>),
     stopping: &watch::Receiver<bool>,
-    turns: Turns<K, F>,
-    forget: fn(&Context, &ObjectRef<DynamicObject>),
-) -> impl Future<Output = ()> + use<K, F>
+    turns: Turns<K, C, F>,
+    forget: fn(&C, &ObjectRef<DynamicObject>),
+) -> impl Future<Output = ()> + use<K, C, F>
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+    C: Send + Sync + 'static,
     F: Future<Output = Result<Action, ReconcileError>> + Send + 'static,
 {
-    let observing = context.clone();
+    let (context, observing) = (context.clone(), context.clone());
     let panics = Arc::new(Panics::default());
     let store = controller.store();
     let Turns { reconcile, permits } = turns;
     controller
         .graceful_shutdown_on(stopped(stopping.clone()))
         .run(
-            move |object, context| {
-                let (permits, panics, store) = (permits.clone(), panics.clone(), store.clone());
+            move |object, reporter| {
+                let (context, panics) = (context.clone(), panics.clone());
+                let (permits, store) = (permits.clone(), store.clone());
+                let reconcile = move |object| reconcile(object, context);
                 async move {
                     // What waits here is small: the reconcile begins with its turn.
                     let namespace = object.namespace().unwrap_or_default();
                     let _turn = permits.acquire(&namespace, ()).await;
                     // It may have changed meanwhile, or be gone; then the watch says so again.
                     match store.get(&ObjectRef::from_obj(&*object)) {
-                        Some(object) => contained(object, context, reconcile, panics).await,
+                        Some(object) => contained(object, reporter, reconcile, panics).await,
                         None => Ok(Action::await_change()),
                     }
                 }
             },
             error_policy,
-            context.clone(),
+            reporter.clone(),
         )
         .for_each(move |result| {
             if let Err(kube::runtime::controller::Error::ObjectNotFound(object)) = &result {

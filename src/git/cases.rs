@@ -12,7 +12,7 @@ use git2::{Oid, Repository};
 use kustomize::RepoPath;
 use testbed::{GitServer, GitServerOptions, WorkTree};
 
-use crate::git::mirror::Fetched;
+use crate::git::fetched::Fetched;
 use crate::git::mirrors::Mirrors;
 use crate::git::snapshot;
 use overlayd_core::git::credentials::{Authorization, Credentials};

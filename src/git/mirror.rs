@@ -8,78 +8,13 @@ use std::time::Instant;
 
 use git2::{AutotagOption, Direction, FetchOptions, ObjectType, Oid, RemoteCallbacks, Repository};
 use gocompat::semver::{Constraint, Version};
-use kustomize::RepoPath;
-use sha2::{Digest as _, Sha256};
 
 use crate::failpoints;
+use crate::git::fetched::Fetched;
 use crate::git::life::MirrorLife;
-use crate::git::view::View;
 use overlayd_core::git::revision::Revision;
 use overlayd_core::git::source::{GitSource, RefTarget};
 use overlayd_core::git::storage_fault::StorageFault;
-
-/// A commit that the mirror holds.
-#[derive(Debug, Clone)]
-pub(crate) struct Fetched {
-    /// The address, without credentials.
-    pub(crate) url: String,
-    pub(crate) revision: Revision,
-    pub(crate) mirror: PathBuf,
-    /// Notes that the mirror cannot be read, so that it is cloned again.
-    pub(crate) life: Arc<MirrorLife>,
-    /// The id of the commit's tree: equal trees have equal ids.
-    pub(crate) tree: String,
-    /// The first line of the commit's message.
-    pub(crate) subject: String,
-    /// The submodules that were fetched with it, by their paths.
-    pub(crate) submodules: Vec<(RepoPath, Arc<Self>)>,
-    /// The part of the commit that is in service; `None` for all of it.
-    pub(crate) view: Option<Arc<View>>,
-    pub(crate) content: OnceLock<String>,
-}
-
-impl Fetched {
-    /// The mirrors that are read for these files: its own, and those of its submodules and includes.
-    pub(crate) fn mirrors(&self) -> Vec<(&Path, &MirrorLife)> {
-        let mut mirrors = vec![(self.mirror.as_path(), &*self.life)];
-        mirrors.extend(
-            self.submodules
-                .iter()
-                .flat_map(|(_, below)| below.mirrors()),
-        );
-        let includes = self.view.iter().flat_map(|view| &view.includes);
-        mirrors.extend(includes.flat_map(|include| include.fetched.mirrors()));
-        mirrors
-    }
-
-    /// True if one of its mirrors cannot be read.
-    pub(crate) fn is_damaged(&self) -> bool {
-        self.mirrors().iter().any(|(_, life)| life.is_damaged())
-    }
-
-    /// A digest of the files that are in service, in hex: equal digests mean equal files. It is computed at the first call,
-    /// when submodules and view are set.
-    pub(crate) fn content(&self) -> &str {
-        self.content.get_or_init(|| {
-            let mut hash = Sha256::default();
-            hash.update(&self.tree);
-            for (path, below) in &self.submodules {
-                hash.update(format!("\0submodule {path} {}", below.content()));
-            }
-            if let Some(view) = &self.view {
-                hash.update(format!("\0{:?}\0{:?}", view.ignore, view.sparse));
-                for include in &view.includes {
-                    let content = include.fetched.content();
-                    hash.update(format!(
-                        "\0include {} {} {content}",
-                        include.from, include.to
-                    ));
-                }
-            }
-            data_encoding::HEXLOWER.encode(&hash.finalize())
-        })
-    }
-}
 
 /// Why a fetch failed.
 #[derive(Debug, thiserror::Error)]

@@ -10,8 +10,9 @@ use std::time::Instant;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 
+use crate::git::fetched::Fetched;
 use crate::git::life::MirrorLife;
-use crate::git::mirror::{Failure, FetchError, Fetched, Operation};
+use crate::git::mirror::{Failure, FetchError, Operation};
 use crate::git::transport::Session;
 use overlayd_core::git::source::GitSource;
 use overlayd_core::git::storage_fault::{MirrorUse, StorageFault, is_collectable};

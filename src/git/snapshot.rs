@@ -7,8 +7,8 @@ use git2::{FileMode, ObjectType, Oid, Repository};
 use kustomize::{ContentId, FileEntry, FileTree, Files, RepoPath};
 use parking_lot::{Mutex, MutexGuard};
 
+use crate::git::fetched::Fetched;
 use crate::git::life::MirrorLife;
-use crate::git::mirror::Fetched;
 use crate::git::view::{Filtered, Mounted, Sparse};
 
 /// The files of one commit. Objects are immutable, so reading them late changes nothing.

@@ -5,7 +5,8 @@ use std::time::Instant;
 
 use kustomize::RepoPath;
 
-use crate::git::mirror::{FetchError, Fetched};
+use crate::git::fetched::Fetched;
+use crate::git::mirror::FetchError;
 use crate::git::mirrors::Mirrors;
 use crate::git::snapshot;
 use overlayd_core::git::source::GitSource;

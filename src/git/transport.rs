@@ -11,14 +11,13 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use git2::transport::{Service, SmartSubtransport, SmartSubtransportStream, Transport};
+use git2::transport::{Service, SmartSubtransport, SmartSubtransportStream};
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 
-use crate::git::ssh::Ssh;
 use crate::https;
 use crate::https::{HttpClient, Proxies};
 use overlayd_core::error_chain::causes;
@@ -37,33 +36,6 @@ pub(super) struct Session {
 
 thread_local! {
     static SESSION: RefCell<Option<Session>> = const { RefCell::new(None) };
-}
-
-/// Registers the transports for `http`, `https` and `ssh`.
-#[expect(
-    unsafe_code,
-    reason = "git2 marks the registration unsafe: it must not race with other uses of libgit2"
-)]
-pub(super) fn register() {
-    static ONCE: std::sync::Once = std::sync::Once::new();
-    ONCE.call_once(|| {
-        for scheme in ["http", "https", "ssh"] {
-            // SAFETY: runs once, at the start of the program, before any repository is opened.
-            let registered = unsafe {
-                git2::transport::register(scheme, move |remote| {
-                    let session = SESSION.with_borrow(Clone::clone);
-                    let session = session.ok_or_else(|| {
-                        git2::Error::from_str("no session for this git operation")
-                    })?;
-                    if scheme == "ssh" {
-                        return Transport::smart(remote, false, Ssh { session });
-                    }
-                    Transport::smart(remote, true, Smart::new(session))
-                })
-            };
-            registered.expect("libgit2 accepts a transport of a new name");
-        }
-    });
 }
 
 impl Session {
@@ -92,6 +64,11 @@ impl Session {
         let result = operation();
         SESSION.with_borrow_mut(|slot| *slot = None);
         result
+    }
+
+    /// The session of the operation that the current thread runs.
+    pub(super) fn current() -> Option<Self> {
+        SESSION.with_borrow(Clone::clone)
     }
 
     /// The credentials for SSH, if the source has them.
@@ -263,14 +240,14 @@ fn check(status: StatusCode, hop: &Hop) -> Result<(), String> {
     }
 }
 
-struct Smart {
+pub(super) struct Smart {
     session: Session,
     /// Where the first request was answered, if the server has redirected it.
     moved: Arc<Mutex<Option<Hop>>>,
 }
 
 impl Smart {
-    fn new(session: Session) -> Self {
+    pub(super) fn new(session: Session) -> Self {
         Self {
             session,
             moved: Arc::default(),

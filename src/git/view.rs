@@ -1,53 +1,11 @@
-//! The files of a commit that are in service: without those that are ignored, and with those that are included from other
-//! sources.
+//! Layers of files over files, for the part of a commit that is in service: without those that are ignored, with some
+//! directories alone, and with those that are included from other sources.
 
 use std::sync::Arc;
 
 use kustomize::{FileEntry, Files, RepoPath};
 
-use crate::git::mirror::Fetched;
 use overlayd_core::git::ignore::Ignore;
-use overlayd_core::names::NamespacedName;
-
-/// Which files of a commit are in service, and where others are added.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct View {
-    pub(crate) ignore: Ignore,
-    /// Only these directories are in service; all if the list is empty.
-    pub(crate) sparse: Vec<RepoPath>,
-    pub(crate) includes: Vec<Include>,
-}
-
-/// The tree of another source, or a part of it.
-#[derive(Debug, Clone)]
-pub(crate) struct Include {
-    /// The other source.
-    pub(crate) source: NamespacedName,
-    pub(crate) from: RepoPath,
-    pub(crate) to: RepoPath,
-    pub(crate) fetched: Arc<Fetched>,
-}
-
-impl PartialEq for Include {
-    fn eq(&self, other: &Self) -> bool {
-        self.from == other.from
-            && self.to == other.to
-            && self.fetched.content() == other.fetched.content()
-    }
-}
-
-impl View {
-    /// True if a source is included, directly or by an include of an include, or if includes are nested deeper than `depth`.
-    pub(crate) fn includes(&self, source: &NamespacedName, depth: usize) -> bool {
-        let mut includes = self.includes.iter();
-        includes.any(|include| {
-            let below = include.fetched.view.as_ref();
-            include.source == *source
-                || depth == 0
-                || below.is_some_and(|view| view.includes(source, depth - 1))
-        })
-    }
-}
 
 /// Files without those that are ignored.
 pub(crate) struct Filtered {

@@ -141,10 +141,20 @@ impl Own {
     /// Starts a daemon with more flags and variables, and gives its port. All share one folder of mirrors but those
     /// that are named otherwise.
     pub(crate) fn daemon(&self, flags: &[&str], variables: &[(&str, &str)]) -> (Background, u16) {
+        self.daemon_of(self.plane.kubeconfig(), flags, variables)
+    }
+
+    /// The same, with the rights of the user of a kubeconfig.
+    pub(crate) fn daemon_of(
+        &self,
+        kubeconfig: &Path,
+        flags: &[&str],
+        variables: &[(&str, &str)],
+    ) -> (Background, u16) {
         let port = free_port().expect("there is a free port");
         let mut command = Command::new(env!("CARGO_BIN_EXE_overlayd"));
         let data = self.directory.path().join("data");
-        daemon_arguments(&mut command, self.plane.kubeconfig(), port, &data);
+        daemon_arguments(&mut command, kubeconfig, port, &data);
         self.agent.give_to(&mut command, &self.aws.url());
         command.args(flags);
         for (name, value) in variables {
@@ -159,6 +169,36 @@ impl Own {
         let log = self.directory.path().join(format!("{number}.log"));
         let daemon = Background::start("overlayd", &mut command, &log);
         (daemon.expect("the daemon starts"), port)
+    }
+}
+
+impl Own {
+    /// Applies an overlay of this repository as `overlayd apply` does.
+    pub(crate) fn apply_overlay(&self, overlay: &str) {
+        let output = Command::new(env!("CARGO_BIN_EXE_overlayd"))
+            .args(["apply", overlay])
+            .env("KUBECONFIG", self.plane.kubeconfig())
+            .output()
+            .expect("overlayd runs");
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{overlay}: {text}");
+    }
+
+    /// A kubeconfig with a token of a service account, as its pod has it.
+    pub(crate) fn kubeconfig_of(&self, namespace: &str, account: &str) -> std::path::PathBuf {
+        let path = format!("/api/v1/namespaces/{namespace}/serviceaccounts/{account}/token");
+        let request = json!({
+            "apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "metadata": {"name": account},
+            "spec": {"expirationSeconds": 3600},
+        });
+        let answer = self.cluster.create(&path, &request);
+        let answer = answer.expect("the account exists");
+        let token = answer["status"]["token"].as_str().expect("a token");
+        let admin = std::fs::read_to_string(self.plane.kubeconfig()).expect("the kubeconfig");
+        assert!(admin.contains(testbed::ADMIN_TOKEN), "it has the token");
+        let file = self.directory.path().join(format!("{account}.kubeconfig"));
+        std::fs::write(&file, admin.replace(testbed::ADMIN_TOKEN, token)).expect("it is written");
+        file
     }
 }
 

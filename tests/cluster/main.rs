@@ -21,6 +21,7 @@ mod moto;
 mod panics;
 mod policies;
 mod receivers;
+mod rights;
 mod rollouts;
 mod rotations;
 mod secrets;

@@ -29,6 +29,7 @@ fn our_own_overlays_build_as_kustomize_builds_them() {
         "overlays/demo",
         "overlays/platform",
         "overlays/store-accounts",
+        "overlays/lockdown",
     ] {
         let build = |program: &Path| {
             let output = std::process::Command::new(program)

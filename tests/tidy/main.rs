@@ -67,7 +67,7 @@ fn secret_values_are_opened_in_few_places() {
 #[test]
 fn unsafe_code_is_the_one_registration() {
     check(
-        "`unsafe` stands in src/git/transport.rs alone",
+        "`unsafe` stands in src/git/registration.rs alone",
         rules::unsafe_code(&SOURCES),
     );
 }

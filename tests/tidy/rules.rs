@@ -175,7 +175,7 @@ pub(crate) fn secrets(sources: &[Source]) -> Broken {
 pub(crate) fn unsafe_code(sources: &[Source]) -> Broken {
     let elsewhere = sources
         .iter()
-        .filter(|source| source.path != "src/git/transport.rs");
+        .filter(|source| source.path != "src/git/registration.rs");
     let mut broken = Broken::new();
     for source in elsewhere {
         // Tests too.

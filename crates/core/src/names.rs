@@ -1,5 +1,6 @@
 //! Pure: the names of objects, as types.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use kube::{Resource, ResourceExt as _};
@@ -52,15 +53,23 @@ pub fn namespace_of_path(path: &str) -> &str {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ObjectKey {
     /// The kind, as a manifest writes it. Kinds that overlayd reconciles have different names, so the group is left out.
-    pub kind: &'static str,
+    pub kind: Cow<'static, str>,
     /// Where the object is, and its name.
     pub name: NamespacedName,
 }
 
 impl ObjectKey {
     /// The key of an object of a kind.
-    pub fn new(kind: &'static str, name: NamespacedName) -> Self {
-        Self { kind, name }
+    pub fn new(kind: impl Into<Cow<'static, str>>, name: NamespacedName) -> Self {
+        Self {
+            kind: kind.into(),
+            name,
+        }
+    }
+
+    /// The key of an object.
+    pub fn of<K: Resource<DynamicType = ()>>(object: &K) -> Self {
+        Self::new(K::kind(&()), NamespacedName::of(object))
     }
 }
 

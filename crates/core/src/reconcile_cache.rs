@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use parking_lot::Mutex;
 use sha2::{Digest as _, Sha256};
 
+use crate::names::ObjectKey;
 use crate::schedule::backoff;
 
 /// A digest of everything that decides what a reconcile does. Equal fingerprints mean that nothing relevant has changed.
@@ -48,9 +49,9 @@ impl From<&Self> for Fingerprint {
     }
 }
 
-/// The last reconcile of each object, by a key of kind, namespace and name.
+/// The last reconcile of each object.
 #[derive(Debug, Default)]
-pub struct ReconcileCache(Mutex<BTreeMap<String, CachedReconcile>>);
+pub struct ReconcileCache(Mutex<BTreeMap<ObjectKey, CachedReconcile>>);
 
 /// The last reconcile of one object.
 #[derive(Debug, Clone)]
@@ -66,7 +67,7 @@ impl ReconcileCache {
     /// or its time has come.
     pub fn rest(
         &self,
-        key: &str,
+        key: &ObjectKey,
         fingerprint: impl Into<Fingerprint>,
         now: Timestamp,
     ) -> Option<Duration> {
@@ -82,7 +83,7 @@ impl ReconcileCache {
     /// Records a success that holds for `holds`.
     pub fn succeeded(
         &self,
-        key: &str,
+        key: &ObjectKey,
         fingerprint: impl Into<Fingerprint>,
         now: Timestamp,
         holds: Duration,
@@ -92,14 +93,14 @@ impl ReconcileCache {
             until: now.checked_add(holds).ok(),
             failures: 0,
         };
-        self.0.lock().insert(key.to_owned(), success);
+        self.0.lock().insert(key.clone(), success);
     }
 
     /// Records a failure, and gives the wait before the next attempt: doubled after each failure in a row under the same
     /// fingerprint, within `bounds` (the first and the longest wait).
     pub fn failed(
         &self,
-        key: &str,
+        key: &ObjectKey,
         fingerprint: impl Into<Fingerprint>,
         now: Timestamp,
         bounds: (Duration, Duration),
@@ -116,17 +117,17 @@ impl ReconcileCache {
             until: now.checked_add(wait).ok(),
             failures: failures + 1,
         };
-        cache.insert(key.to_owned(), failure);
+        cache.insert(key.clone(), failure);
         wait
     }
 
-    /// Forgets all objects whose key begins with this prefix.
-    pub fn forget_kind(&self, prefix: &str) {
-        self.0.lock().retain(|key, _| !key.starts_with(prefix));
+    /// Forgets all objects of a kind, so that none of them rests.
+    pub fn forget_kind(&self, kind: &str) {
+        self.0.lock().retain(|key, _| key.kind != kind);
     }
 
     /// Forgets an object: one that is gone, or whose next reconcile must not rest.
-    pub fn forget(&self, key: &str) {
+    pub fn forget(&self, key: &ObjectKey) {
         self.0.lock().remove(key);
     }
 }
@@ -134,6 +135,11 @@ impl ReconcileCache {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::names::NamespacedName;
+
+    fn key(kind: &'static str, name: &str) -> ObjectKey {
+        ObjectKey::new(kind, NamespacedName::new("team", name))
+    }
 
     #[test]
     fn an_echo_rests_and_a_change_does_not() {
@@ -141,13 +147,16 @@ mod tests {
         let now: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
         let later = now + Duration::from_secs(20);
         let minute = Duration::from_secs(60);
-        cache.succeeded("a", "1", now, minute);
-        assert_eq!(cache.rest("a", "1", later), Some(Duration::from_secs(40)));
-        assert_eq!(cache.rest("a", "2", later), None);
-        assert_eq!(cache.rest("a", "1", now + minute), None);
-        assert_eq!(cache.rest("b", "1", now), None);
-        cache.forget_kind("a");
-        assert_eq!(cache.rest("a", "1", later), None);
+        let (a, same_name) = (key("SecretStore", "a"), key("ExternalSecret", "a"));
+        cache.succeeded(&a, "1", now, minute);
+        cache.succeeded(&same_name, "1", now, minute);
+        assert_eq!(cache.rest(&a, "1", later), Some(Duration::from_secs(40)));
+        assert_eq!(cache.rest(&a, "2", later), None);
+        assert_eq!(cache.rest(&a, "1", now + minute), None);
+        assert_eq!(cache.rest(&key("SecretStore", "b"), "1", now), None);
+        cache.forget_kind("SecretStore");
+        assert_eq!(cache.rest(&a, "1", later), None);
+        assert!(cache.rest(&same_name, "1", later).is_some());
     }
 
     #[test]
@@ -155,13 +164,14 @@ mod tests {
         let cache = ReconcileCache::default();
         let now: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
         let bounds = (Duration::from_secs(1), Duration::from_secs(5));
+        let a = key("SecretStore", "a");
         let waits: Vec<u64> = (0..4)
-            .map(|_| cache.failed("a", "1", now, bounds).as_secs())
+            .map(|_| cache.failed(&a, "1", now, bounds).as_secs())
             .collect();
         assert_eq!(waits, [1, 2, 4, 5]);
-        assert_eq!(cache.failed("a", "2", now, bounds).as_secs(), 1);
-        cache.forget("a");
-        assert_eq!(cache.failed("a", "2", now, bounds).as_secs(), 1);
+        assert_eq!(cache.failed(&a, "2", now, bounds).as_secs(), 1);
+        cache.forget(&a);
+        assert_eq!(cache.failed(&a, "2", now, bounds).as_secs(), 1);
     }
 
     #[test]

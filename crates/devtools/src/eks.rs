@@ -66,14 +66,21 @@ fn ask(args: &[&str]) -> Result<Value> {
     Ok(serde_json::from_slice(&output.stdout).unwrap_or(Value::Null))
 }
 
-/// Lets EKS give the role to pods.
-fn trust_policy() -> Value {
+/// Lets EKS give the role to pods of overlayd in the cluster of this ARN, and to no others.
+///
+/// Pod Identity puts the tags on each session, unless the association disables them. The ARN names the account, too.
+fn trust_policy(cluster_arn: &str) -> Value {
     json!({
         "Version": "2012-10-17",
         "Statement": [{
             "Effect": "Allow",
             "Principal": {"Service": "pods.eks.amazonaws.com"},
             "Action": ["sts:AssumeRole", "sts:TagSession"],
+            "Condition": {"StringEquals": {
+                "aws:RequestTag/eks-cluster-arn": cluster_arn,
+                "aws:RequestTag/kubernetes-namespace": NAMESPACE,
+                "aws:RequestTag/kubernetes-service-account": SERVICE_ACCOUNT,
+            }},
         }],
     })
 }
@@ -140,7 +147,15 @@ fn make_addon(args: &SetupArgs) -> Result<()> {
 
 /// The role with its trust policy, and the policy of what it may read.
 fn make_role(args: &SetupArgs) -> Result<()> {
-    let (trust, policy) = (trust_policy().to_string(), read_policy().to_string());
+    let cluster = if args.dry_run {
+        "CLUSTER_ARN".to_owned()
+    } else {
+        cluster_arn(&args.cluster)?
+    };
+    let (trust, policy) = (
+        trust_policy(&cluster).to_string(),
+        read_policy().to_string(),
+    );
     let of_role = ["--role-name", ROLE];
     let with_trust = ["--assume-role-policy-document", &trust];
     make_sure(
@@ -186,6 +201,15 @@ fn make_association(args: &SetupArgs) -> Result<()> {
         ]
         .concat(),
     )
+}
+
+/// The ARN of the cluster, which names its region and account.
+fn cluster_arn(name: &str) -> Result<String> {
+    let cluster = ask(&["eks", "describe-cluster", "--name", name])?;
+    cluster["cluster"]["arn"]
+        .as_str()
+        .map(str::to_owned)
+        .context("the cluster has no ARN")
 }
 
 /// The ARN of the role in the account of the caller.

@@ -134,6 +134,14 @@ fn deploy_then_rotate() {
         dry.contains("would make sure of the Pod Identity association"),
         "{dry}"
     );
+    // The role is for one service account of one cluster.
+    for tag in [
+        r#""aws:RequestTag/eks-cluster-arn":"CLUSTER_ARN""#,
+        r#""aws:RequestTag/kubernetes-namespace":"external-secrets""#,
+        r#""aws:RequestTag/kubernetes-service-account":"overlayd""#,
+    ] {
+        assert!(dry.contains(tag), "{tag} is missing: {dry}");
+    }
 
     let daemon = start_daemon(&just, &agent, directory.path());
     just.create_secret(r#"{"username":"training","password":"first"}"#);

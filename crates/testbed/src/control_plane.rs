@@ -19,7 +19,8 @@ use tools::Tools;
 use crate::cluster::Cluster;
 use crate::process::{Background, free_port, wait_for};
 
-const TOKEN: &str = "test-bed-admin";
+/// The token of the administrator in the kubeconfig of a [`ControlPlane`].
+pub const ADMIN_TOKEN: &str = "test-bed-admin";
 const READY: Duration = Duration::from_secs(90);
 
 /// etcd, an API server, and a controller manager if ours was built. Dropped, all end.
@@ -204,7 +205,10 @@ fn start_api_server(
         );
     }
     let tokens = directory.join("tokens.csv");
-    std::fs::write(&tokens, format!("{TOKEN},admin,admin,\"system:masters\"\n"))?;
+    std::fs::write(
+        &tokens,
+        format!("{ADMIN_TOKEN},admin,admin,\"system:masters\"\n"),
+    )?;
     let mut server = command(&programs.api_server);
     server
         .arg(format!("--etcd-servers={etcd}"))
@@ -237,7 +241,7 @@ fn write_kubeconfig(file: &Path, certificate: &Path, port: u16) -> Result<()> {
     let text = format!(
         "apiVersion: v1\nkind: Config\ncurrent-context: testbed\n\
          clusters:\n- name: testbed\n  cluster:\n    server: https://127.0.0.1:{port}\n    certificate-authority-data: {authority}\n\
-         users:\n- name: admin\n  user:\n    token: {TOKEN}\n\
+         users:\n- name: admin\n  user:\n    token: {ADMIN_TOKEN}\n\
          contexts:\n- name: testbed\n  context:\n    cluster: testbed\n    user: admin\n"
     );
     Ok(std::fs::write(file, text)?)

@@ -28,7 +28,7 @@ mod server;
 mod ssh_server;
 
 pub use cluster::Cluster;
-pub use control_plane::ControlPlane;
+pub use control_plane::{ADMIN_TOKEN, ControlPlane};
 pub use emulator::{Emulator, Fault};
 pub use git_server::{GitServer, GitServerOptions};
 pub use inbox::Inbox;

@@ -7,7 +7,7 @@ use kube::api::Api;
 use kube::core::NamespaceResourceScope;
 use serde::de::DeserializeOwned;
 
-use crate::controllers::Context;
+use crate::controllers::external_secret::context::ExternalSecretContext;
 use crate::controllers::external_secret::error::{GeneratorError, SecretSyncError};
 use crate::random;
 use overlayd_core::api::external_secret::GeneratorReference;
@@ -20,7 +20,7 @@ use overlayd_core::secrets::generate::{Generator, generate};
 
 /// Makes the values of all generators that the spec refers to.
 pub(super) async fn run_generators(
-    context: &Context,
+    context: &ExternalSecretContext,
     namespace: &str,
     desired: &DesiredSecret,
     fetched: &mut FetchedValues,
@@ -41,7 +41,7 @@ pub(super) async fn run_generators(
 
 /// The generator that a reference names.
 async fn generator(
-    context: &Context,
+    context: &ExternalSecretContext,
     namespace: &str,
     reference: &GeneratorReference,
 ) -> Result<Generator, GeneratorError> {
@@ -66,7 +66,7 @@ async fn generator(
     };
     if let Generator::Fake(spec) = &generator {
         let class = spec.controller.as_deref().unwrap_or_default();
-        if !context.settings.serves_class(class) {
+        if !context.settings.class.serves_class(class) {
             return Err(GeneratorError::OtherClass {
                 name: reference.name.clone(),
                 class: class.to_owned(),
@@ -76,7 +76,7 @@ async fn generator(
     Ok(generator)
 }
 
-fn namespaced<K>(context: &Context, namespace: &str) -> Api<K>
+fn namespaced<K>(context: &ExternalSecretContext, namespace: &str) -> Api<K>
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
 {

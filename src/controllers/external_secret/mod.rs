@@ -1,5 +1,6 @@
 //! `ExternalSecret`: observes, decides whether a sync is due, syncs, and records what came of it.
 
+mod context;
 mod error;
 mod generators;
 mod observe;
@@ -7,6 +8,8 @@ mod read;
 mod status;
 mod sync;
 mod template;
+
+pub(crate) use context::{ExternalSecretContext, ExternalSecretSettings};
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,15 +21,15 @@ use kube::runtime::controller::Action;
 use kube::{Resource as _, ResourceExt as _};
 
 use crate::cluster::secret_writer::delete;
-use crate::controllers::context::memory_key;
+use crate::controllers::ReconcileError;
+use crate::controllers::objects::{add_finalizer, api_of, remove_finalizer, secrets_of};
 use crate::controllers::unreadable::Readable;
-use crate::controllers::{Context, ReconcileError};
 use crate::permits::Permit;
 use error::SecretSyncError;
 use observe::{live_secret, observe, references, sync_options};
 use overlayd_core::api::annotations::EXTERNAL_SECRET_FINALIZER;
 use overlayd_core::api::external_secret::ExternalSecret;
-use overlayd_core::names::NamespacedName;
+use overlayd_core::names::{NamespacedName, ObjectKey};
 use overlayd_core::reconcile_cache::Fingerprint;
 use overlayd_core::secrets::decide::{Precondition, is_controlled_by};
 use overlayd_core::secrets::observed::{
@@ -40,7 +43,7 @@ use sync::{SyncRequest, Synchronized, sync};
 /// Syncs if a refresh is due, or if the Secret is not as it was written.
 pub(crate) async fn reconcile(
     object: Readable<ExternalSecret>,
-    context: Arc<Context>,
+    context: Arc<ExternalSecretContext>,
 ) -> Result<Action, ReconcileError> {
     context.caches.ready().await;
     if object.meta().deletion_timestamp.is_some() {
@@ -56,10 +59,8 @@ pub(crate) async fn reconcile(
         return Ok(Action::await_change());
     }
     if deletes_with_object(&object) {
-        let api = context.api_of(&*object);
-        context
-            .set_finalizer(&api, &object, EXTERNAL_SECRET_FINALIZER, true)
-            .await?;
+        let api = api_of(&context.client, &*object);
+        add_finalizer(&api, &*object, EXTERNAL_SECRET_FINALIZER).await?;
     }
     let now = Timestamp::now();
     let observed = observe(&object, &context, references);
@@ -101,7 +102,7 @@ struct SyncPermits {
 
 async fn acquire_permits(
     observed: &ObservedExternalSecret<'_>,
-    context: &Context,
+    context: &ExternalSecretContext,
     standing: &Standing,
 ) -> SyncPermits {
     let (first, namespace) = (observed.stores.first(), observed.namespace());
@@ -124,14 +125,14 @@ async fn acquire_permits(
 /// How long a sync that failed must still wait, if nothing has changed that the failure may have come from.
 fn remaining_backoff(
     observed: &ObservedExternalSecret<'_>,
-    context: &Context,
+    context: &ExternalSecretContext,
     fingerprint: &Fingerprint,
     now: Timestamp,
 ) -> Option<Duration> {
     if observed.ignores_backoff() {
         return None;
     }
-    let key = memory_key(observed.object);
+    let key = ObjectKey::of(observed.object);
     context.reconcile_cache.rest(&key, fingerprint, now)
 }
 
@@ -152,11 +153,14 @@ async fn sync_with(
 }
 
 /// Deletes the Secret with an ExternalSecret that is being deleted, if its policies say so, and lets the object go.
-async fn finalize(object: &ExternalSecret, context: &Context) -> Result<Action, ReconcileError> {
+async fn finalize(
+    object: &ExternalSecret,
+    context: &ExternalSecretContext,
+) -> Result<Action, ReconcileError> {
     let mut finalizers = object.finalizers().iter();
     let has_finalizer = finalizers.any(|name| name == EXTERNAL_SECRET_FINALIZER);
     if deletes_with_object(object) && has_finalizer {
-        let secrets: Api<Secret> = context.secrets_of(object);
+        let secrets: Api<Secret> = secrets_of(&context.client, object);
         let live = secrets.get_opt(&target_name(object)).await?;
         let live = live.filter(|live| is_controlled_by(&live.metadata, &uid(object)));
         if let Some(live) = live {
@@ -164,20 +168,18 @@ async fn finalize(object: &ExternalSecret, context: &Context) -> Result<Action, 
         }
     }
     forget(context, &NamespacedName::of(object));
-    let api = context.api_of(object);
-    context
-        .set_finalizer(&api, object, EXTERNAL_SECRET_FINALIZER, false)
-        .await?;
+    let api = api_of(&context.client, object);
+    remove_finalizer(&api, object, EXTERNAL_SECRET_FINALIZER).await?;
     Ok(Action::await_change())
 }
 
 /// Forgets an ExternalSecret that is gone.
-pub(crate) fn forget(context: &Context, name: &NamespacedName) {
+pub(crate) fn forget(context: &ExternalSecretContext, name: &NamespacedName) {
     context.dependency_index.forget(name);
     context.fetcher.unwatch(name);
     context.last_syncs.forget(name);
-    let NamespacedName { namespace, name } = name;
-    let key = format!("ExternalSecret/{namespace}/{name}");
+    let key = ObjectKey::new(ExternalSecret::kind(&()), name.clone());
     context.reconcile_cache.forget(&key);
+    let NamespacedName { namespace, name } = name;
     context.metrics.forget_external_secret(namespace, name);
 }

@@ -5,9 +5,10 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt as _;
 use kube::runtime::reflector::ObjectRef;
 
-use crate::controllers::Context;
-use crate::controllers::context::Settings;
-use crate::controllers::secret_store::Store as _;
+use crate::controllers::external_secret::context::ExternalSecretContext;
+use crate::controllers::external_secret::context::ExternalSecretSettings;
+use crate::controllers::objects::secrets_of;
+use crate::controllers::stores::Store as _;
 use overlayd_core::api::external_secret::{ExternalSecret, StoreKind};
 use overlayd_core::names::NamespacedName;
 use overlayd_core::secrets::dependency_index::dependencies;
@@ -19,11 +20,11 @@ use overlayd_core::secrets::observed::{
 use overlayd_core::secrets::store_state::{StoreOptions, StoreState, StoreUnusable};
 
 /// What the flags say about syncs.
-pub(super) fn sync_options(settings: &Settings) -> SyncOptions<'_> {
+pub(super) fn sync_options(settings: &ExternalSecretSettings) -> SyncOptions<'_> {
     SyncOptions {
         status_heartbeat: settings.status_heartbeat,
         stores: StoreOptions {
-            controller_class: &settings.controller_class,
+            controller_class: &settings.class.0,
             serves_cluster_stores: settings.cluster_stores,
             requires_readiness: settings.flood_gate,
         },
@@ -37,7 +38,7 @@ pub(super) struct References {
 }
 
 /// Resolves the references of the spec, and records them in the dependency index.
-pub(super) fn references(object: &ExternalSecret, context: &Context) -> References {
+pub(super) fn references(object: &ExternalSecret, context: &ExternalSecretContext) -> References {
     let name = NamespacedName::of(object);
     let desired = resolve(&object.name_any(), &object.spec);
     let (uses, stores) = match &desired {
@@ -57,7 +58,7 @@ pub(super) fn references(object: &ExternalSecret, context: &Context) -> Referenc
 
 /// The store that a reference names, as the watch saw it last.
 fn store(
-    context: &Context,
+    context: &ExternalSecretContext,
     reference: &StoreRef,
     namespace: &str,
 ) -> Result<StoreState, StoreUnusable> {
@@ -78,7 +79,7 @@ fn store(
 /// Gathers what this process knows without a request. A refresh request is taken with it.
 pub(super) fn observe<'o>(
     object: &'o ExternalSecret,
-    context: &Context,
+    context: &ExternalSecretContext,
     references: References,
 ) -> ObservedExternalSecret<'o> {
     let name = NamespacedName::of(object);
@@ -89,17 +90,12 @@ pub(super) fn observe<'o>(
         fetcher.unwatch(&name);
         confirmed_ago = None;
     }
-    let namespace = context
-        .caches
-        .namespaces
-        .get(&ObjectRef::new(&name.namespace));
-    let labels = namespace.and_then(|namespace| namespace.metadata.labels.clone());
     let secret = context.caches.secret(&name.namespace, &target_name(object));
     ObservedExternalSecret {
         object,
         desired,
         stores,
-        namespace_labels: labels.unwrap_or_default(),
+        namespace_labels: context.caches.namespaces.labels(&name.namespace),
         last_sync: context.last_syncs.get(&name, &uid(object)),
         watched_secret_version: secret.and_then(|secret| secret.resource_version),
         has_refresh_request: index.take_refresh_request(&name),
@@ -113,15 +109,13 @@ pub(super) fn observe<'o>(
 /// Reads the live Secret, unless its metadata says that it is unchanged.
 pub(super) async fn live_secret(
     object: &ExternalSecret,
-    context: &Context,
+    context: &ExternalSecretContext,
     standing: &Standing,
 ) -> Result<LiveSecret, kube::Error> {
     if standing.is_secret_unchanged {
         return Ok(LiveSecret::Unchanged);
     }
-    let live: Option<Secret> = context
-        .secrets_of(object)
-        .get_opt(&target_name(object))
-        .await?;
+    let secrets = secrets_of(&context.client, object);
+    let live: Option<Secret> = secrets.get_opt(&target_name(object)).await?;
     Ok(LiveSecret::Read(live.map(Box::new)))
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use futures::{StreamExt as _, TryStreamExt as _};
 
 use crate::aws::Reading;
-use crate::controllers::Context;
+use crate::controllers::external_secret::context::ExternalSecretContext;
 use crate::controllers::external_secret::error::SecretSyncError;
 use crate::secrets::provider::Provider;
 use overlayd_core::names::NamespacedName;
@@ -33,7 +33,7 @@ impl StoreReads {
     /// Announces the lookups to the read scheduler, so that batches of others can take them along.
     pub(super) async fn announce(
         observed: &ObservedExternalSecret<'_>,
-        context: &Context,
+        context: &ExternalSecretContext,
         options: &SyncOptions<'_>,
     ) -> Result<Self, SecretSyncError> {
         let desired = observed.desired.as_ref().map_err(Clone::clone)?;
@@ -93,7 +93,7 @@ impl StoreReads {
 /// The provider of each store, for the namespace of the ExternalSecret.
 async fn providers<'o>(
     observed: &'o ObservedExternalSecret<'_>,
-    context: &Context,
+    context: &ExternalSecretContext,
     options: &SyncOptions<'_>,
 ) -> Result<BTreeMap<&'o StoreRef, Arc<dyn Provider>>, SecretSyncError> {
     let namespace = observed.namespace();
@@ -118,7 +118,7 @@ async fn providers<'o>(
 /// interval decides when they are read again.
 pub(super) fn watch(
     observed: &ObservedExternalSecret<'_>,
-    context: &Context,
+    context: &ExternalSecretContext,
     reading: Option<Reading>,
 ) -> bool {
     let object = observed.object;

@@ -1,18 +1,18 @@
 //! Talks to the API server: records what came of a sync: in the caches, as events, and in the status.
 
 use jiff::Timestamp;
-use kube::api::Api;
 use kube::runtime::controller::Action;
 use kube::runtime::events::EventType;
 
-use crate::controllers::context::memory_key;
+use crate::controllers::ReconcileError;
 use crate::controllers::events::Component;
+use crate::controllers::external_secret::context::ExternalSecretContext;
 use crate::controllers::external_secret::error::SecretSyncError;
 use crate::controllers::external_secret::read::{StoreReads, watch};
 use crate::controllers::external_secret::sync::Synchronized;
-use crate::controllers::{Context, ReconcileError};
+use crate::controllers::objects::{api_of, write_status};
 use overlayd_core::api::external_secret::ExternalSecret;
-use overlayd_core::names::NamespacedName;
+use overlayd_core::names::{NamespacedName, ObjectKey};
 use overlayd_core::reconcile_cache::Fingerprint;
 use overlayd_core::secrets::last_sync::LastSync;
 use overlayd_core::secrets::observed::{
@@ -39,7 +39,7 @@ pub(super) fn action(requeue: Requeue) -> Action {
 /// process has read are watched by this one.
 pub(super) fn record_kept(
     observed: &ObservedExternalSecret<'_>,
-    context: &Context,
+    context: &ExternalSecretContext,
     last_sync: Option<LastSync>,
     reads: Result<StoreReads, SecretSyncError>,
 ) {
@@ -62,13 +62,13 @@ pub(super) fn record_kept(
 /// A conflict with another writer of the Secret: the reconcile is tried again at once, and no condition tells it.
 pub(super) fn record_in_caches(
     observed: &ObservedExternalSecret<'_>,
-    context: &Context,
+    context: &ExternalSecretContext,
     fingerprint: &Fingerprint,
     now: Timestamp,
     result: Result<Synchronized, SecretSyncError>,
 ) -> Result<(SecretSyncResult, Requeue), ReconcileError> {
     let object = observed.object;
-    let (name, key) = (NamespacedName::of(object), memory_key(object));
+    let (name, key) = (NamespacedName::of(object), ObjectKey::of(object));
     match result {
         Ok(Synchronized {
             mut outcome,
@@ -85,7 +85,7 @@ pub(super) fn record_in_caches(
             let settings = &context.settings;
             let requeue =
                 requeue_after_sync(object, is_watched, settings.status_heartbeat, |interval| {
-                    settings.jittered(interval, object)
+                    settings.jitter.spread(interval, object)
                 });
             Ok((Ok(outcome), requeue))
         }
@@ -106,7 +106,7 @@ pub(super) fn record_in_caches(
 
 /// Writes the events of a sync, and logs it.
 pub(super) async fn publish_events(
-    context: &Context,
+    context: &ExternalSecretContext,
     object: &ExternalSecret,
     result: &SecretSyncResult,
 ) {
@@ -139,7 +139,7 @@ pub(super) async fn publish_events(
 
 /// Counts the sync, and writes the status if it says something new.
 pub(super) async fn record_status(
-    context: &Context,
+    context: &ExternalSecretContext,
     object: &ExternalSecret,
     result: &SecretSyncResult,
     now: Timestamp,
@@ -164,9 +164,9 @@ pub(super) async fn record_status(
     if object.status.as_ref() == Some(&new) {
         return Ok(());
     }
-    let api: Api<ExternalSecret> = context.api_of(object);
-    let written = context.write_status(&api, object, &new).await;
-    written.inspect_err(|_| {
+    let api = api_of(&context.client, object);
+    let written = write_status(&api, object, &new).await;
+    written.map(drop).inspect_err(|_| {
         // The next sync says what could not be written, and it must not wait for a change.
         context.last_syncs.failed(&name);
         context.fetcher.unwatch(&name);

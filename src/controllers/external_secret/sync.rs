@@ -13,11 +13,12 @@ use kube::core::ObjectMeta;
 use crate::aws::Reading;
 use crate::cluster::error::is_conflict;
 use crate::cluster::secret_writer::{delete, write};
-use crate::controllers::Context;
+use crate::controllers::external_secret::context::ExternalSecretContext;
 use crate::controllers::external_secret::error::SecretSyncError;
 use crate::controllers::external_secret::generators::run_generators;
 use crate::controllers::external_secret::read::{StoreReads, watch};
 use crate::controllers::external_secret::template::{Templated, compose_data, render_secret};
+use crate::controllers::objects::secrets_of;
 use overlayd_core::api::external_secret::{CreationPolicy, DeletionPolicy, ExternalSecret};
 use overlayd_core::names::NamespacedName;
 use overlayd_core::secrets::contention::other_writers;
@@ -40,7 +41,7 @@ const CONFLICTS: u32 = 3;
 pub(super) struct SyncRequest<'r> {
     pub(super) observed: &'r ObservedExternalSecret<'r>,
     pub(super) standing: &'r Standing,
-    pub(super) context: &'r Context,
+    pub(super) context: &'r ExternalSecretContext,
 }
 
 /// A sync that succeeded.
@@ -117,7 +118,7 @@ async fn keep_created_once(
     if !was_created_once(&object.spec, &request.standing.status, &owner, live) {
         return Ok(false);
     }
-    let secrets = request.context.secrets_of(object);
+    let secrets = secrets_of(&request.context.client, object);
     let kept = write(&secrets, &owner.name, keep(desired, &owner, live)?).await;
     let (written, version) = kept.map_err(|error| {
         if is_conflict(&error) {
@@ -197,7 +198,7 @@ async fn write_secret(
     outcome: &mut SyncOutcome,
 ) -> Result<(), SecretSyncError> {
     use SecretWriteResult::{Created, Deleted, Nothing, Updated};
-    let secrets = request.context.secrets_of(request.object());
+    let secrets = secrets_of(&request.context.client, request.object());
     let owner = owner(request.object());
     let mut live = match live {
         LiveSecret::Read(live) => live,

@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::ResourceExt as _;
 use kube::api::Api;
 
-use crate::controllers::Context;
+use crate::controllers::external_secret::context::ExternalSecretContext;
 use crate::controllers::external_secret::error::SecretSyncError;
 use crate::random;
 use overlayd_core::api::external_secret::ExternalSecret;
@@ -31,7 +31,7 @@ pub(super) struct Templated<T> {
 
 /// Composes the data out of everything that was read and generated. Keys may be rewritten by templates.
 pub(super) async fn compose_data(
-    context: &Context,
+    context: &ExternalSecretContext,
     namespace: &str,
     desired: &DesiredSecret,
     fetched: &FetchedValues,
@@ -51,7 +51,7 @@ pub(super) async fn compose_data(
 
 /// Renders the template of the spec.
 pub(super) async fn render_secret(
-    context: &Context,
+    context: &ExternalSecretContext,
     object: &ExternalSecret,
     data: SecretData,
 ) -> Result<Templated<RenderedSecret>, SecretSyncError> {
@@ -73,7 +73,11 @@ pub(super) async fn render_secret(
 }
 
 /// Runs work that may take long on a thread that holds up no other task. Few run at once, since each takes a thread.
-async fn run_blocking<T>(context: &Context, namespace: &str, work: impl FnOnce() -> T) -> T {
+async fn run_blocking<T>(
+    context: &ExternalSecretContext,
+    namespace: &str,
+    work: impl FnOnce() -> T,
+) -> T {
     let _permit = context.blocking_permits.acquire(namespace, ()).await;
     tokio::task::block_in_place(work)
 }
@@ -85,7 +89,7 @@ fn environment() -> Environment<'static> {
 
 /// The objects that the template refers to, read live in the namespace of the ExternalSecret.
 async fn template_sources(
-    context: &Context,
+    context: &ExternalSecretContext,
     object: &ExternalSecret,
 ) -> Result<TemplateSources, SecretSyncError> {
     let mut sources = TemplateSources::new();
@@ -121,7 +125,7 @@ async fn template_sources(
 type Templates = (String, BTreeMap<String, String>);
 
 async fn config_map(
-    context: &Context,
+    context: &ExternalSecretContext,
     name: &NamespacedName,
 ) -> Result<Option<Templates>, kube::Error> {
     let api: Api<ConfigMap> = Api::namespaced(context.client.clone(), &name.namespace);
@@ -133,7 +137,7 @@ async fn config_map(
 }
 
 async fn secret(
-    context: &Context,
+    context: &ExternalSecretContext,
     name: &NamespacedName,
 ) -> Result<Option<Templates>, kube::Error> {
     let api: Api<Secret> = Api::namespaced(context.client.clone(), &name.namespace);

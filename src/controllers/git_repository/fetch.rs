@@ -9,9 +9,9 @@ use kube::api::Api;
 use kustomize::{FileEntry, FileTree, RepoPath};
 
 use crate::cluster::error::describe;
-use crate::controllers::Context;
+use crate::controllers::git_repository::context::GitRepositoryContext;
+use crate::git::fetched::{Include, View};
 use crate::git::snapshot::IgnoreFilesError;
-use crate::git::view::{Include, View};
 use crate::git::{Fetched, snapshot, submodules};
 use overlayd_core::api::git_repository::{GitInclude, GitRepository, GitRepositorySpec};
 use overlayd_core::api::kustomization::LocalReference;
@@ -29,7 +29,7 @@ const MAX_INCLUDES: usize = 4;
 /// Fetches. The second value is the commit to put into service, if the outcome is a success.
 pub(super) async fn fetch(
     object: &GitRepository,
-    context: &Context,
+    context: &GitRepositoryContext,
 ) -> (FetchOutcome, Option<Fetched>) {
     match fetched(object, context).await {
         Ok(fetched) => (FetchOutcome::Fetched(commit(&fetched)), Some(fetched)),
@@ -50,7 +50,10 @@ fn commit(fetched: &Fetched) -> FetchedCommit {
 }
 
 /// The commit with what of it is in service, or the outcome of a failure.
-async fn fetched(object: &GitRepository, context: &Context) -> Result<Fetched, FetchOutcome> {
+async fn fetched(
+    object: &GitRepository,
+    context: &GitRepositoryContext,
+) -> Result<Fetched, FetchOutcome> {
     let failed = |reason, message| FetchOutcome::Failed(FetchFailure { reason, message });
     let mut source = source(object, context).await?;
     let used = context.sources.bytes_of_others(&NamespacedName::of(object));
@@ -73,7 +76,10 @@ async fn fetched(object: &GitRepository, context: &Context) -> Result<Fetched, F
 }
 
 /// Where to fetch from, and with which credentials.
-async fn source(object: &GitRepository, context: &Context) -> Result<GitSource, FetchOutcome> {
+async fn source(
+    object: &GitRepository,
+    context: &GitRepositoryContext,
+) -> Result<GitSource, FetchOutcome> {
     let spec = &object.spec;
     let secret = secret_of(object, context, "secretRef", spec.secret_ref.as_ref()).await?;
     let proxy = spec.proxy_secret_ref.as_ref();
@@ -95,7 +101,7 @@ async fn source(object: &GitRepository, context: &Context) -> Result<GitSource, 
 /// The data of the Secret that a field of the spec names.
 async fn secret_of(
     object: &GitRepository,
-    context: &Context,
+    context: &GitRepositoryContext,
     field: &str,
     reference: Option<&LocalReference>,
 ) -> Result<Option<BTreeMap<String, SecretValue>>, FetchOutcome> {
@@ -120,7 +126,10 @@ async fn secret_of(
 }
 
 /// The repositories that are included, if all of them are in service.
-fn includes(object: &GitRepository, context: &Context) -> Result<Vec<Include>, FetchFailure> {
+fn includes(
+    object: &GitRepository,
+    context: &GitRepositoryContext,
+) -> Result<Vec<Include>, FetchFailure> {
     let own = NamespacedName::of(object);
     let includes = object.spec.include.iter();
     includes
@@ -131,7 +140,7 @@ fn includes(object: &GitRepository, context: &Context) -> Result<Vec<Include>, F
 fn include(
     own: &NamespacedName,
     given: &GitInclude,
-    context: &Context,
+    context: &GitRepositoryContext,
 ) -> Result<Include, FetchFailure> {
     let source = NamespacedName::new(&own.namespace, &given.repository.name);
     let fetched = context.sources.get(&source).filter(|_| source != *own);

@@ -3,7 +3,10 @@
 //! `observe → decide → fetch → record`. The rules (which step is due, and what an outcome means for the status, the event
 //! and the next reconcile) are in [`overlayd_core::git::repository_status`].
 
+mod context;
 mod fetch;
+
+pub(crate) use context::{GitRepositoryContext, SourceSettings};
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,22 +16,22 @@ use kube::ResourceExt as _;
 use kube::runtime::controller::Action;
 use kube::runtime::events::EventType;
 
-use crate::controllers::context::memory_key;
+use crate::controllers::ReconcileError;
 use crate::controllers::events::Component;
+use crate::controllers::objects::{api_of, remove_finalizer, write_status};
 use crate::controllers::unreadable::Readable;
-use crate::controllers::{Context, ReconcileError};
 use overlayd_core::api::annotations::FLUX_FINALIZER;
 use overlayd_core::api::git_repository::{GitRepository, GitRepositoryStatus};
 use overlayd_core::git::repository_status::{
     FetchEvent, FetchOutcome, RepositoryStep, SourceRequeue, change_token, event, next_status,
     next_step, suspended_status,
 };
-use overlayd_core::names::NamespacedName;
+use overlayd_core::names::{NamespacedName, ObjectKey};
 
 /// What decides about a reconcile besides the object itself.
 struct ObservedGitRepository {
     /// The key of the object in caches.
-    key: String,
+    key: ObjectKey,
     /// The name of the object among sources.
     name: NamespacedName,
     /// Differs when the last result may not hold any more.
@@ -40,7 +43,7 @@ struct ObservedGitRepository {
 /// Does the step that is due, and records its outcome.
 pub(crate) async fn reconcile(
     object: Readable<GitRepository>,
-    context: Arc<Context>,
+    context: Arc<GitRepositoryContext>,
 ) -> Result<Action, ReconcileError> {
     let observed = observe(&object, &context, Timestamp::now());
     match next_step(&object, observed.rest) {
@@ -64,8 +67,12 @@ pub(crate) async fn reconcile(
     }
 }
 
-fn observe(object: &GitRepository, context: &Context, now: Timestamp) -> ObservedGitRepository {
-    let (key, name) = (memory_key(object), NamespacedName::of(object));
+fn observe(
+    object: &GitRepository,
+    context: &GitRepositoryContext,
+    now: Timestamp,
+) -> ObservedGitRepository {
+    let (key, name) = (ObjectKey::of(object), NamespacedName::of(object));
     let included = object.spec.include.iter().map(|include| {
         let source = NamespacedName::new(&name.namespace, &include.repository.name);
         let fetched = context.sources.get(&source);
@@ -87,31 +94,29 @@ fn observe(object: &GitRepository, context: &Context, now: Timestamp) -> Observe
 /// Takes the source out of service, and releases Flux's finalizer, which overlayd never adds here.
 async fn finalize(
     object: &GitRepository,
-    context: &Context,
+    context: &GitRepositoryContext,
     observed: &ObservedGitRepository,
 ) -> Result<Action, ReconcileError> {
     context.sources.remove(&observed.name);
     context.reconcile_cache.forget(&observed.key);
-    let api = context.api_of(object);
-    context
-        .set_finalizer(&api, object, FLUX_FINALIZER, false)
-        .await?;
+    let api = api_of(&context.client, object);
+    remove_finalizer(&api, object, FLUX_FINALIZER).await?;
     Ok(Action::await_change())
 }
 
 /// Records an outcome in the event, the status and the reconcile cache. Gives the wait until the next reconcile.
 async fn record(
     object: &GitRepository,
-    context: &Context,
+    context: &GitRepositoryContext,
     observed: &ObservedGitRepository,
     outcome: &FetchOutcome,
 ) -> Result<Duration, ReconcileError> {
     let now = Timestamp::now();
     let (key, token) = (&observed.key, &observed.change_token);
     let wait = match outcome.requeue(object) {
-        SourceRequeue::AfterInterval(interval) => context.settings.jittered(interval, object),
+        SourceRequeue::AfterInterval(interval) => context.settings.jitter.spread(interval, object),
         SourceRequeue::AfterBackoff => {
-            let bounds = context.settings.source_backoff;
+            let bounds = context.settings.backoff;
             context.reconcile_cache.failed(key, token, now, bounds)
         }
         SourceRequeue::AfterDependency => context.settings.requeue_dependency,
@@ -125,7 +130,7 @@ async fn record(
     Ok(wait)
 }
 
-async fn publish(object: &GitRepository, context: &Context, outcome: &FetchOutcome) {
+async fn publish(object: &GitRepository, context: &GitRepositoryContext, outcome: &FetchOutcome) {
     if let FetchOutcome::Fetched(commit) = outcome {
         tracing::info!(source = %object.name_any(), revision = %commit.revision, "fetched");
     }
@@ -146,13 +151,13 @@ async fn publish(object: &GitRepository, context: &Context, outcome: &FetchOutco
 }
 
 async fn write(
-    context: &Context,
+    context: &GitRepositoryContext,
     object: &GitRepository,
     status: GitRepositoryStatus,
 ) -> Result<(), kube::Error> {
     if object.status.as_ref() == Some(&status) {
         return Ok(());
     }
-    let api = context.api_of(object);
-    context.write_status(&api, object, &status).await
+    let api = api_of(&context.client, object);
+    write_status(&api, object, &status).await.map(drop)
 }

@@ -10,8 +10,8 @@ use kube::{Client, ResourceExt as _};
 use kustomize::{BuildOptions, Inputs, LoadRestriction, Object, Rendered, Reorder};
 use serde_json::{Value, json};
 
-use crate::controllers::Context;
 use crate::controllers::builds::NotBuilt;
+use crate::controllers::kustomization::context::KustomizationContext;
 use crate::controllers::kustomization::error::{
     BuildError, ObjectSubstitutionError, ObjectSubstitutionReason, SyncError,
 };
@@ -58,7 +58,7 @@ impl Substitution {
 /// Reads the variables of the spec and records where they come from. `None` if there is nothing to substitute.
 pub(super) async fn variables(
     object: &Kustomization,
-    context: &Context,
+    context: &KustomizationContext,
 ) -> Result<Option<Substitution>, SyncError> {
     let (variables, reads) = read_variables(object, &context.client).await;
     context.variables.record(&NamespacedName::of(object), reads);
@@ -175,7 +175,7 @@ async fn values(
 /// objects are those after the substitution.
 pub(super) async fn build(
     object: &Kustomization,
-    context: &Context,
+    context: &KustomizationContext,
     source: &Arc<Fetched>,
     variables: Option<Substitution>,
     settings: &UnitSettings,

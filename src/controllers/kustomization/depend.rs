@@ -7,8 +7,7 @@ use overlayd_core::kustomization::dependencies::{
 };
 use overlayd_core::names::NamespacedName;
 
-use crate::controllers::Context;
-use crate::controllers::context::memory_key;
+use crate::controllers::kustomization::context::KustomizationContext;
 use crate::controllers::kustomization::error::{Interruption, InvalidExpression, SyncError};
 use crate::expression::Expression;
 
@@ -18,7 +17,7 @@ use crate::expression::Expression;
 /// The first dependency that is not, an expression that cannot be read, or no answer of the API server.
 pub(super) async fn check(
     object: &Kustomization,
-    context: &Context,
+    context: &KustomizationContext,
     revision: &str,
 ) -> Result<(), Interruption> {
     if object.spec.depends_on.is_empty() {
@@ -40,7 +39,7 @@ pub(super) async fn check(
             return Err(DependencyError::Unmet { dependency, reason }.into());
         }
     }
-    tracing::debug!(kustomization = memory_key(object), "dependencies are ready");
+    tracing::debug!(kustomization = %NamespacedName::of(object), "dependencies are ready");
     Ok(())
 }
 

@@ -8,10 +8,12 @@ use kube::runtime::controller::Action;
 use kube::runtime::events::EventType;
 use kube::{Resource as _, ResourceExt as _};
 
+use crate::controllers::ReconcileError;
 use crate::controllers::events::Component;
+use crate::controllers::kustomization::context::KustomizationContext;
 use crate::controllers::kustomization::health::is_any_there;
 use crate::controllers::kustomization::{account, applier, write};
-use crate::controllers::{Context, ReconcileError};
+use crate::controllers::objects::remove_finalizer;
 use overlayd_core::api::annotations::FLUX_FINALIZER;
 use overlayd_core::api::kustomization::Kustomization;
 use overlayd_core::apply::skip::Protected;
@@ -25,7 +27,7 @@ use overlayd_core::rollout::health_timeout;
 pub(super) async fn finalize(
     object: &Kustomization,
     api: &Api<Kustomization>,
-    context: &Context,
+    context: &KustomizationContext,
 ) -> Result<Action, ReconcileError> {
     let work = deletion_work(&object.spec);
     let has_finalizer = object
@@ -67,9 +69,7 @@ pub(super) async fn finalize(
             return Ok(Action::requeue(Duration::from_secs(1)));
         }
     }
-    context
-        .set_finalizer(api, object, FLUX_FINALIZER, false)
-        .await?;
+    remove_finalizer(api, object, FLUX_FINALIZER).await?;
     Ok(Action::await_change())
 }
 
@@ -77,16 +77,15 @@ pub(super) async fn finalize(
 async fn cannot_delete(
     object: &Kustomization,
     api: &Api<Kustomization>,
-    context: &Context,
+    context: &KustomizationContext,
     why: &str,
 ) -> Result<Action, ReconcileError> {
     // In a namespace that is being deleted, no rights can be given back to an account, and the objects in it are deleted too.
     let namespace = object.namespace().unwrap_or_default();
-    if account(&object.spec, &context.settings).is_some() && context.caches.is_going(&namespace) {
+    if account(&object.spec, &context.settings).is_some() && context.namespaces.is_going(&namespace)
+    {
         tracing::warn!(kustomization = %object.name_any(), namespace, why, "its namespace goes, so that what it applied elsewhere is left");
-        context
-            .set_finalizer(api, object, FLUX_FINALIZER, false)
-            .await?;
+        remove_finalizer(api, object, FLUX_FINALIZER).await?;
         return Ok(Action::await_change());
     }
     let message = format!(

@@ -11,6 +11,7 @@
 //! between loses track of nothing. A wait for health is a value ([`rollouts`]), not a worker.
 
 mod build;
+mod context;
 mod depend;
 mod error;
 mod finalize;
@@ -24,6 +25,7 @@ pub(crate) mod rollouts;
 mod sync;
 
 pub(crate) use build::desired;
+pub(crate) use context::{KustomizationContext, KustomizationSettings};
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,7 +46,7 @@ use overlayd_core::kustomization::status::{
 use overlayd_core::names::NamespacedName;
 
 use crate::cluster::apply::Applier;
-use crate::controllers::context::Settings;
+use crate::controllers::ReconcileError;
 use crate::controllers::kustomization::error::{Interruption, InvalidExpression, SyncError};
 use crate::controllers::kustomization::finalize::finalize;
 use crate::controllers::kustomization::observe::{ObservedKustomization, Target, take_triggers};
@@ -53,8 +55,8 @@ use crate::controllers::kustomization::record::{
 };
 use crate::controllers::kustomization::redaction::Redaction;
 use crate::controllers::kustomization::sync::Run;
+use crate::controllers::objects::{add_finalizer, api_of};
 use crate::controllers::unreadable::Readable;
-use crate::controllers::{Context, ReconcileError};
 use crate::failpoints;
 
 /// What came of a reconcile.
@@ -92,7 +94,7 @@ struct Applied {
 struct Reconcile<'r> {
     object: &'r Kustomization,
     api: &'r Api<Kustomization>,
-    context: &'r Context,
+    context: &'r KustomizationContext,
     target: &'r Target,
     triggers: ReconcileTriggers,
     started: Timestamp,
@@ -101,10 +103,10 @@ struct Reconcile<'r> {
 /// Applies the revision in service, or records why not.
 pub(crate) async fn reconcile(
     object: Readable<Kustomization>,
-    context: Arc<Context>,
+    context: Arc<KustomizationContext>,
 ) -> Result<Action, ReconcileError> {
     let started = Timestamp::now();
-    let api = context.api_of(&*object);
+    let api = api_of(&context.client, &*object);
     note_change(&context, &object);
     let target = Target::of(&object, &context);
     if object.meta().deletion_timestamp.is_some() {
@@ -136,9 +138,7 @@ pub(crate) async fn reconcile(
 impl Reconcile<'_> {
     async fn run(&self) -> Result<Action, ReconcileError> {
         let (object, context) = (self.object, self.context);
-        context
-            .set_finalizer(self.api, object, FLUX_FINALIZER, true)
-            .await?;
+        add_finalizer(self.api, object, FLUX_FINALIZER).await?;
         if object.spec.suspend {
             return self.suspend().await;
         }
@@ -162,7 +162,7 @@ impl Reconcile<'_> {
     /// A suspended Kustomization does nothing but answer requests. Changes by others are found when it continues.
     async fn suspend(&self) -> Result<Action, ReconcileError> {
         let context = self.context;
-        context.rollouts.take(&self.target.key);
+        context.rollouts.take(&self.target.unit);
         let mut status = context.written.newest(self.object);
         status.last_handled_reconcile_at = self.target.requested.clone();
         write(context, self.api, self.object, &status).await?;
@@ -181,7 +181,6 @@ impl Reconcile<'_> {
             object: self.object,
             api: self.api,
             context: self.context,
-            key: &self.target.key,
             unit: &self.target.unit,
             digest: observed.digest,
             settings: &settings,
@@ -202,7 +201,7 @@ impl Reconcile<'_> {
             }
             (Work::ContinueRollout | Work::Sync, _) => {
                 let variables = variables?;
-                self.context.builds.forget(&self.target.key);
+                self.context.builds.forget(&self.target.unit);
                 run.sync(source, variables, status).await
             }
         }
@@ -242,12 +241,14 @@ impl Reconcile<'_> {
             context.identities.live().wake(&target.unit);
         }
         if is_blocked(&outcome) {
-            context.dependencies.block(key, observed.dependencies);
+            context
+                .dependencies
+                .block(&target.unit, observed.dependencies);
         }
         // Of a build that was skipped there are no inputs, and what is remembered stays.
         if let (Some(inputs), Ok(due)) = (inputs, attempt.ended.checked_add(requeue)) {
             let spec = observed.spec.to_string();
-            context.builds.applied(key, &spec, inputs, due);
+            context.builds.applied(&target.unit, &spec, inputs, due);
         }
         Ok(requeue)
     }
@@ -258,7 +259,7 @@ impl Reconcile<'_> {
         let is_held_back = matches!(outcome, KustomizationOutcome::HeldBack(_));
         if is_held_back && self.triggers.is_drifted {
             // The drift is corrected when the window opens.
-            context.builds.forget(&target.key);
+            context.builds.forget(&target.unit);
         }
         let is_over = !matches!(outcome, KustomizationOutcome::RollingOut { .. });
         if let Some(revision) = target.revision.as_deref().filter(|_| is_over) {
@@ -312,7 +313,7 @@ impl ReconcileOutcome {
 }
 
 /// Tells other Kustomizations that this one has changed.
-fn note_change(context: &Context, object: &Kustomization) {
+fn note_change(context: &KustomizationContext, object: &Kustomization) {
     follows(&context.claims, object);
     for dependent in context.dependencies.changed(object) {
         context.identities.live().nudge(&dependent);
@@ -329,11 +330,11 @@ pub(crate) fn follows(claims: &Ownership, object: &Kustomization) {
 }
 
 /// Forgets what is kept of an object that is being deleted.
-fn forget(context: &Context, target: &Target) {
+fn forget(context: &KustomizationContext, target: &Target) {
     let (key, unit) = (&target.key, &target.unit);
     context.reconcile_cache.forget(key);
-    context.builds.forget(key);
-    context.rollouts.take(key);
+    context.builds.forget(unit);
+    context.rollouts.take(unit);
     context.identities.live().last_applied().wait_for(unit, &[]);
     context.claims.going(unit);
     context.variables.record(unit, Vec::new());
@@ -341,7 +342,7 @@ fn forget(context: &Context, target: &Target) {
 }
 
 /// Forgets a Kustomization that was deleted, and wakes those that depend on it or want what it owned.
-pub(crate) fn gone(context: &Context, unit: &NamespacedName) {
+pub(crate) fn gone(context: &KustomizationContext, unit: &NamespacedName) {
     context.written.forget(unit);
     for other in context.claims.forget(unit) {
         context.identities.live().wake(&other);
@@ -352,7 +353,7 @@ pub(crate) fn gone(context: &Context, unit: &NamespacedName) {
 }
 
 /// Refuses fields that would otherwise be ignored.
-fn check(object: &Kustomization, settings: &Settings) -> Result<(), SyncError> {
+fn check(object: &Kustomization, settings: &KustomizationSettings) -> Result<(), SyncError> {
     let (spec, source) = (&object.spec, source_of(object));
     let own = NamespacedName::of(object).namespace;
     if settings.no_cross_namespace_refs && source.namespace != own {
@@ -374,7 +375,10 @@ fn check(object: &Kustomization, settings: &Settings) -> Result<(), SyncError> {
 }
 
 /// The service account of an object. An empty name is none, and does not get around the default.
-fn account<'o>(spec: &'o KustomizationSpec, settings: &'o Settings) -> Option<&'o str> {
+fn account<'o>(
+    spec: &'o KustomizationSpec,
+    settings: &'o KustomizationSettings,
+) -> Option<&'o str> {
     let named = spec.service_account_name.as_deref();
     named
         .filter(|account| !account.is_empty())
@@ -382,7 +386,10 @@ fn account<'o>(spec: &'o KustomizationSpec, settings: &'o Settings) -> Option<&'
 }
 
 /// Applies with the rights that the object asks for.
-fn applier(object: &Kustomization, context: &Context) -> Result<Arc<Applier>, SyncError> {
+fn applier(
+    object: &Kustomization,
+    context: &KustomizationContext,
+) -> Result<Arc<Applier>, SyncError> {
     let namespace = NamespacedName::of(object).namespace;
     let account = account(&object.spec, &context.settings);
     let applier = context.identities.applier(&namespace, account);

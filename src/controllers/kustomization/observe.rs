@@ -10,12 +10,11 @@ use overlayd_core::apply::unit_settings::{SettingError, UnitSettings};
 use overlayd_core::kustomization::due::{ReconcileTriggers, Work, WorkInput};
 use overlayd_core::kustomization::source_of;
 use overlayd_core::kustomization::spec_digest::SpecDigest;
-use overlayd_core::names::NamespacedName;
+use overlayd_core::names::{NamespacedName, ObjectKey};
 use serde_json::json;
 
-use crate::controllers::Context;
-use crate::controllers::context::memory_key;
 use crate::controllers::kustomization::build::{self, Substitution};
+use crate::controllers::kustomization::context::KustomizationContext;
 use crate::controllers::kustomization::error::SyncError;
 use crate::controllers::kustomization::redaction::Redaction;
 use crate::controllers::kustomization::rollouts::PendingRollout;
@@ -23,7 +22,7 @@ use crate::git::Fetched;
 
 /// What a Kustomization asks for, known without a request to the API server.
 pub(super) struct Target {
-    pub(super) key: String,
+    pub(super) key: ObjectKey,
     pub(super) unit: NamespacedName,
     /// The value of the annotation by which a reconcile is requested.
     pub(super) requested: Option<String>,
@@ -37,12 +36,12 @@ pub(super) struct Target {
 }
 
 impl Target {
-    pub(super) fn of(object: &Kustomization, context: &Context) -> Self {
+    pub(super) fn of(object: &Kustomization, context: &KustomizationContext) -> Self {
         let source = context.sources.get(&source_of(object));
         let revision = source.as_ref().map(|source| source.revision.to_string());
         let spec = SpecDigest::of_kustomization(object);
         Self {
-            key: memory_key(object),
+            key: ObjectKey::of(object),
             unit: NamespacedName::of(object),
             requested: object.annotations().get(REQUESTED_AT).cloned(),
             digest: with_source(&spec, source.as_deref()),
@@ -66,11 +65,11 @@ fn with_source(digest: &SpecDigest, source: Option<&Fetched>) -> SpecDigest {
 pub(super) fn take_triggers(
     object: &Kustomization,
     target: &Target,
-    context: &Context,
+    context: &KustomizationContext,
 ) -> ReconcileTriggers {
     let records = context.identities.live().last_applied();
     ReconcileTriggers {
-        is_unblocked: context.dependencies.take_unblocked(&target.key, object),
+        is_unblocked: context.dependencies.take_unblocked(object),
         is_drifted: records.take_drifted(&target.unit),
         is_health_changed: records.take_awaited(&target.unit),
     }
@@ -105,7 +104,7 @@ impl ObservedKustomization {
         target: &Target,
         triggers: ReconcileTriggers,
         now: Timestamp,
-        context: &Context,
+        context: &KustomizationContext,
     ) -> Self {
         let dependencies = context.dependencies.state_of(object);
         let status = context.written.newest(object);
@@ -117,7 +116,7 @@ impl ObservedKustomization {
             substitution.digest(&target.spec)
         });
         let digest = with_source(&spec, target.source.as_deref());
-        let rollout = context.rollouts.take(&target.key);
+        let rollout = context.rollouts.take(&target.unit);
         let rollout = rollout.filter(|rollout| rollout.digest == digest);
         // A rollout continues; what others have changed meanwhile is corrected after it.
         let rollout = rollout.map(|rollout| PendingRollout {
@@ -164,10 +163,11 @@ async fn still_applied(
     target: &Target,
     spec: &SpecDigest,
     now: Timestamp,
-    context: &Context,
+    context: &KustomizationContext,
 ) -> Option<Timestamp> {
     let (builds, source) = (context.builds.clone(), target.source.clone()?);
-    let (key, spec) = (target.key.clone(), spec.to_string());
-    let task = tokio::task::spawn_blocking(move || builds.still_applied(&key, &spec, &source, now));
+    let (unit, spec) = (target.unit.clone(), spec.to_string());
+    let task =
+        tokio::task::spawn_blocking(move || builds.still_applied(&unit, &spec, &source, now));
     task.await.ok().flatten()
 }

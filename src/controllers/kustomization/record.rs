@@ -13,17 +13,17 @@ use overlayd_core::kustomization::status::{ErrorClass, KustomizationOutcome};
 use overlayd_core::names::NamespacedName;
 use overlayd_core::schedule::parse_duration;
 
-use crate::controllers::Context;
-use crate::controllers::context::Settings;
 use crate::controllers::events::Component;
-use crate::daemon::metrics::UnitState;
+use crate::controllers::kustomization::context::{KustomizationContext, KustomizationSettings};
+use crate::controllers::objects::write_status;
+use crate::metrics::UnitState;
 
 /// The interval of an object whose interval cannot be read.
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(300);
 
 /// Writes a status, unless it is the one that the object has already.
 pub(super) async fn write(
-    context: &Context,
+    context: &KustomizationContext,
     api: &Api<Kustomization>,
     object: &Kustomization,
     status: &KustomizationStatus,
@@ -31,7 +31,7 @@ pub(super) async fn write(
     if context.written.newest(object) == *status {
         return Ok(());
     }
-    let version = context.write_status_at(api, object, status).await?;
+    let version = write_status(api, object, status).await?;
     context.written.put(object, version.as_deref(), status);
     Ok(())
 }
@@ -39,14 +39,14 @@ pub(super) async fn write(
 /// The times of an object, by which the next reconcile is due.
 pub(super) fn requeue_times(
     object: &Kustomization,
-    settings: &Settings,
+    settings: &KustomizationSettings,
     applied_until: Option<Timestamp>,
 ) -> RequeueTimes {
     let interval = parse_duration(&object.spec.interval).unwrap_or(DEFAULT_INTERVAL);
     let retry = object.spec.retry_interval.as_deref();
     RequeueTimes {
         interval,
-        jittered_interval: settings.jittered(interval, object),
+        jittered_interval: settings.jitter.spread(interval, object),
         retry_interval: retry.and_then(parse_duration),
         dependency_interval: settings.requeue_dependency,
         applied_until,
@@ -83,7 +83,7 @@ pub(super) fn unit_state(
 
 /// Publishes the outcome of a reconcile in events and in the log.
 pub(super) async fn announce(
-    context: &Context,
+    context: &KustomizationContext,
     object: &Kustomization,
     outcome: &KustomizationOutcome,
     revision: Option<&str>,
@@ -128,7 +128,7 @@ pub(super) async fn announce(
 }
 
 /// Logs and counts a revision that changes nothing.
-pub(super) fn log_skipped(context: &Context, unit: &NamespacedName) {
+pub(super) fn log_skipped(context: &KustomizationContext, unit: &NamespacedName) {
     let NamespacedName { namespace, name } = unit;
     tracing::info!(
         namespace,

@@ -30,16 +30,16 @@ pub(crate) struct PendingRollout {
     pub(super) applied: Applied,
 }
 
-/// The rollouts that wait, by the key of their Kustomization.
+/// The rollouts that wait, by their Kustomization.
 #[derive(Debug, Default)]
-pub(crate) struct PendingRollouts(Mutex<BTreeMap<String, PendingRollout>>);
+pub(crate) struct PendingRollouts(Mutex<BTreeMap<NamespacedName, PendingRollout>>);
 
 impl PendingRollouts {
-    pub(super) fn put(&self, key: &str, rollout: PendingRollout) {
-        self.0.lock().insert(key.to_owned(), rollout);
+    pub(super) fn put(&self, unit: &NamespacedName, rollout: PendingRollout) {
+        self.0.lock().insert(unit.clone(), rollout);
     }
 
-    pub(super) fn take(&self, key: &str) -> Option<PendingRollout> {
-        self.0.lock().remove(key)
+    pub(super) fn take(&self, unit: &NamespacedName) -> Option<PendingRollout> {
+        self.0.lock().remove(unit)
     }
 }

@@ -22,10 +22,10 @@ use overlayd_core::apply::unit_settings::{Mode, UnitSettings};
 use overlayd_core::names::NamespacedName;
 
 use crate::cluster::apply::{Applier, ApplyOptions, PredictedChange};
-use crate::controllers::Context;
 use crate::controllers::events::Component;
 use crate::controllers::kustomization::build;
 use crate::controllers::kustomization::build::{Built, Substitution};
+use crate::controllers::kustomization::context::KustomizationContext;
 use crate::controllers::kustomization::error::{
     Interruption, InvalidExpression, SourceUnavailable, SyncError,
 };
@@ -47,8 +47,7 @@ const AT_ONCE: usize = 16;
 pub(super) struct Run<'r> {
     pub(super) object: &'r Kustomization,
     pub(super) api: &'r Api<Kustomization>,
-    pub(super) context: &'r Context,
-    pub(super) key: &'r str,
+    pub(super) context: &'r KustomizationContext,
     pub(super) unit: &'r NamespacedName,
     /// The digest of everything that decides what is applied.
     pub(super) digest: SpecDigest,
@@ -227,7 +226,7 @@ impl Run<'_> {
                 Step::CheckOwnership(objects) => self.ownership(&objects, &pending.revision),
                 Step::Prune(objects) => self.prune(&objects, &mut pending, &applier, status).await,
                 Step::Wait { message, after } => {
-                    self.context.rollouts.put(self.key, pending);
+                    self.context.rollouts.put(self.unit, pending);
                     let again = after;
                     return Ok(ReconcileOutcome::Waiting { message, again });
                 }

@@ -1,6 +1,5 @@
 //! Talks to git servers that call a `Receiver`: checks the call, and requests the reconciles that the receiver names.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -12,8 +11,8 @@ use http::request::Parts;
 use k8s_openapi::api::core::v1::Secret;
 use kube::Client;
 use kube::api::Api;
-use parking_lot::Mutex;
 
+use crate::controllers::receiver::ReceiverAddresses;
 use crate::daemon::web::reconcile_request::{ReconcileRequestError, request_reconciles};
 use overlayd_core::api::receiver::{Receiver, ReceiverResource, ReceiverSpec};
 use overlayd_core::names::NamespacedName;
@@ -25,10 +24,9 @@ const MAX_BODY: usize = 3 << 20;
 /// The longest time in which a caller sends its body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The receivers by their addresses.
-#[derive(Default)]
+/// Serves the calls of receivers.
 pub(crate) struct Hooks {
-    paths: Mutex<BTreeMap<String, NamespacedName>>,
+    addresses: Arc<ReceiverAddresses>,
     /// Set when calls are answered.
     access: OnceLock<Access>,
 }
@@ -41,6 +39,14 @@ struct Access {
 }
 
 impl Hooks {
+    /// Refuses calls until [`Hooks::open`], since a standby that is not connected yet can answer none.
+    pub(crate) fn new(addresses: Arc<ReceiverAddresses>) -> Self {
+        Self {
+            addresses,
+            access: OnceLock::new(),
+        }
+    }
+
     /// Answers calls from now on, with this client. A second call changes nothing.
     pub(crate) fn open(&self, client: &Client, same_namespace: bool) {
         let client = client.clone();
@@ -49,20 +55,6 @@ impl Hooks {
             client,
             same_namespace,
         });
-    }
-
-    /// Gives a receiver its one address; `None` if it has no token.
-    pub(crate) fn set(&self, receiver: &NamespacedName, path: Option<&str>) {
-        let mut paths = self.paths.lock();
-        paths.retain(|_, other| other != receiver);
-        if let Some(path) = path {
-            paths.insert(path.to_owned(), receiver.clone());
-        }
-    }
-
-    fn find(&self, path: &str) -> Option<NamespacedName> {
-        let paths = self.paths.lock();
-        paths.get(path).cloned()
     }
 }
 
@@ -119,7 +111,7 @@ pub(super) async fn call(
 
 async fn handle(hooks: &Hooks, digest: &str, request: Request<Body>) -> Result<(), CallError> {
     let access = hooks.access.get().ok_or(CallError::NotServed)?;
-    let receiver = hooks.find(&format!("/hook/{digest}"));
+    let receiver = hooks.addresses.find(&format!("/hook/{digest}"));
     let receiver = receiver.ok_or(CallError::UnknownReceiver)?;
     let (parts, body) = request.into_parts();
     let body = tokio::time::timeout(BODY_TIMEOUT, axum::body::to_bytes(body, MAX_BODY)).await;

@@ -15,7 +15,7 @@ use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use tokio::net::TcpListener;
 
-use crate::daemon::metrics::Metrics;
+use crate::metrics::Metrics;
 
 /// The answer of the readiness probe.
 #[derive(Debug, Default)]

@@ -158,7 +158,7 @@ fn unsafe_code_elsewhere() {
         ["un", "safe"].concat()
     );
     check(unsafe_code, "src/a.rs", &text, &["src/a.rs:2"]);
-    check(unsafe_code, "src/git/transport.rs", &text, &[]);
+    check(unsafe_code, "src/git/registration.rs", &text, &[]);
 }
 
 #[test]

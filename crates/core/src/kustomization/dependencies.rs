@@ -20,8 +20,8 @@ struct DependencyGraph {
     with_expressions: BTreeSet<NamespacedName>,
     /// The dependencies of each.
     needs: BTreeMap<NamespacedName, BTreeSet<NamespacedName>>,
-    /// The [state](Dependencies::state_of) that each blocked Kustomization was blocked by, by its key.
-    blocked: BTreeMap<String, String>,
+    /// The [state](Dependencies::state_of) that each blocked Kustomization was blocked by.
+    blocked: BTreeMap<NamespacedName, String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -111,6 +111,7 @@ impl Dependencies {
         graph.needs.remove(name);
         graph.with_expressions.remove(name);
         graph.readiness.remove(name);
+        graph.blocked.remove(name);
         let dependents = graph.needs.iter();
         let dependents = dependents.filter(|(_, needs)| needs.contains(name));
         dependents.map(|(dependent, _)| dependent.clone()).collect()
@@ -123,18 +124,19 @@ impl Dependencies {
 
     /// Records the state that blocks a Kustomization. It is the state from before the dependencies were read, so that a
     /// change in between unblocks it.
-    pub fn block(&self, key: &str, state: String) {
-        self.lock().blocked.insert(key.to_owned(), state);
+    pub fn block(&self, name: &NamespacedName, state: String) {
+        self.lock().blocked.insert(name.clone(), state);
     }
 
     /// True once for a blocked Kustomization whose dependencies have changed.
-    pub fn take_unblocked(&self, key: &str, object: &Kustomization) -> bool {
+    pub fn take_unblocked(&self, object: &Kustomization) -> bool {
+        let name = NamespacedName::of(object);
         let mut graph = self.lock();
         let state = graph.state_of(object);
-        let blocked = graph.blocked.get(key);
+        let blocked = graph.blocked.get(&name);
         let is_unblocked = blocked.is_some_and(|blocked| *blocked != state);
         if is_unblocked {
-            graph.blocked.remove(key);
+            graph.blocked.remove(&name);
         }
         is_unblocked
     }
@@ -302,12 +304,12 @@ mod tests {
         let app = unit("app", &["infra"], &json!({}));
         assert!(dependencies.changed(&app).is_empty());
         dependencies.changed(&unit("infra", &[], &json!({})));
-        dependencies.block("app", dependencies.state_of(&app));
-        assert!(!dependencies.take_unblocked("app", &app));
+        dependencies.block(&name("app"), dependencies.state_of(&app));
+        assert!(!dependencies.take_unblocked(&app));
         let woken = dependencies.changed(&unit("infra", &[], &ready("a")));
         assert_eq!(woken, [name("app")]);
-        assert!(dependencies.take_unblocked("app", &app));
-        assert!(!dependencies.take_unblocked("app", &app), "once");
+        assert!(dependencies.take_unblocked(&app));
+        assert!(!dependencies.take_unblocked(&app), "once");
         assert!(
             dependencies
                 .changed(&unit("infra", &[], &ready("a")))

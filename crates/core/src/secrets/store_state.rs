@@ -9,6 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use crate::api::external_secret::StoreKind;
 use crate::api::secret_store::{SecretStoreSpec, SecretStoreStatus};
 use crate::aws::identity::StoreName;
+use crate::names::{NamespacedName, ObjectKey};
 use crate::secrets::admission::{AdmissionError, admits};
 use crate::secrets::desired::StoreRef;
 
@@ -154,11 +155,15 @@ impl StoreState {
         }
     }
 
-    /// `Kind/namespace/name`, by which its semaphore is known.
-    pub fn key(&self) -> String {
+    /// The key by which its semaphore is known.
+    pub fn key(&self) -> ObjectKey {
         let StoreRef { kind, name } = &self.reference;
+        let kind = match kind {
+            StoreKind::SecretStore => "SecretStore",
+            StoreKind::ClusterSecretStore => "ClusterSecretStore",
+        };
         let namespace = self.namespace.as_deref().unwrap_or_default();
-        format!("{kind:?}/{namespace}/{name}")
+        ObjectKey::new(kind, NamespacedName::new(namespace, name))
     }
 
     /// True if the store may be read by ExternalSecrets of several namespaces.
@@ -365,8 +370,8 @@ mod tests {
 
     #[test]
     fn a_store_has_a_key_by_kind_namespace_and_name() {
-        let of = |kind| store(kind, json!({}), None).key();
-        assert_eq!(of(StoreKind::SecretStore), "SecretStore/team/aws");
-        assert_eq!(of(StoreKind::ClusterSecretStore), "ClusterSecretStore//aws");
+        let of = |kind| store(kind, json!({}), None).key().to_string();
+        assert_eq!(of(StoreKind::SecretStore), "SecretStore team/aws");
+        assert_eq!(of(StoreKind::ClusterSecretStore), "ClusterSecretStore aws");
     }
 }

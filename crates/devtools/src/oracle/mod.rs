@@ -73,6 +73,7 @@ fn builds(args: &OracleArgs) -> Result<()> {
         "overlays/eks",
         "overlays/demo",
         "overlays/platform",
+        "overlays/lockdown",
     ] {
         let (theirs, ours) = (
             build(&kustomize, &root.join(overlay))?,

@@ -1,14 +1,17 @@
 //! `Receiver`: gives a git server an address that it can call.
 
+mod addresses;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use kube::ResourceExt as _;
 use kube::runtime::controller::Action;
+use kube::{Client, ResourceExt as _};
 
+use crate::controllers::ReconcileError;
+use crate::controllers::objects::{api_of, remove_finalizer, secrets_of, write_status};
 use crate::controllers::unreadable::Readable;
-use crate::controllers::{Context, ReconcileError};
 use overlayd_core::api::annotations::{FLUX_FINALIZER, REQUESTED_AT};
 use overlayd_core::api::receiver::{Receiver, ReceiverStatus, ReceiverType};
 use overlayd_core::conditions::{Progress, flux_conditions};
@@ -16,22 +19,29 @@ use overlayd_core::names::NamespacedName;
 use overlayd_core::schedule::parse_duration;
 use overlayd_core::webhook_signature;
 
+pub(crate) use addresses::ReceiverAddresses;
+
 /// The interval at which the token is read again, where the spec gives none.
 const INTERVAL: Duration = Duration::from_secs(600);
+
+/// What the controller of receivers works with.
+pub(crate) struct ReceiverContext {
+    pub(crate) client: Client,
+    /// The addresses that are served.
+    pub(crate) addresses: Arc<ReceiverAddresses>,
+}
 
 /// Serves a receiver at its address, and writes the address into its status.
 pub(crate) async fn reconcile(
     object: Readable<Receiver>,
-    context: Arc<Context>,
+    context: Arc<ReceiverContext>,
 ) -> Result<Action, ReconcileError> {
-    let api = context.api_of(&*object);
+    let api = api_of(&context.client, &*object);
     let unit = NamespacedName::of(&*object);
     if object.metadata.deletion_timestamp.is_some() {
-        context.hooks.set(&unit, None);
+        context.addresses.set(&unit, None);
         // overlayd never adds Flux's finalizer here, and removes it so that a deletion can end.
-        context
-            .set_finalizer(&api, &*object, FLUX_FINALIZER, false)
-            .await?;
+        remove_finalizer(&api, &*object, FLUX_FINALIZER).await?;
         return Ok(Action::await_change());
     }
     let old = object.status.clone().unwrap_or_default();
@@ -42,13 +52,13 @@ pub(crate) async fn reconcile(
     let generation = object.metadata.generation.unwrap_or_default();
     let (progress, reason, message) = match address(&object, &context).await {
         Ok(path) => {
-            context.hooks.set(&unit, Some(&path));
+            context.addresses.set(&unit, Some(&path));
             let message = format!("Receiver initialized for path: {path}");
             status.webhook_path = Some(path);
             (Progress::Ready, "Succeeded", message)
         }
         Err((progress, reason, message)) => {
-            context.hooks.set(&unit, None);
+            context.addresses.set(&unit, None);
             status.webhook_path = None;
             (progress, reason, message)
         }
@@ -60,7 +70,7 @@ pub(crate) async fn reconcile(
     status.conditions =
         flux_conditions(&old.conditions, generation, progress, reason, &message, now);
     if status != old {
-        context.write_status(&api, &*object, &status).await?;
+        write_status(&api, &*object, &status).await?;
     }
     let interval = object.spec.interval.as_deref().and_then(parse_duration);
     Ok(Action::requeue(match progress {
@@ -72,7 +82,7 @@ pub(crate) async fn reconcile(
 /// The address of a receiver, or the condition that says why it has none.
 async fn address(
     object: &Receiver,
-    context: &Context,
+    context: &ReceiverContext,
 ) -> Result<String, (Progress, &'static str, String)> {
     let spec = &object.spec;
     let filters = spec
@@ -96,7 +106,7 @@ async fn address(
         return Err((Progress::Stalled, "FeatureGateDisabled", message.to_owned()));
     }
     let name = &spec.secret_ref.name;
-    let secret = context.secrets_of(object).get_opt(name).await;
+    let secret = secrets_of(&context.client, object).get_opt(name).await;
     let missing = |what: String| (Progress::Retrying, "TokenNotFound", what);
     let secret = secret.map_err(|error| missing(crate::cluster::error::describe(&error)))?;
     let secret = secret.ok_or_else(|| {
