@@ -1,7 +1,7 @@
 //! `SecretStore` and `ClusterSecretStore`: validates the store, and says in its status whether it can be used.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use kube::runtime::controller::Action;
@@ -71,7 +71,10 @@ pub(crate) async fn reconcile<S: Store>(
     let (key, now) = (ObjectKey::of(&*object), Timestamp::now());
     let queue = context.rotations.of(&*object);
     let fingerprint = fingerprint(&*object, queue.as_ref());
-    if let Some(rest) = context.reconcile_cache.rest(&key, &fingerprint, now) {
+    if let Some(rest) = context
+        .reconcile_cache
+        .rest(&key, &fingerprint, Instant::now())
+    {
         return Ok(Action::requeue(rest));
     }
     let default = context.settings.interval;
@@ -80,7 +83,7 @@ pub(crate) async fn reconcile<S: Store>(
         Ok(interval) => (validate(&*object, &context).await, interval),
         Err(error) => (Err(StoreValidationError::Interval(error)), default),
     };
-    let wait = record_in_cache(&context, (&key, &fingerprint), now, interval, &validated);
+    let wait = record_in_cache(&context, (&key, &fingerprint), interval, &validated);
     record_status(&*object, &context, queue.as_ref(), now, &validated).await?;
     Ok(Action::requeue(wait))
 }
@@ -104,11 +107,10 @@ fn fingerprint<S: Store>(object: &S, queue: Option<&QueueCondition>) -> Fingerpr
 fn record_in_cache(
     context: &SecretStoreContext,
     (key, fingerprint): (&ObjectKey, &Fingerprint),
-    now: Timestamp,
     interval: Duration,
     validated: &Validated,
 ) -> Duration {
-    let cache = &context.reconcile_cache;
+    let (cache, now) = (&context.reconcile_cache, Instant::now());
     if validated.is_ok() {
         cache.succeeded(key, fingerprint, now, interval);
         return interval;

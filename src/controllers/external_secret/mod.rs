@@ -12,7 +12,7 @@ mod template;
 pub(crate) use context::{ExternalSecretContext, ExternalSecretSettings};
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
@@ -78,7 +78,7 @@ pub(crate) async fn reconcile(
         return Ok(action(requeue));
     }
     let fingerprint = observed.sync_fingerprint(&live);
-    if let Some(rest) = remaining_backoff(&observed, &context, &fingerprint, now) {
+    if let Some(rest) = remaining_backoff(&observed, &context, &fingerprint) {
         return Ok(Action::requeue(rest));
     }
     let request = SyncRequest {
@@ -88,7 +88,7 @@ pub(crate) async fn reconcile(
     };
     // Boxed: a reconcile that waits for its permits should be small.
     let result = Box::pin(sync_with(permits, request, live, reads)).await;
-    let (result, requeue) = record_in_caches(&observed, &context, &fingerprint, now, result)?;
+    let (result, requeue) = record_in_caches(&observed, &context, &fingerprint, result)?;
     publish_events(&context, &object, &result).await;
     record_status(&context, &object, &result, now).await?;
     Ok(action(requeue))
@@ -127,13 +127,14 @@ fn remaining_backoff(
     observed: &ObservedExternalSecret<'_>,
     context: &ExternalSecretContext,
     fingerprint: &Fingerprint,
-    now: Timestamp,
 ) -> Option<Duration> {
     if observed.ignores_backoff() {
         return None;
     }
     let key = ObjectKey::of(observed.object);
-    context.reconcile_cache.rest(&key, fingerprint, now)
+    context
+        .reconcile_cache
+        .rest(&key, fingerprint, Instant::now())
 }
 
 /// Syncs, and gives the permits back.

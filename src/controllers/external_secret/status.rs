@@ -1,5 +1,7 @@
 //! Talks to the API server: records what came of a sync: in the caches, as events, and in the status.
 
+use std::time::Instant;
+
 use jiff::Timestamp;
 use kube::runtime::controller::Action;
 use kube::runtime::events::EventType;
@@ -64,7 +66,6 @@ pub(super) fn record_in_caches(
     observed: &ObservedExternalSecret<'_>,
     context: &ExternalSecretContext,
     fingerprint: &Fingerprint,
-    now: Timestamp,
     result: Result<Synchronized, SecretSyncError>,
 ) -> Result<(SecretSyncResult, Requeue), ReconcileError> {
     let object = observed.object;
@@ -98,7 +99,7 @@ pub(super) fn record_in_caches(
             let bounds = retry_bounds(error.class());
             let wait = context
                 .reconcile_cache
-                .failed(&key, fingerprint, now, bounds);
+                .failed(&key, fingerprint, Instant::now(), bounds);
             Ok((Err(error), Requeue::After(wait)))
         }
     }
