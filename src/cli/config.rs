@@ -15,6 +15,7 @@ use crate::controllers::stores::ControllerClass;
 use overlayd_core::apply::unit_settings::UnitDefaults;
 use overlayd_core::aws::identity::{Base, Identity};
 use overlayd_core::aws::queue::{Queue, region_of};
+use overlayd_core::aws::reader_key::StoreAuth;
 use overlayd_core::schedule::parse_duration;
 
 /// The configuration of the daemon.
@@ -28,11 +29,15 @@ pub(crate) struct Config {
     pub(crate) kustomizations: KustomizationSettings,
     pub(crate) stores: StoreSettings,
     pub(crate) external_secrets: ExternalSecretSettings,
+    /// Whether SecretStores may read as this process.
+    pub(crate) store_auth: StoreAuth,
     pub(crate) pair: Option<Pair>,
     pub(crate) install_crds: bool,
     pub(crate) mirrors: PathBuf,
     pub(crate) max_fetch_bytes: usize,
     pub(crate) allow_remote_bases: bool,
+    /// The hosts that remote bases may come from; all if there are none.
+    pub(crate) remote_base_hosts: Vec<String>,
     pub(crate) document_cache_bytes: usize,
     pub(crate) listen: SocketAddr,
     pub(crate) concurrent: u16,
@@ -131,6 +136,7 @@ impl Config {
             mirrors: args.data_dir.join("mirrors"),
             max_fetch_bytes: args.max_fetch_mib.saturating_mul(1 << 20),
             allow_remote_bases: args.allow_remote_bases,
+            remote_base_hosts: args.remote_base_hosts.clone(),
             document_cache_bytes: args.document_cache_mib.saturating_mul(1 << 20),
             listen: args.listen,
             concurrent: args.concurrent,
@@ -140,6 +146,11 @@ impl Config {
             override_managers: gitops.override_manager.clone(),
             more_addresses: more_addresses(args),
             receiver_address: receiver_address(args),
+            store_auth: if args.require_store_auth {
+                StoreAuth::Required
+            } else {
+                StoreAuth::Optional
+            },
             events_address: events.map(events_address).transpose()?,
             rotation_queue: rotation_queue.transpose()?,
             election: election.transpose()?,

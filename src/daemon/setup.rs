@@ -30,7 +30,6 @@ use crate::secrets::provider::Providers;
 use crate::tasks::{self, Supervisor};
 use overlayd_core::apply::written_status::WrittenStatuses;
 use overlayd_core::fair_queue::Shares;
-use overlayd_core::git::source::LocalRepositories;
 use overlayd_core::kustomization::dependencies::Dependencies;
 use overlayd_core::reconcile_cache::ReconcileCache;
 use overlayd_core::secrets::dependency_index::DependencyIndex;
@@ -136,7 +135,7 @@ pub(super) fn contexts(
         mirrors: Arc::new(Mirrors::new(config.mirrors.clone(), config.max_fetch_bytes)),
         dependency_index: Arc::default(),
         store_permits: Arc::new(KeyedSemaphores::new(store_shares(concurrent_secrets))),
-        providers: Arc::new(Providers::new(fetcher.clone())),
+        providers: Arc::new(Providers::new(fetcher.clone(), config.store_auth)),
         fetcher,
         rotations: Arc::new(Rotations::new(config.rotation_queue.clone())),
         metrics: metrics.clone(),
@@ -193,7 +192,7 @@ fn kustomizations(
 ) -> KustomizationContext {
     let remotes = config
         .allow_remote_bases
-        .then(|| Remotes::new(shared.mirrors.clone(), LocalRepositories::Refused));
+        .then(|| Remotes::of_tenants(shared.mirrors.clone(), &config.remote_base_hosts));
     KustomizationContext {
         client: shared.client.clone(),
         events: shared.events.clone(),

@@ -16,6 +16,7 @@ use crate::git::fetched::Fetched;
 use crate::git::mirrors::Mirrors;
 use crate::git::snapshot;
 use overlayd_core::git::credentials::{Authorization, Credentials};
+use overlayd_core::git::reach::Reach;
 use overlayd_core::git::source::{GitSource, RefTarget};
 
 /// A server, a repository `app` in it, and mirrors of our own.
@@ -69,6 +70,7 @@ fn source(url: &str) -> GitSource {
         credentials: Credentials::default(),
         timeout: Duration::from_secs(30),
         disk_allowance: None,
+        reach: Reach::Anywhere,
         submodules: false,
     }
 }
@@ -320,4 +322,37 @@ fn a_fetch_waits_for_another_one_until_its_own_deadline() {
     assert!(!hanging.is_finished());
     drop(accepted);
     assert!(runtime.block_on(hanging).unwrap().is_err());
+}
+
+#[test]
+fn a_remote_base_is_redirected_to_no_address_of_the_machine_and_to_no_other_host() {
+    let desk = Desk::new(&GitServerOptions::default());
+    let front = GitServer::start(&GitServerOptions::default()).unwrap();
+    front.redirect("/app.git", &desk.git.url("app"));
+    let reaching = |url: &str, hosts: &[&str]| {
+        let hosts = hosts.iter().map(|host| (*host).to_owned());
+        GitSource {
+            reach: Reach::remote_base(&hosts.collect::<Vec<_>>()),
+            ..source(url)
+        }
+    };
+    // The address itself was allowed by the operator, and what it redirects to was not.
+    let direct = desk.git.url("app");
+    assert_eq!(commit_of(desk.fetch(reaching(&direct, &[]))), desk.head());
+    let error = commit_of(desk.fetch(reaching(&front.url("app"), &[])));
+    assert!(
+        error.contains("is of this machine or of its link"),
+        "{error}"
+    );
+    let error = commit_of(desk.fetch(reaching(&direct, &["github.com"])));
+    assert!(error.contains("`127.0.0.1` is none of those"), "{error}");
+    assert_eq!(
+        commit_of(desk.fetch(reaching(&direct, &["127.0.0.1"]))),
+        desk.head()
+    );
+    // A GitRepository names its server itself.
+    assert_eq!(
+        commit_of(desk.fetch(source(&front.url("app")))),
+        desk.head()
+    );
 }

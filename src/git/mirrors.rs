@@ -61,11 +61,10 @@ impl Mirrors {
             let url = source.url.clone();
             return Err(FetchError::Busy { url });
         };
-        let session = Session::new(&source.credentials, deadline, runtime).map_err(|reason| {
-            FetchError::Remote {
-                url: source.url.clone(),
-                reason,
-            }
+        let session = Session::new(&source.credentials, &source.reach, deadline, runtime);
+        let session = session.map_err(|reason| FetchError::Remote {
+            url: source.url.clone(),
+            reason,
         })?;
         if mirror.life.is_damaged() {
             start_anew(&mut mirror, &path)?;

@@ -19,15 +19,19 @@ use parking_lot::Mutex;
 use tokio::runtime::Handle;
 
 use crate::https;
-use crate::https::{HttpClient, Proxies};
+use crate::https::{Addresses, HttpClient, Proxies};
 use overlayd_core::error_chain::causes;
 use overlayd_core::git::credentials::{Authorization, Credentials, SshCredentials};
+use overlayd_core::git::reach::Reach;
 use overlayd_core::git::redirect::{CredentialUse, Hop, MAX_REDIRECTS, RedirectError};
 
 /// The client and credentials of one git operation. It is kept on the thread that runs the operation.
 #[derive(Clone)]
 pub(super) struct Session {
     client: HttpClient,
+    /// The client of redirected requests, where they may not reach everything.
+    redirected: Option<HttpClient>,
+    reach: Reach,
     authorization: Option<header::HeaderValue>,
     ssh: Option<Arc<SshCredentials>>,
     deadline: Instant,
@@ -42,15 +46,21 @@ impl Session {
     /// A session for one operation.
     pub(super) fn new(
         credentials: &Credentials,
+        reach: &Reach,
         deadline: Instant,
         runtime: Handle,
     ) -> Result<Self, String> {
         let proxies = credentials.proxy.clone();
         let proxies = proxies.map_or(Proxies::Environment, Proxies::Given);
-        let client = https::client(credentials.ca.as_deref(), proxies);
-        let client = client.map_err(|error| error.to_string())?;
+        let client = |addresses| {
+            let client = https::client(credentials.ca.as_deref(), proxies.clone(), addresses);
+            client.map_err(|error| error.to_string())
+        };
+        let guards = reach.guards_redirects();
         Ok(Self {
-            client,
+            client: client(Addresses::All)?,
+            redirected: guards.then(|| client(Addresses::NotLocal)).transpose()?,
+            reach: reach.clone(),
             authorization: authorization(&credentials.authorization)?,
             ssh: credentials.ssh.clone(),
             deadline,
@@ -128,8 +138,13 @@ impl Session {
         hop: &Hop,
         body: Bytes,
     ) -> Result<Response<Incoming>, String> {
+        let host = hop.url.host_str().unwrap_or_default();
+        self.reach
+            .check_host(host)
+            .map_err(|error| error.to_string())?;
         let request = self.request(method, hop, body)?;
-        let response = self.client.request(request).await;
+        let guarded = self.redirected.as_ref().filter(|_| hop.is_redirected);
+        let response = guarded.unwrap_or(&self.client).request(request).await;
         response.map_err(|error| causes(&error))
     }
 
@@ -175,9 +190,9 @@ const MAX_FILE_BYTES: usize = 32 << 20;
 const FILE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Fetches a file over HTTP. Redirects to other hosts are followed, since no credentials are sent.
-pub(super) fn get_file(url: &str, runtime: Handle) -> Result<Vec<u8>, String> {
+pub(super) fn get_file(url: &str, reach: &Reach, runtime: Handle) -> Result<Vec<u8>, String> {
     let deadline = Instant::now() + FILE_TIMEOUT;
-    let session = Session::new(&Credentials::default(), deadline, runtime)?;
+    let session = Session::new(&Credentials::default(), reach, deadline, runtime)?;
     let first = Hop::to(url).map_err(|error| error.to_string())?;
     let (_, response) = session.get(first)?;
     let status = response.status();

@@ -4,6 +4,7 @@
 pub mod credentials;
 pub mod ignore;
 pub mod proxy;
+pub mod reach;
 pub mod redirect;
 pub mod repository_status;
 pub mod revision;

@@ -31,6 +31,8 @@ pub struct Hop {
     pub url: Url,
     /// Whether the credentials go along.
     pub credentials: CredentialUse,
+    /// True if a server has chosen the address.
+    pub is_redirected: bool,
 }
 
 /// Why a redirect is not followed.
@@ -75,6 +77,7 @@ impl Hop {
         Ok(Self {
             url: Url::parse(url).map_err(|_| RedirectError::Invalid)?,
             credentials: CredentialUse::Send,
+            is_redirected: false,
         })
     }
 
@@ -104,7 +107,11 @@ impl Hop {
         } else {
             CredentialUse::Withhold
         };
-        Ok(Self { url, credentials })
+        Ok(Self {
+            url,
+            credentials,
+            is_redirected: true,
+        })
     }
 
     /// The base of the later requests, once this hop has answered the first one.
@@ -126,7 +133,7 @@ impl Hop {
         url.set_fragment(None);
         Ok(Self {
             url,
-            credentials: self.credentials,
+            ..self.clone()
         })
     }
 
@@ -139,7 +146,7 @@ impl Hop {
         let url = Url::parse(&format!("{base}/{path}")).map_err(|_| RedirectError::Invalid)?;
         Ok(Self {
             url,
-            credentials: self.credentials,
+            ..self.clone()
         })
     }
 }

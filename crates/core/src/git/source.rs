@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 use crate::api::git_repository::{GitReference, GitRepositorySpec};
 use crate::git::credentials::{Credentials, CredentialsError, SecretMap, feed};
 use crate::git::proxy::Proxy;
+use crate::git::reach::Reach;
 use crate::schedule::parse_duration;
 
 /// A repository to fetch from, the commit that is wanted of it, and the credentials.
@@ -22,6 +23,8 @@ pub struct GitSource {
     pub credentials: Credentials,
     /// The longest time of one fetch, [`MAX_TIMEOUT`] at most.
     pub timeout: Duration,
+    /// Which servers may be reached on the way.
+    pub reach: Reach,
     /// The most bytes that its mirrors may take on the disk; `None` for no bound.
     pub disk_allowance: Option<u64>,
     /// Submodules are fetched too.
@@ -144,6 +147,7 @@ impl GitSource {
             target: RefTarget::new(spec.reference.as_ref())?,
             credentials,
             timeout: timeout.min(MAX_TIMEOUT),
+            reach: Reach::Anywhere,
             disk_allowance: None,
             submodules: spec.recurse_submodules,
         })
@@ -190,6 +194,7 @@ impl GitSource {
             target,
             credentials,
             timeout: remote.timeout.min(MAX_TIMEOUT),
+            reach: Reach::Anywhere,
             disk_allowance: None,
             submodules: remote.submodules,
         })
@@ -240,6 +245,7 @@ impl GitSource {
                 }
             },
             timeout: self.timeout,
+            reach: self.reach.clone(),
             disk_allowance: self.disk_allowance,
             submodules: self.submodules,
         })
