@@ -40,7 +40,7 @@ pub struct FairQueue<L, W> {
 #[derive(Debug)]
 struct KeyQueue<L, W> {
     held: usize,
-    /// When this key came or was served last.
+    /// When this key came, was served last, or gave a permit back.
     served: u64,
     waiting: BTreeMap<L, VecDeque<W>>,
 }
@@ -80,8 +80,11 @@ impl<L: Ord, W> FairQueue<L, W> {
     /// Gives a permit of a key back. Gives the waiter that has it now, and its key.
     pub fn give_back(&mut self, key: &str) -> Option<(String, W)> {
         self.held = self.held.saturating_sub(1);
+        self.clock += 1;
         if let Some(queue) = self.keys.get_mut(key) {
             queue.held = queue.held.saturating_sub(1);
+            // Keys that came meanwhile wait longer than this one.
+            queue.served = self.clock;
         }
         self.drop_if_idle(key);
         let next = self.next_key()?;
