@@ -26,6 +26,8 @@ pub mod secrets;
 pub mod conditions;
 pub mod cron_windows;
 pub mod error_chain;
+pub mod receiver_resources;
+pub mod recent_map;
 pub mod reconcile_cache;
 pub mod request_path;
 pub mod rollout;

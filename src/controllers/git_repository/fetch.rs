@@ -20,6 +20,7 @@ use overlayd_core::git::repository_status::{FetchFailure, FetchOutcome, FetchedC
 use overlayd_core::git::source::GitSource;
 use overlayd_core::git::storage_fault::allowance;
 use overlayd_core::names::NamespacedName;
+use overlayd_core::request_path::check_name;
 use overlayd_core::secrets::SecretValue;
 use overlayd_core::secrets::decide::secret_data;
 
@@ -112,6 +113,8 @@ async fn secret_of(
     let Some(reference) = reference else {
         return Ok(None);
     };
+    check_name(format!("spec.{field}.name"), &reference.name)
+        .map_err(|error| failed(error.to_string()))?;
     let namespace = object.namespace().unwrap_or_default();
     let api: Api<Secret> = Api::namespaced(context.client.clone(), &namespace);
     let secret = api.get_opt(&reference.name).await;

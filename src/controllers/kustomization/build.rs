@@ -27,6 +27,7 @@ use overlayd_core::kustomization::spec_digest::SpecDigest;
 use overlayd_core::names::NamespacedName;
 use overlayd_core::render::substitution::{Variables, is_name, substitute};
 use overlayd_core::render::variable_index::VariableSource;
+use overlayd_core::request_path::check_name;
 
 /// The objects to apply.
 pub(super) struct Built {
@@ -141,6 +142,7 @@ async fn values(
 ) -> Result<(String, Option<BTreeMap<String, String>>), SyncError> {
     let namespace = object.namespace().unwrap_or_default();
     let (kind, name) = (reference.kind, &reference.name);
+    check_name("postBuild.substituteFrom[].name", name).map_err(BuildError::from)?;
     let unreadable = |source: kube::Error| BuildError::VariablesUnreadable {
         kind,
         name: name.clone(),

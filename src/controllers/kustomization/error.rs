@@ -12,6 +12,7 @@ use overlayd_core::kustomization::status::{ErrorClass, HEALTH_CHECK_FAILED, Sync
 use overlayd_core::names::NamespacedName;
 use overlayd_core::render::spec_overlay::SpecOverlayError;
 use overlayd_core::render::substitution::SubstituteError;
+use overlayd_core::request_path::InvalidName;
 use overlayd_core::rollout::{RolloutError, UnhealthyError};
 
 use crate::cluster::error::describe;
@@ -105,6 +106,8 @@ pub(super) enum BuildError {
         "`targetNamespace` would rename Namespace `{0}`, and a later prune would delete the namespace of that name; take it out of the build, or set the annotation `{OVERLAYD_PREFIX}rename-namespaces: \"true\"`"
     )]
     RenamedNamespace(String),
+    #[error(transparent)]
+    Name(#[from] InvalidName),
     #[error("{}", list(.0))]
     Substitution(Vec<ObjectSubstitutionError>),
     #[error(transparent)]

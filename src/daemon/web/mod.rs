@@ -101,3 +101,53 @@ async fn render(State(shared): State<Shared>) -> impl IntoResponse {
         shared.metrics.render(),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpStream;
+    use tokio::task::JoinSet;
+
+    use super::*;
+    use crate::controllers::receiver::ReceiverAddresses;
+
+    #[tokio::test]
+    async fn an_address_for_receivers_serves_nothing_else() {
+        let state = WebState {
+            metrics: Arc::default(),
+            readiness: Arc::default(),
+            hooks: Arc::new(Hooks::new(Arc::new(ReceiverAddresses::default()))),
+        };
+        let mut servers = JoinSet::new();
+        for (pages, request, expected) in [
+            (Pages::All, "GET /metrics", "200 OK"),
+            (Pages::All, "GET /healthz", "200 OK"),
+            // It answers, and is not open yet.
+            (Pages::All, "POST /hook/0123", "503 Service Unavailable"),
+            (Pages::Hooks, "POST /hook/0123", "503 Service Unavailable"),
+            (Pages::Hooks, "GET /metrics", "404 Not Found"),
+            (Pages::Hooks, "GET /healthz", "404 Not Found"),
+            (Pages::Hooks, "GET /readyz", "404 Not Found"),
+        ] {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            servers.spawn(serve(
+                listener,
+                pages,
+                state.clone(),
+                std::future::pending(),
+            ));
+            let mut client = TcpStream::connect(address).await.unwrap();
+            let request = format!("{request} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+            client.write_all(request.as_bytes()).await.unwrap();
+            let mut answer = String::new();
+            client.read_to_string(&mut answer).await.unwrap();
+            let status = answer.lines().next().unwrap_or_default();
+            assert_eq!(
+                status,
+                format!("HTTP/1.1 {expected}"),
+                "{pages:?} {request}"
+            );
+        }
+    }
+}

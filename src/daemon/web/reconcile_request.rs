@@ -11,6 +11,7 @@ use crate::expression::{Expression, ExpressionError};
 use overlayd_core::api::annotations::REQUESTED_AT;
 use overlayd_core::api::receiver::ReceiverResource;
 use overlayd_core::api::{GIT_REPOSITORY_API, KUSTOMIZATION_API};
+use overlayd_core::receiver_resources::{ReceiverResourceError, check_resource};
 
 /// Why a reconcile is not requested. The text is logged.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +24,8 @@ pub(super) enum ReconcileRequestError {
     UnknownKind(String),
     #[error("the body is no JSON, which a filter needs")]
     BodyIsNoJson,
+    #[error("{0}")]
+    Resource(#[from] ReceiverResourceError),
     #[error("{0}")]
     Filter(#[from] ExpressionError),
     #[error("{}", describe(.0))]
@@ -40,6 +43,7 @@ pub(super) async fn request_reconciles(
     filters: &[&str],
     body: &[u8],
 ) -> Result<(), ReconcileRequestError> {
+    check_resource(resource)?;
     let namespace = resource.namespace.as_deref().unwrap_or(own_namespace);
     let kind = kind(client, resource).await?;
     let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &kind);

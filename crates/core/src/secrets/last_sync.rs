@@ -61,6 +61,16 @@ impl LastSyncCache {
         }
     }
 
+    /// How many ExternalSecrets are known.
+    pub fn len(&self) -> usize {
+        self.lock().len()
+    }
+
+    /// True if none is known.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// Forgets an ExternalSecret that is gone.
     pub fn forget(&self, name: &NamespacedName) {
         self.lock().remove(name);

@@ -70,8 +70,8 @@ pub struct ObservedExternalSecret<'o> {
     pub desired: Result<DesiredSecret, SpecError>,
     /// The stores that it reads from.
     pub stores: Vec<ObservedStore>,
-    /// The labels of its namespace.
-    pub namespace_labels: BTreeMap<String, String>,
+    /// The labels of its namespace; `None` if the watch has not brought it yet.
+    pub namespace_labels: Option<BTreeMap<String, String>>,
     /// The last sync of this object, if this process made it.
     pub last_sync: Option<LastSync>,
     /// The resource version of the target Secret by the watch; `None` if there is no managed one.
@@ -185,7 +185,8 @@ impl ObservedExternalSecret<'_> {
         options: &StoreOptions<'_>,
     ) -> Result<&'s StoreState, StoreUnusable> {
         let state = store.state.as_ref().map_err(StoreUnusable::clone)?;
-        state.check_usable(self.namespace(), &self.namespace_labels, options)?;
+        let labels = self.namespace_labels.as_ref();
+        state.check_usable(self.namespace(), labels, options)?;
         Ok(state)
     }
 

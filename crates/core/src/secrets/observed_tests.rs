@@ -90,7 +90,7 @@ fn observed(object: &ExternalSecret) -> ObservedExternalSecret<'_> {
         object,
         desired: resolve("db", &object.spec),
         stores: vec![store(Some("True"))],
-        namespace_labels: BTreeMap::new(),
+        namespace_labels: Some(BTreeMap::new()),
         last_sync: None,
         watched_secret_version: Some("7".to_owned()),
         has_refresh_request: false,
