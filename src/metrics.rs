@@ -34,6 +34,7 @@ pub(crate) struct Metrics {
     store_cost: Family<Labels, Gauge<f64, AtomicU64>>,
     api_requests: Family<Labels, Counter>,
     leader: Family<Labels, Gauge>,
+    sizes: Family<Labels, Gauge>,
     unit_ready: Family<Labels, Gauge>,
     unit_inventory: Family<Labels, Gauge>,
     unit_drifted: Family<Labels, Gauge>,
@@ -89,6 +90,7 @@ impl Default for Metrics {
             store_cost: Family::default(),
             api_requests: Family::default(),
             leader: Family::default(),
+            sizes: Family::default(),
             unit_ready: Family::default(),
             unit_inventory: Family::default(),
             unit_drifted: Family::default(),
@@ -196,6 +198,11 @@ impl Metrics {
 
     fn register_process(&mut self) {
         self.registry.register(
+            "overlayd_entries",
+            "Entries of a map or queue whose keys tenants choose",
+            self.sizes.clone(),
+        );
+        self.registry.register(
             "leader_election_master_status",
             "1 for the replica that works",
             self.leader.clone(),
@@ -249,6 +256,13 @@ impl Metrics {
             "Revisions that changed nothing that a Kustomization was built from",
             self.unit_skipped_builds.clone(),
         );
+    }
+
+    /// Sets the size of a map or queue, by its name.
+    pub(crate) fn size(&self, of: &'static str, entries: usize) {
+        let labels = vec![("of", of.to_owned())];
+        let entries = i64::try_from(entries).unwrap_or(i64::MAX);
+        self.sizes.get_or_create(&labels).set(entries);
     }
 
     /// Sets whether this replica is the leader.
@@ -513,6 +527,12 @@ mod tests {
         ] {
             assert!(text.contains(line), "{line} not in:\n{text}");
         }
+        metrics.size("mirrors", 3);
+        assert!(
+            metrics
+                .render()
+                .contains(r#"overlayd_entries{of="mirrors"} 3"#)
+        );
         metrics.skipped_build("team", "app");
         let skipped = r#"overlayd_kustomization_skipped_builds_total{namespace="team",name="app"}"#;
         assert!(metrics.render().contains(&format!("{skipped} 1")));

@@ -9,10 +9,12 @@ use tokio::task::JoinSet;
 use url::Url;
 
 use crate::aws::{Denied, Fetcher};
+use crate::cluster::client::request_sizes;
 use crate::controllers::cost::{self, CostContext};
 use crate::controllers::event_webhook;
 use crate::controllers::git_repository::GitRepositoryContext;
 use crate::controllers::rotation_listeners::{self, RotationContext};
+use crate::daemon::setup::Contexts;
 use crate::daemon::signals::stopped;
 use crate::tasks::Supervisor;
 
@@ -75,6 +77,45 @@ pub(super) fn collect_mirrors(
     async move {
         tokio::select! { () = collecting => {}, () = stopping => {} }
         "the collection of mirrors"
+    }
+}
+
+/// How often the sizes of maps and queues are measured.
+const MEASUREMENT: Duration = Duration::from_secs(10);
+
+/// Measures the maps and queues whose keys tenants choose, so that one that grows without end is seen.
+pub(super) fn measure_sizes(
+    contexts: &Contexts,
+    stopping: &watch::Receiver<bool>,
+) -> impl Future<Output = &'static str> + use<> {
+    let (metrics, stopping) = (contexts.metrics.clone(), stopped(stopping.clone()));
+    let (sources, units) = (
+        contexts.git_repositories.clone(),
+        contexts.kustomizations.clone(),
+    );
+    let secrets = contexts.external_secrets.clone();
+    let measuring = async move {
+        loop {
+            let (requests, syncs) = (request_sizes(), secrets.sync_permits.sizes());
+            for (of, entries) in [
+                ("mirrors", sources.mirrors.len()),
+                ("service_account_clients", units.identities.len()),
+                ("stores", secrets.store_permits.len()),
+                ("reconcile_cache", sources.reconcile_cache.len()),
+                ("last_syncs", secrets.last_syncs.len()),
+                ("api_requests_under_way", requests.held),
+                ("api_requests_waiting", requests.waiting),
+                ("syncs_under_way", syncs.held),
+                ("syncs_waiting", syncs.waiting),
+            ] {
+                metrics.size(of, entries);
+            }
+            tokio::time::sleep(MEASUREMENT).await;
+        }
+    };
+    async move {
+        tokio::select! { () = measuring => {}, () = stopping => {} }
+        "the measuring of sizes"
     }
 }
 

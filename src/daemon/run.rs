@@ -263,6 +263,8 @@ impl Daemon {
             &contexts.git_repositories,
             &stopping,
         ));
+        self.tasks
+            .spawn(background::measure_sizes(contexts, &stopping));
         let services = background::services(contexts.external_secrets.fetcher.clone(), supervisor);
         self.tasks.spawn(background::about_secrets(
             (rotations, costs),
