@@ -37,6 +37,7 @@ struct Failpoint {
 
 #[cfg(debug_assertions)]
 impl Failpoint {
+    /// The failpoint of a variable, which is read at the first point.
     const fn of(variable: &'static str) -> Self {
         Self {
             variable,

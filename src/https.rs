@@ -57,7 +57,8 @@ fn plain(header: &HeaderValue) -> Option<(String, String)> {
     Some((user.to_owned(), password.to_owned()))
 }
 
-fn basic((user, password): &(String, String)) -> Result<HeaderValue, Failure> {
+/// The header that tells a proxy user and password.
+fn basic((user, password): &(String, String)) -> Result<HeaderValue, BoxError> {
     use base64::Engine as _;
     let encoded = base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}"));
     let mut value = HeaderValue::from_str(&format!("Basic {encoded}"))?;
@@ -83,7 +84,7 @@ pub(crate) struct Route {
 
 /// Connects to an address of a host that is not local. The address that is checked is the one that is connected to, so a
 /// name that changes its address in between leads nowhere else.
-async fn connect_elsewhere(to: &Uri) -> Result<TcpStream, Failure> {
+async fn connect_elsewhere(to: &Uri) -> Result<TcpStream, BoxError> {
     let host = to.host().unwrap_or_default();
     let port = to.port_u16().unwrap_or(match to.scheme_str() {
         Some("https") => 443,
@@ -108,14 +109,15 @@ fn is_here(to: &Uri) -> bool {
     host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }
 
-type Failure = Box<dyn std::error::Error + Send + Sync>;
+/// What fails on the way of a request: name resolution, connection, proxy or TLS.
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 impl Service<Uri> for Route {
     type Response = TokioIo<TcpStream>;
-    type Error = Failure;
-    type Future = BoxFuture<'static, Result<Self::Response, Failure>>;
+    type Error = BoxError;
+    type Future = BoxFuture<'static, Result<Self::Response, BoxError>>;
 
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         self.direct.poll_ready(context).map_err(Into::into)
     }
 
@@ -136,7 +138,7 @@ impl Service<Uri> for Route {
                 return direct.call(to).await.map_err(Into::into);
             };
             let through =
-                |error: Failure| -> Failure { format!("by way of the proxy: {error}").into() };
+                |error: BoxError| -> BoxError { format!("by way of the proxy: {error}").into() };
             if proxy.address.scheme_str() == Some("https") {
                 // The connection to the proxy would not be encrypted, and would show its credentials.
                 return Err(through(

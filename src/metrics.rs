@@ -10,6 +10,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
+/// The labels of a series, in the order in which they are printed.
 type Labels = Vec<(&'static str, String)>;
 
 /// The metrics of this process, under the names that dashboards of Flux and External Secrets use. Two counts of External
@@ -17,24 +18,43 @@ type Labels = Vec<(&'static str, String)>;
 #[derive(Debug)]
 pub(crate) struct Metrics {
     registry: Registry,
+    /// `gotk_reconcile_duration_seconds`, by kind, name and namespace. Flux's dashboards read it.
     reconcile_duration: Family<Labels, Histogram, fn() -> Histogram>,
+    /// `controller_runtime_reconcile_total`, by controller.
     reconcile_total: Family<Labels, Counter>,
+    /// `controller_runtime_reconcile_time_seconds`, by controller.
     reconcile_time: Family<Labels, Histogram, fn() -> Histogram>,
+    /// `controller_runtime_active_workers`: reconciles that do work at this moment.
     active_workers: Family<Labels, Gauge>,
+    /// `controller_runtime_reconcile_errors_total`, by controller and category of the error.
     reconcile_errors: Family<Labels, Counter>,
+    /// `externalsecret_sync_calls_total`, by ExternalSecret.
     sync_calls: Family<Labels, Counter>,
+    /// `externalsecret_sync_calls_error`, a gauge that only grows.
     sync_errors: Family<Labels, Gauge>,
+    /// `externalsecret_status_condition`: 1 for the status that the condition `Ready` has, 0 for the other.
     external_secret_condition: Family<Labels, Gauge<f64, AtomicU64>>,
+    /// `externalsecret_reconcile_duration`, in nanoseconds.
     external_secret_duration: Family<Labels, Gauge<f64, AtomicU64>>,
+    /// `secretstore_status_condition`.
     store_condition: Family<Labels, Gauge<f64, AtomicU64>>,
+    /// `clustersecretstore_status_condition`.
     cluster_store_condition: Family<Labels, Gauge<f64, AtomicU64>>,
+    /// `externalsecret_provider_api_calls_count`, a gauge that only grows, by provider, call and status.
     provider_calls: Family<Labels, Gauge>,
+    /// `overlayd_rotation_messages_total`, by result.
     rotation_messages: Family<Labels, Counter>,
+    /// `overlayd_store_estimated_calls_per_day`, by store.
     store_calls: Family<Labels, Gauge<f64, AtomicU64>>,
+    /// `overlayd_store_estimated_dollars_per_month`, by store.
     store_cost: Family<Labels, Gauge<f64, AtomicU64>>,
+    /// `rest_client_requests_total`, by method and code.
     api_requests: Family<Labels, Counter>,
+    /// `leader_election_master_status`.
     leader: Family<Labels, Gauge>,
+    /// `overlayd_entries`, by the map or queue.
     sizes: Family<Labels, Gauge>,
+    /// These and the following are `overlayd_kustomization_…`, by namespace and name.
     unit_ready: Family<Labels, Gauge>,
     unit_inventory: Family<Labels, Gauge>,
     unit_drifted: Family<Labels, Gauge>,
@@ -47,11 +67,14 @@ pub(crate) struct Metrics {
 /// What the metrics of a Kustomization show.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct UnitState {
+    /// The condition `Ready` is `True`.
     pub(crate) is_ready: bool,
+    /// The number of objects in the inventory.
     pub(crate) inventory: usize,
     /// `None` keeps the last value; so do the two below.
     pub(crate) drifted: Option<usize>,
     pub(crate) opted_out: Option<usize>,
+    /// The number of objects whose deletion waits for an approval.
     pub(crate) pending_deletions: usize,
     /// Seconds since 1970, of a success.
     pub(crate) succeeded: Option<i64>,
@@ -59,11 +82,14 @@ pub(crate) struct UnitState {
 
 /// One reconcile under way.
 pub(crate) struct Timer<'m> {
+    /// Gets the duration when the reconcile has ended.
     metrics: &'m Metrics,
+    /// The kind, as a manifest writes it.
     kind: &'static str,
     started: Instant,
 }
 
+/// An empty histogram of durations in seconds.
 fn histogram() -> Histogram {
     // Flux's own: ten buckets from 10 ms to half an hour.
     Histogram::new(exponential_buckets(0.01, 3.836, 10))
@@ -109,6 +135,7 @@ impl Default for Metrics {
 }
 
 impl Metrics {
+    /// Registers what controller-runtime and Flux count of every reconcile.
     fn register_reconciles(&mut self) {
         let registry = &mut self.registry;
         registry.register(
@@ -138,6 +165,7 @@ impl Metrics {
         );
     }
 
+    /// Registers what External Secrets counts of its syncs.
     fn register_external_secrets(&mut self) {
         let registry = &mut self.registry;
         registry.register(
@@ -162,6 +190,7 @@ impl Metrics {
         );
     }
 
+    /// Registers the states, calls and costs of stores.
     fn register_stores(&mut self) {
         let registry = &mut self.registry;
         registry.register(
@@ -196,6 +225,7 @@ impl Metrics {
         );
     }
 
+    /// Registers what concerns the process as a whole.
     fn register_process(&mut self) {
         self.registry.register(
             "overlayd_entries",
@@ -214,6 +244,7 @@ impl Metrics {
         );
     }
 
+    /// Registers what Flux leaves to kube-state-metrics: the state of each Kustomization.
     fn register_kustomizations(&mut self) {
         let gauges = [
             (
@@ -449,6 +480,7 @@ impl Metrics {
     }
 }
 
+/// The labels of a store.
 fn store_labels((kind, namespace, name): (&str, &str, &str)) -> Labels {
     vec![
         ("kind", kind.to_owned()),
@@ -457,6 +489,7 @@ fn store_labels((kind, namespace, name): (&str, &str, &str)) -> Labels {
     ]
 }
 
+/// The labels of the condition `Ready` with one of its statuses.
 fn condition(namespace: &str, name: &str, status: &str) -> Labels {
     vec![
         ("name", name.to_owned()),

@@ -22,6 +22,7 @@ pub(crate) struct Supervisor {
     running: JoinSet<Option<String>>,
 }
 
+/// A task with the name by which its end is reported.
 struct Task {
     name: String,
     work: BoxFuture<'static, ()>,

@@ -20,6 +20,7 @@ use overlayd_core::secrets::provider_error::{Class, ProviderError};
 pub(crate) struct RateLimits(Mutex<BTreeMap<(String, String, Api), TokenBucket>>);
 
 impl RateLimits {
+    /// Works with the bucket of an account, region and API, which is made at the first call.
     fn with<T>(
         &self,
         key: &(String, String, Api),
@@ -40,6 +41,7 @@ pub(super) struct Caller {
     pub(super) metrics: Arc<Metrics>,
     /// The name of the provider in metrics, as External Secrets has it.
     pub(super) provider: &'static str,
+    /// How often a call is made, and the wait between two attempts where the store sets it.
     pub(super) retry: Retry,
     pub(super) region: String,
     /// The account, or the identity where the account is not known.
@@ -52,6 +54,7 @@ pub(super) struct CallTarget<'a> {
     pub(super) api: Api,
     /// The action as policies name it: `service:Action`.
     pub(super) action: &'static str,
+    /// The id of the secret, for messages; `*` for an action that concerns no single secret.
     pub(super) key: &'a str,
 }
 
@@ -137,6 +140,8 @@ impl Caller {
         }
     }
 
+    /// The wait before the next attempt: what the store says, or else doubled each time and spread at random, so that
+    /// readers which failed together do not come back together.
     fn pause(&self, attempt: u32, error: &ProviderError) -> Duration {
         if let Some(interval) = self.retry.interval {
             return interval;

@@ -22,6 +22,7 @@ pub(super) trait CredentialSource: Send + Sync + std::fmt::Debug {
 #[derive(Debug, Clone)]
 pub(crate) struct CredentialCache(Arc<Cache>);
 
+/// The state that all clones share.
 #[derive(Debug)]
 struct Cache {
     source: Box<dyn CredentialSource>,
@@ -30,6 +31,7 @@ struct Cache {
     loading: tokio::sync::Mutex<()>,
 }
 
+/// The last credentials, and the last failure.
 #[derive(Debug, Default)]
 struct Loaded {
     credentials: Option<(Credentials, SystemTime)>,
@@ -42,6 +44,7 @@ struct Loaded {
 const LONGEST: Duration = Duration::from_secs(30);
 
 impl CredentialCache {
+    /// A cache that has loaded nothing yet.
     pub(super) fn new(source: Box<dyn CredentialSource>) -> Self {
         Self(Arc::new(Cache {
             source,
@@ -50,6 +53,7 @@ impl CredentialCache {
         }))
     }
 
+    /// The state, locked. The lock is never held over an await.
     fn loaded(&self) -> MutexGuard<'_, Loaded> {
         self.0.loaded.lock()
     }
@@ -74,6 +78,7 @@ impl CredentialCache {
         }
     }
 
+    /// What the cache holds, and how old it is, without a request.
     fn look(&self) -> (Option<Credentials>, CredentialAge) {
         let loaded = self.loaded();
         let Some((credentials, at)) = &loaded.credentials else {
@@ -83,6 +88,7 @@ impl CredentialCache {
         (Some(credentials.clone()), age)
     }
 
+    /// Loads credentials, unless a failure is still remembered. The caller holds `loading`.
     async fn load(&self) -> Result<Credentials, CredentialError> {
         let now = SystemTime::now();
         if let Some((error, until)) = &self.loaded().failed

@@ -49,6 +49,7 @@ pub(crate) struct Fetcher {
 #[derive(Debug)]
 struct Watch {
     secrets: ReaderSecrets,
+    /// The longest time between two polls of each secret.
     interval: Duration,
 }
 
@@ -56,6 +57,8 @@ struct Watch {
 type ReaderSecrets = Vec<(Arc<Reader>, SecretId)>;
 
 impl Fetcher {
+    /// A fetcher without readers, and the receiving ends of its wake-ups. No call is made before [`Fetcher::run`] is
+    /// polled.
     pub(crate) fn new(sessions: Sessions, metrics: Arc<Metrics>) -> (Arc<Self>, WakeUps) {
         let (waker, wake_ups) = Waker::new();
         let mut digest_key = [0; 32];
@@ -119,10 +122,12 @@ impl Fetcher {
         }
     }
 
+    /// Every reader that was made, copied out of the lock.
     fn all_readers(&self) -> Vec<Arc<Reader>> {
         self.readers.lock().values().cloned().collect()
     }
 
+    /// The sessions, for callers that need a service of AWS of their own.
     pub(crate) fn sessions(&self) -> &Sessions {
         &self.sessions
     }
@@ -140,6 +145,7 @@ impl Fetcher {
         self.announce_to(subscriber, secrets)
     }
 
+    /// Announces secrets whose readers are known.
     fn announce_to(&self, subscriber: Option<&NamespacedName>, secrets: ReaderSecrets) -> Reading {
         let now = Instant::now();
         let reads = secrets
@@ -323,6 +329,8 @@ impl Fetcher {
         }
     }
 
+    /// Makes one call, and gives its result to the scheduler that planned it. What the result means for subscribers is the
+    /// scheduler's answer.
     async fn make(&self, reader: Arc<Reader>, call: Call) {
         let result = match &call {
             Call::Batch(groups) => reader.service.batch(groups).await,

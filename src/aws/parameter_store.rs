@@ -28,6 +28,7 @@ pub(super) struct ParameterStore {
     caller: Caller,
 }
 
+/// A call of the service. All its actions take from one bucket.
 fn target<'a>(action: &'static str, key: &'a str) -> CallTarget<'a> {
     CallTarget {
         api: Api::Parameter,
@@ -37,6 +38,7 @@ fn target<'a>(action: &'static str, key: &'a str) -> CallTarget<'a> {
 }
 
 impl ParameterStore {
+    /// A client with the configuration of the caller's session, at the address of the environment if there is one.
     pub(super) fn new(environment: &AwsEnvironment, caller: Caller) -> Self {
         let mut service = aws_sdk_ssm::config::Builder::from(&caller.session.config);
         if let Some(endpoint) = &environment.parameter_store_endpoint {
@@ -64,6 +66,8 @@ impl ParameterStore {
         }
     }
 
+    /// Reads up to ten parameters in one call. A name that the answer leaves out without saying why is left out here too,
+    /// and is then read alone.
     async fn get_parameters(&self, groups: &[Vec<Arc<SecretId>>]) -> CallResult {
         let names: Vec<String> = groups.iter().map(|group| name_of(&group[0])).collect();
         let key = names.first().cloned().unwrap_or_default();
@@ -106,6 +110,7 @@ impl ParameterStore {
         CallResult::Answers(answers)
     }
 
+    /// The values below a path, whose names match. AWS filters by path alone, so every value below it is read.
     async fn find_by_path(&self, search: &Search) -> Result<SecretData, ProviderError> {
         let pattern = name_pattern(search)?;
         let path = search.path.as_deref().unwrap_or("/");
@@ -131,6 +136,7 @@ impl ParameterStore {
         Ok(found)
     }
 
+    /// The values whose names or tags match: lists the names first, which needs fewer rights than reading a whole path.
     async fn find_described(&self, search: &Search) -> Result<SecretData, ProviderError> {
         let pattern = name_pattern(search)?;
         let filters = Some(filters(search)?).filter(|filters| !filters.is_empty());
@@ -166,6 +172,7 @@ fn name_of(secret: &SecretId) -> String {
     }
 }
 
+/// A parameter as the answer of a read, with the version that it has.
 fn given(name: &str, parameter: Parameter) -> (ReadAnswer, Origin) {
     let origin = Origin {
         arn: parameter.arn,
@@ -180,6 +187,7 @@ fn given(name: &str, parameter: Parameter) -> (ReadAnswer, Origin) {
     }
 }
 
+/// AWS has answered without an error and without a value.
 fn no_value(name: &str) -> ProviderError {
     ProviderError::Other {
         key: name.to_owned(),
@@ -187,6 +195,10 @@ fn no_value(name: &str) -> ProviderError {
     }
 }
 
+/// The filters of a search by path and tags. Names are matched here, since AWS knows no regular expressions.
+///
+/// # Errors
+/// The SDK does not take a filter.
 fn filters(search: &Search) -> Result<Vec<ParameterStringFilter>, ProviderError> {
     let filter = |key: String, option: &str, value: &str| {
         let filter = ParameterStringFilter::builder().key(key).option(option);

@@ -60,6 +60,7 @@ pub(crate) async fn probe(
     all
 }
 
+/// Tries the actions that one lookup needs, and notes their outcomes.
 async fn try_one(
     reader: &Arc<Reader>,
     lookup: &Lookup,
@@ -102,6 +103,7 @@ async fn try_one(
     }
 }
 
+/// The outcome of an action on the call as a whole.
 fn of_call(result: &CallResult) -> ProbeOutcome {
     match result {
         CallResult::Failed(error) => of_result(Some(error.clone())),
@@ -109,6 +111,7 @@ fn of_call(result: &CallResult) -> ProbeOutcome {
     }
 }
 
+/// The outcome of an action on the secrets of a call.
 fn of_answer(result: &CallResult) -> ProbeOutcome {
     match result {
         CallResult::Failed(error) => of_result(Some(error.clone())),
@@ -122,6 +125,7 @@ fn of_answer(result: &CallResult) -> ProbeOutcome {
     }
 }
 
+/// An error of the class `Denied` is a denial; every other error says nothing about rights.
 fn of_result(error: Option<ProviderError>) -> ProbeOutcome {
     match error {
         None => ProbeOutcome::Allowed,

@@ -29,8 +29,11 @@ pub(crate) enum RotationError {
     /// SQS refuses an action, or does not answer.
     #[error("{action} as {identity} failed: {reason}")]
     Queue {
+        /// The action, as policies name it.
         action: &'static str,
+        /// The identity that reads the queue.
         identity: Box<Identity>,
+        /// The error code, or why there was no answer.
         reason: String,
     },
     /// The message is no event.
@@ -60,12 +63,14 @@ pub(crate) struct Listener {
 /// What a listener reports.
 #[derive(Debug)]
 pub(crate) enum QueueEvent {
+    /// Whether the queue can be read.
     State(QueueState),
     /// What became of a message, and why it failed.
     Message(MessageOutcome, Option<RotationError>),
 }
 
 impl Listener {
+    /// A listener with the identity of the queue. Nothing is received before [`Listener::listen`] is polled.
     pub(crate) async fn new(fetcher: Arc<Fetcher>, queue: Queue) -> Self {
         let session = fetcher.sessions().of(&queue.identity).await;
         // A receive waits for up to 20 seconds by itself.
@@ -110,6 +115,7 @@ impl Listener {
         }
     }
 
+    /// Waits up to `wait` seconds for messages. They stay hidden from other listeners until they are handled or fail.
     async fn receive(&self, wait: i32) -> Result<Vec<Message>, RotationError> {
         let request = self.client.receive_message().queue_url(&self.queue.url);
         let request = request
@@ -123,6 +129,7 @@ impl Listener {
         }
     }
 
+    /// An error of SQS by its code. Its text is never repeated.
     fn queue_error<E>(&self, action: &'static str, error: &SdkError<E>) -> RotationError
     where
         E: ProvideErrorMetadata + std::error::Error + 'static,
@@ -159,6 +166,7 @@ impl Listener {
             .await;
     }
 
+    /// Deletes messages that are done. A message that is not deleted comes again, which is harmless.
     async fn delete(&self, handles: Vec<String>, report: &(dyn Fn(QueueEvent) + Sync)) {
         let entries = handles
             .into_iter()

@@ -41,11 +41,13 @@ const BATCH_GET: &str = "secretsmanager:BatchGetSecretValue";
 const DESCRIBE: &str = "secretsmanager:DescribeSecret";
 const LIST: &str = "secretsmanager:ListSecrets";
 
+/// A call of an API, since each API of the service has a quota of its own.
 fn target<'a>(api: Api, action: &'static str, key: &'a str) -> CallTarget<'a> {
     CallTarget { api, action, key }
 }
 
 impl SecretsManager {
+    /// A client with the configuration of the caller's session, at the address of the environment if there is one.
     pub(super) fn new(environment: &AwsEnvironment, caller: Caller) -> Self {
         let mut service = aws_sdk_secretsmanager::config::Builder::from(&caller.session.config);
         if let Some(endpoint) = &environment.secrets_manager_endpoint {
@@ -83,6 +85,7 @@ impl SecretsManager {
         }
     }
 
+    /// Reads up to twenty secrets in one call: always the current version, since a batch cannot ask for another.
     async fn batch_get(&self, groups: &[Vec<Arc<SecretId>>]) -> CallResult {
         let ids: Vec<String> = groups.iter().map(|group| group[0].id.clone()).collect();
         let key = ids.first().cloned().unwrap_or_default();
@@ -97,6 +100,8 @@ impl SecretsManager {
         }
     }
 
+    /// Lists which version of each secret has which stage, without a value. Ends after `most_pages` pages, because a
+    /// longer list costs more than the reads that it would replace.
     async fn versions(&self, most_pages: usize) -> CallResult {
         let (mut all, mut token, mut pages) = (Vec::new(), None::<String>, 0);
         loop {
@@ -125,6 +130,7 @@ impl SecretsManager {
         }
     }
 
+    /// The values whose names match a pattern: lists the names, then reads each secret that matches.
     async fn find_names(&self, search: &Search) -> Result<SecretData, ProviderError> {
         let pattern = name_pattern(search)?;
         let filters = filters(search);
@@ -151,6 +157,10 @@ impl SecretsManager {
         values_of(names, read).await
     }
 
+    /// The values that a search by path or tags finds, in batches.
+    ///
+    /// # Errors
+    /// Also if one secret of a batch cannot be read, because it would look as if it were gone.
     async fn find_batches(&self, search: &Search) -> Result<SecretData, ProviderError> {
         let pattern = name_pattern(search)?;
         let send = |token| {
@@ -198,6 +208,7 @@ fn answers(
     })
 }
 
+/// An entry of a batch, by its name.
 fn batch_value(entry: SecretValueEntry) -> BatchValue {
     let id = entry.name.clone().unwrap_or_default();
     BatchValue {
@@ -232,6 +243,7 @@ fn refused(error: &ApiErrorType, id: &str) -> Option<ProviderError> {
     error_of_code(id, GET, code, error.message().unwrap_or_default())
 }
 
+/// An entry of a list: the version of each stage.
 fn listed(entry: SecretListEntry) -> ListedSecret {
     let mut stages = std::collections::BTreeMap::new();
     for (id, names) in entry.secret_versions_to_stages.unwrap_or_default() {
@@ -244,6 +256,7 @@ fn listed(entry: SecretListEntry) -> ListedSecret {
     }
 }
 
+/// The filters of a search. A filter by name matches prefixes, which is what a path is.
 fn filters(search: &Search) -> Vec<Filter> {
     let filter =
         |key: FilterNameStringType, value: &str| Filter::builder().key(key).values(value).build();

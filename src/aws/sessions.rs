@@ -40,6 +40,7 @@ pub(crate) struct Sessions {
     process: Option<SharedCredentialsProvider>,
     /// The configuration that all sessions start from. Its connector is costly, because it loads certificates.
     base: OnceCell<SdkConfig>,
+    /// The sessions that were made, by identity.
     kept: Mutex<BTreeMap<Identity, Arc<AwsSession>>>,
 }
 
@@ -64,6 +65,8 @@ impl AwsSession {
 }
 
 impl Sessions {
+    /// Sessions that start from the credentials of the process. Without a cluster, identities that need a service account
+    /// or a Secret have no credentials.
     pub(crate) fn new(environment: AwsEnvironment, cluster: Option<kube::Client>) -> Self {
         Self {
             environment,
@@ -193,6 +196,7 @@ impl Sessions {
             .retain(|_, session| Arc::strong_count(session) > 1);
     }
 
+    /// The sessions, locked. The lock is never held over an await.
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Identity, Arc<AwsSession>>> {
         self.kept.lock()
     }

@@ -32,6 +32,7 @@ const ROLE_SESSION: &str = "overlayd";
 /// The name of the provider in the SDK's own messages.
 const PROVIDER: &str = "overlayd";
 
+/// A client of STS. Unlike those of the services, it leaves repetitions to the SDK.
 fn client(environment: &AwsEnvironment, config: &SdkConfig) -> Client {
     let mut service = aws_sdk_sts::config::Builder::from(config);
     if let Some(endpoint) = &environment.sts_endpoint {
@@ -58,6 +59,10 @@ impl AssumedRole {
         }
     }
 
+    /// Assumes the role.
+    ///
+    /// # Errors
+    /// STS refuses or does not answer, or a session tag is invalid.
     pub(super) async fn load(&self) -> Result<Credentials, CredentialError> {
         let Role {
             arn,
@@ -150,6 +155,7 @@ impl ServiceAccountRole {
         Ok((role, token.unwrap_or_default()))
     }
 
+    /// Exchanges a token of the service account for credentials of its role.
     async fn assume(&self) -> Result<Credentials, CredentialError> {
         let (role, token) = self.role_and_token().await?;
         let answer = self
@@ -165,6 +171,7 @@ impl ServiceAccountRole {
         credentials_of(&role, answer.credentials)
     }
 
+    /// An error of the API server about the service account.
     fn error(&self, request: &'static str, error: &kube::Error) -> CredentialError {
         CredentialError::ServiceAccount {
             request,
@@ -189,6 +196,7 @@ where
     sts_error(action, role, code, || transport(error))
 }
 
+/// The credentials of an answer, with the account of the role, by which calls are throttled.
 fn credentials_of(
     role: &str,
     given: Option<aws_sdk_sts::types::Credentials>,
@@ -229,6 +237,7 @@ impl StaticKeys {
         }
     }
 
+    /// Reads the keys from their Secrets.
     async fn read(&self) -> Result<Credentials, CredentialError> {
         let cluster = self.cluster.as_ref().ok_or(CredentialError::NoCluster)?;
         let token = match &self.session_token {

@@ -12,20 +12,25 @@ use overlayd_core::names::NamespacedName;
 /// An action that a policy denies, though it would save calls.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Denied {
+    /// The reader whose identity lacks the right.
     pub(crate) key: ReaderKey,
+    /// The action, as policies name it.
     pub(crate) action: &'static str,
 }
 
 /// The receiving ends: the subscribers to wake, and the actions that are denied.
 #[derive(Debug)]
 pub(crate) struct WakeUps {
+    /// A subscriber for each change that concerns it.
     pub(crate) wakes: mpsc::UnboundedReceiver<NamespacedName>,
+    /// Each denial once for an hour, as the scheduler remembers it.
     pub(crate) hints: mpsc::UnboundedReceiver<Denied>,
 }
 
 /// The sending ends, and the subscribers that have not read yet what they were woken for.
 #[derive(Debug)]
 pub(super) struct Waker {
+    /// Subscribers that were woken and have not read since.
     news: Mutex<BTreeSet<NamespacedName>>,
     /// Notified when there may be calls to make.
     work: Notify,
@@ -34,6 +39,7 @@ pub(super) struct Waker {
 }
 
 impl Waker {
+    /// Both ends of the channels.
     pub(super) fn new() -> (Self, WakeUps) {
         let (wakes, wakes_receiver) = mpsc::unbounded();
         let (hints, hints_receiver) = mpsc::unbounded();

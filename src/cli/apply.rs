@@ -21,6 +21,10 @@ use crate::controllers::kustomization::desired;
 /// The time between two looks at an object that is not healthy yet.
 const AGAIN: Duration = Duration::from_millis(250);
 
+/// Builds, plans and applies, and waits for health if that is wanted.
+///
+/// # Errors
+/// The build or the plan fails, the API server refuses an object, or an object does not become healthy in time.
 pub(super) async fn apply(args: ApplyArgs) -> Result<(), Failure> {
     let timeout = timeout(&args.timeout)?;
     let options = BuildOptions {
@@ -42,6 +46,7 @@ pub(super) async fn apply(args: ApplyArgs) -> Result<(), Failure> {
     Ok(())
 }
 
+/// The failure of an apply, with its reason.
 fn cannot_apply(directory: &str, reason: String) -> Failure {
     Failure::new(format!("cannot apply `{directory}`")).because(reason, None)
 }
@@ -78,6 +83,7 @@ async fn wait(applier: &Applier, objects: &[ObjectRef], timeout: Duration) -> Re
     Ok(())
 }
 
+/// Waits for one object, and says so once if it is not healthy at the first look.
 async fn wait_for(
     applier: &Applier,
     object: &ObjectRef,
@@ -107,6 +113,7 @@ async fn wait_for(
     }
 }
 
+/// The health of an object. An object that cannot be read is in progress, since the next look may succeed.
 async fn report(applier: &Applier, object: &ObjectRef) -> Report {
     match applier.get(object).await {
         Ok(live) => health(live.as_ref(), Timestamp::now()),
@@ -120,12 +127,17 @@ async fn report(applier: &Applier, object: &ObjectRef) -> Report {
 /// What the health of an object means for the wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Verdict {
+    /// The wait is over.
     Healthy,
+    /// Another look may find it healthy.
     Waits,
+    /// It does not become healthy without a change.
     Failed,
+    /// The deadline has passed.
     TimedOut,
 }
 
+/// What a report means, before the deadline or after it.
 fn verdict(report: &Report, is_late: bool) -> Verdict {
     match report.health {
         Health::Current => Verdict::Healthy,

@@ -29,10 +29,13 @@ use overlayd_core::aws::usage::{ExternalSecretUsage, StoreUsage, Usage};
 
 /// Stores and ExternalSecrets, and the client of the cluster that they came from.
 struct UsageSource {
+    /// What is read from AWS, by store and ExternalSecret.
     usage: Usage,
+    /// `None` for objects of a directory.
     client: Option<Client>,
 }
 
+/// Collects stores and ExternalSecrets: of a directory if one is given, else of the cluster.
 async fn find(args: &UsageArgs) -> Result<UsageSource, Failure> {
     let Some(directory) = args.directory.clone() else {
         let client = cluster::connect(&args.cluster).await?;
@@ -50,6 +53,7 @@ async fn find(args: &UsageArgs) -> Result<UsageSource, Failure> {
     })
 }
 
+/// The usage of all namespaces of a cluster.
 async fn of_cluster(client: &Client) -> Result<Usage, Failure> {
     let mut usage = Usage::default();
     for store in list::<SecretStore>(client).await? {
@@ -97,6 +101,7 @@ where
         .collect())
 }
 
+/// A store with the queue that its annotation names.
 fn store_usage(
     namespace: Option<String>,
     name: String,
@@ -111,7 +116,13 @@ fn store_usage(
     }
 }
 
+/// The usage of rendered objects. Kinds of other API versions are left out.
+///
+/// # Errors
+/// An object cannot be read. The message names the field and quotes nothing, since values of the provider `fake` are
+/// secret.
 fn of_objects(objects: &[Object]) -> Result<Usage, Failure> {
+    /// An object as its type.
     fn typed<K: DeserializeOwned>(object: &Object) -> Result<K, Failure> {
         serde_path_to_error::deserialize(object.to_json()).map_err(|error| {
             let what = format!("{} `{}` cannot be read", object.kind(), object.name());
@@ -152,12 +163,14 @@ fn of_objects(objects: &[Object]) -> Result<Usage, Failure> {
     Ok(usage)
 }
 
+/// Prints notes for the person to standard error, so that the result can be piped.
 fn say(notes: &[String]) {
     for note in notes {
         output::note(&format!("note: {note}"));
     }
 }
 
+/// Prints a policy for each identity, or with `--check` tries what the policies allow.
 pub(super) async fn iam(args: IamArgs) -> Result<(), Failure> {
     let found = find(&args.usage).await?;
     let (policies, notes) = policies(&found.usage, args.account.as_deref());
@@ -243,6 +256,7 @@ async fn check(found: &UsageSource, policies: &[Policy]) -> Result<(), Failure> 
     }
 }
 
+/// Prints the estimated calls and dollars of each store, with and without sharing.
 pub(super) async fn cost(args: CostArgs) -> Result<(), Failure> {
     let found = find(&args.usage).await?;
     let (costs, notes) = costs(&found.usage, Instant::now());
@@ -269,10 +283,12 @@ fn pretty(value: &Value) -> String {
     format!("{value:#}\n")
 }
 
+/// Dollars, rounded to cents.
 fn cents(dollars: f64) -> f64 {
     (dollars * 100.0).round() / 100.0
 }
 
+/// The costs in columns, with a sum where there are several stores.
 fn table(costs: &BTreeMap<String, StoreCost>) -> String {
     let width = costs.keys().map(String::len).max().unwrap_or(0).max(5);
     let mut text = format!(

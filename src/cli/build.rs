@@ -13,6 +13,10 @@ use crate::cli::report::Failure;
 use crate::cli::{disk, output};
 use crate::git::{Mirrors, Remotes};
 
+/// Builds and writes the result.
+///
+/// # Errors
+/// The build fails, or the result cannot be written.
 pub(super) fn build(args: &BuildArgs) -> Result<(), Failure> {
     if args.enable_helm {
         let failure = Failure::new("`--enable-helm` is not supported");
@@ -102,6 +106,7 @@ pub(super) fn render_tree(
     checked(name, built)
 }
 
+/// The result of a build. Its warnings go to standard error.
 fn checked(name: &str, built: Result<Rendered, BuildErrors>) -> Result<Rendered, Failure> {
     let rendered = built.map_err(|errors| Failure::build(name, &errors))?;
     for warning in &rendered.warnings {
@@ -125,6 +130,7 @@ fn with_remotes<T>(run: impl AsyncFnOnce(&Remotes) -> T) -> Result<T, Failure> {
 /// The most that one fetch may bring.
 const MAX_FETCH_BYTES: usize = 1 << 30;
 
+/// Where mirrors of remote bases are kept between two runs.
 fn cache_directory() -> PathBuf {
     let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
     std::env::var_os("XDG_CACHE_HOME")

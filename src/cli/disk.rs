@@ -82,6 +82,7 @@ pub(super) fn open_as_source(directory: &Path) -> Result<(FileTree, RepoPath), F
     open_of(directory, Arc::new(files))
 }
 
+/// The tree of the whole disk, and the directory in it. Messages name paths as seen from the working directory.
 fn open_of(directory: &Path, files: Arc<dyn Files>) -> Result<(FileTree, RepoPath), Failure> {
     let repo_path = |path: &Path| -> Result<RepoPath, Failure> {
         let text = path

@@ -85,6 +85,7 @@ fn timeout(text: &str) -> Result<Duration, report::Failure> {
     })
 }
 
+/// Runs a command on a runtime of its own.
 fn block_on<T>(
     command: impl Future<Output = Result<T, report::Failure>>,
 ) -> Result<T, report::Failure> {

@@ -28,6 +28,10 @@ const GRACE: Duration = Duration::from_secs(5);
 /// How many digits of a commit are shown.
 const SHORT: usize = 8;
 
+/// Prints a table for each kind that has objects.
+///
+/// # Errors
+/// The cluster cannot be reached, or a kind cannot be listed.
 pub(super) async fn get(args: GetArgs) -> Result<(), Failure> {
     let client = cluster::connect(&args.cluster).await?;
     let namespace = namespace_of(&client, args.namespace.as_deref());
@@ -64,6 +68,10 @@ pub(super) async fn get(args: GetArgs) -> Result<(), Failure> {
     Ok(output::write(&tables.join("\n"))?)
 }
 
+/// Requests a reconcile, of the source first where that is wanted, and waits for its outcome.
+///
+/// # Errors
+/// The reconcile fails, or is not done before the deadline.
 pub(super) async fn reconcile(args: ReconcileArgs) -> Result<(), Failure> {
     let deadline = deadline(&args.timeout)?;
     let client = cluster::connect(&args.cluster).await?;
@@ -78,6 +86,7 @@ pub(super) async fn reconcile(args: ReconcileArgs) -> Result<(), Failure> {
     object.request_reconcile(deadline).await
 }
 
+/// Sets `spec.suspend`.
 pub(super) async fn suspend(args: SuspendArgs) -> Result<(), Failure> {
     let client = cluster::connect(&args.cluster).await?;
     let object = Object::new(&client, &args.object);
@@ -88,6 +97,7 @@ pub(super) async fn suspend(args: SuspendArgs) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Clears `spec.suspend`, and waits for the reconcile that follows.
 pub(super) async fn resume(args: ReconcileArgs) -> Result<(), Failure> {
     let deadline = deadline(&args.timeout)?;
     let client = cluster::connect(&args.cluster).await?;
@@ -104,10 +114,12 @@ pub(super) async fn resume(args: ReconcileArgs) -> Result<(), Failure> {
     object.request_reconcile(deadline).await
 }
 
+/// The end of a wait that begins now.
 fn deadline(timeout: &str) -> Result<Instant, Failure> {
     Ok(Instant::now() + super::timeout(timeout)?)
 }
 
+/// The resource of a kind, as a client asks for it.
 fn resource(kind: KindArg) -> ApiResource {
     match kind {
         KindArg::GitRepository => ApiResource::erase::<GitRepository>(&()),
@@ -118,14 +130,17 @@ fn resource(kind: KindArg) -> ApiResource {
     }
 }
 
+/// False for the one kind of the cluster.
 fn is_namespaced(kind: KindArg) -> bool {
     kind != KindArg::ClusterSecretStore
 }
 
+/// True for the kinds whose status says which request was handled last.
 fn is_flux(kind: KindArg) -> bool {
     matches!(kind, KindArg::GitRepository | KindArg::Kustomization)
 }
 
+/// The namespace of the arguments, or else that of the kubeconfig's context.
 fn namespace_of(client: &Client, given: Option<&str>) -> String {
     given
         .unwrap_or_else(|| client.default_namespace())
@@ -148,11 +163,13 @@ impl std::fmt::Display for Object {
 }
 
 impl Object {
+    /// The object that the arguments name.
     fn new(client: &Client, args: &ObjectArgs) -> Self {
         let namespace = namespace_of(client, args.namespace.as_deref());
         Self::of(client, args.kind, namespace, args.name.clone())
     }
 
+    /// An object by its name. No request is sent.
     fn of(client: &Client, kind: KindArg, namespace: String, name: String) -> Self {
         let resource = resource(kind);
         let api = if is_namespaced(kind) {
@@ -168,10 +185,15 @@ impl Object {
         }
     }
 
+    /// A request about this object that failed.
     fn failed(&self, what: &str, error: &kube::Error) -> Failure {
         Failure::new(format!("cannot {what} {self}")).because(describe(error), None)
     }
 
+    /// The object as it is now.
+    ///
+    /// # Errors
+    /// There is no such object, or it cannot be read.
     async fn read(&self) -> Result<DynamicObject, Failure> {
         let found = self.api.get_opt(&self.name).await;
         let found = found.map_err(|error| self.failed("read", &error))?;
@@ -185,6 +207,7 @@ impl Object {
         })
     }
 
+    /// Merges a patch into the object, and gives the object after it.
     async fn patch(&self, patch: &Value) -> Result<DynamicObject, Failure> {
         let params = PatchParams {
             field_manager: Some(CLI_MANAGER.to_owned()),
@@ -209,6 +232,7 @@ impl Object {
         Ok(Self::of(client, KindArg::GitRepository, namespace, name))
     }
 
+    /// Sets `spec.suspend` of an object that has it.
     async fn set_suspended(&self, suspended: bool) -> Result<(), Failure> {
         if !is_flux(self.kind) {
             let hint =
@@ -307,6 +331,7 @@ impl Object {
         }
     }
 
+    /// The failure of a wait that has ended, with what the object shows at the end.
     fn too_late(&self, live: &DynamicObject) -> Failure {
         let state = match message(live) {
             state if state.is_empty() => "it has no status; is the daemon running?".to_owned(),
@@ -325,6 +350,7 @@ enum RequestOutcome {
     Pending,
 }
 
+/// A text, or nothing for a value of another type.
 fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
 }
@@ -335,6 +361,7 @@ fn ready(object: &DynamicObject) -> Value {
     found.cloned().unwrap_or_default()
 }
 
+/// The message of the condition `Ready`, with short commits.
 fn message(object: &DynamicObject) -> String {
     shortened(text(&ready(object)["message"]))
 }
@@ -375,6 +402,7 @@ fn table(kind: KindArg, objects: &[DynamicObject], with_namespace: bool) -> Stri
     aligned(&[head].into_iter().chain(rows).collect::<Vec<_>>())
 }
 
+/// The cells of an object, in the order of the columns of its kind.
 fn row(kind: KindArg, object: &DynamicObject) -> Vec<String> {
     let (spec, status) = (&object.data["spec"], &object.data["status"]);
     let own = match kind {

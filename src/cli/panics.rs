@@ -10,6 +10,7 @@ pub(super) fn install() {
     std::panic::set_hook(Box::new(report));
 }
 
+/// Logs where a panic happened, or prints it if logging has not begun.
 fn report(panic: &PanicHookInfo<'_>) {
     let thread = std::thread::current();
     let origin = PanicOrigin {
@@ -33,6 +34,7 @@ struct PanicOrigin<'a> {
 }
 
 impl PanicOrigin<'_> {
+    /// One line without the text of the panic.
     fn describe(&self) -> String {
         let place = self.place.map(ToString::to_string);
         let place = place.as_deref().unwrap_or("an unknown place");

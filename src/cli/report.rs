@@ -16,6 +16,7 @@ pub(crate) struct Failure {
     causes: Vec<Cause>,
 }
 
+/// One reason of a failure, and what helps.
 #[derive(Debug)]
 struct Cause {
     message: String,
@@ -24,6 +25,7 @@ struct Cause {
 }
 
 impl Failure {
+    /// A failure without a reason yet. `what` says what was tried, such as ``cannot build `app` ``.
     pub(crate) fn new(what: impl Into<String>) -> Self {
         Self {
             what: what.into(),
@@ -63,6 +65,7 @@ impl Failure {
         }
     }
 
+    /// The lines that the person sees.
     fn render(&self) -> String {
         let mut text = format!("error: {}", self.what);
         for cause in &self.causes {

@@ -21,6 +21,10 @@ use overlayd_core::secrets::render::{RenderError, render};
 use overlayd_core::secrets::template_from::{TemplateSourceKind, TemplateSources};
 use overlayd_core::secrets::{SecretData, SecretValue};
 
+/// Prints the Secret. Values are masked unless `--show` is given.
+///
+/// # Errors
+/// The file holds no ExternalSecret or several, or the Secret cannot be made.
 pub(super) fn template(args: &TemplateArgs) -> Result<(), Failure> {
     let manifests = Manifests::read(&args.file)?;
     let values = values(&args.values)?;
@@ -70,12 +74,16 @@ pub(super) fn template(args: &TemplateArgs) -> Result<(), Failure> {
 
 /// The ExternalSecret of a file, and the ConfigMaps and Secrets that its templates refer to.
 struct Manifests {
+    /// The spec of the ExternalSecret.
     spec: ExternalSecretSpec,
+    /// Its metadata. It has no uid, because it is in no cluster.
     owner: SecretOwner,
+    /// The templates of ConfigMaps and Secrets in the same file.
     sources: TemplateSources,
 }
 
 impl Manifests {
+    /// Reads all documents of a file, and leaves out those of other kinds.
     fn read(path: &Path) -> Result<Self, Failure> {
         let bad = |message: String, hint| {
             Failure::new(format!("`{}` is no ExternalSecret", path.display()))
@@ -180,6 +188,7 @@ fn values(path: &Path) -> Result<SecretData, Failure> {
     map.into_iter().map(value).collect()
 }
 
+/// The text of a file.
 fn text(path: &Path) -> Result<String, Failure> {
     std::fs::read_to_string(path).map_err(|error| {
         Failure::new(format!("cannot read `{}`", path.display())).because(error.to_string(), None)
@@ -244,6 +253,7 @@ fn mask_rendered(manifest: &mut Value, template: Option<&Template>, left_delimit
     }
 }
 
+/// The time and random bytes for templates that ask for them.
 fn environment() -> Environment<'static> {
     Environment::new(jiff::Timestamp::now(), crate::random::fill)
 }

@@ -61,6 +61,7 @@ impl<S> Layer<S> for Counting {
     }
 }
 
+/// The service that sends requests, with the counter and the bound around it.
 #[derive(Clone)]
 struct Counted<S> {
     inner: S,

@@ -19,9 +19,11 @@ use overlayd_core::render::spec_overlay::{OverlaidTree, SpecOverlayError, overla
 /// The state that all builds share.
 #[derive(Debug)]
 pub(crate) struct Builds {
+    /// Files that were parsed, by their content, for builds of every source.
     cache: Arc<DocumentCache>,
     /// `None` if remote bases are refused.
     remotes: Option<Remotes>,
+    /// The last complete build of each Kustomization.
     applied: Mutex<BTreeMap<NamespacedName, AppliedBuild>>,
 }
 
@@ -30,6 +32,7 @@ pub(crate) struct Builds {
 struct AppliedBuild {
     /// The change token of everything that decides besides the source.
     fingerprint: String,
+    /// Every path that the build looked at, also those that did not exist, with what it found there.
     inputs: Arc<Inputs>,
     /// When the object is applied again in any case, to repair drift.
     due: Instant,
@@ -38,11 +41,13 @@ struct AppliedBuild {
 /// Why a build failed.
 #[derive(Debug)]
 pub(crate) enum NotBuilt {
+    /// The mirror cannot be read.
     Mirror(git2::Error),
     /// The path does not exist, or leads out of the source.
     Path(String),
     /// The kustomization file cannot be made.
     SpecOverlay(SpecOverlayError),
+    /// The build itself fails, each error with its place.
     Errors(BuildErrors),
 }
 
@@ -91,6 +96,7 @@ impl Builds {
         Ok(rendered)
     }
 
+    /// The files of a source in service, with the shared cache.
     fn open(&self, source: &Fetched) -> Result<FileTree, git2::Error> {
         Ok(snapshot::open(source)?.with_cache(self.cache.clone()))
     }
@@ -137,6 +143,7 @@ impl Builds {
         self.lock().remove(unit);
     }
 
+    /// The last builds, locked.
     fn lock(&self) -> MutexGuard<'_, BTreeMap<NamespacedName, AppliedBuild>> {
         self.applied.lock()
     }

@@ -34,7 +34,9 @@ use overlayd_core::secrets::dependency_index::{Dependency, DependencyIndex};
 /// The objects that are known without a request.
 #[derive(Debug, Clone)]
 pub(crate) struct Caches {
+    /// Every SecretStore that can be deserialized.
     pub(crate) stores: Store<SecretStore>,
+    /// Every ClusterSecretStore that can be deserialized.
     pub(crate) cluster_stores: Store<ClusterSecretStore>,
     /// Managed Secrets only, with the metadata that tells their owner.
     pub(crate) secrets: Store<PartialObjectMeta<Secret>>,
@@ -64,7 +66,9 @@ impl Namespaces {
 /// What the watches wake and invalidate besides ExternalSecrets.
 #[derive(Clone)]
 pub(crate) struct WatchContext {
+    /// Lists and watches.
     pub(crate) client: Client,
+    /// Which ExternalSecret depends on which object, at which version.
     pub(crate) dependency_index: Arc<DependencyIndex>,
     /// The Kustomizations that read ConfigMaps and Secrets for their variables.
     pub(crate) variables: Arc<VariableIndex>,
@@ -72,7 +76,9 @@ pub(crate) struct WatchContext {
     pub(crate) applied: Arc<WatchedObjects>,
     /// Reads with the access keys that Secrets hold.
     pub(crate) fetcher: Arc<Fetcher>,
+    /// Forgets stores whose keys have changed, so that they are validated at once.
     pub(crate) reconcile_cache: Arc<ReconcileCache>,
+    /// Re-queues the stores.
     pub(crate) rotations: Arc<Rotations>,
 }
 
@@ -163,6 +169,7 @@ pub(crate) fn wakes(
     futures::stream::select_all(all).flat_map(futures::stream::iter)
 }
 
+/// The ExternalSecrets of each store that changes.
 fn dependents_of_stores<K: Resource>(
     kind: StoreKind,
     stores: impl Stream<Item = K> + Send + 'static,
@@ -174,6 +181,7 @@ fn dependents_of_stores<K: Resource>(
         .boxed()
 }
 
+/// A Secret may be a target, a source of templates or variables, or hold the access keys of a store.
 fn secret_changed(
     context: &WatchContext,
     secret: &PartialObjectMeta<Secret>,
@@ -187,6 +195,7 @@ fn secret_changed(
     dependents
 }
 
+/// A ConfigMap may hold templates of ExternalSecrets or variables of Kustomizations.
 fn config_map_changed(
     context: &WatchContext,
     map: &PartialObjectMeta<ConfigMap>,
@@ -222,6 +231,7 @@ fn retry_stores_with_keys_in(context: &WatchContext, metadata: &ObjectMeta) {
     }
 }
 
+/// The ExternalSecrets of each generator that changes, which generate anew.
 fn dependents_of_generators<K>(
     client: &Client,
     index: &Arc<DependencyIndex>,
@@ -258,6 +268,7 @@ fn managed(secret: &PartialObjectMeta<Secret>) -> Option<PartialObjectMeta<Secre
     Some(slim.into_response_partial())
 }
 
+/// A namespace as the cache keeps it: stores select namespaces by labels.
 #[expect(clippy::unnecessary_wraps, reason = "every namespace is kept")]
 fn labelled(namespace: &PartialObjectMeta<Namespace>) -> Option<PartialObjectMeta<Namespace>> {
     let slim = ObjectMeta {
@@ -313,6 +324,7 @@ where
     }
 }
 
+/// The events of all objects of a kind. A watch that breaks is resumed, with longer and longer pauses.
 fn watch<K>(client: &Client) -> impl Stream<Item = watcher::Result<Event<K>>> + Send + use<K>
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,

@@ -8,7 +8,7 @@ use crate::aws::Fetcher;
 use crate::metrics::Metrics;
 use overlayd_core::api::external_secret::StoreKind;
 use overlayd_core::aws::cost::dollars_per_month;
-use overlayd_core::names::NamespacedName;
+use overlayd_core::names::ObjectKey;
 use overlayd_core::secrets::dependency_index::{Dependency, DependencyIndex};
 
 /// How often costs are measured.
@@ -28,7 +28,7 @@ type CallsAndDollars = (f64, f64);
 
 /// Measures for as long as the process works.
 pub(crate) async fn measure(context: CostContext) {
-    let mut known: BTreeMap<(&'static str, NamespacedName), CallsAndDollars> = BTreeMap::new();
+    let mut known: BTreeMap<ObjectKey, CallsAndDollars> = BTreeMap::new();
     loop {
         tokio::time::sleep(EVERY).await;
         // A store that costs nothing any more gets a zero once.
@@ -41,9 +41,11 @@ pub(crate) async fn measure(context: CostContext) {
                 .dependencies_of(&share.subscriber)
                 .into_iter();
             let stores = dependencies.filter_map(|dependency| match dependency {
-                Dependency::Store(StoreKind::SecretStore, name) => Some(("SecretStore", name)),
+                Dependency::Store(StoreKind::SecretStore, name) => {
+                    Some(ObjectKey::new("SecretStore", name))
+                }
                 Dependency::Store(StoreKind::ClusterSecretStore, name) => {
-                    Some(("ClusterSecretStore", name))
+                    Some(ObjectKey::new("ClusterSecretStore", name))
                 }
                 _ => None,
             });
@@ -56,8 +58,8 @@ pub(crate) async fn measure(context: CostContext) {
                 cost.1 += dollars_per_month(share.service, each);
             }
         }
-        for ((kind, name), (calls, dollars)) in &known {
-            let store = (*kind, name.namespace.as_str(), name.name.as_str());
+        for (ObjectKey { kind, name }, (calls, dollars)) in &known {
+            let store = (&**kind, name.namespace.as_str(), name.name.as_str());
             context.metrics.store_cost(store, *calls, *dollars);
         }
         known.retain(|_, cost| cost.0 > 0.0);

@@ -54,6 +54,7 @@ impl Component {
 const MAX_NOTE: usize = 1000;
 
 impl Events {
+    /// Events that are written as this replica. With a poster, they are posted too.
     pub(crate) fn new(client: &Client, instance: &str, poster: Option<Poster>) -> Self {
         let recorder = |component: Component| {
             let reporter = Reporter {

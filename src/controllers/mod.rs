@@ -33,16 +33,21 @@ use crate::metrics::Metrics;
 
 /// What every controller reports by if a reconcile cannot do so itself: the object cannot be read, or the reconcile panicked.
 pub(crate) struct FailureReporter {
+    /// Reads the object again, and writes its conditions.
     pub(crate) client: Client,
+    /// Says what the conditions say.
     pub(crate) events: Events,
+    /// Counts reconciles whose outcome could not be recorded.
     pub(crate) metrics: Arc<Metrics>,
 }
 
 /// Why a reconcile could not record its outcome.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ReconcileError {
+    /// The status or the metadata could not be written, so there was no other way to report.
     #[error("the API server did not take the status or metadata: {}", crate::cluster::error::describe(.0))]
     Api(#[from] kube::Error),
+    /// The task of the reconcile panicked. The status says so, if it could be written.
     #[error("a reconcile ended in a defect of overlayd; please report what the log says")]
     Panicked,
 }

@@ -81,6 +81,7 @@ where
     write_finalizers(api, object, &finalizers).await
 }
 
+/// Replaces all finalizers of the version that was read.
 async fn write_finalizers<K>(api: &Api<K>, object: &K, finalizers: &[String]) -> kube::Result<()>
 where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug,

@@ -40,22 +40,24 @@ const MESSAGE: &str = "overlayd failed with an internal error (a panic) while it
 #[derive(Debug, Default)]
 pub(crate) struct Panics(Mutex<BTreeMap<NamespacedName, Panic>>);
 
+/// The last panic of an object.
 #[derive(Debug)]
 struct Panic {
-    /// The state in which the object was. An object in another state is reconciled at once.
-    state: State,
+    /// The version of the object that panicked. Another version is reconciled at once.
+    version: ObjectVersion,
     at: Instant,
 }
 
 /// The parts of an object whose change asks for a reconcile.
 #[derive(Debug, PartialEq, Eq)]
-struct State {
+struct ObjectVersion {
     uid: Option<String>,
     generation: Option<i64>,
     annotations: Option<BTreeMap<String, String>>,
 }
 
-impl State {
+impl ObjectVersion {
+    /// The parts of an object's metadata. Its status is none of them, since the record of the panic changes it.
     fn of(object: &ObjectMeta) -> Self {
         Self {
             uid: object.uid.clone(),
@@ -71,7 +73,7 @@ impl Panics {
         let panics = self.0.lock();
         let panic = panics.get(&key(object))?;
         let rest = (panic.at + REST).checked_duration_since(now)?;
-        (!rest.is_zero() && panic.state == State::of(object)).then_some(rest)
+        (!rest.is_zero() && panic.version == ObjectVersion::of(object)).then_some(rest)
     }
 
     /// Records how a reconcile ended.
@@ -80,14 +82,15 @@ impl Panics {
         // Entries that have rested are of no more use, and those of deleted objects must not accumulate.
         panics.retain(|_, panic| now.saturating_duration_since(panic.at) < REST);
         if has_panicked {
-            let state = State::of(object);
-            panics.insert(key(object), Panic { state, at: now });
+            let version = ObjectVersion::of(object);
+            panics.insert(key(object), Panic { version, at: now });
         } else {
             panics.remove(&key(object));
         }
     }
 }
 
+/// The name of an object by its metadata, also of one that cannot be read.
 fn key(object: &ObjectMeta) -> NamespacedName {
     let part = |part: &Option<String>| part.clone().unwrap_or_default();
     NamespacedName::new(part(&object.namespace), part(&object.name))

@@ -17,12 +17,14 @@ use overlayd_core::aws::queue::{
 pub(crate) struct Rotations {
     /// The queue of the flag, for all stores.
     pub(super) queue: Option<Queue>,
+    /// The last state of each queue that is listened to.
     states: watch::Sender<BTreeMap<Queue, QueueState>>,
     /// Counts the changes for which stores are reconciled again.
     wake_ups: watch::Sender<u64>,
 }
 
 impl Rotations {
+    /// No queue is listened to yet.
     pub(crate) fn new(queue: Option<Queue>) -> Self {
         Self {
             queue,
@@ -83,6 +85,7 @@ impl Rotations {
     }
 }
 
+/// True for a store of Secrets Manager. The queue of the flag carries its events, and no others.
 fn is_secrets_manager<S: Store>(store: &S) -> bool {
     let aws = store.store_spec().provider.aws.as_ref();
     aws.is_some_and(|aws| {

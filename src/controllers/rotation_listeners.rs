@@ -85,6 +85,7 @@ pub(crate) async fn run(context: Arc<RotationContext>) {
     }
 }
 
+/// Listens to one queue, and records its state and the outcomes of its messages.
 async fn listen(context: &RotationContext, queue: Queue) {
     let listener = Listener::new(context.fetcher.clone(), queue.clone()).await;
     let report = |event: QueueEvent| match event {
@@ -136,6 +137,7 @@ pub(crate) async fn say_denials(
     }
 }
 
+/// Writes the event of a denial on a store, if the store reads as the identity that is denied.
 async fn hint<S: Store>(context: &RotationContext, store: &S, denied: &Denied, note: &str) {
     if store
         .reader_key()

@@ -143,6 +143,7 @@ pub(super) fn dialect(kind: &str) -> Dialect {
     }
 }
 
+/// The conditions of an object that cannot be read, in the form of its kind. Old conditions keep their times.
 fn conditions(
     dialect: &Dialect,
     old: Option<&Value>,
@@ -191,6 +192,7 @@ struct UnreadableField {
     why: String,
 }
 
+/// Tries to read a live object as its type, and says which field fails.
 fn read<K: DeserializeOwned>(live: &DynamicObject) -> Result<(), UnreadableField> {
     let value = serde_json::to_value(live).unwrap_or_default();
     let read = serde_path_to_error::deserialize::<_, K>(value);

@@ -210,6 +210,7 @@ impl Elector {
         }
     }
 
+    /// True if the lease is free, or was seen unchanged for its whole duration.
     fn may_take(&self, holder: &str, now: Instant) -> bool {
         if holder.is_empty() || holder == self.identity {
             return true;

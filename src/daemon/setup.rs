@@ -61,13 +61,17 @@ fn store_shares(concurrent: usize) -> Shares {
 
 /// What the tasks of the daemon take their work from. Each part is taken by one task.
 pub(super) struct TaskInputs {
+    /// Fill the caches.
     pub(super) writers: Writers,
+    /// What the reading of secrets has to report.
     pub(super) wake_ups: WakeUps,
     /// Nothing, if events are not posted.
     pub(super) posts: Option<event_webhook::Waiting>,
     /// Runs the watches of what was applied.
     pub(super) supervisor: Supervisor,
+    /// The listeners of rotation queues.
     pub(super) rotations: RotationContext,
+    /// The measurement of costs.
     pub(super) costs: CostContext,
 }
 
@@ -86,9 +90,12 @@ fn applier_config(config: &Config) -> ApplierConfig {
 
 /// What the controllers and the tasks beside them work with: for each only what it uses.
 pub(super) struct Contexts {
+    /// The daemon's own client.
     pub(super) client: Client,
     pub(super) metrics: Arc<Metrics>,
+    /// Shared by all controllers.
     pub(super) reporter: Arc<FailureReporter>,
+    /// The watches whose events wake ExternalSecrets.
     pub(super) watches: WatchContext,
     pub(super) git_repositories: Arc<GitRepositoryContext>,
     pub(super) kustomizations: Arc<KustomizationContext>,
@@ -173,6 +180,7 @@ pub(super) fn contexts(
     (contexts, inputs)
 }
 
+/// The context of the controller of sources.
 fn git_repositories(shared: &SharedParts, config: &Config) -> GitRepositoryContext {
     GitRepositoryContext {
         client: shared.client.clone(),
@@ -185,6 +193,7 @@ fn git_repositories(shared: &SharedParts, config: &Config) -> GitRepositoryConte
     }
 }
 
+/// The context of the controller of Kustomizations.
 fn kustomizations(
     shared: &SharedParts,
     identities: Identities,
@@ -211,6 +220,7 @@ fn kustomizations(
     }
 }
 
+/// The context of both controllers of stores.
 fn secret_stores(shared: &SharedParts, config: &Config) -> SecretStoreContext {
     SecretStoreContext {
         client: shared.client.clone(),
@@ -224,6 +234,7 @@ fn secret_stores(shared: &SharedParts, config: &Config) -> SecretStoreContext {
     }
 }
 
+/// The context of the controller of ExternalSecrets.
 fn external_secrets(shared: &SharedParts, config: &Config) -> ExternalSecretContext {
     ExternalSecretContext {
         client: shared.client.clone(),
@@ -243,6 +254,7 @@ fn external_secrets(shared: &SharedParts, config: &Config) -> ExternalSecretCont
     }
 }
 
+/// What the watches for the controllers of secrets wake.
 fn watches(shared: &SharedParts, kustomizations: &KustomizationContext) -> WatchContext {
     WatchContext {
         client: shared.client.clone(),
@@ -255,6 +267,7 @@ fn watches(shared: &SharedParts, kustomizations: &KustomizationContext) -> Watch
     }
 }
 
+/// What the listeners of rotation queues work with.
 fn rotations(shared: &SharedParts, config: &Config) -> RotationContext {
     RotationContext {
         events: shared.events.clone(),
@@ -267,6 +280,7 @@ fn rotations(shared: &SharedParts, config: &Config) -> RotationContext {
     }
 }
 
+/// What the cost of stores is measured by.
 fn costs(shared: &SharedParts) -> CostContext {
     CostContext {
         metrics: shared.metrics.clone(),

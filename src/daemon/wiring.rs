@@ -226,7 +226,7 @@ fn reconciles(concurrent: u16) -> Shares {
 fn fetches(concurrent: u16) -> Shares {
     let concurrent = usize::from(concurrent);
     Shares {
-        total: concurrent * 8,
+        total: concurrent * 4,
         of_one: concurrent,
     }
 }
@@ -313,17 +313,23 @@ where
     let panics = Arc::new(Panics::default());
     let store = controller.store();
     let Turns { reconcile, permits } = turns;
-    controller
+    let stopped_before_the_first_list = never_listed(controller.store(), stopping.clone());
+    let stopping = stopping.clone();
+    let running = controller
         .graceful_shutdown_on(stopped(stopping.clone()))
         .run(
             move |object, reporter| {
                 let (context, panics) = (context.clone(), panics.clone());
-                let (permits, store) = (permits.clone(), store.clone());
+                let (permits, store, stopping) = (permits.clone(), store.clone(), stopping.clone());
                 let reconcile = move |object| reconcile(object, context);
                 async move {
                     // What waits here is small: the reconcile begins with its turn.
                     let namespace = object.namespace().unwrap_or_default();
-                    let _turn = permits.acquire(&namespace, ()).await;
+                    let _turn = tokio::select! {
+                        turn = permits.acquire(&namespace, ()) => turn,
+                        // The daemon stops, and nothing begins any more.
+                        () = stopped(stopping) => return Ok(Action::await_change()),
+                    };
                     // It may have changed meanwhile, or be gone; then the watch says so again.
                     match store.get(&ObjectRef::from_obj(&*object)) {
                         Some(object) => contained(object, reporter, reconcile, panics).await,
@@ -340,5 +346,22 @@ where
             }
             observe(result);
             futures::future::ready(())
-        })
+        });
+    async move {
+        tokio::select! { () = running => {}, () = stopped_before_the_first_list => {} }
+    }
+}
+
+/// Ends when the daemon stops before the objects of a controller were listed, and never otherwise.
+///
+/// kube's runner begins no reconcile before that list, and its graceful shutdown then waits for the list without end.
+async fn never_listed<K>(store: reflector::Store<K>, stopping: watch::Receiver<bool>)
+where
+    K: reflector::Lookup<DynamicType = ()> + Clone + 'static,
+{
+    stopped(stopping).await;
+    let is_listed = store.wait_until_ready().now_or_never();
+    if is_listed.is_some_and(|listed| listed.is_ok()) {
+        futures::future::pending::<()>().await;
+    }
 }

@@ -36,6 +36,7 @@ struct Counts {
     growth: u32,
 }
 
+/// Checks a node and everything below it, and wraps the conditions of loops with the counter.
 fn check_below(
     tree: &mut IdedExpr,
     depth: u32,
@@ -90,6 +91,7 @@ fn check_below(
 }
 
 impl Counts {
+    /// Counts an operation that makes texts or lists longer: such operations can be nested to double a value each time.
     fn count_call(&mut self, name: &str) -> Result<(), ExpressionError> {
         if name == operators::ADD {
             self.growth += 1;
@@ -102,6 +104,7 @@ impl Counts {
         Ok(())
     }
 
+    /// Counts a loop.
     fn count_loop(&mut self) -> Result<(), ExpressionError> {
         self.loops += 1;
         if self.loops > MAX_LOOPS {
@@ -138,10 +141,12 @@ fn add_tick(turns: &mut ComprehensionExpr) {
     };
 }
 
+/// A node of our own. It has no place in the text of the user.
 fn node(expr: Expr) -> IdedExpr {
     IdedExpr { id: 0, expr }
 }
 
+/// A call of a function that the parser has not read.
 fn call(name: &str, args: Vec<IdedExpr>) -> IdedExpr {
     node(Expr::Call(CallExpr {
         func_name: name.to_owned(),
@@ -150,6 +155,7 @@ fn call(name: &str, args: Vec<IdedExpr>) -> IdedExpr {
     }))
 }
 
+/// The expression `false`.
 fn no() -> IdedExpr {
     node(Expr::Literal(LiteralValue::Boolean(false.into())))
 }

@@ -80,6 +80,7 @@ impl Custom {
     }
 }
 
+/// The group of an API version; empty for the core group.
 fn group(api_version: &str) -> &str {
     api_version.split_once('/').map_or("", |(group, _)| group)
 }

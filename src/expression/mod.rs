@@ -102,6 +102,7 @@ impl Expression {
     }
 }
 
+/// Evaluates a tree whose loops count their turns. Blocks for up to [`MAX_TIME`].
 fn evaluate(tree: &IdedExpr, variables: &[(String, Json)]) -> Result<bool, ExpressionError> {
     let (deadline, turns) = (Instant::now() + MAX_TIME, AtomicU32::new(0));
     on_own_stack(|| {
@@ -132,6 +133,7 @@ fn evaluate(tree: &IdedExpr, variables: &[(String, Json)]) -> Result<bool, Expre
     })
 }
 
+/// Runs work on a thread with a large stack, and gives a panic of the interpreter as an error.
 fn on_own_stack<T: Send>(
     work: impl FnOnce() -> Result<T, ExpressionError> + Send,
 ) -> Result<T, ExpressionError> {

@@ -18,7 +18,9 @@ use overlayd_core::names::NamespacedName;
 pub(crate) struct Fetched {
     /// The address, without credentials.
     pub(crate) url: String,
+    /// The ref and the commit, printed as Flux prints them.
     pub(crate) revision: Revision,
+    /// The bare repository that holds the commit's objects.
     pub(crate) mirror: PathBuf,
     /// Notes that the mirror cannot be read, so that it is cloned again.
     pub(crate) life: Arc<MirrorLife>,
@@ -30,6 +32,7 @@ pub(crate) struct Fetched {
     pub(crate) submodules: Vec<(RepoPath, Arc<Self>)>,
     /// The part of the commit that is in service; `None` for all of it.
     pub(crate) view: Option<Arc<View>>,
+    /// The digest of [`Fetched::content`], once it was asked for.
     pub(crate) content: OnceLock<String>,
 }
 
@@ -76,6 +79,7 @@ impl Fetched {
 /// Which files of a commit are in service, and where others are added.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct View {
+    /// Patterns of files that are not in service, in the order in which they count.
     pub(crate) ignore: Ignore,
     /// Only these directories are in service; all if the list is empty.
     pub(crate) sparse: Vec<RepoPath>,
@@ -87,8 +91,11 @@ pub(crate) struct View {
 pub(crate) struct Include {
     /// The other source.
     pub(crate) source: NamespacedName,
+    /// The directory of the other source that is mounted.
     pub(crate) from: RepoPath,
+    /// The place where it is mounted.
     pub(crate) to: RepoPath,
+    /// The commit of the other source, with what of it is in service.
     pub(crate) fetched: Arc<Fetched>,
 }
 

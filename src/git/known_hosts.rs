@@ -83,6 +83,7 @@ fn name(host: &str, port: u16) -> String {
     }
 }
 
+/// True if a line of `known_hosts` is for a host of this name, as OpenSSH matches patterns.
 fn names(patterns: &HostPatterns, name: &str) -> bool {
     match patterns {
         HostPatterns::HashedName { salt, hash } => {

@@ -109,13 +109,15 @@ fn is_commit_id(text: &str) -> bool {
     text.len() == 40 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-/// Why an operation failed, and whether the mirror is to be cloned again.
-pub(super) enum Failure {
+/// Why one attempt of a fetch failed.
+pub(super) enum AttemptError {
+    /// Another attempt would fail too.
     Error(FetchError),
+    /// The mirror is damaged; another attempt with a new mirror may work.
     Damaged(FetchError),
 }
 
-impl Failure {
+impl AttemptError {
     pub(super) fn into_error(self) -> FetchError {
         match self {
             Self::Error(error) | Self::Damaged(error) => error,
@@ -123,7 +125,7 @@ impl Failure {
     }
 }
 
-impl From<FetchError> for Failure {
+impl From<FetchError> for AttemptError {
     fn from(error: FetchError) -> Self {
         Self::Error(error)
     }
@@ -146,7 +148,7 @@ struct Advertised {
 }
 
 impl Operation<'_> {
-    pub(super) fn run(&self) -> Result<Fetched, Failure> {
+    pub(super) fn run(&self) -> Result<Fetched, AttemptError> {
         let repository = self.open()?;
         // A commit that is pinned and held needs no request: it cannot change.
         if let RefTarget::Commit { id, branch } = &self.source.target
@@ -188,14 +190,14 @@ impl Operation<'_> {
         self.describe(&repository, wanted.commit, wanted.name)
     }
 
-    fn open(&self) -> Result<Repository, Failure> {
+    fn open(&self) -> Result<Repository, AttemptError> {
         let storage = |source| FetchError::Storage {
             path: self.path.to_path_buf(),
             source,
         };
         if self.path.join("HEAD").exists() {
             return Repository::open_bare(self.path)
-                .map_err(|error| Failure::Damaged(storage(error)));
+                .map_err(|error| AttemptError::Damaged(storage(error)));
         }
         let create = || {
             std::fs::create_dir_all(self.path)
@@ -218,7 +220,7 @@ impl Operation<'_> {
         }
     }
 
-    fn list(&self, remote: &mut git2::Remote<'_>) -> Result<Vec<(String, Oid)>, Failure> {
+    fn list(&self, remote: &mut git2::Remote<'_>) -> Result<Vec<(String, Oid)>, AttemptError> {
         let connection = remote
             .connect_auth(Direction::Fetch, None, None)
             .map_err(|error| self.remote(&error))?;
@@ -325,7 +327,7 @@ impl Operation<'_> {
         repository: &Repository,
         remote: &mut git2::Remote<'_>,
         tied: Vec<Advertised>,
-    ) -> Result<Fetched, Failure> {
+    ) -> Result<Fetched, AttemptError> {
         let mut newest: Option<(i64, Advertised)> = None;
         for wanted in tied {
             self.fetch_advertised(repository, remote, &wanted)?;
@@ -349,7 +351,7 @@ impl Operation<'_> {
         repository: &Repository,
         remote: &mut git2::Remote<'_>,
         wanted: &Advertised,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), AttemptError> {
         if repository.find_commit(wanted.commit).is_ok() {
             // A commit without its files is not fetched again, since libgit2 takes it for complete.
             return self.check_complete(repository, wanted.commit);
@@ -373,11 +375,11 @@ impl Operation<'_> {
     }
 
     /// Refuses a commit whose files are not all there. The mirror is then cloned again.
-    fn check_complete(&self, repository: &Repository, commit: Oid) -> Result<(), Failure> {
+    fn check_complete(&self, repository: &Repository, commit: Oid) -> Result<(), AttemptError> {
         if self.is_complete(repository, commit) {
             return Ok(());
         }
-        Err(Failure::Damaged(FetchError::Incomplete {
+        Err(AttemptError::Damaged(FetchError::Incomplete {
             url: self.source.url.clone(),
             commit: commit.to_string(),
         }))
@@ -402,7 +404,7 @@ impl Operation<'_> {
         remote: &mut git2::Remote<'_>,
         id: &str,
         branch: Option<&str>,
-    ) -> Result<Fetched, Failure> {
+    ) -> Result<Fetched, AttemptError> {
         // Many servers serve a commit by its id; of the others, the branches are fetched.
         let by_id = format!("+{id}:refs/overlayd/commits/{id}");
         if self.fetch_refs(remote, &[by_id]).is_ok()
@@ -451,7 +453,7 @@ impl Operation<'_> {
         &self,
         remote: &mut git2::Remote<'_>,
         refspecs: &[String],
-    ) -> Result<(), Failure> {
+    ) -> Result<(), AttemptError> {
         let mut callbacks = RemoteCallbacks::new();
         let (deadline, max_bytes) = (self.deadline, self.max_bytes);
         callbacks.transfer_progress(move |progress| {
@@ -466,7 +468,7 @@ impl Operation<'_> {
         fetched.map_err(|error| self.fetch_failure(&error))
     }
 
-    fn fetch_failure(&self, error: &git2::Error) -> Failure {
+    fn fetch_failure(&self, error: &git2::Error) -> AttemptError {
         let (url, max_bytes) = (self.source.url.clone(), self.max_bytes);
         if error.code() == git2::ErrorCode::User {
             if let Some(left) = self.source.disk_allowance
@@ -488,7 +490,7 @@ impl Operation<'_> {
             }
             .into(),
             StorageFault::Unusable => self.remote(error).into(),
-            StorageFault::Damaged => Failure::Damaged(self.remote(error)),
+            StorageFault::Damaged => AttemptError::Damaged(self.remote(error)),
         }
     }
 
@@ -497,7 +499,7 @@ impl Operation<'_> {
         repository: &Repository,
         oid: Oid,
         name: Option<String>,
-    ) -> Result<Fetched, Failure> {
+    ) -> Result<Fetched, AttemptError> {
         let describe = || -> Result<Fetched, git2::Error> {
             let commit = repository.find_commit(oid)?;
             let subject = String::from_utf8_lossy(commit.message_bytes())
@@ -521,7 +523,7 @@ impl Operation<'_> {
             })
         };
         describe().map_err(|source| {
-            Failure::Damaged(FetchError::Storage {
+            AttemptError::Damaged(FetchError::Storage {
                 path: self.path.to_path_buf(),
                 source,
             })

@@ -12,7 +12,7 @@ use tokio::runtime::Handle;
 
 use crate::git::fetched::Fetched;
 use crate::git::life::MirrorLife;
-use crate::git::mirror::{Failure, FetchError, Operation};
+use crate::git::mirror::{AttemptError, FetchError, Operation};
 use crate::git::transport::Session;
 use overlayd_core::git::source::GitSource;
 use overlayd_core::git::storage_fault::{MirrorUse, StorageFault, is_collectable};
@@ -71,12 +71,12 @@ impl Mirrors {
         }
         let fetched = session.run(|| match self.run(&mirror, source, &path, deadline) {
             // A crash or the disk may have damaged the mirror: it is cloned again, once.
-            Err(Failure::Damaged(_)) => {
+            Err(AttemptError::Damaged(_)) => {
                 start_anew(&mut mirror, &path)?;
                 let again = self.run(&mirror, source, &path, deadline);
-                again.map_err(Failure::into_error)
+                again.map_err(AttemptError::into_error)
             }
-            result => result.map_err(Failure::into_error),
+            result => result.map_err(AttemptError::into_error),
         });
         mirror.used = Instant::now();
         mirror.life.set_bytes(size(&path));
@@ -89,7 +89,7 @@ impl Mirrors {
         source: &GitSource,
         path: &Path,
         deadline: Instant,
-    ) -> Result<Fetched, Failure> {
+    ) -> Result<Fetched, AttemptError> {
         let left = source.disk_allowance.map_or(usize::MAX, |allowance| {
             let left = allowance.saturating_sub(size(path));
             usize::try_from(left).unwrap_or(usize::MAX)

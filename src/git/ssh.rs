@@ -29,20 +29,58 @@ const MAX_COMPLAINT: usize = 4096;
 /// Why a connection fails.
 #[derive(Debug, thiserror::Error)]
 enum SshError {
+    /// The fingerprint of a key that `known_hosts` does not hold for this host.
     #[error("the server's host key {0} is not in `known_hosts`; if it is right, put it there")]
     HostKey(String),
+    /// Without a key of the host in `known_hosts` nothing can be trusted, so no connection is opened.
     #[error(
         "no host key of this server is in `known_hosts`; `ssh-keyscan` prints those that it has"
     )]
     Unknown,
-    #[error("{0}")]
-    Identity(String),
+    /// The private key cannot be used, in words that quote nothing of it.
+    #[error(transparent)]
+    Identity(#[from] KeyError),
+    /// The user that the key was offered for.
     #[error("the server does not take this key for user `{0}`")]
     Refused(String),
+    /// The server speaks `ssh-rsa` alone, whose signatures are SHA-1.
     #[error("the server takes RSA keys with SHA-1 alone, which is broken; use an ed25519 key")]
     OldRsa,
+    /// The connection failed or broke.
     #[error(transparent)]
     Ssh(#[from] russh::Error),
+}
+
+/// Why the private key of the Secret cannot be used. No text quotes the key.
+#[derive(Debug, thiserror::Error)]
+enum KeyError {
+    #[error("`identity` of the Secret is not text")]
+    NotText,
+    /// An encrypted PKCS#8 key says how much work its derivation takes, and russh does not bound it.
+    #[error(
+        "`identity` of the Secret is an encrypted PKCS#8 key, which is not supported; convert it with `ssh-keygen -p`"
+    )]
+    EncryptedPkcs8,
+    /// The key asks for more work than a key of `ssh-keygen` does.
+    #[error("`identity` of the Secret asks for more than {MAX_ROUNDS} rounds of its passphrase")]
+    TooManyRounds,
+    #[error("`identity` of the Secret is encrypted; put its passphrase into `password`")]
+    NoPassphrase,
+    /// The reader's own text may quote the key, so it is left out.
+    #[error("`identity` of the Secret cannot be read as a private key, or its `password` is wrong")]
+    Unreadable,
+}
+
+/// Why a URL names no repository that git over SSH can ask for.
+#[derive(Debug, thiserror::Error)]
+enum AddressError {
+    #[error(transparent)]
+    Url(#[from] url::ParseError),
+    #[error("the path of the URL is not UTF-8")]
+    NotUtf8,
+    /// It would be read as a flag, or ends in the middle for a program in C.
+    #[error("the path of the URL is none")]
+    Path,
 }
 
 /// Checks the server's key.
@@ -79,27 +117,23 @@ fn algorithms(known: &KnownHost) -> Vec<Algorithm> {
 }
 
 /// Reads a private key in OpenSSH's form or PEM, with or without a passphrase.
-fn identity(credentials: &SshCredentials) -> Result<PrivateKey, String> {
-    let text = std::str::from_utf8(credentials.identity.expose())
-        .map_err(|_| "`identity` of the Secret is not text".to_owned())?;
+fn identity(credentials: &SshCredentials) -> Result<PrivateKey, KeyError> {
+    let text = std::str::from_utf8(credentials.identity.expose()).map_err(|_| KeyError::NotText)?;
     let mut lines: String = text
         .lines()
         .map(str::trim)
         .flat_map(|line| [line, "\n"])
         .collect();
-    // The key itself says how much work its derivation takes, and russh does not bound it.
     if lines.contains("BEGIN ENCRYPTED PRIVATE KEY") {
         zeroize::Zeroize::zeroize(&mut lines);
-        return Err("`identity` of the Secret is an encrypted PKCS#8 key, which is not supported; convert it with `ssh-keygen -p`".to_owned());
+        return Err(KeyError::EncryptedPkcs8);
     }
     if let Ok(key) = russh::keys::ssh_key::PrivateKey::from_openssh(&lines)
         && let russh::keys::ssh_key::Kdf::Bcrypt { rounds, .. } = key.kdf()
         && *rounds > MAX_ROUNDS
     {
         zeroize::Zeroize::zeroize(&mut lines);
-        return Err(format!(
-            "`identity` of the Secret asks for more than {MAX_ROUNDS} rounds of its passphrase"
-        ));
+        return Err(KeyError::TooManyRounds);
     }
     // russh refuses unencrypted PEM together with a passphrase.
     let is_encrypted = lines.contains("ENCRYPTED") || lines.contains("BEGIN OPENSSH");
@@ -111,12 +145,8 @@ fn identity(credentials: &SshCredentials) -> Result<PrivateKey, String> {
         zeroize::Zeroize::zeroize(&mut passphrase);
     }
     key.map_err(|error| match error {
-        russh::keys::Error::KeyIsEncrypted => {
-            "`identity` of the Secret is encrypted; put its passphrase into `password`".to_owned()
-        }
-        // The text of the error may quote the key.
-        _ => "`identity` of the Secret cannot be read as a private key, or its `password` is wrong"
-            .to_owned(),
+        russh::keys::Error::KeyIsEncrypted => KeyError::NoPassphrase,
+        _ => KeyError::Unreadable,
     })
 }
 
@@ -129,10 +159,14 @@ struct Address {
 }
 
 impl Address {
-    fn new(url: &str) -> Result<Self, String> {
-        let url = url::Url::parse(url).map_err(|error| error.to_string())?;
+    /// Reads an address, and quotes its path for the shell of the server as git does.
+    ///
+    /// # Errors
+    /// The path is no UTF-8, holds a zero byte, or begins with `-`, which the server's shell would take for a flag.
+    fn new(url: &str) -> Result<Self, AddressError> {
+        let url = url::Url::parse(url)?;
         let path = percent_encoding::percent_decode_str(url.path()).decode_utf8();
-        let path = path.map_err(|_| "the path of the URL is not UTF-8".to_owned())?;
+        let path = path.map_err(|_| AddressError::NotUtf8)?;
         // A home directory is written `/~user`.
         let path = if path.starts_with("/~") {
             &path[1..]
@@ -140,7 +174,7 @@ impl Address {
             &path[..]
         };
         if path.starts_with('-') || path.contains('\0') {
-            return Err("the path of the URL is none".to_owned());
+            return Err(AddressError::Path);
         }
         let quoted = path.replace('\'', r"'\''").replace('!', r"'\!'");
         Ok(Self {
@@ -172,7 +206,7 @@ impl SmartSubtransport for Ssh {
             return Err(git2::Error::from_str("overlayd never pushes"));
         };
         let failed = |reason: String| git2::Error::from_str(&clean(&reason));
-        let address = Address::new(url).map_err(failed)?;
+        let address = Address::new(url).map_err(|error| failed(error.to_string()))?;
         let credentials = self.session.ssh().ok_or_else(|| {
             failed("a key is needed: name a Secret with `identity` and `known_hosts` in `spec.secretRef`".to_owned())
         })?;
@@ -206,12 +240,17 @@ impl SmartSubtransport for Ssh {
     }
 }
 
+/// An open connection, and the two halves of the channel to `git-upload-pack`.
 type Opened = (
     client::Handle<Host>,
     ChannelReadHalf,
     ChannelWriteHalf<client::Msg>,
 );
 
+/// Connects, checks the server's key, authenticates and starts `git-upload-pack`.
+///
+/// # Errors
+/// The server is not known or does not take the key, or the connection breaks.
 async fn open(
     address: &Address,
     credentials: &SshCredentials,
@@ -221,7 +260,7 @@ async fn open(
     if algorithms.is_empty() {
         return Err(SshError::Unknown);
     }
-    let key = identity(credentials).map_err(SshError::Identity)?;
+    let key = identity(credentials)?;
     let config = client::Config {
         client_id: russh::SshId::Standard(Cow::Borrowed("SSH-2.0-overlayd")),
         preferred: Preferred {
@@ -258,15 +297,20 @@ async fn open(
 
 /// The program on the other side.
 struct Pipe {
+    /// The deadline and the runtime of the operation, on whose thread libgit2 reads and writes.
     session: Session,
     handle: client::Handle<Host>,
     read: ChannelReadHalf,
     write: ChannelWriteHalf<client::Msg>,
+    /// Output of the program that libgit2 has not read yet.
     rest: Bytes,
     /// The standard error of the program.
     complaint: Vec<u8>,
+    /// The exit status, once the program has ended.
     status: Option<u32>,
+    /// The program has written something. Only a program that never did is an error at its end.
     has_read: bool,
+    /// The channel is closed, and no more output comes.
     has_ended: bool,
 }
 
@@ -370,7 +414,7 @@ mod tests {
         let check = |url: &str, expected: &str| {
             let text = match Address::new(url) {
                 Ok(address) => format!("{} {} {}", address.host, address.port, address.command),
-                Err(error) => error,
+                Err(error) => error.to_string(),
             };
             assert_eq!(text, expected, "{url}");
         };

@@ -38,6 +38,8 @@ struct Left {
     disk_allowance: Option<u64>,
 }
 
+/// Fetches a repository and, if the source asks for it, its submodules, depth first. Every fetch takes from the same
+/// budget of time and number, so that a hostile tree of submodules ends like a large one.
 async fn fetch_below(
     mirrors: &Arc<Mirrors>,
     mut source: GitSource,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
 use serde_json::json;
 use testbed::{Background, wait_for};
 
@@ -76,6 +76,28 @@ fn it_ends_in_order_and_a_crash_loses_nothing() {
         "/apis/kustomize.toolkit.fluxcd.io/v1/namespaces/external-secrets/kustomizations/overlayd";
     let object = cluster.get(pair).unwrap().unwrap();
     assert_eq!(object["spec"]["prune"], json!(true));
+}
+
+#[test]
+fn a_stop_does_not_wait_for_a_list_that_never_comes() {
+    let own = Own::start();
+    // This account may list nothing, so that no controller begins.
+    wait_for("the account", PATIENCE, || {
+        let path = "/api/v1/namespaces/default/serviceaccounts/default";
+        own.cluster.get(path)?.context("it is not there yet")
+    })
+    .unwrap();
+    let kubeconfig = own.kubeconfig_of("default", "default");
+    let (daemon, port) = own.daemon_of(&kubeconfig, &["--install-crds=false"], &[]);
+    wait_for("the daemon", PATIENCE, || {
+        ensure!(testbed::http_get(port, "/readyz")?.0 == 200, "not ready");
+        Ok(())
+    })
+    .unwrap();
+    assert_eq!(daemon.terminate(PATIENCE).unwrap(), Some(0));
+    let log = std::fs::read_to_string(own.directory.path().join("0.log")).unwrap();
+    assert!(log.contains("stopping"), "{log}");
+    assert!(!log.contains("gave up waiting"), "{log}");
 }
 
 #[test]

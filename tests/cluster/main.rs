@@ -28,4 +28,5 @@ mod secrets;
 mod sources;
 mod stores;
 mod sync;
+mod tenants;
 mod units;

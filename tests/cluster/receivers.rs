@@ -142,6 +142,51 @@ fn what_is_called_for_must_be_there() {
 }
 
 #[test]
+fn filters_select_among_the_resources() {
+    let case = Case::applied("receiver-filters");
+    let both = json!([
+        {"kind": "GitRepository", "name": "app"},
+        {"kind": "Kustomization", "name": "app", "filter": "req.ref == 'refs/heads/main'"},
+    ]);
+    let spec = json!({"type": "generic", "resources": both, "resourceFilter": "res.kind == req.kind && res.metadata.name == 'app'"});
+    let path = case.receiver("filtered", spec);
+    let call = |body: Value| {
+        let headers = [("Content-Type", "application/json")];
+        case.call(&path, &headers, &body.to_string())
+    };
+    let asked = |resource: &str| {
+        let object = case.get(resource, "app").unwrap();
+        object["metadata"]["annotations"]["reconcile.fluxcd.io/requestedAt"].is_string()
+    };
+    assert_eq!(
+        call(json!({"kind": "Kustomization", "ref": "refs/heads/other"})),
+        200
+    );
+    assert!(
+        !asked("gitrepositories") && !asked("kustomizations"),
+        "neither passes"
+    );
+    assert_eq!(
+        call(json!({"ref": "refs/heads/main"})),
+        500,
+        "`req.kind` is missing"
+    );
+    assert_eq!(
+        call(json!({"kind": "Kustomization", "ref": "refs/heads/main"})),
+        200
+    );
+    assert!(
+        asked("kustomizations") && !asked("gitrepositories"),
+        "one passes"
+    );
+
+    let invalid = json!({"type": "generic", "secretRef": {"name": "token"}, "resources": [], "resourceFilter": "req.ref =="});
+    case.apply("receivers", "invalid", invalid);
+    let reason = case.ready("receivers", "invalid", "False", "`spec.resourceFilter`: ");
+    assert_eq!(reason, "InvalidCELExpression");
+}
+
+#[test]
 fn events_are_posted_as_flux_posts_them() {
     let case = Case::applied("receiver-events");
     case.patch(

@@ -12,12 +12,7 @@ pub(crate) const LONG_FILES: &[Todo] = &[];
 pub(crate) const LONG_FUNCTIONS: &[Todo] = &[];
 
 /// Names that two types of the daemon have.
-pub(crate) const TWICE: &[Todo] = &[
-    ("Applied", "to be named by what it is of"),
-    ("Failure", "to be named by what it is of"),
-    ("State", "private to each file"),
-    ("Target", "to be named by what it is of"),
-];
+pub(crate) const TWICE: &[Todo] = &[];
 
 /// Private words that are still in use. `words` has the field's word for each.
 pub(crate) const WORDS: &[Todo] = &[];
@@ -25,10 +20,7 @@ pub(crate) const WORDS: &[Todo] = &[];
 /// Folders whose modules import each other in a circle.
 pub(crate) const CIRCLES: &[Todo] = &[
     ("gjson", "to be opened"),
-    ("overlayd", "to be opened"),
     ("overlayd/api", "to be opened"),
-    ("overlayd/controllers", "to be opened"),
-    ("overlayd/git", "to be opened"),
     ("overlayd/secrets", "to be opened"),
 ];
 

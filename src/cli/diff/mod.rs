@@ -34,7 +34,9 @@ use crate::git::snapshot;
 /// The result of a comparison, which decides the exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum DiffResult {
+    /// Nothing would change.
     Same,
+    /// At least one object would be created, changed or deleted.
     Different,
     /// The server would refuse an object, or cannot be asked about it.
     Refused,
@@ -43,6 +45,10 @@ pub(super) enum DiffResult {
 /// The number of objects that are compared at once.
 const AT_ONCE: usize = 16;
 
+/// Compares and prints. The result decides the exit code.
+///
+/// # Errors
+/// The comparison itself fails; an object that the API server refuses is a result.
 pub(super) async fn diff(args: DiffArgs) -> Result<DiffResult, Failure> {
     let mut entries = match (&args.old_or_new, &args.new) {
         (old, Some(new)) => offline(old, new).await?,
@@ -58,6 +64,7 @@ pub(super) async fn diff(args: DiffArgs) -> Result<DiffResult, Failure> {
     Ok(result(&entries))
 }
 
+/// The result of all entries: a refusal counts more than a difference.
 fn result(entries: &[DiffEntry]) -> DiffResult {
     let any = |holds: fn(&DiffAction) -> bool| entries.iter().any(|entry| holds(&entry.action));
     if any(|action| matches!(action, DiffAction::Refuse(_))) {
@@ -131,6 +138,7 @@ async fn online(directory: &str, args: &DiffArgs) -> Result<Vec<DiffEntry>, Fail
     }
 }
 
+/// The failure of a comparison with the cluster, with its reason.
 fn cannot_compare(directory: &str, reason: String) -> Failure {
     Failure::new(format!("cannot compare `{directory}` with the cluster")).because(reason, None)
 }
@@ -218,6 +226,7 @@ fn decided(plan: &ApplyPlan) -> Vec<DiffEntry> {
     conflicts.chain(kept).collect()
 }
 
+/// What applying an object would do to it; nothing if it would change nothing.
 async fn predict(
     applier: &Applier,
     desired: &Desired,
@@ -235,6 +244,7 @@ async fn predict(
     })
 }
 
+/// What pruning an object would do; nothing if it is gone already.
 async fn predict_deletion(
     applier: &Applier,
     object: &ObjectRef,
@@ -284,6 +294,8 @@ async fn render(target: &str, spec: Option<&KustomizationSpec>) -> Result<Render
     build::apart(render).await
 }
 
+/// The tree and the directory that an argument names. `as_source` opens it as the daemon would, whose files may be named
+/// from anywhere in the repository.
 fn open(target: &str, as_source: bool) -> Result<(FileTree, RepoPath), Failure> {
     let revision = target
         .split_once(':')

@@ -27,6 +27,7 @@ pub(super) struct DiffEntry {
 }
 
 impl DiffAction {
+    /// The place of an action in the output: deletions first, since they matter most.
     fn order(&self) -> u8 {
         match self {
             Self::Delete => 0,
@@ -37,6 +38,7 @@ impl DiffAction {
         }
     }
 
+    /// The action in words.
     fn word(&self) -> &'static str {
         match self {
             Self::Delete => "delete",
@@ -47,6 +49,7 @@ impl DiffAction {
         }
     }
 
+    /// The action as the first letter of its line.
     fn sign(&self) -> char {
         match self {
             Self::Delete => '-',
@@ -118,6 +121,7 @@ pub(super) fn text(entries: &[DiffEntry]) -> String {
     text
 }
 
+/// A text on one line: control characters are replaced, so that no value can move the cursor.
 fn plain(text: &str) -> String {
     let shown = |letter: char| {
         if letter.is_control() {
@@ -210,6 +214,7 @@ fn fence(text: &str) -> String {
     "`".repeat(longest(text).max(2) + 1)
 }
 
+/// A text between backquotes of Markdown, however many backquotes it holds.
 fn code(text: &str) -> String {
     let ticks = "`".repeat(longest(text) + 1);
     let pad = if text.starts_with('`') || text.ends_with('`') {
@@ -228,6 +233,7 @@ fn longest(text: &str) -> usize {
         .unwrap_or(0)
 }
 
+/// A text in which nothing is HTML, which Markdown would pass on.
 fn escape(text: &str) -> String {
     text.replace('&', "&amp;")
         .replace('<', "&lt;")

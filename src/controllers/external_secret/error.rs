@@ -16,40 +16,53 @@ use overlayd_core::secrets::template_from::TemplateSourceKind;
 /// Errors of the API server are no `source`, since their text may quote a value: they are redacted here.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum SecretSyncError {
+    /// The spec contradicts itself. It is wrong until it is changed.
     #[error(transparent)]
     Spec(#[from] SpecError),
+    /// A store is missing, is not ready, or does not admit the namespace.
     #[error(transparent)]
     Store(#[from] StoreUnusable),
+    /// The spec of a store gives no provider.
     #[error("{reference}: {error}")]
     StoreSpec {
         reference: StoreRef,
         error: StoreError,
     },
+    /// The store's identity depends on a namespace that is not known.
     #[error("{0} has no identity")]
     NoIdentity(StoreRef),
+    /// A lookup names a store that the spec does not list, which is a defect of overlayd.
     #[error("{0} is not known")]
     UnknownStore(StoreRef),
+    /// The provider does not answer, or refuses.
     #[error(transparent)]
     Provider(#[from] ProviderError),
+    /// A generator makes nothing; `field` names the entry of the spec.
     #[error("`{field}`: {error}")]
     Generator {
         field: String,
         error: GeneratorError,
     },
+    /// The values that were read do not have the form that the spec asks for.
     #[error(transparent)]
     Compose(#[from] ComposeError),
+    /// The template fails, or its result is no Secret.
     #[error(transparent)]
     Render(#[from] RenderError),
+    /// An object that holds templates cannot be read.
     #[error("cannot read {kind:?} `{name}`: {}", describe(.error))]
     TemplateSource {
         kind: TemplateSourceKind,
         name: String,
         error: kube::Error,
     },
+    /// The Secret belongs to another owner, or cannot be written as the policies ask.
     #[error(transparent)]
     Decide(#[from] DecideError),
+    /// The API server refuses the Secret.
     #[error("{}", describe_fields(.0))]
     Write(kube::Error),
+    /// A Secret of a former target cannot be deleted.
     #[error("{}", describe_fields(.0))]
     Orphans(kube::Error),
     /// Another writer changes the Secret at the same time. It is tried again soon, and no condition tells it.
@@ -60,6 +73,7 @@ pub(super) enum SecretSyncError {
 /// Why a generator made nothing.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum GeneratorError {
+    /// The reference names no object.
     #[error("{kind} `{name}` does not exist")]
     NotFound { kind: String, name: String },
     #[error("{kind} `{name}` cannot be read: {}", describe(.error))]
@@ -68,10 +82,13 @@ pub(super) enum GeneratorError {
         name: String,
         error: kube::Error,
     },
+    /// Generators of External Secrets that overlayd does not have.
     #[error("generators of kind {0} are not supported by overlayd")]
     UnsupportedKind(String),
+    /// The generator belongs to another controller.
     #[error("Fake `{name}` is of the class `{class}`, which another controller serves")]
     OtherClass { name: String, class: String },
+    /// The generator's spec makes no value.
     #[error(transparent)]
     Generate(#[from] GenerateError),
 }

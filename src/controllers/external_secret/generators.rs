@@ -76,6 +76,7 @@ async fn generator(
     Ok(generator)
 }
 
+/// The generators of a kind in a namespace.
 fn namespaced<K>(context: &ExternalSecretContext, namespace: &str) -> Api<K>
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
@@ -83,6 +84,7 @@ where
     Api::namespaced(context.client.clone(), namespace)
 }
 
+/// Reads a generator at each sync, since its spec is small and a cache of all kinds would not be.
 async fn read<K>(api: Api<K>, reference: &GeneratorReference) -> Result<K, GeneratorError>
 where
     K: Clone + DeserializeOwned + Debug,
@@ -100,6 +102,7 @@ where
     })
 }
 
+/// The generator in a ClusterGenerator: the one spec that is set.
 fn of_cluster(spec: ClusterGeneratorSpec) -> Result<Generator, GeneratorError> {
     let generator = spec.generator;
     match (

@@ -100,6 +100,8 @@ struct SyncPermits {
     _daemon: Permit<Urgency>,
 }
 
+/// Waits for the permits of a sync, the store's first: a store that does not answer holds back its own ExternalSecrets
+/// and leaves the permits of the daemon to others.
 async fn acquire_permits(
     observed: &ObservedExternalSecret<'_>,
     context: &ExternalSecretContext,

@@ -39,19 +39,23 @@ const CONFLICTS: u32 = 3;
 
 /// An ExternalSecret that is to be synced.
 pub(super) struct SyncRequest<'r> {
+    /// What is known of it, gathered before anything is decided.
     pub(super) observed: &'r ObservedExternalSecret<'r>,
+    /// What its last sync has left.
     pub(super) standing: &'r Standing,
     pub(super) context: &'r ExternalSecretContext,
 }
 
 /// A sync that succeeded.
 pub(super) struct Synchronized {
+    /// What was written, and what the status says of it.
     pub(super) outcome: SyncOutcome,
     /// What was read, if the Secret depends on it alone, so that it can be watched.
     pub(super) reading: Option<Reading>,
 }
 
 impl SyncRequest<'_> {
+    /// The ExternalSecret.
     fn object(&self) -> &ExternalSecret {
         self.observed.object
     }
@@ -253,6 +257,7 @@ fn decide_write(
     Ok(decision)
 }
 
+/// The live Secret.
 async fn read(
     secrets: &Api<Secret>,
     desired: &DesiredSecret,
@@ -294,6 +299,7 @@ async fn delete_orphans(
     Ok(deleted)
 }
 
+/// What the Secret's metadata take from the ExternalSecret.
 fn owner(object: &ExternalSecret) -> SecretOwner {
     SecretOwner {
         name: object.name_any(),

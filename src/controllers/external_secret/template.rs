@@ -124,6 +124,7 @@ async fn template_sources(
 /// The resource version of an object, and the templates in it by key.
 type Templates = (String, BTreeMap<String, String>);
 
+/// The templates of a ConfigMap; `None` if it does not exist.
 async fn config_map(
     context: &ExternalSecretContext,
     name: &NamespacedName,
@@ -136,6 +137,7 @@ async fn config_map(
     }))
 }
 
+/// The templates of a Secret; `None` if it does not exist.
 async fn secret(
     context: &ExternalSecretContext,
     name: &NamespacedName,

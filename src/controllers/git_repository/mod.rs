@@ -67,6 +67,7 @@ pub(crate) async fn reconcile(
     }
 }
 
+/// Gathers what is known without a request.
 fn observe(object: &GitRepository, context: &GitRepositoryContext) -> ObservedGitRepository {
     let (key, name) = (ObjectKey::of(object), NamespacedName::of(object));
     let included = object.spec.include.iter().map(|include| {
@@ -132,6 +133,7 @@ async fn record(
     Ok(wait)
 }
 
+/// Writes the event of an outcome that is news, and logs it.
 async fn publish(object: &GitRepository, context: &GitRepositoryContext, outcome: &FetchOutcome) {
     if let FetchOutcome::Fetched(commit) = outcome {
         tracing::info!(source = %object.name_any(), revision = %commit.revision, "fetched");
@@ -152,6 +154,7 @@ async fn publish(object: &GitRepository, context: &GitRepositoryContext, outcome
         .await;
 }
 
+/// Writes a status that differs from the one that the object has.
 async fn write(
     context: &GitRepositoryContext,
     object: &GitRepository,

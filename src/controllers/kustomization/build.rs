@@ -89,6 +89,8 @@ pub(super) async fn read_variables(
     (variables, reads)
 }
 
+/// Reads the sources of variables in order; later ones replace names of earlier ones, and `substitute` replaces all.
+/// Every source is recorded in `reads`, also a missing one, since its creation changes the result.
 async fn gather(
     object: &Kustomization,
     client: &Client,
@@ -251,11 +253,13 @@ pub(crate) fn desired(rendered: &Rendered) -> Vec<Desired> {
         .collect()
 }
 
+/// The rendered objects that are for the cluster, and not for kustomize itself.
 fn applied(rendered: &Rendered) -> impl Iterator<Item = &Object> {
     let objects = rendered.objects.iter();
     objects.filter(|object| !object.api_version().starts_with("kustomize.config.k8s.io/"))
 }
 
+/// The reference of a manifest. A build checks that kind and name are there.
 fn reference(manifest: &Value) -> ObjectRef {
     let text = |pointer: &str| {
         let text = manifest.pointer(pointer).and_then(Value::as_str);
@@ -320,6 +324,7 @@ fn opts_out(manifest: &Value) -> bool {
     manifest["kind"] == "CustomResourceDefinition" || says("labels") || says("annotations")
 }
 
+/// The one object of a text; `None` if substitution has made something else of it.
 fn manifest(text: &str) -> Option<Value> {
     let nodes = goyaml::read(text, &goyaml::ReadOptions::sigs()).ok()?;
     let [node] = nodes.as_slice() else {

@@ -4,6 +4,7 @@ use kustomize::BuildErrors;
 use overlayd_core::api::annotations::OVERLAYD_PREFIX;
 use overlayd_core::api::kustomization::SubstituteKind;
 use overlayd_core::apply::change_set::{ApplyError, ObjectFailure};
+use overlayd_core::apply::ignore_rules::IgnoreRuleError;
 use overlayd_core::apply::object_ref::ObjectRef;
 use overlayd_core::apply::plan::PlanError;
 use overlayd_core::apply::unit_settings::SettingError;
@@ -16,6 +17,7 @@ use overlayd_core::request_path::InvalidName;
 use overlayd_core::rollout::{RolloutError, UnhealthyError};
 
 use crate::cluster::error::describe;
+use crate::cluster::impersonation::IdentityError;
 use crate::controllers::builds::NotBuilt;
 use crate::controllers::kustomization::redaction::Redaction;
 use crate::expression;
@@ -47,8 +49,8 @@ pub(super) enum SyncError {
     Build(#[from] BuildError),
     #[error(transparent)]
     Dependency(#[from] DependencyError),
-    #[error("{0}")]
-    Identity(String),
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
     #[error(
         "can't access `{0}`: cross-namespace references are blocked (`--no-cross-namespace-refs`)"
     )]
@@ -57,10 +59,8 @@ pub(super) enum SyncError {
     Setting(#[from] SettingError),
     #[error(transparent)]
     Expression(#[from] InvalidExpression),
-    #[error("{0}")]
-    Rule(String),
-    #[error("{0}")]
-    Owner(String),
+    #[error(transparent)]
+    Rule(#[from] IgnoreRuleError),
     #[error("{}; nothing was applied or deleted", list(.0))]
     Conflict(Vec<ObjectFailure>),
     #[error(transparent)]
@@ -181,11 +181,9 @@ impl SyncError {
             Self::Setting(_) => "InvalidAnnotation",
             Self::Expression(_) => "InvalidCELExpression",
             Self::Rule(_) => "InvalidIgnoreRule",
-            Self::Plan(_)
-            | Self::Apply(_)
-            | Self::Identity(_)
-            | Self::Conflict(_)
-            | Self::Owner(_) => "ReconciliationFailed",
+            Self::Plan(_) | Self::Apply(_) | Self::Identity(_) | Self::Conflict(_) => {
+                "ReconciliationFailed"
+            }
             Self::Unhealthy(_) => HEALTH_CHECK_FAILED,
         }
     }
@@ -203,7 +201,6 @@ impl SyncError {
             Self::Source(_)
             | Self::Build(_)
             | Self::Identity(_)
-            | Self::Owner(_)
             | Self::Conflict(_)
             | Self::Plan(_)
             | Self::Apply(_)
@@ -235,6 +232,8 @@ impl SyncError {
                 }
                 self.to_string()
             }
+            // The reason is of the API server's making.
+            Self::Plan(PlanError::OwnerUnreadable { .. }) => redaction.apply(self.to_string()),
             // Names of fields and objects, and the hash that approves deletions.
             Self::Unsupported(_)
             | Self::Setting(_)
@@ -300,7 +299,15 @@ mod tests {
             ApplyError::NotEstablished(ObjectRef::new("v1", "Namespace", "", "s3cret")).into(),
             "timed out waiting for Namespace/s3cret",
         );
-        check(SyncError::Owner("s3cret".to_owned()), "***");
+        let unreadable = PlanError::OwnerUnreadable {
+            owner: NamespacedName::new("team", "other"),
+            object: "ConfigMap/team/a".to_owned(),
+            reason: "`s3cret` is forbidden".to_owned(),
+        };
+        check(
+            unreadable.into(),
+            "Kustomization `team/other`, which owns ConfigMap/team/a, cannot be read: `***` is forbidden",
+        );
     }
 
     #[test]
@@ -354,7 +361,7 @@ mod tests {
             0,
         );
         check(
-            SyncError::Rule(String::new()),
+            IgnoreRuleError::Path("spec".to_owned()).into(),
             "InvalidIgnoreRule",
             permanent,
             0,

@@ -49,7 +49,9 @@ use crate::cluster::apply::Applier;
 use crate::controllers::ReconcileError;
 use crate::controllers::kustomization::error::{Interruption, InvalidExpression, SyncError};
 use crate::controllers::kustomization::finalize::finalize;
-use crate::controllers::kustomization::observe::{ObservedKustomization, Target, take_triggers};
+use crate::controllers::kustomization::observe::{
+    ObservedKustomization, SyncTarget, take_triggers,
+};
 use crate::controllers::kustomization::record::{
     announce, log_skipped, requeue_times, unit_state, write,
 };
@@ -95,7 +97,7 @@ struct Reconcile<'r> {
     object: &'r Kustomization,
     api: &'r Api<Kustomization>,
     context: &'r KustomizationContext,
-    target: &'r Target,
+    target: &'r SyncTarget,
     triggers: ReconcileTriggers,
     started: Timestamp,
 }
@@ -108,7 +110,7 @@ pub(crate) async fn reconcile(
     let started = Timestamp::now();
     let api = api_of(&context.client, &*object);
     note_change(&context, &object);
-    let target = Target::of(&object, &context);
+    let target = SyncTarget::of(&object, &context);
     if object.meta().deletion_timestamp.is_some() {
         forget(&context, &target);
         return finalize(&object, &api, &context).await;
@@ -333,7 +335,7 @@ pub(crate) fn follows(claims: &Ownership, object: &Kustomization) {
 }
 
 /// Forgets what is kept of an object that is being deleted.
-fn forget(context: &KustomizationContext, target: &Target) {
+fn forget(context: &KustomizationContext, target: &SyncTarget) {
     let (key, unit) = (&target.key, &target.unit);
     context.reconcile_cache.forget(key);
     context.builds.forget(unit);
@@ -395,6 +397,5 @@ fn applier(
 ) -> Result<Arc<Applier>, SyncError> {
     let namespace = NamespacedName::of(object).namespace;
     let account = account(&object.spec, &context.settings);
-    let applier = context.identities.applier(&namespace, account);
-    applier.map_err(|error| SyncError::Identity(error.to_string()))
+    Ok(context.identities.applier(&namespace, account)?)
 }

@@ -21,7 +21,7 @@ use crate::controllers::kustomization::rollouts::PendingRollout;
 use crate::git::Fetched;
 
 /// What a Kustomization asks for, known without a request to the API server.
-pub(super) struct Target {
+pub(super) struct SyncTarget {
     pub(super) key: ObjectKey,
     pub(super) unit: NamespacedName,
     /// The value of the annotation by which a reconcile is requested.
@@ -35,7 +35,8 @@ pub(super) struct Target {
     pub(super) digest: SpecDigest,
 }
 
-impl Target {
+impl SyncTarget {
+    /// Looks up the source, and takes the digests that tell whether anything has changed.
     pub(super) fn of(object: &Kustomization, context: &KustomizationContext) -> Self {
         let source = context.sources.get(&source_of(object));
         let revision = source.as_ref().map(|source| source.revision.to_string());
@@ -52,6 +53,7 @@ impl Target {
     }
 }
 
+/// A digest that covers the commit and the files that are in service.
 fn with_source(digest: &SpecDigest, source: Option<&Fetched>) -> SpecDigest {
     let revision = source.map(|source| source.revision.to_string());
     let content = source.map(Fetched::content);
@@ -64,7 +66,7 @@ fn with_source(digest: &SpecDigest, source: Option<&Fetched>) -> SpecDigest {
 /// Takes the events since the last reconcile that ask for work.
 pub(super) fn take_triggers(
     object: &Kustomization,
-    target: &Target,
+    target: &SyncTarget,
     context: &KustomizationContext,
 ) -> ReconcileTriggers {
     let records = context.identities.live().last_applied();
@@ -101,7 +103,7 @@ impl ObservedKustomization {
     /// Reads the variables, and looks up what earlier reconciles left.
     pub(super) async fn read(
         object: &Kustomization,
-        target: &Target,
+        target: &SyncTarget,
         triggers: ReconcileTriggers,
         now: Timestamp,
         context: &KustomizationContext,
@@ -160,7 +162,7 @@ impl ObservedKustomization {
 
 /// When the object is due again, if the revision changes nothing that was built.
 async fn still_applied(
-    target: &Target,
+    target: &SyncTarget,
     spec: &SpecDigest,
     now: Timestamp,
     context: &KustomizationContext,

@@ -51,6 +51,7 @@ pub(crate) async fn preview(
         .map_err(PreviewError)
 }
 
+/// The preview with the controller's own error.
 async fn preview_of(
     unit: &Kustomization,
     applier: &Applier,

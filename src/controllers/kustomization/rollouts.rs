@@ -35,10 +35,12 @@ pub(crate) struct PendingRollout {
 pub(crate) struct PendingRollouts(Mutex<BTreeMap<NamespacedName, PendingRollout>>);
 
 impl PendingRollouts {
+    /// Keeps a rollout that waits.
     pub(super) fn put(&self, unit: &NamespacedName, rollout: PendingRollout) {
         self.0.lock().insert(unit.clone(), rollout);
     }
 
+    /// Takes the rollout of a Kustomization, which continues or is dropped.
     pub(super) fn take(&self, unit: &NamespacedName) -> Option<PendingRollout> {
         self.0.lock().remove(unit)
     }

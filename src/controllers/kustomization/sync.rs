@@ -16,7 +16,7 @@ use overlayd_core::apply::ignore_rules::IgnoredFields;
 use overlayd_core::apply::inventory;
 use overlayd_core::apply::object_ref::ObjectRef;
 use overlayd_core::apply::ownership::Conflict;
-use overlayd_core::apply::plan::{ApplyPlan, Observed, PlanError, PlanOptions, Wave, plan};
+use overlayd_core::apply::plan::{ApplyPlan, Observed, PlanOptions, Wave, plan};
 use overlayd_core::apply::plan_options::PlanFlags;
 use overlayd_core::apply::unit_settings::{Mode, UnitSettings};
 use overlayd_core::names::NamespacedName;
@@ -153,11 +153,7 @@ impl Run<'_> {
             stage_kinds: settings.stage_kinds.clone(),
         };
         let options = PlanOptions::for_unit(self.object, self.settings, &flags);
-        plan(desired, observed, &options).map_err(|error| match error {
-            // The API server's words are redacted with those of the other errors.
-            PlanError::OwnerUnreadable { .. } => SyncError::Owner(error.to_string()),
-            error => error.into(),
-        })
+        Ok(plan(desired, observed, &options)?)
     }
 
     /// Writes the inventory of everything that is about to be applied, so that a crash loses track of no object.
@@ -353,9 +349,8 @@ pub(super) fn apply_options(
     settings: &UnitSettings,
     plan: &ApplyPlan,
 ) -> Result<ApplyOptions, SyncError> {
-    let ignored: Result<Vec<IgnoredFields>, _> =
-        object.spec.ignore.iter().map(IgnoredFields::new).collect();
-    let ignored = ignored.map_err(|error| SyncError::Rule(error.to_string()))?;
+    let ignored = object.spec.ignore.iter().map(IgnoredFields::new);
+    let ignored = ignored.collect::<Result<Vec<_>, _>>()?;
     Ok(ApplyOptions {
         drift: settings.drift,
         hides_values: build::reads_secrets(object),

@@ -12,8 +12,9 @@ use kube::{Client, ResourceExt as _};
 use crate::controllers::ReconcileError;
 use crate::controllers::objects::{api_of, remove_finalizer, secrets_of, write_status};
 use crate::controllers::unreadable::Readable;
+use crate::expression::{Expression, ExpressionError};
 use overlayd_core::api::annotations::{FLUX_FINALIZER, REQUESTED_AT};
-use overlayd_core::api::receiver::{Receiver, ReceiverStatus, ReceiverType};
+use overlayd_core::api::receiver::{Receiver, ReceiverSpec, ReceiverStatus, ReceiverType};
 use overlayd_core::conditions::{Progress, flux_conditions};
 use overlayd_core::names::NamespacedName;
 use overlayd_core::receiver_resources::check_resource;
@@ -84,20 +85,40 @@ pub(crate) async fn reconcile(
     }))
 }
 
+/// A filter of a receiver that is no CEL, or larger than the bounds allow.
+#[derive(Debug, thiserror::Error)]
+#[error("`spec.{field}`: {error}")]
+struct InvalidFilter {
+    /// The path of the field below `spec`.
+    field: String,
+    error: ExpressionError,
+}
+
+/// Reads every filter, so that an invalid one is reported here and not to the git server that calls.
+fn check_filters(spec: &ReceiverSpec) -> Result<(), InvalidFilter> {
+    let check =
+        |field: String, filter: Option<&String>| match filter.map(|text| Expression::parse(text)) {
+            Some(Err(error)) => Err(InvalidFilter { field, error }),
+            Some(Ok(_)) | None => Ok(()),
+        };
+    check("resourceFilter".to_owned(), spec.resource_filter.as_ref())?;
+    for (index, resource) in spec.resources.iter().enumerate() {
+        check(
+            format!("resources[{index}].filter"),
+            resource.filter.as_ref(),
+        )?;
+    }
+    Ok(())
+}
+
 /// The address of a receiver, or the condition that says why it has none.
 async fn address(
     object: &Receiver,
     context: &ReceiverContext,
 ) -> Result<String, (Progress, &'static str, String)> {
     let spec = &object.spec;
-    let filters = spec
-        .resources
-        .iter()
-        .filter_map(|resource| resource.filter.as_ref());
-    if spec.resource_filter.is_some() || filters.count() > 0 {
-        let message =
-            "filters by CEL (`resourceFilter`, `resources[].filter`) are not supported yet";
-        return Err((Progress::Stalled, "FeatureGateDisabled", message.to_owned()));
+    if let Err(error) = check_filters(spec) {
+        return Err((Progress::Stalled, "InvalidCELExpression", error.to_string()));
     }
     let is_known = matches!(
         spec.type_,
@@ -133,4 +154,41 @@ async fn address(
         &object.name_any(),
         &namespace,
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_invalid_filter_is_reported_with_its_field() {
+        let check = |spec: serde_json::Value, expected: Option<&str>| {
+            let mut full = json!({"type": "generic", "secretRef": {"name": "token"}});
+            full["resources"] = json!([{"kind": "GitRepository", "name": "a"}]);
+            for (key, value) in spec.as_object().unwrap() {
+                full[key] = value.clone();
+            }
+            let error = check_filters(&serde_json::from_value(full).unwrap()).err();
+            let error = error.map(|error| error.to_string()).unwrap_or_default();
+            assert!(error.starts_with(expected.unwrap_or_default()), "{error}");
+            assert_eq!(error.is_empty(), expected.is_none(), "{error}");
+        };
+        check(json!({}), None);
+        check(
+            json!({"resourceFilter": "req.ref == 'a' && res.metadata.name == 'b'"}),
+            None,
+        );
+        check(
+            json!({"resourceFilter": "req.ref ="}),
+            Some("`spec.resourceFilter`: "),
+        );
+        let filter = json!({"kind": "GitRepository", "name": "b", "filter": "x".repeat(3000)});
+        let resources = json!([{"kind": "GitRepository", "name": "a", "filter": "true"}, filter]);
+        check(
+            json!({"resources": resources}),
+            Some("`spec.resources[1].filter`: the expression is longer than"),
+        );
+    }
 }

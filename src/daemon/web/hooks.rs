@@ -13,7 +13,7 @@ use kube::Client;
 use kube::api::Api;
 
 use crate::controllers::receiver::ReceiverAddresses;
-use crate::daemon::web::reconcile_request::{ReconcileRequestError, request_reconciles};
+use crate::daemon::web::reconcile_request::{CallBody, ReconcileRequestError, request_reconciles};
 use overlayd_core::api::receiver::{Receiver, ReceiverResource, ReceiverSpec};
 use overlayd_core::names::NamespacedName;
 use overlayd_core::webhook_signature::{Refusal, verify};
@@ -119,6 +119,7 @@ async fn handle(hooks: &Hooks, digest: &str, request: Request<Body>) -> Result<(
     let body = body.map_err(|_| CallError::TooLarge)?;
     let spec = read_spec(access, &receiver).await?;
     authenticate(access, &receiver, &spec, &parts, &body).await?;
+    let body = CallBody::of(&parts.headers, &body);
     request_all(access, &receiver, &spec, &body).await
 }
 
@@ -158,7 +159,7 @@ async fn request_all(
     access: &Access,
     receiver: &NamespacedName,
     spec: &ReceiverSpec,
-    body: &[u8],
+    body: &CallBody,
 ) -> Result<(), CallError> {
     let NamespacedName { namespace, name } = receiver;
     let mut failed = Vec::new();
@@ -188,7 +189,7 @@ async fn request(
     namespace: &str,
     spec: &ReceiverSpec,
     resource: &ReceiverResource,
-    body: &[u8],
+    body: &CallBody,
 ) -> Result<(), ReconcileRequestError> {
     let other = resource.namespace.as_ref();
     if access.same_namespace && other.is_some_and(|other| other != namespace) {

@@ -28,6 +28,7 @@ impl Readiness {
     }
 }
 
+/// What the pages of probes and metrics show.
 #[derive(Clone)]
 struct Shared {
     metrics: Arc<Metrics>,
@@ -81,6 +82,7 @@ fn router(pages: Pages, state: WebState) -> Router {
         .merge(calls)
 }
 
+/// 200 while this replica works or stands by, 503 while it starts and stops.
 async fn readyz(State(shared): State<Shared>) -> impl IntoResponse {
     if shared.readiness.0.load(Ordering::Relaxed) {
         (StatusCode::OK, "ok")
@@ -92,6 +94,7 @@ async fn readyz(State(shared): State<Shared>) -> impl IntoResponse {
     }
 }
 
+/// The metrics, in the text format of OpenMetrics.
 async fn render(State(shared): State<Shared>) -> impl IntoResponse {
     (
         [(

@@ -1,10 +1,12 @@
 //! Talks to the API server: requests the reconciles that a resource of a `Receiver` stands for, by annotation.
 
+use http::HeaderMap;
+use http::header::CONTENT_TYPE;
 use jiff::Timestamp;
 use kube::Client;
 use kube::api::{Api, ApiResource, DynamicObject, ListParams, Patch, PatchParams};
 use kube::core::{GroupVersionKind, ObjectMeta};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::cluster::error::describe;
 use crate::expression::{Expression, ExpressionError};
@@ -32,6 +34,29 @@ pub(super) enum ReconcileRequestError {
     Api(#[from] kube::Error),
 }
 
+/// The body of a call, as filters see it.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum CallBody {
+    /// The JSON of the body; an empty object for a body of another content type, as in Flux.
+    Json(Value),
+    /// The call says that it sends JSON, and the body is none.
+    Unreadable,
+}
+
+impl CallBody {
+    /// The body of a call with these headers.
+    pub(super) fn of(headers: &HeaderMap, body: &[u8]) -> Self {
+        let content_type = headers
+            .get(CONTENT_TYPE)
+            .and_then(|value| value.to_str().ok());
+        let content_type = content_type.unwrap_or_default().split(';').next();
+        if content_type.is_none_or(|text| !text.trim().eq_ignore_ascii_case("application/json")) {
+            return Self::Json(json!({}));
+        }
+        serde_json::from_slice(body).map_or(Self::Unreadable, Self::Json)
+    }
+}
+
 /// Requests the reconcile of each object that a resource names and all filters want.
 ///
 /// # Errors
@@ -41,7 +66,7 @@ pub(super) async fn request_reconciles(
     own_namespace: &str,
     resource: &ReceiverResource,
     filters: &[&str],
-    body: &[u8],
+    body: &CallBody,
 ) -> Result<(), ReconcileRequestError> {
     check_resource(resource)?;
     let namespace = resource.namespace.as_deref().unwrap_or(own_namespace);
@@ -50,7 +75,7 @@ pub(super) async fn request_reconciles(
     let now = Timestamp::now().to_string();
     let patch = Patch::Merge(json!({"metadata": {"annotations": {REQUESTED_AT: now}}}));
     for object in objects(&api, resource, !filters.is_empty()).await? {
-        if !passes(filters, body, &object).await? {
+        if !passes(filters, body, &kind, &object).await? {
             continue;
         }
         let name = object.name.unwrap_or_default();
@@ -88,18 +113,26 @@ async fn objects(
     }])
 }
 
-/// True for an object that every filter wants. In a filter, `req` is the body and `res` the object's metadata.
+/// True for an object that every filter wants. In a filter, `req` is the body, and `res` is the object with its kind and
+/// its metadata, as in Flux.
 async fn passes(
     filters: &[&str],
-    body: &[u8],
+    body: &CallBody,
+    kind: &ApiResource,
     metadata: &ObjectMeta,
 ) -> Result<bool, ReconcileRequestError> {
+    let resource = json!({
+        "apiVersion": kind.api_version,
+        "kind": kind.kind,
+        "metadata": metadata,
+    });
     for filter in filters {
-        let request =
-            serde_json::from_slice(body).map_err(|_| ReconcileRequestError::BodyIsNoJson)?;
+        let CallBody::Json(request) = body else {
+            return Err(ReconcileRequestError::BodyIsNoJson);
+        };
         let variables = vec![
-            ("req".to_owned(), request),
-            ("res".to_owned(), json!({"metadata": metadata})),
+            ("req".to_owned(), request.clone()),
+            ("res".to_owned(), resource.clone()),
         ];
         if !Expression::parse(filter)?.holds(variables).await? {
             return Ok(false);
@@ -129,4 +162,60 @@ async fn kind(
     }
     let (resource, _) = kube::discovery::pinned_kind(client, &gvk).await?;
     Ok(resource)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_is_json_if_the_call_says_so() {
+        let check = |content_type: &str, body: &str, expected: CallBody| {
+            let mut headers = HeaderMap::new();
+            headers.insert(CONTENT_TYPE, content_type.parse().unwrap());
+            assert_eq!(
+                CallBody::of(&headers, body.as_bytes()),
+                expected,
+                "{content_type}"
+            );
+        };
+        let read = CallBody::Json(json!({"ref": "main"}));
+        check("application/json", r#"{"ref": "main"}"#, read.clone());
+        check(
+            "Application/JSON; charset=utf-8",
+            r#"{"ref": "main"}"#,
+            read,
+        );
+        check("application/json", "payload=1", CallBody::Unreadable);
+        let form = "application/x-www-form-urlencoded";
+        check(form, "payload=1", CallBody::Json(json!({})));
+        let without = CallBody::of(&HeaderMap::new(), b"");
+        assert_eq!(without, CallBody::Json(json!({})));
+    }
+
+    #[tokio::test]
+    async fn filters_see_the_body_and_the_object() {
+        let body = CallBody::Json(json!({"repository": "app", "ref": "refs/heads/main"}));
+        let gvk = GroupVersionKind::gvk("source.toolkit.fluxcd.io", "v1", "GitRepository");
+        let kind = ApiResource::from_gvk(&gvk);
+        let metadata = ObjectMeta {
+            name: Some("app".to_owned()),
+            ..ObjectMeta::default()
+        };
+        let passes = async |filters: &[&str]| passes(filters, &body, &kind, &metadata).await;
+        let by_name = "res.metadata.name == req.repository && res.kind == 'GitRepository'";
+        assert!(passes(&[]).await.unwrap());
+        assert!(
+            passes(&[by_name, "req.ref.endsWith('/main')"])
+                .await
+                .unwrap()
+        );
+        assert!(
+            !passes(&[by_name, "req.ref.endsWith('/other')"])
+                .await
+                .unwrap()
+        );
+        let missing = passes(&["req.action == 'closed'"]).await.unwrap_err();
+        assert!(missing.to_string().contains("No such key"), "{missing}");
+    }
 }

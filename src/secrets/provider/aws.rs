@@ -18,12 +18,16 @@ use overlayd_core::secrets::provider_error::ProviderError;
 /// One store.
 #[derive(Debug)]
 pub(crate) struct AwsStore {
+    /// Announces reads to the scheduler of the reader.
     fetcher: Arc<Fetcher>,
+    /// The service and the identity of the store.
     reader: Arc<Reader>,
+    /// `spec.provider.aws.prefix`; empty for none.
     prefix: String,
 }
 
 impl AwsStore {
+    /// A store that reads by this reader. `prefix` is put before every key.
     pub(crate) fn new(fetcher: Arc<Fetcher>, reader: Arc<Reader>, prefix: String) -> Self {
         Self {
             fetcher,

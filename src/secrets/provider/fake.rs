@@ -18,10 +18,12 @@ pub(crate) struct Fake {
 }
 
 impl Fake {
+    /// A provider with the values of a spec.
     pub(crate) fn new(spec: FakeProvider) -> Self {
         Self { spec }
     }
 
+    /// The result of a lookup. It needs no request, so it never waits.
     fn look_up(&self, lookup: &Lookup) -> Result<LookupResult, ProviderError> {
         match lookup {
             Lookup::Value { key, version } => {
@@ -64,6 +66,7 @@ impl Fake {
     }
 }
 
+/// A value of the spec.
 fn value(text: &str) -> SecretValue {
     SecretValue::from(text.as_bytes().to_vec())
 }

@@ -9,11 +9,11 @@ use futures::future::BoxFuture;
 
 use crate::aws::Fetcher;
 use overlayd_core::api::secret_store::{Capabilities, SecretStoreSpec};
-use overlayd_core::aws::identity::StoreName;
 use overlayd_core::aws::reader_key::{SharedRead, StoreAuth, check_auth, reader_key};
 use overlayd_core::secrets::compose::LookupResult;
 use overlayd_core::secrets::desired::Lookup;
 use overlayd_core::secrets::provider_error::{ProviderError, StoreError};
+use overlayd_core::secrets::store_state::StoreName;
 pub(crate) use overlayd_core::secrets::store_validation::Validation;
 
 use aws::AwsStore;
@@ -55,6 +55,7 @@ pub(crate) struct Providers {
 }
 
 impl Providers {
+    /// Providers that read by this fetcher. `auth` says whether a SecretStore may read as the daemon.
     pub(crate) fn new(fetcher: Arc<Fetcher>, auth: StoreAuth) -> Self {
         Self { fetcher, auth }
     }

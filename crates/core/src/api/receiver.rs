@@ -59,7 +59,8 @@ pub struct ReceiverSpec {
     pub resources: Vec<ReceiverResource>,
     /// A Secret of the same namespace. The sender knows the value of its key `token`.
     pub secret_ref: LocalReference,
-    /// CEL expression that selects among `resources`. overlayd refuses this field.
+    /// CEL expression that selects among `resources`: true for an object to reconcile. `req` is the JSON body of the call,
+    /// `res` the object with its kind and metadata.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resource_filter: Option<String>,
     /// Whether calls are answered with 503 and have no effect. Default: `false`.
@@ -120,7 +121,7 @@ pub struct ReceiverResource {
     /// Labels that the objects must have. Required if `name` is `*`, unused otherwise.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub match_labels: BTreeMap<String, String>,
-    /// CEL expression over the call. overlayd refuses this field.
+    /// CEL expression like `resourceFilter`, for the objects of this entry. Both must be true.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub filter: Option<String>,
 }

@@ -33,10 +33,10 @@ const WINDOW: Duration = Duration::from_secs(120);
 
 /// The last-applied state of all objects, by their ids, and the Kustomizations that changes of objects wake.
 #[derive(Debug, Default)]
-pub struct LastApplied(Mutex<State>);
+pub struct LastApplied(Mutex<LastAppliedState>);
 
 #[derive(Debug, Default)]
-struct State {
+struct LastAppliedState {
     objects: BTreeMap<String, Record>,
     /// Kustomizations whose objects are not as they were applied.
     drifted: BTreeSet<NamespacedName>,
@@ -134,7 +134,7 @@ pub fn account_hash(account: &str, hash: Hash) -> Hash {
 }
 
 impl LastApplied {
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, LastAppliedState> {
         self.0.lock()
     }
 

@@ -11,6 +11,7 @@ use crate::api::secret_store::{
     AwsJwtAuth, AwsProvider, AwsSecretRefAuth, SecretKeySelector, SessionTagsPolicy,
 };
 use crate::secrets::provider_error::StoreError;
+use crate::secrets::store_state::StoreName;
 
 /// As which principal AWS is called, and in which region. Stores of the same identity share credentials, calls and answers.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -70,24 +71,6 @@ pub struct Role {
     pub tags: BTreeMap<String, String>,
     /// The tags that later roles keep.
     pub transitive_tag_keys: Vec<String>,
-}
-
-/// The name of a store. A `ClusterSecretStore` has no namespace.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct StoreName<'s> {
-    /// The namespace of a `SecretStore`.
-    pub namespace: Option<&'s str>,
-    /// The name.
-    pub name: &'s str,
-}
-
-impl StoreName<'_> {
-    fn kind(self) -> &'static str {
-        match self.namespace {
-            Some(_) => "SecretStore",
-            None => "ClusterSecretStore",
-        }
-    }
 }
 
 /// The identity of a store, for an ExternalSecret of the namespace `user`. Nothing if the identity depends on the namespace and

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use super::identity::{Base, Identity, StoreName, identify};
+use super::identity::{Base, Identity, identify};
 use super::read_scheduler::{SecretId, ServiceCapabilities};
 use crate::api::secret_store::{AwsService, RetrySettings, SecretStoreSpec};
 use crate::schedule::parse_duration;
 use crate::secrets::provider_error::StoreError;
+use crate::secrets::store_state::StoreName;
 
 /// The services of AWS that hold secrets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

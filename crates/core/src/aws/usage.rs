@@ -5,8 +5,8 @@ use crate::api::secret_store::SecretStoreSpec;
 use crate::aws::reader_key::reader_key;
 use crate::secrets::desired::{Lookup, StoreLookup, StoreRef, resolve};
 
-use crate::aws::identity::StoreName;
 use crate::aws::reader_key::ReaderKey;
+use crate::secrets::store_state::StoreName;
 
 /// The stores and ExternalSecrets of a repository or a cluster.
 #[derive(Debug, Clone, Default)]

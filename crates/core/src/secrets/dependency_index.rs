@@ -72,7 +72,7 @@ pub fn dependencies(object: &ExternalSecret, desired: &DesiredSecret) -> BTreeSe
 
 /// What each ExternalSecret depends on, and the version of each dependency that it has read.
 #[derive(Debug, Default)]
-pub struct DependencyIndex(Mutex<State>);
+pub struct DependencyIndex(Mutex<IndexState>);
 
 /// Most objects have one dependent; a tree for each would be most of the memory.
 #[derive(Debug)]
@@ -109,7 +109,7 @@ impl Dependents {
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct IndexState {
     dependencies: BTreeMap<NamespacedName, Vec<Dependency>>,
     dependents: BTreeMap<Dependency, Dependents>,
     /// The resource version that each ExternalSecret has read last; empty for an object that did not exist.
@@ -121,7 +121,7 @@ struct State {
 }
 
 impl DependencyIndex {
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, IndexState> {
         self.0.lock()
     }
 
@@ -230,7 +230,7 @@ impl DependencyIndex {
     }
 }
 
-impl State {
+impl IndexState {
     fn remove(&mut self, name: &NamespacedName) {
         for dependency in self.dependencies.remove(name).unwrap_or_default() {
             let Some(dependents) = self.dependents.get_mut(&dependency) else {
