@@ -86,10 +86,12 @@ pub(crate) struct Route {
 /// name that changes its address in between leads nowhere else.
 async fn connect_elsewhere(to: &Uri) -> Result<TcpStream, BoxError> {
     let host = to.host().unwrap_or_default();
-    let port = to.port_u16().unwrap_or(match to.scheme_str() {
-        Some("https") => 443,
-        _ => 80,
-    });
+    let default = if to.scheme_str() == Some("https") {
+        443
+    } else {
+        80
+    };
+    let port = to.port_u16().unwrap_or(default);
     let name = host.trim_start_matches('[').trim_end_matches(']');
     let found = tokio::net::lookup_host((name, port)).await?;
     let allowed: Vec<_> = found.filter(|address| !is_local(address.ip())).collect();

@@ -12,11 +12,11 @@ use parking_lot::Mutex;
 use overlayd_core::fair_queue::{FairQueue, QueueSizes, Shares};
 use overlayd_core::names::ObjectKey;
 
-type Queue<L> = Mutex<FairQueue<L, oneshot::Sender<Permit<L>>>>;
+type SharedQueue<L> = Mutex<FairQueue<L, oneshot::Sender<Permit<L>>>>;
 
 /// A number of permits, shared by all clones, of which each key holds its share at most. `L` is the urgency.
 #[derive(Debug)]
-pub(crate) struct FairSemaphore<L: Ord = ()>(Arc<Queue<L>>);
+pub(crate) struct FairSemaphore<L: Ord = ()>(Arc<SharedQueue<L>>);
 
 impl<L: Ord> Clone for FairSemaphore<L> {
     fn clone(&self) -> Self {
@@ -28,7 +28,7 @@ impl<L: Ord> Clone for FairSemaphore<L> {
 #[derive(Debug)]
 pub(crate) struct Permit<L: Ord = ()> {
     /// `None` once the place was passed on.
-    queue: Option<Arc<Queue<L>>>,
+    queue: Option<Arc<SharedQueue<L>>>,
     key: String,
 }
 

@@ -18,7 +18,7 @@ use overlayd_core::aws::throttle::Api;
 use overlayd_core::secrets::compose::LookupResult;
 use overlayd_core::secrets::desired::Search;
 use overlayd_core::secrets::provider_error::ProviderError;
-use overlayd_core::secrets::search::{name_pattern, tags_as_json};
+use overlayd_core::secrets::search::{FoundValues, name_pattern, tags_as_json};
 use overlayd_core::secrets::{SecretData, SecretValue};
 
 /// Parameter Store in one region, as one identity.
@@ -119,21 +119,21 @@ impl ParameterStore {
             let request = request.recursive(true).with_decryption(true);
             request.max_results(10).set_next_token(token).send()
         };
-        let mut found = SecretData::new();
+        let mut found = FoundValues::default();
         let take = |page: GetParametersByPathOutput| {
             for parameter in page.parameters.unwrap_or_default() {
                 let (Some(name), Some(value)) = (parameter.name, parameter.value) else {
                     continue;
                 };
                 if pattern.is_match(&name) {
-                    found.insert(name, SecretValue::from(value.into_bytes()));
+                    found.insert(name, SecretValue::from(value.into_bytes()))?;
                 }
             }
             Ok(page.next_token)
         };
         let target = target("ssm:GetParametersByPath", path);
         self.caller.pages(target, send, take).await?;
-        Ok(found)
+        Ok(found.into_data())
     }
 
     /// The values whose names or tags match: lists the names first, which needs fewer rights than reading a whole path.

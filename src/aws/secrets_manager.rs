@@ -22,7 +22,7 @@ use overlayd_core::aws::throttle::Api;
 use overlayd_core::secrets::compose::LookupResult;
 use overlayd_core::secrets::desired::Search;
 use overlayd_core::secrets::provider_error::ProviderError;
-use overlayd_core::secrets::search::{name_pattern, tags_as_json};
+use overlayd_core::secrets::search::{FoundValues, name_pattern, tags_as_json};
 use overlayd_core::secrets::{SecretData, SecretValue};
 
 /// Secrets Manager in one region, as one identity.
@@ -168,7 +168,7 @@ impl SecretsManager {
             let request = request.set_filters(Some(filters(search)));
             request.set_next_token(token).send()
         };
-        let mut found = SecretData::new();
+        let mut found = FoundValues::default();
         let take = |page: BatchGetSecretValueOutput| {
             // A secret that could not be read must not look as if it were gone.
             if let Some(error) = page.errors.unwrap_or_default().into_iter().next() {
@@ -183,13 +183,13 @@ impl SecretsManager {
                     continue;
                 };
                 let value = value_of(&name, secret.secret_string, secret.secret_binary)?;
-                found.insert(name, value);
+                found.insert(name, value)?;
             }
             Ok(page.next_token)
         };
         let target = target(Api::Batch, BATCH_GET, "*");
         self.caller.pages(target, send, take).await?;
-        Ok(found)
+        Ok(found.into_data())
     }
 }
 

@@ -1,15 +1,17 @@
 //! The requests that each service of AWS answers, behind one trait, with one file per service.
 
+use std::pin::pin;
 use std::sync::Arc;
 
+use futures::StreamExt as _;
 use futures::future::BoxFuture;
-use futures::{StreamExt as _, TryStreamExt as _};
 
 use overlayd_core::aws::read_scheduler::{CallResult, ReadAnswer, SecretId};
 use overlayd_core::secrets::SecretData;
 use overlayd_core::secrets::compose::LookupResult;
 use overlayd_core::secrets::desired::Search;
 use overlayd_core::secrets::provider_error::ProviderError;
+use overlayd_core::secrets::search::FoundValues;
 
 /// One service, as one identity.
 pub(crate) trait SecretService: Send + Sync + std::fmt::Debug {
@@ -45,6 +47,12 @@ where
         LookupResult::Value(value) => Ok(Some((name, value))),
         _ => Ok(None),
     });
-    let found: Vec<_> = values.try_collect().await?;
-    Ok(found.into_iter().flatten().collect())
+    let mut values = pin!(values);
+    let mut found = FoundValues::default();
+    while let Some(value) = values.next().await {
+        if let Some((name, value)) = value? {
+            found.insert(name, value)?;
+        }
+    }
+    Ok(found.into_data())
 }

@@ -75,10 +75,7 @@ pub(super) fn open(directory: &Path) -> Result<(FileTree, RepoPath), Failure> {
 
 /// The same, without the files that a GitRepository leaves out by default.
 pub(super) fn open_as_source(directory: &Path) -> Result<(FileTree, RepoPath), Failure> {
-    let files = Filtered {
-        files: Arc::new(Disk),
-        ignore: Ignore::new(&[], None),
-    };
+    let files = Filtered::new(Arc::new(Disk), Ignore::defaults());
     open_of(directory, Arc::new(files))
 }
 

@@ -15,9 +15,11 @@ use crate::cli::output;
 use crate::cli::report::Failure;
 use overlayd_core::api::annotations::{DATA_HASH, MANAGED_PREFIX};
 use overlayd_core::api::external_secret::{CreationPolicy, ExternalSecretSpec, Template};
-use overlayd_core::secrets::decide::{SecretOwner, SecretWrite, decide};
+use overlayd_core::secrets::decide::{SecretWrite, decide};
 use overlayd_core::secrets::desired::resolve;
-use overlayd_core::secrets::render::{RenderError, render};
+use overlayd_core::secrets::owner::SecretOwner;
+use overlayd_core::secrets::render::render;
+use overlayd_core::secrets::render_error::RenderError;
 use overlayd_core::secrets::template_from::{TemplateSourceKind, TemplateSources};
 use overlayd_core::secrets::{SecretData, SecretValue};
 

@@ -13,8 +13,9 @@ use overlayd_core::api::secret_store::{
     ClusterSecretStore, SecretStore, SecretStoreSpec, SecretStoreStatus,
 };
 use overlayd_core::aws::reader_key::{ReaderKey, reader_key};
+use overlayd_core::names::StoreName;
 use overlayd_core::secrets::provider_error::StoreError;
-use overlayd_core::secrets::store_state::{StoreName, StoreState};
+use overlayd_core::secrets::store_state::StoreState;
 
 /// The class of stores and generators that this process serves (`--controller-class`). Those without a class are served
 /// by every process.

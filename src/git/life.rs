@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use git2::Oid;
 use parking_lot::Mutex;
 
+use crate::git::objects::is_too_large;
 use overlayd_core::git::storage_fault::StorageFault;
 
 /// So many commits are known to be complete; older ones are looked at again.
@@ -38,10 +39,11 @@ impl MirrorLife {
         self.number
     }
 
-    /// Notes an error of a read. Missing and cut objects mean that the mirror is damaged; a lack of files or memory does
-    /// not.
+    /// Notes an error of a read. Missing and cut objects mean that the mirror is damaged; objects that are too large, and a
+    /// lack of files or memory, do not.
     pub(crate) fn note_read_error(&self, error: &git2::Error) {
-        if StorageFault::of(error.message()) == StorageFault::Damaged {
+        let is_damage = StorageFault::of(error.message()) == StorageFault::Damaged;
+        if is_damage && !is_too_large(error) {
             self.is_damaged.store(true, Ordering::Relaxed);
         }
     }

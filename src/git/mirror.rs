@@ -12,6 +12,7 @@ use gocompat::semver::{Constraint, Version};
 use crate::failpoints;
 use crate::git::fetched::Fetched;
 use crate::git::life::MirrorLife;
+use crate::git::objects;
 use overlayd_core::git::revision::Revision;
 use overlayd_core::git::source::{GitSource, RefTarget};
 use overlayd_core::git::storage_fault::StorageFault;
@@ -153,8 +154,8 @@ impl Operation<'_> {
         // A commit that is pinned and held needs no request: it cannot change.
         if let RefTarget::Commit { id, branch } = &self.source.target
             && let Ok(oid) = Oid::from_str(id)
-            && repository.find_commit(oid).is_ok()
-            && self.is_complete(&repository, oid)
+            && objects::commit(&repository, oid).is_ok()
+            && self.completeness(&repository, oid) == Completeness::Whole
         {
             return self.describe(&repository, oid, branch.clone());
         }
@@ -331,7 +332,7 @@ impl Operation<'_> {
         let mut newest: Option<(i64, Advertised)> = None;
         for wanted in tied {
             self.fetch_advertised(repository, remote, &wanted)?;
-            let commit = repository.find_commit(wanted.commit);
+            let commit = objects::commit(repository, wanted.commit);
             let time = commit.map_or(i64::MIN, |commit| commit.time().seconds());
             if newest.as_ref().is_none_or(|(latest, _)| time >= *latest) {
                 newest = Some((time, wanted));
@@ -352,7 +353,7 @@ impl Operation<'_> {
         remote: &mut git2::Remote<'_>,
         wanted: &Advertised,
     ) -> Result<(), AttemptError> {
-        if repository.find_commit(wanted.commit).is_ok() {
+        if objects::commit(repository, wanted.commit).is_ok() {
             // A commit without its files is not fetched again, since libgit2 takes it for complete.
             return self.check_complete(repository, wanted.commit);
         }
@@ -376,25 +377,37 @@ impl Operation<'_> {
 
     /// Refuses a commit whose files are not all there. The mirror is then cloned again.
     fn check_complete(&self, repository: &Repository, commit: Oid) -> Result<(), AttemptError> {
-        if self.is_complete(repository, commit) {
-            return Ok(());
+        let url = self.source.url.clone();
+        match self.completeness(repository, commit) {
+            Completeness::Whole => Ok(()),
+            Completeness::Missing => {
+                let commit = commit.to_string();
+                let error = FetchError::Incomplete { url, commit };
+                Err(AttemptError::Damaged(error))
+            }
+            Completeness::Unknown => {
+                let reason = "`spec.timeout` ended while the files of the commit were looked up";
+                let reason = reason.to_owned();
+                Err(FetchError::Remote { url, reason }.into())
+            }
         }
-        Err(AttemptError::Damaged(FetchError::Incomplete {
-            url: self.source.url.clone(),
-            commit: commit.to_string(),
-        }))
     }
 
-    /// True if all files of a commit are there. It is looked at once in the life of a mirror.
-    fn is_complete(&self, repository: &Repository, commit: Oid) -> bool {
+    /// Whether all files of a commit are there. It is looked at once in the life of a mirror.
+    fn completeness(&self, repository: &Repository, commit: Oid) -> Completeness {
         if self.life.is_known_complete(commit) {
-            return true;
+            return Completeness::Whole;
         }
-        let is_complete = has_whole_tree(repository, commit, self.deadline).unwrap_or(false);
-        if is_complete {
+        let completeness = match completeness(repository, commit, self.deadline) {
+            Ok(completeness) => completeness,
+            // It is there, and its reader gets an error that says how large it is.
+            Err(error) if objects::is_too_large(&error) => Completeness::Whole,
+            Err(_) => Completeness::Missing,
+        };
+        if completeness == Completeness::Whole {
             self.life.note_complete(commit);
         }
-        is_complete
+        completeness
     }
 
     /// Fetches a commit by its id. Where the server refuses that, or the source names a branch, the branches are fetched.
@@ -411,7 +424,7 @@ impl Operation<'_> {
             && branch.is_none()
             && let Some(oid) = Oid::from_str(id)
                 .ok()
-                .filter(|oid| repository.find_commit(*oid).is_ok())
+                .filter(|oid| objects::commit(repository, *oid).is_ok())
         {
             self.check_complete(repository, oid)?;
             return self.describe(repository, oid, None);
@@ -425,7 +438,7 @@ impl Operation<'_> {
         )?;
         let found = Oid::from_str(id)
             .ok()
-            .filter(|oid| repository.find_commit(*oid).is_ok());
+            .filter(|oid| objects::commit(repository, *oid).is_ok());
         match found {
             Some(oid) => {
                 self.check_complete(repository, oid)?;
@@ -501,7 +514,7 @@ impl Operation<'_> {
         name: Option<String>,
     ) -> Result<Fetched, AttemptError> {
         let describe = || -> Result<Fetched, git2::Error> {
-            let commit = repository.find_commit(oid)?;
+            let commit = objects::commit(repository, oid)?;
             let subject = String::from_utf8_lossy(commit.message_bytes())
                 .lines()
                 .next()
@@ -531,26 +544,37 @@ impl Operation<'_> {
     }
 }
 
-/// True if all trees and files of a commit are in the mirror. Each tree is read once, however often it is named.
-fn has_whole_tree(
+/// Whether all trees and files of a commit are in a mirror.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Completeness {
+    Whole,
+    Missing,
+    /// The time was over before all was looked at.
+    Unknown,
+}
+
+/// Looks for all trees and files of a commit. Each tree is read once, however often it is named.
+fn completeness(
     repository: &Repository,
     commit: Oid,
     deadline: Instant,
-) -> Result<bool, git2::Error> {
+) -> Result<Completeness, git2::Error> {
     let odb = repository.odb()?;
-    let mut left = vec![repository.find_commit(commit)?.tree_id()];
+    let mut left = vec![objects::commit(repository, commit)?.tree_id()];
     let mut seen: BTreeSet<Oid> = left.iter().copied().collect();
     while let Some(tree) = left.pop() {
         if Instant::now() >= deadline {
-            return Ok(false);
+            return Ok(Completeness::Unknown);
         }
-        for entry in &repository.find_tree(tree)? {
+        for entry in &objects::tree(repository, tree)? {
             match entry.kind() {
                 Some(ObjectType::Tree) if seen.insert(entry.id()) => left.push(entry.id()),
-                Some(ObjectType::Blob) if !odb.exists(entry.id()) => return Ok(false),
+                Some(ObjectType::Blob) if !odb.exists(entry.id()) => {
+                    return Ok(Completeness::Missing);
+                }
                 _ => {}
             }
         }
     }
-    Ok(true)
+    Ok(Completeness::Whole)
 }

@@ -26,7 +26,7 @@ pub(crate) struct Mirrors {
     known: Mutex<BTreeMap<String, Arc<Mutex<Mirror>>>>,
 }
 
-/// One mirror. Whoever holds its lock is the only one that fetches into it or removes it.
+/// One mirror. The holder of its lock alone fetches into it or removes it.
 #[derive(Debug)]
 struct Mirror {
     life: Arc<MirrorLife>,
@@ -134,7 +134,7 @@ impl Mirrors {
     /// Sets a mirror aside, so that it can be removed while another one takes its name. False if it is in use.
     fn take_if_unused(&self, name: &str, in_service: &BTreeSet<PathBuf>, now: Instant) -> bool {
         let path = self.directory.join(name);
-        if !name.ends_with(".git") {
+        if path.extension().is_none_or(|extension| extension != "git") {
             return false;
         }
         let mirror = self.mirror(name);

@@ -9,6 +9,7 @@ use parking_lot::{Mutex, MutexGuard};
 
 use crate::git::fetched::Fetched;
 use crate::git::life::MirrorLife;
+use crate::git::objects::{self, Found};
 use crate::git::view::{Filtered, Mounted, Sparse};
 
 /// The files of one commit. Objects are immutable, so reading them late changes nothing.
@@ -22,6 +23,10 @@ struct CommitFiles {
 
 /// Blobs above this size are not manifests.
 const MAX_FILE_BYTES: usize = 32 << 20;
+/// The longest target of a link, in bytes: as long as a path can be.
+const MAX_LINK_BYTES: usize = 4096;
+/// The largest `.gitmodules`, in bytes.
+const MAX_MODULES_BYTES: usize = 256 << 10;
 
 /// Opens the tree of a fetched commit.
 ///
@@ -52,8 +57,7 @@ pub(crate) fn files(fetched: &Fetched) -> Result<Arc<dyn Files>, git2::Error> {
         let others = others.collect::<Result<_, git2::Error>>()?;
         files = Arc::new(Mounted { own: files, others });
     }
-    let ignore = view.ignore.clone();
-    Ok(Arc::new(Filtered { files, ignore }))
+    Ok(Arc::new(Filtered::new(files, view.ignore.clone())))
 }
 
 /// A commit's files with those of its submodules in their places.
@@ -78,18 +82,22 @@ const MAX_IGNORE_BYTES: usize = 64 << 10;
 /// The most directories of a commit that are walked, and the longest path of one.
 const MAX_TREES: usize = 200_000;
 const MAX_PATH: usize = 4096;
+/// The most bytes of the paths of all directories that are walked.
+const MAX_PATHS_BYTES: usize = 64 << 20;
 
 /// Why the ignore files of a commit cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum IgnoreFilesError {
     #[error("{}", .0.message())]
     Mirror(#[from] git2::Error),
-    #[error("the repository has more than {MAX_TREES} directories")]
+    #[error(
+        "the repository has more than {MAX_TREES} directories, or their paths have more than {MAX_PATHS_BYTES} bytes"
+    )]
     TooManyDirectories,
     #[error("the repository has more than {MAX_IGNORE_FILES} `{IGNORE_FILE}` files")]
     TooManyFiles,
-    #[error("`{0}{IGNORE_FILE}` has more than {MAX_IGNORE_BYTES} bytes")]
-    TooLarge(String),
+    #[error("`{0}{IGNORE_FILE}` has {1} bytes; more than {MAX_IGNORE_BYTES} are not read")]
+    TooLarge(String, usize),
 }
 
 /// The `.sourceignore` files of a commit, each with its directory, the root's first.
@@ -110,10 +118,11 @@ fn read_ignores(fetched: &Fetched) -> Result<Vec<(String, String)>, IgnoreFilesE
     let mut files = ignore_files(&repository, root)?;
     files.sort_by_key(|(directory, _)| directory.matches('/').count());
     let texts = files.into_iter().map(|(directory, id)| {
-        let blob = repository.find_blob(id)?;
-        if blob.size() > MAX_IGNORE_BYTES {
-            return Err(IgnoreFilesError::TooLarge(directory));
+        let (size, _) = repository.odb()?.read_header(id)?;
+        if size > MAX_IGNORE_BYTES {
+            return Err(IgnoreFilesError::TooLarge(directory, size));
         }
+        let blob = objects::blob(&repository, id, MAX_IGNORE_BYTES)?;
         let text = String::from_utf8_lossy(blob.content()).into_owned();
         Ok((directory, text))
     });
@@ -126,14 +135,14 @@ fn ignore_files(
     repository: &Repository,
     root: Oid,
 ) -> Result<Vec<(String, Oid)>, IgnoreFilesError> {
-    let (mut files, mut trees) = (Vec::new(), 0);
+    let (mut files, mut trees, mut path_bytes) = (Vec::new(), 0, 0);
     let mut left = vec![(root, String::new())];
     while let Some((id, directory)) = left.pop() {
         trees += 1;
         if trees > MAX_TREES {
             return Err(IgnoreFilesError::TooManyDirectories);
         }
-        let tree = repository.find_tree(id)?;
+        let tree = objects::tree(repository, id)?;
         for entry in &tree {
             let Ok(name) = entry.name() else { continue };
             match entry.kind() {
@@ -141,6 +150,10 @@ fn ignore_files(
                     files.push((directory.clone(), entry.id()));
                 }
                 Some(ObjectType::Tree) if directory.len() < MAX_PATH => {
+                    path_bytes += directory.len() + name.len();
+                    if left.len() > MAX_TREES || path_bytes > MAX_PATHS_BYTES {
+                        return Err(IgnoreFilesError::TooManyDirectories);
+                    }
                     left.push((entry.id(), format!("{directory}{name}/")));
                 }
                 _ => {}
@@ -172,21 +185,19 @@ pub(crate) fn of_work_tree(directory: &Path, revision: &str) -> Result<FileTree,
 /// The text of `.gitmodules`, if there is one.
 ///
 /// # Errors
-/// If the mirror cannot be read.
+/// The mirror cannot be read, or the file is too large.
 pub(crate) fn gitmodules(fetched: &Fetched) -> Result<Option<String>, git2::Error> {
-    let files = CommitFiles::open(fetched)?;
-    let path = RepoPath::root()
-        .join(".gitmodules")
-        .expect("a plain name leads nowhere else");
-    // A file that cannot be read is not one that is missing: its submodules would be left out.
-    let unreadable = |reason: String| git2::Error::from_str(&reason);
-    match files.entry(&path).map_err(unreadable)? {
-        Some(FileEntry::File(_)) => {
-            let bytes = files.read(&path).map_err(unreadable)?;
-            Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
-        }
-        _ => Ok(None),
-    }
+    let repository = Repository::open_bare(&fetched.mirror)?;
+    let root = Oid::from_str(&fetched.tree)?;
+    let found = objects::at_path(&repository, root, Path::new(".gitmodules"))?;
+    let is_file = |found: &Found| {
+        found.kind == Some(ObjectType::Blob) && found.mode != i32::from(FileMode::Link)
+    };
+    let Some(found) = found.filter(is_file) else {
+        return Ok(None);
+    };
+    let blob = objects::blob(&repository, found.id, MAX_MODULES_BYTES)?;
+    Ok(Some(String::from_utf8_lossy(blob.content()).into_owned()))
 }
 
 /// The commit that a tree has at a path, if that is a submodule.
@@ -195,18 +206,10 @@ pub(crate) fn gitmodules(fetched: &Fetched) -> Result<Option<String>, git2::Erro
 /// If the mirror cannot be read.
 pub(crate) fn submodule_at(fetched: &Fetched, path: &RepoPath) -> Result<Option<Oid>, git2::Error> {
     let repository = Repository::open_bare(&fetched.mirror)?;
-    let tree = repository.find_tree(Oid::from_str(&fetched.tree)?)?;
-    match tree.get_path(Path::new(path.as_str())) {
-        Ok(entry) => Ok((entry.kind() == Some(ObjectType::Commit)).then(|| entry.id())),
-        Err(error) if is_missing_path(&error) => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-/// True if a tree has no such path. A tree that is missing on the way is an error about an object instead, and the path
-/// may well exist.
-fn is_missing_path(error: &git2::Error) -> bool {
-    error.code() == git2::ErrorCode::NotFound && error.class() == git2::ErrorClass::Tree
+    let root = Oid::from_str(&fetched.tree)?;
+    let found = objects::at_path(&repository, root, Path::new(path.as_str()))?;
+    let submodule = found.filter(|found| found.kind == Some(ObjectType::Commit));
+    Ok(submodule.map(|found| found.id))
 }
 
 impl CommitFiles {
@@ -214,7 +217,7 @@ impl CommitFiles {
         let open = || {
             let repository = Repository::open_bare(&fetched.mirror)?;
             let tree = Oid::from_str(&fetched.tree)?;
-            repository.find_tree(tree)?;
+            objects::tree(&repository, tree)?;
             Ok((repository, tree))
         };
         let opened = open().inspect_err(|error| fetched.life.note_read_error(error));
@@ -236,18 +239,9 @@ impl CommitFiles {
         format!("cannot read `{path}` from the mirror: {}", error.message())
     }
 
-    /// The object at a path and its mode, if there is one.
-    fn find(
-        &self,
-        repository: &Repository,
-        path: &RepoPath,
-    ) -> Result<Option<(Oid, Option<ObjectType>, i32)>, git2::Error> {
-        let tree = repository.find_tree(self.tree)?;
-        match tree.get_path(Path::new(path.as_str())) {
-            Ok(entry) => Ok(Some((entry.id(), entry.kind(), entry.filemode()))),
-            Err(error) if is_missing_path(&error) => Ok(None),
-            Err(error) => Err(error),
-        }
+    /// The object at a path, if there is one.
+    fn find(&self, repository: &Repository, path: &RepoPath) -> Result<Option<Found>, git2::Error> {
+        objects::at_path(repository, self.tree, Path::new(path.as_str()))
     }
 
     fn lock(&self) -> MutexGuard<'_, Repository> {
@@ -262,10 +256,10 @@ impl Files for CommitFiles {
         }
         let repository = self.lock();
         let unreadable = |error: git2::Error| self.unreadable(path, &error);
-        let Some((id, kind, mode)) = self.find(&repository, path).map_err(unreadable)? else {
+        let Some(found) = self.find(&repository, path).map_err(unreadable)? else {
             return Ok(None);
         };
-        match kind {
+        match found.kind {
             Some(ObjectType::Tree) => return Ok(Some(FileEntry::Directory)),
             Some(ObjectType::Blob) => {}
             _ => {
@@ -274,34 +268,22 @@ impl Files for CommitFiles {
                 ));
             }
         }
-        if mode == i32::from(FileMode::Link) {
-            let blob = repository.find_blob(id).map_err(unreadable)?;
+        if found.mode == i32::from(FileMode::Link) {
+            let blob = objects::blob(&repository, found.id, MAX_LINK_BYTES).map_err(unreadable)?;
             let target = String::from_utf8(blob.content().to_vec())
                 .map_err(|_| format!("link `{path}` is not text"))?;
             return Ok(Some(FileEntry::Link(target)));
         }
-        Ok(Some(FileEntry::File(Some(ContentId::new(&id.to_string())))))
+        let id = ContentId::new(&found.id.to_string());
+        Ok(Some(FileEntry::File(Some(id))))
     }
 
     fn read(&self, path: &RepoPath) -> Result<Arc<[u8]>, String> {
         let repository = self.lock();
         let unreadable = |error: git2::Error| self.unreadable(path, &error);
-        let (id, ..) = self
-            .find(&repository, path)
-            .map_err(unreadable)?
-            .ok_or_else(|| format!("`{path}` is not there"))?;
-        let size = repository
-            .odb()
-            .and_then(|odb| odb.read_header(id))
-            .map_err(unreadable)?
-            .0;
-        if size > self.max_file_bytes {
-            return Err(format!(
-                "`{path}` has {size} bytes; more than {} are not read",
-                self.max_file_bytes
-            ));
-        }
-        let blob = repository.find_blob(id).map_err(unreadable)?;
+        let found = self.find(&repository, path).map_err(unreadable)?;
+        let found = found.ok_or_else(|| format!("`{path}` is not there"))?;
+        let blob = objects::blob(&repository, found.id, self.max_file_bytes).map_err(unreadable)?;
         Ok(blob.content().into())
     }
 
@@ -312,12 +294,93 @@ impl Files for CommitFiles {
             self.tree
         } else {
             let found = self.find(&repository, path).map_err(unreadable)?;
-            found.ok_or_else(|| format!("`{path}` is not there"))?.0
+            found.ok_or_else(|| format!("`{path}` is not there"))?.id
         };
-        let tree = repository.find_tree(id).map_err(unreadable)?;
+        let tree = objects::tree(&repository, id).map_err(unreadable)?;
         let names = tree
             .iter()
             .filter_map(|entry| entry.name().ok().map(str::to_owned));
         Ok(names.collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::OnceLock;
+
+    use overlayd_core::git::revision::Revision;
+
+    use super::*;
+
+    /// A commit's tree with one file of zeros, of this many bytes and with this mode.
+    fn of_zeros(directory: &Path, name: &str, bytes: usize, mode: FileMode) -> Fetched {
+        let repository = Repository::init_bare(directory).expect("an empty directory");
+        let blob = repository.blob(&vec![0; bytes]).expect("a blob");
+        let mut tree = repository.treebuilder(None).expect("an empty tree");
+        tree.insert(name, blob, mode.into()).expect("a plain name");
+        Fetched {
+            url: String::new(),
+            revision: Revision {
+                name: None,
+                commit: String::new(),
+            },
+            mirror: directory.to_path_buf(),
+            life: Arc::new(MirrorLife::new()),
+            tree: tree.write().expect("a tree").to_string(),
+            subject: String::new(),
+            submodules: Vec::new(),
+            view: None,
+            content: OnceLock::new(),
+        }
+    }
+
+    #[test]
+    fn the_size_of_a_blob_is_asked_before_it_is_read() {
+        const BYTES: usize = 40 << 20;
+        let large = |name: &str, mode: FileMode| {
+            let directory = tempfile::tempdir().expect("a directory");
+            let fetched = of_zeros(directory.path(), name, BYTES, mode);
+            (directory, fetched)
+        };
+        let refused = |text: String| {
+            let expected = format!("has {BYTES} bytes; more than ");
+            assert!(text.contains(&expected), "{text}");
+            assert!(text.contains("are not read"), "{text}");
+        };
+        let (_directory, fetched) = large(".sourceignore", FileMode::Blob);
+        refused(source_ignores(&fetched).unwrap_err().to_string());
+        let (_directory, fetched) = large(".gitmodules", FileMode::Blob);
+        refused(gitmodules(&fetched).unwrap_err().to_string());
+        let (_directory, fetched) = large("kustomization.yaml", FileMode::Blob);
+        let path = RepoPath::root().join("kustomization.yaml").unwrap();
+        refused(files(&fetched).unwrap().read(&path).unwrap_err());
+        assert!(!fetched.is_damaged(), "a large file is no damage");
+        let (_directory, fetched) = large("kustomization.yaml", FileMode::Link);
+        refused(files(&fetched).unwrap().entry(&path).unwrap_err());
+    }
+
+    #[test]
+    fn a_tree_that_names_itself_many_times_is_walked_within_limits() {
+        let directory = tempfile::tempdir().unwrap();
+        let fetched = of_zeros(directory.path(), "a", 1, FileMode::Blob);
+        let repository = Repository::open_bare(directory.path()).unwrap();
+        let mut id = Oid::from_str(&fetched.tree).unwrap();
+        for _ in 0..4 {
+            let mut tree = repository.treebuilder(None).unwrap();
+            for at in 0..100 {
+                let name = format!("{at:0200}");
+                tree.insert(name, id, FileMode::Tree.into()).unwrap();
+            }
+            id = tree.write().unwrap();
+        }
+        let fetched = Fetched {
+            tree: id.to_string(),
+            ..fetched
+        };
+        let error = source_ignores(&fetched).unwrap_err();
+        assert!(
+            matches!(error, IgnoreFilesError::TooManyDirectories),
+            "{error}"
+        );
     }
 }

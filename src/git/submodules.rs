@@ -60,7 +60,11 @@ async fn fetch_below(
         url: source.url.clone(),
         reason,
     };
-    let unreadable = |error: git2::Error| failed(error.message().to_owned());
+    let life = fetched.life.clone();
+    let unreadable = |error: git2::Error| {
+        life.note_read_error(&error);
+        failed(error.message().to_owned())
+    };
     let Some(text) = snapshot::gitmodules(&fetched).map_err(unreadable)? else {
         return Ok(fetched);
     };

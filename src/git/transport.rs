@@ -127,7 +127,7 @@ impl Session {
     fn post(&self, hop: &Hop, body: Vec<u8>) -> Result<Incoming, String> {
         self.within_deadline(async {
             let response = self.send(&Method::POST, hop, Bytes::from(body)).await?;
-            check(response.status(), hop)?;
+            check(response.status(), hop).map_err(|error| error.to_string())?;
             Ok(response.into_body())
         })
     }
@@ -230,29 +230,45 @@ fn authorization(authorization: &Authorization) -> Result<Option<header::HeaderV
     Ok(Some(value))
 }
 
+/// An answer that is no success.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+enum StatusError {
+    #[error(
+        "the server redirects to `{host}`, which asks for credentials ({code}); they are sent to the server of `spec.url` alone, so put the new address there"
+    )]
+    Withheld { host: String, code: u16 },
+    #[error("authentication required: the server refused the credentials (401)")]
+    Unauthorized,
+    #[error("the server refused access (403)")]
+    Forbidden,
+    #[error("repository not found (404)")]
+    NotFound,
+    #[error(
+        "the server redirects the request for objects ({0}), which git does not follow; put the new address into `spec.url`"
+    )]
+    Redirected(StatusCode),
+    #[error("the server answered {0}")]
+    Other(StatusCode),
+}
+
 /// Refuses an answer that is no success.
-fn check(status: StatusCode, hop: &Hop) -> Result<(), String> {
-    let host = hop.url.host_str().unwrap_or_default();
-    match status {
-        StatusCode::OK => Ok(()),
+fn check(status: StatusCode, hop: &Hop) -> Result<(), StatusError> {
+    Err(match status {
+        StatusCode::OK => return Ok(()),
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN
             if hop.credentials == CredentialUse::Withhold =>
         {
-            let code = status.as_u16();
-            Err(format!(
-                "the server redirects to `{host}`, which asks for credentials ({code}); they are sent to the server of `spec.url` alone, so put the new address there"
-            ))
+            StatusError::Withheld {
+                host: hop.url.host_str().unwrap_or_default().to_owned(),
+                code: status.as_u16(),
+            }
         }
-        StatusCode::UNAUTHORIZED => {
-            Err("authentication required: the server refused the credentials (401)".to_owned())
-        }
-        StatusCode::FORBIDDEN => Err("the server refused access (403)".to_owned()),
-        StatusCode::NOT_FOUND => Err("repository not found (404)".to_owned()),
-        other if other.is_redirection() => Err(format!(
-            "the server redirects the request for objects ({other}), which git does not follow; put the new address into `spec.url`"
-        )),
-        other => Err(format!("the server answered {other}")),
-    }
+        StatusCode::UNAUTHORIZED => StatusError::Unauthorized,
+        StatusCode::FORBIDDEN => StatusError::Forbidden,
+        StatusCode::NOT_FOUND => StatusError::NotFound,
+        other if other.is_redirection() => StatusError::Redirected(other),
+        other => StatusError::Other(other),
+    })
 }
 
 pub(super) struct Smart {
@@ -270,15 +286,15 @@ impl Smart {
     }
 
     /// The request of one step of the protocol.
-    fn step(&self, address: &str, action: Service) -> Result<Step, RedirectError> {
+    fn step(&self, address: &str, action: Service) -> Result<ProtocolStep, RedirectError> {
         if matches!(action, Service::UploadPackLs) {
-            return Hop::first(address).map(Step::ListRefs);
+            return Hop::first(address).map(ProtocolStep::ListRefs);
         }
         let base = match &*self.moved.lock() {
             Some(base) => base.clone(),
             None => Hop::to(address)?,
         };
-        base.below("git-upload-pack").map(Step::Fetch)
+        base.below("git-upload-pack").map(ProtocolStep::Fetch)
     }
 }
 
@@ -308,7 +324,7 @@ impl SmartSubtransport for Smart {
 
 /// The steps of git's smart HTTP.
 #[derive(Clone)]
-enum Step {
+enum ProtocolStep {
     ListRefs(Hop),
     Fetch(Hop),
 }
@@ -317,7 +333,7 @@ enum Step {
 struct Exchange {
     session: Session,
     moved: Arc<Mutex<Option<Hop>>>,
-    step: Step,
+    step: ProtocolStep,
     request: Vec<u8>,
     response: Option<ResponseState>,
 }
@@ -326,14 +342,14 @@ impl Exchange {
     /// Sends the request. A redirect of the first one decides where the later ones go.
     fn send(&mut self) -> Result<Incoming, String> {
         match self.step.clone() {
-            Step::Fetch(hop) => self.session.post(&hop, std::mem::take(&mut self.request)),
-            Step::ListRefs(first) => {
+            ProtocolStep::Fetch(hop) => self.session.post(&hop, std::mem::take(&mut self.request)),
+            ProtocolStep::ListRefs(first) => {
                 let (hop, response) = self.session.get(first.clone())?;
                 if hop != first {
                     let base = hop.base().map_err(|error| error.to_string())?;
                     *self.moved.lock() = Some(base);
                 }
-                check(response.status(), &hop)?;
+                check(response.status(), &hop).map_err(|error| error.to_string())?;
                 Ok(response.into_body())
             }
         }

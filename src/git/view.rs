@@ -5,23 +5,45 @@ use std::sync::Arc;
 
 use kustomize::{FileEntry, Files, RepoPath};
 
-use overlayd_core::git::ignore::Ignore;
+use overlayd_core::git::ignore::{Ignore, MatchSteps};
 
 /// Files without those that are ignored.
 pub(crate) struct Filtered {
-    pub(crate) files: Arc<dyn Files>,
-    pub(crate) ignore: Ignore,
+    files: Arc<dyn Files>,
+    ignore: Ignore,
+    /// What the comparisons have taken so far.
+    steps: MatchSteps,
+}
+
+impl Filtered {
+    /// The files that the patterns do not leave out.
+    pub(crate) fn new(files: Arc<dyn Files>, ignore: Ignore) -> Self {
+        let steps = MatchSteps::default();
+        Self {
+            files,
+            ignore,
+            steps,
+        }
+    }
+
+    fn leaves_out(&self, path: &RepoPath) -> Result<bool, String> {
+        let left_out = self.ignore.leaves_out(path.as_str(), &self.steps);
+        left_out.map_err(|error| error.to_string())
+    }
 }
 
 impl Files for Filtered {
     fn entry(&self, path: &RepoPath) -> Result<Option<FileEntry>, String> {
         let entry = self.files.entry(path)?;
         let is_directory = matches!(entry, Some(FileEntry::Directory) | None);
-        Ok(entry.filter(|_| is_directory || !self.ignore.leaves_out(path.as_str())))
+        if !is_directory && self.leaves_out(path)? {
+            return Ok(None);
+        }
+        Ok(entry)
     }
 
     fn read(&self, path: &RepoPath) -> Result<Arc<[u8]>, String> {
-        if self.ignore.leaves_out(path.as_str()) {
+        if self.leaves_out(path)? {
             return Err(format!("`{path}` is left out of the source"));
         }
         self.files.read(path)
@@ -198,8 +220,8 @@ mod tests {
     #[test]
     fn ignored_files_are_left_out() {
         let files = memory(&["a.yaml", "b.md", "deep/c.md", "deep/d.yaml"]);
-        let ignore = Ignore::new(&[], Some("*.md"));
-        let filtered = Filtered { files, ignore };
+        let ignore = Ignore::new(&[], Some("*.md")).expect("one pattern");
+        let filtered = Filtered::new(files, ignore);
         check(&filtered, ".", "a.yaml deep");
         check(&filtered, "deep", "d.yaml");
         assert_eq!(filtered.entry(&at("b.md")), Ok(None));

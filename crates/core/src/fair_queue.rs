@@ -26,7 +26,7 @@ pub struct QueueSizes {
     pub waiting: usize,
 }
 
-/// The permits, who holds them, and who waits. `L` is the urgency of a waiter, the most urgent being the least; `W` is the
+/// The permits, their holders, and the waiters. `L` is the urgency of a waiter, the most urgent being the least; `W` is the
 /// waiter.
 #[derive(Debug)]
 pub struct FairQueue<L, W> {

@@ -79,6 +79,25 @@ impl fmt::Display for ObjectKey {
     }
 }
 
+/// The name of a store. A ClusterSecretStore has no namespace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StoreName<'s> {
+    /// The namespace of a SecretStore.
+    pub namespace: Option<&'s str>,
+    /// The name.
+    pub name: &'s str,
+}
+
+impl StoreName<'_> {
+    /// The kind of the store.
+    pub fn kind(self) -> &'static str {
+        match self.namespace {
+            Some(_) => "SecretStore",
+            None => "ClusterSecretStore",
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

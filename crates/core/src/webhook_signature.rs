@@ -218,11 +218,7 @@ mod tests {
         // sha256 of `tokenappteam`
         assert_eq!(
             path(b"token", "app", "team"),
-            "/hook/".to_owned()
-                + &Sha256::digest(b"tokenappteam")
-                    .iter()
-                    .map(|byte| format!("{byte:02x}"))
-                    .collect::<String>()
+            "/hook/".to_owned() + &data_encoding::HEXLOWER.encode(&Sha256::digest(b"tokenappteam"))
         );
         assert_ne!(path(b"token", "app", "team"), path(b"other", "app", "team"));
     }

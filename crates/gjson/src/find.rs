@@ -5,42 +5,28 @@
 //! path, the search goes on behind it, so of two members with one name the first counts that has the rest.
 //!
 //! The functions follow `gjson.go` 1.18: `get_here` is `Get`, `object` is `parseObject`, `array` is `parseArray`,
-//! `holds` is `queryMatches`. Paths and texts may come from different people, so a search counts the bytes that it
-//! reads and makes (`WORK`) and its levels of recursion (`DEPTH`); gjson has no such limits.
+//! `holds` is `queryMatches`. Paths and texts may come from different people, so a search counts what it
+//! reads and makes, and its levels of recursion (`work`); gjson has no such limits.
 
 use std::borrow::Cow;
-use std::cell::Cell;
 
 use crate::TooMuch;
-use crate::modifiers;
+use crate::modifiers::{self, Modifier, bracketed};
 use crate::path::{self, Next, Query, Selected, What, is_simple, last_name, selection, split_pipe};
 use crate::scan::{
-    Begin, Found, Kind, begin, float, nested_end, string_end, unquoted, value_at, whole,
+    Begin, Found, Kind, begin, elements, float, members, nested_end, string_end, unquoted,
+    value_at, whole,
 };
 use crate::strings::quote;
 use crate::wildcard;
+use crate::work::Work;
 
-/// Bytes that may be looked at or made in all.
-const WORK: usize = 64 << 20;
-/// Steps within steps.
-const DEPTH: usize = 100;
-
-/// The work that a search may still do.
+/// Follows paths through texts.
 ///
-/// One search serves a whole call of `get`, its modifiers and queries included, so that they share the limits. The
-/// counters are cells, because modifiers hold the search while they call it again.
+/// One search serves a whole call of `get`, its modifiers and queries included, so that they share the limits.
+#[derive(Default)]
 pub(crate) struct Search {
-    work: Cell<usize>,
-    depth: Cell<usize>,
-}
-
-impl Default for Search {
-    fn default() -> Self {
-        Self {
-            work: Cell::new(WORK),
-            depth: Cell::new(DEPTH),
-        }
-    }
+    work: Work,
 }
 
 /// A text that is searched, the value that was found in it, and the rest of the path.
@@ -54,42 +40,24 @@ struct Context<'j, 'p> {
 }
 
 /// The text that the beginning of a path makes, and the rest of the path; none if the path does not begin so.
-pub(crate) type Begun<'p> = Result<Option<(Vec<u8>, &'p [u8])>, TooMuch>;
+type Begun<'p> = Result<Option<(Vec<u8>, &'p [u8])>, TooMuch>;
 
 /// Where the search in an object or array ended, and whether it found the member or element.
 type Ended = (usize, bool);
 
 impl Search {
-    /// Counts bytes against the limit.
-    pub(crate) fn charge(&self, bytes: usize) -> Result<(), TooMuch> {
-        let left = self.work.get().checked_sub(bytes + 1).ok_or(TooMuch)?;
-        self.work.set(left);
-        Ok(())
-    }
-
-    /// Runs `work` at the next level of depth.
-    pub(crate) fn deeper<T>(
-        &self,
-        work: impl FnOnce() -> Result<T, TooMuch>,
-    ) -> Result<T, TooMuch> {
-        let left = self.depth.get().checked_sub(1).ok_or(TooMuch)?;
-        self.depth.set(left);
-        let result = work();
-        self.depth.set(left + 1);
-        result
-    }
-
     /// The value at a path in a text.
     pub(crate) fn get<'j>(&self, json: &'j [u8], path: &[u8]) -> Result<Found<'j>, TooMuch> {
-        self.charge(json.len())?;
-        self.deeper(|| self.get_here(json, path))
+        self.work.charge(json.len())?;
+        self.work.deeper(|| self.get_here(json, path))
     }
 
     /// The same in a text that will not stay.
     ///
     /// A modifier makes a text, and a path may go on in it; the value is copied out of it.
-    pub(crate) fn get_owned(&self, json: &[u8], path: &[u8]) -> Result<Found<'static>, TooMuch> {
+    fn get_owned(&self, json: &[u8], path: &[u8]) -> Result<Found<'static>, TooMuch> {
         let found = self.get(json, path)?;
+        self.work.allocate(found.raw.len())?;
         Ok(Found {
             kind: found.kind,
             raw: Cow::Owned(found.raw.into_owned()),
@@ -101,13 +69,13 @@ impl Search {
     fn get_here<'j>(&self, json: &'j [u8], path: &[u8]) -> Result<Found<'j>, TooMuch> {
         if path.len() > 1 {
             let begun = match path[0] {
-                b'@' => modifiers::run(self, json, path)?,
+                b'@' => self.modify(json, path)?,
                 b'!' => literal(path).map(|(text, rest)| (text.to_vec(), rest)),
                 b'[' | b'{' => self.select(json, path)?,
                 _ => None,
             };
             if let Some((text, rest)) = begun {
-                self.charge(text.len())?;
+                self.work.charge(text.len())?;
                 return match rest {
                     [b'|' | b'.', rest @ ..] => self.get_owned(&text, rest),
                     _ => {
@@ -138,6 +106,46 @@ impl Search {
         }
     }
 
+    /// Runs the modifier at the start of a path.
+    fn modify<'p>(&self, json: &[u8], path: &'p [u8]) -> Begun<'p> {
+        let Some(call) = modifiers::call(path) else {
+            return Ok(None);
+        };
+        let text = match call.modifier {
+            Modifier::OnText(modifier) => {
+                /// A value of a list that is taken apart takes so many times its shortest text, `1,`.
+                const OF_LIST: usize = 40;
+                self.work.allocate(json.len().saturating_mul(OF_LIST))?;
+                modifier(&self.work, json, call.argument)?
+            }
+            Modifier::Dig => {
+                let mut found = Vec::new();
+                self.dig(&whole(json), call.argument, &mut found)?;
+                bracketed(b'[', &found, b']')
+            }
+        };
+        Ok(Some((text, call.rest)))
+    }
+
+    /// The values at a path in a value and in everything inside it.
+    fn dig(&self, value: &Found<'_>, path: &[u8], found: &mut Vec<Vec<u8>>) -> Result<(), TooMuch> {
+        let here = self.get(&value.raw, path)?;
+        if here.exists() {
+            self.work.charge(here.raw.len())?;
+            self.work.allocate(here.raw.len())?;
+            found.push(here.raw.into_owned());
+        }
+        self.work.deeper(|| {
+            if value.is_object() {
+                members(&value.raw).try_for_each(|(_, value)| self.dig(&value, path, found))
+            } else if value.is_array() {
+                elements(&value.raw).try_for_each(|value| self.dig(&value, path, found))
+            } else {
+                Ok(())
+            }
+        })
+    }
+
     /// Searches the object or array at `at`.
     fn inside<'p>(
         &self,
@@ -145,7 +153,7 @@ impl Search {
         at: usize,
         path: &'p [u8],
     ) -> Result<Ended, TooMuch> {
-        self.deeper(|| {
+        self.work.deeper(|| {
             if context.json[at] == b'{' {
                 self.object(context, at + 1, path)
             } else {
@@ -181,7 +189,7 @@ impl Search {
             };
             let name = unquoted(&json[name_at..name_end]);
             let wanted = if key.wild {
-                self.charge(name.len() * key.name.len())?;
+                self.work.charge(name.len() * key.name.len())?;
                 wildcard::matches(&name, &key.name)
             } else {
                 name == key.name
@@ -279,7 +287,8 @@ impl Search {
         if found.raw.is_empty() {
             return Ok(());
         }
-        self.charge(found.raw.len())?;
+        self.work.charge(found.raw.len())?;
+        self.work.allocate(found.raw.len())?;
         if !gathered.0.is_empty() {
             gathered.0.push(b',');
         }
@@ -305,7 +314,7 @@ impl Search {
         } else {
             return Ok(None);
         };
-        self.charge(asked.raw.len() * query.value.len() / 64)?;
+        self.work.charge(asked.raw.len() * query.value.len() / 64)?;
         if !holds(query, &asked) {
             return Ok(None);
         }
@@ -336,7 +345,8 @@ impl Search {
             if !found.exists() {
                 continue;
             }
-            self.charge(found.raw.len())?;
+            self.work.charge(found.raw.len())?;
+            self.work.allocate(found.raw.len())?;
             if text.len() > 1 {
                 text.push(b',');
             }

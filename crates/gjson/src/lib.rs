@@ -7,7 +7,7 @@
 //! the first counts that has the rest of the path.
 //!
 //! A path is parsed into steps (`path`) that are followed through the text (`find`, on top of `scan`, `strings` and
-//! `wildcard`); `@` begins a modifier (`modifiers`, `pretty`).
+//! `wildcard`); `@` begins a modifier (`modifiers`, `pretty`). `work` counts what all of them do.
 //!
 //! ```
 //! let json = br#"{"users":[{"name":"a","id":1},{"name":"b","id":2}]}"#;
@@ -28,6 +28,7 @@ mod pretty;
 mod scan;
 mod strings;
 mod wildcard;
+mod work;
 
 use find::Search;
 

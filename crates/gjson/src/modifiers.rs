@@ -6,61 +6,86 @@
 //!
 //! Modifiers are lenient: one that does not fit its input gives it back (`@reverse` of a text) or gives nothing
 //! (`@group` of an array). The work of each is in proportion to its input, which the search has charged, or is
-//! charged here.
+//! charged here. `@dig` alone follows a path, so the search itself runs it.
 
 use std::collections::BTreeMap;
 
 use serde::de::IgnoredAny;
 
 use crate::TooMuch;
-use crate::find::{Begun, Search};
 use crate::pretty::{self, Style};
-use crate::scan::{Found, elements, members, nested_end, string_end, unquoted, whole};
+use crate::scan::{Found, elements, members, nested_end, string_end, trimmed, unquoted, whole};
 use crate::strings::quote;
+use crate::work::Work;
 
-type Modifier = fn(&Search, &[u8], &[u8]) -> Result<Vec<u8>, TooMuch>;
+/// Makes a new text of the text before the modifier and of its argument.
+type OnText = fn(&Work, &[u8], &[u8]) -> Result<Vec<u8>, TooMuch>;
 
-/// The modifiers by name: the text before, the argument, the text after.
+/// What a modifier does.
+#[derive(Clone, Copy)]
+pub(crate) enum Modifier {
+    /// It makes a new text of the text before it.
+    OnText(OnText),
+    /// It follows the path in its argument everywhere in the text. Only the search can do that.
+    Dig,
+}
+
+/// A modifier as a path calls it.
+pub(crate) struct Call<'p> {
+    pub(crate) modifier: Modifier,
+    /// The text behind the colon; empty without one.
+    pub(crate) argument: &'p [u8],
+    /// The path after the modifier.
+    pub(crate) rest: &'p [u8],
+}
+
+/// The modifiers by name.
 const MODIFIERS: &[(&str, Modifier)] = &[
-    ("pretty", |search, json, argument| {
-        let style = style(argument);
-        search.charge(style.indent.len().saturating_mul(json.len()))?;
-        pretty::print(json, &style)
-    }),
-    ("ugly", |_, json, _| Ok(pretty::without_blanks(json))),
-    ("reverse", |_, json, _| Ok(reverse(json))),
-    ("this", |_, json, _| Ok(json.to_vec())),
-    ("flatten", |search, json, argument| {
-        flatten(search, json, option(argument, b"deep"))
-    }),
-    ("join", |_, json, argument| {
-        Ok(join(json, option(argument, b"preserve")))
-    }),
-    ("valid", |_, json, _| {
-        Ok(if is_valid(json) {
-            json.to_vec()
-        } else {
-            Vec::new()
-        })
-    }),
-    ("keys", |_, json, _| Ok(keys(json))),
-    ("values", |_, json, _| Ok(values(json))),
-    ("tostr", |search, json, _| {
-        search.charge(6 * json.len())?;
-        let mut out = Vec::new();
-        quote(&mut out, json);
-        Ok(out)
-    }),
-    ("fromstr", |_, json, _| {
-        let text = || whole(json).text().into_owned();
-        Ok(if is_valid(json) { text() } else { Vec::new() })
-    }),
-    ("group", |_, json, _| Ok(group(json))),
-    ("dig", |search, json, path| {
-        let mut found = Vec::new();
-        dig(search, &whole(json), path, &mut found)?;
-        Ok(bracketed(b'[', &found, b']'))
-    }),
+    ("pretty", Modifier::OnText(pretty)),
+    (
+        "ugly",
+        Modifier::OnText(|_, json, _| Ok(pretty::without_blanks(json))),
+    ),
+    ("reverse", Modifier::OnText(|_, json, _| Ok(reverse(json)))),
+    ("this", Modifier::OnText(|_, json, _| Ok(json.to_vec()))),
+    (
+        "flatten",
+        Modifier::OnText(|work, json, argument| flatten(work, json, option(argument, b"deep"))),
+    ),
+    (
+        "join",
+        Modifier::OnText(|_, json, argument| Ok(join(json, option(argument, b"preserve")))),
+    ),
+    (
+        "valid",
+        Modifier::OnText(|_, json, _| {
+            Ok(if is_valid(json) {
+                json.to_vec()
+            } else {
+                Vec::new()
+            })
+        }),
+    ),
+    ("keys", Modifier::OnText(|_, json, _| Ok(keys(json)))),
+    ("values", Modifier::OnText(|_, json, _| Ok(values(json)))),
+    (
+        "tostr",
+        Modifier::OnText(|work, json, _| {
+            work.charge(6 * json.len())?;
+            let mut out = Vec::new();
+            quote(&mut out, json);
+            Ok(out)
+        }),
+    ),
+    (
+        "fromstr",
+        Modifier::OnText(|_, json, _| {
+            let text = || whole(json).text().into_owned();
+            Ok(if is_valid(json) { text() } else { Vec::new() })
+        }),
+    ),
+    ("group", Modifier::OnText(|_, json, _| Ok(group(json)))),
+    ("dig", Modifier::Dig),
 ];
 
 /// True for the name of a modifier.
@@ -68,23 +93,24 @@ pub(crate) fn exists(name: &[u8]) -> bool {
     MODIFIERS.iter().any(|(known, _)| known.as_bytes() == name)
 }
 
-/// Runs the modifier at the start of a path. Gives the new text and the rest of the path.
-pub(crate) fn run<'p>(search: &Search, json: &[u8], path: &'p [u8]) -> Begun<'p> {
+/// Reads the modifier at the start of a path; nothing if there is none of that name.
+pub(crate) fn call(path: &[u8]) -> Option<Call<'_>> {
     let end = path
         .iter()
         .position(|byte| matches!(byte, b':' | b'|' | b'.'));
     let (name, rest) = path.split_at(end.unwrap_or(path.len()));
-    let modifier = MODIFIERS
+    let (_, modifier) = MODIFIERS
         .iter()
-        .find(|(known, _)| known.as_bytes() == &name[1..]);
-    let Some((_, modifier)) = modifier else {
-        return Ok(None);
-    };
+        .find(|(known, _)| known.as_bytes() == &name[1..])?;
     let (argument, rest) = match rest.strip_prefix(b":") {
         Some(rest) => rest.split_at(argument_end(rest)),
         None => (&[][..], rest),
     };
-    modifier(search, json, argument).map(|text| Some((text, rest)))
+    Some(Call {
+        modifier: *modifier,
+        argument,
+        rest,
+    })
 }
 
 /// Where the argument at the start of a path ends: behind its bracket or quote, or else before the next `|`. A dot is
@@ -120,6 +146,13 @@ fn option(argument: &[u8], name: &[u8]) -> bool {
         && options.any(|(key, value)| *unquoted(key) == *name && value.is_true())
 }
 
+/// Prints the text as the argument asks for.
+fn pretty(work: &Work, json: &[u8], argument: &[u8]) -> Result<Vec<u8>, TooMuch> {
+    let style = style(argument);
+    work.charge(style.indent.len().saturating_mul(json.len()))?;
+    pretty::print(json, &style)
+}
+
 /// The options of `@pretty`: `sortKeys`, `indent`, `prefix` and `width`. Only blanks are taken as indent and prefix.
 fn style(argument: &[u8]) -> Style {
     let mut style = Style::default();
@@ -148,7 +181,7 @@ fn style(argument: &[u8]) -> Style {
 }
 
 /// Parts between brackets, with commas.
-fn bracketed(open: u8, parts: &[Vec<u8>], close: u8) -> Vec<u8> {
+pub(crate) fn bracketed(open: u8, parts: &[Vec<u8>], close: u8) -> Vec<u8> {
     let mut out = vec![open];
     out.extend(parts.join(&b','));
     out.push(close);
@@ -181,7 +214,7 @@ fn reverse(json: &[u8]) -> Vec<u8> {
 
 /// The text between the brackets of an object or array.
 fn inner(json: &[u8]) -> &[u8] {
-    let json = crate::path::trimmed(json);
+    let json = trimmed(json);
     match json {
         [b'[' | b'{', inner @ .., _] => inner,
         other => other,
@@ -189,8 +222,8 @@ fn inner(json: &[u8]) -> &[u8] {
 }
 
 /// Puts the elements of arrays in place of these arrays, of all levels if `deep`.
-fn flatten(search: &Search, json: &[u8], deep: bool) -> Result<Vec<u8>, TooMuch> {
-    search.charge(json.len())?;
+fn flatten(work: &Work, json: &[u8], deep: bool) -> Result<Vec<u8>, TooMuch> {
+    work.charge(json.len())?;
     let found = whole(json);
     if !found.is_array() {
         return Ok(json.to_vec());
@@ -200,7 +233,7 @@ fn flatten(search: &Search, json: &[u8], deep: bool) -> Result<Vec<u8>, TooMuch>
         let text = if !value.is_array() {
             value.raw.into_owned()
         } else if deep {
-            let flat = search.deeper(|| flatten(search, &value.raw, deep))?;
+            let flat = work.deeper(|| flatten(work, &value.raw, deep))?;
             inner(&flat).to_vec()
         } else {
             inner(&value.raw).to_vec()
@@ -303,27 +336,4 @@ fn group(json: &[u8]) -> Vec<u8> {
         .map(|members| bracketed(b'{', members, b'}'))
         .collect();
     bracketed(b'[', &groups, b']')
-}
-
-/// The values at a path in a value and in everything inside it.
-fn dig(
-    search: &Search,
-    value: &Found<'_>,
-    path: &[u8],
-    found: &mut Vec<Vec<u8>>,
-) -> Result<(), TooMuch> {
-    let here = search.get(&value.raw, path)?;
-    if here.exists() {
-        search.charge(here.raw.len())?;
-        found.push(here.raw.into_owned());
-    }
-    search.deeper(|| {
-        if value.is_object() {
-            members(&value.raw).try_for_each(|(_, value)| dig(search, &value, path, found))
-        } else if value.is_array() {
-            elements(&value.raw).try_for_each(|value| dig(search, &value, path, found))
-        } else {
-            Ok(())
-        }
-    })
 }

@@ -10,7 +10,7 @@
 use std::borrow::Cow;
 
 use crate::modifiers;
-use crate::scan::{nested_end, string_end, unquoted};
+use crate::scan::{nested_end, string_end, trimmed, unquoted};
 
 /// The rest of a path after a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -241,17 +241,6 @@ impl<'p> Query<'p> {
         };
         Some((query, at + 1))
     }
-}
-
-/// Without the blanks around it.
-pub(crate) fn trimmed(mut text: &[u8]) -> &[u8] {
-    while let [b'\0'..=b' ', rest @ ..] = text {
-        text = rest;
-    }
-    while let [rest @ .., b'\0'..=b' '] = text {
-        text = rest;
-    }
-    text
 }
 
 /// A path cut at the first pipe that is outside of queries.

@@ -123,6 +123,17 @@ pub(crate) fn unquoted(raw: &[u8]) -> Cow<'_, [u8]> {
     }
 }
 
+/// Without the blanks around it.
+pub(crate) fn trimmed(mut text: &[u8]) -> &[u8] {
+    while let [b'\0'..=b' ', rest @ ..] = text {
+        text = rest;
+    }
+    while let [rest @ .., b'\0'..=b' '] = text {
+        text = rest;
+    }
+    text
+}
+
 /// The end of a string whose first quote is at `at`; none if nothing closes it.
 pub(crate) fn string_end(json: &[u8], at: usize) -> Option<usize> {
     let mut at = at + 1;

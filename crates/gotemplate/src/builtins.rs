@@ -53,7 +53,7 @@ pub(crate) const ROWS: &[Row] = &[
 ];
 
 fn format(machine: &mut Machine<'_>, values: &[Value]) -> Outcome<Value> {
-    machine.spend(most_printed(bytes(values, 0), &values[1..]) / 64)?;
+    machine.allocate(most_printed(bytes(values, 0), &values[1..]))?;
     Ok(Value::str(printf(bytes(values, 0), &values[1..])))
 }
 

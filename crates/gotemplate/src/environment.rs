@@ -24,19 +24,28 @@ pub enum MissingKey {
 pub struct Limits {
     /// Bytes of output.
     pub output: usize,
+    /// Bytes of the values that functions and prints make, each as often as it is made: what is no longer used counts too.
+    pub bytes: usize,
     /// Steps: one for each node and each call, and more for a function whose work grows with its arguments: about one
     /// for each 64 bytes that it reads or makes.
     pub steps: usize,
     /// Levels of templates that execute templates.
     pub depth: usize,
+    /// Steps of all renders with one environment, so that many templates of one tenant take no longer than some of them.
+    pub steps_of_all: usize,
+    /// Bytes of output of all renders with one environment.
+    pub output_of_all: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
         Self {
             output: 8 << 20,
+            bytes: 64 << 20,
             steps: 2_000_000,
             depth: 100,
+            steps_of_all: 20_000_000,
+            output_of_all: 16 << 20,
         }
     }
 }
@@ -52,6 +61,15 @@ pub struct Environment<'e> {
     pub missing_key: MissingKey,
     /// How much a render may do.
     pub limits: Limits,
+    /// What all renders with this environment have done so far.
+    pub(crate) total: Total,
+}
+
+/// What all renders with one environment have done so far.
+#[derive(Debug, Default)]
+pub(crate) struct Total {
+    pub(crate) steps: Cell<usize>,
+    pub(crate) output: Cell<usize>,
 }
 
 impl<'e> Environment<'e> {
@@ -64,6 +82,7 @@ impl<'e> Environment<'e> {
             used: Cell::new(false),
             missing_key: MissingKey::default(),
             limits: Limits::default(),
+            total: Total::default(),
         }
     }
 

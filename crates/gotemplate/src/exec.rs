@@ -180,9 +180,8 @@ impl<'s> State<'s> {
 
     /// Appends to the output, up to the limit of bytes.
     fn write(&mut self, bytes: &[u8]) -> Run<()> {
-        if self.out.len() + bytes.len() > self.limits.output {
-            let message = format!("the output is larger than {} bytes", self.limits.output);
-            return self.error(message);
+        if let Err(fault) = self.machine.write(self.out.len(), bytes.len()) {
+            return self.fail(fault);
         }
         self.out.extend_from_slice(bytes);
         Ok(())
@@ -191,16 +190,13 @@ impl<'s> State<'s> {
     /// Writes a value as `fmt.Print` does; no value prints as `<no value>`. Values share their parts, so the walk
     /// through them is charged first.
     fn print(&mut self, value: &Value) -> Run<()> {
-        if let Err(fault) = self.machine.spend_walk(value) {
+        if let Err(fault) = self.machine.spend_walk(value, 1) {
             return self.fail(fault);
         }
         let mut text = Vec::new();
         match value {
             Value::Nil => text.extend_from_slice(b"<no value>"),
             value => format_value(&mut text, value),
-        }
-        if let Err(fault) = self.machine.spend(text.len() / 64) {
-            return self.fail(fault);
         }
         self.write(&text)
     }
@@ -564,7 +560,7 @@ impl<'s> State<'s> {
             .charge(function, values)
             .and_then(|()| (function.call)(&mut self.machine, values))
             .and_then(|value| {
-                self.machine.spend(size(&value) / 64)?;
+                self.machine.allocate(size(&value))?;
                 Ok(value)
             });
         result.or_else(|fault| {
@@ -582,6 +578,8 @@ impl<'s> State<'s> {
     /// A function that walks through its arguments is charged for all values inside, another for their size at the
     /// top.
     fn charge(&mut self, function: &Function, values: &[Value]) -> Outcome<()> {
+        /// The most bytes that one byte becomes: `\u003c` in a JSON text.
+        const ESCAPED: usize = 6;
         if !function.walks {
             let cost = values.iter().map(size).sum::<usize>() / 64;
             return self.machine.spend(1 + cost);
@@ -589,7 +587,7 @@ impl<'s> State<'s> {
         self.machine.spend(1)?;
         values
             .iter()
-            .try_for_each(|value| self.machine.spend_walk(value))
+            .try_for_each(|value| self.machine.spend_walk(value, ESCAPED))
     }
 
     /// `and` and `or` evaluate only as far as they must, and give one of their arguments.

@@ -6,7 +6,7 @@ use overlayd_core::secrets::decide::DecideError;
 use overlayd_core::secrets::desired::{SpecError, StoreRef};
 use overlayd_core::secrets::generate::GenerateError;
 use overlayd_core::secrets::provider_error::{ProviderError, StoreError};
-use overlayd_core::secrets::render::RenderError;
+use overlayd_core::secrets::render_error::RenderError;
 use overlayd_core::secrets::retry::SyncErrorClass;
 use overlayd_core::secrets::store_state::StoreUnusable;
 use overlayd_core::secrets::template_from::TemplateSourceKind;

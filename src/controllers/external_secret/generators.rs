@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 
 use crate::controllers::external_secret::context::ExternalSecretContext;
 use crate::controllers::external_secret::error::{GeneratorError, SecretSyncError};
+use crate::controllers::external_secret::template::run_blocking;
 use crate::random;
 use overlayd_core::api::external_secret::GeneratorReference;
 use overlayd_core::api::generators::{
@@ -16,7 +17,7 @@ use overlayd_core::api::generators::{
 };
 use overlayd_core::secrets::compose::FetchedValues;
 use overlayd_core::secrets::desired::DesiredSecret;
-use overlayd_core::secrets::generate::{Generator, generate};
+use overlayd_core::secrets::generate::{GeneratedBytes, Generator, generate};
 
 /// Makes the values of all generators that the spec refers to.
 pub(super) async fn run_generators(
@@ -25,11 +26,17 @@ pub(super) async fn run_generators(
     desired: &DesiredSecret,
     fetched: &mut FetchedValues,
 ) -> Result<(), SecretSyncError> {
+    let mut bytes = GeneratedBytes::default();
     for entry in desired.generators() {
-        let generator = generator(context, namespace, &entry.generator).await;
-        let made = generator.and_then(|generator| {
-            generate(&generator, &mut |bytes| random::fill(bytes)).map_err(GeneratorError::from)
-        });
+        let made = match generator(context, namespace, &entry.generator).await {
+            Err(error) => Err(error),
+            Ok(generator) => {
+                let work = || generate(&generator, &mut |bytes| random::fill(bytes), &mut bytes);
+                run_blocking(context, namespace, work)
+                    .await
+                    .map_err(GeneratorError::from)
+            }
+        };
         let made = made.map_err(|error| SecretSyncError::Generator {
             field: entry.field.clone(),
             error,

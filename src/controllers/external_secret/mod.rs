@@ -31,11 +31,12 @@ use overlayd_core::api::annotations::EXTERNAL_SECRET_FINALIZER;
 use overlayd_core::api::external_secret::ExternalSecret;
 use overlayd_core::names::{NamespacedName, ObjectKey};
 use overlayd_core::reconcile_cache::Fingerprint;
-use overlayd_core::secrets::decide::{Precondition, is_controlled_by};
+use overlayd_core::secrets::decide::Precondition;
 use overlayd_core::secrets::observed::{
     LiveSecret, ObservedExternalSecret, ReadDecision, Standing, SyncDecision, Urgency, are_served,
     deletes_with_object, target_name, uid,
 };
+use overlayd_core::secrets::owner::is_controlled_by;
 use read::StoreReads;
 use status::{action, publish_events, record_in_caches, record_kept, record_status};
 use sync::{SyncRequest, Synchronized, sync};

@@ -24,15 +24,16 @@ use overlayd_core::names::NamespacedName;
 use overlayd_core::secrets::contention::other_writers;
 use overlayd_core::secrets::created_once::{keep, was_created_once};
 use overlayd_core::secrets::decide::{
-    Precondition, SecretOwner, SecretWrite, decide, decide_empty, secret_data, was_created_by,
+    Precondition, SecretWrite, decide, decide_empty, secret_data,
 };
 use overlayd_core::secrets::desired::DesiredSecret;
 use overlayd_core::secrets::hash::{field_manager, rendered_hash};
 use overlayd_core::secrets::last_sync::LastSync;
 use overlayd_core::secrets::observed::{LiveSecret, ObservedExternalSecret, Standing, version};
+use overlayd_core::secrets::owner::{SecretOwner, was_created_by};
 use overlayd_core::secrets::refresh::is_generated;
 use overlayd_core::secrets::render::RenderedSecret;
-use overlayd_core::secrets::sync_status::{SecretWriteResult, SyncOutcome};
+use overlayd_core::secrets::sync_status::{SecretWriteResult, SyncCause, SyncOutcome};
 
 /// How often a write is tried again when another writer was faster.
 const CONFLICTS: u32 = 3;
@@ -76,7 +77,7 @@ pub(super) async fn sync(
     let desired = request.observed.desired.as_ref().map_err(Clone::clone)?;
     let is_generated = desired.generators().next().is_some();
     let mut outcome = SyncOutcome::new(is_generated, Timestamp::now());
-    outcome.is_repair = request.standing.is_repair();
+    outcome.cause = request.standing.cause();
     if is_generated && let Some(version) = generated_before(request, &live) {
         outcome.secret_version = version;
         let reading = None;
@@ -132,8 +133,10 @@ async fn keep_created_once(
         }
     })?;
     outcome.written = written;
-    outcome.is_kept = true;
-    outcome.secret_version = version.or(live.resource_version()).unwrap_or_default();
+    outcome.cause = SyncCause::Takeover;
+    outcome.secret_version = version
+        .or_else(|| live.resource_version())
+        .unwrap_or_default();
     outcome.finished = Timestamp::now();
     Ok(true)
 }

@@ -73,7 +73,7 @@ pub(super) async fn render_secret(
 }
 
 /// Runs work that may take long on a thread that holds up no other task. Few run at once, since each takes a thread.
-async fn run_blocking<T>(
+pub(super) async fn run_blocking<T>(
     context: &ExternalSecretContext,
     namespace: &str,
     work: impl FnOnce() -> T,

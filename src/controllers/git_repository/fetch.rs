@@ -14,8 +14,8 @@ use crate::git::fetched::{Include, View};
 use crate::git::snapshot::IgnoreFilesError;
 use crate::git::{Fetched, snapshot, submodules};
 use overlayd_core::api::git_repository::{GitInclude, GitRepository, GitRepositorySpec};
-use overlayd_core::api::kustomization::LocalReference;
-use overlayd_core::git::ignore::{Ignore, MAX_PATTERNS};
+use overlayd_core::api::local_reference::LocalReference;
+use overlayd_core::git::ignore::{Ignore, IgnoreError};
 use overlayd_core::git::repository_status::{FetchFailure, FetchOutcome, FetchedCommit};
 use overlayd_core::git::source::GitSource;
 use overlayd_core::git::storage_fault::allowance;
@@ -183,11 +183,8 @@ enum ViewError {
     SparsePath(String),
     #[error("`spec.sparseCheckout` names `{0}`, which is no directory of the repository")]
     SparseMissing(String),
-    #[error(
-        "`spec.ignore` and the `.sourceignore` files have more than {} patterns",
-        MAX_PATTERNS / 2
-    )]
-    TooManyPatterns,
+    #[error("{0}")]
+    Ignore(#[from] IgnoreError),
     #[error("the task ended early")]
     Cancelled,
 }
@@ -204,15 +201,8 @@ fn in_service(
     let sparse = sparse
         .map(|directory| sparse_directory(&tree, directory))
         .collect::<Result<_, _>>()?;
-    let texts = ignores
-        .iter()
-        .map(|(_, text)| text.as_str())
-        .chain(spec.ignore.as_deref());
-    if texts.map(Ignore::count).sum::<usize>() > MAX_PATTERNS / 2 {
-        return Err(ViewError::TooManyPatterns);
-    }
     let view = View {
-        ignore: Ignore::new(&ignores, spec.ignore.as_deref()),
+        ignore: Ignore::new(&ignores, spec.ignore.as_deref())?,
         sparse,
         includes,
     };

@@ -25,7 +25,9 @@ use overlayd_core::apply::object_ref::ObjectRef;
 use overlayd_core::apply::unit_settings::UnitSettings;
 use overlayd_core::kustomization::spec_digest::SpecDigest;
 use overlayd_core::names::NamespacedName;
-use overlayd_core::render::substitution::{Variables, is_name, substitute};
+use overlayd_core::render::substitution::{
+    MissingVariables, SubstitutionBudget, Variables, is_name, substitute,
+};
 use overlayd_core::render::variable_index::VariableSource;
 use overlayd_core::request_path::check_name;
 
@@ -286,6 +288,12 @@ pub(super) fn substituted(
     let Some(Substitution { variables, .. }) = substitution else {
         return Ok(desired);
     };
+    let missing = if strict {
+        MissingVariables::Refused
+    } else {
+        MissingVariables::Empty
+    };
+    let mut budget = SubstitutionBudget::default();
     let mut errors = Vec::new();
     for (desired, object) in desired.iter_mut().zip(applied(rendered)) {
         if opts_out(&desired.manifest) {
@@ -295,21 +303,24 @@ pub(super) fn substituted(
         if !text.contains('$') {
             continue;
         }
-        let reason = match substitute(&text, variables, strict) {
-            Err(error) => error.into(),
-            Ok(text) => match manifest(&text) {
-                Some(manifest) => {
-                    desired.reference = reference(&manifest);
-                    desired.manifest = manifest;
-                    continue;
-                }
-                None => ObjectSubstitutionReason::NoObject,
-            },
-        };
-        errors.push(ObjectSubstitutionError {
-            object: desired.reference.clone(),
-            reason,
-        });
+        let put_in = substitute(&text, variables, missing, &mut budget)
+            .map_err(ObjectSubstitutionReason::from)
+            .and_then(|text| manifest(&text).ok_or(ObjectSubstitutionReason::NoObject))
+            .and_then(|manifest| {
+                budget.charge_values(&desired.manifest, &manifest)?;
+                Ok(manifest)
+            });
+        match put_in {
+            Ok(manifest) => {
+                desired.reference = reference(&manifest);
+                desired.manifest = manifest;
+            }
+            Err(reason) => errors.push(ObjectSubstitutionError {
+                object: desired.reference.clone(),
+                file: object.source.clone(),
+                reason,
+            }),
+        }
     }
     if errors.is_empty() {
         Ok(desired)

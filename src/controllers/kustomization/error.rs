@@ -120,10 +120,18 @@ pub(super) enum BuildError {
 
 /// The variables cannot be put into one object.
 #[derive(Debug, thiserror::Error)]
-#[error("{object}: {reason}")]
+#[error("{object}: {reason}{}", in_file(.file.as_ref()))]
 pub(super) struct ObjectSubstitutionError {
     pub(super) object: ObjectRef,
+    /// The file that the object was read from, if the build knows it.
+    pub(super) file: Option<String>,
     pub(super) reason: ObjectSubstitutionReason,
+}
+
+/// The file of the object, for the end of a message.
+fn in_file(file: Option<&String>) -> String {
+    file.map(|file| format!(" (in `{file}`)"))
+        .unwrap_or_default()
 }
 
 /// Why the variables cannot be put into one object.

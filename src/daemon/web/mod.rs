@@ -94,7 +94,7 @@ async fn readyz(State(shared): State<Shared>) -> impl IntoResponse {
     }
 }
 
-/// The metrics, in the text format of OpenMetrics.
+/// The metrics, in the text format of `OpenMetrics`.
 async fn render(State(shared): State<Shared>) -> impl IntoResponse {
     (
         [(

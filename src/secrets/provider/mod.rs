@@ -10,10 +10,10 @@ use futures::future::BoxFuture;
 use crate::aws::Fetcher;
 use overlayd_core::api::secret_store::{Capabilities, SecretStoreSpec};
 use overlayd_core::aws::reader_key::{SharedRead, StoreAuth, check_auth, reader_key};
+use overlayd_core::names::StoreName;
 use overlayd_core::secrets::compose::LookupResult;
 use overlayd_core::secrets::desired::Lookup;
 use overlayd_core::secrets::provider_error::{ProviderError, StoreError};
-use overlayd_core::secrets::store_state::StoreName;
 pub(crate) use overlayd_core::secrets::store_validation::Validation;
 
 use aws::AwsStore;

@@ -12,8 +12,8 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::api::kustomization::LocalReference;
-use crate::api::plain_enumeration;
+use crate::api::local_reference::LocalReference;
+use crate::api::{never_observed, plain_enumeration};
 
 /// Describes a git repository and the revision of it to use.
 #[derive(CustomResource, Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
@@ -213,11 +213,6 @@ pub struct GitRepositoryStatus {
     /// The last value of the annotation `reconcile.fluxcd.io/requestedAt` that was handled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_handled_reconcile_at: Option<String>,
-}
-
-/// The observed generation of an object that no controller has reconciled yet.
-pub fn never_observed() -> i64 {
-    -1
 }
 
 /// Describes a revision in use. overlayd serves no tarball: `path` and `url` name the commit.

@@ -12,8 +12,8 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::api::git_repository::never_observed;
-use crate::api::plain_enumeration;
+use crate::api::local_reference::LocalReference;
+use crate::api::{never_observed, plain_enumeration};
 
 /// Describes a directory of a source that is built and applied.
 #[derive(CustomResource, Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
@@ -134,13 +134,6 @@ pub struct KustomizationSpec {
     /// Another cluster to apply to. overlayd refuses this field.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kube_config: Option<KubeConfigReference>,
-}
-
-/// Names an object of the same namespace.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-pub struct LocalReference {
-    /// Name of the object.
-    pub name: String,
 }
 
 /// Names a source.

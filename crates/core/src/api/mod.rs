@@ -13,6 +13,7 @@ pub mod external_secret;
 pub mod generators;
 pub mod git_repository;
 pub mod kustomization;
+pub mod local_reference;
 pub mod receiver;
 pub mod secret_store;
 
@@ -22,6 +23,11 @@ pub const GIT_REPOSITORY_API: &str = "source.toolkit.fluxcd.io/v1";
 pub const KUSTOMIZATION_API: &str = "kustomize.toolkit.fluxcd.io/v1";
 /// `apiVersion` of ExternalSecrets and their stores.
 pub const EXTERNAL_SECRETS_API: &str = "external-secrets.io/v1";
+
+/// The observed generation of an object that no controller has reconciled yet.
+fn never_observed() -> i64 {
+    -1
+}
 
 /// Turns the schema of an enum with documented variants, a `oneOf` of constants, into a plain `enum` of texts.
 ///

@@ -12,9 +12,8 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::api::git_repository::never_observed;
-use crate::api::kustomization::LocalReference;
-use crate::api::plain_enumeration;
+use crate::api::local_reference::LocalReference;
+use crate::api::{never_observed, plain_enumeration};
 
 /// Describes an address that a git server calls after a push, so that a change does not wait for the next
 /// interval.

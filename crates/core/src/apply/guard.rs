@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use data_encoding::HEXLOWER;
 use sha2::{Digest as _, Sha256};
 
 use crate::apply::object_ref::ObjectRef;
@@ -97,8 +98,7 @@ fn list_hash(objects: &[ObjectRef]) -> String {
     let ids: BTreeSet<String> = objects.iter().map(ObjectRef::id).collect();
     let text = ids.into_iter().collect::<Vec<_>>().join("\n");
     let digest = Sha256::digest(text.as_bytes());
-    let bytes = digest.iter().take(6);
-    bytes.map(|byte| format!("{byte:02x}")).collect()
+    HEXLOWER.encode(&digest[..6])
 }
 
 #[cfg(test)]

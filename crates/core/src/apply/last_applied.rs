@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use data_encoding::HEXLOWER;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use parking_lot::{Mutex, MutexGuard};
@@ -93,11 +94,7 @@ pub fn change_token(metadata: &ObjectMeta) -> String {
         hash.update([0xff]);
     }
     let digest = hash.finalize();
-    let short: String = digest
-        .iter()
-        .take(8)
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let short = HEXLOWER.encode(&digest[..8]);
     let uid = metadata.uid.as_deref().unwrap_or_default();
     match metadata.generation {
         Some(generation) if generation > 0 => format!("{uid} g{generation} {short}"),

@@ -10,8 +10,8 @@ use std::fmt;
 use crate::api::secret_store::{
     AwsJwtAuth, AwsProvider, AwsSecretRefAuth, SecretKeySelector, SessionTagsPolicy,
 };
+use crate::names::StoreName;
 use crate::secrets::provider_error::StoreError;
-use crate::secrets::store_state::StoreName;
 
 /// As which principal AWS is called, and in which region. Stores of the same identity share credentials, calls and answers.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

@@ -5,9 +5,9 @@ use std::time::Duration;
 use super::identity::{Base, Identity, identify};
 use super::read_scheduler::{SecretId, ServiceCapabilities};
 use crate::api::secret_store::{AwsService, RetrySettings, SecretStoreSpec};
+use crate::names::StoreName;
 use crate::schedule::parse_duration;
 use crate::secrets::provider_error::StoreError;
-use crate::secrets::store_state::StoreName;
 
 /// The services of AWS that hold secrets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -129,7 +129,7 @@ pub fn reader_key(
 pub enum StoreAuth {
     /// One without `auth` reads as the daemon, as in External Secrets.
     Optional,
-    /// One without `auth` is refused (`--require-store-auth`): whoever may create a SecretStore would read all that the
+    /// One without `auth` is refused (`--require-store-auth`), because the author of such a store would read all that the
     /// daemon may.
     Required,
 }

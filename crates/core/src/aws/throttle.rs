@@ -207,7 +207,7 @@ mod tests {
     #[test]
     fn a_bucket_that_nothing_uses_is_dropped() {
         let start = Instant::now();
-        let mut bucket = TokenBucket::new(Api::BatchGetSecretValue, start);
+        let mut bucket = TokenBucket::new(Api::Batch, start);
         bucket.turn(start + Duration::from_secs(60));
         assert!(!bucket.is_idle(start + Duration::from_secs(3600)));
         assert!(bucket.is_idle(start + Duration::from_secs(3660)));

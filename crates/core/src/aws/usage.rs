@@ -6,7 +6,7 @@ use crate::aws::reader_key::reader_key;
 use crate::secrets::desired::{Lookup, StoreLookup, StoreRef, resolve};
 
 use crate::aws::reader_key::ReaderKey;
-use crate::secrets::store_state::StoreName;
+use crate::names::StoreName;
 
 /// The stores and ExternalSecrets of a repository or a cluster.
 #[derive(Debug, Clone, Default)]

@@ -3,6 +3,7 @@
 
 pub mod credentials;
 pub mod ignore;
+mod name_pattern;
 pub mod proxy;
 pub mod reach;
 pub mod redirect;

@@ -1,6 +1,6 @@
 //! Pure: which servers a fetch may reach.
 //!
-//! Whoever writes a GitRepository names its server. A remote base is named by a file of a repository instead, and a server
+//! The author of a GitRepository names its server. A remote base is named by a file of a repository instead, and a server
 //! that it leads to may redirect the daemon to addresses that only the pod can reach: its own ports, the metadata of the
 //! instance, the agent that gives out credentials.
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use data_encoding::HEXLOWER;
 use gocompat::semver::Constraint;
 use kustomize::RemoteRepository;
 use sha2::{Digest, Sha256};
@@ -257,12 +258,7 @@ impl GitSource {
         let mut hasher = Sha256::new();
         feed(&mut hasher, self.url.as_bytes());
         self.credentials.feed(&mut hasher);
-        hasher
-            .finalize()
-            .iter()
-            .take(16)
-            .map(|byte| format!("{byte:02x}"))
-            .collect()
+        HEXLOWER.encode(&hasher.finalize()[..16])
     }
 }
 

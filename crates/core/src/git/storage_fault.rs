@@ -34,9 +34,9 @@ impl StorageFault {
         ];
         let message = message.to_lowercase();
         let says = |text: &&str| message.contains(*text);
-        if FULL.iter().any(|text| says(&text)) {
+        if FULL.iter().any(&says) {
             Self::Full
-        } else if UNUSABLE.iter().any(|text| says(&text)) {
+        } else if UNUSABLE.iter().any(says) {
             Self::Unusable
         } else {
             Self::Damaged

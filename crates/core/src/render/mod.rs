@@ -3,6 +3,7 @@
 //! [`spec_overlay`] puts the spec's fields into the kustomization file, or generates a file for a plain folder;
 //! [`substitution`] puts variables into what was built; [`variable_index`] knows who reads which variables.
 
+mod glob;
 pub mod spec_overlay;
 pub mod substitution;
 pub mod variable_index;

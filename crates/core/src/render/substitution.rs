@@ -5,6 +5,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde_json::Value;
+
+use crate::render::glob::{Length, Pattern, Side};
+
 /// Variables by name.
 pub type Variables = BTreeMap<String, String>;
 
@@ -17,9 +21,21 @@ pub enum SubstituteError {
     /// An expression that cannot be evaluated: its beginning, and the reason.
     #[error("`{0}`: {1}")]
     Grammar(String, GrammarError),
-    /// The text would become larger than 8 MiB.
-    #[error("`${{…}}`: the text becomes too long")]
-    TooLong,
+    /// The text would become longer than an object may be: the beginning of the expression, and the length in bytes.
+    #[error("`{0}`: the text of the object would have {1} bytes; it may have {MAX_TEXT}")]
+    TooLong(String, usize),
+    /// The build would use more than its budget.
+    #[error("`{expression}` would need {needed} {unit}; the variables of a build have {limit}")]
+    Budget {
+        /// The beginning of the expression.
+        expression: String,
+        /// `bytes` or `steps`.
+        unit: &'static str,
+        /// How much the build would have used with it.
+        needed: u64,
+        /// How much it may use.
+        limit: u64,
+    },
 }
 
 /// What is wrong with an expression.
@@ -46,59 +62,169 @@ pub enum GrammarError {
 }
 
 fn missing(names: &BTreeSet<String>) -> String {
-    let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+    /// More names are counted and not listed.
+    const LISTED: usize = 20;
+    let listed: Vec<String> = names
+        .iter()
+        .take(LISTED)
+        .map(|name| format!("`{name}`"))
+        .collect();
     let are = if names.len() == 1 {
         "variable"
     } else {
         "variables"
     };
+    let more = match names.len().saturating_sub(LISTED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
     format!(
-        "no value for {are} {}; give it one in `postBuild`, or a default: ${{name:-default}}",
-        names.join(", ")
+        "no value for {are} {}{more}; give it one in `postBuild`, or a default: ${{name:-default}}",
+        listed.join(", ")
     )
 }
 
 /// How deep expressions can be nested.
 const MAX_DEPTH: usize = 32;
-/// The longest result, in bytes.
+/// The longest text of one object, in bytes.
 const MAX_TEXT: usize = 8 << 20;
 
-/// Puts the variables into a text. If `strict`, variables without a value are an error; otherwise they are empty.
+/// Bytes that are read or copied in one step.
+pub const BYTES_PER_STEP: usize = 16;
+
+/// Whether a variable without a value and without a default is an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MissingVariables {
+    /// It is an error.
+    Refused,
+    /// It is an empty text.
+    Empty,
+}
+
+/// How much memory and work the variables of one build may take.
+///
+/// A few bytes of a text can ask for gigabytes (`${a///${b}}` puts `b` behind each letter of `a`), and a pattern can be
+/// compared with each place of a value. So each operation is charged *before* it is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SubstitutionLimits {
+    /// Bytes by which the objects grow in all, with what one object needs on the way.
+    pub bytes: u64,
+    /// Steps, of about a nanosecond: comparisons with a part of a pattern, and copies of [`BYTES_PER_STEP`] bytes.
+    pub steps: u64,
+}
+
+impl Default for SubstitutionLimits {
+    fn default() -> Self {
+        Self {
+            bytes: 64 << 20,
+            steps: 300_000_000,
+        }
+    }
+}
+
+/// What the variables of one build have used of their limits.
+#[derive(Debug, Clone, Default)]
+pub struct SubstitutionBudget {
+    limits: SubstitutionLimits,
+    bytes: u64,
+    steps: u64,
+}
+
+impl SubstitutionBudget {
+    /// The budget of a build that begins.
+    pub fn new(limits: SubstitutionLimits) -> Self {
+        Self {
+            limits,
+            bytes: 0,
+            steps: 0,
+        }
+    }
+
+    /// Charges the values that an object has more than before its variables were put in: a short text can be a long list.
+    ///
+    /// # Errors
+    /// The objects of the build would need more memory than the limit.
+    pub fn charge_values(&mut self, before: &Value, after: &Value) -> Result<(), SubstituteError> {
+        /// The memory of one value beside its text, in bytes.
+        const OF_VALUE: usize = 96;
+        let more = values(after).saturating_sub(values(before));
+        self.charge("${…}", more.saturating_mul(OF_VALUE), 0)
+    }
+
+    /// Charges what an expression is about to make and to read; the expression begins at `start`.
+    fn charge(&mut self, start: &str, bytes: usize, steps: usize) -> Result<(), SubstituteError> {
+        let units = [
+            ("bytes", &mut self.bytes, bytes, self.limits.bytes),
+            ("steps", &mut self.steps, steps, self.limits.steps),
+        ];
+        for (unit, used, amount, limit) in units {
+            let needed = used.saturating_add(as_u64(amount));
+            if needed > limit {
+                return Err(SubstituteError::Budget {
+                    expression: beginning(start),
+                    unit,
+                    needed,
+                    limit,
+                });
+            }
+            *used = needed;
+        }
+        Ok(())
+    }
+}
+
+/// The steps to copy so many bytes.
+fn copying(bytes: usize) -> usize {
+    bytes / BYTES_PER_STEP + 1
+}
+
+/// How many values a value holds, with itself.
+fn values(value: &Value) -> usize {
+    let below: usize = match value {
+        Value::Array(list) => list.iter().map(values).sum(),
+        Value::Object(map) => map.values().map(values).sum(),
+        _ => 0,
+    };
+    below + 1
+}
+
+fn as_u64(size: usize) -> u64 {
+    u64::try_from(size).unwrap_or(u64::MAX)
+}
+
+/// The beginning of an expression, for messages: at most 24 characters of its first line.
+fn beginning(expression: &str) -> String {
+    let line = expression.split('\n').next().unwrap_or_default();
+    line.chars().take(24).collect()
+}
+
+/// Puts the variables into the text of one object. The budget is that of the build.
 ///
 /// # Errors
-/// An expression that cannot be evaluated, or all variables without a value.
+/// An expression that cannot be evaluated or would use more than the budget, or all variables without a value.
 pub fn substitute(
     text: &str,
     variables: &Variables,
-    strict: bool,
+    missing: MissingVariables,
+    budget: &mut SubstitutionBudget,
 ) -> Result<String, SubstituteError> {
+    let held = budget.bytes;
     let mut scan = Scan {
-        text,
-        at: 0,
+        rest: text,
         variables,
         missing: BTreeSet::new(),
+        budget,
     };
-    let mut out = String::with_capacity(text.len());
-    while let Some(dollar) = scan.rest().find('$') {
-        out.push_str(&scan.rest()[..dollar]);
-        scan.at += dollar;
-        if scan.take("$$") {
-            out.push('$');
-        } else if scan.rest().starts_with("${") {
-            out.push_str(&scan.expression(MAX_DEPTH)?);
-        } else {
-            scan.at += 1;
-            out.push('$');
-        }
-        if out.len() > MAX_TEXT {
-            return Err(SubstituteError::TooLong);
-        }
+    let result = scan.whole();
+    let without_value = scan.missing;
+    // What was needed on the way is free again; the growth of the object stays.
+    budget.bytes = held;
+    let result = result?;
+    budget.charge("${…}", result.len().saturating_sub(text.len()), 0)?;
+    if missing == MissingVariables::Refused && !without_value.is_empty() {
+        return Err(SubstituteError::Missing(without_value));
     }
-    out.push_str(scan.rest());
-    if strict && !scan.missing.is_empty() {
-        return Err(SubstituteError::Missing(scan.missing));
-    }
-    Ok(out)
+    Ok(result)
 }
 
 /// True for a name that a variable can have: letters, digits and `_`, without a digit at the beginning.
@@ -109,12 +235,12 @@ pub fn is_name(name: &str) -> bool {
         && letters.all(|letter| letter == '_' || letter.is_ascii_alphanumeric())
 }
 
-/// A position in a text, and what was found before it.
-struct Scan<'t> {
-    text: &'t str,
-    at: usize,
+/// What is left of a text, and what was found before.
+struct Scan<'t, 'b> {
+    rest: &'t str,
     variables: &'t Variables,
     missing: BTreeSet<String>,
+    budget: &'b mut SubstitutionBudget,
 }
 
 /// A character that ends an argument.
@@ -125,47 +251,71 @@ enum End {
     Slash,
 }
 
-impl<'t> Scan<'t> {
-    fn rest(&self) -> &'t str {
-        &self.text[self.at..]
+impl<'t> Scan<'t, '_> {
+    /// The whole text with its expressions evaluated.
+    fn whole(&mut self) -> Result<String, SubstituteError> {
+        self.budget.charge(self.rest, 0, copying(self.rest.len()))?;
+        let held = self.budget.bytes;
+        let mut out = String::with_capacity(self.rest.len());
+        while let Some((before, after)) = self.rest.split_once('$') {
+            out.push_str(before);
+            if let Some(after) = after.strip_prefix('$') {
+                self.rest = after;
+                out.push('$');
+            } else if after.starts_with('{') {
+                self.rest = self.rest.strip_prefix(before).unwrap_or_default();
+                let start = self.rest;
+                let value = self.expression(MAX_DEPTH)?;
+                let length = out.len() + value.len();
+                if length > MAX_TEXT {
+                    return Err(SubstituteError::TooLong(beginning(start), length));
+                }
+                out.push_str(&value);
+                // One value after another is made, so their memory is not added up.
+                self.budget.bytes = held.saturating_add(as_u64(out.len()));
+            } else {
+                self.rest = after;
+                out.push('$');
+            }
+        }
+        out.push_str(self.rest);
+        Ok(out)
     }
 
     fn take(&mut self, token: &str) -> bool {
-        let found = self.rest().starts_with(token);
-        if found {
-            self.at += token.len();
+        match self.rest.strip_prefix(token) {
+            Some(rest) => {
+                self.rest = rest;
+                true
+            }
+            None => false,
         }
-        found
     }
 
-    fn error<T>(&self, start: usize, reason: GrammarError) -> Result<T, SubstituteError> {
-        let shown: String = self.text[start..].chars().take(24).collect();
-        let shown = shown.split('\n').next().unwrap_or_default().to_owned();
-        Err(SubstituteError::Grammar(shown, reason))
-    }
-
-    /// Evaluates an expression, from its `${` to its `}`.
+    /// Evaluates an expression, from its `${` to its `}`. The result is charged.
     fn expression(&mut self, depth: usize) -> Result<String, SubstituteError> {
-        let start = self.at;
+        let start = self.rest;
         if depth == 0 {
-            return self.error(start, GrammarError::TooDeep);
+            return wrong(start, GrammarError::TooDeep);
         }
-        self.at += 2;
+        self.take("${");
         let is_length = self.take("#");
         let name = self.name();
         if name.is_empty() {
-            return self.error(start, GrammarError::NoName);
+            return wrong(start, GrammarError::NoName);
         }
         let value = self.variables.get(name);
         if is_length {
             self.close(start)?;
-            return Ok(self.needed(name, value).len().to_string());
+            let text = self.needed(name, value).len().to_string();
+            self.budget.charge(start, text.len(), 1)?;
+            return Ok(text);
         }
         let result = match self.default(depth)? {
-            Some(default) => {
-                let given = value.filter(|value| !value.is_empty());
-                given.cloned().unwrap_or(default)
-            }
+            Some(default) => match value.filter(|value| !value.is_empty()) {
+                Some(given) => self.copied(given, start)?,
+                None => default,
+            },
             None => {
                 let value = self.needed(name, value);
                 self.operation(value, start, depth)?
@@ -173,6 +323,13 @@ impl<'t> Scan<'t> {
         };
         self.close(start)?;
         Ok(result)
+    }
+
+    /// A copy of a value, which is charged.
+    fn copied(&mut self, value: &str, start: &str) -> Result<String, SubstituteError> {
+        self.budget
+            .charge(start, value.len(), copying(value.len()))?;
+        Ok(value.to_owned())
     }
 
     /// The default after `:-` and its kin, if there is one. Flux treats all of them alike.
@@ -188,32 +345,43 @@ impl<'t> Scan<'t> {
     fn operation(
         &mut self,
         value: &str,
-        start: usize,
+        start: &'t str,
         depth: usize,
     ) -> Result<String, SubstituteError> {
-        if self.rest().starts_with('}') {
-            return Ok(value.to_owned());
+        /// The longest text that a letter becomes in the other case, in times of its own length.
+        const CASE_GROWTH: usize = 3;
+        if self.rest.starts_with('}') {
+            return self.copied(value, start);
         }
-        if self.rest().starts_with('/') {
+        if self.rest.starts_with('/') {
             return self.replace(value, start, depth);
         }
         // An operator comes before the shorter one that it begins with.
         let operators = ["^^", "^", ",,", ",", ":", "##", "#", "%%", "%"];
         let operator = operators.into_iter().find(|operator| self.take(operator));
+        let recased = value.len().saturating_mul(CASE_GROWTH);
         let (side, length) = match operator {
-            Some("^^") => return Ok(value.to_uppercase()),
-            Some("^") => return Ok(first(value, |letter| letter.to_uppercase().collect())),
-            Some(",,") => return Ok(value.to_lowercase()),
-            Some(",") => return Ok(first(value, |letter| letter.to_lowercase().collect())),
+            Some("^^" | "^" | ",," | ",") => {
+                self.budget.charge(start, recased, recased)?;
+                return Ok(match operator {
+                    Some("^^") => value.to_uppercase(),
+                    Some(",,") => value.to_lowercase(),
+                    Some("^") => first(value, |letter| letter.to_uppercase().collect()),
+                    _ => first(value, |letter| letter.to_lowercase().collect()),
+                });
+            }
             Some(":") => return self.cut(value, start, depth),
             Some("##") => (Side::Front, Length::Longest),
             Some("#") => (Side::Front, Length::Shortest),
             Some("%%") => (Side::Back, Length::Longest),
             Some("%") => (Side::Back, Length::Shortest),
-            _ => return self.error(start, GrammarError::NoOperator),
+            _ => return wrong(start, GrammarError::NoOperator),
         };
         let pattern = self.argument(&[End::Brace], depth)?;
-        Ok(trim(value, &pattern, side, length))
+        let steps = Pattern::steps(value, &pattern);
+        let bytes = Pattern::bytes(value, &pattern);
+        self.budget.charge(start, bytes, steps)?;
+        Ok(Pattern::new(&pattern, side).trim(value, length))
     }
 
     /// The value of a variable; empty, and recorded as missing, if there is none.
@@ -228,18 +396,18 @@ impl<'t> Scan<'t> {
     }
 
     fn name(&mut self) -> &'t str {
-        let rest = self.rest();
-        let end = rest.find(|letter: char| !(letter.is_alphanumeric() || letter == '_'));
-        let name = &rest[..end.unwrap_or(rest.len())];
-        self.at += name.len();
+        let rest = self.rest;
+        let other = |letter: char| !(letter.is_alphanumeric() || letter == '_');
+        let name = rest.split(other).next().unwrap_or_default();
+        self.take(name);
         name
     }
 
-    fn close(&mut self, start: usize) -> Result<(), SubstituteError> {
+    fn close(&mut self, start: &str) -> Result<(), SubstituteError> {
         if self.take("}") {
             Ok(())
         } else {
-            self.error(start, GrammarError::NotClosed)
+            wrong(start, GrammarError::NotClosed)
         }
     }
 
@@ -250,19 +418,23 @@ impl<'t> Scan<'t> {
 
     /// The argument of a replacement, in which `\/` and `\\` stand for `/` and `\`.
     fn escaped(&mut self, ends: &[End], depth: usize) -> Result<String, SubstituteError> {
-        self.argument_with(ends, &["\\/", "\\\\"], depth)
+        self.argument_with(ends, &[('/', "\\/"), ('\\', "\\\\")], depth)
     }
 
     fn argument_with(
         &mut self,
         ends: &[End],
-        escapes: &[&str],
+        escapes: &[(char, &str)],
         depth: usize,
     ) -> Result<String, SubstituteError> {
         let mut out = String::new();
-        while let Some(letter) = self.rest().chars().next() {
-            if self.rest().starts_with("${") {
-                out.push_str(&self.expression(depth - 1)?);
+        while let Some(letter) = self.rest.chars().next() {
+            if self.rest.starts_with("${") {
+                let start = self.rest;
+                let value = self.expression(depth - 1)?;
+                self.budget
+                    .charge(start, value.len(), copying(value.len()))?;
+                out.push_str(&value);
                 continue;
             }
             let end = match letter {
@@ -274,18 +446,23 @@ impl<'t> Scan<'t> {
             if end.is_some_and(|end| ends.contains(&end)) {
                 break;
             }
-            if escapes.iter().any(|escape| self.take(escape)) {
-                out.push_str(&self.text[self.at - 1..self.at]);
+            let mut escapes = escapes.iter();
+            if let Some((letter, _)) = escapes.find(|(_, escape)| self.take(escape)) {
+                out.push(*letter);
                 continue;
             }
             out.push(letter);
-            self.at += letter.len_utf8();
+            let mut letters = self.rest.chars();
+            letters.next();
+            self.rest = letters.as_str();
         }
         Ok(out)
     }
 
     /// `${v:offset:length}`, in bytes.
-    fn cut(&mut self, value: &str, start: usize, depth: usize) -> Result<String, SubstituteError> {
+    fn cut(&mut self, value: &str, start: &str, depth: usize) -> Result<String, SubstituteError> {
+        /// A byte that is no UTF-8 becomes a letter of three bytes.
+        const REPLACED: usize = 3;
         let ends = [End::Brace, End::Colon];
         let offset = self.argument(&ends, depth)?;
         let length = if self.take(":") {
@@ -293,6 +470,11 @@ impl<'t> Scan<'t> {
         } else {
             None
         };
+        self.budget.charge(
+            start,
+            value.len().saturating_mul(REPLACED),
+            copying(value.len()),
+        )?;
         let Ok(offset) = offset.parse::<i64>() else {
             return Ok(value.to_owned());
         };
@@ -311,7 +493,7 @@ impl<'t> Scan<'t> {
             Some(Err(_)) => return Ok(value.to_owned()),
             Some(Ok(length)) => match usize::try_from(length) {
                 Ok(length) => &rest[..length.min(rest.len())],
-                Err(_) => return self.error(start, GrammarError::NegativeLength),
+                Err(_) => return wrong(start, GrammarError::NegativeLength),
             },
         };
         Ok(String::from_utf8_lossy(kept).into_owned())
@@ -321,7 +503,7 @@ impl<'t> Scan<'t> {
     fn replace(
         &mut self,
         value: &str,
-        start: usize,
+        start: &str,
         depth: usize,
     ) -> Result<String, SubstituteError> {
         let operator = ["//", "/#", "/%", "/"]
@@ -330,9 +512,20 @@ impl<'t> Scan<'t> {
             .unwrap_or("/");
         let pattern = self.escaped(&[End::Slash, End::Brace], depth)?;
         if !self.take("/") {
-            return self.error(start, GrammarError::NoReplacement);
+            return wrong(start, GrammarError::NoReplacement);
         }
         let new = self.escaped(&[End::Brace], depth)?;
+        let times = match operator {
+            "//" => {
+                // The search is linear in both.
+                let steps = copying(value.len().saturating_add(pattern.len()));
+                self.budget.charge(start, 0, steps)?;
+                value.matches(&pattern).count()
+            }
+            _ => 1,
+        };
+        let made = times.saturating_mul(new.len()).saturating_add(value.len());
+        self.budget.charge(start, made, copying(made))?;
         Ok(match operator {
             "//" => value.replace(&pattern, &new),
             "/#" | "/%" if new.is_empty() => value.to_owned(),
@@ -349,6 +542,10 @@ impl<'t> Scan<'t> {
     }
 }
 
+fn wrong<T>(expression: &str, reason: GrammarError) -> Result<T, SubstituteError> {
+    Err(SubstituteError::Grammar(beginning(expression), reason))
+}
+
 /// Changes the first letter.
 fn first(value: &str, change: impl Fn(char) -> String) -> String {
     let mut letters = value.chars();
@@ -356,135 +553,6 @@ fn first(value: &str, change: impl Fn(char) -> String) -> String {
         Some(letter) => change(letter) + letters.as_str(),
         None => String::new(),
     }
-}
-
-#[derive(Clone, Copy, PartialEq)]
-enum Side {
-    Front,
-    Back,
-}
-
-#[derive(Clone, Copy, PartialEq)]
-enum Length {
-    Shortest,
-    Longest,
-}
-
-/// Takes off the shortest or longest part, of one character at least, that matches the pattern.
-fn trim(value: &str, pattern: &str, side: Side, length: Length) -> String {
-    let ordered = |text: &str| -> Vec<char> {
-        match side {
-            Side::Front => text.chars().collect(),
-            // envsubst reverses the pattern too, so classes and escapes do not work at the back.
-            Side::Back => text.chars().rev().collect(),
-        }
-    };
-    let (letters, pattern) = (ordered(value), parts(&ordered(pattern)));
-    let mut states = closure(&pattern, [0].into());
-    let mut found = None;
-    for (at, letter) in letters.iter().enumerate() {
-        let next = states
-            .iter()
-            .filter_map(|state| match pattern.get(*state)? {
-                PatternPart::Any => Some(*state),
-                PatternPart::One => Some(state + 1),
-                PatternPart::Letter(wanted) => (wanted == letter).then_some(state + 1),
-                PatternPart::Class { negated, ranges } => {
-                    let inside = ranges
-                        .iter()
-                        .any(|(from, to)| from <= letter && letter <= to);
-                    (inside != *negated).then_some(state + 1)
-                }
-            });
-        states = closure(&pattern, next.collect());
-        if states.contains(&pattern.len()) {
-            found = Some(at + 1);
-            if length == Length::Shortest {
-                break;
-            }
-        }
-    }
-    let rest = &letters[found.unwrap_or(0)..];
-    match side {
-        Side::Front => rest.iter().collect(),
-        Side::Back => rest.iter().rev().collect(),
-    }
-}
-
-/// One part of a glob pattern.
-enum PatternPart {
-    /// `*`
-    Any,
-    /// `?`
-    One,
-    Letter(char),
-    Class {
-        negated: bool,
-        ranges: Vec<(char, char)>,
-    },
-}
-
-/// Parses a glob pattern.
-fn parts(pattern: &[char]) -> Vec<PatternPart> {
-    let mut parts = Vec::new();
-    let mut at = 0;
-    while let Some(letter) = pattern.get(at) {
-        at += 1;
-        parts.push(match letter {
-            '*' => PatternPart::Any,
-            '?' => PatternPart::One,
-            '\\' if at < pattern.len() => {
-                at += 1;
-                PatternPart::Letter(pattern[at - 1])
-            }
-            '[' => match class(&pattern[at..]) {
-                Some((class, length)) => {
-                    at += length;
-                    class
-                }
-                None => PatternPart::Letter('['),
-            },
-            other => PatternPart::Letter(*other),
-        });
-    }
-    parts
-}
-
-/// A character class after its opening bracket, and its length with the closing bracket.
-fn class(pattern: &[char]) -> Option<(PatternPart, usize)> {
-    let negated = matches!(pattern.first(), Some('^' | '!'));
-    let start = usize::from(negated);
-    let end = pattern
-        .iter()
-        .skip(start)
-        .position(|letter| *letter == ']')?
-        + start;
-    let mut ranges = Vec::new();
-    let mut inside = &pattern[start..end];
-    while let [from, rest @ ..] = inside {
-        match rest {
-            ['-', to, rest @ ..] => {
-                ranges.push((*from, *to));
-                inside = rest;
-            }
-            _ => {
-                ranges.push((*from, *from));
-                inside = rest;
-            }
-        }
-    }
-    Some((PatternPart::Class { negated, ranges }, end + 1))
-}
-
-/// Adds the states that are reached without a letter, because a star can match nothing.
-fn closure(pattern: &[PatternPart], mut states: BTreeSet<usize>) -> BTreeSet<usize> {
-    let mut waiting: Vec<usize> = states.iter().copied().collect();
-    while let Some(state) = waiting.pop() {
-        if matches!(pattern.get(state), Some(PatternPart::Any)) && states.insert(state + 1) {
-            waiting.push(state + 1);
-        }
-    }
-    states
 }
 
 #[cfg(test)]
@@ -508,8 +576,16 @@ mod tests {
             .into()
     }
 
+    fn with(
+        text: &str,
+        variables: &Variables,
+        missing: MissingVariables,
+    ) -> Result<String, SubstituteError> {
+        substitute(text, variables, missing, &mut SubstitutionBudget::default())
+    }
+
     fn check(text: &str, expected: &str) {
-        let actual = match substitute(text, &variables(), true) {
+        let actual = match with(text, &variables(), MissingVariables::Refused) {
             Ok(text) => text,
             Err(error) => format!("error: {error}"),
         };
@@ -556,7 +632,7 @@ mod tests {
         for text in [
             "${a.b}", "${a-b}", "${v+d}", "${v?d}", "${a", "${v:-x", "${v/a}",
         ] {
-            let result = substitute(text, &variables(), false);
+            let result = with(text, &variables(), MissingVariables::Empty);
             assert!(
                 matches!(result, Err(SubstituteError::Grammar(..))),
                 "{text}: {result:?}"
@@ -571,13 +647,87 @@ mod tests {
             "error: `${v:0:-1}`: a length cannot be negative",
         );
         assert_eq!(
-            substitute("${x}-${v}", &variables(), false),
+            with("${x}-${v}", &variables(), MissingVariables::Empty),
             Ok("-value".to_owned())
         );
         let deep = "${x:-".repeat(100);
         check(
             &deep,
             "error: `${x:-${x:-${x:-${x:-${x:`: expressions within expressions go too deep",
+        );
+    }
+
+    /// `a` and `b` have this many bytes each.
+    fn refused(text: &str, length: usize, expected: &str) {
+        let value = |letter: &str| letter.repeat(length);
+        let variables = Variables::from([
+            ("a".to_owned(), value("a")),
+            ("b".to_owned(), value("b")),
+            ("s".to_owned(), value("*a")),
+        ]);
+        let result = with(text, &variables, MissingVariables::Refused);
+        let error = result.expect_err("too much is refused").to_string();
+        assert!(error.contains(expected), "{error}");
+        assert!(error.len() < 200, "{error}");
+    }
+
+    #[test]
+    fn what_multiplies_is_refused_before_it_is_made() {
+        // 3.1 GB.
+        let bytes = "would need 1600160000 bytes; the variables of a build have 67108864";
+        refused("${a///${b}}", 40_000, bytes);
+        refused("${a//a/${b}}", 40_000, "`${a//a/${b}}` would need");
+        refused("${a//a/${b}}", 40_000, "bytes; the variables of a build");
+        refused("${a^^}", 30_000_000, "bytes; the variables of a build");
+        refused(
+            "${a}${a}${a}",
+            4_000_000,
+            "would have 12000000 bytes; it may have 8388608",
+        );
+        let nested = "${x:-${a}${x:-${a}${x:-${a}}}}".repeat(3);
+        refused(&nested, 8_000_000, "bytes; the variables of a build");
+    }
+
+    #[test]
+    fn the_time_of_patterns_is_charged_before_they_are_compared() {
+        for operator in ["#", "##", "%", "%%"] {
+            let expression = format!("${{a{operator}${{s}}}}");
+            refused(&expression, 40_000, "steps; the variables of a build have");
+            // 8 KB: five seconds when each place was compared with a set.
+            let variables = Variables::from([
+                ("a".to_owned(), "a".repeat(8_000)),
+                ("s".to_owned(), "*a".repeat(4_000)),
+            ]);
+            assert!(with(&expression, &variables, MissingVariables::Refused).is_ok());
+        }
+        let pattern = format!("${{a#{}}}", "[".repeat(1_000_000));
+        assert!(with(&pattern, &variables(), MissingVariables::Empty).is_ok());
+    }
+
+    #[test]
+    fn the_objects_of_a_build_share_one_budget() {
+        let limits = SubstitutionLimits {
+            bytes: 1_000,
+            steps: 10_000,
+        };
+        let mut budget = SubstitutionBudget::new(limits);
+        let variables = Variables::from([("a".to_owned(), "a".repeat(304))]);
+        let mut next = || substitute("${a}", &variables, MissingVariables::Refused, &mut budget);
+        assert!((0..3).all(|_| next().is_ok()));
+        assert_eq!(
+            next().expect_err("900 bytes are used").to_string(),
+            "`${a}` would need 1204 bytes; the variables of a build have 1000"
+        );
+    }
+
+    #[test]
+    fn a_long_list_of_missing_variables_is_counted() {
+        let text: String = (0..1_000).map(|at| format!("${{x{at}}}")).collect();
+        let error = with(&text, &variables(), MissingVariables::Refused).unwrap_err();
+        let error = error.to_string();
+        assert!(
+            error.contains(" and 980 more;") && error.len() < 400,
+            "{error}"
         );
     }
 
@@ -598,14 +748,14 @@ mod tests {
         #[test]
         fn no_text_panics(text in r"[${}#%/:\-=^,a-c*?\[\]\\ ]{0,24}", value in r"[a-c/*.é]{0,8}") {
             let variables = Variables::from([("a".to_owned(), value)]);
-            let _ = substitute(&text, &variables, true);
+            let _ = with(&text, &variables, MissingVariables::Refused);
         }
 
         /// A text whose dollars are doubled comes back with single dollars.
         #[test]
         fn an_escaped_text_comes_back(text in any::<String>()) {
             let escaped = text.replace('$', "$$");
-            prop_assert_eq!(substitute(&escaped, &Variables::new(), true), Ok(text));
+            prop_assert_eq!(with(&escaped, &Variables::new(), MissingVariables::Refused), Ok(text));
         }
     }
 }

@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use gocompat::base64::{self, Alphabet};
 use gotemplate::Environment;
 
 use crate::api::external_secret::{
     ConversionStrategy, DecodingStrategy, DeletionPolicy, NullBytePolicy, Rewrite,
 };
+use crate::secrets::composition_budget::{CompositionBudget, OverBudget, shortened};
+use crate::secrets::decoding::decoded;
 use crate::secrets::desired::{
     DataFromSource, DesiredSecret, FindEntry, GeneratorEntry, Lookup, RemoteEntry, StoreLookup,
     StoreRef,
@@ -123,6 +124,8 @@ enum Problem {
     },
     #[error("it was not read")]
     NotRead,
+    #[error(transparent)]
+    TooMuch(#[from] OverBudget),
 }
 
 /// Composes the data. The environment is that of templates that rewrite keys.
@@ -130,7 +133,8 @@ enum Problem {
 /// Under `deletionPolicy: Retain` a missing secret is an error; under the other policies its keys are left out.
 ///
 /// # Errors
-/// A secret or a property is missing, a key or a value is invalid, or a lookup has no result.
+/// A secret or a property is missing, a key or a value is invalid, a lookup has no result, or the data would take more
+/// memory or work than one ExternalSecret may use.
 pub fn compose(
     desired: &DesiredSecret,
     fetched: &FetchedValues,
@@ -144,6 +148,11 @@ pub fn compose(
             Ok(())
         }
     };
+    let budget = CompositionBudget::default();
+    let making = Making {
+        environment,
+        budget: &budget,
+    };
     let mut data = SecretData::new();
     for source in &desired.sources {
         match source {
@@ -152,10 +161,12 @@ pub fn compose(
                 match payload(entry, fetched)? {
                     None => miss(&at)?,
                     Some(payload) => {
+                        making.charge(&at, 0, payload.expose().len())?;
                         let members = property::members(&payload)
                             .map_err(|_| at.error(Problem::NotAnObject))?;
+                        making.charge(&at, members.len(), payload.expose().len())?;
                         let members = members.into_iter().collect();
-                        data.extend(several(&at, members, &entry.rewrite, environment)?);
+                        data.extend(several(&at, members, &entry.rewrite, &making)?);
                     }
                 }
             }
@@ -164,9 +175,10 @@ pub fn compose(
                 let Some(LookupResult::Found(found)) = fetched.results.get(&entry.lookup()) else {
                     return Err(at.error(Problem::NotRead));
                 };
-                data.extend(several(&at, found.clone(), &entry.rewrite, environment)?);
+                making.charge(&at, found.len(), size_of(found))?;
+                data.extend(several(&at, found.clone(), &entry.rewrite, &making)?);
             }
-            DataFromSource::Generate(entry) => data.extend(generated(entry, fetched, environment)?),
+            DataFromSource::Generate(entry) => data.extend(generated(entry, fetched, &making)?),
         }
     }
     for (name, entry) in &desired.data {
@@ -174,12 +186,46 @@ pub fn compose(
         match payload(entry, fetched)? {
             None => miss(&at)?,
             Some(value) => {
-                data.insert(name.clone(), treated(&at, name, value)?);
+                making.charge(&at, 1, name.len().saturating_add(value.expose().len()))?;
+                data.insert(name.clone(), treated(&at, name, value, &making)?);
             }
         }
     }
     composed.data = data;
     Ok(composed)
+}
+
+/// What the composition has beside the values: the environment of templates, and what it may still use.
+struct Making<'m, 'e> {
+    environment: &'m Environment<'e>,
+    budget: &'m CompositionBudget,
+}
+
+impl Making<'_, '_> {
+    /// Charges entries whose keys and values have so many bytes.
+    fn charge(&self, at: &At<'_>, entries: usize, bytes: usize) -> Result<(), ComposeError> {
+        let charged = self.budget.charge_entries(entries, bytes);
+        charged.map_err(|over| at.error(over.into()))
+    }
+
+    /// Renames the keys as the operations say.
+    fn rewritten(
+        &self,
+        at: &At<'_>,
+        operations: &[Rewrite],
+        data: SecretData,
+    ) -> Result<SecretData, ComposeError> {
+        let renamed = rewrite(operations, data, self.environment, self.budget);
+        renamed.map_err(|error| at.error(error.into()))
+    }
+}
+
+/// The bytes of all keys and values.
+fn size_of(data: &SecretData) -> usize {
+    let sizes = data.iter();
+    sizes
+        .map(|(key, value)| key.len() + value.expose().len())
+        .sum()
 }
 
 /// The value of an entry, or its property; `None` if the secret does not exist.
@@ -214,17 +260,19 @@ fn several(
     at: &At<'_>,
     members: SecretData,
     operations: &[Rewrite],
-    environment: &Environment<'_>,
+    making: &Making<'_, '_>,
 ) -> Result<SecretData, ComposeError> {
     // Keys are converted only where no rewrite replaces them.
     let renamed = if operations.is_empty() {
+        let conversion = members.keys().map(|key| most_converted(key, at.conversion));
+        making.charge(at, members.len(), conversion.sum())?;
         converted(at, members)?
     } else {
-        rewrite(operations, members, environment).map_err(|error| at.error(error.into()))?
+        making.rewritten(at, operations, members)?
     };
     let mut data = SecretData::new();
     for (name, value) in valid_keys(at, renamed)? {
-        let value = treated(at, &name, value)?;
+        let value = treated(at, &name, value, making)?;
         data.insert(name, value);
     }
     Ok(data)
@@ -234,7 +282,7 @@ fn several(
 fn generated(
     entry: &GeneratorEntry,
     fetched: &FetchedValues,
-    environment: &Environment<'_>,
+    making: &Making<'_, '_>,
 ) -> Result<SecretData, ComposeError> {
     let at = At {
         field: &entry.field,
@@ -246,8 +294,8 @@ fn generated(
     let Some(made) = fetched.generated.get(&entry.field) else {
         return Err(at.error(Problem::NotRead));
     };
-    let renamed = rewrite(&entry.rewrite, made.clone(), environment)
-        .map_err(|error| at.error(error.into()))?;
+    making.charge(&at, made.len(), size_of(made))?;
+    let renamed = making.rewritten(&at, &entry.rewrite, made.clone())?;
     valid_keys(&at, renamed)
 }
 
@@ -256,7 +304,7 @@ fn valid_keys(at: &At<'_>, mut data: SecretData) -> Result<SecretData, ComposeEr
     data.remove("");
     let invalid = |name: &&String| name.len() > 253 || !name.chars().all(is_key_character);
     match data.keys().find(invalid) {
-        Some(name) => Err(at.error(Problem::InvalidKey(name.clone()))),
+        Some(name) => Err(at.error(Problem::InvalidKey(shortened(name)))),
         None => Ok(data),
     }
 }
@@ -267,7 +315,7 @@ fn converted(at: &At<'_>, members: SecretData) -> Result<SecretData, ComposeErro
     for (member, value) in members {
         let name = convert(&member, at.conversion);
         if !name.is_empty() && data.contains_key(&name) {
-            return Err(at.error(Problem::Collision(name)));
+            return Err(at.error(Problem::Collision(shortened(&name))));
         }
         data.insert(name, value);
     }
@@ -275,39 +323,35 @@ fn converted(at: &At<'_>, members: SecretData) -> Result<SecretData, ComposeErro
 }
 
 /// The value decoded, and checked for null bytes if the policy forbids them.
-fn treated(at: &At<'_>, name: &str, value: SecretValue) -> Result<SecretValue, ComposeError> {
+fn treated(
+    at: &At<'_>,
+    name: &str,
+    value: SecretValue,
+    making: &Making<'_, '_>,
+) -> Result<SecretValue, ComposeError> {
+    if at.decoding != DecodingStrategy::None {
+        making.charge(at, 0, value.expose().len())?;
+    }
     let value = decoded(at.decoding, value).map_err(|encoding| {
         at.error(Problem::Encoding {
-            name: name.to_owned(),
+            name: shortened(name),
             encoding,
         })
     })?;
     if at.null_bytes == NullBytePolicy::Fail && value.expose().contains(&0) {
-        return Err(at.error(Problem::NullByte(name.to_owned())));
+        return Err(at.error(Problem::NullByte(shortened(name))));
     }
     Ok(value)
 }
 
-/// Decodes a value. `Auto` leaves a value as it is that is not base64.
-///
-/// # Errors
-/// The name of the encoding that the value is not in.
-pub fn decoded(
-    strategy: DecodingStrategy,
-    value: SecretValue,
-) -> Result<SecretValue, &'static str> {
-    let standard = || base64::decode(value.expose(), Alphabet::Standard);
-    let for_urls = || base64::decode(value.expose(), Alphabet::UrlSafe);
-    let (decoded, encoding) = match strategy {
-        DecodingStrategy::None => return Ok(value),
-        DecodingStrategy::Auto => {
-            let decoded = standard().or_else(|_| for_urls());
-            return Ok(decoded.map_or_else(|_| value.clone(), SecretValue::from));
-        }
-        DecodingStrategy::Base64 => (standard(), "base64"),
-        DecodingStrategy::Base64Url => (for_urls(), "base64 for URLs"),
-    };
-    decoded.map(SecretValue::from).map_err(|_| encoding)
+/// The most bytes of a converted key.
+fn most_converted(key: &str, strategy: ConversionStrategy) -> usize {
+    /// `_U10ffff_`
+    const LONGEST: usize = 9;
+    match strategy {
+        ConversionStrategy::Default => key.len(),
+        ConversionStrategy::Unicode => key.len().saturating_mul(LONGEST),
+    }
 }
 
 fn is_key_character(character: char) -> bool {
@@ -392,6 +436,50 @@ mod tests {
 
     fn secret(text: &str) -> SecretValue {
         SecretValue::from(text.as_bytes().to_vec())
+    }
+
+    /// Composes with every search finding so many values of so many bytes.
+    fn refused(spec: Value, found: usize, bytes: usize, expected: &str) {
+        let spec = serde_json::from_value(spec).unwrap();
+        let desired = resolve("es", &spec).unwrap();
+        let mut fetched = FetchedValues::default();
+        for lookup in desired.lookups() {
+            let value = secret(&format!("[{}1]", "1,".repeat(bytes / 2)));
+            let of = |at: usize| (format!("{at:0100}"), value.clone());
+            let result = match lookup.lookup {
+                Lookup::Find(_) => LookupResult::Found((0..found).map(of).collect()),
+                _ => LookupResult::Value(value),
+            };
+            fetched.results.insert(lookup, result);
+        }
+        let result = compose(&desired, &fetched, &Environment::fixed());
+        let error = result.expect_err("too much is refused").to_string();
+        assert!(error.contains(expected), "{error}");
+        assert!(error.len() < 600, "{error}");
+    }
+
+    #[test]
+    fn the_data_of_one_external_secret_is_bounded() {
+        let store = json!({"name": "s"});
+        let find = json!({"find": {"name": {"regexp": ".*"}}});
+        let many = "bytes with it; one ExternalSecret may use 33554432";
+        let finds = |more: Value| json!({"secretStoreRef": store, "dataFrom": [more]});
+        refused(
+            finds(find.clone()),
+            150_000,
+            8,
+            &format!("dataFrom[0].find: the data would need 40650000 {many}"),
+        );
+        refused(finds(find), 10_000, 4_000, many);
+        let unicode = json!({"find": {"name": {"regexp": ".*"}, "conversionStrategy": "Unicode"}});
+        refused(finds(unicode), 40_000, 8, many);
+        let decoding = json!({"find": {"name": {"regexp": ".*"}, "decodingStrategy": "Auto"}});
+        refused(finds(decoding), 1_000, 30_000, many);
+        let data: Vec<Value> = (0..40)
+            .map(|at| json!({"secretKey": format!("k{at}"), "remoteRef": {"key": "a"}}))
+            .collect();
+        let data = json!({"secretStoreRef": store, "data": data});
+        refused(data, 0, 1 << 20, "of `a`: the data would need");
     }
 
     #[test]

@@ -62,7 +62,7 @@ impl RepairHistory {
     }
 }
 
-/// Who changes a Secret again and again.
+/// The writers that change a Secret again and again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Contention {
     /// The field managers of the other writers, as the API server names them; none if it does not know them.
@@ -99,7 +99,7 @@ pub fn other_writers(secret: &ObjectMeta, own: &str) -> Vec<String> {
             continue;
         };
         let fields = entry.fields_v1.as_ref();
-        if !fields.is_some_and(|fields| fields.0.get("f:data").is_some()) {
+        if fields.is_none_or(|fields| fields.0.get("f:data").is_none()) {
             continue;
         }
         let time = entry.time.as_ref().map(|time| time.0);
@@ -164,8 +164,9 @@ mod tests {
         for _ in 0..10 {
             history = history.repaired(seconds(5));
         }
-        let calm = seconds(5) + history.pause(seconds(5)).unwrap() + CALM;
-        assert!(history.repaired(calm - seconds(1)).is_contended());
+        let quiet = seconds(4) + history.pause(seconds(5)).unwrap() + CALM;
+        let calm = quiet + seconds(1);
+        assert!(history.repaired(quiet).is_contended());
         assert!(!history.repaired(calm).is_contended());
     }
 

@@ -12,10 +12,11 @@ use crate::api::external_secret::{
     CreationPolicy, ExternalSecretSpec, ExternalSecretStatus, RefreshPolicy,
 };
 use crate::secrets::decide::{
-    DecideError, SecretOwner, SecretWrite, check_ownership, is_ours, secret_data, set_owner,
+    DecideError, SecretWrite, check_ownership, is_ours, secret_data, set_owner,
 };
 use crate::secrets::desired::DesiredSecret;
 use crate::secrets::hash::{created_by, data_hash, field_manager};
+use crate::secrets::owner::SecretOwner;
 
 /// True if the live Secret is what this ExternalSecret would create once: an ExternalSecret of its name has written it, its
 /// data still has the hash that was written with it, and this object has never synced.

@@ -10,23 +10,9 @@ use crate::api::annotations::{CREATED_BY, DATA_HASH, MANAGED};
 use crate::api::external_secret::{CreationPolicy, DeletionPolicy};
 use crate::secrets::desired::DesiredSecret;
 use crate::secrets::hash::{created_by, data_hash, field_manager};
+use crate::secrets::owner::{SecretOwner, is_controlled_by};
 use crate::secrets::render::{Metadata, RenderedSecret};
 use crate::secrets::{SecretData, SecretValue};
-
-/// The ExternalSecret on whose behalf the Secret is written.
-#[derive(Debug, Clone, Default)]
-pub struct SecretOwner {
-    /// Its name.
-    pub name: String,
-    /// Its namespace, which is that of the Secret.
-    pub namespace: String,
-    /// Its uid.
-    pub uid: String,
-    /// Its labels, which are copied where no template sets any.
-    pub labels: BTreeMap<String, String>,
-    /// Its annotations, which are copied where no template sets any.
-    pub annotations: BTreeMap<String, String>,
-}
 
 /// What to write.
 #[derive(Debug, Clone, PartialEq)]
@@ -172,23 +158,6 @@ pub fn decide_empty(
     }
     let which = Precondition::of(&live.metadata);
     Ok(SecretWrite::Delete(Some(which)))
-}
-
-/// True if the object's controller has this uid.
-pub fn is_controlled_by(metadata: &ObjectMeta, uid: &str) -> bool {
-    let mut references = metadata.owner_references.iter().flatten();
-    references.any(|reference| reference.controller == Some(true) && reference.uid == uid)
-}
-
-/// True if the Secret was created for an owner, by its label and its controller. The label alone proves nothing: any user
-/// may write it.
-pub fn was_created_by(metadata: &ObjectMeta, owner: &SecretOwner) -> bool {
-    let label = metadata
-        .labels
-        .as_ref()
-        .and_then(|labels| labels.get(CREATED_BY));
-    label == Some(&created_by(&owner.namespace, &owner.name))
-        && is_controlled_by(metadata, &owner.uid)
 }
 
 /// Decides what to write by the creation policy.

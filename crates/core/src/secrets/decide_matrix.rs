@@ -7,9 +7,10 @@ use k8s_openapi::api::core::v1::Secret;
 use serde_json::{Value, json};
 
 use crate::api::annotations::CREATED_BY;
-use crate::secrets::decide::{SecretOwner, SecretWrite, decide, decide_empty};
+use crate::secrets::decide::{SecretWrite, decide, decide_empty};
 use crate::secrets::desired::resolve;
 use crate::secrets::hash::{created_by, field_manager};
+use crate::secrets::owner::SecretOwner;
 use crate::secrets::render::RenderedSecret;
 use crate::secrets::{SecretData, SecretValue};
 

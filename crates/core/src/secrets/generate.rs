@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
-use data_encoding::BASE32;
+use data_encoding::{BASE32, HEXLOWER};
 
 use crate::api::generators::{FakeSpec, PasswordEncoding, PasswordSpec};
 use crate::secrets::{SecretData, SecretValue};
@@ -41,9 +41,41 @@ pub enum GenerateError {
         /// How many different ones there are.
         there: usize,
     },
+    /// There are too many symbols to choose from.
+    #[error("`symbolCharacters` has {0} characters; it may have {MAX_SYMBOLS}")]
+    Symbols(usize),
+    /// The values of all generators of one ExternalSecret would be too large.
+    #[error(
+        "with the values of this generator, those of the ExternalSecret would have {needed} bytes; they may have {MAX_BYTES}"
+    )]
+    TooLarge {
+        /// The bytes of all values.
+        needed: usize,
+    },
     /// A key is empty or occurs twice.
     #[error("`secretKeys` has an empty key or one that comes twice")]
     Keys,
+}
+
+/// The most bytes of all generated values of one ExternalSecret: a Secret holds 1 MiB.
+const MAX_BYTES: usize = 2 << 20;
+/// The most characters in `symbolCharacters`.
+const MAX_SYMBOLS: usize = 4096;
+
+/// The bytes of keys and values that generators have made for one ExternalSecret.
+#[derive(Debug, Default)]
+pub struct GeneratedBytes(usize);
+
+impl GeneratedBytes {
+    /// Charges values that are about to be made.
+    fn charge(&mut self, bytes: usize) -> Result<(), GenerateError> {
+        let needed = self.0.saturating_add(bytes);
+        if needed > MAX_BYTES {
+            return Err(GenerateError::TooLarge { needed });
+        }
+        self.0 = needed;
+        Ok(())
+    }
 }
 
 const LOWER: &str = "abcdefghijklmnopqrstuvwxyz";
@@ -54,21 +86,25 @@ const SYMBOLS: &str = "~!@#$%^&*()_+`-={}|[]\\:\"<>?,./";
 /// Fills a slice with random bytes.
 pub type Random<'r> = dyn FnMut(&mut [u8]) + 'r;
 
-/// Makes the values of a generator.
+/// Makes the values of a generator. A long password takes milliseconds, so this is work for a blocking thread.
 ///
 /// # Errors
-/// The spec of a password cannot be satisfied.
+/// The spec of a password cannot be satisfied, or the values of the ExternalSecret would be too large.
 pub fn generate(
     generator: &Generator,
     random: &mut Random<'_>,
+    made: &mut GeneratedBytes,
 ) -> Result<SecretData, GenerateError> {
     match generator {
-        Generator::Password(spec) => passwords(spec, random),
+        Generator::Password(spec) => passwords(spec, random, made),
         Generator::Uuid => {
+            made.charge(36)?;
             let value = SecretValue::from(uuid(random).into_bytes());
             Ok([("uuid".to_owned(), value)].into())
         }
         Generator::Fake(spec) => {
+            let sizes = spec.data.iter().map(|(key, text)| key.len() + text.len());
+            made.charge(sizes.sum())?;
             let value = |(key, text): (&String, &String)| {
                 (key.clone(), SecretValue::from(text.clone().into_bytes()))
             };
@@ -77,7 +113,11 @@ pub fn generate(
     }
 }
 
-fn passwords(spec: &PasswordSpec, random: &mut Random<'_>) -> Result<SecretData, GenerateError> {
+fn passwords(
+    spec: &PasswordSpec,
+    random: &mut Random<'_>,
+    made: &mut GeneratedBytes,
+) -> Result<SecretData, GenerateError> {
     let default = ["password".to_owned()];
     let keys = if spec.secret_keys.is_empty() {
         &default[..]
@@ -88,6 +128,13 @@ fn passwords(spec: &PasswordSpec, random: &mut Random<'_>) -> Result<SecretData,
     if distinct.len() != keys.len() {
         return Err(GenerateError::Keys);
     }
+    /// A character of four bytes has eight hexadecimal digits.
+    const LONGEST: usize = 8;
+    let length = usize::try_from(spec.length).unwrap_or_default();
+    let bytes = keys
+        .iter()
+        .map(|key| key.len().saturating_add(length.saturating_mul(LONGEST)));
+    made.charge(bytes.fold(0, usize::saturating_add))?;
     let password = |key: &String| {
         let text = password(spec, random)?;
         let encoded = match spec.encoding {
@@ -95,7 +142,7 @@ fn passwords(spec: &PasswordSpec, random: &mut Random<'_>) -> Result<SecretData,
             PasswordEncoding::Base64 => STANDARD.encode(text),
             PasswordEncoding::Base64url => URL_SAFE.encode(text),
             PasswordEncoding::Base32 => BASE32.encode(text.as_bytes()),
-            PasswordEncoding::Hex => text.bytes().map(|byte| format!("{byte:02x}")).collect(),
+            PasswordEncoding::Hex => HEXLOWER.encode(text.as_bytes()),
         };
         Ok((key.clone(), SecretValue::from(encoded.into_bytes())))
     };
@@ -122,7 +169,11 @@ fn password(spec: &PasswordSpec, random: &mut Random<'_>) -> Result<String, Gene
         format!("{LOWER}{UPPER}")
     };
     let symbol_characters = spec.symbol_characters.as_deref().unwrap_or(SYMBOLS);
-    let mut password = Vec::new();
+    let symbol_count = symbol_characters.chars().count();
+    if symbol_count > MAX_SYMBOLS {
+        return Err(GenerateError::Symbols(symbol_count));
+    }
+    let (mut password, mut used) = (Vec::new(), BTreeSet::new());
     for (what, wanted, from) in [
         ("letters", letters, alphabet.as_str()),
         ("digits", digits, DIGITS),
@@ -130,7 +181,7 @@ fn password(spec: &PasswordSpec, random: &mut Random<'_>) -> Result<String, Gene
     ] {
         let from: Vec<char> = from.chars().collect();
         // Without repeats, what another class has taken is no longer there.
-        let taken = |letter: &&char| !spec.allow_repeat && password.contains(*letter);
+        let taken = |letter: &&char| !spec.allow_repeat && used.contains(*letter);
         let left: BTreeSet<&char> = from.iter().filter(|letter| !taken(letter)).collect();
         let there = left.len();
         if wanted > there && !(spec.allow_repeat && there > 0) {
@@ -143,7 +194,7 @@ fn password(spec: &PasswordSpec, random: &mut Random<'_>) -> Result<String, Gene
         let end = password.len() + wanted;
         while password.len() < end {
             let letter = from[below(from.len(), random)];
-            if spec.allow_repeat || !password.contains(&letter) {
+            if used.insert(letter) || spec.allow_repeat {
                 password.push(letter);
             }
         }
@@ -175,15 +226,14 @@ fn uuid(random: &mut Random<'_>) -> String {
     random(&mut bytes);
     bytes[6] = bytes[6] & 0x0f | 0x40;
     bytes[8] = bytes[8] & 0x3f | 0x80;
-    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!(
-        "{}-{}-{}-{}-{}",
-        &hex[..8],
-        &hex[8..12],
-        &hex[12..16],
-        &hex[16..20],
-        &hex[20..]
-    )
+    let groups = [
+        &bytes[..4],
+        &bytes[4..6],
+        &bytes[6..8],
+        &bytes[8..10],
+        &bytes[10..],
+    ];
+    groups.map(|group| HEXLOWER.encode(group)).join("-")
 }
 
 #[cfg(test)]
@@ -207,7 +257,11 @@ mod tests {
 
     fn made(spec: Value) -> Result<SecretData, GenerateError> {
         let spec = serde_json::from_value(spec).unwrap();
-        generate(&Generator::Password(spec), &mut chance())
+        generate(
+            &Generator::Password(spec),
+            &mut chance(),
+            &mut GeneratedBytes::default(),
+        )
     }
 
     fn text(data: &SecretData, key: &str) -> String {
@@ -282,14 +336,59 @@ mod tests {
     }
 
     #[test]
+    fn what_a_spec_multiplies_is_bounded_before_it_is_made() {
+        let keys: Vec<String> = (0..1_000).map(|at| format!("k{at}")).collect();
+        let many = json!({"length": 65536, "allowRepeat": true, "secretKeys": keys});
+        let error = made(many).unwrap_err().to_string();
+        assert!(
+            error.contains("would have 524291890 bytes; they may have 2097152"),
+            "{error}"
+        );
+        let symbols: String = ('\u{4e00}'..='\u{9fff}').collect();
+        let many =
+            json!({"length": 20_000, "digits": 0, "symbols": 20_000, "symbolCharacters": symbols});
+        let error = made(many).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "`symbolCharacters` has 20992 characters; it may have 4096"
+        );
+        let spec = serde_json::from_value(json!({"length": 65536, "allowRepeat": true})).unwrap();
+        let generator = Generator::Password(spec);
+        let mut bytes = GeneratedBytes::default();
+        let mut again = || generate(&generator, &mut chance(), &mut bytes);
+        assert!((0..3).all(|_| again().is_ok()));
+        assert!(matches!(again(), Err(GenerateError::TooLarge { .. })));
+    }
+
+    #[test]
+    fn a_password_uses_up_all_symbols_that_it_may_have() {
+        let symbols: String = ('\u{4e00}'..).take(4_096).collect();
+        let spec =
+            json!({"length": 4_096, "digits": 0, "symbols": 4_096, "symbolCharacters": symbols});
+        let password = text(&made(spec).unwrap(), "password");
+        let letters: BTreeSet<char> = password.chars().collect();
+        assert_eq!(letters.len(), 4_096);
+    }
+
+    #[test]
     fn uuids_and_fixed_values() {
-        let data = generate(&Generator::Uuid, &mut chance()).unwrap();
+        let data = generate(
+            &Generator::Uuid,
+            &mut chance(),
+            &mut GeneratedBytes::default(),
+        )
+        .unwrap();
         let uuid = text(&data, "uuid");
         assert_eq!(uuid.len(), 36);
         assert_eq!(&uuid[14..15], "4");
         assert!("89ab".contains(&uuid[19..20]), "{uuid}");
         let fake = serde_json::from_value(json!({"data": {"k": "v"}})).unwrap();
-        let data = generate(&Generator::Fake(fake), &mut chance()).unwrap();
+        let data = generate(
+            &Generator::Fake(fake),
+            &mut chance(),
+            &mut GeneratedBytes::default(),
+        )
+        .unwrap();
         assert_eq!(text(&data, "k"), "v");
     }
 }

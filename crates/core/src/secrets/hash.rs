@@ -2,18 +2,14 @@
 
 use std::fmt::Write as _;
 
+use data_encoding::HEXLOWER;
 use sha3::{Digest, Sha3_224};
 
 use crate::secrets::SecretData;
 use crate::secrets::render::RenderedSecret;
 
 fn sha3_224_hex(text: &str) -> String {
-    Sha3_224::digest(text.as_bytes())
-        .iter()
-        .fold(String::new(), |mut hex, byte| {
-            let _ = write!(hex, "{byte:02x}");
-            hex
-        })
+    HEXLOWER.encode(&Sha3_224::digest(text.as_bytes()))
 }
 
 /// The hash of a Secret's whole data: of Go's `%+v` of the map, `map[k1:[98 50] k2:[]]`.

@@ -8,21 +8,25 @@
 
 pub mod admission;
 pub mod compose;
+pub mod composition_budget;
 pub mod contention;
 pub mod created_once;
 pub mod decide;
 #[cfg(test)]
 mod decide_matrix;
+pub mod decoding;
 pub mod dependency_index;
 pub mod desired;
 pub mod generate;
 pub mod hash;
 pub mod last_sync;
 pub mod observed;
+pub mod owner;
 pub mod property;
 pub mod provider_error;
 pub mod refresh;
 pub mod render;
+pub mod render_error;
 pub mod retry;
 pub mod rewrite;
 pub mod search;

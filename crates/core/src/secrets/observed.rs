@@ -23,7 +23,7 @@ use crate::secrets::last_sync::{LastSync, effective_status};
 use crate::secrets::refresh::{Changes, Due, due, interval, watch_interval};
 use crate::secrets::store_state::{StoreOptions, StoreReadiness, StoreState, StoreUnusable};
 use crate::secrets::sync_status::{
-    SecretWriteResult, SyncOutcome, has_reason, is_heartbeat_due, is_ready,
+    SecretWriteResult, SyncCause, SyncOutcome, has_reason, is_heartbeat_due, is_ready,
     is_retained_without_secret,
 };
 
@@ -149,9 +149,13 @@ pub enum SyncDecision {
 }
 
 impl Standing {
-    /// True if a sync only changes the Secret back: nothing is due, and the last sync succeeded.
-    pub fn is_repair(&self) -> bool {
-        self.is_ready && self.due != Due::Now && !self.is_secret_unchanged
+    /// Why a sync is made now. It only changes the Secret back where nothing is due and the last sync succeeded.
+    pub fn cause(&self) -> SyncCause {
+        if self.is_ready && self.due != Due::Now && !self.is_secret_unchanged {
+            SyncCause::Repair
+        } else {
+            SyncCause::Refresh
+        }
     }
 }
 
@@ -313,7 +317,7 @@ impl ObservedExternalSecret<'_> {
             outcome.written,
             SecretWriteResult::Created | SecretWriteResult::Updated
         );
-        let repairs = if outcome.is_repair && has_written {
+        let repairs = if outcome.cause == SyncCause::Repair && has_written {
             repairs.repaired(self.uptime)
         } else {
             repairs

@@ -462,7 +462,7 @@ fn a_secret_that_another_writer_changes_again_and_again_is_repaired_ever_more_ra
     let mut now = observed(&object);
     let repair = SyncOutcome {
         written: SecretWriteResult::Updated,
-        is_repair: true,
+        cause: SyncCause::Repair,
         secret_version: "8".to_owned(),
         ..SyncOutcome::new(false, REFRESHED.parse().unwrap())
     };
@@ -472,7 +472,7 @@ fn a_secret_that_another_writer_changes_again_and_again_is_repaired_ever_more_ra
     // The watch has brought another change.
     now.watched_secret_version = Some("9".to_owned());
     let standing = now.standing(&OPTIONS, this_moment());
-    assert!(standing.is_repair());
+    assert_eq!(standing.cause(), SyncCause::Repair);
     check_read(
         &now,
         ReadDecision::Rest(Requeue::After(Duration::from_secs(4))),
@@ -490,7 +490,7 @@ fn a_secret_that_another_writer_changes_again_and_again_is_repaired_ever_more_ra
     check_read(&now, ReadDecision::Read);
     // A refresh that was due is no repair.
     let refresh = SyncOutcome {
-        is_repair: false,
+        cause: SyncCause::Refresh,
         ..repair
     };
     let history = now.last_sync_of(&refresh).repairs;

@@ -8,7 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use crate::api::external_secret::{ExternalSecretSpec, ExternalSecretStatus, RefreshPolicy};
 use crate::cron_windows::Window;
 use crate::schedule::{LEAST_INTERVAL, parse_duration};
-use crate::secrets::decide::is_controlled_by;
+use crate::secrets::owner::is_controlled_by;
 use crate::secrets::sync_windows::window;
 
 /// When the values are to be read.

@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use gocompat::regex::{self, ErrorCode};
+use gocompat::regex::{self, ErrorCode, SyntaxError};
 use gotemplate::{Environment, Template};
 use serde_json::{Map, Value};
 
 use crate::api::external_secret::{
-    ConflictPolicy, MergeStrategy, PriorityPolicy, Rewrite, RewriteMerge,
+    ConflictPolicy, MergeStrategy, PriorityPolicy, Rewrite, RewriteMerge, RewriteRegexp,
 };
+use crate::secrets::composition_budget::{CompositionBudget, OverBudget, shortened};
 use crate::secrets::{SecretData, SecretValue};
 
 /// Why keys cannot be rewritten. The text names operations (by position, from 0) and keys, never values.
@@ -57,6 +58,17 @@ pub enum RewriteError {
         /// The member.
         member: String,
     },
+    /// The keys or values would take more memory or work than one ExternalSecret may use.
+    #[error("rewrite[{at}], for key `{key}`: {over}")]
+    TooMuch {
+        /// The operation.
+        at: usize,
+        /// The beginning of the key, or the field of the operation.
+        key: String,
+        /// How much it would need.
+        #[source]
+        over: OverBudget,
+    },
     /// A key of `priority` does not exist.
     #[error(
         "rewrite[{at}].merge: there is no key `{key}` of `priority`; `priorityPolicy: IgnoreNotFound` allows that"
@@ -73,43 +85,95 @@ pub enum RewriteError {
 /// counts. The environment is that of `transform` templates, whose missing fields print as `<no value>`.
 ///
 /// # Errors
-/// An operation is invalid, or cannot be applied to the data.
-pub fn rewrite(
+/// An operation is invalid, cannot be applied to the data, or would go over the budget.
+pub(crate) fn rewrite(
     operations: &[Rewrite],
     mut data: SecretData,
     environment: &Environment<'_>,
+    budget: &CompositionBudget,
 ) -> Result<SecretData, RewriteError> {
     for (at, operation) in operations.iter().enumerate() {
         data = match (&operation.regexp, &operation.transform, &operation.merge) {
-            (Some(regexp), None, None) => {
-                let compiled = regex::compile(&regexp.source).map_err(|error| {
-                    let reason = error.code();
-                    RewriteError::Regexp { at, reason }
-                })?;
-                let renamed = |key: &str| Ok(regex::replace_all(&compiled, key, &regexp.target));
-                rename(data, renamed)?
-            }
+            (Some(regexp), None, None) => by_expression(at, regexp, data, budget)?,
             (None, Some(transform), None) => {
-                let renamed = |key: &str| {
-                    let rendered = Template::parse("t", &transform.template).and_then(|template| {
-                        template.render([("value", key.as_bytes())], environment)
-                    });
-                    match rendered {
-                        Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
-                        Err(source) => Err(RewriteError::Transform {
-                            at,
-                            key: key.to_owned(),
-                            source,
-                        }),
-                    }
-                };
-                rename(data, renamed)?
+                by_template(at, &transform.template, data, environment, budget)?
             }
-            (None, None, Some(merge)) => merged(at, merge, data)?,
+            (None, None, Some(merge)) => merged(at, merge, data, budget)?,
             _ => return Err(RewriteError::Ambiguous(at)),
         };
     }
     Ok(data)
+}
+
+/// Replaces the matches of an expression in each key.
+fn by_expression(
+    at: usize,
+    regexp: &RewriteRegexp,
+    data: SecretData,
+    budget: &CompositionBudget,
+) -> Result<SecretData, RewriteError> {
+    let invalid = |error: SyntaxError| {
+        let reason = error.code();
+        RewriteError::Regexp { at, reason }
+    };
+    let states = regex::states(&regexp.source).map_err(invalid)?;
+    let too_much = |over| too_much(at, "regexp.source", over);
+    budget.charge_search(states, 0).map_err(too_much)?;
+    let compiled = regex::compile(&regexp.source).map_err(invalid)?;
+    // Each variable of the replacement stands for a whole match at most.
+    let variables = regexp.target.matches('$').count();
+    let renamed = |key: &str| {
+        let charge = || {
+            let mut longest = key.len();
+            for found in compiled.find_iter(key) {
+                // The search for the next match may read all that is left.
+                budget.charge_search(states, key.len() - found.end())?;
+                let of_groups = found.len().saturating_mul(variables);
+                longest = longest
+                    .saturating_add(regexp.target.len())
+                    .saturating_add(of_groups);
+            }
+            budget.charge_search(states, key.len())?;
+            budget.charge_entries(1, longest)
+        };
+        charge().map_err(|over| self::too_much(at, key, over))?;
+        Ok(regex::replace_all(&compiled, key, &regexp.target))
+    };
+    rename(data, renamed)
+}
+
+/// Renders a template for each key.
+fn by_template(
+    at: usize,
+    template: &str,
+    data: SecretData,
+    environment: &Environment<'_>,
+    budget: &CompositionBudget,
+) -> Result<SecretData, RewriteError> {
+    let parsed = Template::parse("t", template);
+    let renamed = |key: &str| {
+        let rendered = parsed.as_ref().map_err(Clone::clone);
+        let rendered = rendered
+            .and_then(|template| template.render([("value", key.as_bytes())], environment))
+            .map_err(|source| RewriteError::Transform {
+                at,
+                key: shortened(key),
+                source,
+            })?;
+        let charged = budget.charge_entries(1, rendered.len());
+        charged.map_err(|over| too_much(at, key, over))?;
+        Ok(String::from_utf8_lossy(&rendered).into_owned())
+    };
+    rename(data, renamed)
+}
+
+/// The error of an operation that would go over the budget, at a key or a field of it.
+fn too_much(at: usize, key: &str, over: OverBudget) -> RewriteError {
+    RewriteError::TooMuch {
+        at,
+        key: shortened(key),
+        over,
+    }
 }
 
 fn rename(
@@ -122,7 +186,14 @@ fn rename(
 }
 
 /// The members of all values in one map. Those of `priority` keys are merged last, so that they win.
-fn merged(at: usize, merge: &RewriteMerge, data: SecretData) -> Result<SecretData, RewriteError> {
+fn merged(
+    at: usize,
+    merge: &RewriteMerge,
+    data: SecretData,
+    budget: &CompositionBudget,
+) -> Result<SecretData, RewriteError> {
+    /// A value of one letter, `[1,1]`, takes about this many bytes as JSON in memory.
+    const JSON_GROWTH: usize = 16;
     let is_json = merge.strategy == MergeStrategy::Json;
     if is_json && merge.into.is_empty() {
         return Err(RewriteError::NoInto(at));
@@ -137,6 +208,9 @@ fn merged(at: usize, merge: &RewriteMerge, data: SecretData) -> Result<SecretDat
     let (mut members, mut seen) = (BTreeMap::new(), BTreeSet::new());
     for key in order {
         let Some(value) = data.get(key) else { continue };
+        let bytes = value.expose().len().saturating_mul(JSON_GROWTH);
+        let charged = budget.charge_bytes(bytes);
+        charged.map_err(|over| too_much(at, key, over))?;
         let object: Map<String, Value> =
             serde_json::from_slice(value.expose()).map_err(|_| RewriteError::NotAnObject {
                 at,
@@ -176,6 +250,44 @@ mod tests {
     use super::*;
     use crate::secrets::shown;
 
+    fn with(
+        operations: &[Rewrite],
+        data: SecretData,
+        environment: &Environment<'_>,
+    ) -> Result<SecretData, RewriteError> {
+        rewrite(operations, data, environment, &CompositionBudget::default())
+    }
+
+    #[test]
+    fn a_chain_that_makes_keys_longer_is_refused_before_it_is_made() {
+        let longer = json!({"regexp": {"source": "(.+)", "target": "$1".repeat(10)}});
+        let chain: Vec<Value> = std::iter::repeat_n(longer, 12).collect();
+        check(
+            json!(chain),
+            &format!(
+                "error: rewrite[6], for key `{}…`: the data would need 37891224 bytes with it; one ExternalSecret may use 33554432",
+                "a.b".repeat(85).get(..253).unwrap()
+            ),
+        );
+        let by_template = json!({"transform": {"template": "{{ repeat 10 .value }}"}});
+        let chain: Vec<Value> = std::iter::repeat_n(by_template, 12).collect();
+        let operations: Vec<Rewrite> = serde_json::from_value(json!(chain)).unwrap();
+        let data = SecretData::from([("a".to_owned(), SecretValue::default())]);
+        let error = with(&operations, data, &Environment::fixed()).unwrap_err();
+        assert!(error.to_string().starts_with("rewrite["), "{error}");
+        assert!(error.to_string().len() < 1_000, "{error}");
+    }
+
+    #[test]
+    fn expressions_are_charged_for_their_states_times_the_key() {
+        let operations = json!([{"regexp": {"source": "(x{100}){10}|b", "target": "c"}}]);
+        let operations: Vec<Rewrite> = serde_json::from_value(operations).unwrap();
+        let key = "b".repeat(100_000);
+        let data = SecretData::from([(key, SecretValue::default())]);
+        let error = with(&operations, data, &Environment::fixed()).unwrap_err();
+        assert!(error.to_string().contains(" steps with it; one"), "{error}");
+    }
+
     fn check(operations: Value, expected: &str) {
         let operations: Vec<Rewrite> = serde_json::from_value(operations).unwrap();
         let data = [
@@ -188,7 +300,7 @@ mod tests {
         let data =
             data.map(|(key, value)| (key.to_owned(), SecretValue::from(value.as_bytes().to_vec())));
         let environment = Environment::fixed().with_missing_key(MissingKey::Invalid);
-        let text = match rewrite(&operations, data.into(), &environment) {
+        let text = match with(&operations, data.into(), &environment) {
             Ok(data) => shown(&data),
             Err(error) => format!("error: {error}"),
         };
@@ -260,7 +372,7 @@ mod tests {
             let rename = |source: &str, target: &str| {
                 let operation = serde_json::json!([{"regexp": {"source": source, "target": target}}]);
                 let operations: Vec<Rewrite> = serde_json::from_value(operation).unwrap();
-                rewrite(&operations, data.clone(), &Environment::fixed()).unwrap()
+                with(&operations, data.clone(), &Environment::fixed()).unwrap()
             };
             prop_assert_eq!(rename("[0-9]+", "x"), data.clone());
             let renamed = rename("^(.*)$", "a-$1");
@@ -279,7 +391,7 @@ mod tests {
             };
             let data: SecretData = members.iter().map(object).collect();
             let operations: Vec<Rewrite> = serde_json::from_value(serde_json::json!([{"merge": {}}])).unwrap();
-            let merged = rewrite(&operations, data, &Environment::fixed()).unwrap();
+            let merged = with(&operations, data, &Environment::fixed()).unwrap();
             let expected: SecretData = members.iter().map(|(key, value)| (key.clone(), SecretValue::from(value.clone().into_bytes()))).collect();
             prop_assert_eq!(merged, expected);
         }
@@ -294,7 +406,7 @@ mod tests {
                 {"transform": {"template": template}},
             ])).unwrap();
             for operation in operations {
-                let _ = rewrite(&[operation], data.clone(), &Environment::fixed());
+                let _ = with(&[operation], data.clone(), &Environment::fixed());
             }
         }
     }

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::secrets::SecretValue;
+use crate::secrets::composition_budget::ENTRY_BYTES;
 use crate::secrets::desired::Search;
 use crate::secrets::provider_error::ProviderError;
+use crate::secrets::{SecretData, SecretValue};
 
 /// The expression that the names of a search match. Without one, every name does. The syntax is Go's, as External Secrets
 /// has it; an expression that Go refuses is an error that names `find.name.regexp`.
@@ -14,6 +15,44 @@ pub fn name_pattern(search: &Search) -> Result<regex::Regex, ProviderError> {
         key: "*".to_owned(),
         reason: format!("`find.name.regexp`: {}", error.code()),
     })
+}
+
+/// The values that a search has found so far, within a limit: a search without a narrow name may match a whole account.
+#[derive(Debug, Default)]
+pub struct FoundValues {
+    data: SecretData,
+    bytes: usize,
+}
+
+impl FoundValues {
+    /// The most bytes of all names and values.
+    const MAX_BYTES: usize = 16 << 20;
+
+    /// Adds a value.
+    ///
+    /// # Errors
+    /// All values together are larger than a search may give.
+    pub fn insert(&mut self, name: String, value: SecretValue) -> Result<(), ProviderError> {
+        self.bytes += ENTRY_BYTES + name.len() + value.expose().len();
+        if self.bytes > Self::MAX_BYTES {
+            return Err(ProviderError::Other {
+                key: "*".to_owned(),
+                reason: format!(
+                    "`find` matches more than {} secrets of {} bytes in all, and may give {}; use a narrower `name`, `path` or `tags`",
+                    self.data.len(),
+                    self.bytes,
+                    Self::MAX_BYTES
+                ),
+            });
+        }
+        self.data.insert(name, value);
+        Ok(())
+    }
+
+    /// All values, by name.
+    pub fn into_data(self) -> SecretData {
+        self.data
+    }
 }
 
 /// Tags as a JSON object, which is the value of `metadataPolicy: Fetch`.
@@ -55,6 +94,19 @@ mod tests {
         };
         let error = name_pattern(&search).unwrap_err().to_string();
         assert!(error.contains("`find.name.regexp`"), "{error}");
+    }
+
+    #[test]
+    fn the_values_of_a_search_are_bounded() {
+        let mut found = FoundValues::default();
+        let value = SecretValue::from(vec![b'x'; 65_536]);
+        let error = (0..1_000).find_map(|at| found.insert(format!("s{at}"), value.clone()).err());
+        let error = error.expect("65 MB are too much").to_string();
+        assert!(
+            error.contains("more than 255 secrets of 16818314 bytes in all, and may give 16777216"),
+            "{error}"
+        );
+        assert_eq!(found.into_data().len(), 255);
     }
 
     #[test]

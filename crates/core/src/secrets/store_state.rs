@@ -8,7 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use crate::api::external_secret::StoreKind;
 use crate::api::secret_store::{SecretStoreSpec, SecretStoreStatus};
-use crate::names::{NamespacedName, ObjectKey};
+use crate::names::{NamespacedName, ObjectKey, StoreName};
 use crate::secrets::admission::{AdmissionError, admits};
 use crate::secrets::desired::StoreRef;
 
@@ -28,25 +28,6 @@ pub enum StoreReadiness {
         /// The condition's message.
         message: String,
     },
-}
-
-/// The name of a store. A `ClusterSecretStore` has no namespace.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct StoreName<'s> {
-    /// The namespace of a `SecretStore`.
-    pub namespace: Option<&'s str>,
-    /// The name.
-    pub name: &'s str,
-}
-
-impl StoreName<'_> {
-    /// The kind of the store.
-    pub fn kind(self) -> &'static str {
-        match self.namespace {
-            Some(_) => "SecretStore",
-            None => "ClusterSecretStore",
-        }
-    }
 }
 
 /// A store as the watch saw it last.

@@ -30,6 +30,17 @@ pub enum SecretWriteResult {
     Retained,
 }
 
+/// Why a sync was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SyncCause {
+    /// A refresh is due, or the last sync has failed.
+    Refresh,
+    /// Another writer has changed the Secret, and no refresh is due.
+    Repair,
+    /// The Secret is created once, and a former ExternalSecret of this name has created it: it is kept.
+    Takeover,
+}
+
 /// What came of a sync that succeeded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SyncOutcome {
@@ -45,10 +56,8 @@ pub struct SyncOutcome {
     pub was_deleted: bool,
     /// True if a generator made values.
     pub is_generated: bool,
-    /// True if the Secret was changed back, though no refresh was due.
-    pub is_repair: bool,
-    /// True if the Secret of a former ExternalSecret of this name was kept, since it is created once.
-    pub is_kept: bool,
+    /// Why the Secret was looked at.
+    pub cause: SyncCause,
     /// The field managers of the Secret's data besides our own.
     pub other_writers: Vec<String>,
     /// Set if another writer changes the Secret again and again.
@@ -71,8 +80,7 @@ impl SyncOutcome {
             is_frozen: false,
             was_deleted: false,
             is_generated,
-            is_repair: false,
-            is_kept: false,
+            cause: SyncCause::Refresh,
             other_writers: Vec::new(),
             contention: None,
             rendered: None,
@@ -83,10 +91,11 @@ impl SyncOutcome {
 
     /// Notes that another writer changes the Secret again and again, if its repairs say so.
     pub fn note_contention(&mut self, repairs: &RepairHistory, creation: CreationPolicy) {
-        self.contention = (self.is_repair && repairs.is_contended()).then(|| Contention {
-            writers: self.other_writers.clone(),
-            creation,
-        });
+        self.contention =
+            (self.cause == SyncCause::Repair && repairs.is_contended()).then(|| Contention {
+                writers: self.other_writers.clone(),
+                creation,
+            });
     }
 }
 
@@ -135,7 +144,9 @@ fn reason_and_message(outcome: &SyncOutcome) -> (&'static str, String) {
     };
     let hint = match outcome.written {
         Retained => ": the stores have no values for it",
-        _ if outcome.is_kept => "; the Secret that existed is kept, since it is created once",
+        _ if outcome.cause == SyncCause::Takeover => {
+            "; the Secret that existed is kept, since it is created once"
+        }
         _ if outcome.is_frozen => {
             "; target.immutable keeps its old values until the Secret is deleted"
         }
@@ -372,7 +383,7 @@ mod tests {
         );
         assert!(is_retained_without_secret(&status));
         let kept = SyncOutcome {
-            is_kept: true,
+            cause: SyncCause::Takeover,
             ..outcome(Updated, at)
         };
         check_condition(

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use goyaml::{Meaning, Node, ReadOptions, Tag};
 
 use crate::api::external_secret::{Template, TemplateFrom, TemplateReference, TemplateScope};
-use crate::secrets::compose::decoded;
-use crate::secrets::render::RenderError;
+use crate::secrets::decoding::decoded;
+use crate::secrets::render_error::RenderError;
 use crate::secrets::{SecretData, SecretValue};
 
 /// The kind of an object that holds templates.

@@ -15,25 +15,32 @@ use goyaml::{Mapping, Meaning, Node, NodeKind, ReadOptions, Sequence, Tag};
 use crate::error::{Outcome, fault};
 use crate::machine::Machine;
 use crate::pem::next_block;
-use crate::signature::{Row, any, text};
+use crate::signature::{Row, any, bytes, text};
 use crate::sprig::json;
 use crate::value::{MAX_DEPTH, Value};
 
 /// `toYaml` gives an empty text for a value that has no YAML form. `fromYaml` never fails: an error becomes a map
 /// with the only key `Error`.
 pub(crate) const ROWS: &[Row] = &[
-    ("toYaml", "w", |machine, v| to_yaml(machine, any(v, 0))),
-    ("fromYaml", "s", |_, v| Ok(from_yaml(&text(v, 0)))),
+    ("toYaml", "w", |_, v| Ok(to_yaml(any(v, 0)))),
+    ("fromYaml", "s", |machine, v| {
+        /// The reader's limit of nodes, and the memory of each until it is a value.
+        const MOST_NODES: usize = 200_000;
+        const NODE_BYTES: usize = 160;
+        let separates = |byte: &&u8| matches!(byte, b'\n' | b',' | b':' | b'-' | b'[' | b'{');
+        let nodes = bytes(v, 0).iter().filter(separates).count() + 1;
+        machine.allocate(nodes.min(MOST_NODES).saturating_mul(NODE_BYTES))?;
+        Ok(from_yaml(&text(v, 0)))
+    }),
     ("filterPEM", "ss", filter_pem),
 ];
 
 /// The YAML of a value by way of its JSON, without the last new line; nothing if it has none.
-fn to_yaml(machine: &mut Machine<'_>, value: &Value) -> Outcome<Value> {
+fn to_yaml(value: &Value) -> Value {
     let text = node_of(value, 0)
         .and_then(|node| goyaml::print(&node).ok())
         .unwrap_or_default();
-    machine.spend(text.len() / 64)?;
-    Ok(Value::str(text.strip_suffix('\n').unwrap_or(&text)))
+    Value::str(text.strip_suffix('\n').unwrap_or(&text))
 }
 
 /// The node of the YAML that the JSON of a value has; nothing for a number that is not finite, and for too deep a

@@ -60,6 +60,7 @@ pub(crate) const ROWS: &[Row] = &[
     ("randBytes", "i", |machine, v| {
         let length = usize::try_from(int(v, 0)).unwrap_or(0);
         machine.spend(length / 16)?;
+        machine.allocate(length.saturating_mul(3))?;
         let mut random = vec![0; length];
         machine.random(&mut random);
         Ok(Value::str(STANDARD.encode(random)))

@@ -138,6 +138,7 @@ fn merge_into(
         .map(|(key, value)| (key.clone(), value.clone()))
         .collect();
     machine.spend(entries.len())?;
+    machine.allocate(entries.len().saturating_mul(64))?;
     for (key, new) in entries {
         let old = into.borrow().get(&key).cloned();
         match (&old, &new) {
@@ -198,6 +199,7 @@ fn copy(machine: &mut Machine<'_>, values: &[Value]) -> Outcome<Value> {
 /// Values that cannot be changed are shared and not copied.
 fn deep_copy(machine: &mut Machine<'_>, value: &Value, depth: usize) -> Outcome<Value> {
     machine.spend(1)?;
+    machine.allocate(64)?;
     if depth > MAX_DEPTH {
         return fault("values are nested too deeply");
     }

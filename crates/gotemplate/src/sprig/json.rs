@@ -20,28 +20,24 @@ use crate::signature::{Row, any, bytes};
 use crate::value::{MAX_DEPTH, Value};
 
 pub(crate) const ROWS: &[Row] = &[
-    ("fromJson", "s", |_, v| {
+    ("fromJson", "s", |machine, v| {
+        allocate_parsed(machine, bytes(v, 0))?;
         Ok(parse(bytes(v, 0)).unwrap_or(Value::Nil))
     }),
-    ("mustFromJson", "s", |_, v| parse(bytes(v, 0))),
-    ("toJson", "w", |machine, v| {
-        lenient(machine, any(v, 0), Style::COMPACT)
+    ("mustFromJson", "s", |machine, v| {
+        allocate_parsed(machine, bytes(v, 0))?;
+        parse(bytes(v, 0))
     }),
-    ("toPrettyJson", "w", |machine, v| {
-        lenient(machine, any(v, 0), Style::PRETTY)
+    ("toJson", "w", |_, v| lenient(any(v, 0), Style::COMPACT)),
+    ("toPrettyJson", "w", |_, v| {
+        lenient(any(v, 0), Style::PRETTY)
     }),
-    ("toRawJson", "w", |machine, v| {
-        lenient(machine, any(v, 0), Style::RAW)
+    ("toRawJson", "w", |_, v| lenient(any(v, 0), Style::RAW)),
+    ("mustToJson", "w", |_, v| strict(any(v, 0), Style::COMPACT)),
+    ("mustToPrettyJson", "w", |_, v| {
+        strict(any(v, 0), Style::PRETTY)
     }),
-    ("mustToJson", "w", |machine, v| {
-        strict(machine, any(v, 0), Style::COMPACT)
-    }),
-    ("mustToPrettyJson", "w", |machine, v| {
-        strict(machine, any(v, 0), Style::PRETTY)
-    }),
-    ("mustToRawJson", "w", |machine, v| {
-        strict(machine, any(v, 0), Style::RAW)
-    }),
+    ("mustToRawJson", "w", |_, v| strict(any(v, 0), Style::RAW)),
 ];
 
 /// How to print.
@@ -70,14 +66,34 @@ impl Style {
 }
 
 /// An empty text where `strict` fails.
-fn lenient(machine: &mut Machine<'_>, value: &Value, style: Style) -> Outcome<Value> {
-    Ok(strict(machine, value, style).unwrap_or_else(|_| Value::str("")))
+fn lenient(value: &Value, style: Style) -> Outcome<Value> {
+    Ok(strict(value, style).unwrap_or_else(|_| Value::str("")))
 }
 
-fn strict(machine: &mut Machine<'_>, value: &Value, style: Style) -> Outcome<Value> {
+fn strict(value: &Value, style: Style) -> Outcome<Value> {
     let text = print(value, style)?;
-    machine.spend(text.len() / 64)?;
     Ok(Value::str(text))
+}
+
+/// Charges the values that a JSON text may be parsed to: `[1,1]` has one for every two bytes.
+fn allocate_parsed(machine: &mut Machine<'_>, text: &[u8]) -> Outcome<()> {
+    /// A parsed value and the value that is made of it, in bytes.
+    const VALUE_BYTES: usize = 128;
+    let (mut values, mut in_string, mut is_escaped) = (1_usize, false, false);
+    for byte in text {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' => is_escaped = true,
+            b'"' => in_string = !in_string,
+            b',' | b'[' | b'{' if !in_string => values += 1,
+            _ => {}
+        }
+    }
+    machine.allocate(
+        values
+            .saturating_mul(VALUE_BYTES)
+            .saturating_add(text.len()),
+    )
 }
 
 /// Parses one JSON value; numbers become floats, as in Go. The message of an error has the position and nothing of the

@@ -233,7 +233,11 @@ fn steps(machine: &mut Machine<'_>, start: i64, stop: i64, step: i64) -> Outcome
     }
     let span = (i128::from(stop) - i128::from(start)).unsigned_abs();
     let count = span.div_ceil(i128::from(step).unsigned_abs());
-    machine.spend(usize::try_from(count).unwrap_or(usize::MAX))?;
+    /// A number, then a value of a list.
+    const NUMBER_BYTES: usize = 40;
+    let numbers = usize::try_from(count).unwrap_or(usize::MAX);
+    machine.spend(numbers)?;
+    machine.allocate(numbers.saturating_mul(NUMBER_BYTES))?;
     let mut numbers = Vec::new();
     let mut number = start;
     for _ in 0..count {

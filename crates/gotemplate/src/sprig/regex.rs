@@ -98,7 +98,7 @@ impl Pattern {
             let Some(whole) = captures.get(0) else {
                 return Ok(());
             };
-            machine.spend(most(whole.len()) / 64)?;
+            machine.allocate(most(whole.len()))?;
             out.push_str(subject.get(from..whole.start()).unwrap_or_default());
             replacement(captures, &mut out);
             from = whole.end();
@@ -116,7 +116,7 @@ fn spend_search(machine: &mut Machine<'_>, states: usize, text: usize) -> Outcom
 
 /// A search may take time in proportion to states × bytes.
 fn search_cost(states: usize, text: usize) -> usize {
-    states.saturating_mul(text) / 8192
+    states.saturating_mul(text) / 1024
 }
 
 fn find(machine: &mut Machine<'_>, values: &[Value]) -> Outcome<Value> {
@@ -133,6 +133,7 @@ fn find_all(machine: &mut Machine<'_>, values: &[Value]) -> Outcome<Value> {
     let mut all = Vec::new();
     for found in pattern.regex.find_iter(&subject).take(most) {
         machine.spend(1 + search_cost(pattern.states, subject.len() - found.end()))?;
+        machine.allocate(48 + found.len())?;
         all.push(found.as_str());
     }
     Ok(Value::strings(all))
@@ -189,6 +190,7 @@ fn split(machine: &mut Machine<'_>, values: &[Value]) -> Outcome<Value> {
         }
         end = found.start();
         if found.end() != 0 {
+            machine.allocate(48)?;
             parts.push(between(begin, end));
         }
         begin = found.end();

@@ -106,7 +106,7 @@ pub(crate) const ROWS: &[Row] = &[
     }),
     ("join", "sw", |machine, v| {
         let texts = texts_of(any(v, 1));
-        machine.spend(texts.len().saturating_mul(bytes(v, 0).len()) / 64)?;
+        machine.allocate(texts.len().saturating_mul(bytes(v, 0).len()))?;
         Ok(Value::str(texts.join(bytes(v, 0))))
     }),
     ("toString", "w", |_, v| Ok(Value::str(string_of(any(v, 0))))),
@@ -172,11 +172,12 @@ pub(crate) const ROWS: &[Row] = &[
         let words = bytes(v, 2).split(|&byte| byte == b' ').count();
         let width = usize::try_from(int(v, 0)).unwrap_or(1).max(1);
         let lines = words + bytes(v, 2).len() / width;
-        machine.spend(lines.saturating_mul(separator.len()) / 64)?;
+        machine.allocate(lines.saturating_mul(separator.len()))?;
         Ok(Value::str(wrap(bytes(v, 2), int(v, 0), separator, true)))
     }),
     ("shuffle", "s", |machine, v| {
         machine.spend(bytes(v, 0).len() / 4)?;
+        machine.allocate(bytes(v, 0).len().saturating_mul(5))?;
         let mut characters: Vec<char> = text(v, 0).chars().collect();
         for at in (1..characters.len()).rev() {
             characters.swap(at, below(machine, at + 1));
@@ -283,7 +284,7 @@ fn repeat(machine: &mut Machine<'_>, values: &[Value]) -> Outcome<Value> {
         return fault("strings: negative Repeat count");
     };
     let text = bytes(values, 1);
-    machine.spend(text.len().saturating_mul(count) / 64)?;
+    machine.allocate(text.len().saturating_mul(count))?;
     Ok(Value::str(text.repeat(count)))
 }
 
@@ -317,7 +318,7 @@ fn truncate(count: i64, text: &[u8]) -> &[u8] {
 
 /// Charges a search: in the worst case, the part is compared at each place of the text.
 fn spend_find(machine: &mut Machine<'_>, text: &[u8], part: &[u8]) -> Outcome<()> {
-    machine.spend(text.len().saturating_mul(part.len()) / 65_536)
+    machine.spend(text.len().saturating_mul(part.len()) / 16_384)
 }
 
 /// The offset of the first place of a part in a text; an empty part is found at once.
@@ -333,10 +334,9 @@ fn replace(machine: &mut Machine<'_>, values: &[Value]) -> Outcome<Value> {
     let (old, new, text) = (bytes(values, 0), bytes(values, 1), bytes(values, 2));
     spend_find(machine, text, old)?;
     let mut out = Vec::with_capacity(text.len());
-    let copy = 1 + new.len() / 64;
     if old.is_empty() {
         // Between all characters, and at both ends.
-        machine.spend((text.len() + 1).saturating_mul(new.len()) / 64)?;
+        machine.allocate((text.len() + 1).saturating_mul(new.len()))?;
         for chunk in text.utf8_chunks() {
             for character in chunk.valid().chars() {
                 out.extend_from_slice(new);
@@ -352,7 +352,8 @@ fn replace(machine: &mut Machine<'_>, values: &[Value]) -> Outcome<Value> {
     }
     let mut rest = text;
     while let Some(at) = find(rest, old) {
-        machine.spend(copy)?;
+        machine.spend(1)?;
+        machine.allocate(new.len())?;
         out.extend_from_slice(&rest[..at]);
         out.extend_from_slice(new);
         rest = &rest[at + old.len()..];
@@ -378,7 +379,7 @@ fn indent(machine: &mut Machine<'_>, spaces: i64, text: &[u8], before: &str) -> 
         return fault("strings: negative Repeat count");
     };
     let lines = text.split(|&byte| byte == b'\n').count();
-    machine.spend(lines.saturating_mul(spaces) / 64)?;
+    machine.allocate(lines.saturating_add(1).saturating_mul(spaces))?;
     let padding = " ".repeat(spaces);
     let mut out = before.as_bytes().to_vec();
     out.extend_from_slice(padding.as_bytes());
@@ -408,17 +409,19 @@ fn split<'t>(
     spend_find(machine, text, separator)?;
     let mut parts = Vec::new();
     let mut rest = text;
-    // A part takes much more memory than the byte that it may have.
     if separator.is_empty() {
         machine.spend(text.len().min(most))?;
-        while !rest.is_empty() && parts.len() + 1 < most {
-            let length = std::str::from_utf8(rest)
-                .ok()
-                .and_then(|text| text.chars().next())
-                .map_or(1, char::len_utf8);
-            let (one, after) = rest.split_at(length);
-            parts.push(one);
-            rest = after;
+        machine.allocate(text.len().min(most).saturating_mul(PART_BYTES))?;
+        for chunk in text.utf8_chunks() {
+            let letters = chunk.valid().chars().map(char::len_utf8);
+            for length in letters.chain(chunk.invalid().iter().map(|_| 1)) {
+                if parts.len() + 1 >= most {
+                    break;
+                }
+                let (one, after) = rest.split_at(length);
+                parts.push(one);
+                rest = after;
+            }
         }
         if !rest.is_empty() {
             parts.push(rest);
@@ -429,12 +432,16 @@ fn split<'t>(
         && let Some(at) = find(rest, separator)
     {
         machine.spend(1)?;
+        machine.allocate(PART_BYTES)?;
         parts.push(&rest[..at]);
         rest = &rest[at + separator.len()..];
     }
     parts.push(rest);
     Ok(parts)
 }
+
+/// The memory of a part beside its text, in bytes: a slice, then a value of a list or an entry of a map.
+const PART_BYTES: usize = 64;
 
 /// The parts as a map of `_0`, `_1` and so on.
 fn numbered(parts: &[&[u8]]) -> Value {
@@ -546,6 +553,7 @@ pub(crate) fn below(machine: &Machine<'_>, bound: usize) -> usize {
 fn random_text(machine: &mut Machine<'_>, length: i64, alphabet: &str) -> Outcome<Value> {
     let length = usize::try_from(length).unwrap_or(0);
     machine.spend(length / 4)?;
+    machine.allocate(length)?;
     let alphabet = alphabet.as_bytes();
     let text: Vec<u8> = (0..length)
         .map(|_| alphabet[below(machine, alphabet.len())])
