@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
 use kustomize::{BuildOptions, Reorder};
 use tokio::time::Instant;
 
 use overlayd_core::api::kustomization::KustomizationSpec;
-use overlayd_core::apply::health::{Health, Report, health};
+use overlayd_core::apply::health::{Health, Report};
 use overlayd_core::apply::object_ref::ObjectRef;
 use overlayd_core::apply::plan::{ApplyPlan, Observed, PlanOptions, plan};
 use overlayd_core::apply::plan_options::PlanFlags;
@@ -36,9 +35,11 @@ pub(super) async fn apply(args: ApplyArgs) -> Result<(), Failure> {
     let client = cluster::connect(&args.cluster).await?;
     let (spec, flags) = (KustomizationSpec::default(), PlanFlags::default());
     let options = PlanOptions::by_hand(&spec, &flags);
-    let plan = plan(desired(&rendered), &Observed::default(), &options)
-        .map_err(|error| cannot_apply(&args.directory, error.to_string()))?;
     let applier = Applier::new(client, BOOTSTRAP_MANAGER);
+    let mut desired = desired(&rendered);
+    output::notes(&applier.place(&mut desired, &[]).await.renewed);
+    let plan = plan(desired, &Observed::default(), &options)
+        .map_err(|error| cannot_apply(&args.directory, error.to_string()))?;
     let applied = execute(&plan, &applier, timeout, &args.directory).await?;
     if args.wait {
         wait(&applier, &applied, timeout).await?;
@@ -116,7 +117,7 @@ async fn wait_for(
 /// The health of an object. An object that cannot be read is in progress, since the next look may succeed.
 async fn report(applier: &Applier, object: &ObjectRef) -> Report {
     match applier.get(object).await {
-        Ok(live) => health(live.as_ref(), Timestamp::now()),
+        Ok(live) => applier.health(object, live.as_ref()).await,
         Err(error) => Report {
             health: Health::InProgress,
             reason: error.to_string(),
@@ -149,6 +150,8 @@ fn verdict(report: &Report, is_late: bool) -> Verdict {
 
 #[cfg(test)]
 mod tests {
+    use jiff::Timestamp;
+    use overlayd_core::apply::health::health;
     use serde_json::{Value, json};
 
     use super::*;

@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use overlayd_core::apply::plan_options::DEFAULT_NAMESPACE;
 
 use crate::cli::gitops_args::GitOpsArgs;
+use crate::cli::switch::Switch;
 
 /// Applies kustomize overlays from git, and turns ExternalSecrets into Secrets.
 #[derive(Debug, Parser)]
@@ -45,13 +46,83 @@ pub(crate) enum Command {
     Resume(ReconcileArgs),
     /// Print the custom resource definitions.
     Crds,
+    /// Move from Flux and External Secrets to overlayd.
+    Migrate(MigrateArgs),
+    /// Take overlayd out of the cluster. Workloads, Secrets, custom resources, definitions and namespaces stay. The steps
+    /// are printed before they are taken, and may be repeated.
+    Uninstall(UninstallArgs),
+}
+
+/// The arguments of `overlayd migrate`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct MigrateArgs {
+    #[command(subcommand)]
+    pub(crate) command: MigrateCommand,
+}
+
+/// The subcommands of `overlayd migrate`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum MigrateCommand {
+    /// Tell what overlayd would do with everything that Flux and External Secrets have in the cluster or in a directory.
+    /// Nothing is changed. The exit code is 0 if all is served as it is, 1 if something is different or needs its peer
+    /// beside overlayd, and 2 if something would be refused or the check fails.
+    Check(MigrateCheckArgs),
+    /// Stop the controllers of Flux that overlayd replaces, after their definitions are safe. Controllers that serve other
+    /// kinds go on.
+    Flux(MigrateStepsArgs),
+    /// Stop External Secrets, after its definitions are safe. It goes on if it serves objects that overlayd does not serve.
+    Eso(MigrateStepsArgs),
+}
+
+/// The arguments of `overlayd migrate flux` and `overlayd migrate eso`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct MigrateStepsArgs {
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArgs,
+    /// Print the steps and take none.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Start what was stopped. Take overlayd out of the cluster first: `overlayd uninstall --hand-over`.
+    #[arg(long)]
+    pub(crate) back: bool,
+}
+
+/// The arguments of `overlayd migrate check`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct MigrateCheckArgs {
+    /// A directory of a repository, of which all YAML files are read. Without it, the cluster is read.
+    #[arg(value_name = "DIR")]
+    pub(crate) directory: Option<String>,
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArgs,
+    /// The form of the result.
+    #[arg(long, short, value_enum, default_value_t = ReportForm::Text)]
+    pub(crate) output: ReportForm,
+}
+
+/// The arguments of `overlayd uninstall`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct UninstallArgs {
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArgs,
+    /// Print the steps and take none.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Flux and External Secrets work on: they get back the fields that overlayd owns, and keep finalizers and owner
+    /// references. Without this flag, nothing in the cluster waits for a controller any more.
+    #[arg(long)]
+    pub(crate) hand_over: bool,
+    /// The namespace in which overlayd runs.
+    #[arg(long, short, value_name = "NAME", default_value = DEFAULT_NAMESPACE)]
+    pub(crate) namespace: String,
 }
 
 /// The cluster to connect to.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(crate) struct ClusterArgs {
-    /// The kubeconfig file. Without one, the default file is used, and in a pod its service account.
-    #[arg(long, env = "KUBECONFIG", value_name = "FILE")]
+    /// The kubeconfig file. Without one, the files of the variable KUBECONFIG or the default file are used, and in a pod
+    /// its service account.
+    #[arg(long, value_name = "FILE")]
     pub(crate) kubeconfig: Option<PathBuf>,
     /// The context of the kubeconfig. Without one, its current context is used.
     #[arg(long, value_name = "NAME")]
@@ -87,7 +158,7 @@ pub(crate) struct RunArgs {
     )]
     pub(crate) interval: String,
     /// Install or upgrade the custom resource definitions at the start. Turn it off where another tool installs them.
-    #[arg(long, env = "OVERLAYD_INSTALL_CRDS", value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
+    #[arg(long, env = "OVERLAYD_INSTALL_CRDS", value_name = "BOOL", default_value = "true", num_args = 0..=1, default_missing_value = "true", value_parser = Switch, action = clap::ArgAction::Set)]
     pub(crate) install_crds: bool,
     /// The namespace in which this process runs. It is never deleted by a prune, and holds the lease.
     #[arg(
@@ -146,7 +217,7 @@ pub(crate) struct RunArgs {
     )]
     pub(crate) namespace_disk_quota_mib: u64,
     /// Allow kustomizations to name bases and files on other servers. They are fetched without credentials.
-    #[arg(long, env = "OVERLAYD_ALLOW_REMOTE_BASES")]
+    #[arg(long, env = "OVERLAYD_ALLOW_REMOTE_BASES", value_name = "BOOL", default_value = "false", num_args = 0..=1, default_missing_value = "true", value_parser = Switch, action = clap::ArgAction::Set)]
     pub(crate) allow_remote_bases: bool,
     /// The hosts that bases and files may come from, such as `github.com`. Without this flag they come from any host.
     #[arg(
@@ -208,14 +279,14 @@ pub(crate) struct RunArgs {
     )]
     pub(crate) template_right_delimiter: String,
     /// Read only from stores that are ready, so that a store that is down gets no calls.
-    #[arg(long, env = "OVERLAYD_ENABLE_FLOOD_GATE", value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
+    #[arg(long, env = "OVERLAYD_ENABLE_FLOOD_GATE", value_name = "BOOL", default_value = "true", num_args = 0..=1, default_missing_value = "true", value_parser = Switch, action = clap::ArgAction::Set)]
     pub(crate) enable_flood_gate: bool,
     /// Refuse SecretStores of AWS without `auth`, which would read all that overlayd may. ClusterSecretStores are not
     /// concerned.
     #[arg(long, env = "OVERLAYD_REQUIRE_STORE_AUTH")]
     pub(crate) require_store_auth: bool,
     /// Serve ClusterSecretStores, and the ExternalSecrets that use them.
-    #[arg(long, env = "OVERLAYD_ENABLE_CLUSTER_STORE_RECONCILER", value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
+    #[arg(long, env = "OVERLAYD_ENABLE_CLUSTER_STORE_RECONCILER", value_name = "BOOL", default_value = "true", num_args = 0..=1, default_missing_value = "true", value_parser = Switch, action = clap::ArgAction::Set)]
     pub(crate) enable_cluster_store_reconciler: bool,
     #[command(flatten)]
     pub(crate) gitops: GitOpsArgs,
@@ -241,8 +312,9 @@ pub(crate) struct RunArgs {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub(crate) enum LogEncoding {
     /// Lines for people.
+    #[value(alias = "console")]
     Text,
-    /// One JSON object a line.
+    /// One JSON object a line, with the field names of Flux.
     #[default]
     Json,
 }

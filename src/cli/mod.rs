@@ -9,11 +9,15 @@ pub(crate) mod config;
 mod diff;
 mod disk;
 mod gitops_args;
+mod migrate;
 mod objects;
 pub(crate) mod output;
 mod panics;
+mod peer_flags;
 pub(crate) mod report;
+mod switch;
 mod template;
+mod uninstall;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -25,6 +29,7 @@ use args::{Args, Command};
 pub(crate) use gitops_args::GitOpsArgs;
 
 use crate::failpoints;
+use overlayd_core::migrate::MigrationVerdict;
 use overlayd_core::schedule::parse_duration;
 
 /// Parses the arguments, runs the command, and reports a failure. The exit code is 0 for success, 1 for a failure, and 2 for
@@ -41,7 +46,7 @@ where
     failpoints::point("start");
     let args = match Args::try_parse() {
         Ok(args) => args,
-        Err(error) => return report::usage(&error),
+        Err(error) => return invalid_arguments(&error),
     };
     // The one TLS stack, for git, AWS and the API server alike.
     let provider = rustls::crypto::aws_lc_rs::default_provider().install_default();
@@ -57,6 +62,16 @@ where
                 },
             );
         }
+        Command::Migrate(args) => {
+            return block_on(migrate::migrate(args)).map_or_else(
+                |failure| report::failure_of_diff(&failure),
+                |gravest| match gravest {
+                    MigrationVerdict::Served => ExitCode::SUCCESS,
+                    MigrationVerdict::Difference | MigrationVerdict::Beside => ExitCode::from(1),
+                    MigrationVerdict::Refused => ExitCode::from(2),
+                },
+            );
+        }
         Command::Run(args) => block_on(daemon(*args)),
         Command::Build(args) => build::build(&args),
         Command::Apply(args) => block_on(apply::apply(args)),
@@ -67,6 +82,7 @@ where
         Command::Reconcile(args) => block_on(objects::reconcile(args)),
         Command::Suspend(args) => block_on(objects::suspend(args)),
         Command::Resume(args) => block_on(objects::resume(args)),
+        Command::Uninstall(args) => block_on(uninstall::uninstall(args)),
         Command::Crds => {
             output::write(&overlayd_core::api::crds::to_yaml()).map_err(report::Failure::from)
         }
@@ -74,6 +90,19 @@ where
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => report::failure(&failure),
+    }
+}
+
+/// Reports invalid arguments. Flags that somebody has moved here from a peer are named together.
+fn invalid_arguments(error: &clap::Error) -> ExitCode {
+    let flags = match error.kind() {
+        clap::error::ErrorKind::UnknownArgument => peer_flags::peer_flags(std::env::args()),
+        _ => Vec::new(),
+    };
+    if flags.is_empty() {
+        report::usage(error)
+    } else {
+        report::peer_flags(&flags)
     }
 }
 

@@ -15,3 +15,10 @@ pub(crate) fn write(text: &str) -> std::io::Result<()> {
 pub(crate) fn note(text: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{text}");
 }
+
+/// Writes messages to standard error, each on a line of its own.
+pub(crate) fn notes(texts: &[String]) {
+    for text in texts {
+        note(&format!("note: {text}"));
+    }
+}

@@ -69,6 +69,11 @@ pub(crate) fn is_forbidden(error: &kube::Error) -> bool {
     ApiErrorClass::of(error) == ApiErrorClass::Forbidden
 }
 
+/// True if the identity of the request has no right; not if an admission webhook refuses it.
+pub(crate) fn is_denied(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if is_by_rights(status))
+}
+
 /// The server's own words, without the wrapping of the client. Only for objects that hold no secret values.
 pub(crate) fn describe(error: &kube::Error) -> String {
     match error {

@@ -66,6 +66,11 @@ impl WatchedObjects {
         }
     }
 
+    /// The client of the daemon's own identity.
+    pub(crate) fn client(&self) -> Client {
+        self.client.clone()
+    }
+
     pub(crate) fn last_applied(&self) -> &LastApplied {
         &self.shared.last_applied
     }
@@ -150,6 +155,7 @@ impl WatchedObjects {
 }
 
 impl WatchState {
+    /// Re-queues a Kustomization.
     fn nudge(&self, unit: &NamespacedName) {
         // Without a receiver nothing is lost: a controller that starts reconciles everything.
         let _ = self.wake_ups.send(unit.clone());
@@ -158,7 +164,9 @@ impl WatchState {
 
 /// The watch of one kind.
 struct KindWatch {
+    /// The resource to list and watch.
     resource: ApiResource,
+    /// The key of its state.
     gvk: Gvk,
     shared: WatchState,
 }
@@ -184,6 +192,7 @@ impl KindWatch {
         }
     }
 
+    /// Takes an event into the state of the kind, and gives the changes that it brings.
     fn record(&self, event: Event<Slim>) -> Vec<WatchedChange> {
         let mut kinds = self.shared.kinds.lock();
         let kind = kinds.entry(self.gvk.clone()).or_default();
@@ -198,6 +207,7 @@ impl KindWatch {
         }
     }
 
+    /// Notes that the kind may not be watched, so that owners and drift of it are read at each reconcile.
     fn refuse(&self) {
         let mut kinds = self.shared.kinds.lock();
         let kind = kinds.entry(self.gvk.clone()).or_default();
@@ -218,20 +228,17 @@ impl KindWatch {
         let manager = &change.manager;
         let token = change.token.as_deref();
         let last_applied = &self.shared.last_applied;
-        match last_applied.observe(&object, token, manager, Timestamp::now()) {
+        match last_applied.observe(&object, token, Timestamp::now()) {
             ObservedChange::AsApplied => {}
             ObservedChange::Drifted(unit) => {
                 tracing::info!(%object, manager, "changed by somebody else");
-                self.shared.nudge(&unit);
-            }
-            ObservedChange::Contested(unit) => {
-                tracing::warn!(%object, manager, "corrected again and again; left alone for two minutes, since another manager changes it back each time");
                 self.shared.nudge(&unit);
             }
         }
     }
 }
 
+/// True if the API server refuses the watch for good, and not for a moment.
 fn is_forbidden(error: &watcher::Error) -> bool {
     match error {
         watcher::Error::InitialListFailed(error) | watcher::Error::WatchStartFailed(error) => {

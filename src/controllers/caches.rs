@@ -19,6 +19,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::OnceCell;
 
 use crate::aws::Fetcher;
+use crate::cluster::served::{Announce, while_served};
 use crate::cluster::watch::WatchedObjects;
 use crate::controllers::rotation::Rotations;
 use overlayd_core::api::annotations::{CREATED_BY, MANAGED};
@@ -240,7 +241,7 @@ where
     K: Resource<DynamicType = ()> + Clone + Debug + Send + Sync + 'static,
 {
     let index = index.clone();
-    watched::<PartialObjectMeta<K>>(watch(client), None, |_| None)
+    watched::<PartialObjectMeta<K>>(while_served(watch(client), Announce::InLog), None, |_| None)
         .map(move |generator| {
             let dependency = Dependency::Generator {
                 kind: K::kind(&()).into_owned(),
@@ -287,7 +288,9 @@ where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
 {
     let before = cache.as_reader();
-    let events = watch::<DeserializeGuard<K>>(client).filter_map(move |event| {
+    // The controller of the kind says that it is not served.
+    let events = while_served(watch::<DeserializeGuard<K>>(client), Announce::Elsewhere);
+    let events = events.filter_map(move |event| {
         let event = match event {
             Ok(event) => legible(event, &before).map(Ok),
             Err(error) => Some(Err(error)),

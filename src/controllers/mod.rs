@@ -4,6 +4,7 @@
 pub(crate) mod builds;
 pub(crate) mod caches;
 pub(crate) mod cost;
+mod ending;
 pub(crate) mod event_webhook;
 pub(crate) mod events;
 pub(crate) mod external_secret;

@@ -6,8 +6,9 @@ use serde_json::{Value, json};
 
 use crate::cli::config::{Config, Pair};
 use crate::cli::report::Failure;
-use crate::cluster::apply::{Applier, ApplyOptions, BOOTSTRAP_MANAGER};
+use crate::cluster::apply::{Applier, ApplyOptions, BOOTSTRAP_MANAGER, FormerManagers};
 use overlayd_core::api::{GIT_REPOSITORY_API, KUSTOMIZATION_API, crds};
+use overlayd_core::apply::definition;
 use overlayd_core::apply::desired::Desired;
 use overlayd_core::apply::object_ref::ObjectRef;
 use overlayd_core::apply::plan::Wave;
@@ -21,7 +22,7 @@ pub(super) async fn install(client: &Client, config: &Config) -> Result<(), Fail
     let applier = Applier::new(client.clone(), BOOTSTRAP_MANAGER);
     let mut stages = Vec::new();
     if config.install_crds {
-        stages.push(crds::all().iter().map(|crd| desired(json!(crd))).collect());
+        stages.push(definitions(&applier).await?);
     }
     if let Some(pair) = &config.pair {
         let namespace = &config.own_namespace;
@@ -35,14 +36,50 @@ pub(super) async fn install(client: &Client, config: &Config) -> Result<(), Fail
         }
         stages.push(pair_objects(pair, namespace).map(desired).to_vec());
     }
-    let (changes, applied) = applier.apply(&Wave(stages), &ApplyOptions::default()).await;
-    applied.map_err(|error| {
-        Failure::new("cannot install what overlayd needs").because(error.to_string(), None)
-    })?;
+    let options = ApplyOptions {
+        former_managers: FormerManagers::Keep,
+        ..ApplyOptions::default()
+    };
+    let (changes, applied) = applier.apply(&Wave(stages), &options).await;
+    applied.map_err(|error| cannot_install(error.to_string()))?;
     for (object, change) in changes.0 {
         tracing::info!(%object, %change, "installed");
     }
     Ok(())
+}
+
+fn cannot_install(reason: String) -> Failure {
+    Failure::new("cannot install what overlayd needs").because(reason, None)
+}
+
+/// The definitions that are missing, or that lack something. What the cluster has of them stays.
+async fn definitions(applier: &Applier) -> Result<Vec<Desired>, Failure> {
+    let read = crds::all().into_iter().map(|crd| {
+        let ours = desired(json!(crd));
+        async move { (applier.get(&ours.reference).await, ours) }
+    });
+    let mut missing = Vec::new();
+    for (live, mut ours) in futures::future::join_all(read).await {
+        match live.map_err(|error| cannot_install(error.to_string()))? {
+            None => missing.push(ours),
+            Some(live) => {
+                if let Some(release) = definition::deleted_with_release(&live) {
+                    tracing::warn!(
+                        definition = ours.reference.name,
+                        release,
+                        "the Helm release owns this definition, and its end would delete every object of the kind; keep it: kubectl annotate crd {} {}=keep",
+                        ours.reference.name,
+                        definition::HELM_POLICY
+                    );
+                }
+                if let Some(completed) = definition::to_apply(&ours.manifest, &live) {
+                    ours.manifest = completed;
+                    missing.push(ours);
+                }
+            }
+        }
+    }
+    Ok(missing)
 }
 
 fn desired(manifest: Value) -> Desired {
@@ -66,6 +103,7 @@ fn desired(manifest: Value) -> Desired {
     }
 }
 
+/// The GitRepository and the Kustomization of `--repo` and `--path`.
 fn pair_objects(pair: &Pair, namespace: &str) -> [Value; 2] {
     let metadata = json!({"name": "overlayd", "namespace": namespace});
     [

@@ -47,6 +47,7 @@ pub(crate) async fn run(args: RunArgs) -> Result<(), Failure> {
     create_data_directory(&config)?;
     let connection = cluster::configure(&args.cluster).await?;
     let metrics = Arc::new(Metrics::default());
+    wiring::announce(&metrics, &config);
     let client = cluster::connect_with(connection.clone(), &metrics).await?;
     let (contexts, inputs) = setup::contexts(client, connection, metrics, &config);
     // Boxed, since the future holds everything that the daemon consists of.
@@ -65,6 +66,7 @@ async fn listen_everywhere(config: &Config) -> Result<Vec<(TcpListener, Pages)>,
     Ok(listeners)
 }
 
+/// Listens at one address.
 async fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {
     TcpListener::bind(address).await.map_err(|error| {
         Failure::new(format!("cannot listen on {address}")).because(
@@ -74,6 +76,7 @@ async fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {
     })
 }
 
+/// Makes the directory of the mirrors, so that a volume that is not writable is reported at the start.
 fn create_data_directory(config: &Config) -> Result<(), Failure> {
     std::fs::create_dir_all(&config.mirrors).map_err(|error| {
         let directory = config.mirrors.display();
@@ -107,6 +110,7 @@ enum StopReason {
 }
 
 impl Daemon {
+    /// A daemon that has started nothing.
     fn new(contexts: Contexts, config: Config) -> Self {
         let hooks = Hooks::new(contexts.receivers.addresses.clone());
         Self {
@@ -158,6 +162,7 @@ impl Daemon {
         self.stop(reason, leadership).await
     }
 
+    /// Tells a task when to end.
     fn stopping(&self) -> watch::Receiver<bool> {
         self.stop.subscribe()
     }
@@ -178,7 +183,7 @@ impl Daemon {
     /// Answers git servers. Every replica does, since a call reaches any of them, and asking for a reconcile is safe on a
     /// standby.
     fn serve_receivers(&mut self) {
-        let receivers = wiring::receivers(&self.contexts, &self.stopping());
+        let receivers = wiring::receivers(&self.contexts, &self.config, &self.stopping());
         self.tasks
             .spawn(receivers.map(|()| "the Receiver controller"));
         let same_namespace = self.config.no_cross_namespace_refs;
@@ -229,13 +234,18 @@ impl Daemon {
     }
 
     /// Registers every Kustomization before any of them is reconciled, so that none deletes what another one may want.
+    /// Those of another controller, which the label selector leaves out, are never built here, and nothing waits for them.
     async fn list_kustomizations(&self) {
         let api: Api<DeserializeGuard<Kustomization>> = Api::all(self.contexts.client.clone());
-        match api.list(&ListParams::default()).await {
+        let params = ListParams {
+            label_selector: self.config.watch_label_selector.clone(),
+            ..ListParams::default()
+        };
+        match api.list(&params).await {
             Ok(all) => {
                 for object in all.items.into_iter().filter_map(|object| object.0.ok()) {
                     let claims = &self.contexts.kustomizations.claims;
-                    controllers::kustomization::follows(claims, &object);
+                    let _ = controllers::kustomization::follows(claims, &object);
                 }
             }
             Err(error) => {
@@ -303,6 +313,7 @@ impl Daemon {
     }
 }
 
+/// The failure of a leader that must not work any more.
 fn lease_lost() -> Failure {
     Failure::new("the lease was lost").because(
         "it could not be renewed in time, and another replica may be at work",

@@ -5,23 +5,27 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
-use futures::{FutureExt as _, StreamExt as _};
+use futures::{FutureExt as _, Stream, StreamExt as _, TryStreamExt as _};
 use kube::api::{Api, DynamicObject};
-use kube::core::DeserializeGuard;
+use kube::core::{DeserializeGuard, NamespaceResourceScope};
 use kube::runtime::controller::{Action, Controller};
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::{WatchStreamExt as _, reflector, watcher};
-use kube::{Client, Resource, ResourceExt as _};
+use kube::{Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
+use tracing::Instrument as _;
 
 use crate::cli::config::Config;
+use crate::cluster::served::{Announce, while_served};
 use crate::controllers::caches::{self, Writers};
 use crate::controllers::panicked::{Panics, contained};
 use crate::controllers::unreadable::Readable;
 use crate::controllers::{self, FailureReporter, ReconcileError, error_policy, observe};
 use crate::daemon::setup::Contexts;
 use crate::daemon::signals::stopped;
+use crate::daemon::telemetry::reconcile_span;
+use crate::metrics::Metrics;
 use crate::permits::FairSemaphore;
 use overlayd_core::api::external_secret::ExternalSecret;
 use overlayd_core::api::git_repository::GitRepository;
@@ -33,6 +37,21 @@ use overlayd_core::names::{NamespacedName, ObjectKey};
 
 /// ExternalSecrets for which a store has something new.
 type Moved = futures::channel::mpsc::UnboundedReceiver<NamespacedName>;
+
+/// Makes the metrics of all controllers, so that dashboards find them before the first reconcile.
+pub(super) fn announce(metrics: &Metrics, config: &Config) {
+    let concurrent = config.concurrent;
+    for kind in [
+        "GitRepository",
+        "Kustomization",
+        "Receiver",
+        "SecretStore",
+        "ClusterSecretStore",
+    ] {
+        metrics.controller(kind, concurrent);
+    }
+    metrics.controller("ExternalSecret", config.concurrent_secrets);
+}
 
 /// The controllers, each with its name.
 pub(super) fn wire(
@@ -66,13 +85,15 @@ pub(super) fn wire(
     ]
 }
 
+/// Wakes a source when a source that it includes has a new commit.
 fn git_repositories(
     contexts: &Contexts,
     config: &Config,
     stopping: &watch::Receiver<bool>,
 ) -> impl Future<Output = ()> + use<> {
     let context = &contexts.git_repositories;
-    let controller = controller::<GitRepository>(&contexts.client, shard(config));
+    let objects = flux_objects(contexts, config);
+    let controller = controller::<GitRepository>(contexts, objects, shard(config));
     let store = controller.store();
     // Those that include it look at it again.
     let moved = context
@@ -91,7 +112,9 @@ fn git_repositories(
         });
     let damaged = context.sources.damaged();
     let damaged = damaged.map(|source| ObjectRef::new(&source.name).within(&source.namespace));
-    let controller = controller.reconcile_on(moved).reconcile_on(damaged);
+    let controller = controller
+        .reconcile_on(counted(moved, contexts))
+        .reconcile_on(counted(damaged, contexts));
     let reconcile = Turns::new(
         controllers::git_repository::reconcile,
         fetches(config.concurrent),
@@ -101,7 +124,9 @@ fn git_repositories(
         (context, &contexts.reporter),
         stopping,
         reconcile,
-        |_, _| {},
+        |context, gone| {
+            controllers::git_repository::gone(context, &name_of(gone));
+        },
     )
 }
 
@@ -113,12 +138,15 @@ fn shard(config: &Config) -> watcher::Config {
     }
 }
 
+/// The controller of receivers, which runs on standbys too.
 pub(super) fn receivers(
     contexts: &Contexts,
+    config: &Config,
     stopping: &watch::Receiver<bool>,
 ) -> impl Future<Output = ()> + use<> {
     let context = &contexts.receivers;
-    let controller = controller::<Receiver>(&contexts.client, watcher::Config::default());
+    let objects = flux_objects(contexts, config);
+    let controller = controller::<Receiver>(contexts, objects, watcher::Config::default());
     let reconcile = Turns::new(controllers::receiver::reconcile, reconciles(RECEIVERS));
     drive(
         controller,
@@ -126,18 +154,24 @@ pub(super) fn receivers(
         stopping,
         reconcile,
         |context, gone| {
-            context.addresses.set(&name_of(gone), None);
+            let name = name_of(gone);
+            context.addresses.set(&name, None);
+            let NamespacedName { namespace, name } = &name;
+            let metrics = &context.metrics;
+            metrics.forget_reconciles("Receiver", namespace, name);
         },
     )
 }
 
+/// Wakes a Kustomization when its source has a new commit, and when an object that it applied has changed.
 fn kustomizations(
     contexts: &Contexts,
     config: &Config,
     stopping: &watch::Receiver<bool>,
 ) -> impl Future<Output = ()> + use<> {
     let context = &contexts.kustomizations;
-    let controller = controller::<Kustomization>(&contexts.client, shard(config));
+    let objects = flux_objects(contexts, config);
+    let controller = controller::<Kustomization>(contexts, objects, shard(config));
     let store = controller.store();
     let moved = context
         .sources
@@ -160,7 +194,9 @@ fn kustomizations(
         });
     let drifted = context.identities.live().drifted();
     let drifted = drifted.map(|unit| ObjectRef::new(&unit.name).within(&unit.namespace));
-    let controller = controller.reconcile_on(moved).reconcile_on(drifted);
+    let controller = controller
+        .reconcile_on(counted(moved, contexts))
+        .reconcile_on(counted(drifted, contexts));
     let reconcile = Turns::new(
         controllers::kustomization::reconcile,
         reconciles(config.concurrent),
@@ -176,6 +212,7 @@ fn kustomizations(
     )
 }
 
+/// Wakes all stores of a kind when the state of a rotation queue has changed.
 fn stores<S>(
     contexts: &Contexts,
     concurrent: u16,
@@ -185,7 +222,8 @@ where
     S: controllers::stores::Store + Send + Sync + 'static,
 {
     let context = &contexts.secret_stores;
-    let controller = controller::<S>(&contexts.client, watcher::Config::default());
+    let objects = Api::all(contexts.client.clone());
+    let controller = controller::<S>(contexts, objects, watcher::Config::default());
     let controller = controller.reconcile_all_on(context.rotations.wake_ups());
     let reconcile = Turns::new(
         controllers::secret_store::reconcile::<S>,
@@ -246,8 +284,9 @@ fn external_secrets(
     let wakes = caches::wakes(&contexts.watches, writers);
     let wakes = futures::stream::select(wakes, moved);
     let wakes = wakes.map(|user| ObjectRef::new(&user.name).within(&user.namespace));
-    let controller = controller::<ExternalSecret>(&contexts.client, watcher::Config::default());
-    let controller = controller.reconcile_on(wakes);
+    let objects = Api::all(contexts.client.clone());
+    let controller = controller::<ExternalSecret>(contexts, objects, watcher::Config::default());
+    let controller = controller.reconcile_on(counted(wakes, contexts));
     let reconcile = Turns::new(controllers::external_secret::reconcile, EXTERNAL_SECRETS);
     drive(
         controller,
@@ -260,21 +299,55 @@ fn external_secrets(
     )
 }
 
-/// A controller of all objects of a kind, also of those that cannot be read.
-fn controller<K>(client: &Client, watched: watcher::Config) -> Controller<DeserializeGuard<K>>
+/// The objects of a Flux kind: those of all namespaces, or with `--watch-all-namespaces=false` those of our own.
+fn flux_objects<K>(contexts: &Contexts, config: &Config) -> Api<DeserializeGuard<K>>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug,
+{
+    let client = contexts.client.clone();
+    if config.watch_all_namespaces {
+        Api::all(client)
+    } else {
+        Api::namespaced(client, &config.kustomizations.own_namespace)
+    }
+}
+
+/// A controller of objects of a kind, also of those that cannot be read.
+fn controller<K>(
+    contexts: &Contexts,
+    api: Api<DeserializeGuard<K>>,
+    watched: watcher::Config,
+) -> Controller<DeserializeGuard<K>>
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
 {
-    let api = Api::<DeserializeGuard<K>>::all(client.clone());
+    let queues = contexts.metrics.queues.clone();
     let (store, writer) = reflector::store();
-    let objects = watcher(api, watched).modify(|object| {
+    let events = while_served(watcher(api, watched).default_backoff(), Announce::InLog);
+    let objects = events.modify(|object| {
         // Who manages which fields takes more memory than all the rest; when they did is of use.
         for entry in object.meta_mut().managed_fields.iter_mut().flatten() {
             entry.fields_v1 = None;
         }
     });
     let objects = objects.reflect(writer).touched_objects();
+    let objects = objects.inspect_ok(move |object| {
+        let (namespace, name) = (object.namespace(), object.name_any());
+        queues.added(&K::kind(&()), namespace.as_deref(), &name);
+    });
     Controller::for_stream(objects, store)
+}
+
+/// Wake-ups, each of which is counted in the metrics of the queue.
+fn counted<K, S>(wakes: S, contexts: &Contexts) -> impl Stream<Item = S::Item> + use<K, S>
+where
+    K: Resource<DynamicType = ()>,
+    S: Stream<Item = ObjectRef<DeserializeGuard<K>>>,
+{
+    let queues = contexts.metrics.queues.clone();
+    wakes.inspect(move |object| {
+        queues.added(&K::kind(&()), object.namespace.as_deref(), &object.name);
+    })
 }
 
 /// A reconcile function, and the permits by which its turns are shared between namespaces.
@@ -315,26 +388,33 @@ where
     let Turns { reconcile, permits } = turns;
     let stopped_before_the_first_list = never_listed(controller.store(), stopping.clone());
     let stopping = stopping.clone();
+    let (queues, waiting) = (
+        reporter.metrics.queues.clone(),
+        reporter.metrics.queues.clone(),
+    );
     let running = controller
         .graceful_shutdown_on(stopped(stopping.clone()))
         .run(
             move |object, reporter| {
-                let (context, panics) = (context.clone(), panics.clone());
+                let (context, panics, queues) = (context.clone(), panics.clone(), queues.clone());
                 let (permits, store, stopping) = (permits.clone(), store.clone(), stopping.clone());
                 let reconcile = move |object| reconcile(object, context);
                 async move {
                     // What waits here is small: the reconcile begins with its turn.
-                    let namespace = object.namespace().unwrap_or_default();
+                    let (namespace, name) = (object.namespace(), object.name_any());
                     let _turn = tokio::select! {
-                        turn = permits.acquire(&namespace, ()) => turn,
+                        turn = permits.acquire(namespace.as_deref().unwrap_or_default(), ()) => turn,
                         // The daemon stops, and nothing begins any more.
                         () = stopped(stopping) => return Ok(Action::await_change()),
                     };
+                    let _work = queues.start(&K::kind(&()), namespace.as_deref(), &name);
                     // It may have changed meanwhile, or be gone; then the watch says so again.
-                    match store.get(&ObjectRef::from_obj(&*object)) {
-                        Some(object) => contained(object, reporter, reconcile, panics).await,
-                        None => Ok(Action::await_change()),
-                    }
+                    let Some(object) = store.get(&ObjectRef::from_obj(&*object)) else {
+                        return Ok(Action::await_change());
+                    };
+                    let span = reconcile_span::<K>(&name, namespace.as_deref());
+                    let reconcile = contained(object, reporter, reconcile, panics);
+                    reconcile.instrument(span).await
                 }
             },
             error_policy,
@@ -342,6 +422,7 @@ where
         )
         .for_each(move |result| {
             if let Err(kube::runtime::controller::Error::ObjectNotFound(object)) = &result {
+                waiting.forget(&K::kind(&()), object.namespace.as_deref(), &object.name);
                 forget(&observing, object);
             }
             observe(result);

@@ -23,8 +23,15 @@ pub(crate) struct MirrorLife {
     complete: Mutex<VecDeque<Oid>>,
 }
 
+impl Default for MirrorLife {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl MirrorLife {
-    pub(super) fn new() -> Self {
+    /// A life that has just begun.
+    pub(crate) fn new() -> Self {
         static LIVES: AtomicU64 = AtomicU64::new(0);
         Self {
             number: LIVES.fetch_add(1, Ordering::Relaxed),

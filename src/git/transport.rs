@@ -28,13 +28,16 @@ use overlayd_core::git::redirect::{CredentialUse, Hop, MAX_REDIRECTS, RedirectEr
 /// The client and credentials of one git operation. It is kept on the thread that runs the operation.
 #[derive(Clone)]
 pub(super) struct Session {
+    /// Trusts the source's own CA, if it names one, and goes by way of its proxy.
     client: HttpClient,
     /// The client of redirected requests, where they may not reach everything.
     redirected: Option<HttpClient>,
     reach: Reach,
     authorization: Option<header::HeaderValue>,
     ssh: Option<Arc<SshCredentials>>,
+    /// The end of the whole operation, however many requests it takes.
     deadline: Instant,
+    /// libgit2 blocks its thread; the requests run on this runtime.
     runtime: Handle,
 }
 
@@ -93,6 +96,7 @@ impl Session {
         });
     }
 
+    /// Blocks until a future is done, or the deadline of the operation has passed.
     pub(super) fn within_deadline<T>(
         &self,
         future: impl Future<Output = Result<T, String>>,
@@ -206,6 +210,7 @@ pub(super) fn get_file(url: &str, reach: &Reach, runtime: Handle) -> Result<Vec<
     })
 }
 
+/// The `Authorization` header of the credentials. Copies that are made on the way are overwritten.
 fn authorization(authorization: &Authorization) -> Result<Option<header::HeaderValue>, String> {
     let mut text = match authorization {
         Authorization::Anonymous => return Ok(None),
@@ -271,6 +276,7 @@ fn check(status: StatusCode, hop: &Hop) -> Result<(), StatusError> {
     })
 }
 
+/// The HTTP transport of libgit2.
 pub(super) struct Smart {
     session: Session,
     /// Where the first request was answered, if the server has redirected it.

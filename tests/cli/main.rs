@@ -3,6 +3,7 @@
 mod aws;
 mod build;
 mod diff;
+mod migrate;
 mod panics;
 mod remote;
 mod run;

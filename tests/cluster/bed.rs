@@ -99,18 +99,22 @@ impl Bed {
 impl Bed {
     /// Runs a command of overlayd from a desk: whether it went well, and what it printed.
     pub(crate) fn overlayd(&self, arguments: &[&str]) -> (bool, String, String) {
-        let output = Command::new(env!("CARGO_BIN_EXE_overlayd"))
-            .args(arguments)
-            .env("KUBECONFIG", self.plane.kubeconfig())
-            .output()
-            .expect("overlayd runs");
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        (
-            output.status.success(),
-            text(&output.stdout),
-            text(&output.stderr),
-        )
+        command_of_overlayd(&self.plane, arguments)
     }
+}
+
+fn command_of_overlayd(plane: &ControlPlane, arguments: &[&str]) -> (bool, String, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_overlayd"))
+        .args(arguments)
+        .env("KUBECONFIG", plane.kubeconfig())
+        .output()
+        .expect("overlayd runs");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (
+        output.status.success(),
+        text(&output.stdout),
+        text(&output.stderr),
+    )
 }
 
 /// A control plane of one test's own, for daemons that start, end and crash.
@@ -136,6 +140,11 @@ impl Own {
             directory: tempfile::tempdir().expect("a temporary folder"),
             started: std::cell::Cell::default(),
         }
+    }
+
+    /// Runs a command of overlayd from a desk: whether it went well, and what it printed.
+    pub(crate) fn overlayd(&self, arguments: &[&str]) -> (bool, String, String) {
+        command_of_overlayd(&self.plane, arguments)
     }
 
     /// Starts a daemon with more flags and variables, and gives its port. All share one folder of mirrors but those

@@ -328,7 +328,8 @@ fn paths_that_the_documents_name_exist() {
 #[test]
 fn flags_that_the_documents_name_exist() {
     let help = |command: &str| {
-        let output = overlayd(&[command, "--help"]);
+        let words = command.split(' ').chain(["--help"]);
+        let output = overlayd(&words.collect::<Vec<_>>());
         String::from_utf8_lossy(&output.stdout).into_owned()
     };
     let commands = [
@@ -340,6 +341,8 @@ fn flags_that_the_documents_name_exist() {
         "iam",
         "cost",
         "reconcile",
+        "migrate flux",
+        "uninstall",
     ];
     let help: String = commands.map(help).concat();
     check(

@@ -46,8 +46,6 @@ pub fn flux_conditions(
     message: &str,
     now: Timestamp,
 ) -> Vec<Condition> {
-    let message: String = message.chars().take(MAX_MESSAGE).collect();
-    let message = message.as_str();
     let ready = |status| ConditionState {
         type_: "Ready",
         status,
@@ -81,6 +79,16 @@ pub fn flux_conditions(
         .collect()
 }
 
+/// A message that the API server takes.
+fn cut(message: &str) -> String {
+    let mut letters = message.chars();
+    let mut cut: String = letters.by_ref().take(MAX_MESSAGE).collect();
+    if letters.next().is_some() {
+        cut.push('…');
+    }
+    cut
+}
+
 /// A condition of a Flux kind; its transition time moves only with its status.
 pub fn flux_condition(
     old: &[Condition],
@@ -95,7 +103,7 @@ pub fn flux_condition(
         type_: state.type_.to_owned(),
         status: state.status.to_owned(),
         reason: state.reason.to_owned(),
-        message: state.message.to_owned(),
+        message: cut(state.message),
         observed_generation: Some(generation),
         last_transition_time: before
             .map_or_else(|| Time(now), |before| before.last_transition_time.clone()),

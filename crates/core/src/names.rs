@@ -49,6 +49,28 @@ pub fn namespace_of_path(path: &str) -> &str {
     parts.nth(1).unwrap_or_default()
 }
 
+/// True for a name that can stand in the path of a request: it leads nowhere else and ends nothing.
+///
+/// This is the rule of Kubernetes for names of any kind, and excludes the characters that end a path.
+pub fn is_path_segment(name: &str) -> bool {
+    let is_safe = |letter: char| !matches!(letter, '/' | '%' | '?' | '#') && !letter.is_control();
+    !matches!(name, "" | "." | "..") && name.chars().all(is_safe)
+}
+
+/// True for a DNS subdomain (RFC 1123), as names of most kinds are: at most 253 letters, digits, `-` and `.`, in lower
+/// case.
+pub fn is_dns_subdomain(name: &str) -> bool {
+    let is_letter = |letter: u8| letter.is_ascii_lowercase() || letter.is_ascii_digit();
+    let is_label = |label: &str| {
+        let bytes = label.as_bytes();
+        let ends = [bytes.first(), bytes.last()];
+        ends.iter()
+            .all(|end| end.is_some_and(|end| is_letter(*end)))
+            && bytes.iter().all(|byte| is_letter(*byte) || *byte == b'-')
+    };
+    name.len() <= 253 && name.split('.').all(is_label)
+}
+
 /// The kind and the name of an object, by which caches, queues and logs know it: `ExternalSecret team/db`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ObjectKey {
@@ -101,6 +123,29 @@ impl StoreName<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_lead_nowhere_else() {
+        for (name, is_segment, is_dns) in [
+            ("web", true, true),
+            ("a.b-c.9", true, true),
+            ("system:node", true, false),
+            ("Web", true, false),
+            ("", false, false),
+            ("..", false, false),
+            ("-a", true, false),
+            ("a.", true, false),
+            ("x:80/proxy/path", false, false),
+            ("a%2fb", false, false),
+            ("a?dryRun=All", false, false),
+            ("a#b", false, false),
+            ("a\nb", false, false),
+        ] {
+            assert_eq!(is_path_segment(name), is_segment, "{name:?}");
+            assert_eq!(is_dns_subdomain(name), is_dns, "{name:?}");
+        }
+        assert!(!is_dns_subdomain(&"a".repeat(254)));
+    }
 
     #[test]
     fn names_print_as_kubernetes_prints_them() {

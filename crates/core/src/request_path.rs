@@ -7,6 +7,8 @@
 
 use http::Method;
 
+use crate::names::is_dns_subdomain;
+
 /// A name that no object can have.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
@@ -36,23 +38,6 @@ pub enum RequestPathError {
     Query,
 }
 
-/// The longest name of an object.
-const MAX_NAME: usize = 253;
-
-/// True for a name that an object can have: a subdomain by RFC 1123.
-pub fn is_object_name(name: &str) -> bool {
-    name.len() <= MAX_NAME && name.split('.').all(is_label)
-}
-
-/// True for a label by RFC 1123, such as the name of a namespace.
-fn is_label(label: &str) -> bool {
-    let is_inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    !label.is_empty()
-        && label.bytes().all(is_inner)
-        && !label.starts_with('-')
-        && !label.ends_with('-')
-}
-
 /// Checks a name that a field of a spec gives.
 ///
 /// # Errors
@@ -60,7 +45,7 @@ fn is_label(label: &str) -> bool {
 pub fn check_name(field: impl Into<String>, name: &str) -> Result<(), InvalidName> {
     /// No more of a name is shown.
     const SHOWN: usize = 80;
-    if is_object_name(name) {
+    if is_dns_subdomain(name) {
         return Ok(());
     }
     let is_shown = |letter: &char| !letter.is_control();
@@ -135,7 +120,7 @@ mod tests {
     #[test]
     fn names_of_objects() {
         for name in ["a", "db-0", "a.b.example.com", "0"] {
-            assert!(is_object_name(name), "{name}");
+            assert_eq!(check_name("f", name), Ok(()), "{name}");
         }
         let long = "a".repeat(254);
         for name in [
@@ -154,7 +139,7 @@ mod tests {
             "ä",
             &long,
         ] {
-            assert!(!is_object_name(name), "{name}");
+            assert!(check_name("f", name).is_err(), "{name}");
         }
         let error = check_name("spec.secretRef.name", "../\u{7}x").unwrap_err();
         assert!(

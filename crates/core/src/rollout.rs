@@ -19,8 +19,10 @@ use jiff::Timestamp;
 
 use crate::api::kustomization::KustomizationSpec;
 use crate::apply::change_set::{ApplyError, ObjectFailure};
+use crate::apply::guard::{GuardError, GuardStage};
 use crate::apply::health::{Health, Report};
 use crate::apply::object_ref::ObjectRef;
+use crate::apply::ownership::{Undecided, UndecidedReason};
 use crate::apply::plan::{ApplyPlan, OnError, Wave};
 use crate::names::NamespacedName;
 use crate::schedule::{backoff, parse_duration};
@@ -28,10 +30,11 @@ use crate::schedule::{backoff, parse_duration};
 /// The first and the longest time between two health checks. A change of a watched object wakes the Kustomization
 /// earlier; this interval is the fallback, and the only trigger for objects whose kind cannot be watched.
 const CHECK_INTERVAL: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(15));
-/// How long deletions wait for other Kustomizations of the same source that may want the objects.
+/// How long a revision is not reported as applied because its deletions wait for other Kustomizations. After that the
+/// deletions wait alone.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(30);
-/// How often ownership is asked about again while deletions wait.
-const SETTLE_INTERVAL: Duration = Duration::from_millis(100);
+/// How often ownership is asked about again while deletions wait, should no event come.
+const SETTLE_INTERVAL: Duration = Duration::from_secs(1);
 /// A message names this many unhealthy objects and counts the others.
 const MAX_LISTED: usize = 10;
 
@@ -53,6 +56,42 @@ pub struct Rollout {
     is_wave_incomplete: bool,
     /// Objects that were deliberately left as they are; their health is not checked.
     skipped: BTreeSet<ObjectRef>,
+    /// The Kustomization itself. A Kustomization that applies itself would wait for its own health for ever.
+    unit: NamespacedName,
+    /// Ids of Jobs that are removed some time after they have finished, so that one that is gone has done its work.
+    expiring: BTreeSet<String>,
+    /// Objects that are not deleted now, since a Kustomization has not said whether it wants them.
+    postponed: Option<Postponed>,
+}
+
+/// Deletions that are carried out later.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Postponed {
+    /// The objects, which stay in the inventory.
+    pub objects: Vec<ObjectRef>,
+    /// The Kustomization that may want them.
+    pub until: Undecided,
+}
+
+/// `3 objects stay until Kustomization …`, for a condition.
+impl fmt::Display for Postponed {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let objects: Vec<String> = self.objects.iter().map(ToString::to_string).collect();
+        let Undecided { unit, reason } = &self.until;
+        let (why, remedy) = match reason {
+            UndecidedReason::Open => ("has not said whether it wants them", ""),
+            UndecidedReason::NotBuilt => (
+                "has not said whether it wants them",
+                "; it cannot be built of this revision: mend it, or suspend it to go on without it",
+            ),
+            UndecidedReason::NotApplied => ("wants some of them and has not applied them", ""),
+        };
+        let objects = objects.join(", ");
+        write!(
+            formatter,
+            "not deleted yet, since Kustomization `{unit}` {why}: {objects}{remedy}"
+        )
+    }
 }
 
 #[derive(Debug)]
@@ -93,7 +132,9 @@ pub enum Observation {
     /// The answer to [`Step::CheckOwnership`].
     Ownership {
         /// A Kustomization of the same source whose objects of this revision are not known yet.
-        undecided: Option<NamespacedName>,
+        undecided: Option<Undecided>,
+        /// Why the deletions need an approval, if that could not be judged before.
+        refusal: Option<GuardError>,
         /// Objects that another Kustomization wants now, so they are not deleted but handed over.
         handed_over: BTreeSet<ObjectRef>,
     },
@@ -135,6 +176,9 @@ pub enum RolloutError {
     /// Objects could not be applied or deleted.
     #[error(transparent)]
     Apply(#[from] ApplyError),
+    /// The deletions need an approval.
+    #[error(transparent)]
+    Guarded(#[from] GuardError),
 }
 
 /// Objects that did not become healthy, and why they are not waited for any longer.
@@ -196,17 +240,20 @@ impl PartialEq for RolloutError {
 }
 
 impl Rollout {
-    /// A rollout of a plan, at its beginning. `namespace` is that of the Kustomization, `failures` are objects that were
-    /// taken out of the plan because they cannot be applied.
+    /// A rollout of the plan of a Kustomization, at its beginning. `failures` are objects that were taken out of the plan
+    /// because they cannot be applied.
     pub fn new(
         plan: ApplyPlan,
         spec: &KustomizationSpec,
-        namespace: &str,
+        unit: &NamespacedName,
         failures: Vec<ObjectFailure>,
     ) -> Self {
         Self {
             phase: Phase::Ready,
-            checks: health_checks(spec, namespace, &plan),
+            unit: unit.clone(),
+            checks: health_checks(spec, &unit.namespace, &plan),
+            expiring: expiring(&plan),
+            postponed: None,
             prune: plan.leaving(),
             waves: plan.waves.into(),
             on_error: plan.on_error,
@@ -234,9 +281,17 @@ impl Rollout {
                 Phase::Settling(since),
                 Observation::Ownership {
                     undecided,
+                    refusal,
                     handed_over,
                 },
-            ) => self.settle(since, undecided, &handed_over, now),
+            ) => match (undecided, refusal) {
+                (Some(undecided), _) => self.wait_for(undecided, since, now),
+                (None, Some(refusal)) => {
+                    let stage = GuardStage::Applied;
+                    Step::Fail(GuardError { stage, ..refusal }.into())
+                }
+                (None, None) => self.prune(&handed_over),
+            },
             (Phase::Pruning, Observation::Pruned(Ok(()))) => Step::Done,
             (Phase::Pruning, Observation::Pruned(Err(error))) => Step::Fail(error.into()),
             (phase, _) => self.resume(phase, now),
@@ -249,6 +304,11 @@ impl Rollout {
             Phase::Checking(check) => &check.pending,
             _ => &[],
         }
+    }
+
+    /// Deletions that are left for later, after [`Step::Prune`].
+    pub fn postponed(&self) -> Option<&Postponed> {
+        self.postponed.as_ref()
     }
 
     /// Asks again for what a phase needs.
@@ -305,7 +365,10 @@ impl Rollout {
         };
         // An object that was not applied cannot become what this revision wants.
         let failed: BTreeSet<&ObjectRef> = self.failures.iter().map(|f| &f.object).collect();
-        pending.retain(|object| !failed.contains(object) && !self.skipped.contains(object));
+        pending.retain(|object| {
+            let is_left = failed.contains(object) || self.skipped.contains(object);
+            !is_left && object.unit().as_ref() != Some(&self.unit)
+        });
         if pending.is_empty() {
             return self.next(now);
         }
@@ -326,7 +389,11 @@ impl Rollout {
     ) -> Step {
         let unhealthy = reports
             .into_iter()
-            .filter(|(_, report)| report.health != Health::Current);
+            .filter(|(object, report)| match report.health {
+                Health::Current => false,
+                Health::NotFound => !self.expiring.contains(&object.id()),
+                Health::InProgress | Health::Failed | Health::Terminating => true,
+            });
         let objects: Vec<UnhealthyObject> = unhealthy
             .map(|(object, report)| UnhealthyObject {
                 object,
@@ -358,31 +425,39 @@ impl Rollout {
         Step::Wait { message, after }
     }
 
-    /// Deletes nothing that another Kustomization of the same source may want, until that is known or a time has passed.
-    fn settle(
-        &mut self,
-        since: Timestamp,
-        undecided: Option<NamespacedName>,
-        handed_over: &BTreeSet<ObjectRef>,
-        now: Timestamp,
-    ) -> Step {
-        if let Some(other) = undecided
-            && elapsed(since, now) < SETTLE_TIMEOUT
-        {
+    /// Deletes nothing that another Kustomization may want. A Kustomization that says so soon is waited for; the deletions
+    /// of one that does not are left for later, so that it does not keep this revision from being reported.
+    fn wait_for(&mut self, undecided: Undecided, since: Timestamp, now: Timestamp) -> Step {
+        let is_tried = undecided.reason == UndecidedReason::NotBuilt;
+        if !is_tried && elapsed(since, now) < SETTLE_TIMEOUT {
             self.phase = Phase::Settling(since);
             let message = format!(
-                "everything is applied; before {} objects are deleted, it waits to know whether Kustomization `{}/{}` wants them",
+                "everything is applied; before {} objects are deleted, it waits to know whether Kustomization `{}` wants them",
                 self.prune.len(),
-                other.namespace,
-                other.name
+                undecided.unit
             );
             let after = SETTLE_INTERVAL;
             return Step::Wait { message, after };
         }
         self.phase = Phase::Pruning;
+        self.postponed = Some(Postponed {
+            objects: std::mem::take(&mut self.prune),
+            until: undecided,
+        });
+        Step::Prune(Vec::new())
+    }
+
+    fn prune(&mut self, handed_over: &BTreeSet<ObjectRef>) -> Step {
+        self.phase = Phase::Pruning;
         self.prune.retain(|object| !handed_over.contains(object));
         Step::Prune(self.prune.clone())
     }
+}
+
+/// The ids of the Jobs of a plan that are removed some time after they have finished.
+fn expiring(plan: &ApplyPlan) -> BTreeSet<String> {
+    let jobs = plan.objects().filter(|desired| desired.expires());
+    jobs.map(|desired| desired.reference.id()).collect()
 }
 
 fn waiting_message(objects: &[UnhealthyObject]) -> String {

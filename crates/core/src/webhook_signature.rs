@@ -5,7 +5,7 @@ use http::HeaderMap;
 use sha1::Sha1;
 use sha2::{Digest as _, Sha256, Sha512};
 
-use crate::api::receiver::ReceiverType;
+use crate::api::receiver::{ReceiverSpec, ReceiverType};
 
 /// Why a call is refused. No text tells what would be right, since the caller sees it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -69,6 +69,15 @@ pub fn verify(
         }
         _ => Err(Refusal::Unsupported),
     }
+}
+
+/// Why overlayd does not serve a receiver, if its spec alone says so.
+pub fn unsupported_receiver(spec: &ReceiverSpec) -> Option<&'static str> {
+    use ReceiverType::{Generic, GenericHmac, Github, Gitlab};
+    let is_known = matches!(spec.type_, Generic | GenericHmac | Github | Gitlab);
+    (!is_known).then_some(
+        "receivers of this type are not supported yet; there are github, gitlab, generic-hmac and generic",
+    )
 }
 
 fn text<'h>(headers: &'h HeaderMap, name: &str) -> &'h str {

@@ -89,7 +89,12 @@ impl Cluster {
 
     /// Applies an object on the server, as the test bed.
     pub fn apply(&self, path: &str, object: &Value) -> Result<Value> {
-        let path = format!("{path}?fieldManager=testbed&force=true");
+        self.apply_as("testbed", path, object)
+    }
+
+    /// Applies an object on the server, as another field manager.
+    pub fn apply_as(&self, manager: &str, path: &str, object: &Value) -> Result<Value> {
+        let path = format!("{path}?fieldManager={manager}&force=true");
         let applied = self.send(
             Method::PATCH,
             &path,

@@ -152,9 +152,11 @@ async fn by_hand(
     let rendered = render(directory, None).await?;
     let spec = KustomizationSpec::default();
     let options = PlanOptions::by_hand(&spec, flags);
-    let plan = plan(desired(&rendered), &Observed::default(), &options)
-        .map_err(|error| cannot_compare(directory, error.to_string()))?;
     let applier = Applier::new(client, BOOTSTRAP_MANAGER);
+    let mut desired = desired(&rendered);
+    output::notes(&applier.place(&mut desired, &[]).await.renewed);
+    let plan = plan(desired, &Observed::default(), &options)
+        .map_err(|error| cannot_compare(directory, error.to_string()))?;
     Ok(against(&plan, &applier, None, &ApplyOptions::of(&plan)).await)
 }
 
@@ -173,6 +175,7 @@ async fn as_unit(
     let applier = Applier::new(client, FIELD_MANAGER);
     let preview = preview::preview(&unit, &applier, &rendered, flags).await;
     let preview = preview.map_err(|error| failed(error.to_string()))?;
+    output::notes(&preview.renewed);
     if let Some(refusal) = preview.refusal {
         output::note(&format!("note: the daemon would refuse this: {refusal}"));
     }

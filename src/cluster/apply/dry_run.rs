@@ -8,39 +8,66 @@ use k8s_openapi::api::admissionregistration::v1::{
 };
 use kube::ResourceExt;
 use kube::api::{Api, DynamicObject, ListParams, Patch, PatchParams, PostParams};
+use kube::core::ObjectMeta;
 use serde_json::{Value, json};
 
 use overlayd_core::apply::desired::Desired;
 use overlayd_core::apply::drift::{Difference, DriftMode, differences};
 use overlayd_core::apply::ignore_rules::IgnoredFields;
+use overlayd_core::apply::left_fields;
 use overlayd_core::apply::object_ref::ObjectRef;
 use overlayd_core::apply::plain::is_plain;
 use overlayd_core::apply::skip::{Skip, control};
-use overlayd_core::apply::takeover::take_over;
+use overlayd_core::apply::takeover::{leaves_nothing, take_over};
+use overlayd_core::apply::watched::{WatchedState, last_manager};
 
 use crate::cluster::apply::error::RequestError;
-use crate::cluster::apply::{Applier, ApplyOptions};
+use crate::cluster::apply::{Applier, ApplyOptions, FormerManagers};
 
 /// What is to be done with an object, by the answer to its dry run.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub(super) enum DryRunDecision {
     /// It is known to be as it was applied, so that it needs no request.
     Unchanged,
+    /// It was compared, and an apply would change no field.
+    AsApplied(Box<ObjectMeta>),
     /// It would be applied.
-    Fits {
-        /// Its resource version, if it exists.
-        version: Option<String>,
-        /// Other managers own fields of it that are to be taken over.
-        is_foreign: bool,
-        /// The manifest without the fields that are left to other managers, if there are such fields.
-        adjusted: Option<Box<Value>>,
-    },
+    Fits(Fit),
     /// It exists and is left as it is.
     Present(Skip),
     /// Other managers have changed it, in these fields, and it is not to be corrected.
     Drifted(Vec<String>),
     /// It can only be deleted and created again.
     Immutable { uid: Option<String> },
+}
+
+/// How an object is applied.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Fit {
+    /// Its resource version, if it exists.
+    pub(super) version: Option<String>,
+    /// Other managers own fields of it that are to be taken over.
+    pub(super) is_foreign: bool,
+    /// The manifest without the fields that are left to other managers, if there are such fields.
+    pub(super) adjusted: Option<Box<Value>>,
+    /// The same manifest was applied before, so that an apply corrects what others have changed.
+    pub(super) corrects: bool,
+}
+
+/// The answer to a dry run.
+struct Tried {
+    answer: DynamicObject,
+    /// The manifest that was tried, if it is another than that of git.
+    adjusted: Option<Box<Value>>,
+    age: ManifestAge,
+    former: FormerManagers,
+}
+
+/// Whether an object was applied from the same manifest before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum ManifestAge {
+    New,
+    AppliedBefore,
 }
 
 /// Of more plain objects than this in one namespace, one represents all in the dry run.
@@ -118,41 +145,117 @@ impl Applier {
         desired: &Desired,
         options: &ApplyOptions,
     ) -> Result<DryRunDecision, RequestError> {
-        if self.is_unchanged(desired) {
+        if self.is_unchanged(desired) || self.is_spent(desired) {
             return Ok(DryRunDecision::Unchanged);
         }
         if let Some(manager) = self.contested_by(desired) {
-            return Ok(DryRunDecision::Drifted(vec![format!(
-                "left alone for a while, since `{manager}` changes it again and again"
-            )]));
+            return Ok(left_to(&manager));
         }
         let mode = options.drift_of(desired);
-        if mode != DriftMode::Correct && (options.is_same_build || self.was_applied(desired)) {
+        let age = self.age(desired, options);
+        if mode != DriftMode::Correct && age == ManifestAge::AppliedBefore {
             return self.drifted(desired, mode, options).await;
         }
         let api = self.api(&desired.reference).await?;
-        let adjusted = self.adjusted(&api, desired, options).await?;
+        let live = self.live_for(&api, desired, options, age).await?;
+        let adjusted = self.adjusted(desired, options, live.as_ref(), age)?;
         let manifest = adjusted.as_deref().unwrap_or(&desired.manifest);
         let tried = match self.dry_run(&api, &desired.reference, manifest).await {
             Ok(tried) => tried,
             Err(error) => return self.refused(&api, desired, options, error).await,
         };
+        if let Some(metadata) = self
+            .as_left(&api, desired, options, &tried, live.as_ref())
+            .await?
+        {
+            return Ok(DryRunDecision::AsApplied(Box::new(metadata)));
+        }
+        let tried = Tried {
+            answer: tried,
+            adjusted,
+            age,
+            former: options.former_managers,
+        };
+        self.decide(desired, live, tried)
+    }
+
+    /// Decides by the answer to a dry run. `live` is the object, if it exists and the same manifest was applied before.
+    fn decide(
+        &self,
+        desired: &Desired,
+        live: Option<DynamicObject>,
+        tried: Tried,
+    ) -> Result<DryRunDecision, RequestError> {
+        let Tried {
+            answer: tried,
+            adjusted,
+            age,
+            former,
+        } = tried;
         // The answer has the labels and annotations of the live object too.
         let left_alone = left_alone(desired, &tried);
         // One that would be created has no version yet.
-        let version = tried.metadata.resource_version;
+        let version = tried.metadata.resource_version.clone();
         let version = version.filter(|version| !version.is_empty());
         if let (Some(_), Some(reason)) = (&version, left_alone) {
             return Ok(DryRunDecision::Present(reason));
         }
-        let fields = tried.metadata.managed_fields.unwrap_or_default();
-        let merges = control(&desired.manifest, "ssa", "Merge");
-        Ok(DryRunDecision::Fits {
+        let fields = tried.metadata.managed_fields.clone().unwrap_or_default();
+        let merges = former == FormerManagers::Keep || control(&desired.manifest, "ssa", "Merge");
+        let is_foreign =
+            !merges && take_over(&fields, self.manager, &self.config.override_managers).is_some();
+        let corrects = age == ManifestAge::AppliedBefore;
+        let manager = live.as_ref().map(|live| last_manager(&live.metadata));
+        if let Some(live) = live.filter(|_| corrects && !is_foreign) {
+            let metadata = live.metadata.clone();
+            let (live, tried) = (serde_json::to_value(live)?, serde_json::to_value(tried)?);
+            if differences(&desired.reference, &live, &tried).is_empty() {
+                return Ok(DryRunDecision::AsApplied(Box::new(metadata)));
+            }
+        }
+        let manager = manager.unwrap_or_else(|| "somebody who deletes it".to_owned());
+        if corrects && self.contest(desired, &manager) {
+            return Ok(left_to(&manager));
+        }
+        Ok(DryRunDecision::Fits(Fit {
             version,
-            is_foreign: !merges
-                && take_over(&fields, self.manager, &self.config.override_managers).is_some(),
+            is_foreign,
             adjusted,
-        })
+            corrects,
+        }))
+    }
+
+    /// The metadata of an object that kubectl or Flux own, if an apply would change nothing of it but the owner of its
+    /// fields.
+    async fn as_left(
+        &self,
+        api: &Api<DynamicObject>,
+        desired: &Desired,
+        options: &ApplyOptions,
+        tried: &DynamicObject,
+        live: Option<&DynamicObject>,
+    ) -> Result<Option<ObjectMeta>, RequestError> {
+        let fields = tried.metadata.managed_fields.as_deref().unwrap_or_default();
+        let others = &self.config.override_managers;
+        let is_foreign = take_over(fields, self.manager, others).is_some();
+        if options.former_managers == FormerManagers::Keep
+            || !is_foreign
+            || !leaves_nothing(fields, self.manager, others)
+            || left_alone(desired, tried).is_some()
+        {
+            return Ok(None);
+        }
+        let live = match live {
+            Some(live) => Some(live.clone()),
+            None => api.get_opt(&desired.reference.name).await?,
+        };
+        let Some(live) = live else {
+            return Ok(None);
+        };
+        let metadata = live.metadata.clone();
+        let (live, tried) = (serde_json::to_value(live)?, serde_json::to_value(tried)?);
+        let changes = differences(&desired.reference, &live, &tried);
+        Ok(changes.is_empty().then_some(metadata))
     }
 
     async fn dry_run(
@@ -166,27 +269,49 @@ impl Applier {
             .await
     }
 
-    /// The manifest of an existing object as it is applied, if fields are left to other managers.
-    async fn adjusted(
+    /// The live object, if it decides which fields are applied.
+    async fn live_for(
         &self,
         api: &Api<DynamicObject>,
         desired: &Desired,
         options: &ApplyOptions,
+        age: ManifestAge,
+    ) -> Result<Option<DynamicObject>, RequestError> {
+        let mut rules = options.ignored.iter();
+        let decides =
+            age == ManifestAge::AppliedBefore || rules.any(|rule| rule.is_for(&desired.manifest));
+        if !decides {
+            return Ok(None);
+        }
+        Ok(api.get_opt(&desired.reference.name).await?)
+    }
+
+    /// The manifest of an existing object as it is applied, if fields are left to other managers: those that the
+    /// Kustomization names, and what controllers habitually write, unless the manifest is new.
+    fn adjusted(
+        &self,
+        desired: &Desired,
+        options: &ApplyOptions,
+        live: Option<&DynamicObject>,
+        age: ManifestAge,
     ) -> Result<Option<Box<Value>>, RequestError> {
-        let rules: Vec<&IgnoredFields> = options
-            .ignored
-            .iter()
+        let Some(live) = live else {
+            return Ok(None);
+        };
+        let managers = live.metadata.managed_fields.clone().unwrap_or_default();
+        let mut manifest = desired.manifest.clone();
+        let is_left = age == ManifestAge::AppliedBefore
+            && left_fields::leave(&mut manifest, &managers, self.manager);
+        let rules = options.ignored.iter();
+        let rules: Vec<&IgnoredFields> = rules
             .filter(|rule| rule.is_for(&desired.manifest))
             .collect();
         if rules.is_empty() {
-            return Ok(None);
+            return Ok(is_left.then(|| Box::new(manifest)));
         }
-        let Some(mut live) = api.get_opt(&desired.reference.name).await? else {
-            return Ok(None);
-        };
-        let managers = live.metadata.managed_fields.take().unwrap_or_default();
+        let mut live = live.clone();
+        live.metadata.managed_fields = None;
         let live = serde_json::to_value(&live)?;
-        let mut manifest = desired.manifest.clone();
         for rule in rules {
             rule.leave(&mut manifest, &live, &managers, self.manager);
         }
@@ -206,40 +331,51 @@ impl Applier {
         if let Some(skip) = live.as_ref().and_then(|live| left_alone(desired, live)) {
             return Ok(DryRunDecision::Present(skip));
         }
-        let is_immutable = is_immutable(&error);
+        let may_be_immutable = live.is_some() && refuses_a_change(&error);
         let refused = RequestError::about(&desired.reference, error);
-        if !is_immutable {
+        if !may_be_immutable {
             return Err(refused);
+        }
+        // A manifest that is wrong in itself would be refused for a new object, too.
+        match self.try_recreate(api, desired).await {
+            Ok(()) => {}
+            Err(kube::Error::Api(status)) if status.code == 422 => return Err(refused),
+            Err(error) => {
+                return Err(RequestError::NotRecreated {
+                    refused: Box::new(refused),
+                    reason: Box::new(RequestError::about(&desired.reference, error)),
+                });
+            }
         }
         if !options.force && !control(&desired.manifest, "force", "enabled") {
             return Err(RequestError::Immutable(Box::new(refused)));
         }
+        let object = std::slice::from_ref(&desired.reference);
+        if let Err(guard) = options.deletion_guard.check(object, 1) {
+            return Err(RequestError::Guarded {
+                refused: Box::new(refused),
+                guard: Box::new(guard),
+            });
+        }
         let uid = live.and_then(|live| live.uid());
-        let recreated = self.try_recreate(api, desired, uid).await;
-        recreated.map_err(|reason| RequestError::NotRecreated {
-            refused: Box::new(refused),
-            reason: Box::new(reason),
-        })
+        Ok(DryRunDecision::Immutable { uid })
     }
 
-    /// Asks whether the object could be created again, under another name, since its own is taken.
+    /// Asks whether the object could be created, under another name, since its own is taken.
     async fn try_recreate(
         &self,
         api: &Api<DynamicObject>,
         desired: &Desired,
-        uid: Option<String>,
-    ) -> Result<DryRunDecision, RequestError> {
+    ) -> Result<(), kube::Error> {
         let mut manifest = desired.manifest.clone();
-        manifest["metadata"]["name"] = json!(format!("{}-anew", desired.reference.name));
-        let object: DynamicObject = serde_json::from_value(manifest)?;
+        manifest["metadata"]["name"] = json!(another_name(&desired.reference.name));
+        let object: DynamicObject =
+            serde_json::from_value(manifest).map_err(kube::Error::SerdeError)?;
         let params = PostParams {
             dry_run: true,
             field_manager: Some(self.manager.to_owned()),
         };
-        match api.create(&params, &object).await {
-            Ok(_) => Ok(DryRunDecision::Immutable { uid }),
-            Err(error) => Err(RequestError::about(&desired.reference, error)),
-        }
+        api.create(&params, &object).await.map(drop)
     }
 
     /// The changes of other managers in an object that is not to be corrected.
@@ -281,7 +417,8 @@ impl Applier {
         {
             return Ok(PredictedChange::Change(Vec::new()));
         }
-        let adjusted = self.adjusted(&api, desired, options).await?;
+        let age = self.age(desired, options);
+        let adjusted = self.adjusted(desired, options, live.as_ref(), age)?;
         let manifest = adjusted.as_deref().unwrap_or(&desired.manifest);
         let tried = self.dry_run(&api, reference, manifest).await;
         let tried = tried.map_err(|error| RequestError::about(reference, error))?;
@@ -299,17 +436,54 @@ impl Applier {
     /// The manager to which a contested object is left for now.
     fn contested_by(&self, desired: &Desired) -> Option<String> {
         let last_applied = self.live.as_ref()?.last_applied();
-        last_applied.contested_by(&desired.reference, Timestamp::now())
+        let hash = self.hash(desired);
+        last_applied.contested_by(&desired.reference, &hash, Timestamp::now())
     }
 
-    /// True if the object was applied from this manifest before, also if it has changed since.
-    fn was_applied(&self, desired: &Desired) -> bool {
+    /// True if a difference is left to its manager, which has made it again and again.
+    fn contest(&self, desired: &Desired, manager: &str) -> bool {
         let Some(live) = &self.live else {
             return false;
         };
-        live.last_applied()
-            .was_applied(&desired.reference, &self.hash(desired))
+        let now = Timestamp::now();
+        let is_contested = live
+            .last_applied()
+            .contest(&desired.reference, manager, now);
+        if is_contested {
+            tracing::warn!(object = %desired.reference, manager, "corrected again and again; left alone for two minutes, since another manager changes it back each time");
+        }
+        is_contested
     }
+
+    /// True if the object has done its work and was removed for that.
+    fn is_spent(&self, desired: &Desired) -> bool {
+        let Some(live) = &self.live else {
+            return false;
+        };
+        live.get(&desired.reference) == WatchedState::Missing
+            && live
+                .last_applied()
+                .is_spent(&desired.reference, &self.hash(desired))
+    }
+
+    fn age(&self, desired: &Desired, options: &ApplyOptions) -> ManifestAge {
+        let was_applied = self.live.as_ref().is_some_and(|live| {
+            let last_applied = live.last_applied();
+            last_applied.was_applied(&desired.reference, &self.hash(desired))
+        });
+        if options.is_same_build || was_applied {
+            ManifestAge::AppliedBefore
+        } else {
+            ManifestAge::New
+        }
+    }
+}
+
+/// The decision about an object that another manager changes back each time.
+fn left_to(manager: &str) -> DryRunDecision {
+    DryRunDecision::Drifted(vec![format!(
+        "left alone for a while, since `{manager}` changes it again and again"
+    )])
 }
 
 /// What an apply would do to an object.
@@ -327,19 +501,57 @@ fn left_alone(desired: &Desired, live: &DynamicObject) -> Option<Skip> {
     once.or_else(|| Skip::opt_out(&says))
 }
 
-/// True if the server refuses nothing but changes of fields that cannot change.
-fn is_immutable(error: &kube::Error) -> bool {
-    const WORDS: [&str; 4] = [
-        "field is immutable",
-        "is immutable",
-        "may not change once set",
-        "updates to statefulset spec for fields other than",
-    ];
-    let says = |text: &str| WORDS.iter().any(|words| text.contains(words));
+/// A name that is free and not longer than the kind allows.
+fn another_name(name: &str) -> String {
+    let beginning: String = name.chars().take(40).collect();
+    let beginning = beginning.trim_end_matches(|letter: char| !letter.is_ascii_alphanumeric());
+    format!("{beginning}-anew")
+}
+
+/// True if the server may refuse nothing but changes of fields that cannot change: it names fields whose values it does not
+/// take. Whether it would take them in a new object, only a dry run of its creation can tell.
+fn refuses_a_change(error: &kube::Error) -> bool {
+    const CAUSES: [&str; 2] = ["FieldValueInvalid", "FieldValueForbidden"];
     let kube::Error::Api(status) = error else {
         return false;
     };
     let causes = status.details.iter().flat_map(|details| &details.causes);
-    let causes: Vec<&str> = causes.map(|cause| cause.message.as_str()).collect();
-    status.code == 422 && !causes.is_empty() && causes.iter().all(|cause| says(cause))
+    let mut causes = causes.peekable();
+    status.code == 422
+        && causes.peek().is_some()
+        && causes.all(|cause| CAUSES.contains(&cause.reason.as_str()))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn a_refused_change_is_told_by_the_types_of_its_causes() {
+        let check = |code: u16, causes: &[&str], expected: bool| {
+            let causes: Vec<Value> = causes.iter().map(|reason| json!({"reason": reason, "field": "roleRef", "message": "cannot change roleRef"})).collect();
+            let status = json!({"status": "Failure", "code": code, "reason": "Invalid", "message": "m", "details": {"causes": causes}});
+            let error = kube::Error::Api(serde_json::from_value(status).unwrap());
+            assert_eq!(refuses_a_change(&error), expected, "{causes:?}");
+        };
+        check(422, &["FieldValueInvalid"], true);
+        check(422, &["FieldValueForbidden", "FieldValueInvalid"], true);
+        check(422, &["FieldValueInvalid", "FieldValueRequired"], false);
+        check(422, &["FieldValueTypeInvalid"], false);
+        check(422, &[""], false);
+        check(422, &[], false);
+        check(409, &["FieldValueInvalid"], false);
+        assert!(!refuses_a_change(
+            &kube::Error::LinesCodecMaxLineLengthExceeded
+        ));
+    }
+
+    #[test]
+    fn another_name_is_a_name() {
+        assert_eq!(another_name("web"), "web-anew");
+        let long = format!("{}.{}", "a".repeat(39), "b".repeat(20));
+        assert_eq!(another_name(&long), format!("{}-anew", "a".repeat(39)));
+    }
 }

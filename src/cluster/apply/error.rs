@@ -1,8 +1,9 @@
 //! The errors of requests about an object, and what of them may be shown.
 
+use overlayd_core::apply::guard::GuardError;
 use overlayd_core::apply::object_ref::ObjectRef;
 
-use crate::cluster::error::{describe, may_quote};
+use crate::cluster::error::{describe, is_denied, may_quote};
 
 /// Why the API server did not answer or accept a request about one object.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +31,12 @@ pub(crate) enum RequestError {
     /// A field would have to change that cannot.
     #[error("{0}; `force: true` deletes the object and makes it anew")]
     Immutable(Box<Self>),
+    /// The same, and the deletion of the object needs an approval.
+    #[error("{refused}; `force: true` does not delete it without an approval: {guard}")]
+    Guarded {
+        refused: Box<Self>,
+        guard: Box<GuardError>,
+    },
     /// The same, and the object cannot be created again either.
     #[error("{refused}; and it could not be made anew: {reason}")]
     NotRecreated {
@@ -51,6 +58,11 @@ impl RequestError {
             }
             error => Self::Api(error),
         }
+    }
+
+    /// True if the account has no right to what it was asked for.
+    pub(super) fn is_denied(&self) -> bool {
+        matches!(self, Self::Api(error) if is_denied(error))
     }
 
     /// The error of a kind that the server does not serve.

@@ -6,10 +6,13 @@
 mod dry_run;
 mod error;
 mod kinds;
+mod managers;
 mod prune;
+mod scopes;
 
 pub(crate) use dry_run::PredictedChange;
 pub(crate) use error::RequestError;
+pub(crate) use scopes::Placement;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -25,27 +28,42 @@ use kube::{Client, ResourceExt as _};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
-use overlayd_core::api::annotations::{EXISTED, LAST_APPLIED, OWNER_NAME};
+use overlayd_core::api::annotations::{EXISTED, OWNER_NAME};
 use overlayd_core::apply::change_set::{ApplyError, ChangeSet, ObjectChange, ObjectFailure};
 use overlayd_core::apply::desired::{Desired, Hash};
 use overlayd_core::apply::drift::DriftMode;
+use overlayd_core::apply::guard::Guard;
 use overlayd_core::apply::ignore_rules::IgnoredFields;
 use overlayd_core::apply::last_applied::{account_hash, change_token};
 use overlayd_core::apply::object_ref::{Gvk, ObjectRef};
-use overlayd_core::apply::ownership::{label_owner, manifest_owner};
+use overlayd_core::apply::owner_labels::{label_owner, manifest_owner};
 use overlayd_core::apply::plan::{ApplyPlan, OnError, Wave};
 use overlayd_core::apply::slim::Slim;
-use overlayd_core::apply::takeover::take_over;
 pub(crate) use overlayd_core::apply::takeover::{BOOTSTRAP_MANAGER, FIELD_MANAGER};
 use overlayd_core::apply::watched::WatchedState;
 use overlayd_core::names::NamespacedName;
 
-use crate::cluster::apply::dry_run::DryRunDecision;
+use crate::cluster::apply::dry_run::{DryRunDecision, Fit};
 use crate::cluster::watch::WatchedObjects;
 use crate::failpoints;
 
 /// How long definitions and namespaces may take to become usable.
 const STAGE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Whether the objects of a definition or namespace can be applied.
+enum Usability {
+    Usable,
+    NotYet,
+    /// It does not exist.
+    Gone,
+}
+
+fn failure(desired: &Desired, reason: &RequestError) -> ObjectFailure {
+    ObjectFailure {
+        is_denied: reason.is_denied(),
+        ..ObjectFailure::new(desired, reason.to_string())
+    }
+}
 
 /// The flags that hold for every apply.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,11 +88,15 @@ type DiscoveredKinds = BTreeMap<Gvk, (ApiResource, bool)>;
 
 /// Applies plans to one cluster. Remembers the kinds that the server serves.
 pub(crate) struct Applier {
+    /// Sends the requests, as the identity that applies.
     client: Client,
+    /// The field manager of what is applied.
     manager: &'static str,
     /// The service account as which it applies; empty for its own identity.
     account: String,
+    /// The kinds that discovery has found. A kind that is missing is looked up again, since its definition may be new.
     kinds: Mutex<DiscoveredKinds>,
+    /// What the flags say.
     config: ApplierConfig,
     /// The watches of what was applied; none for a single apply.
     live: Option<Arc<WatchedObjects>>,
@@ -85,6 +107,7 @@ pub(crate) struct Applier {
 pub(crate) struct ApplyOptions {
     /// Objects may be deleted and created again where a field would have to change that cannot.
     pub(crate) force: bool,
+    /// What is done with the other objects of a stage when one is refused.
     pub(crate) on_error: OnError,
     /// What is done about changes of other managers.
     pub(crate) drift: DriftMode,
@@ -94,6 +117,20 @@ pub(crate) struct ApplyOptions {
     pub(crate) hides_values: bool,
     /// Fields that are left to other managers.
     pub(crate) ignored: Arc<Vec<IgnoredFields>>,
+    /// What becomes of the fields that kubectl and Flux own.
+    pub(crate) former_managers: FormerManagers,
+    /// Checks objects that would be deleted to be created again.
+    pub(crate) deletion_guard: Guard,
+}
+
+/// What becomes of the fields that kubectl and Flux own in an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum FormerManagers {
+    /// They become ours, so that fields that are not in the manifest are removed.
+    #[default]
+    TakeOver,
+    /// They stay as they are, with everything that is not in the manifest.
+    Keep,
 }
 
 impl ApplyOptions {
@@ -106,6 +143,8 @@ impl ApplyOptions {
         }
     }
 
+    /// The drift mode of an object: its annotation's, or else the one of all objects. An invalid annotation was refused by
+    /// the plan.
     fn drift_of(&self, desired: &Desired) -> DriftMode {
         desired.drift_mode().ok().flatten().unwrap_or(self.drift)
     }
@@ -118,6 +157,7 @@ impl fmt::Debug for Applier {
 }
 
 impl Applier {
+    /// An applier that watches nothing, for a single apply.
     pub(crate) fn new(client: Client, manager: &'static str) -> Self {
         Self {
             client,
@@ -141,6 +181,7 @@ impl Applier {
         }
     }
 
+    /// The same applier, as the flags want it.
     pub(crate) fn with(self, config: ApplierConfig) -> Self {
         Self { config, ..self }
     }
@@ -154,10 +195,12 @@ impl Applier {
         }
     }
 
+    /// The client of its identity, for reads that the identity must be allowed to make.
     pub(crate) fn client(&self) -> Client {
         self.client.clone()
     }
 
+    /// The hash of a manifest as this identity applies it.
     fn hash(&self, desired: &Desired) -> Hash {
         account_hash(&self.account, desired.hash)
     }
@@ -184,7 +227,7 @@ impl Applier {
             return;
         };
         live.last_applied().end(
-            &desired.reference,
+            desired,
             self.hash(desired),
             change_token(patched),
             Timestamp::now(),
@@ -207,6 +250,7 @@ impl Applier {
         known.filter_map(|(id, owner)| Some((id, owner?))).collect()
     }
 
+    /// The owners as the watches of the kinds know them, in the order of the objects.
     async fn watched_owners(
         &self,
         live: &WatchedObjects,
@@ -221,9 +265,13 @@ impl Applier {
                 live.listed(object).await;
             }
         }
-        objects.iter().map(|object| live.owner(object)).collect()
+        // Labels can be edited; what this process has applied is known better.
+        let last_applied = live.last_applied();
+        let owner = |object: &&ObjectRef| last_applied.owner(object).or_else(|| live.owner(object));
+        objects.iter().map(owner).collect()
     }
 
+    /// The owners by one request for each object, in the order of the objects.
     async fn read_owners(&self, objects: &[&ObjectRef]) -> Vec<Option<NamespacedName>> {
         let mut requests = Vec::new();
         for object in objects {
@@ -236,6 +284,7 @@ impl Applier {
             .collect()
     }
 
+    /// The owner that the labels of a live object name; `None` if there is no such object.
     async fn read_owner(&self, object: &ObjectRef) -> Result<Option<NamespacedName>, RequestError> {
         let api = self.api(object).await?;
         let live = api.get_metadata_opt(&object.name).await?;
@@ -269,6 +318,10 @@ impl Applier {
         (changes, result)
     }
 
+    /// Tries a stage, and applies it if all of it fits. Refused objects are added to `failed`.
+    ///
+    /// # Errors
+    /// A definition or a namespace of the stage does not become usable in time.
     async fn apply_stage(
         &self,
         stage: &[Desired],
@@ -279,12 +332,7 @@ impl Applier {
         let represented = self.represented(stage, options).await;
         let tries = stage.iter().enumerate().map(|(place, desired)| {
             if represented.contains(&place) {
-                let fits = DryRunDecision::Fits {
-                    version: None,
-                    is_foreign: false,
-                    adjusted: None,
-                };
-                std::future::ready(Ok(fits)).boxed()
+                std::future::ready(Ok(DryRunDecision::Fits(Fit::default()))).boxed()
             } else {
                 self.try_one(desired, options).boxed()
             }
@@ -293,7 +341,7 @@ impl Applier {
         for (desired, result) in stage.iter().zip(self.in_order(tries.collect()).await) {
             match result {
                 Ok(outcome) => tried.push((desired, outcome)),
-                Err(reason) => failed.push(ObjectFailure::new(desired, reason.to_string())),
+                Err(reason) => failed.push(failure(desired, &reason)),
             }
         }
         if !failed.is_empty() && options.on_error == OnError::Stop {
@@ -310,7 +358,7 @@ impl Applier {
                     applied.push(desired);
                     changes.0.push((desired.reference.clone(), change));
                 }
-                Err(reason) => failed.push(ObjectFailure::new(desired, reason.to_string())),
+                Err(reason) => failed.push(failure(desired, &reason)),
             }
         }
         if !failed.is_empty() && options.on_error == OnError::Stop {
@@ -361,85 +409,83 @@ impl Applier {
         Ok(())
     }
 
-    /// Moves the fields of former managers to our own. The apply then removes those that the manifest does not have.
-    async fn take_over(&self, reference: &ObjectRef) -> Result<(), RequestError> {
-        let api = self.api(reference).await?;
-        let Some(live) = api.get_metadata_opt(&reference.name).await? else {
-            return Ok(());
-        };
-        let metadata = live.metadata;
-        let fields = metadata.managed_fields.unwrap_or_default();
-        let Some(fields) = take_over(&fields, self.manager, &self.config.override_managers) else {
-            return Ok(());
-        };
-        let mut operations = vec![
-            json!({"op": "replace", "path": "/metadata/managedFields", "value": fields}),
-            json!({"op": "replace", "path": "/metadata/resourceVersion", "value": metadata.resource_version}),
-        ];
-        if metadata
-            .annotations
-            .is_some_and(|all| all.contains_key(LAST_APPLIED))
-        {
-            let path = format!("/metadata/annotations/{}", LAST_APPLIED.replace('/', "~1"));
-            operations.push(json!({"op": "remove", "path": path}));
-        }
-        let patch: json_patch::Patch = serde_json::from_value(Value::Array(operations))?;
-        let params = PatchParams {
-            field_manager: Some(self.manager.to_owned()),
-            ..PatchParams::default()
-        };
-        let patch: Patch<()> = Patch::Json(patch);
-        let patched = api.patch_metadata(&reference.name, &params, &patch).await;
-        patched
-            .map(drop)
-            .map_err(|error| RequestError::about(reference, error))
-    }
-
     async fn apply_one(
         &self,
         desired: &Desired,
         tried: DryRunDecision,
     ) -> Result<ObjectChange, RequestError> {
-        if let (DryRunDecision::Fits { .. } | DryRunDecision::Immutable { .. }, Some(live)) =
-            (&tried, &self.live)
-        {
-            let unit = manifest_owner(&desired.manifest);
-            live.last_applied().begin(&desired.reference, &unit);
-        }
-        let (before, is_foreign, adjusted) = match tried {
+        let fit = match tried {
             DryRunDecision::Unchanged => return Ok(ObjectChange::Unchanged),
+            DryRunDecision::AsApplied(metadata) => {
+                self.compared(desired, &metadata);
+                return Ok(ObjectChange::Unchanged);
+            }
             DryRunDecision::Present(skip) => return Ok(ObjectChange::Skipped(skip)),
             DryRunDecision::Drifted(changes) => return Ok(ObjectChange::Drifted(changes)),
-            DryRunDecision::Fits {
-                version,
-                is_foreign,
-                adjusted,
-            } => (version, is_foreign, adjusted),
+            DryRunDecision::Fits(fit) => {
+                self.begin(desired);
+                fit
+            }
             DryRunDecision::Immutable { uid } => {
+                self.begin(desired);
                 tracing::info!(object = %desired.reference, "deleted to be made anew");
                 self.delete_old(&desired.reference, uid).await?;
-                (None, false, None)
+                Fit::default()
             }
         };
-        if is_foreign {
-            self.take_over(&desired.reference).await?;
-        }
+        self.apply_fit(desired, fit).await
+    }
+
+    /// Applies an object that the server has accepted in a dry run.
+    async fn apply_fit(&self, desired: &Desired, fit: Fit) -> Result<ObjectChange, RequestError> {
         let reference = &desired.reference;
+        if fit.is_foreign {
+            self.take_over(reference).await?;
+        }
         let is_namespace = reference.kind == "Namespace" && reference.group.is_empty();
-        if before.is_some() && is_namespace && self.live.is_some() {
+        if fit.version.is_some() && is_namespace && self.live.is_some() {
             self.mark_existing(reference).await?;
         }
         let params = PatchParams::apply(self.manager).force();
         failpoints::point("apply");
-        let manifest = adjusted.as_deref().unwrap_or(&desired.manifest);
-        let patched = self.patch(&desired.reference, manifest, &params).await?;
+        let manifest = fit.adjusted.as_deref().unwrap_or(&desired.manifest);
+        let patched = self.patch(reference, manifest, &params).await?;
         failpoints::point("applied");
         self.applied(desired, &patched.metadata);
-        Ok(match before {
+        let change = match fit.version {
             None => ObjectChange::Created,
             before if before == patched.metadata.resource_version => ObjectChange::Unchanged,
             _ => ObjectChange::Configured,
-        })
+        };
+        if let Some(live) = &self.live
+            && fit.corrects
+            && change != ObjectChange::Unchanged
+        {
+            live.last_applied().corrected(reference, Timestamp::now());
+        }
+        Ok(change)
+    }
+
+    /// Notes that an apply of an object begins.
+    fn begin(&self, desired: &Desired) {
+        if let Some(live) = &self.live {
+            let unit = manifest_owner(&desired.manifest);
+            live.last_applied().begin(&desired.reference, &unit);
+        }
+    }
+
+    /// Notes that an object was compared and needs no apply, and watches its kind.
+    fn compared(&self, desired: &Desired, metadata: &ObjectMeta) {
+        let Some(live) = &self.live else {
+            return;
+        };
+        let unit = manifest_owner(&desired.manifest);
+        let state = (self.hash(desired), change_token(metadata));
+        let now = Timestamp::now();
+        live.last_applied().compared(desired, &unit, state, now);
+        if let Some((resource, _)) = self.known(&desired.reference) {
+            live.watch(&desired.reference, &resource);
+        }
     }
 
     /// Marks a namespace without an owner as one that existed before: it holds objects of others, so that it is never
@@ -463,6 +509,7 @@ impl Applier {
         Ok(patched.map(drop)?)
     }
 
+    /// One server-side apply. Its error quotes no value of a Secret.
     async fn patch(
         &self,
         reference: &ObjectRef,
@@ -484,7 +531,13 @@ impl Applier {
             if !matches!(&*reference.kind, "CustomResourceDefinition" | "Namespace") {
                 continue;
             }
-            while !self.is_usable(desired).await {
+            loop {
+                match self.usability(desired).await {
+                    Usability::Usable => break,
+                    // It was being deleted when it was applied.
+                    Usability::Gone => drop(self.apply_fit(desired, Fit::default()).await),
+                    Usability::NotYet => {}
+                }
                 if tokio::time::Instant::now() >= deadline {
                     return Err(ApplyError::NotEstablished(reference.clone()));
                 }
@@ -494,12 +547,22 @@ impl Applier {
         Ok(())
     }
 
-    async fn is_usable(&self, desired: &Desired) -> bool {
-        let reference = &desired.reference;
-        let Ok(Some(live)) = self.get(reference).await else {
-            return false;
+    async fn usability(&self, desired: &Desired) -> Usability {
+        let live = match self.get(&desired.reference).await {
+            Ok(Some(live)) => live,
+            Ok(None) => return Usability::Gone,
+            Err(_) => return Usability::NotYet,
         };
-        if reference.kind == "Namespace" {
+        let is_going = live["metadata"]["deletionTimestamp"].is_string();
+        if !is_going && self.is_established(desired, &live).await {
+            Usability::Usable
+        } else {
+            Usability::NotYet
+        }
+    }
+
+    async fn is_established(&self, desired: &Desired, live: &Value) -> bool {
+        if desired.reference.kind == "Namespace" {
             return live["status"]["phase"] == "Active";
         }
         let conditions = live["status"]["conditions"].as_array();
@@ -523,11 +586,8 @@ impl Applier {
             .map_or(&[][..], Vec::as_slice);
         for version in versions.iter().filter(|version| version["served"] == true) {
             let api_version = format!("{group}/{}", text(&version["name"]));
-            if self
-                .kind(&ObjectRef::new(&api_version, &kind, "", ""))
-                .await
-                .is_err()
-            {
+            let reference = ObjectRef::new(&api_version, &kind, "", "");
+            if self.discover(&reference).await.is_err() {
                 return false;
             }
         }

@@ -2,22 +2,30 @@
 
 use futures::FutureExt as _;
 use kube::ResourceExt as _;
-use kube::api::{Api, DeleteParams, DynamicObject, Preconditions};
+use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
+use serde_json::json;
 
+use overlayd_core::api::annotations::APPROVE_DELETIONS;
 use overlayd_core::apply::change_set::{ApplyError, ChangeSet, ObjectChange, ObjectFailure};
+use overlayd_core::apply::guard::{Guard, list_hash};
+use overlayd_core::apply::inventory;
 use overlayd_core::apply::object_ref::ObjectRef;
+use overlayd_core::apply::scope::namesakes;
 use overlayd_core::apply::skip::Skip;
 use overlayd_core::names::NamespacedName;
 
 use crate::cluster::apply::Applier;
 use crate::cluster::apply::error::RequestError;
+use crate::cluster::error::is_not_found;
 use crate::failpoints;
 
 impl Applier {
-    /// Deletes the objects that still belong to `owner`. All are tried; the error names those that failed.
+    /// Deletes the objects that still belong to `owner` and are none of the rendered ones under another id. All are
+    /// tried; the error names those that failed.
     pub(crate) async fn prune(
         &self,
         objects: &[ObjectRef],
+        rendered: &[ObjectRef],
         owner: &NamespacedName,
     ) -> (ChangeSet, Result<(), ApplyError>) {
         let (mut changes, mut failed) = (ChangeSet::default(), Vec::new());
@@ -25,7 +33,7 @@ impl Applier {
         for kind in objects.chunk_by(|one, next| one.kind == next.kind && one.group == next.group) {
             let mut deletions = Vec::new();
             for object in kind {
-                deletions.push(self.delete(object, owner).boxed());
+                deletions.push(self.delete(object, rendered, owner).boxed());
             }
             for (object, result) in kind.iter().zip(self.in_order(deletions).await) {
                 match result {
@@ -34,6 +42,7 @@ impl Applier {
                         object: object.clone(),
                         source: None,
                         reason: reason.to_string(),
+                        is_denied: reason.is_denied(),
                     }),
                 }
             }
@@ -77,7 +86,10 @@ impl Applier {
     }
 
     /// The version in which a kind is served now.
-    async fn served_version(&self, object: &ObjectRef) -> Result<Option<String>, RequestError> {
+    pub(super) async fn served_version(
+        &self,
+        object: &ObjectRef,
+    ) -> Result<Option<String>, RequestError> {
         match kube::discovery::group(&self.client, &object.group).await {
             Ok(group) => {
                 let kind = group.recommended_kind(&object.kind);
@@ -89,9 +101,55 @@ impl Applier {
         }
     }
 
+    /// True if one of the rendered objects is this object, by its uid. Nothing that a build renders is ever deleted,
+    /// whatever went wrong when ids were made.
+    async fn is_rendered(
+        &self,
+        object: &ObjectRef,
+        uid: &str,
+        rendered: &[ObjectRef],
+    ) -> Result<bool, RequestError> {
+        for namesake in namesakes(object, rendered) {
+            let live = self.find(namesake).await?;
+            if live.is_some_and(|(_, live)| live.uid().as_deref() == Some(uid)) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Lets a Kustomization that is about to be deleted take what it holds along: the guard has asked about all of it
+    /// before.
+    async fn approve(
+        &self,
+        api: &Api<DynamicObject>,
+        live: &DynamicObject,
+    ) -> Result<(), RequestError> {
+        let held = serde_json::from_value(live.data["status"]["inventory"].clone());
+        let held = inventory::objects(held.ok().as_ref());
+        if !held
+            .iter()
+            .any(|object| Guard::is_grave(object) || object.unit().is_some())
+        {
+            return Ok(());
+        }
+        let annotations = json!({APPROVE_DELETIONS: list_hash(&held)});
+        let patch = json!({"metadata": {"annotations": annotations}});
+        let params = PatchParams {
+            field_manager: Some(self.manager.to_owned()),
+            ..PatchParams::default()
+        };
+        let patch = Patch::Merge(&patch);
+        match api.patch_metadata(&live.name_any(), &params, &patch).await {
+            Err(error) if !is_not_found(&error) => Err(error.into()),
+            _ => Ok(()),
+        }
+    }
+
     async fn delete(
         &self,
         object: &ObjectRef,
+        rendered: &[ObjectRef],
         owner: &NamespacedName,
     ) -> Result<ObjectChange, RequestError> {
         let Some((api, live)) = self.find(object).await? else {
@@ -103,11 +161,22 @@ impl Applier {
             return Ok(ObjectChange::Skipped(skip));
         }
         let uid = live.uid().unwrap_or_default();
+        if self.is_rendered(object, &uid, rendered).await? {
+            tracing::warn!(%object, "kept, since the build renders the same object under another id");
+            return Ok(ObjectChange::Skipped(Skip::StillRendered));
+        }
         if let Some(watched) = &self.live {
+            // Another manager may have taken the wish away since, for example while the Kustomization was suspended.
+            if watched.last_applied().is_kept(object) {
+                return Ok(ObjectChange::Skipped(Skip::PruneDisabled));
+            }
             if watched.is_of_another_group(object, &uid) {
                 return Ok(ObjectChange::Skipped(Skip::InOtherGroup));
             }
             watched.last_applied().forget(object);
+        }
+        if object.unit().is_some() {
+            self.approve(&api, &live).await?;
         }
         // The object may have been replaced by another of the same name, which was not checked.
         let preconditions = Preconditions {
@@ -126,6 +195,7 @@ impl Applier {
     }
 }
 
+/// True if a 404 is about the object; one without a name is about a kind that is not served.
 fn names_object(status: &kube::core::Status) -> bool {
     status
         .details

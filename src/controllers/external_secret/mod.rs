@@ -18,12 +18,14 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::Api;
 use kube::runtime::controller::Action;
-use kube::{Resource as _, ResourceExt as _};
+use kube::{Client, Resource as _, ResourceExt as _};
 
-use crate::cluster::secret_writer::delete;
+use crate::cluster::secret_writer::{delete, write};
 use crate::controllers::ReconcileError;
+use crate::controllers::ending::is_definition_ending;
 use crate::controllers::objects::{add_finalizer, api_of, remove_finalizer, secrets_of};
 use crate::controllers::unreadable::Readable;
+use crate::metrics::ReconcileResult;
 use crate::permits::Permit;
 use error::SecretSyncError;
 use observe::{live_secret, observe, references, sync_options};
@@ -31,10 +33,10 @@ use overlayd_core::api::annotations::EXTERNAL_SECRET_FINALIZER;
 use overlayd_core::api::external_secret::ExternalSecret;
 use overlayd_core::names::{NamespacedName, ObjectKey};
 use overlayd_core::reconcile_cache::Fingerprint;
-use overlayd_core::secrets::decide::Precondition;
+use overlayd_core::secrets::decide::{Precondition, SecretWrite, released};
 use overlayd_core::secrets::observed::{
-    LiveSecret, ObservedExternalSecret, ReadDecision, Standing, SyncDecision, Urgency, are_served,
-    deletes_with_object, target_name, uid,
+    LiveSecret, ObservedExternalSecret, ReadDecision, SecretEnd, Standing, SyncDecision, Urgency,
+    are_served, owns_secret, secret_end, target_name, uid,
 };
 use overlayd_core::secrets::owner::is_controlled_by;
 use read::StoreReads;
@@ -59,7 +61,7 @@ pub(crate) async fn reconcile(
         context.fetcher.unwatch(&name);
         return Ok(Action::await_change());
     }
-    if deletes_with_object(&object) {
+    if owns_secret(&object) {
         let api = api_of(&context.client, &*object);
         add_finalizer(&api, &*object, EXTERNAL_SECRET_FINALIZER).await?;
     }
@@ -152,29 +154,51 @@ async fn sync_with(
     let timer = context.metrics.start("ExternalSecret");
     context.dependency_index.clear_stale(&name);
     let result = sync(&request, live, reads).await;
-    timer.finish(&name.name, &name.namespace);
+    let outcome = ReconcileResult::of(&result);
+    timer.finish(outcome, &name.name, &name.namespace);
     result
 }
 
-/// Deletes the Secret with an ExternalSecret that is being deleted, if its policies say so, and lets the object go.
+/// Deletes or releases the Secret of an ExternalSecret that is being deleted, or leaves it, and lets the object go.
 async fn finalize(
     object: &ExternalSecret,
     context: &ExternalSecretContext,
 ) -> Result<Action, ReconcileError> {
     let mut finalizers = object.finalizers().iter();
     let has_finalizer = finalizers.any(|name| name == EXTERNAL_SECRET_FINALIZER);
-    if deletes_with_object(object) && has_finalizer {
-        let secrets: Api<Secret> = secrets_of(&context.client, object);
-        let live = secrets.get_opt(&target_name(object)).await?;
-        let live = live.filter(|live| is_controlled_by(&live.metadata, &uid(object)));
-        if let Some(live) = live {
-            delete(&secrets, &Precondition::of(&live.metadata)).await?;
-        }
+    if has_finalizer {
+        let is_ending = is_definition_ending::<ExternalSecret>(&context.client).await?;
+        end_secret(object, &context.client, secret_end(object, is_ending)).await?;
     }
     forget(context, &NamespacedName::of(object));
     let api = api_of(&context.client, object);
     remove_finalizer(&api, object, EXTERNAL_SECRET_FINALIZER).await?;
     Ok(Action::await_change())
+}
+
+/// Does with the Secret what was decided, if this ExternalSecret still owns it.
+async fn end_secret(
+    object: &ExternalSecret,
+    client: &Client,
+    end: SecretEnd,
+) -> Result<(), kube::Error> {
+    if end == SecretEnd::Leave {
+        return Ok(());
+    }
+    let secrets: Api<Secret> = secrets_of(client, object);
+    let live = secrets.get_opt(&target_name(object)).await?;
+    let Some(live) = live.filter(|live| is_controlled_by(&live.metadata, &uid(object))) else {
+        return Ok(());
+    };
+    if end == SecretEnd::Delete {
+        delete(&secrets, &Precondition::of(&live.metadata)).await?;
+        return Ok(());
+    }
+    let (name, uid) = (NamespacedName::of(object), uid(object));
+    tracing::warn!(secret = %NamespacedName::of(&live), "it stays without an owner, since the definition of ExternalSecrets is being deleted");
+    let released = SecretWrite::Update(Box::new(released(live, &uid)));
+    write(&secrets, &name.name, released).await?;
+    Ok(())
 }
 
 /// Forgets an ExternalSecret that is gone.

@@ -10,6 +10,7 @@ use kube::{Client, ResourceExt as _};
 use kustomize::{BuildOptions, Inputs, LoadRestriction, Object, Rendered, Reorder};
 use serde_json::{Value, json};
 
+use crate::cluster::apply::Placement;
 use crate::controllers::builds::NotBuilt;
 use crate::controllers::kustomization::context::KustomizationContext;
 use crate::controllers::kustomization::error::{
@@ -23,19 +24,21 @@ use overlayd_core::api::kustomization::{
 use overlayd_core::apply::desired::Desired;
 use overlayd_core::apply::object_ref::ObjectRef;
 use overlayd_core::apply::unit_settings::UnitSettings;
+use overlayd_core::kustomization::references::check_references;
 use overlayd_core::kustomization::spec_digest::SpecDigest;
 use overlayd_core::names::NamespacedName;
 use overlayd_core::render::substitution::{
     MissingVariables, SubstitutionBudget, Variables, is_name, substitute,
 };
 use overlayd_core::render::variable_index::VariableSource;
-use overlayd_core::request_path::check_name;
 
 /// The objects to apply.
 pub(super) struct Built {
     pub(super) desired: Vec<Desired>,
     /// Everything that the build read, if nothing else decides its result.
     pub(super) inputs: Option<Inputs>,
+    /// The scopes of the kinds, by which the objects have got their ids, and what was renewed.
+    pub(super) placement: Placement,
 }
 
 /// The variables of a Kustomization. It has no `Debug`, because it holds values of Secrets.
@@ -101,6 +104,7 @@ async fn gather(
     let Some(post_build) = &object.spec.post_build else {
         return Ok(None);
     };
+    check_references(&object.spec)?;
     let (mut variables, mut missing) = (Variables::new(), None);
     let mut secrets = Vec::new();
     for reference in &post_build.substitute_from {
@@ -146,7 +150,6 @@ async fn values(
 ) -> Result<(String, Option<BTreeMap<String, String>>), SyncError> {
     let namespace = object.namespace().unwrap_or_default();
     let (kind, name) = (reference.kind, &reference.name);
-    check_name("postBuild.substituteFrom[].name", name).map_err(BuildError::from)?;
     let unreadable = |source: kube::Error| BuildError::VariablesUnreadable {
         kind,
         name: name.clone(),
@@ -185,7 +188,7 @@ pub(super) async fn build(
     source: &Arc<Fetched>,
     variables: Option<Substitution>,
     settings: &UnitSettings,
-) -> Result<Built, SyncError> {
+) -> Result<(Vec<Desired>, Option<Inputs>), SyncError> {
     let (builds, read) = (context.builds.clone(), source.clone());
     let spec = object.spec.clone();
     let (may_rename, strict) = (settings.may_rename_namespaces, settings.strict_substitution);
@@ -209,12 +212,10 @@ pub(super) async fn build(
             }
         }
         let desired = substituted(desired(&rendered), &rendered, variables.as_ref(), strict)?;
-        Ok(Built {
-            desired,
-            // A remote base may change at any time, and what a generated file names has no content id.
-            inputs: Some(rendered.inputs)
-                .filter(|inputs| rendered.remotes.is_empty() && !inputs.is_empty()),
-        })
+        // A remote base may change at any time, and what a generated file names has no content id.
+        let inputs = Some(rendered.inputs)
+            .filter(|inputs| rendered.remotes.is_empty() && !inputs.is_empty());
+        Ok((desired, inputs))
     });
     let ended = |_| Err(BuildError::TaskEnded.into());
     let built = task.await.unwrap_or_else(ended);

@@ -55,6 +55,8 @@ pub(crate) struct KustomizationSettings {
     pub(crate) unit_defaults: UnitDefaults,
     /// A source of another namespace is refused.
     pub(crate) no_cross_namespace_refs: bool,
+    /// The label selector of the sources and Kustomizations that this process serves; `None` for all.
+    pub(crate) watch_label_selector: Option<String>,
     /// Kinds that are applied in a stage of their own before the rest.
     pub(crate) stage_kinds: Vec<String>,
     /// The wait before a dependency is looked at again, where no event comes first.

@@ -3,22 +3,23 @@
 use kustomize::BuildErrors;
 use overlayd_core::api::annotations::OVERLAYD_PREFIX;
 use overlayd_core::api::kustomization::SubstituteKind;
-use overlayd_core::apply::change_set::{ApplyError, ObjectFailure};
+use overlayd_core::apply::change_set::ApplyError;
 use overlayd_core::apply::ignore_rules::IgnoreRuleError;
 use overlayd_core::apply::object_ref::ObjectRef;
 use overlayd_core::apply::plan::PlanError;
 use overlayd_core::apply::unit_settings::SettingError;
 use overlayd_core::kustomization::dependencies::DependencyError;
+use overlayd_core::kustomization::references::InvalidReference;
 use overlayd_core::kustomization::status::{ErrorClass, HEALTH_CHECK_FAILED, SyncFailure};
 use overlayd_core::names::NamespacedName;
 use overlayd_core::render::spec_overlay::SpecOverlayError;
 use overlayd_core::render::substitution::SubstituteError;
-use overlayd_core::request_path::InvalidName;
 use overlayd_core::rollout::{RolloutError, UnhealthyError};
 
 use crate::cluster::error::describe;
 use crate::cluster::impersonation::IdentityError;
 use crate::controllers::builds::NotBuilt;
+use crate::controllers::kustomization::owners::ObserveError;
 use crate::controllers::kustomization::redaction::Redaction;
 use crate::expression;
 use crate::expression::health::HealthExpressionError;
@@ -41,12 +42,16 @@ impl<E: Into<SyncError>> From<E> for Interruption {
 /// Why a revision was not applied.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum SyncError {
+    /// There are no files to build.
     #[error(transparent)]
     Source(#[from] SourceUnavailable),
+    /// A field that would be ignored otherwise.
     #[error("`spec.{0}` is not supported yet; remove it or wait for a later version")]
     Unsupported(&'static str),
+    /// The objects cannot be rendered.
     #[error(transparent)]
     Build(#[from] BuildError),
+    /// Another Kustomization must be ready first.
     #[error(transparent)]
     Dependency(#[from] DependencyError),
     #[error(transparent)]
@@ -55,18 +60,26 @@ pub(super) enum SyncError {
         "can't access `{0}`: cross-namespace references are blocked (`--no-cross-namespace-refs`)"
     )]
     CrossNamespace(NamespacedName),
+    /// An annotation has an invalid value.
     #[error(transparent)]
     Setting(#[from] SettingError),
+    /// A CEL expression of the spec cannot be read.
     #[error(transparent)]
     Expression(#[from] InvalidExpression),
     #[error(transparent)]
+    Reference(#[from] InvalidReference),
+    #[error(transparent)]
     Rule(#[from] IgnoreRuleError),
-    #[error("{}; nothing was applied or deleted", list(.0))]
-    Conflict(Vec<ObjectFailure>),
+    /// The live objects or their owners cannot be read, so there is no plan.
+    #[error(transparent)]
+    Observe(#[from] ObserveError),
+    /// There is no plan, or its deletions need an approval.
     #[error(transparent)]
     Plan(#[from] PlanError),
+    /// The API server refuses objects.
     #[error(transparent)]
     Apply(#[from] ApplyError),
+    /// The objects are applied and do not become healthy.
     #[error(transparent)]
     Unhealthy(#[from] UnhealthyError),
 }
@@ -74,10 +87,14 @@ pub(super) enum SyncError {
 /// The files of the source cannot be had.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum SourceUnavailable {
+    #[error("source not found: GitRepository `{0}` does not exist")]
+    Missing(NamespacedName),
     #[error("source artifact not found: GitRepository `{0}` has fetched nothing yet")]
     NothingFetched(NamespacedName),
+    /// The mirror has lost the commit, or cannot be read.
     #[error("cannot read the mirror: {}", .0.message())]
     Mirror(#[source] git2::Error),
+    /// The path is not in the source, or leads out of it.
     #[error("kustomization path not found: {0}")]
     Path(String),
 }
@@ -85,6 +102,7 @@ pub(super) enum SourceUnavailable {
 /// The objects cannot be rendered.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum BuildError {
+    /// A source of variables does not exist, and is not optional.
     #[error(
         "`postBuild`: {kind:?} `{}` does not exist in namespace `{}`; `optional: true` allows that", .of.name, .of.namespace
     )]
@@ -92,28 +110,32 @@ pub(super) enum BuildError {
         kind: SubstituteKind,
         of: NamespacedName,
     },
+    /// A source of variables cannot be read.
     #[error("`postBuild`: {kind:?} `{name}` cannot be read: {}", describe(.source))]
     VariablesUnreadable {
         kind: SubstituteKind,
         name: String,
         source: kube::Error,
     },
+    /// A name that no `${…}` can hold.
     #[error(
         "`postBuild`: `{0}` is no name of a variable: letters, digits and `_` are, and no digit comes first"
     )]
     VariableName(String),
+    /// The build would change the name of a Namespace object.
     #[error(
         "`targetNamespace` would rename Namespace `{0}`, and a later prune would delete the namespace of that name; take it out of the build, or set the annotation `{OVERLAYD_PREFIX}rename-namespaces: \"true\"`"
     )]
     RenamedNamespace(String),
-    #[error(transparent)]
-    Name(#[from] InvalidName),
     #[error("{}", list(.0))]
     Substitution(Vec<ObjectSubstitutionError>),
+    /// The spec cannot be laid over the kustomization file.
     #[error(transparent)]
     SpecOverlay(#[from] SpecOverlayError),
+    /// The errors of the build, each with its place and hint.
     #[error("{}", with_hints(.0))]
     Kustomize(BuildErrors),
+    /// The runtime ended meanwhile.
     #[error("the build task ended early")]
     TaskEnded,
 }
@@ -137,6 +159,7 @@ fn in_file(file: Option<&String>) -> String {
 /// Why the variables cannot be put into one object.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ObjectSubstitutionReason {
+    /// A variable is not defined, or the text is malformed.
     #[error(transparent)]
     Variable(#[from] SubstituteError),
     /// The YAML reader's own message is left out because it may quote a value.
@@ -149,8 +172,10 @@ pub(super) enum ObjectSubstitutionReason {
 /// A CEL expression of the spec cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum InvalidExpression {
+    /// Of a dependency.
     #[error("`dependsOn[].readyExpr`: {0}")]
     Ready(#[source] expression::ExpressionError),
+    /// Of a kind of objects.
     #[error(transparent)]
     Health(#[from] HealthExpressionError),
 }
@@ -160,6 +185,7 @@ impl From<RolloutError> for SyncError {
         match error {
             RolloutError::Unhealthy(error) => Self::Unhealthy(error),
             RolloutError::Apply(error) => Self::Apply(error),
+            RolloutError::Guarded(error) => Self::Plan(error.into()),
         }
     }
 }
@@ -184,12 +210,13 @@ impl SyncError {
             Self::Build(_) => "BuildFailed",
             Self::Dependency(_) => "DependencyNotReady",
             Self::Apply(ApplyError::Prune(_)) => "PruneFailed",
-            Self::Plan(PlanError::EmptyRender { .. } | PlanError::Guarded { .. }) => "PruneFailed",
+            Self::Plan(PlanError::Guarded { .. }) => "PruneFailed",
             Self::CrossNamespace(_) => "AccessDenied",
             Self::Setting(_) => "InvalidAnnotation",
             Self::Expression(_) => "InvalidCELExpression",
+            Self::Reference(_) => "InvalidReference",
             Self::Rule(_) => "InvalidIgnoreRule",
-            Self::Plan(_) | Self::Apply(_) | Self::Identity(_) | Self::Conflict(_) => {
+            Self::Plan(_) | Self::Apply(_) | Self::Identity(_) | Self::Observe(_) => {
                 "ReconciliationFailed"
             }
             Self::Unhealthy(_) => HEALTH_CHECK_FAILED,
@@ -199,21 +226,30 @@ impl SyncError {
     /// When it is worth another try.
     pub(super) fn class(&self) -> ErrorClass {
         match self {
-            Self::Dependency(_) => ErrorClass::Waiting,
+            // The first commit of the source wakes the Kustomization.
+            Self::Dependency(_) | Self::Source(SourceUnavailable::NothingFetched(_)) => {
+                ErrorClass::Waiting
+            }
             Self::Unsupported(_)
             | Self::CrossNamespace(_)
             | Self::Setting(_)
             | Self::Expression(_)
+            | Self::Reference(_)
             | Self::Rule(_)
             | Self::Plan(PlanError::Guarded { .. }) => ErrorClass::Permanent,
             Self::Source(_)
             | Self::Build(_)
             | Self::Identity(_)
-            | Self::Conflict(_)
+            | Self::Observe(_)
             | Self::Plan(_)
             | Self::Apply(_)
             | Self::Unhealthy(_) => ErrorClass::Transient,
         }
+    }
+
+    /// True if nothing is applied and yet the objects can be built, so that it is known what the Kustomization wants.
+    pub(super) fn leaves_claims(&self) -> bool {
+        matches!(self, Self::Unsupported("decryption"))
     }
 
     /// What leaves the reconcile of the error: the only place where its text is made, without values of Secrets that the
@@ -230,11 +266,12 @@ impl SyncError {
         }
     }
 
+    /// The text, redacted where the API server or a build may quote a value. Names of objects stay, since a value may be
+    /// a common word.
     fn into_message(mut self, redaction: &Redaction) -> String {
         match &mut self {
             // Of a refused object only the reason is of the API server's making.
-            Self::Conflict(failures)
-            | Self::Apply(ApplyError::Refused(failures) | ApplyError::Prune(failures)) => {
+            Self::Apply(ApplyError::Refused(failures) | ApplyError::Prune(failures)) => {
                 for failure in failures {
                     failure.reason = redaction.apply(std::mem::take(&mut failure.reason));
                 }
@@ -252,6 +289,7 @@ impl SyncError {
     }
 }
 
+/// Several errors in one line.
 fn list<T: ToString>(items: &[T]) -> String {
     let items: Vec<String> = items.iter().map(T::to_string).collect();
     items.join("; ")
@@ -273,15 +311,17 @@ fn with_hints(errors: &BuildErrors) -> String {
 
 #[cfg(test)]
 mod tests {
-    use overlayd_core::apply::guard::GuardError;
+    use overlayd_core::apply::guard::{GuardError, GuardStage};
 
     use super::*;
+    use overlayd_core::apply::change_set::ObjectFailure;
 
     fn failure(reason: &str) -> ObjectFailure {
         ObjectFailure {
             object: ObjectRef::new("v1", "ConfigMap", "team", "s3cret"),
             source: None,
             reason: reason.to_owned(),
+            is_denied: false,
         }
     }
 
@@ -294,10 +334,6 @@ mod tests {
         check(
             ApplyError::Refused(vec![failure("`s3cret` is no number")]).into(),
             "ConfigMap/team/s3cret: `***` is no number",
-        );
-        check(
-            SyncError::Conflict(vec![failure("s3cret")]),
-            "ConfigMap/team/s3cret: ***; nothing was applied or deleted",
         );
         check(
             BuildError::VariableName("s3cret".to_owned()).into(),
@@ -323,6 +359,7 @@ mod tests {
         let name = NamespacedName::new("team", "repo");
         let guarded = PlanError::Guarded(GuardError {
             why: "2 of 2 objects would be deleted".to_owned(),
+            stage: GuardStage::Planned,
             objects: Vec::new(),
             count: 2,
             hash: "h".to_owned(),
@@ -338,9 +375,15 @@ mod tests {
         };
         let (transient, permanent) = (ErrorClass::Transient, ErrorClass::Permanent);
         check(
-            SourceUnavailable::NothingFetched(name.clone()).into(),
+            SourceUnavailable::Missing(name.clone()).into(),
             "ArtifactFailed",
             transient,
+            0,
+        );
+        check(
+            SourceUnavailable::NothingFetched(name.clone()).into(),
+            "ArtifactFailed",
+            ErrorClass::Waiting,
             0,
         );
         check(BuildError::TaskEnded.into(), "BuildFailed", transient, 0);

@@ -52,12 +52,11 @@ impl<'r> HealthReader<'r> {
 
     /// Reads and judges objects. An object that cannot be read is in progress.
     pub(super) async fn read(&mut self, objects: Vec<ObjectRef>) -> Vec<(ObjectRef, Report)> {
-        let now = Timestamp::now();
         let (applier, expressions) = (self.applier, &self.expressions);
         let reads = objects.into_iter().map(async |object| {
             let live = applier.get(&object).await;
             let report = match &live {
-                Ok(live) => judge(live.as_ref(), expressions, now).await,
+                Ok(live) => judge(&object, live.as_ref(), expressions, applier).await,
                 Err(reason) => Report {
                     health: Health::InProgress,
                     reason: reason.to_string(),
@@ -96,14 +95,21 @@ impl<'r> HealthReader<'r> {
 }
 
 /// The health of an object: by its expression, or else by its kind.
-async fn judge(live: Option<&Value>, expressions: &[Custom], now: Timestamp) -> Report {
+async fn judge(
+    reference: &ObjectRef,
+    live: Option<&Value>,
+    expressions: &[Custom],
+    applier: &Applier,
+) -> Report {
     let is_deleted = |object: &Value| object["metadata"]["deletionTimestamp"].is_string();
-    match live.filter(|object| !is_deleted(object)) {
-        Some(object) => match expressions.iter().find(|custom| custom.is_for(object)) {
-            Some(custom) => custom.health(object).await,
-            None => health(live, now),
-        },
-        None => health(live, now),
+    let object = live.filter(|object| !is_deleted(object));
+    let custom = object.and_then(|object| {
+        let mut all = expressions.iter();
+        Some((all.find(|custom| custom.is_for(object))?, object))
+    });
+    match custom {
+        Some((custom, object)) => custom.health(object).await,
+        None => applier.health(reference, live).await,
     }
 }
 

@@ -37,12 +37,14 @@ use kube::runtime::controller::Action;
 use kustomize::Inputs;
 use overlayd_core::api::annotations::FLUX_FINALIZER;
 use overlayd_core::api::kustomization::{Kustomization, KustomizationSpec, SourceKind};
-use overlayd_core::apply::ownership::Ownership;
+use overlayd_core::apply::ownership::{Ownership, Settlement};
 use overlayd_core::kustomization::due::{ReconcileTriggers, Work, requeue_after};
-use overlayd_core::kustomization::source_of;
+use overlayd_core::kustomization::references::check_references;
+use overlayd_core::kustomization::source::AbsentSource;
 use overlayd_core::kustomization::status::{
     AppliedRevision, Attempt, ErrorClass, KustomizationOutcome, next_status,
 };
+use overlayd_core::kustomization::{is_ready, source_of, told_claims, unsupported};
 use overlayd_core::names::NamespacedName;
 
 use crate::cluster::apply::Applier;
@@ -57,9 +59,10 @@ use crate::controllers::kustomization::record::{
 };
 use crate::controllers::kustomization::redaction::Redaction;
 use crate::controllers::kustomization::sync::Run;
-use crate::controllers::objects::{add_finalizer, api_of};
+use crate::controllers::objects::{add_finalizer, api_of, git_repository};
 use crate::controllers::unreadable::Readable;
 use crate::failpoints;
+use crate::metrics::ReconcileResult;
 
 /// What came of a reconcile.
 enum ReconcileOutcome {
@@ -80,8 +83,12 @@ enum ReconcileOutcome {
 /// What came of a revision.
 #[derive(Debug, Default)]
 struct Applied {
-    /// What changed in the cluster, in the words of an event; empty if nothing.
+    /// What was created or changed in the cluster, in the words of an event; empty if nothing.
     changes: String,
+    /// The same of what was deleted.
+    deletions: String,
+    /// When its rollout began; `None` if there was none.
+    began: Option<Timestamp>,
     /// What the build looked at, if that is all that decides its result.
     inputs: Option<Inputs>,
     /// Names what was built; empty if nothing was, since nothing could have changed.
@@ -90,6 +97,8 @@ struct Applied {
     drifted: Vec<String>,
     /// What is left alone because it says so itself, and why.
     opted_out: Vec<String>,
+    /// What is not deleted yet, and why; empty if everything is.
+    postponed: String,
 }
 
 /// One reconcile of a Kustomization that there is work for.
@@ -140,11 +149,16 @@ pub(crate) async fn reconcile(
 }
 
 impl Reconcile<'_> {
+    /// Observes, acts and records. Returns the time of the next reconcile.
     async fn run(&self) -> Result<Action, ReconcileError> {
         let (object, context) = (self.object, self.context);
         add_finalizer(self.api, object, FLUX_FINALIZER).await?;
         if object.spec.suspend {
             return self.suspend().await;
+        }
+        if self.awaits_restart().await? {
+            tracing::debug!("its source is not fetched again yet");
+            return Ok(Action::requeue(context.settings.requeue_dependency));
         }
         let timer = context.metrics.start("Kustomization");
         let mut observed = self.observe().await;
@@ -153,11 +167,17 @@ impl Reconcile<'_> {
             Err(Interruption::Sync(error)) => ReconcileOutcome::Failed(error),
             Err(Interruption::Api(error)) => return Err(error.into()),
         };
+        let result = match outcome {
+            ReconcileOutcome::Failed(_) => ReconcileResult::Error,
+            _ => ReconcileResult::RequeueAfter,
+        };
         let requeue = self.record(observed, outcome).await?;
-        timer.finish(&self.target.unit.name, &self.target.unit.namespace);
+        let NamespacedName { namespace, name } = &self.target.unit;
+        timer.finish(result, name, namespace);
         Ok(Action::requeue(requeue))
     }
 
+    /// Reads what the decision depends on.
     async fn observe(&self) -> ObservedKustomization {
         let (object, target, context) = (self.object, self.target, self.context);
         ObservedKustomization::read(object, target, self.triggers, self.started, context).await
@@ -171,6 +191,18 @@ impl Reconcile<'_> {
         status.last_handled_reconcile_at = self.target.requested.clone();
         write(context, self.api, self.object, &status).await?;
         Ok(Action::await_change())
+    }
+
+    /// True if the process has just begun, and the source, by which the Kustomization is ready, is not fetched again yet.
+    /// The fetch wakes the Kustomization.
+    async fn awaits_restart(&self) -> Result<bool, kube::Error> {
+        let status = self.context.written.newest(self.object);
+        if self.target.source.is_some() || !is_ready(&status) {
+            return Ok(false);
+        }
+        let source = source_of(self.object);
+        let found = git_repository(&self.context.client, &source).await?;
+        Ok(AbsentSource::of(found.as_ref()).keeps_status(self.object, &status))
     }
 
     /// Does what there is to do now.
@@ -187,6 +219,7 @@ impl Reconcile<'_> {
             context: self.context,
             unit: &self.target.unit,
             digest: observed.digest,
+            attempted: &observed.attempted,
             settings: &settings,
         };
         let source = self.target.source.clone();
@@ -221,13 +254,14 @@ impl Reconcile<'_> {
         let (outcome, inputs) = outcome.publish(&observed.redaction);
         let attempt = Attempt {
             revision: target.revision.clone(),
+            digest: observed.attempted.get().cloned().unwrap_or_default(),
             started: self.started,
             ended: Timestamp::now(),
         };
         self.settle(&outcome);
         let times = requeue_times(object, &context.settings, observed.applied_until);
         let requeue = requeue_after(&outcome, &times, attempt.ended);
-        announce(context, object, &outcome, target.revision.as_deref()).await;
+        announce(context, object, &observed.status, &outcome, &attempt).await;
         let mut status = next_status(observed.status, object, &outcome, &attempt);
         status.last_handled_reconcile_at = target.requested.clone();
         let state = unit_state(&status, &outcome, attempt.ended);
@@ -268,8 +302,16 @@ impl Reconcile<'_> {
         }
         let is_over = !matches!(outcome, KustomizationOutcome::RollingOut { .. });
         if let Some(revision) = target.revision.as_deref().filter(|_| is_over) {
-            context.claims.settle(&target.unit, revision);
+            context.settle(&target.unit, revision, settlement(outcome));
         }
+    }
+}
+
+/// Whether an outcome has told what a Kustomization wants.
+fn settlement(outcome: &KustomizationOutcome) -> Settlement {
+    match outcome {
+        KustomizationOutcome::Failed(failure) if failure.is_unbuilt() => Settlement::NotBuilt,
+        _ => Settlement::Decided,
     }
 }
 
@@ -290,16 +332,22 @@ impl ReconcileOutcome {
             Self::Done(applied) => {
                 let Applied {
                     changes,
+                    deletions,
+                    began,
                     inputs,
                     digest,
                     drifted,
                     opted_out,
+                    postponed,
                 } = applied;
                 let revision = AppliedRevision {
                     changes,
+                    deletions,
+                    began,
                     digest,
                     drifted,
                     opted_out,
+                    postponed,
                 };
                 return (KustomizationOutcome::Applied(revision), inputs);
             }
@@ -317,21 +365,38 @@ impl ReconcileOutcome {
     }
 }
 
+impl KustomizationContext {
+    /// Notes whether a Kustomization has told what it wants at a revision, and wakes those whose deletions wait for it.
+    fn settle(&self, unit: &NamespacedName, revision: &str, settlement: Settlement) {
+        for other in self.claims.settle(unit, revision, settlement) {
+            self.identities.live().wake(&other);
+        }
+    }
+}
+
 /// Tells other Kustomizations that this one has changed.
 fn note_change(context: &KustomizationContext, object: &Kustomization) {
-    follows(&context.claims, object);
+    for other in follows(&context.claims, object) {
+        context.identities.live().wake(&other);
+    }
     for dependent in context.dependencies.changed(object) {
         context.identities.live().nudge(&dependent);
     }
 }
 
-/// Records the source that a Kustomization follows; none while it is suspended or being deleted.
-pub(crate) fn follows(claims: &Ownership, object: &Kustomization) {
-    let rests = object.spec.suspend || object.meta().deletion_timestamp.is_some();
-    claims.follows(
-        &NamespacedName::of(object),
-        (!rests).then(|| source_of(object)),
-    );
+/// Records the source that a Kustomization follows; none while it is suspended or being deleted, or if it can never
+/// apply anything to this cluster. Gives the others whose deletions no longer wait for it.
+pub(crate) fn follows(claims: &Ownership, object: &Kustomization) -> Vec<NamespacedName> {
+    let is_served = object.spec.source_ref.kind == SourceKind::GitRepository
+        && object.spec.kube_config.is_none();
+    let is_going = object.meta().deletion_timestamp.is_some();
+    let rests = object.spec.suspend || is_going || !is_served;
+    let unit = NamespacedName::of(object);
+    let woken = claims.follows(&unit, (!rests).then(|| source_of(object)));
+    if let Some((revision, objects)) = told_claims(object).filter(|_| !rests) {
+        claims.resume(&unit, &revision, objects);
+    }
+    woken
 }
 
 /// Forgets what is kept of an object that is being deleted.
@@ -341,7 +406,9 @@ fn forget(context: &KustomizationContext, target: &SyncTarget) {
     context.builds.forget(unit);
     context.rollouts.take(unit);
     context.identities.live().last_applied().wait_for(unit, &[]);
-    context.claims.going(unit);
+    for other in context.claims.going(unit) {
+        context.identities.live().wake(&other);
+    }
     context.variables.record(unit, Vec::new());
     context.metrics.forget_unit(&unit.namespace, &unit.name);
 }
@@ -361,18 +428,11 @@ pub(crate) fn gone(context: &KustomizationContext, unit: &NamespacedName) {
 fn check(object: &Kustomization, settings: &KustomizationSettings) -> Result<(), SyncError> {
     let (spec, source) = (&object.spec, source_of(object));
     let own = NamespacedName::of(object).namespace;
+    check_references(spec)?;
     if settings.no_cross_namespace_refs && source.namespace != own {
         return Err(SyncError::CrossNamespace(source));
     }
-    if spec.source_ref.kind != SourceKind::GitRepository {
-        let field = "sourceRef.kind (only GitRepository is)";
-        return Err(SyncError::Unsupported(field));
-    }
-    let unsupported = [
-        ("decryption", spec.decryption.is_some()),
-        ("kubeConfig", spec.kube_config.is_some()),
-    ];
-    if let Some((field, _)) = unsupported.iter().find(|(_, is_set)| *is_set) {
+    if let Some(field) = unsupported(spec) {
         return Err(SyncError::Unsupported(field));
     }
     health::expressions(spec).map_err(InvalidExpression::from)?;

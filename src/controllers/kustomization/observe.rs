@@ -1,6 +1,6 @@
 //! What a reconcile finds, gathered before anything is decided.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use jiff::Timestamp;
 use kube::ResourceExt as _;
@@ -97,6 +97,8 @@ pub(super) struct ObservedKustomization {
     pub(super) is_rollout_drifted: bool,
     /// The revision changes nothing that was built, and the object is due again at this time.
     pub(super) applied_until: Option<Timestamp>,
+    /// Names what this reconcile has built, as soon as it has.
+    pub(super) attempted: OnceLock<String>,
 }
 
 impl ObservedKustomization {
@@ -141,6 +143,7 @@ impl ObservedKustomization {
             is_rollout_drifted: rollout.as_ref().is_some_and(|rollout| rollout.is_drifted),
             rollout,
             applied_until,
+            attempted: OnceLock::new(),
         }
     }
 

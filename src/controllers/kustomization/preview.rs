@@ -13,10 +13,11 @@ use overlayd_core::apply::object_ref::ObjectRef;
 use overlayd_core::apply::ownership::Ownership;
 use overlayd_core::apply::plan::{ApplyPlan, PlanError, PlanOptions, plan};
 use overlayd_core::apply::plan_options::PlanFlags;
+use overlayd_core::apply::scope::Scopes;
 use overlayd_core::apply::unit_settings::{UnitDefaults, UnitSettings};
 use overlayd_core::names::NamespacedName;
 
-use crate::cluster::apply::{Applier, ApplyOptions};
+use crate::cluster::apply::{Applier, ApplyOptions, Placement};
 use crate::controllers::kustomization::build;
 use crate::controllers::kustomization::error::SyncError;
 use crate::controllers::kustomization::owners::Observer;
@@ -29,6 +30,8 @@ pub(crate) struct Preview {
     pub(crate) options: ApplyOptions,
     /// The daemon would refuse the plan without an approval, unless its flags say otherwise.
     pub(crate) refusal: Option<GuardError>,
+    /// Objects that are applied in another version than their files have, one sentence for each.
+    pub(crate) renewed: Vec<String>,
 }
 
 /// Why the daemon would make no plan.
@@ -61,7 +64,7 @@ async fn preview_of(
     let settings = UnitSettings::new(unit.annotations(), &UnitDefaults::default())?;
     let client = applier.client();
     let (variables, _) = build::read_variables(unit, &client).await;
-    let desired = build::substituted(
+    let mut desired = build::substituted(
         build::desired(rendered),
         rendered,
         variables?.as_ref(),
@@ -69,14 +72,20 @@ async fn preview_of(
     )?;
     let status = unit.status.as_ref();
     let held = inventory::objects(status.and_then(|status| status.inventory.as_ref()));
-    let (name, ownership) = (NamespacedName::of(unit), others(unit, &client).await);
+    let Placement { scopes, renewed } = applier.place(&mut desired, &held).await;
+    let (name, ownership) = (
+        NamespacedName::of(unit),
+        others(unit, &client, &scopes).await,
+    );
     let observer = Observer {
+        object: unit,
         unit: &name,
         client: &client,
         applier,
         ownership: &ownership,
+        deletes: None,
     };
-    let (observed, _) = observer.observe(held, &desired).await;
+    let (observed, _) = observer.observe(held, &desired, &scopes).await?;
     let mut options = PlanOptions::for_unit(unit, &settings, flags);
     let (plan, refusal) = match plan(desired.clone(), &observed, &options) {
         Err(PlanError::Guarded(refusal)) => {
@@ -89,11 +98,12 @@ async fn preview_of(
         options: apply_options(unit, &settings, &plan)?,
         plan,
         refusal,
+        renewed,
     })
 }
 
 /// What the other Kustomizations have applied; nothing if they may not be listed.
-async fn others(unit: &Kustomization, client: &Client) -> Ownership {
+async fn others(unit: &Kustomization, client: &Client, scopes: &Scopes) -> Ownership {
     let api: Api<Kustomization> = Api::all(client.clone());
     let listed = api.list(&ListParams::default()).await;
     let ownership = Ownership::default();
@@ -103,8 +113,9 @@ async fn others(unit: &Kustomization, client: &Client) -> Ownership {
         }
         let status = other.status.as_ref();
         let held = inventory::objects(status.and_then(|status| status.inventory.as_ref()));
+        let held = scopes.placed(held);
         let ids: BTreeSet<String> = held.iter().map(ObjectRef::id).collect();
-        ownership.claim(&NamespacedName::of(&other), "", &ids);
+        ownership.resume(&NamespacedName::of(&other), "", ids);
     }
     ownership
 }

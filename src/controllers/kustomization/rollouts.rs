@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use overlayd_core::apply::held::DeletionGuard;
 use overlayd_core::apply::object_ref::ObjectRef;
 use overlayd_core::kustomization::spec_digest::SpecDigest;
 use overlayd_core::names::NamespacedName;
@@ -26,8 +27,27 @@ pub(crate) struct PendingRollout {
     pub(super) former_owners: BTreeSet<NamespacedName>,
     /// The objects of the revision: the inventory after the rollout.
     pub(super) rendered: Vec<ObjectRef>,
+    /// The Kustomizations that are deleted at the end.
+    pub(super) going: BTreeSet<NamespacedName>,
+    /// What checks the deletions, if that could not be done before.
+    pub(super) guard: Option<DeletionGuard>,
     /// What was applied so far.
     pub(super) applied: Applied,
+}
+
+impl PendingRollout {
+    /// What came of the revision.
+    pub(super) fn done(self) -> Applied {
+        let Some(postponed) = self.rollout.postponed() else {
+            return self.applied;
+        };
+        Applied {
+            postponed: postponed.to_string(),
+            // The next reconcile must not take the deletions for done.
+            inputs: None,
+            ..self.applied
+        }
+    }
 }
 
 /// The rollouts that wait, by their Kustomization.

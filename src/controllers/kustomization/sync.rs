@@ -1,7 +1,7 @@
 //! Carries out a sync: builds, plans, and then takes the steps of a [`Rollout`] until it waits or ends.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use futures::{FutureExt as _, StreamExt as _};
 use jiff::Timestamp;
@@ -15,7 +15,7 @@ use overlayd_core::apply::desired::Desired;
 use overlayd_core::apply::ignore_rules::IgnoredFields;
 use overlayd_core::apply::inventory;
 use overlayd_core::apply::object_ref::ObjectRef;
-use overlayd_core::apply::ownership::Conflict;
+use overlayd_core::apply::ownership::{Conflict, PendingDeletion, Settlement, WantedObjects};
 use overlayd_core::apply::plan::{ApplyPlan, Observed, PlanOptions, Wave, plan};
 use overlayd_core::apply::plan_options::PlanFlags;
 use overlayd_core::apply::unit_settings::{Mode, UnitSettings};
@@ -30,13 +30,17 @@ use crate::controllers::kustomization::error::{
     Interruption, InvalidExpression, SourceUnavailable, SyncError,
 };
 use crate::controllers::kustomization::health::HealthReader;
-use crate::controllers::kustomization::owners::{Observer, Others};
-use crate::controllers::kustomization::record::write;
+use crate::controllers::kustomization::owners::{Observer, Others, undecided};
+use crate::controllers::kustomization::record::{publish, write};
 use crate::controllers::kustomization::rollouts::PendingRollout;
 use crate::controllers::kustomization::{Applied, ReconcileOutcome, applier, check, depend};
+use crate::controllers::objects::git_repository;
 use crate::failpoints;
 use crate::git::Fetched;
+use overlayd_core::kustomization::events::changes;
+use overlayd_core::kustomization::source::AbsentSource;
 use overlayd_core::kustomization::spec_digest::SpecDigest;
+use overlayd_core::kustomization::status::SUCCEEDED;
 use overlayd_core::kustomization::{is_ready, source_of};
 use overlayd_core::rollout::{Observation, Rollout, Step};
 
@@ -51,6 +55,8 @@ pub(super) struct Run<'r> {
     pub(super) unit: &'r NamespacedName,
     /// The digest of everything that decides what is applied.
     pub(super) digest: SpecDigest,
+    /// Where the name of what is built is noted.
+    pub(super) attempted: &'r OnceLock<String>,
     pub(super) settings: &'r UnitSettings,
 }
 
@@ -63,9 +69,15 @@ impl Run<'_> {
         status: &mut KustomizationStatus,
     ) -> Result<ReconcileOutcome, Interruption> {
         let (object, context) = (self.object, self.context);
-        check(object, &context.settings)?;
-        let source = source.ok_or_else(|| SourceUnavailable::NothingFetched(source_of(object)));
-        let source = source.map_err(SyncError::from)?;
+        if let Err(error) = check(object, &context.settings) {
+            if let (true, Some(source)) = (error.leaves_claims(), &source) {
+                self.claim_only(source, variables).await;
+            }
+            return Err(error.into());
+        }
+        let Some(source) = source else {
+            return Err(self.absent().await);
+        };
         let revision = source.revision.to_string();
         let dependencies = depend::check(object, context, &revision).await;
         if let Err(error) = dependencies {
@@ -74,34 +86,68 @@ impl Run<'_> {
             }
             return Err(error);
         }
-        let built = self.build(&source, variables).await?;
+        let held = inventory::objects(status.inventory.as_ref());
+        let built = self.build(&source, variables, &held).await?;
         if self.settings.mode == Mode::Apply {
             self.claim(&revision, &built.desired);
         }
         self.apply(built, &revision, status).await
     }
 
+    /// Why the source has no commit in service.
+    async fn absent(&self) -> Interruption {
+        let name = source_of(self.object);
+        let found = match git_repository(&self.context.client, &name).await {
+            Ok(found) => found,
+            Err(error) => return Interruption::Api(error),
+        };
+        let reason = match AbsentSource::of(found.as_ref()) {
+            AbsentSource::Missing => SourceUnavailable::Missing(name),
+            AbsentSource::NothingFetched | AbsentSource::NotFetchedAgain => {
+                SourceUnavailable::NothingFetched(name)
+            }
+        };
+        SyncError::from(reason).into()
+    }
+
     /// Builds a revision that is not applied now, and claims its objects, so that objects which move here from another
     /// Kustomization are not deleted meanwhile.
     pub(super) async fn claim_only(&self, source: &Arc<Fetched>, variables: Option<Substitution>) {
-        if let Ok(built) = self.build(source, variables).await {
-            self.claim(&source.revision.to_string(), &built.desired);
+        let revision = source.revision.to_string();
+        match self.build(source, variables, &[]).await {
+            Ok(built) => self.claim(&revision, &built.desired),
+            Err(_) => self
+                .context
+                .settle(self.unit, &revision, Settlement::NotBuilt),
         }
     }
 
+    /// Builds, and gives each object its place in the cluster, so that its id is the one that the inventory has.
     async fn build(
         &self,
         source: &Arc<Fetched>,
         variables: Option<Substitution>,
+        held: &[ObjectRef],
     ) -> Result<Built, SyncError> {
-        build::build(self.object, self.context, source, variables, self.settings).await
+        let (object, context, settings) = (self.object, self.context, self.settings);
+        let (mut desired, inputs) =
+            build::build(object, context, source, variables, settings).await?;
+        let applier = applier(object, context)?;
+        let placement = applier.place(&mut desired, held).await;
+        Ok(Built {
+            desired,
+            inputs,
+            placement,
+        })
     }
 
-    /// Claims the objects of a revision, and wakes the Kustomizations that want an object which is no longer claimed.
+    /// Registers the objects of a revision, and wakes the Kustomizations that want an object which is no longer claimed, or
+    /// whose deletions wait for these claims.
     fn claim(&self, revision: &str, desired: &[Desired]) {
-        let ids = desired.iter().map(|desired| desired.reference.id());
-        let ids = ids.collect();
-        for other in self.context.claims.claim(self.unit, revision, &ids) {
+        let status = self.context.written.newest(self.object);
+        let held = inventory::objects(status.inventory.as_ref());
+        let claims = WantedObjects::of(desired, &held, self.object.spec.prune);
+        for other in self.context.claims.claim(self.unit, revision, claims) {
             self.context.identities.live().wake(&other);
         }
     }
@@ -113,23 +159,27 @@ impl Run<'_> {
         revision: &str,
         status: &mut KustomizationStatus,
     ) -> Result<ReconcileOutcome, Interruption> {
-        let Built { desired, inputs } = built;
+        let Built {
+            desired,
+            inputs,
+            placement,
+        } = built;
+        self.tell_renewed(&placement.renewed).await;
         let applier = applier(self.object, self.context)?;
         let held = inventory::objects(status.inventory.as_ref());
-        let (observed, others) = self.observer(&applier).observe(held, &desired).await;
+        let observer = self.observer(&applier, revision);
+        let (observed, others) = observer.observe(held, &desired, &placement.scopes).await?;
         let plan = self.plan(desired, &observed)?;
+        self.note_attempt(&plan.digest());
         let mut options = apply_options(self.object, self.settings, &plan)?;
         if self.settings.mode == Mode::Report {
             let lines = report(&plan, &applier, &options).await;
             return Ok(ReconcileOutcome::Reported(lines));
         }
         self.tell_owners(&plan.conflicts, &others).await;
-        if plan.is_refused() {
-            let conflicts = plan.conflicts.iter().map(ObjectFailure::from);
-            return Err(SyncError::Conflict(conflicts.collect()).into());
-        }
         // After a build that did not come to its end, not all of its objects were applied.
         let last = status.history.first().filter(|_| is_ready(status));
+        let last = last.filter(|last| last.last_reconciled_status == SUCCEEDED);
         options.is_same_build = last.is_some_and(|last| last.digest == plan.digest());
         let announced = self.announce(&plan, &observed, revision, status).await;
         announced.map_err(Interruption::Api)?;
@@ -137,15 +187,22 @@ impl Run<'_> {
         self.carry_out(pending, status).await
     }
 
-    fn observer<'o>(&'o self, applier: &'o Applier) -> Observer<'o> {
+    fn note_attempt(&self, digest: &str) {
+        self.attempted.get_or_init(|| digest.to_owned());
+    }
+
+    fn observer<'o>(&'o self, applier: &'o Applier, revision: &'o str) -> Observer<'o> {
         Observer {
+            object: self.object,
             unit: self.unit,
             client: &self.context.client,
             applier,
             ownership: &self.context.claims,
+            deletes: Some((revision, self.context)),
         }
     }
 
+    /// Plans with the settings of the object and the flags.
     fn plan(&self, desired: Vec<Desired>, observed: &Observed) -> Result<ApplyPlan, SyncError> {
         let settings = &self.context.settings;
         let flags = PlanFlags {
@@ -186,6 +243,7 @@ impl Run<'_> {
         let refused = plan.conflicts.iter().map(ObjectFailure::from).collect();
         PendingRollout {
             applied: Applied {
+                began: Some(Timestamp::now()),
                 inputs,
                 digest: plan.digest(),
                 opted_out: opted_out.collect(),
@@ -197,7 +255,9 @@ impl Run<'_> {
             is_drifted: false,
             former_owners: plan.taken_over_from.clone(),
             rendered: plan.inventory.clone(),
-            rollout: Rollout::new(plan, &self.object.spec, &self.unit.namespace, refused),
+            going: plan.going.clone(),
+            guard: plan.deferred_guard.clone(),
+            rollout: Rollout::new(plan, &self.object.spec, self.unit, refused),
         }
     }
 
@@ -211,6 +271,7 @@ impl Run<'_> {
         let mut health =
             HealthReader::new(&applier, &self.object.spec).map_err(InvalidExpression::from)?;
         let mut observation = Observation::Resumed;
+        self.note_attempt(&pending.applied.digest);
         loop {
             let step = pending.rollout.advance(observation, Timestamp::now());
             // Watched before they are read, so that a change in between is not missed.
@@ -219,22 +280,23 @@ impl Run<'_> {
             observation = match step {
                 Step::ApplyWave(wave) => self.apply_wave(&wave, &mut pending, &applier).await,
                 Step::CheckHealth(objects) => Observation::Health(health.read(objects).await),
-                Step::CheckOwnership(objects) => self.ownership(&objects, &pending.revision),
+                Step::CheckOwnership(objects) => self.ownership(&objects, &pending).await?,
                 Step::Prune(objects) => self.prune(&objects, &mut pending, &applier, status).await,
                 Step::Wait { message, after } => {
                     self.context.rollouts.put(self.unit, pending);
                     let again = after;
                     return Ok(ReconcileOutcome::Waiting { message, again });
                 }
-                Step::Done => return Ok(ReconcileOutcome::Done(pending.applied)),
+                Step::Done => return Ok(ReconcileOutcome::Done(pending.done())),
                 Step::Fail(error) => {
-                    self.tell_changes(&pending.applied).await;
+                    self.tell_changes(&pending).await;
                     return Err(health.explain(error).await.into());
                 }
             };
         }
     }
 
+    /// Applies a wave, and adds what it has changed to the outcome.
     async fn apply_wave(
         &self,
         wave: &Wave,
@@ -243,27 +305,66 @@ impl Run<'_> {
     ) -> Observation {
         let (changes, result) = applier.apply(wave, &pending.options).await;
         pending.applied.take(&changes);
+        self.note_tried(&changes, &result);
         let skipped = changes.left().cloned().collect();
         Observation::Applied { skipped, result }
     }
 
+    /// Notes what was applied and what the account may not apply, and wakes the Kustomizations that wait to know.
+    fn note_tried(&self, changes: &ChangeSet, result: &Result<(), ApplyError>) {
+        let applied = changes.0.iter().map(|(object, _)| object.id()).collect();
+        let denied = match result {
+            Err(ApplyError::Refused(failures)) => {
+                let denied = failures.iter().filter(|failure| failure.is_denied);
+                denied.map(|failure| failure.object.id()).collect()
+            }
+            _ => BTreeSet::new(),
+        };
+        for other in self.context.claims.tried(self.unit, &applied, &denied) {
+            self.context.identities.live().wake(&other);
+        }
+    }
+
     /// Which of the objects that left the revision other Kustomizations want.
-    fn ownership(&self, objects: &[ObjectRef], revision: &str) -> Observation {
-        let (claims, source) = (&self.context.claims, source_of(self.object));
-        let undecided = claims.unsettled(self.unit, &source, revision);
+    async fn ownership(
+        &self,
+        objects: &[ObjectRef],
+        pending: &PendingRollout,
+    ) -> Result<Observation, Interruption> {
+        let claims = &self.context.claims;
+        let deletion = PendingDeletion {
+            unit: self.unit,
+            source: &source_of(self.object),
+            revision: Some(&pending.revision),
+            objects,
+            going: &pending.going,
+        };
+        let undecided = undecided(self.context, &deletion).await;
+        let undecided = undecided.map_err(Interruption::Api)?;
+        let moved =
+            |object: &ObjectRef| claims.wanted_elsewhere(self.unit, &object.id(), &pending.going);
         let mut handed_over = BTreeSet::new();
         for object in objects {
-            if let Some(to) = claims.wanted_elsewhere(self.unit, &object.id()) {
+            if let Some(to) = moved(object) {
                 if undecided.is_none() {
-                    tracing::info!(%object, %to, "handed over");
+                    tracing::info!(%object, to = %to.unit, "handed over");
                 }
                 handed_over.insert(object.clone());
             }
         }
-        Observation::Ownership {
+        let deleted = objects
+            .iter()
+            .filter(|object| !handed_over.contains(*object));
+        let deleted: Vec<ObjectRef> = deleted.cloned().collect();
+        let checked = pending
+            .guard
+            .as_ref()
+            .map(|guard| guard.check(&deleted, |object| moved(object).is_some()));
+        Ok(Observation::Ownership {
             undecided,
+            refusal: checked.and_then(Result::err),
             handed_over,
-        }
+        })
     }
 
     /// Deletes objects that left the revision. Objects that cannot be deleted stay in the inventory, so that the next
@@ -275,7 +376,8 @@ impl Run<'_> {
         applier: &Applier,
         status: &mut KustomizationStatus,
     ) -> Observation {
-        let (pruned, result) = applier.prune(objects, self.unit).await;
+        let rendered = &pending.rendered;
+        let (pruned, result) = applier.prune(objects, rendered, self.unit).await;
         let failed: Vec<ObjectRef> = match &result {
             Err(ApplyError::Prune(failures)) => failures
                 .iter()
@@ -283,8 +385,13 @@ impl Run<'_> {
                 .collect(),
             _ => Vec::new(),
         };
-        status.inventory = Some(inventory::of(pending.rendered.iter().chain(&failed)));
-        pending.applied.take(&pruned);
+        let postponed = pending.rollout.postponed();
+        let postponed = postponed
+            .into_iter()
+            .flat_map(|postponed| &postponed.objects);
+        let held = pending.rendered.iter().chain(&failed).chain(postponed);
+        status.inventory = Some(inventory::of(held));
+        pending.applied.take_deletions(&pruned);
         for former in &pending.former_owners {
             self.context.identities.live().wake(former);
         }
@@ -292,19 +399,34 @@ impl Run<'_> {
     }
 
     /// Publishes what was changed before the rollout failed.
-    async fn tell_changes(&self, applied: &Applied) {
-        if !applied.changes.is_empty() {
-            let events = &self.context.events;
-            events
-                .publish(
-                    Component::Kustomize,
-                    self.object,
-                    EventType::Normal,
-                    "Progressing",
-                    &applied.changes,
-                )
-                .await;
+    async fn tell_changes(&self, pending: &PendingRollout) {
+        let PendingRollout {
+            applied, revision, ..
+        } = pending;
+        for event in changes(&applied.changes, &applied.deletions) {
+            publish(self.context, self.object, Some(revision), &event).await;
         }
+    }
+
+    /// Publishes which objects are applied in another version than their files have.
+    async fn tell_renewed(&self, renewed: &[String]) {
+        if renewed.is_empty() {
+            return;
+        }
+        for warning in renewed {
+            tracing::warn!(kustomization = %self.unit, "{warning}");
+        }
+        let (component, note) = (Component::Kustomize, renewed.join("\n"));
+        let events = &self.context.events;
+        events
+            .publish(
+                component,
+                self.object,
+                EventType::Warning,
+                "OldVersion",
+                &note,
+            )
+            .await;
     }
 
     /// Writes an event on each Kustomization that owns an object which this one renders too.
@@ -326,18 +448,26 @@ impl Run<'_> {
 }
 
 impl Applied {
-    /// Adds the changes of a wave or of the deletions.
+    /// Adds the changes of a wave.
     fn take(&mut self, changes: &ChangeSet) {
-        let text = changes.describe_changes();
-        if !text.is_empty() {
-            if !self.changes.is_empty() {
-                self.changes.push('\n');
-            }
-            self.changes.push_str(&text);
-        }
+        append(&mut self.changes, &changes.describe_changes());
         self.drifted.extend(changes.drifted());
         self.opted_out.extend(changes.opt_outs());
     }
+
+    /// Adds the deletions.
+    fn take_deletions(&mut self, deleted: &ChangeSet) {
+        append(&mut self.deletions, &deleted.describe_changes());
+        self.opted_out.extend(deleted.opt_outs());
+    }
+}
+
+/// Adds lines to a list of lines.
+fn append(lines: &mut String, more: &str) {
+    if !lines.is_empty() && !more.is_empty() {
+        lines.push('\n');
+    }
+    lines.push_str(more);
 }
 
 /// How the plan of a Kustomization is carried out, by the daemon and in a preview.
@@ -355,6 +485,7 @@ pub(super) fn apply_options(
         drift: settings.drift,
         hides_values: build::reads_secrets(object),
         ignored: Arc::new(ignored),
+        deletion_guard: settings.guard.clone(),
         ..ApplyOptions::of(plan)
     })
 }

@@ -13,8 +13,9 @@ use crate::controllers::ReconcileError;
 use crate::controllers::objects::{api_of, remove_finalizer, secrets_of, write_status};
 use crate::controllers::unreadable::Readable;
 use crate::expression::{Expression, ExpressionError};
+use crate::metrics::{Metrics, ReconcileResult};
 use overlayd_core::api::annotations::{FLUX_FINALIZER, REQUESTED_AT};
-use overlayd_core::api::receiver::{Receiver, ReceiverSpec, ReceiverStatus, ReceiverType};
+use overlayd_core::api::receiver::{Receiver, ReceiverSpec, ReceiverStatus};
 use overlayd_core::conditions::{Progress, flux_conditions};
 use overlayd_core::names::NamespacedName;
 use overlayd_core::receiver_resources::check_resource;
@@ -33,6 +34,7 @@ const LEAST_INTERVAL: Duration = Duration::from_secs(1);
 /// What the controller of receivers works with.
 pub(crate) struct ReceiverContext {
     pub(crate) client: Client,
+    pub(crate) metrics: Arc<Metrics>,
     /// The addresses that are served.
     pub(crate) addresses: Arc<ReceiverAddresses>,
 }
@@ -50,6 +52,7 @@ pub(crate) async fn reconcile(
         remove_finalizer(&api, &*object, FLUX_FINALIZER).await?;
         return Ok(Action::await_change());
     }
+    let timer = context.metrics.start("Receiver");
     let old = object.status.clone().unwrap_or_default();
     let mut status = ReceiverStatus {
         last_handled_reconcile_at: object.annotations().get(REQUESTED_AT).cloned(),
@@ -78,6 +81,11 @@ pub(crate) async fn reconcile(
     if status != old {
         write_status(&api, &*object, &status).await?;
     }
+    let result = match progress {
+        Progress::Ready => ReconcileResult::RequeueAfter,
+        _ => ReconcileResult::Error,
+    };
+    timer.finish(result, &unit.name, &unit.namespace);
     let interval = object.spec.interval.as_deref().and_then(parse_duration);
     Ok(Action::requeue(match progress {
         Progress::Retrying => Duration::from_secs(15),
@@ -120,15 +128,7 @@ async fn address(
     if let Err(error) = check_filters(spec) {
         return Err((Progress::Stalled, "InvalidCELExpression", error.to_string()));
     }
-    let is_known = matches!(
-        spec.type_,
-        ReceiverType::Generic
-            | ReceiverType::GenericHmac
-            | ReceiverType::Github
-            | ReceiverType::Gitlab
-    );
-    if !is_known {
-        let message = "receivers of this type are not supported yet; there are github, gitlab, generic-hmac and generic";
+    if let Some(message) = webhook_signature::unsupported_receiver(spec) {
         return Err((Progress::Stalled, "FeatureGateDisabled", message.to_owned()));
     }
     let invalid = |message: String| (Progress::Stalled, "ValidationFailed", message);

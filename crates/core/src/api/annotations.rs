@@ -27,6 +27,8 @@ pub const SUBSTITUTE: &str = "kustomize.toolkit.fluxcd.io/substitute";
 
 /// The prefix of overlayd's own annotations.
 pub const OVERLAYD_PREFIX: &str = "overlayd.dev/";
+/// The annotation of a Kustomization with the hash of a list of deletions that a person approves.
+pub const APPROVE_DELETIONS: &str = "overlayd.dev/approve-deletions";
 /// The annotation of a namespace that existed before it was applied, so that it is not deleted with the rest.
 pub const EXISTED: &str = "overlayd.dev/existed-before";
 /// The annotation with the objects that must be healthy before an object is applied, in the format of Config Sync.
@@ -37,11 +39,13 @@ pub const DRIFT: &str = "overlayd.dev/drift";
 pub const WAVE: &str = "overlayd.dev/wave";
 /// The annotation of an object that names the Kustomization (`namespace/name`) from which it is taken over.
 pub const TAKE_OVER: &str = "overlayd.dev/take-over";
+/// The annotation of a Kustomization that decides whether controllers of the peers in its build are applied.
+pub const PEER_CONTROLLERS: &str = "overlayd.dev/peer-controllers";
 /// The annotation of a store with the URL of an SQS queue of rotation events.
 pub const ROTATION_QUEUE: &str = "overlayd.dev/rotation-queue";
 
-/// The finalizer of External Secrets on an ExternalSecret. overlayd adds it only if the Secret must be deleted together
-/// with its ExternalSecret, and removes it in all cases.
+/// The finalizer of External Secrets on an ExternalSecret. overlayd adds it only if the ExternalSecret owns its Secret, so
+/// that the deletion of the definition does not take the Secret along, and removes it in all cases.
 pub const EXTERNAL_SECRET_FINALIZER: &str =
     "externalsecrets.external-secrets.io/externalsecret-cleanup";
 /// The finalizer of External Secrets on a store, which overlayd removes and never adds.

@@ -1,15 +1,16 @@
 //! Pure: the custom resource definitions. They are made from the types, and completed where a derive macro cannot
 //! express a rule of the peers.
 
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;
 use serde_json::{Value, json};
 
 use crate::api::external_secret::ExternalSecret;
+use crate::api::flux_rules;
 use crate::api::generators::{ClusterGenerator, Fake, Password, UUID};
-use crate::api::git_repository::GitRepository;
-use crate::api::kustomization::Kustomization;
-use crate::api::receiver::Receiver;
 use crate::api::secret_store::{ClusterSecretStore, SecretStore};
 
 /// The providers of External Secrets that overlayd does not implement. A store that uses such a provider is valid, so
@@ -80,12 +81,14 @@ const GENERATORS: [&str; 15] = [
 
 /// Returns all definitions in the order in which they are installed.
 pub fn all() -> Vec<CustomResourceDefinition> {
-    let flux = [GitRepository::crd(), Kustomization::crd(), Receiver::crd()];
+    let flux =
+        flux_rules::all().map(|crd| with_old_versions(crd, &["v1beta2", "v1beta1", "v1alpha1"]));
     let secrets = [
-        with_old_version(ExternalSecret::crd()),
-        with_old_version(with_providers(SecretStore::crd())),
-        with_old_version(with_providers(ClusterSecretStore::crd())),
-    ];
+        ExternalSecret::crd(),
+        with_providers(SecretStore::crd()),
+        with_providers(ClusterSecretStore::crd()),
+    ]
+    .map(|crd| with_old_versions(crd, &["v1beta1", "v1alpha1"]));
     let generators = [
         Password::crd(),
         UUID::crd(),
@@ -94,6 +97,18 @@ pub fn all() -> Vec<CustomResourceDefinition> {
     ];
     let all = flux.into_iter().chain(secrets).chain(generators);
     all.map(labelled).collect()
+}
+
+/// The definition of this name, without empty fields; none for a kind that overlayd does not serve.
+pub fn named(name: &str) -> Option<&'static Value> {
+    static ALL: LazyLock<BTreeMap<String, Value>> = LazyLock::new(|| {
+        let named = all().into_iter().map(|crd| {
+            let value = without_nulls(&json!(crd));
+            (crd.metadata.name.unwrap_or_default(), value)
+        });
+        named.collect()
+    });
+    ALL.get(name)
 }
 
 /// Returns all definitions as one YAML text, for `base/crds.yaml`.
@@ -135,18 +150,24 @@ fn labelled(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
     crd
 }
 
-/// Adds the old version `v1beta1`, which is not served. Clusters that once ran an older External Secrets list it among
+/// Adds versions that the peers have stored once, which are not served. A cluster that ran an older peer lists them among
 /// the stored versions, and the API server refuses a definition that lacks a stored version.
-fn with_old_version(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
-    let mut old = crd.spec.versions[0].clone();
-    "v1beta1".clone_into(&mut old.name);
-    old.served = false;
-    old.storage = false;
-    old.deprecated = Some(true);
-    old.selectable_fields = None;
+fn with_old_versions(
+    mut crd: CustomResourceDefinition,
+    names: &[&str],
+) -> CustomResourceDefinition {
     let schema = json!({"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}});
-    old.schema = serde_json::from_value(schema).ok();
-    crd.spec.versions.push(old);
+    for name in names {
+        let mut old = crd.spec.versions[0].clone();
+        (*name).clone_into(&mut old.name);
+        old.served = false;
+        old.storage = false;
+        old.deprecated = Some(true);
+        old.additional_printer_columns = None;
+        old.selectable_fields = None;
+        old.schema = serde_json::from_value(schema.clone()).ok();
+        crd.spec.versions.push(old);
+    }
     crd
 }
 
@@ -236,18 +257,38 @@ mod tests {
     }
 
     #[test]
-    fn the_old_version_is_there_and_not_served() {
-        for crd in all()
-            .iter()
-            .filter(|crd| crd.spec.group == "external-secrets.io")
-        {
-            let versions: Vec<_> = crd
-                .spec
-                .versions
-                .iter()
-                .map(|v| (v.name.as_str(), v.served, v.storage))
-                .collect();
-            assert_eq!(versions, [("v1", true, true), ("v1beta1", false, false)]);
+    fn only_these_kinds_are_served() {
+        let all = all();
+        let kinds: Vec<&str> = all.iter().map(|crd| crd.spec.names.kind.as_str()).collect();
+        let expected = [
+            "GitRepository",
+            "Kustomization",
+            "Receiver",
+            "ExternalSecret",
+            "SecretStore",
+            "ClusterSecretStore",
+            "Password",
+            "UUID",
+            "Fake",
+            "ClusterGenerator",
+        ];
+        assert_eq!(kinds, expected);
+    }
+
+    #[test]
+    fn old_versions_that_the_peers_have_stored_are_there_and_not_served() {
+        let expected = |crd: &CustomResourceDefinition| match &*crd.spec.group {
+            "external-secrets.io" => vec!["v1", "v1beta1", "v1alpha1"],
+            "generators.external-secrets.io" => vec!["v1alpha1"],
+            _ => vec!["v1", "v1beta2", "v1beta1", "v1alpha1"],
+        };
+        for crd in all() {
+            let versions = &crd.spec.versions;
+            let names: Vec<&str> = versions.iter().map(|version| &*version.name).collect();
+            assert_eq!(names, expected(&crd));
+            for (place, version) in versions.iter().enumerate() {
+                assert_eq!((version.served, version.storage), (place == 0, place == 0));
+            }
         }
     }
 }

@@ -10,6 +10,7 @@ use serde_json::Value;
 pub mod annotations;
 pub mod crds;
 pub mod external_secret;
+mod flux_rules;
 pub mod generators;
 pub mod git_repository;
 pub mod kustomization;
@@ -21,6 +22,8 @@ pub mod secret_store;
 pub const GIT_REPOSITORY_API: &str = "source.toolkit.fluxcd.io/v1";
 /// `apiVersion` of a Kustomization.
 pub const KUSTOMIZATION_API: &str = "kustomize.toolkit.fluxcd.io/v1";
+/// `apiVersion` of a Receiver.
+pub const RECEIVER_API: &str = "notification.toolkit.fluxcd.io/v1";
 /// `apiVersion` of ExternalSecrets and their stores.
 pub const EXTERNAL_SECRETS_API: &str = "external-secrets.io/v1";
 

@@ -51,6 +51,8 @@ pub struct ObjectFailure {
     pub source: Option<String>,
     /// The reason in words, without values of Secrets.
     pub reason: String,
+    /// The account has no right to it.
+    pub is_denied: bool,
 }
 
 impl ObjectFailure {
@@ -60,6 +62,7 @@ impl ObjectFailure {
             object: desired.reference.clone(),
             source: desired.source.clone(),
             reason,
+            is_denied: false,
         }
     }
 }
@@ -70,6 +73,7 @@ impl From<&Conflict> for ObjectFailure {
             object: conflict.object.clone(),
             source: conflict.source.clone(),
             reason: conflict.to_string(),
+            is_denied: false,
         }
     }
 }
@@ -212,6 +216,7 @@ mod tests {
             object: object("b"),
             source: None,
             reason: "no".to_owned(),
+            is_denied: false,
         };
         let error = ApplyError::Prune(vec![simple.clone()]);
         assert_eq!(

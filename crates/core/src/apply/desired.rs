@@ -38,6 +38,13 @@ impl Desired {
         self.manifest["metadata"]["annotations"].get(name)?.as_str()
     }
 
+    /// True for a Job that is removed some time after it has finished, so that it has done its work when it is gone.
+    pub fn expires(&self) -> bool {
+        self.reference.kind == "Job"
+            && self.reference.group == "batch"
+            && self.manifest["spec"]["ttlSecondsAfterFinished"].is_number()
+    }
+
     /// The drift mode that the object asks for, if it asks for one.
     ///
     /// # Errors

@@ -10,13 +10,15 @@ use crate::apply::object_ref::ObjectRef;
 /// Deletions that a person must approve.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{why}; nothing was applied or deleted. These would go: {}. To approve exactly this, set the annotation `overlayd.dev/approve-deletions: {hash}`",
+    "{why}; {stage}: {}. To approve exactly this, set the annotation `overlayd.dev/approve-deletions: {hash}`",
     .objects.join(", ")
 )]
 pub struct GuardError {
     /// What looks like an accident.
     pub why: String,
-    /// The first of the objects, and how many more there are.
+    /// How far the plan was carried out.
+    pub stage: GuardStage,
+    /// The objects; of more than [`LISTED`] the first ones, how many more there are, and what lists them all.
     pub objects: Vec<String>,
     /// The number of all objects.
     pub count: usize,
@@ -24,8 +26,36 @@ pub struct GuardError {
     pub hash: String,
 }
 
+/// How far a plan was carried out when its deletions were refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum GuardStage {
+    /// Nothing was done.
+    #[default]
+    Planned,
+    /// Nothing was done, and there is nothing to apply.
+    EmptyBuild,
+    /// Everything is applied.
+    Applied,
+    /// The Kustomization is being deleted.
+    Deleting,
+}
+
+impl std::fmt::Display for GuardStage {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(match self {
+            Self::Planned => "nothing was applied or deleted. These would go",
+            Self::EmptyBuild => "nothing was deleted",
+            Self::Applied => "everything is applied, and nothing was deleted. These would go",
+            Self::Deleting => "nothing was deleted. These would go",
+        })
+    }
+}
+
+/// A message lists this many objects; a longer list does not fit into a condition.
+pub const LISTED: usize = 250;
+
 /// How much may be deleted without an approval.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Guard {
     /// A plan may delete this many objects; without a limit, any number.
     pub limit: Option<usize>,
@@ -63,38 +93,66 @@ impl Guard {
         if self.is_open {
             return Ok(());
         }
-        let grave =
-            |object: &&ObjectRef| GRAVE.contains(&(object.group.as_str(), object.kind.as_str()));
         let too_many = self
             .limit
             .is_some_and(|limit| prune.len() > limit && prune.len() * 100 > inventory * self.share);
         let why = if too_many {
             format!("{} of {inventory} objects would be deleted", prune.len())
-        } else if let Some(object) = prune.iter().find(grave) {
+        } else if let Some(object) = prune.iter().find(|object| Self::is_grave(object)) {
             format!("deleting {object} would take everything in it along")
         } else {
             return Ok(());
         };
+        self.ask(why, prune)
+    }
+
+    /// Refuses all deletions of a build that renders nothing, since an empty build is nearly always a mistake. Without
+    /// a limit, they are checked as those of any other build are.
+    ///
+    /// # Errors
+    /// The deletions need an approval, and have none.
+    pub fn check_empty_build(
+        &self,
+        prune: &[ObjectRef],
+        inventory: usize,
+    ) -> Result<(), GuardError> {
+        if self.is_open || self.limit.is_none() || prune.is_empty() {
+            return self.check(prune, inventory);
+        }
+        let why = format!("the build is empty while {inventory} objects are applied");
+        let stage = GuardStage::EmptyBuild;
+        let asked = self.ask(why, prune);
+        asked.map_err(|error| GuardError { stage, ..error })
+    }
+
+    fn ask(&self, why: String, prune: &[ObjectRef]) -> Result<(), GuardError> {
         let hash = list_hash(prune);
         if self.approved.as_ref() == Some(&hash) {
             return Ok(());
         }
-        let shown = prune.iter().take(30).map(ToString::to_string);
+        let shown = prune.iter().take(LISTED).map(ToString::to_string);
         let mut objects: Vec<String> = shown.collect();
         if prune.len() > objects.len() {
-            objects.push(format!("and {} more", prune.len() - objects.len()));
+            let more = prune.len() - objects.len();
+            objects.push(format!("and {more} more, which `overlayd diff` lists"));
         }
         Err(GuardError {
             why,
+            stage: GuardStage::default(),
             objects,
             count: prune.len(),
             hash,
         })
     }
+
+    /// True for a kind whose deletion deletes more than the object.
+    pub fn is_grave(object: &ObjectRef) -> bool {
+        GRAVE.contains(&(object.group.as_str(), object.kind.as_str()))
+    }
 }
 
-/// Names a list of objects, so that an approval is for this list and no other.
-fn list_hash(objects: &[ObjectRef]) -> String {
+/// Names a list of objects, in any order, so that an approval is for this list and no other.
+pub fn list_hash(objects: &[ObjectRef]) -> String {
     let ids: BTreeSet<String> = objects.iter().map(ObjectRef::id).collect();
     let text = ids.into_iter().collect::<Vec<_>>().join("\n");
     let digest = Sha256::digest(text.as_bytes());
@@ -173,8 +231,41 @@ mod tests {
             limit: Some(0),
             ..Guard::default()
         };
-        let error = guard.check(&maps(32), 32).unwrap_err();
-        assert_eq!((error.count, error.objects.len()), (32, 31));
-        assert_eq!(error.objects[30], "and 2 more");
+        let error = guard.check(&maps(LISTED), LISTED).unwrap_err();
+        assert_eq!((error.count, error.objects.len()), (LISTED, LISTED));
+        let error = guard.check(&maps(LISTED + 2), LISTED + 2).unwrap_err();
+        assert_eq!((error.count, error.objects.len()), (LISTED + 2, LISTED + 1));
+        let last = error.objects.last().unwrap();
+        assert_eq!(last, "and 2 more, which `overlayd diff` lists");
+    }
+
+    #[test]
+    fn an_empty_build_is_asked_about_unless_there_is_no_limit() {
+        let limited = Guard {
+            limit: Some(20),
+            ..Guard::default()
+        };
+        let check = |guard: &Guard, prune: &[ObjectRef], expected: &str| {
+            let refused = guard.check_empty_build(prune, prune.len()).err();
+            let why = refused.map(|error| error.why).unwrap_or_default();
+            assert_eq!(why, expected);
+        };
+        check(&limited, &maps(0), "");
+        check(
+            &limited,
+            &maps(1),
+            "the build is empty while 1 objects are applied",
+        );
+        let refused = limited.check_empty_build(&maps(1), 1).unwrap_err();
+        let approved = Guard {
+            approved: Some(refused.hash),
+            ..limited
+        };
+        check(&approved, &maps(1), "");
+        check(&Guard::default(), &maps(1), "");
+        let namespace = [ObjectRef::new("v1", "Namespace", "", "x")];
+        let grave = "deleting Namespace/x would take everything in it along";
+        check(&Guard::default(), &namespace, grave);
+        check(&Guard::open(), &namespace, "");
     }
 }

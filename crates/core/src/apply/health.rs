@@ -5,6 +5,8 @@
 use jiff::Timestamp;
 use serde_json::Value;
 
+use crate::apply::status_schema::{Reporting, StatusSchema};
+
 /// The health of an object; its text form is the word of kstatus.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Health {
@@ -53,23 +55,27 @@ fn current() -> Report {
     report(Health::Current, "")
 }
 
-/// A new custom resource without a status counts as in progress for this time, in seconds; its controller may not have
+/// A new custom resource without conditions counts as in progress for this time, in seconds; its controller may not have
 /// seen it yet.
 const GRACE: i64 = 10;
 
-/// The health of a live object at a time; `None` for an object that does not exist.
+/// The health of a live object at a time; `None` for an object that does not exist. Of its definition nothing is known.
 pub fn health(object: Option<&Value>, now: Timestamp) -> Report {
+    health_by(object, StatusSchema::Unknown, now)
+}
+
+/// The same, with what the definition of its kind tells of the status ([`StatusSchema::matters_for`]).
+pub fn health_by(object: Option<&Value>, schema: StatusSchema, now: Timestamp) -> Report {
     let Some(object) = object else {
         return report(Health::NotFound, "it does not exist");
     };
     if object["metadata"]["deletionTimestamp"].is_string() {
         return report(Health::Terminating, "it is being deleted");
     }
-    let (observed, generation) = (
-        object["status"]["observedGeneration"].as_i64(),
-        object["metadata"]["generation"].as_i64(),
-    );
-    if observed.is_some() && observed != generation {
+    if is_suspended(object) {
+        return current();
+    }
+    if is_behind(object) {
         return waiting("its controller has not seen the last change yet");
     }
     for condition in conditions(object) {
@@ -79,7 +85,22 @@ pub fn health(object: Option<&Value>, now: Timestamp) -> Report {
             _ => {}
         }
     }
-    by_kind(object, now).unwrap_or_else(|| generic(object, now))
+    by_kind(object, now).unwrap_or_else(|| generic(object, schema, now))
+}
+
+/// True for a Flux object that its controller leaves alone, so that its status does not move.
+fn is_suspended(object: &Value) -> bool {
+    let api_version = object["apiVersion"].as_str().unwrap_or_default();
+    api_version.contains(".toolkit.fluxcd.io/") && object["spec"]["suspend"] == true
+}
+
+/// True if the status is of an older generation. Kinds without generations, such as `HorizontalPodAutoscaler`, may have an
+/// `observedGeneration` nevertheless; and -1 without conditions is a default that no controller has written.
+fn is_behind(object: &Value) -> bool {
+    let observed = object["status"]["observedGeneration"].as_i64();
+    let generation = object["metadata"]["generation"].as_i64();
+    let is_default = observed == Some(-1) && conditions(object).next().is_none();
+    !is_default && observed.is_some() && generation.is_some() && observed != generation
 }
 
 fn by_kind(object: &Value, now: Timestamp) -> Option<Report> {
@@ -106,8 +127,9 @@ fn by_kind(object: &Value, now: Timestamp) -> Option<Report> {
     })
 }
 
-/// The health by the condition `Ready`, if there is one.
-fn generic(object: &Value, now: Timestamp) -> Report {
+/// The health by the condition `Ready`, if there is one. An object without conditions waits for its controller only if
+/// its kind has conditions: for ever if overlayd serves the kind, else for a while, since no controller may be there.
+fn generic(object: &Value, schema: StatusSchema, now: Timestamp) -> Report {
     if let Some(ready) = condition(object, "Ready") {
         return if is(ready, "True") {
             current()
@@ -115,21 +137,26 @@ fn generic(object: &Value, now: Timestamp) -> Report {
             waiting(said(ready))
         };
     }
-    // Objects of these groups always get a status.
-    let group = object["apiVersion"].as_str().unwrap_or_default();
-    let reports = [
-        "external-secrets.io/",
-        "toolkit.fluxcd.io/",
-        "cert-manager.io/",
-    ];
-    let known = reports.iter().any(|known| group.contains(known));
-    let created = object["metadata"]["creationTimestamp"].as_str();
-    let created: Option<Timestamp> = created.and_then(|created| created.parse().ok());
-    let young = created.is_some_and(|created| now.as_second() - created.as_second() < GRACE);
-    if object["status"].is_null() && known && (young || !group.contains("cert-manager.io/")) {
+    let waits = match (Reporting::of(object), schema) {
+        _ if conditions(object).next().is_some() => false,
+        (Reporting::Always, _) => true,
+        (Reporting::ByDefinition, StatusSchema::Conditions) => is_young(object, now),
+        // A default that its controller may still replace.
+        (Reporting::ByDefinition, StatusSchema::Unknown) => {
+            object["status"]["observedGeneration"] == -1 && is_young(object, now)
+        }
+        (Reporting::ByDefinition, StatusSchema::Silent) | (Reporting::Never, _) => false,
+    };
+    if waits {
         return waiting("its controller has not said anything of it yet");
     }
     current()
+}
+
+fn is_young(object: &Value, now: Timestamp) -> bool {
+    let created = object["metadata"]["creationTimestamp"].as_str();
+    let created: Option<Timestamp> = created.and_then(|created| created.parse().ok());
+    created.is_some_and(|created| now.as_second() - created.as_second() < GRACE)
 }
 
 fn conditions(object: &Value) -> impl Iterator<Item = &Value> {
@@ -233,8 +260,13 @@ fn with_condition(mut report: Report, condition: Option<&Value>) -> Report {
     report
 }
 
+/// True for a set whose pods are replaced when a person deletes them, so that a rollout may take for ever.
+fn is_updated_on_delete(object: &Value) -> bool {
+    object["spec"]["updateStrategy"]["type"] == "OnDelete"
+}
+
 fn stateful_set(object: &Value) -> Report {
-    if object["spec"]["updateStrategy"]["type"] == "OnDelete" {
+    if is_updated_on_delete(object) {
         return current();
     }
     let wanted = number(object, "/spec/replicas", 1);
@@ -275,6 +307,9 @@ fn stateful_set(object: &Value) -> Report {
 }
 
 fn daemon_set(object: &Value) -> Report {
+    if is_updated_on_delete(object) {
+        return current();
+    }
     if !object["status"]["observedGeneration"].is_number()
         || !object["status"]["desiredNumberScheduled"].is_number()
     {
@@ -468,14 +503,67 @@ mod tests {
         assert_eq!(health(None, Timestamp::UNIX_EPOCH).health, Health::NotFound);
     }
 
+    const SILENT: &str = "InProgress its controller has not said anything of it yet";
+
     #[test]
     fn kinds_that_report_their_state_are_waited_for() {
         let fresh = json!({"metadata": {"creationTimestamp": "2026-01-01T00:00:58Z"}});
+        check("external-secrets.io/v1", "ExternalSecret", fresh, SILENT);
+        let old = json!({"status": {"observedGeneration": -1}});
+        let group = "kustomize.toolkit.fluxcd.io/v1";
+        check(group, "Kustomization", old, SILENT);
         check(
-            "external-secrets.io/v1",
-            "ExternalSecret",
-            fresh,
-            "InProgress its controller has not said anything of it yet",
+            group,
+            "Kustomization",
+            json!({"spec": {"suspend": true}}),
+            "Current",
+        );
+    }
+
+    #[test]
+    fn a_wait_for_a_controller_ends_where_none_reports() {
+        let at = |seconds: i64| json!({"creationTimestamp": Timestamp::from_second(1_767_225_660 - seconds).unwrap(), "generation": 1});
+        let check = |api_version: &str,
+                     kind: &str,
+                     more: Value,
+                     schema: StatusSchema,
+                     expected: [&str; 2]| {
+            for (age, expected) in [0, 60].into_iter().zip(expected) {
+                let mut object =
+                    json!({"apiVersion": api_version, "kind": kind, "metadata": at(age)});
+                json_patch::merge(&mut object, &more);
+                let now = "2026-01-01T00:01:00Z".parse().unwrap();
+                let report = health_by(Some(&object), schema, now);
+                let text = format!("{} {}", report.health, report.reason);
+                assert_eq!(text.trim_end(), expected, "{object}");
+            }
+        };
+        use StatusSchema::{Conditions, Silent, Unknown};
+        let shop = "example.com/v1";
+        check(shop, "Shop", json!({}), Conditions, [SILENT, "Current"]);
+        check(shop, "Shop", json!({}), Silent, ["Current"; 2]);
+        check(shop, "Shop", json!({}), Unknown, ["Current"; 2]);
+        let default = || json!({"status": {"observedGeneration": -1}});
+        check(shop, "Shop", default(), Conditions, [SILENT, "Current"]);
+        check(shop, "Shop", default(), Unknown, [SILENT, "Current"]);
+        let notification = "notification.toolkit.fluxcd.io/v1beta3";
+        for kind in ["Alert", "Provider"] {
+            check(notification, kind, json!({}), Silent, ["Current"; 2]);
+        }
+        let generators = "generators.external-secrets.io/v1alpha1";
+        check(generators, "Password", json!({}), Silent, ["Current"; 2]);
+        let mut oci = default();
+        oci["spec"]["type"] = json!("oci");
+        let source = "source.toolkit.fluxcd.io/v1";
+        check(source, "HelmRepository", oci, Conditions, ["Current"; 2]);
+    }
+
+    #[test]
+    fn an_observed_generation_of_a_kind_without_generations_says_nothing() {
+        let object = json!({"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "metadata": {}, "status": {"observedGeneration": 1}});
+        assert_eq!(
+            health(Some(&object), Timestamp::UNIX_EPOCH).health,
+            Health::Current
         );
     }
 
@@ -593,6 +681,11 @@ mod tests {
             json!({"status": {"conditions": conditions(&[("ReplicaFailure", "True", "FailedCreate")])}}),
             "InProgress ReplicaFailure: FailedCreate",
         );
+        let on_delete = set(
+            json!({"updateStrategy": {"type": "OnDelete"}}),
+            json!({"desiredNumberScheduled": 3, "numberReady": 0}),
+        );
+        check("apps/v1", "DaemonSet", on_delete, "Current");
     }
 
     #[test]

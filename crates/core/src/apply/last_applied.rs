@@ -1,30 +1,38 @@
 //! Pure: the last-applied state of each object, so that an object which has not changed since costs no request.
 //!
 //! An object is known by the hash of its manifest and by its change token ([`change_token`]) right after the apply. A
-//! watch compares the token at every change: another token is drift, unless an apply is under way. Drift that comes
-//! back after several corrections means that another manager wants the object otherwise; it is then left for a while.
+//! watch compares the token at every change: another token may be drift, unless an apply is under way, and the object is
+//! compared. Drift that comes back after several corrections means that another manager wants the object otherwise; it is
+//! then left for a while, until its manifest changes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use data_encoding::HEXLOWER;
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectMeta};
 use parking_lot::{Mutex, MutexGuard};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-use crate::apply::desired::Hash;
+use crate::api::annotations::FORCE_SYNC;
+use crate::apply::desired::{Desired, Hash};
 use crate::apply::object_ref::ObjectRef;
+use crate::apply::skip::control;
 use crate::names::NamespacedName;
 
 /// After this number of corrections within [`WINDOW`] an object counts as contested by another manager.
 const CORRECTIONS: usize = 5;
-/// Prefixes of annotations and labels that only controllers of Kubernetes write.
-const OF_CONTROLLERS: [&str; 6] = [
+/// Prefixes of annotations and labels that say nothing of what git describes: only controllers of Kubernetes write them,
+/// or people who request something.
+const OF_CONTROLLERS: [&str; 9] = [
+    "autoscaling.alpha.kubernetes.io/",
     "batch.kubernetes.io/",
     "deployment.kubernetes.io/",
     "endpoints.kubernetes.io/",
+    // Requests by hand, which are handled and mean no change.
+    FORCE_SYNC,
+    "reconcile.fluxcd.io/",
     "pv.kubernetes.io/",
     "volume.beta.kubernetes.io/",
     "volume.kubernetes.io/",
@@ -57,6 +65,10 @@ struct Record {
     applied: Option<Timestamp>,
     corrections: Vec<Timestamp>,
     contest: Option<Contest>,
+    /// It is removed some time after it has finished, so that its absence is no drift.
+    expires: bool,
+    /// Its manifest says `prune: disabled`.
+    is_kept: bool,
 }
 
 /// Another manager wants an object otherwise, so that it is left until a time.
@@ -71,15 +83,15 @@ struct Contest {
 pub enum ObservedChange {
     /// The object is as it was applied, or was not applied by this process.
     AsApplied,
-    /// Another manager has changed an object of this Kustomization.
+    /// Another manager has changed an object of this Kustomization, which must compare it.
     Drifted(NamespacedName),
-    /// An object of this Kustomization was corrected so often that another manager must want it otherwise; it is left
-    /// for a while. Returned once for each such time.
-    Contested(NamespacedName),
 }
 
-/// Tells a change that matters from one of the status: the uid, labels, annotations, and the generation (or the
-/// resource version for kinds without a generation). It begins with the uid.
+/// Tells a change that matters from one of the status: the uid, labels, annotations, and the generation. It begins with the
+/// uid.
+///
+/// Kinds without a generation are known by the last write of each manager, since their version moves with each write of
+/// the status; and those that have no status by their version.
 pub fn change_token(metadata: &ObjectMeta) -> String {
     let mut hash = Sha256::default();
     for pairs in [&metadata.labels, &metadata.annotations] {
@@ -93,16 +105,30 @@ pub fn change_token(metadata: &ObjectMeta) -> String {
         }
         hash.update([0xff]);
     }
-    let digest = hash.finalize();
-    let short = HEXLOWER.encode(&digest[..8]);
     let uid = metadata.uid.as_deref().unwrap_or_default();
-    match metadata.generation {
-        Some(generation) if generation > 0 => format!("{uid} g{generation} {short}"),
-        _ => {
-            let version = metadata.resource_version.as_deref().unwrap_or_default();
-            format!("{uid} v{version}")
+    if let Some(generation) = metadata.generation.filter(|generation| *generation > 0) {
+        return format!("{uid} g{generation} {}", short(hash));
+    }
+    let entries = metadata.managed_fields.iter().flatten();
+    let subresource = |entry: &ManagedFieldsEntry| entry.subresource.clone().unwrap_or_default();
+    if !entries.clone().any(|entry| subresource(entry) == "status") {
+        let version = metadata.resource_version.as_deref().unwrap_or_default();
+        return format!("{uid} v{version}");
+    }
+    for entry in entries.filter(|entry| subresource(entry).is_empty()) {
+        let time = entry.time.as_ref().map(|time| time.0.to_string());
+        for text in [&entry.manager, &entry.operation, &time] {
+            hash.update(text.as_deref().unwrap_or_default());
+            hash.update([0xff]);
         }
     }
+    format!("{uid} m{}", short(hash))
+}
+
+/// The beginning of a digest, in hexadecimal digits.
+fn short(hash: Sha256) -> String {
+    let digest = hash.finalize();
+    HEXLOWER.encode(&digest[..8])
 }
 
 /// After this time an object is compared again, whatever is known of it: six to twelve hours by its hash, so that not
@@ -160,13 +186,74 @@ impl LastApplied {
     }
 
     /// Notes the change token of an object after its apply.
-    pub fn end(&self, object: &ObjectRef, hash: Hash, token: String, now: Timestamp) {
+    pub fn end(&self, desired: &Desired, hash: Hash, token: String, now: Timestamp) {
         let mut state = self.state();
-        if let Some(record) = state.objects.get_mut(&object.id()) {
-            record.hash = hash;
-            record.token = Some(token);
-            record.applied = Some(now);
+        if let Some(record) = state.objects.get_mut(&desired.reference.id()) {
+            record.note(desired, hash, token, now);
         }
+    }
+
+    /// Notes that an object of a Kustomization was compared with its manifest and has no difference.
+    pub fn compared(
+        &self,
+        desired: &Desired,
+        unit: &NamespacedName,
+        (hash, token): (Hash, String),
+        now: Timestamp,
+    ) {
+        let mut state = self.state();
+        let record = state.objects.entry(desired.reference.id()).or_default();
+        record.unit.clone_from(unit);
+        record.note(desired, hash, token, now);
+    }
+
+    /// Counts a correction of an object: the same manifest was applied again, and has changed something.
+    pub fn corrected(&self, object: &ObjectRef, now: Timestamp) {
+        if let Some(record) = self.state().objects.get_mut(&object.id()) {
+            record.forget_corrections(now);
+            record.corrections.push(now);
+        }
+    }
+
+    /// Decides about a difference that would be corrected: true if the object was corrected so often that the manager
+    /// must want it otherwise. It is then left to that manager for a while.
+    pub fn contest(&self, object: &ObjectRef, manager: &str, now: Timestamp) -> bool {
+        let mut state = self.state();
+        let Some(record) = state.objects.get_mut(&object.id()) else {
+            return false;
+        };
+        record.forget_corrections(now);
+        if record.corrections.len() < CORRECTIONS {
+            return false;
+        }
+        record.contest = Some(Contest {
+            until: now + WINDOW,
+            manager: manager.to_owned(),
+        });
+        true
+    }
+
+    /// True for an object that was applied from this manifest and is removed when it has done its work, so that it is not
+    /// created again when it is gone.
+    pub fn is_spent(&self, object: &ObjectRef, hash: &Hash) -> bool {
+        let state = self.state();
+        let record = state.objects.get(&object.id());
+        record.is_some_and(|record| record.expires && record.is_of(hash))
+    }
+
+    /// The Kustomization that has applied an object last, if this process has.
+    pub fn owner(&self, object: &ObjectRef) -> Option<NamespacedName> {
+        let state = self.state();
+        let record = state.objects.get(&object.id());
+        let record = record.filter(|record| record.token.is_some())?;
+        Some(record.unit.clone())
+    }
+
+    /// True if the manifest that was applied last says that the object is never deleted.
+    pub fn is_kept(&self, object: &ObjectRef) -> bool {
+        let state = self.state();
+        let record = state.objects.get(&object.id());
+        record.is_some_and(|record| record.is_kept)
     }
 
     /// Forgets an object that is about to be deleted.
@@ -178,13 +265,14 @@ impl LastApplied {
     pub fn was_applied(&self, object: &ObjectRef, hash: &Hash) -> bool {
         let state = self.state();
         let record = state.objects.get(&object.id());
-        record.is_some_and(|record| record.hash == *hash && record.token.is_some())
+        record.is_some_and(|record| record.is_of(hash))
     }
 
-    /// The manager to which a contested object is left for now.
-    pub fn contested_by(&self, object: &ObjectRef, now: Timestamp) -> Option<String> {
+    /// The manager to which a contested object is left for now. A new manifest is applied nevertheless.
+    pub fn contested_by(&self, object: &ObjectRef, hash: &Hash, now: Timestamp) -> Option<String> {
         let state = self.state();
-        let contest = state.objects.get(&object.id())?.contest.as_ref()?;
+        let record = state.objects.get(&object.id())?;
+        let contest = record.contest.as_ref().filter(|_| record.is_of(hash))?;
         (now < contest.until).then(|| contest.manager.clone())
     }
 
@@ -193,27 +281,26 @@ impl LastApplied {
         self.state().drifted.insert(unit.clone());
     }
 
-    /// Notes the change token that an object has now (none for a deleted object) and the manager that has changed it.
+    /// Notes the change token that an object has now; none for a deleted object.
     pub fn observe(
         &self,
         object: &ObjectRef,
         token: Option<&str>,
-        manager: &str,
         now: Timestamp,
     ) -> ObservedChange {
         let mut state = self.state();
-        let Some(record) = state.objects.get_mut(&object.id()) else {
+        let Some(record) = state.objects.get(&object.id()) else {
             return ObservedChange::AsApplied;
         };
-        if record.token.is_none() || record.token.as_deref() == token {
+        let is_applied = record.token.is_none() || record.token.as_deref() == token;
+        let is_done = token.is_none() && record.expires;
+        let contest = record.contest.as_ref();
+        if is_applied || is_done || contest.is_some_and(|contest| now < contest.until) {
             return ObservedChange::AsApplied;
         }
         let unit = record.unit.clone();
-        let observation = record.drifted(manager, now);
-        if observation != ObservedChange::AsApplied {
-            state.drifted.insert(unit);
-        }
-        observation
+        state.drifted.insert(unit.clone());
+        ObservedChange::Drifted(unit)
     }
 
     /// Notes the objects that a Kustomization waits for: each change of one wakes it from now on.
@@ -260,24 +347,27 @@ impl LastApplied {
 }
 
 impl Record {
-    /// Counts a change by another manager, unless the object is left to it.
-    fn drifted(&mut self, manager: &str, now: Timestamp) -> ObservedChange {
+    /// True if the object was applied from this manifest.
+    fn is_of(&self, hash: &Hash) -> bool {
+        self.hash == *hash && self.token.is_some()
+    }
+
+    fn note(&mut self, desired: &Desired, hash: Hash, token: String, now: Timestamp) {
+        if self.hash != hash {
+            self.corrections.clear();
+            self.contest = None;
+        }
+        self.hash = hash;
+        self.token = Some(token);
+        self.applied = Some(now);
+        self.expires = desired.expires();
+        self.is_kept = control(&desired.manifest, "prune", "disabled");
+    }
+
+    fn forget_corrections(&mut self, now: Timestamp) {
         self.corrections.retain(|time| {
             Duration::try_from(now.duration_since(*time)).is_ok_and(|passed| passed < WINDOW)
         });
-        if self.corrections.len() < CORRECTIONS {
-            self.corrections.push(now);
-            return ObservedChange::Drifted(self.unit.clone());
-        }
-        let contest = self.contest.as_ref();
-        if contest.is_some_and(|contest| now < contest.until) {
-            return ObservedChange::AsApplied;
-        }
-        self.contest = Some(Contest {
-            until: now + WINDOW,
-            manager: manager.to_owned(),
-        });
-        ObservedChange::Contested(self.unit.clone())
     }
 }
 
@@ -291,70 +381,164 @@ mod tests {
         ObjectRef::new("v1", "ConfigMap", "a", "m")
     }
 
-    #[test]
-    fn a_change_of_another_manager_is_drift_and_too_many_are_a_contest() {
+    fn desired(manifest: Value) -> Desired {
+        Desired {
+            reference: object(),
+            manifest,
+            source: None,
+            hash: [0; 32],
+        }
+    }
+
+    fn now() -> Timestamp {
+        "2026-01-01T00:00:00Z".parse().unwrap()
+    }
+
+    /// The last-applied state after a manifest of `team/app` was applied, with its hash; its change token is `1`.
+    fn applied(desired: &Desired) -> (LastApplied, Hash) {
         let last_applied = LastApplied::default();
+        let hash = manifest_hash(&desired.manifest);
+        last_applied.begin(&desired.reference, &NamespacedName::new("team", "app"));
+        last_applied.end(desired, hash, "1".to_owned(), now());
+        (last_applied, hash)
+    }
+
+    #[test]
+    fn a_change_of_another_manager_is_compared() {
+        let (desired, now) = (desired(json!({"a": 1})), now());
+        let nobody = LastApplied::default();
+        let change = nobody.observe(&object(), Some("1"), now);
+        assert_eq!(change, ObservedChange::AsApplied, "nobody's");
+        let (last_applied, hash) = applied(&desired);
+        assert!(last_applied.is_applied(&object(), &hash, "1", now));
+        let later = now + Duration::from_secs(12 * 3600 + 1);
+        assert!(!last_applied.is_applied(&object(), &hash, "1", later));
+        assert!(!last_applied.is_applied(&object(), &hash, "2", now));
+        assert!(!last_applied.is_applied(&object(), &manifest_hash(&json!({})), "1", now));
+        let observe = |token: Option<&str>| last_applied.observe(&object(), token, now);
+        assert_eq!(observe(Some("1")), ObservedChange::AsApplied);
         let unit = NamespacedName::new("team", "app");
-        let mut now: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
-        assert_eq!(
-            last_applied.observe(&object(), Some("1"), "hand", now),
-            ObservedChange::AsApplied,
-            "nobody's"
-        );
-        let hash = manifest_hash(&json!({"a": 1}));
+        assert_eq!(observe(Some("2")), ObservedChange::Drifted(unit.clone()));
+        assert_eq!(observe(None), ObservedChange::Drifted(unit.clone()));
+        assert!(last_applied.take_drifted(&unit));
+        let compared = (hash, "2".to_owned());
+        last_applied.compared(&desired, &unit, compared, now);
+        assert_eq!(observe(Some("2")), ObservedChange::AsApplied);
+        assert_eq!(last_applied.owner(&object()), Some(unit.clone()));
         last_applied.begin(&object(), &unit);
+        assert_eq!(last_applied.owner(&object()), None, "being applied");
         assert_eq!(
-            last_applied.observe(&object(), Some("1"), "hand", now),
+            observe(Some("3")),
             ObservedChange::AsApplied,
             "being applied"
         );
-        last_applied.end(&object(), hash, "1".to_owned(), now);
-        assert!(last_applied.is_applied(&object(), &hash, "1", now));
-        assert!(!last_applied.is_applied(
-            &object(),
-            &hash,
-            "1",
-            now + Duration::from_secs(12 * 3600 + 1)
-        ));
-        assert!(!last_applied.is_applied(&object(), &hash, "2", now));
-        assert!(!last_applied.is_applied(&object(), &manifest_hash(&json!({})), "1", now));
-        assert_eq!(
-            last_applied.observe(&object(), Some("1"), "hand", now),
-            ObservedChange::AsApplied
-        );
+        last_applied.forget(&object());
+        assert_eq!(observe(None), ObservedChange::AsApplied);
+    }
+
+    #[test]
+    fn too_many_corrections_are_a_contest_until_the_manifest_changes() {
+        let (old, mut now) = (desired(json!({"a": 1})), now());
+        let (last_applied, hash) = applied(&old);
+        let unit = NamespacedName::new("team", "app");
+        // What changes no field that git sets is no correction, however often it happens.
+        for number in 0..50 {
+            let compared = (hash, format!("hpa {number}"));
+            last_applied.compared(&old, &unit, compared, now);
+        }
         for _ in 0..CORRECTIONS {
-            assert_eq!(
-                last_applied.observe(&object(), None, "hand", now),
-                ObservedChange::Drifted(unit.clone())
-            );
-            assert!(last_applied.take_drifted(&unit));
+            assert!(!last_applied.contest(&object(), "hand", now));
+            last_applied.corrected(&object(), now);
             now += Duration::from_secs(1);
         }
-        assert_eq!(
-            last_applied.observe(&object(), Some("2"), "hand", now),
-            ObservedChange::Contested(unit.clone())
+        assert_eq!(last_applied.contested_by(&object(), &hash, now), None);
+        assert!(last_applied.contest(&object(), "hand", now));
+        let contested = |now| last_applied.contested_by(&object(), &hash, now);
+        assert_eq!(contested(now).as_deref(), Some("hand"));
+        let change = last_applied.observe(&object(), Some("3"), now);
+        assert_eq!(change, ObservedChange::AsApplied);
+        assert_eq!(contested(now + WINDOW), None);
+        let after = last_applied.observe(&object(), Some("2"), now + WINDOW);
+        assert_eq!(after, ObservedChange::Drifted(unit), "it is tried again");
+        assert!(!last_applied.contest(&object(), "hand", now + WINDOW));
+        // A commit is applied at once, and begins anew.
+        let new = manifest_hash(&json!({"a": 2}));
+        assert_eq!(last_applied.contested_by(&object(), &new, now), None);
+        last_applied.end(&desired(json!({"a": 2})), new, "4".to_owned(), now);
+        assert!(!last_applied.contest(&object(), "hand", now));
+    }
+
+    #[test]
+    fn a_job_that_is_gone_has_done_its_work() {
+        let job = |manifest: Value| Desired {
+            reference: ObjectRef::new("batch/v1", "Job", "a", "m"),
+            ..desired(manifest)
+        };
+        for (manifest, is_spent) in [
+            (json!({"spec": {"ttlSecondsAfterFinished": 0}}), true),
+            (json!({"spec": {}}), false),
+        ] {
+            let job = job(manifest);
+            let (last_applied, hash) = applied(&job);
+            let change = last_applied.observe(&job.reference, None, now());
+            assert_eq!(change == ObservedChange::AsApplied, is_spent);
+            assert_eq!(last_applied.is_spent(&job.reference, &hash), is_spent);
+            let other = manifest_hash(&json!({}));
+            assert!(!last_applied.is_spent(&job.reference, &other), "a new Job");
+        }
+    }
+
+    #[test]
+    fn the_wish_to_be_kept_is_remembered() {
+        let kept =
+            json!({"metadata": {"annotations": {"kustomize.toolkit.fluxcd.io/prune": "Disabled"}}});
+        assert!(applied(&desired(kept)).0.is_kept(&object()));
+        assert!(!applied(&desired(json!({}))).0.is_kept(&object()));
+        assert!(!LastApplied::default().is_kept(&object()));
+    }
+
+    #[test]
+    fn a_status_of_a_kind_without_generations_keeps_the_change_token() {
+        let entry = |manager: &str, subresource: &str, time: &str| json!({"manager": manager, "operation": "Update", "subresource": subresource, "time": time});
+        let token = |version: &str, entries: Vec<Value>| {
+            let metadata =
+                json!({"uid": "u", "resourceVersion": version, "managedFields": entries});
+            change_token(&serde_json::from_value(metadata).unwrap())
+        };
+        let (early, late) = ("2026-01-01T00:00:00Z", "2026-01-01T00:00:15Z");
+        let ours = || entry("overlayd", "", early);
+        let with =
+            |version: &str, time: &str| token(version, vec![ours(), entry("hpa", "status", time)]);
+        assert_eq!(with("1", early), with("2", late), "a status");
+        let edited = token(
+            "3",
+            vec![
+                ours(),
+                entry("hpa", "status", early),
+                entry("hand", "", late),
+            ],
         );
-        assert!(last_applied.take_drifted(&unit), "so that it is said");
-        assert_eq!(
-            last_applied.contested_by(&object(), now).as_deref(),
-            Some("hand")
+        assert_ne!(with("1", early), edited);
+        assert_ne!(
+            token("1", vec![ours()]),
+            token("2", vec![ours()]),
+            "no status"
         );
+    }
+
+    #[test]
+    fn a_request_by_hand_keeps_the_change_token() {
+        let token = |annotations: Value| {
+            let metadata = json!({"uid": "u", "generation": 1, "annotations": annotations});
+            change_token(&serde_json::from_value(metadata).unwrap())
+        };
+        let none = token(json!({}));
         assert_eq!(
-            last_applied.observe(&object(), Some("3"), "hand", now),
-            ObservedChange::AsApplied
+            none,
+            token(json!({"reconcile.fluxcd.io/requestedAt": "now"}))
         );
-        assert!(!last_applied.take_drifted(&unit));
-        assert_eq!(last_applied.contested_by(&object(), now + WINDOW), None);
-        assert_eq!(
-            last_applied.observe(&object(), Some("2"), "hand", now + WINDOW),
-            ObservedChange::Drifted(unit),
-            "after a while it is tried again"
-        );
-        last_applied.forget(&object());
-        assert_eq!(
-            last_applied.observe(&object(), None, "hand", now),
-            ObservedChange::AsApplied
-        );
+        assert_eq!(none, token(json!({"force-sync": "now"})));
+        assert_ne!(none, token(json!({"other": "now"})));
     }
 
     #[test]

@@ -67,6 +67,12 @@ impl ObjectRef {
         NamespacedName::new(&self.namespace, &self.name)
     }
 
+    /// The Kustomization that this object is, if it is one.
+    pub fn unit(&self) -> Option<NamespacedName> {
+        let is_unit = self.group == "kustomize.toolkit.fluxcd.io" && self.kind == "Kustomization";
+        is_unit.then(|| self.name())
+    }
+
     /// Flux's id of an object in an inventory: `<namespace>_<name>_<group>_<kind>`, with `:` in names of RBAC objects
     /// written `__`.
     pub fn id(&self) -> String {

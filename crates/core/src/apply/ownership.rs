@@ -8,32 +8,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use parking_lot::{Mutex, MutexGuard};
-use serde_json::Value;
 
-use crate::api::annotations::{OWNER_NAME, OWNER_NAMESPACE, TAKE_OVER};
+use crate::api::annotations::TAKE_OVER;
+use crate::apply::desired::Desired;
 use crate::apply::object_ref::ObjectRef;
+use crate::apply::skip::Skip;
 use crate::names::NamespacedName;
-
-/// The Kustomization that the labels of a live object name; both parts are empty without labels.
-pub fn label_owner(metadata: &ObjectMeta) -> NamespacedName {
-    let label = |name: &str| {
-        let labels = metadata.labels.as_ref();
-        let label = labels.and_then(|labels| labels.get(name));
-        label.cloned().unwrap_or_default()
-    };
-    NamespacedName::new(label(OWNER_NAMESPACE), label(OWNER_NAME))
-}
-
-/// The Kustomization that the labels of a manifest name; both parts are empty without labels.
-pub fn manifest_owner(manifest: &Value) -> NamespacedName {
-    let label = |name: &str| {
-        let label = manifest["metadata"]["labels"][name].as_str();
-        label.unwrap_or_default().to_owned()
-    };
-    NamespacedName::new(label(OWNER_NAMESPACE), label(OWNER_NAME))
-}
 
 /// The Kustomizations that own the objects of a build in the cluster, as they were before a plan is made.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -43,6 +24,8 @@ pub struct LiveOwners {
     pub by_object: BTreeMap<String, NamespacedName>,
     /// Every other Kustomization that `by_object` names.
     pub kustomizations: BTreeMap<NamespacedName, OtherKustomization>,
+    /// The Kustomizations that the plan deletes, directly or with another one: they claim nothing any more.
+    pub going: BTreeSet<NamespacedName>,
 }
 
 /// A Kustomization that owns an object which another one renders.
@@ -107,6 +90,10 @@ impl LiveOwners {
         if take_over == Some(owner.to_string().as_str()) {
             return Claim::TakeOver(owner);
         }
+        // A child that is folded into its parent would otherwise keep the parent from applying, and so from deleting it.
+        if self.going.contains(owner) {
+            return Claim::Free;
+        }
         match self.kustomizations.get(owner) {
             Some(OtherKustomization::Renders(ids)) if ids.contains(id) => Claim::Conflict(owner),
             Some(OtherKustomization::Unreadable(reason)) => Claim::Unreadable(owner, reason),
@@ -115,243 +102,445 @@ impl LiveOwners {
     }
 }
 
-/// The objects that each Kustomization renders, as its last build has them.
+/// What a Kustomization wants of the cluster at one revision.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct WantedObjects {
+    /// The ids of the objects that it renders.
+    pub objects: BTreeSet<String>,
+    /// The Kustomizations among them, which may want objects too as soon as they exist.
+    pub children: BTreeSet<NamespacedName>,
+    /// The Kustomizations that it has applied and no longer renders, so that it deletes them.
+    pub dropped: BTreeSet<NamespacedName>,
+}
+
+impl WantedObjects {
+    /// The claims of a build. `held` is the inventory of the Kustomization; `prunes` tells whether it deletes what it no
+    /// longer renders.
+    pub fn of(desired: &[Desired], held: &[ObjectRef], prunes: bool) -> Self {
+        let objects: BTreeSet<String> = desired.iter().map(|of| of.reference.id()).collect();
+        let applied = desired
+            .iter()
+            .filter(|of| Skip::opt_out(&of.manifest).is_none());
+        let dropped = held
+            .iter()
+            .filter(|object| prunes && !objects.contains(&object.id()));
+        Self {
+            children: applied.filter_map(|of| of.reference.unit()).collect(),
+            dropped: dropped.filter_map(ObjectRef::unit).collect(),
+            objects,
+        }
+    }
+}
+
+/// The claims of all Kustomizations, and which of them are known for which revision.
+///
+/// Nothing is deleted before every Kustomization of the source has said what it wants: a build that moves an object
+/// from one Kustomization to another must not delete it on the way ([`Ownership::undecided`]).
 #[derive(Debug, Default)]
-pub struct Ownership(Mutex<BTreeMap<NamespacedName, Build>>);
+pub struct Ownership(Mutex<Registry>);
 
 #[derive(Debug, Default)]
-struct Build {
+struct Registry {
+    units: BTreeMap<NamespacedName, UnitOwnership>,
+    /// Kustomizations whose deletions wait, with their source.
+    waiting: BTreeMap<NamespacedName, NamespacedName>,
+}
+
+#[derive(Debug, Default)]
+struct UnitOwnership {
     /// The source that it follows; none while it is suspended or being deleted.
     source: Option<NamespacedName>,
-    /// The revision that it was built of, or cannot be built of.
-    settled: Option<String>,
-    /// Ids of objects; none before the first build.
-    objects: Option<BTreeSet<String>>,
+    decision: Decision,
+    /// None before the first build.
+    claims: Option<WantedObjects>,
+    /// The ids of objects that it has applied.
+    applied: BTreeSet<String>,
+    /// The ids of objects that its account may not apply. It claims them in vain.
+    denied: BTreeSet<String>,
     /// It is being deleted, so that no other needs to leave its objects to it.
     is_going: bool,
 }
 
+/// Whether the claims of a Kustomization are known.
+#[derive(Debug, Default, PartialEq, Eq)]
+enum Decision {
+    /// They are not known yet.
+    #[default]
+    Open,
+    /// They are known for this revision.
+    Made(String),
+    /// This revision cannot be built.
+    Failed(String),
+}
+
+/// Whether a Kustomization has told its claims, after a reconcile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Settlement {
+    /// It has, or it has none.
+    Decided,
+    /// It could not be built, so its claims are not known.
+    NotBuilt,
+}
+
+/// A Kustomization that may want objects that are about to be deleted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Undecided {
+    /// Its name.
+    pub unit: NamespacedName,
+    /// What is missing.
+    pub reason: UndecidedReason,
+}
+
+/// Why it is not decided who gets an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UndecidedReason {
+    /// The Kustomization was not tried yet.
+    Open,
+    /// It was tried, and cannot be built: only a person can change that.
+    NotBuilt,
+    /// It renders the object and has not applied it yet, so that it may still turn out that its account may not.
+    NotApplied,
+}
+
+/// Another Kustomization that wants an object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claimant {
+    /// Its name.
+    pub unit: NamespacedName,
+    /// It has applied the object, so that it is its owner.
+    pub has_applied: bool,
+}
+
+/// Deletions that a Kustomization is about to carry out.
+#[derive(Debug, Clone, Copy)]
+pub struct PendingDeletion<'d> {
+    /// The Kustomization that deletes.
+    pub unit: &'d NamespacedName,
+    /// Its source.
+    pub source: &'d NamespacedName,
+    /// The revision in service; none if the source has fetched nothing yet.
+    pub revision: Option<&'d str>,
+    /// The objects that are deleted unless another Kustomization has them by then.
+    pub objects: &'d [ObjectRef],
+    /// The Kustomizations that are deleted with it, which claim nothing any more.
+    pub going: &'d BTreeSet<NamespacedName>,
+}
+
+/// The Kustomizations that the API server has now.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ExistingUnits {
+    /// All of them.
+    pub all: BTreeSet<NamespacedName>,
+    /// Those that this process serves.
+    pub served: BTreeSet<NamespacedName>,
+}
+
 impl Ownership {
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<NamespacedName, Build>> {
+    fn lock(&self) -> MutexGuard<'_, Registry> {
         self.0.lock()
     }
 
-    /// Notes the source that a Kustomization follows; none while it is suspended or being deleted.
-    pub fn follows(&self, unit: &NamespacedName, source: Option<NamespacedName>) {
-        self.lock().entry(unit.clone()).or_default().source = source;
+    /// Notes the source that a Kustomization follows; none while it is suspended or being deleted. Returns the others
+    /// whose deletions no longer wait for it.
+    pub fn follows(
+        &self,
+        unit: &NamespacedName,
+        source: Option<NamespacedName>,
+    ) -> Vec<NamespacedName> {
+        let mut registry = self.lock();
+        let before = std::mem::replace(&mut registry.unit(unit).source, source);
+        let has_stopped = before.is_some() && registry.unit(unit).source.is_none();
+        if has_stopped {
+            registry.woken(unit, &BTreeSet::new())
+        } else {
+            Vec::new()
+        }
     }
 
-    /// Notes the ids of the objects that a Kustomization renders at a revision. Returns the others that render an
-    /// object which it has let go of.
+    /// Notes what a Kustomization has applied before this process began, as its status tells, unless a build has told
+    /// more since.
+    pub fn resume(&self, unit: &NamespacedName, revision: &str, objects: BTreeSet<String>) {
+        let mut registry = self.lock();
+        let known = registry.unit(unit);
+        if known.claims.is_none() {
+            known.decision = Decision::Made(revision.to_owned());
+            known.applied.clone_from(&objects);
+            known.claims = Some(WantedObjects {
+                objects,
+                ..WantedObjects::default()
+            });
+        }
+    }
+
+    /// Notes the claims of a Kustomization at a revision. Returns the others that can go on: those that render an object
+    /// which it has let go of, and those whose deletions wait.
     pub fn claim(
         &self,
         unit: &NamespacedName,
         revision: &str,
-        objects: &BTreeSet<String>,
+        claims: WantedObjects,
     ) -> Vec<NamespacedName> {
-        let mut all = self.lock();
-        let build = all.entry(unit.clone()).or_default();
-        build.settled = Some(revision.to_owned());
-        let before = build.objects.replace(objects.clone()).unwrap_or_default();
-        let left = before.difference(objects).cloned().collect();
-        others(&all, unit, |build| build.renders_any(&left)).collect()
+        let mut registry = self.lock();
+        let known = registry.unit(unit);
+        known.decision = Decision::Made(revision.to_owned());
+        for tried in [&mut known.applied, &mut known.denied] {
+            tried.retain(|id| claims.objects.contains(id));
+        }
+        let before = known.claims.replace(claims).unwrap_or_default().objects;
+        let now = known.claims.as_ref().map(|claims| &claims.objects);
+        let left = now.map(|now| before.difference(now).cloned().collect());
+        registry.woken(unit, &left.unwrap_or_default())
     }
 
-    /// Notes that a revision cannot be built, so that no other waits for the result.
-    pub fn settle(&self, unit: &NamespacedName, revision: &str) {
-        self.lock().entry(unit.clone()).or_default().settled = Some(revision.to_owned());
+    /// Notes that a reconcile has ended, so that no other waits for its claims. Returns the others that can go on.
+    pub fn settle(
+        &self,
+        unit: &NamespacedName,
+        revision: &str,
+        settlement: Settlement,
+    ) -> Vec<NamespacedName> {
+        let mut registry = self.lock();
+        let known = registry.unit(unit);
+        let before = known.decision.at(Some(revision));
+        // What could not be built is known by its next build alone.
+        if before == Some(settlement) || before == Some(Settlement::NotBuilt) {
+            return Vec::new();
+        }
+        let decision = match settlement {
+            Settlement::Decided => Decision::Made(revision.to_owned()),
+            Settlement::NotBuilt => Decision::Failed(revision.to_owned()),
+        };
+        known.decision = decision;
+        registry.woken(unit, &BTreeSet::new())
     }
 
-    /// Notes that a Kustomization is being deleted.
-    pub fn going(&self, unit: &NamespacedName) {
-        if let Some(build) = self.lock().get_mut(unit) {
-            build.is_going = true;
+    /// Notes that a Kustomization is being deleted. Returns the others that can take its objects over.
+    pub fn going(&self, unit: &NamespacedName) -> Vec<NamespacedName> {
+        let mut registry = self.lock();
+        let Some(known) = registry.units.get_mut(unit) else {
+            return Vec::new();
+        };
+        if std::mem::replace(&mut known.is_going, true) {
+            return Vec::new();
+        }
+        let claims = known.claims.as_ref();
+        let left = claims.map(|claims| claims.objects.clone());
+        registry.woken(unit, &left.unwrap_or_default())
+    }
+
+    /// Forgets a Kustomization that is gone. Returns the others that can go on.
+    pub fn forget(&self, unit: &NamespacedName) -> Vec<NamespacedName> {
+        let mut registry = self.lock();
+        registry.waiting.remove(unit);
+        let left = registry
+            .units
+            .get_mut(unit)
+            .and_then(|unit| unit.claims.take());
+        let woken = registry.woken(unit, &left.unwrap_or_default().objects);
+        registry.units.remove(unit);
+        woken
+    }
+
+    /// Notes which objects a Kustomization has just tried to apply, and which of them its account may not. Returns the
+    /// others whose deletions wait.
+    pub fn tried(
+        &self,
+        unit: &NamespacedName,
+        applied: &BTreeSet<String>,
+        denied: &BTreeSet<String>,
+    ) -> Vec<NamespacedName> {
+        let mut registry = self.lock();
+        let known = registry.unit(unit);
+        let before = (known.applied.len(), known.denied.clone());
+        known.denied.retain(|id| !applied.contains(id));
+        known.denied.extend(denied.iter().cloned());
+        known.applied.extend(applied.iter().cloned());
+        known.applied.retain(|id| !denied.contains(id));
+        let is_news = before != (known.applied.len(), known.denied.clone());
+        if is_news {
+            registry.woken(unit, &BTreeSet::new())
+        } else {
+            Vec::new()
         }
     }
 
-    /// Forgets a Kustomization that is gone. Returns the others that render an object of it.
-    pub fn forget(&self, unit: &NamespacedName) -> Vec<NamespacedName> {
-        let mut all = self.lock();
-        let build = all.remove(unit);
-        let left = build.and_then(|build| build.objects).unwrap_or_default();
-        others(&all, unit, |build| build.renders_any(&left)).collect()
-    }
-
-    /// The ids of the objects that a Kustomization renders; none before its first build.
+    /// The ids of the objects that a Kustomization renders and may apply; none before its first build.
     pub fn rendered(&self, unit: &NamespacedName) -> Option<BTreeSet<String>> {
-        self.lock().get(unit)?.objects.clone()
+        let registry = self.lock();
+        let unit = registry.units.get(unit)?;
+        let claims = unit.claims.as_ref()?;
+        Some(claims.objects.difference(&unit.denied).cloned().collect())
     }
 
-    /// Another Kustomization that renders an object and is not being deleted.
-    pub fn wanted_elsewhere(&self, unit: &NamespacedName, id: &str) -> Option<NamespacedName> {
-        let all = self.lock();
-        let renders = |build: &Build| !build.is_going && build.renders(id);
-        others(&all, unit, renders).next()
+    /// True if a Kustomization is being deleted, or another one that has applied it no longer renders it: its objects
+    /// are free to be taken.
+    pub fn is_dropped(&self, unit: &NamespacedName) -> bool {
+        let registry = self.lock();
+        let mut all = registry.units.iter();
+        all.any(|(name, known)| {
+            let is_itself = name == unit && known.is_going;
+            let claims = known.claims.as_ref().filter(|_| !known.is_going);
+            is_itself || claims.is_some_and(|claims| claims.dropped.contains(unit))
+        })
     }
 
-    /// Another Kustomization of the same source that was not built of this revision yet.
-    pub fn unsettled(
+    /// Another Kustomization that renders an object, may apply it, and is not being deleted; those in `going` do not count.
+    pub fn wanted_elsewhere(
         &self,
         unit: &NamespacedName,
-        source: &NamespacedName,
-        revision: &str,
-    ) -> Option<NamespacedName> {
-        let all = self.lock();
-        let waits = |build: &Build| {
-            build.source.as_ref() == Some(source) && build.settled.as_deref() != Some(revision)
-        };
-        others(&all, unit, waits).next()
+        id: &str,
+        going: &BTreeSet<NamespacedName>,
+    ) -> Option<Claimant> {
+        let registry = self.lock();
+        let renders = |known: &UnitOwnership| !known.is_going && known.renders(id);
+        let mut others = registry.others(unit, renders);
+        let other = others.find(|other| !going.contains(other))?;
+        let has_applied = registry.units.get(&other)?.applied.contains(id);
+        Some(Claimant {
+            unit: other,
+            has_applied,
+        })
+    }
+
+    /// A Kustomization that has not said yet whether it wants what is about to be deleted: one of the same source that
+    /// was not built of this revision, one that has just come, or one that is about to be created by another. The
+    /// deleting Kustomization is returned by [`claim`](Self::claim), [`settle`](Self::settle) and
+    /// [`forget`](Self::forget) as soon as it is worth asking again.
+    pub fn undecided(
+        &self,
+        deletion: &PendingDeletion<'_>,
+        existing: &ExistingUnits,
+    ) -> Option<Undecided> {
+        let mut registry = self.lock();
+        let found = registry.undecided(deletion, existing);
+        let found = found.or_else(|| registry.not_applied(deletion));
+        let (unit, source) = (deletion.unit.clone(), deletion.source.clone());
+        match &found {
+            Some(_) => drop(registry.waiting.insert(unit, source)),
+            None => drop(registry.waiting.remove(&unit)),
+        }
+        found
     }
 }
 
-impl Build {
+impl Registry {
+    fn unit(&mut self, unit: &NamespacedName) -> &mut UnitOwnership {
+        self.units.entry(unit.clone()).or_default()
+    }
+
+    /// The others that can go on after a Kustomization has told something, or is gone; `left` are the objects that it no
+    /// longer renders.
+    fn woken(&mut self, unit: &NamespacedName, left: &BTreeSet<String>) -> Vec<NamespacedName> {
+        let source = self.units.get(unit).and_then(|unit| unit.source.clone());
+        let waiting = std::mem::take(&mut self.waiting);
+        let (woken, waiting) = waiting
+            .into_iter()
+            .partition(|(other, of)| other != unit && source.as_ref().is_none_or(|own| own == of));
+        self.waiting = waiting;
+        let mut woken: BTreeSet<NamespacedName> =
+            BTreeMap::<_, NamespacedName>::into_keys(woken).collect();
+        woken.extend(self.others(unit, |other| other.renders_any(left)));
+        woken.into_iter().collect()
+    }
+
+    /// The other Kustomizations that meet a condition.
+    fn others(
+        &self,
+        unit: &NamespacedName,
+        holds: impl Fn(&UnitOwnership) -> bool,
+    ) -> impl Iterator<Item = NamespacedName> {
+        let others = self
+            .units
+            .iter()
+            .filter(move |(other, known)| *other != unit && holds(known));
+        others.map(|(other, _)| other.clone())
+    }
+
+    fn undecided(
+        &self,
+        deletion: &PendingDeletion<'_>,
+        existing: &ExistingUnits,
+    ) -> Option<Undecided> {
+        let counts =
+            |name: &NamespacedName| name != deletion.unit && !deletion.going.contains(name);
+        let open = |unit: &NamespacedName| Undecided {
+            unit: unit.clone(),
+            reason: UndecidedReason::Open,
+        };
+        // The API server has a Kustomization that no watch event has told yet.
+        let mut unknown = existing.served.iter();
+        let unknown = unknown.find(|name| counts(name) && !self.units.contains_key(*name));
+        if let Some(unknown) = unknown {
+            return Some(open(unknown));
+        }
+        let mut failed = None;
+        for (name, unit) in &self.units {
+            if unit.source.as_ref() != Some(deletion.source) || unit.is_going {
+                continue;
+            }
+            let children = unit.claims.iter().flat_map(|claims| &claims.children);
+            let mut coming =
+                children.filter(|child| counts(child) && !existing.all.contains(*child));
+            if let Some(child) = coming.next().filter(|_| !deletion.going.contains(name)) {
+                return Some(open(child));
+            }
+            if !counts(name) {
+                continue;
+            }
+            match unit.decision.at(deletion.revision) {
+                Some(Settlement::Decided) => {}
+                Some(Settlement::NotBuilt) => failed = Some(name),
+                None => return Some(open(name)),
+            }
+        }
+        failed.map(|unit| Undecided {
+            reason: UndecidedReason::NotBuilt,
+            ..open(unit)
+        })
+    }
+
+    /// A Kustomization that renders one of the objects and has not applied it yet.
+    fn not_applied(&self, deletion: &PendingDeletion<'_>) -> Option<Undecided> {
+        let ids: BTreeSet<String> = deletion.objects.iter().map(ObjectRef::id).collect();
+        let wants = |unit: &UnitOwnership| {
+            let mut ids = ids.iter();
+            let is_served = !unit.is_going && unit.source.is_some();
+            is_served && ids.any(|id| unit.renders(id) && !unit.applied.contains(id))
+        };
+        let mut others = self.others(deletion.unit, wants);
+        let unit = others.find(|other| !deletion.going.contains(other))?;
+        Some(Undecided {
+            unit,
+            reason: UndecidedReason::NotApplied,
+        })
+    }
+}
+
+impl Decision {
+    /// What was decided at a revision; at any revision, if none is in service. None if nothing was.
+    fn at(&self, revision: Option<&str>) -> Option<Settlement> {
+        let (of, settlement) = match self {
+            Self::Open => return None,
+            Self::Made(of) => (of, Settlement::Decided),
+            Self::Failed(of) => (of, Settlement::NotBuilt),
+        };
+        revision
+            .is_none_or(|revision| revision == of)
+            .then_some(settlement)
+    }
+}
+
+impl UnitOwnership {
     fn renders(&self, id: &str) -> bool {
-        let objects = self.objects.as_ref();
-        objects.is_some_and(|objects| objects.contains(id))
+        let claims = self.claims.as_ref();
+        claims.is_some_and(|claims| claims.objects.contains(id)) && !self.denied.contains(id)
     }
 
     fn renders_any(&self, ids: &BTreeSet<String>) -> bool {
-        let objects = self.objects.as_ref();
-        objects.is_some_and(|objects| !objects.is_disjoint(ids))
+        let claims = self.claims.as_ref();
+        claims.is_some_and(|claims| !claims.objects.is_disjoint(ids))
     }
-}
-
-/// The other Kustomizations whose builds meet a condition.
-fn others(
-    all: &BTreeMap<NamespacedName, Build>,
-    unit: &NamespacedName,
-    holds: impl Fn(&Build) -> bool,
-) -> impl Iterator<Item = NamespacedName> {
-    let others = all
-        .iter()
-        .filter(move |(other, build)| *other != unit && holds(build));
-    others.map(|(other, _)| other.clone())
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn unit(name: &str) -> NamespacedName {
-        NamespacedName::new("team", name)
-    }
-
-    fn ids(text: &str) -> BTreeSet<String> {
-        text.split_whitespace().map(str::to_owned).collect()
-    }
-
-    /// Asserts what `app` may do with object `x`, which the labels give to `owner`.
-    fn check(
-        owner: NamespacedName,
-        other: Option<OtherKustomization>,
-        take_over: Option<&str>,
-        expected: &Claim<'_>,
-    ) {
-        let owners = LiveOwners {
-            by_object: [("x".to_owned(), owner.clone())].into(),
-            kustomizations: other.map(|other| (owner, other)).into_iter().collect(),
-        };
-        assert_eq!(&owners.claim(&unit("app"), "x", take_over), expected);
-    }
-
-    #[test]
-    fn an_object_that_another_owner_renders_is_a_conflict() {
-        let other = unit("other");
-        let renders = |text: &str| Some(OtherKustomization::Renders(ids(text)));
-        check(
-            other.clone(),
-            renders("x y"),
-            None,
-            &Claim::Conflict(&other),
-        );
-        check(other.clone(), renders("y"), None, &Claim::Free);
-        check(
-            other.clone(),
-            Some(OtherKustomization::Gone),
-            None,
-            &Claim::Free,
-        );
-        check(other.clone(), None, None, &Claim::Free);
-        check(unit("app"), renders("x"), None, &Claim::Free);
-        let partial = NamespacedName::new("", "other");
-        check(partial, renders("x"), None, &Claim::Free);
-    }
-
-    #[test]
-    fn an_object_is_taken_over_by_the_name_of_its_owner() {
-        let other = unit("other");
-        let renders = || Some(OtherKustomization::Renders(ids("x")));
-        let named = Some("team/other");
-        check(other.clone(), renders(), named, &Claim::TakeOver(&other));
-        check(
-            other.clone(),
-            renders(),
-            Some("team/b"),
-            &Claim::Conflict(&other),
-        );
-        let unreadable = || Some(OtherKustomization::Unreadable("forbidden".to_owned()));
-        let unknown = Claim::Unreadable(&other, "forbidden");
-        check(other.clone(), unreadable(), None, &unknown);
-        check(other.clone(), unreadable(), named, &Claim::TakeOver(&other));
-    }
-
-    #[test]
-    fn owners_are_read_from_labels() {
-        let manifest = serde_json::json!({"metadata": {"labels": {OWNER_NAME: "app", OWNER_NAMESPACE: "team"}}});
-        assert_eq!(manifest_owner(&manifest), unit("app"));
-        let metadata: ObjectMeta = serde_json::from_value(manifest["metadata"].clone()).unwrap();
-        assert_eq!(label_owner(&metadata), unit("app"));
-        assert_eq!(
-            label_owner(&ObjectMeta::default()),
-            NamespacedName::default()
-        );
-    }
-
-    #[test]
-    fn an_object_that_moves_is_known_before_it_is_let_go() {
-        let ownership = Ownership::default();
-        let (a, b, repo) = (unit("a"), unit("b"), unit("repo"));
-        for unit in [&a, &b] {
-            ownership.follows(unit, Some(repo.clone()));
-        }
-        assert_eq!(ownership.rendered(&a), None, "not built yet");
-        assert!(ownership.claim(&a, "1", &ids("x y")).is_empty());
-        assert_eq!(ownership.unsettled(&a, &repo, "1"), Some(b.clone()));
-        ownership.claim(&b, "1", &ids("z"));
-        assert_eq!(ownership.unsettled(&a, &repo, "1"), None);
-
-        // The next revision moves x from a to b.
-        ownership.claim(&b, "2", &ids("x z"));
-        assert_eq!(
-            ownership.rendered(&a),
-            Some(ids("x y")),
-            "a conflict, for now"
-        );
-        assert_eq!(ownership.wanted_elsewhere(&a, "x"), Some(b.clone()));
-        let woken = ownership.claim(&a, "2", &ids("y"));
-        assert_eq!(woken, std::slice::from_ref(&b), "b can go on");
-        assert_eq!(ownership.rendered(&a), Some(ids("y")));
-        ownership.going(&b);
-        assert_eq!(
-            ownership.wanted_elsewhere(&a, "x"),
-            None,
-            "b is being deleted"
-        );
-    }
-
-    #[test]
-    fn a_suspended_kustomization_holds_up_no_other() {
-        let ownership = Ownership::default();
-        let (a, b, repo) = (unit("a"), unit("b"), unit("repo"));
-        ownership.follows(&b, Some(repo.clone()));
-        assert_eq!(ownership.unsettled(&a, &repo, "1"), Some(b.clone()));
-        ownership.settle(&b, "1");
-        assert_eq!(ownership.unsettled(&a, &repo, "1"), None);
-        assert_eq!(ownership.unsettled(&a, &repo, "2"), Some(b.clone()));
-        ownership.follows(&b, None);
-        assert_eq!(ownership.unsettled(&a, &repo, "2"), None);
-        ownership.claim(&b, "2", &ids("x"));
-        assert!(ownership.forget(&b).is_empty());
-        assert_eq!(ownership.wanted_elsewhere(&a, "x"), None);
-    }
-}
+mod tests;

@@ -13,16 +13,21 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use crate::api::annotations::{OWNER_NAME, OWNER_NAMESPACE, TAKE_OVER};
+use crate::api::crds;
 use crate::api::kustomization::KustomizationSpec;
+use crate::apply::definition::with_ours;
 use crate::apply::desired::{Desired, DriftModeError};
 use crate::apply::guard::{Guard, GuardError};
+use crate::apply::held::{Children, DeletionGuard};
 use crate::apply::last_applied::manifest_hash;
 use crate::apply::object_ref::ObjectRef;
 use crate::apply::order::{OrderError, waves};
 use crate::apply::ownership::{Claim, Conflict, LiveOwners};
+use crate::apply::peers::{Peer, PeerControllers};
+use crate::apply::scope::GroupKind;
 use crate::apply::skip::{Protected, Skip, control};
 use crate::apply::stages::{sort_key, stages};
-use crate::names::NamespacedName;
+use crate::names::{NamespacedName, is_path_segment};
 
 /// The state of the cluster that a plan is made for.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -31,8 +36,16 @@ pub struct Observed {
     pub inventory: Vec<ObjectRef>,
     /// The owners of the objects that the build renders.
     pub owners: LiveOwners,
-    /// Other Kustomizations that render an object which this build no longer does, by the id of the object.
+    /// Other Kustomizations that render an object which this build no longer does, or which a Kustomization in `children`
+    /// holds, by the id of the object.
     pub rendered_elsewhere: BTreeMap<String, NamespacedName>,
+    /// Rendered kinds of which it is not known whether their objects have a namespace. Nothing of them is deleted, since
+    /// the id of a rendered object may be another one than the inventory has.
+    pub scope_unknown: BTreeSet<GroupKind>,
+    /// What the Kustomizations hold that this build no longer renders, and those that they hold in turn.
+    pub children: Children,
+    /// Another Kustomization has not said yet which objects it wants, so that more of them may stay than is known.
+    pub is_undecided: bool,
 }
 
 /// What a plan depends on, besides the objects and the cluster.
@@ -48,6 +61,8 @@ pub struct PlanOptions<'o> {
     pub guard: Guard,
     /// What the failure of one object means for the others.
     pub on_error: OnError,
+    /// Whether controllers of Flux and External Secrets are applied. A person who applies them by hand wants them.
+    pub peer_controllers: PeerControllers,
     /// Kinds that get a stage of their own, before most others.
     pub stage_kinds: &'o [String],
 }
@@ -88,7 +103,8 @@ pub struct ApplyPlan {
     pub on_error: OnError,
     /// Rendered objects that are not applied, then inventory objects that are not deleted.
     pub skipped: Vec<(ObjectRef, Skip)>,
-    /// Rendered objects that are not applied, since another Kustomization owns and renders them.
+    /// Rendered objects that are not applied, since another Kustomization owns and renders them. The others are applied,
+    /// and nothing is deleted.
     pub conflicts: Vec<Conflict>,
     /// The Kustomizations whose objects move to this one.
     pub taken_over_from: BTreeSet<NamespacedName>,
@@ -96,22 +112,24 @@ pub struct ApplyPlan {
     pub opt_outs: Vec<(ObjectRef, Skip)>,
     /// The objects that the inventory names after the apply.
     pub inventory: Vec<ObjectRef>,
+    /// The Kustomizations that are deleted, directly or with another one.
+    pub going: BTreeSet<NamespacedName>,
+    /// What the deletions are checked by once every Kustomization has said what it wants. None if they are checked.
+    pub deferred_guard: Option<DeletionGuard>,
 }
 
 /// Why there is no plan, so that nothing is applied or deleted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PlanError {
-    /// The build renders nothing, and everything would be deleted.
-    #[error("the build is empty while {count} objects are applied; nothing was deleted: {}", .objects.join(", "))]
-    EmptyRender {
-        /// The number of applied objects.
-        count: usize,
-        /// The first ten of them.
-        objects: Vec<String>,
-    },
     /// The deletions need an approval.
     #[error(transparent)]
     Guarded(#[from] GuardError),
+    /// A name or namespace is none that Kubernetes has, and would lead a request elsewhere.
+    #[error("object `{object}`: its name or namespace is no name of an object")]
+    Name {
+        /// The object, as messages name it.
+        object: String,
+    },
     /// Two objects have the same id.
     #[error("object `{object}` is rendered twice")]
     Repeated {
@@ -153,9 +171,6 @@ pub fn plan(
     observed: &Observed,
     options: &PlanOptions<'_>,
 ) -> Result<ApplyPlan, PlanError> {
-    if objects.is_empty() && options.spec.prune {
-        refuse_empty_build(&observed.inventory)?;
-    }
     let mut planner = Planner {
         observed,
         options,
@@ -219,6 +234,7 @@ impl Planner<'_> {
     /// Checks a rendered object and completes its manifest, if it is to be applied.
     fn admit(&mut self, mut desired: Desired) -> Result<Desired, PlanError> {
         let id = desired.reference.id();
+        refuse_bad_name(&desired.reference)?;
         if !self.rendered.insert(id.clone()) {
             return Err(PlanError::Repeated {
                 object: desired.reference.to_string(),
@@ -226,7 +242,7 @@ impl Planner<'_> {
         }
         refuse_encrypted(&desired)?;
         desired.drift_mode()?;
-        if let Some(skip) = Skip::opt_out(&desired.manifest) {
+        if let Some(skip) = self.left_alone(&desired.manifest) {
             self.opt_out(&desired, skip.clone());
             self.plan.skipped.push((desired.reference.clone(), skip));
             self.plan.inventory.push(desired.reference.clone());
@@ -237,6 +253,7 @@ impl Planner<'_> {
             self.opt_out(&desired, Skip::PruneDisabled);
         }
         normalize(&mut desired.manifest);
+        complete(&mut desired);
         label(&mut desired.manifest, self.options);
         desired.hash = manifest_hash(&desired.manifest);
         if self.may_have(&desired, &id)? {
@@ -245,6 +262,15 @@ impl Planner<'_> {
             self.left_out.insert(id);
         }
         Ok(desired)
+    }
+
+    /// Why a rendered object is not applied, whatever the cluster holds.
+    fn left_alone(&self, manifest: &Value) -> Option<Skip> {
+        let peer = match self.options.peer_controllers {
+            PeerControllers::Leave => Peer::of(manifest),
+            PeerControllers::Apply => None,
+        };
+        Skip::opt_out(manifest).or_else(|| peer.map(Skip::PeerController))
     }
 
     fn opt_out(&mut self, desired: &Desired, skip: Skip) {
@@ -294,17 +320,23 @@ impl Planner<'_> {
 
     /// Deletes inventory objects that are not rendered, but for protected ones and those that move elsewhere.
     fn prune(&mut self) -> Result<(), PlanError> {
-        let inventory = &self.observed.inventory;
+        let observed = self.observed;
+        let inventory = &observed.inventory;
         let left = inventory
             .iter()
             .filter(|object| !self.rendered.contains(&object.id()));
-        let left: Vec<ObjectRef> = left.cloned().collect();
+        let (left, unknown): (Vec<ObjectRef>, Vec<ObjectRef>) = left
+            .cloned()
+            .partition(|object| !observed.scope_unknown.contains(&GroupKind::of(object)));
+        for object in unknown {
+            self.plan.inventory.push(object.clone());
+            self.plan.skipped.push((object, Skip::ScopeUnknown));
+        }
         let deletion = deletion(&left, &self.options.protected);
         self.plan.skipped.extend(deletion.skipped);
-        // Objects that move count too: the move is decided again right before the deletion, and may not come.
-        self.options.guard.check(&deletion.prune, inventory.len())?;
+        self.guard(&deletion.prune)?;
         for object in deletion.prune {
-            match self.observed.rendered_elsewhere.get(&object.id()) {
+            match observed.rendered_elsewhere.get(&object.id()) {
                 Some(to) => {
                     let skip = Skip::HandedOver { to: to.clone() };
                     self.plan.skipped.push((object, skip));
@@ -314,17 +346,39 @@ impl Planner<'_> {
         }
         Ok(())
     }
+
+    /// Refuses deletions that look like an accident.
+    ///
+    /// Objects that move count too: the move is decided again right before the deletion, and may not come. What a
+    /// deleted Kustomization holds counts as soon as every other one has said what it wants of it.
+    fn guard(&mut self, prune: &[ObjectRef]) -> Result<(), GuardError> {
+        let observed = self.observed;
+        self.plan.going = observed.children.keys().cloned().collect();
+        let guard = DeletionGuard {
+            guard: self.options.guard.clone(),
+            protected: self.options.protected.clone(),
+            children: observed.children.clone(),
+            rendered: self.rendered.clone(),
+            inventory: observed.inventory.len(),
+        };
+        if !observed.is_undecided || observed.children.is_empty() {
+            let moved = &observed.rendered_elsewhere;
+            return guard.check(prune, |object| moved.contains_key(&object.id()));
+        }
+        let children = Children::new();
+        let direct = DeletionGuard {
+            children,
+            ..guard.clone()
+        };
+        self.plan.deferred_guard = Some(guard);
+        direct.check(prune, |_| false)
+    }
 }
 
 impl ApplyPlan {
     /// All objects to apply, in order.
     pub fn objects(&self) -> impl Iterator<Item = &Desired> {
         self.waves.iter().flat_map(Wave::objects)
-    }
-
-    /// True if conflicts keep everything from being applied and deleted.
-    pub fn is_refused(&self) -> bool {
-        self.on_error == OnError::Stop && !self.conflicts.is_empty()
     }
 
     /// The objects that are deleted unless another Kustomization renders them by then: those to delete, and those that
@@ -341,9 +395,12 @@ impl ApplyPlan {
 
     /// Inventory objects that are not rendered and stay nevertheless, each with its reason.
     pub fn kept(&self) -> impl Iterator<Item = &(ObjectRef, Skip)> {
-        self.skipped
-            .iter()
-            .filter(|(_, skip)| matches!(skip, Skip::HandedOver { .. } | Skip::Protected(_)))
+        self.skipped.iter().filter(|(_, skip)| {
+            matches!(
+                skip,
+                Skip::HandedOver { .. } | Skip::Protected(_) | Skip::ScopeUnknown
+            )
+        })
     }
 
     /// Names the content of the applied objects: `sha256:` and 64 hexadecimal digits.
@@ -363,13 +420,15 @@ fn sort_deletions(objects: &mut [ObjectRef]) {
     objects.sort_by(|a, b| sort_key(b).cmp(&sort_key(a)));
 }
 
-fn refuse_empty_build(inventory: &[ObjectRef]) -> Result<(), PlanError> {
-    if inventory.is_empty() {
+fn refuse_bad_name(reference: &ObjectRef) -> Result<(), PlanError> {
+    let ObjectRef {
+        name, namespace, ..
+    } = reference;
+    if is_path_segment(name) && (namespace.is_empty() || is_path_segment(namespace)) {
         return Ok(());
     }
-    Err(PlanError::EmptyRender {
-        count: inventory.len(),
-        objects: inventory.iter().take(10).map(ToString::to_string).collect(),
+    Err(PlanError::Name {
+        object: reference.to_string(),
     })
 }
 
@@ -384,8 +443,9 @@ fn refuse_encrypted(desired: &Desired) -> Result<(), PlanError> {
     }
 }
 
-/// Removes fields that the API server sets.
+/// Removes fields that the API server sets, and certificates that are none.
 fn normalize(manifest: &mut Value) {
+    drop_placeholders(manifest);
     let is_definition = manifest["kind"] == "CustomResourceDefinition";
     if let Some(fields) = manifest.as_object_mut()
         && !is_definition
@@ -396,6 +456,48 @@ fn normalize(manifest: &mut Value) {
         metadata.remove("creationTimestamp");
         metadata.remove("managedFields");
     }
+}
+
+/// Adds to a definition of a kind that overlayd serves what overlayd uses of it. A repository may hold the definitions of
+/// the peers, in an older version.
+fn complete(desired: &mut Desired) {
+    if desired.reference.kind == "CustomResourceDefinition"
+        && let Some(ours) = crds::named(&desired.reference.name)
+    {
+        desired.manifest = with_ours(ours, &desired.manifest);
+    }
+}
+
+/// Removes a `caBundle` that is empty or a line break (`Cg==`): generators write it where an injector puts a certificate in
+/// later. Applied, it would take the injected certificate away, and a conversion webhook with it is refused.
+fn drop_placeholders(manifest: &mut Value) {
+    let drop = |config: Option<&mut Value>| {
+        let config = config.and_then(Value::as_object_mut);
+        if let Some(config) = config
+            && config.get("caBundle").is_some_and(is_placeholder)
+        {
+            config.remove("caBundle");
+        }
+    };
+    match manifest["kind"].as_str() {
+        Some("CustomResourceDefinition") => {
+            drop(manifest.pointer_mut("/spec/conversion/webhook/clientConfig"));
+        }
+        Some("MutatingWebhookConfiguration" | "ValidatingWebhookConfiguration") => {
+            let webhooks = manifest["webhooks"].as_array_mut();
+            for webhook in webhooks.into_iter().flatten() {
+                drop(webhook.get_mut("clientConfig"));
+            }
+        }
+        Some("APIService") => drop(manifest.get_mut("spec")),
+        _ => {}
+    }
+}
+
+fn is_placeholder(bundle: &Value) -> bool {
+    bundle
+        .as_str()
+        .is_none_or(|text| matches!(text.trim(), "" | "Cg=="))
 }
 
 /// Adds the owner's labels and `spec.commonMetadata`.
@@ -422,9 +524,6 @@ fn label(manifest: &mut Value, options: &PlanOptions<'_>) {
 /// The text form of a plan, for tests and for people.
 impl std::fmt::Display for ApplyPlan {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if self.is_refused() {
-            writeln!(formatter, "refused: nothing is applied or deleted")?;
-        }
         for (index, wave) in self.waves.iter().enumerate() {
             if self.waves.len() > 1 {
                 writeln!(formatter, "wave {}", index + 1)?;

@@ -2,6 +2,7 @@
 
 use crate::api::kustomization::{Kustomization, KustomizationSpec};
 use crate::apply::guard::Guard;
+use crate::apply::peers::PeerControllers;
 use crate::apply::plan::{OnError, PlanOptions};
 use crate::apply::skip::Protected;
 use crate::apply::unit_settings::UnitSettings;
@@ -49,6 +50,7 @@ impl<'o> PlanOptions<'o> {
             protected: flags.protected(),
             guard: settings.guard.clone(),
             on_error: settings.on_error,
+            peer_controllers: settings.peer_controllers,
             stage_kinds: &flags.stage_kinds,
         }
     }
@@ -62,6 +64,7 @@ impl<'o> PlanOptions<'o> {
             protected: flags.protected(),
             guard: Guard::default(),
             on_error: OnError::Stop,
+            peer_controllers: PeerControllers::Apply,
             stage_kinds: &flags.stage_kinds,
         }
     }

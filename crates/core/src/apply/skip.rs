@@ -4,9 +4,10 @@ use std::fmt;
 
 use serde_json::Value;
 
-use crate::api::annotations::EXISTED;
+use crate::api::annotations::{EXISTED, PEER_CONTROLLERS};
 use crate::apply::object_ref::ObjectRef;
-use crate::apply::ownership::manifest_owner;
+use crate::apply::owner_labels::manifest_owner;
+use crate::apply::peers::Peer;
 use crate::names::NamespacedName;
 
 /// Flux's controls of a single object share this prefix, on a label or an annotation.
@@ -21,6 +22,8 @@ pub enum Skip {
     SsaIgnore,
     /// The object says `prune: disabled`.
     PruneDisabled,
+    /// It starts a controller of a peer, which would run beside overlayd.
+    PeerController(Peer),
     /// The object says `ssa: IfNotPresent`, and it is there.
     IfNotPresent,
     /// Other managers have changed it, and its drift is to be ignored.
@@ -34,6 +37,10 @@ pub enum Skip {
     },
     /// The same object is applied under another group of its kind.
     InOtherGroup,
+    /// The build renders the same object, which has the same uid, under another namespace or group.
+    StillRendered,
+    /// Whether objects of its kind have a namespace is not known, so that it may be an object that the build renders.
+    ScopeUnknown,
     /// It may never be deleted.
     Protected(Protection),
     /// Another Kustomization renders it by now, and applies it.
@@ -78,15 +85,20 @@ impl Skip {
         Self::opt_out(live)
     }
 
-    /// True if the object itself asks to be left, so that its owner may have forgotten it.
+    /// True if the object itself asks to be left, so that its owner may have forgotten it, or if it is left by default.
     pub fn is_opt_out(&self) -> bool {
         match self {
-            Self::ReconcileDisabled | Self::SsaIgnore | Self::PruneDisabled => true,
+            Self::ReconcileDisabled
+            | Self::SsaIgnore
+            | Self::PruneDisabled
+            | Self::PeerController(_) => true,
             Self::IfNotPresent
             | Self::DriftIgnored
             | Self::ExistedBefore
             | Self::BelongsToOther { .. }
             | Self::InOtherGroup
+            | Self::StillRendered
+            | Self::ScopeUnknown
             | Self::Protected(_)
             | Self::HandedOver { .. } => false,
         }
@@ -104,6 +116,17 @@ impl fmt::Display for Skip {
             Self::ExistedBefore => "it was there before it was applied",
             Self::BelongsToOther { .. } => "it belongs to another owner",
             Self::InOtherGroup => "it is applied under another group of its kind",
+            Self::PeerController(peer) => {
+                return write!(
+                    formatter,
+                    "it is a controller of {}, which would work beside overlayd, so that it is left as it is in the cluster; `{PEER_CONTROLLERS}: apply` on the Kustomization applies it",
+                    peer.name()
+                );
+            }
+            Self::StillRendered => "it is the same object as one that is rendered",
+            Self::ScopeUnknown => {
+                "whether objects of its kind have a namespace is not known yet, and the build renders objects of this kind"
+            }
             Self::Protected(protection) => return protection.fmt(formatter),
             Self::HandedOver { to } => {
                 return write!(formatter, "Kustomization `{to}` applies it now");
@@ -232,6 +255,14 @@ mod tests {
                 "it is applied under another group of its kind",
             ),
             (
+                Skip::StillRendered,
+                "it is the same object as one that is rendered",
+            ),
+            (
+                Skip::ScopeUnknown,
+                "whether objects of its kind have a namespace is not known yet, and the build renders objects of this kind",
+            ),
+            (
                 Skip::HandedOver { to: to() },
                 "Kustomization `team/b` applies it now",
             ),
@@ -247,6 +278,7 @@ mod tests {
             Skip::ReconcileDisabled,
             Skip::SsaIgnore,
             Skip::PruneDisabled,
+            Skip::PeerController(Peer::Flux),
         ] {
             assert!(skip.is_opt_out());
         }

@@ -1,7 +1,8 @@
 //! Pure: the order of kinds: definitions and namespaces first, then classes, then the kinds that a user names, then the
 //! rest; webhooks come last, since they may refuse what is not ready yet.
 //!
-//! The order is that of Flux (`ssa/utils/sort.go` and `ApplyAllStaged` in `ssa/manager_apply.go`).
+//! The order is that of Flux (`ssa/utils/sort.go` and `ApplyAllStaged` in `ssa/manager_apply.go`). Webhooks have a stage of
+//! their own, because the objects of a stage are applied at the same time.
 
 use crate::apply::desired::Desired;
 use crate::apply::object_ref::ObjectRef;
@@ -38,9 +39,10 @@ const LAST: [&str; 2] = [
     "ValidatingWebhookConfiguration",
 ];
 
-/// The stage of a kind within its wave, from 0 to 3.
+/// The stage of a kind within its wave, from 0 to 4.
 fn stage(kind: &str, early: &[String]) -> usize {
     match kind {
+        _ if LAST.contains(&kind) => 4,
         "CustomResourceDefinition" | "Namespace" | "ClusterRole" => 0,
         _ if kind.ends_with("Class") => 1,
         _ if early.iter().any(|other| other == kind) => 2,
@@ -73,7 +75,7 @@ pub(crate) fn sort_key(object: &ObjectRef) -> (usize, &str, &str, &str, &str) {
 /// Divides the objects of a wave into stages, and orders each stage. `early` names kinds that get a stage of their own
 /// before most others (`--custom-apply-stage-kinds`).
 pub fn stages(objects: Vec<Desired>, early: &[String]) -> Vec<Vec<Desired>> {
-    let mut stages: [Vec<Desired>; 4] = Default::default();
+    let mut stages: [Vec<Desired>; 5] = Default::default();
     for desired in objects {
         stages[stage(&desired.reference.kind, early)].push(desired);
     }
@@ -133,7 +135,10 @@ mod tests {
                 "v1 Service",
                 "v1 ServiceAccount",
             ],
-            &["ServiceAccount Service Deployment Shop ValidatingWebhookConfiguration"],
+            &[
+                "ServiceAccount Service Deployment Shop",
+                "ValidatingWebhookConfiguration",
+            ],
         );
     }
 }

@@ -4,6 +4,8 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{FieldsV1, ManagedFieldsEntry};
 use serde_json::Value;
 
+use crate::apply::left_fields::{DividedFields, divide};
+
 /// The field manager of the daemon.
 pub const FIELD_MANAGER: &str = "overlayd";
 /// The field manager of `overlayd apply`, and of what the daemon applies at its start.
@@ -31,11 +33,24 @@ pub fn take_over(
     manager: &str,
     more: &[String],
 ) -> Option<Vec<ManagedFieldsEntry>> {
-    let (taken, mut kept): (Vec<_>, Vec<_>) = fields
-        .iter()
-        .cloned()
-        .partition(|entry| is_taken(entry, more));
-    let first = taken.first()?;
+    let (mut taken, mut kept) = (Vec::new(), Vec::new());
+    for entry in fields {
+        let divided = if is_taken(entry, more) {
+            divide(entry)
+        } else {
+            DividedFields::default()
+        };
+        let Some(fields) = divided.taken else {
+            kept.push(entry.clone());
+            continue;
+        };
+        taken.push((entry, fields));
+        kept.extend(divided.left.map(|left| ManagedFieldsEntry {
+            fields_v1: Some(FieldsV1(left)),
+            ..entry.clone()
+        }));
+    }
+    let (first, _) = taken.first()?;
     let ours = |entry: &ManagedFieldsEntry| {
         entry.manager.as_deref() == Some(manager)
             && entry.operation.as_deref() == Some("Apply")
@@ -46,7 +61,7 @@ pub fn take_over(
             manager: Some(manager.to_owned()),
             operation: Some("Apply".to_owned()),
             fields_v1: None,
-            ..first.clone()
+            ..(*first).clone()
         });
         kept.len() - 1
     });
@@ -54,13 +69,72 @@ pub fn take_over(
         .fields_v1
         .take()
         .map_or(Value::Null, |fields| fields.0);
-    for entry in &taken {
+    for (_, fields) in &taken {
+        merge(&mut union, fields);
+    }
+    kept[at].fields_v1 = Some(FieldsV1(union));
+    Some(kept)
+}
+
+/// The managed fields of an object with those of one manager moved to another; none if there are none to move. Fields of
+/// subresources, such as the status, stay.
+pub fn hand_over(
+    fields: &[ManagedFieldsEntry],
+    from: &str,
+    to: &str,
+) -> Option<Vec<ManagedFieldsEntry>> {
+    let is_main =
+        |entry: &&ManagedFieldsEntry| entry.subresource.as_deref().unwrap_or_default().is_empty();
+    let is_from =
+        |entry: &ManagedFieldsEntry| entry.manager.as_deref() == Some(from) && is_main(&entry);
+    let (ours, others): (Vec<_>, Vec<_>) = fields.iter().cloned().partition(is_from);
+    let first = ours.first()?;
+    let (mut theirs, mut kept): (Vec<_>, Vec<_>) = others.into_iter().partition(|entry| {
+        entry.manager.as_deref() == Some(to)
+            && entry.operation.as_deref() == Some("Apply")
+            && is_main(&entry)
+    });
+    let mut union = Value::Null;
+    for entry in ours.iter().chain(&theirs) {
         if let Some(fields) = &entry.fields_v1 {
             merge(&mut union, &fields.0);
         }
     }
-    kept[at].fields_v1 = Some(FieldsV1(union));
+    let mut entry = theirs.pop().unwrap_or_else(|| first.clone());
+    entry.manager = Some(to.to_owned());
+    entry.operation = Some("Apply".to_owned());
+    entry.fields_v1 = Some(FieldsV1(union));
+    kept.push(entry);
     Some(kept)
+}
+
+/// True if we own every field that would be taken over, in the answer to a dry run of ours. Then the object has nothing
+/// that an apply would remove, and if the dry run changes no value either, the object can stay as its former manager
+/// left it: the former manager may take up its work again without a trace of ours.
+pub fn leaves_nothing(fields: &[ManagedFieldsEntry], manager: &str, more: &[String]) -> bool {
+    let ours = fields.iter().filter(|entry| {
+        entry.manager.as_deref() == Some(manager) && entry.operation.as_deref() == Some("Apply")
+    });
+    let mut own = Value::Null;
+    for entry in ours {
+        if let Some(fields) = &entry.fields_v1 {
+            merge(&mut own, &fields.0);
+        }
+    }
+    let mut taken = fields.iter().filter(|entry| is_taken(entry, more));
+    taken.all(|entry| {
+        let fields = entry.fields_v1.as_ref();
+        fields.is_none_or(|fields| covers(&own, &fields.0))
+    })
+}
+
+/// True if one set of fields has all paths of another. `.` stands for a map or element itself, which goes with its fields.
+fn covers(own: &Value, other: &Value) -> bool {
+    let Value::Object(other) = other else {
+        return true;
+    };
+    let mut paths = other.iter().filter(|(key, _)| *key != ".");
+    paths.all(|(key, fields)| own.get(key).is_some_and(|own| covers(own, fields)))
 }
 
 /// Adds the paths of one set of fields to another.
@@ -130,8 +204,83 @@ mod tests {
             json!([entry("overlayd", "Apply", data("f:a"))]),
         );
         check(json!([entry("helm", "Update", data("f:d"))]), Value::Null);
+        // What kubectl habitually writes stays with it, and the rest becomes ours.
+        let labels = |key: &str| json!({"f:metadata": {"f:labels": {key: {}}}});
+        let mut both = labels("f:l");
+        both["f:data"] = json!({"f:b": {}});
+        check(
+            json!([entry("kubectl-label", "Update", both)]),
+            json!([
+                entry("kubectl-label", "Update", labels("f:l")),
+                entry("overlayd", "Apply", data("f:b")),
+            ]),
+        );
+        check(
+            json!([entry("kubectl-label", "Update", labels("f:l"))]),
+            Value::Null,
+        );
         let mut scale = entry("kubectl", "Update", json!({"f:spec": {}}));
         scale["subresource"] = json!("scale");
         check(json!([scale]), Value::Null);
+    }
+
+    #[test]
+    fn an_object_whose_former_manager_owns_no_more_than_we_do_can_stay() {
+        let data = |keys: &[&str]| {
+            let keys = keys.iter().map(|key| ((*key).to_owned(), json!({})));
+            let fields: serde_json::Map<String, Value> = keys.collect();
+            json!({"f:data": fields})
+        };
+        let flux = |fields: Value| entry("kustomize-controller", "Apply", fields);
+        let ours = || entry("overlayd", "Apply", data(&["f:a", "f:b"]));
+        let check = |fields: Value, expected: bool| {
+            let fields: Vec<ManagedFieldsEntry> = serde_json::from_value(fields).unwrap();
+            assert_eq!(leaves_nothing(&fields, "overlayd", &[]), expected);
+        };
+        check(json!([ours(), flux(data(&["f:a"]))]), true);
+        check(json!([ours(), flux(data(&[".", "f:b"]))]), true);
+        check(json!([ours(), flux(data(&["f:c"]))]), false);
+        check(
+            json!([
+                ours(),
+                flux(data(&["f:a"])),
+                entry("kubectl", "Update", data(&["f:d"]))
+            ]),
+            false,
+        );
+        check(
+            json!([ours(), entry("helm", "Update", data(&["f:d"]))]),
+            true,
+        );
+        check(json!([flux(data(&["f:a"]))]), false);
+    }
+
+    #[test]
+    fn fields_go_back_to_their_former_manager() {
+        let data = |key: &str| json!({"f:data": {key: {}}});
+        let back = |fields: Value| {
+            let fields: Vec<ManagedFieldsEntry> = serde_json::from_value(fields).unwrap();
+            serde_json::to_value(hand_over(&fields, "overlayd", "kustomize-controller")).unwrap()
+        };
+        let helm = || entry("helm", "Update", data("f:d"));
+        assert_eq!(
+            back(json!([entry("overlayd", "Apply", data("f:a")), helm()])),
+            json!([helm(), entry("kustomize-controller", "Apply", data("f:a"))])
+        );
+        assert_eq!(
+            back(json!([
+                entry("kustomize-controller", "Apply", data("f:b")),
+                entry("overlayd", "Apply", data("f:a")),
+            ])),
+            json!([entry(
+                "kustomize-controller",
+                "Apply",
+                json!({"f:data": {"f:a": {}, "f:b": {}}})
+            )])
+        );
+        assert_eq!(back(json!([helm()])), Value::Null);
+        let mut status = entry("overlayd", "Apply", json!({"f:status": {}}));
+        status["subresource"] = json!("status");
+        assert_eq!(back(json!([status])), Value::Null);
     }
 }

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use crate::api::annotations::{DRIFT, OVERLAYD_PREFIX};
 use crate::apply::drift::DriftMode;
 use crate::apply::guard::Guard;
+use crate::apply::peers::PeerControllers;
 use crate::apply::plan::OnError;
 use crate::cron_windows::{Recurring, Window, Windows};
 
@@ -57,6 +58,8 @@ pub struct UnitSettings {
     pub strict_substitution: bool,
     /// `targetNamespace` may rename objects of kind Namespace: `rename-namespaces`.
     pub may_rename_namespaces: bool,
+    /// Whether controllers of Flux and External Secrets are applied: `peer-controllers`.
+    pub peer_controllers: PeerControllers,
     /// When the Kustomization may be applied: `sync-windows`.
     pub windows: AnnotationWindows,
 }
@@ -83,13 +86,14 @@ pub enum SettingError {
 }
 
 /// The names of annotations, without their prefix.
-const KNOWN: [&str; 10] = [
+const KNOWN: [&str; 11] = [
     "approve-deletions",
     "deletion-limit",
     "deletion-share",
     "drift",
     "mode",
     "on-error",
+    "peer-controllers",
     "rename-namespaces",
     "strict-substitution",
     "sync-windows",
@@ -116,6 +120,7 @@ impl UnitSettings {
             mode: Mode::Apply,
             strict_substitution: defaults.strict_substitution,
             may_rename_namespaces: false,
+            peer_controllers: PeerControllers::Leave,
             windows: AnnotationWindows::default(),
         };
         for (name, text) in annotations {
@@ -171,6 +176,13 @@ impl UnitSettings {
                     "stop" => OnError::Stop,
                     "continue" => OnError::Continue,
                     _ => return Err(Some("must be `stop` or `continue`")),
+                };
+            }
+            "peer-controllers" => {
+                self.peer_controllers = match text {
+                    "leave" => PeerControllers::Leave,
+                    "apply" => PeerControllers::Apply,
+                    _ => return Err(Some("must be `leave` or `apply`")),
                 };
             }
             "rename-namespaces" => self.may_rename_namespaces = yes_or_no()?,
@@ -268,6 +280,7 @@ mod tests {
             ("on-error", "continue"),
             ("drift", "report"),
             ("mode", "report"),
+            ("peer-controllers", "apply"),
         ])
         .unwrap();
         assert_eq!((unit.guard.limit, unit.guard.share), (None, 50));
@@ -275,7 +288,13 @@ mod tests {
             (unit.on_error, unit.drift, unit.mode),
             (OnError::Continue, DriftMode::Report, Mode::Report)
         );
+        assert_eq!(unit.peer_controllers, PeerControllers::Apply);
         for (name, text, expected) in [
+            (
+                "peer-controllers",
+                "start",
+                "annotation `overlayd.dev/peer-controllers: start`: must be `leave` or `apply`",
+            ),
             (
                 "deletion-limit",
                 "many",

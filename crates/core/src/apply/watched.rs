@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use crate::apply::last_applied::change_token;
-use crate::apply::ownership::label_owner;
+use crate::apply::owner_labels::label_owner;
 use crate::apply::takeover::FIELD_MANAGER;
 use crate::names::NamespacedName;
 
@@ -162,7 +162,7 @@ fn name_of(metadata: &ObjectMeta) -> NamespacedName {
 }
 
 /// The field manager besides us that has written last, other than to the status.
-fn last_manager(metadata: &ObjectMeta) -> String {
+pub fn last_manager(metadata: &ObjectMeta) -> String {
     let entries = metadata.managed_fields.iter().flatten();
     let others = entries.filter(|entry| {
         entry.subresource.as_deref().unwrap_or_default().is_empty()

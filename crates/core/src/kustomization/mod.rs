@@ -4,17 +4,26 @@
 //! observe ─SpecDigest, due→ act (apply::plan, rollout) ─KustomizationOutcome→ status
 //! ```
 //! [`spec_digest`] names what a Kustomization asks for, [`due`] decides whether there is work, [`dependencies`] whether it
-//! can begin, and [`status`] what is recorded at the end.
+//! can begin, [`status`] what is recorded at the end, and [`events`] what is published.
 
 pub mod deletion;
 pub mod dependencies;
 pub mod due;
+pub mod events;
+pub mod references;
+pub mod source;
 pub mod spec_digest;
 pub mod status;
 
+use std::collections::BTreeSet;
+
 use kube::ResourceExt as _;
 
-use crate::api::kustomization::{Kustomization, KustomizationStatus};
+use crate::api::kustomization::{
+    Kustomization, KustomizationSpec, KustomizationStatus, SourceKind,
+};
+use crate::apply::inventory;
+use crate::apply::object_ref::ObjectRef;
 use crate::names::NamespacedName;
 
 /// The source of a Kustomization. A reference without a namespace means that of the Kustomization.
@@ -28,10 +37,35 @@ pub fn source_of(object: &Kustomization) -> NamespacedName {
     NamespacedName::new(namespace, &reference.name)
 }
 
+/// A field that overlayd refuses, if there is one: its path below `spec`.
+pub fn unsupported(spec: &KustomizationSpec) -> Option<&'static str> {
+    let set = [
+        (
+            "sourceRef.kind (only GitRepository is)",
+            spec.source_ref.kind != SourceKind::GitRepository,
+        ),
+        ("decryption", spec.decryption.is_some()),
+        ("kubeConfig", spec.kube_config.is_some()),
+    ];
+    set.into_iter()
+        .find_map(|(field, is_set)| is_set.then_some(field))
+}
+
 /// True if the condition `Ready` is `True`: the last attempt came to its end.
 pub fn is_ready(status: &KustomizationStatus) -> bool {
     let mut conditions = status.conditions.iter();
     conditions.any(|condition| condition.type_ == "Ready" && condition.status == "True")
+}
+
+/// What the status of a Kustomization tells of its claims: the revision that it has applied to its end, and the ids of the
+/// objects of that revision. None if something is still to be done for its spec.
+pub fn told_claims(object: &Kustomization) -> Option<(String, BTreeSet<String>)> {
+    let status = object.status.as_ref()?;
+    let is_current = Some(status.observed_generation) == object.metadata.generation;
+    let revision = status.last_applied_revision.clone()?;
+    let objects = inventory::objects(status.inventory.as_ref());
+    let ids = objects.iter().map(ObjectRef::id).collect();
+    (is_current && is_ready(status)).then_some((revision, ids))
 }
 
 #[cfg(test)]

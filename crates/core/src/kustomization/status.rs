@@ -15,6 +15,10 @@ use crate::schedule::seconds;
 const SYNC_WINDOW: &str = "SyncWindow";
 /// The condition and failure reason of objects that did not become healthy, as Flux calls it.
 pub const HEALTH_CHECK_FAILED: &str = "HealthCheckFailed";
+/// The reason of `Ready` after a revision was applied, as Flux calls it.
+pub const SUCCEEDED: &str = "ReconciliationSucceeded";
+/// The condition of objects that differ from git and were left so.
+const DRIFTED: &str = "Drifted";
 /// How many history entries a status keeps, as Flux does.
 const HISTORY_LENGTH: usize = 5;
 
@@ -41,14 +45,20 @@ pub enum KustomizationOutcome {
 /// What an applied revision has changed.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct AppliedRevision {
-    /// What changed in the cluster, one line for each object; empty if nothing did.
+    /// What was created or changed in the cluster, one line for each object; empty if nothing was.
     pub changes: String,
+    /// What was deleted, one line for each object; empty if nothing was.
+    pub deletions: String,
+    /// When the rollout began, if it waited through several reconciles.
+    pub began: Option<Timestamp>,
     /// Names what was built; empty if nothing was, because nothing that decides had changed.
     pub digest: String,
     /// What others have changed and was left so, one line for each object.
     pub drifted: Vec<String>,
     /// Objects that ask to be left alone, and how, one line for each.
     pub opted_out: Vec<String>,
+    /// What is not deleted yet, and why; empty if everything is.
+    pub postponed: String,
 }
 
 /// Why a revision was not applied to its end.
@@ -62,6 +72,26 @@ pub struct SyncFailure {
     pub message: String,
     /// How many deletions wait for an approval.
     pub pending_deletions: usize,
+}
+
+impl SyncFailure {
+    /// True if the revision could not be built, so that it is not known what the Kustomization wants.
+    pub fn is_unbuilt(&self) -> bool {
+        matches!(self.reason, "BuildFailed" | "ArtifactFailed")
+    }
+
+    /// True if the revision was tried: nothing else stood in the way of the build.
+    fn is_attempt(&self) -> bool {
+        const BEFORE: [&str; 6] = [
+            "AccessDenied",
+            "DependencyNotReady",
+            "FeatureGateDisabled",
+            "InvalidAnnotation",
+            "InvalidCELExpression",
+            "InvalidReference",
+        ];
+        !BEFORE.contains(&self.reason)
+    }
 }
 
 /// When an error is worth another try.
@@ -80,6 +110,8 @@ pub enum ErrorClass {
 pub struct Attempt {
     /// The revision of the source; `None` if it has fetched nothing yet.
     pub revision: Option<String>,
+    /// Names what was built; empty if nothing was.
+    pub digest: String,
     /// When the reconcile began.
     pub started: Timestamp,
     /// When it ended.
@@ -107,21 +139,27 @@ pub fn next_status(
             status.last_attempted_revision.clone_from(&attempt.revision);
             status.last_applied_revision.clone_from(&attempt.revision);
         }
-        KustomizationOutcome::Reported(_) => {
+        KustomizationOutcome::Failed(failure) if !failure.is_attempt() => {}
+        _ if attempt.revision.is_some() => {
             status.last_attempted_revision.clone_from(&attempt.revision);
         }
         _ => {}
     }
     let revision = attempt.revision.as_deref().unwrap_or_default();
-    let (progress, reason, message) = ready(outcome, revision);
-    if let KustomizationOutcome::Applied(applied) = outcome
-        && !applied.digest.is_empty()
-    {
-        record(&mut status, &applied.digest, reason, attempt);
+    let notes = notes(outcome, &old);
+    let (progress, reason, message) = ready(outcome, revision, &notes);
+    match outcome {
+        KustomizationOutcome::Applied(applied) if !applied.digest.is_empty() => {
+            record(&mut status, &applied.digest, reason, attempt);
+        }
+        KustomizationOutcome::Failed(_) if !attempt.digest.is_empty() => {
+            record(&mut status, &attempt.digest, reason, attempt);
+        }
+        _ => {}
     }
     status.conditions =
         flux_conditions(&old, generation, progress, reason, &message, attempt.ended);
-    let extra = notes(outcome, &old)
+    let extra = notes
         .into_iter()
         .map(|(type_, message)| (type_, "True", type_, message));
     for (type_, status_, reason, message) in extra.chain(healthy(&object.spec, outcome)) {
@@ -151,13 +189,19 @@ fn is_observed(outcome: &KustomizationOutcome) -> bool {
 }
 
 /// What `Ready` and its companions say.
-fn ready(outcome: &KustomizationOutcome, revision: &str) -> (Progress, &'static str, String) {
+fn ready(
+    outcome: &KustomizationOutcome,
+    revision: &str,
+    notes: &[Note],
+) -> (Progress, &'static str, String) {
     match outcome {
-        KustomizationOutcome::Applied(_) => (
-            Progress::Ready,
-            "ReconciliationSucceeded",
-            format!("Applied revision: {revision}"),
-        ),
+        KustomizationOutcome::Applied(_) => {
+            let drifted = notes.iter().find(|(type_, _)| *type_ == DRIFTED);
+            let drifted = drifted.map(|(_, lines)| format!("; not in line with it: {lines}"));
+            let drifted = drifted.unwrap_or_default();
+            let message = format!("Applied revision: {revision}{drifted}");
+            (Progress::Ready, SUCCEEDED, message)
+        }
         KustomizationOutcome::RollingOut { message, .. } => {
             (Progress::Waiting, "Progressing", message.clone())
         }
@@ -211,16 +255,23 @@ fn keeps_health(spec: &KustomizationSpec, outcome: &KustomizationOutcome) -> boo
     checks_health(spec) && healthy(spec, outcome).is_none()
 }
 
-fn checks_health(spec: &KustomizationSpec) -> bool {
+/// True if a spec asks for health checks.
+pub(crate) fn checks_health(spec: &KustomizationSpec) -> bool {
     spec.wait || !spec.health_checks.is_empty()
 }
 
-/// `Drifted` and `OptedOut`: objects that were left as they are. An outcome without a build keeps what was known.
-fn notes(outcome: &KustomizationOutcome, old: &[Condition]) -> Vec<(&'static str, String)> {
-    const TYPES: [&str; 2] = ["Drifted", "OptedOut"];
+/// A condition that is there only while it is true: its type, which is its reason too, and its message.
+type Note = (&'static str, String);
+
+/// `Drifted`, `OptedOut` and `PrunePending`: objects that were left as they are. An outcome without a build keeps what
+/// was known.
+fn notes(outcome: &KustomizationOutcome, old: &[Condition]) -> Vec<Note> {
+    const TYPES: [&str; 3] = [DRIFTED, "OptedOut", "PrunePending"];
     match outcome {
         KustomizationOutcome::Applied(applied) if !applied.digest.is_empty() => {
-            let messages = [applied.drifted.join("; "), applied.opted_out.join("; ")];
+            let (drifted, opted_out) = (&applied.drifted, &applied.opted_out);
+            let postponed = applied.postponed.clone();
+            let messages = [drifted.join("; "), opted_out.join("; "), postponed];
             let notes = TYPES.into_iter().zip(messages);
             notes.filter(|(_, message)| !message.is_empty()).collect()
         }

@@ -4,10 +4,15 @@ use serde_json::json;
 
 use super::*;
 use crate::apply::desired::Desired;
+use crate::apply::guard::GuardStage;
 
 /// Seconds after the beginning of a conversation.
 fn at(seconds: i64) -> Timestamp {
     Timestamp::from_second(1_767_225_600 + seconds).unwrap()
+}
+
+fn unit(name: &str) -> NamespacedName {
+    NamespacedName::new("team", name)
 }
 
 fn object(name: &str) -> ObjectRef {
@@ -57,7 +62,7 @@ fn rollout_of(
         on_error,
         ..ApplyPlan::default()
     };
-    Rollout::new(plan, &spec(&fields), "team", Vec::new())
+    Rollout::new(plan, &spec(&fields), &unit("app"), Vec::new())
 }
 
 fn applied() -> Observation {
@@ -72,6 +77,7 @@ fn failure(name: &str) -> ObjectFailure {
         object: object(name),
         source: None,
         reason: "denied".to_owned(),
+        is_denied: false,
     }
 }
 
@@ -109,7 +115,15 @@ fn health(text: &str) -> Observation {
 
 fn ownership(undecided: Option<&str>, handed_over: &str) -> Observation {
     Observation::Ownership {
-        undecided: undecided.map(|name| NamespacedName::new("team", name)),
+        undecided: undecided.map(|name| Undecided {
+            unit: unit(name.trim_end_matches('?')),
+            reason: if name.ends_with('?') {
+                UndecidedReason::NotBuilt
+            } else {
+                UndecidedReason::Open
+            },
+        }),
+        refusal: None,
         handed_over: objects(handed_over).into_iter().collect(),
     }
 }
@@ -328,7 +342,7 @@ fn objects_that_were_left_out_of_the_plan_fail_the_rollout_after_the_others_are_
     };
     let failures = vec![failure("b")];
     check(
-        &mut Rollout::new(plan, &spec(&json!({})), "team", failures),
+        &mut Rollout::new(plan, &spec(&json!({})), &unit("app"), failures),
         vec![
             (0, Resumed, "apply a"),
             (0, applied(), "check a"),
@@ -354,30 +368,142 @@ fn the_health_of_a_skipped_object_does_not_count() {
     );
 }
 
+const WAITS: &str = "wait 1000 ms: everything is applied; before 2 objects are deleted, it waits to know whether Kustomization `team/other` wants them";
+
 #[test]
-fn deletions_wait_half_a_minute_for_undecided_kustomizations() {
-    let waits = "wait 100 ms: everything is applied; before 2 objects are deleted, it waits to know whether Kustomization `team/other` wants them";
+fn deletions_wait_until_every_kustomization_has_said_what_it_wants() {
+    let mut rollout = rollout(&[], "y x");
     check(
-        &mut rollout(&[], "y x"),
+        &mut rollout,
         vec![
             (0, Resumed, "owners y x"),
-            (0, ownership(Some("other"), ""), waits),
+            (0, ownership(Some("other"), ""), WAITS),
             (10, Resumed, "owners y x"),
-            (10, ownership(Some("other"), ""), waits),
+            (10, ownership(Some("other"), ""), WAITS),
             (11, Resumed, "owners y x"),
             (11, ownership(None, "y"), "prune x"),
             (11, Pruned(Ok(())), "done"),
         ],
     );
+    assert_eq!(rollout.postponed(), None);
+}
+
+#[test]
+fn deletions_are_left_for_later_where_a_kustomization_does_not_say_what_it_wants() {
+    let mut slow = rollout(&[], "y x");
     check(
-        &mut rollout(&[], "y x"),
+        &mut slow,
         vec![
             (0, Resumed, "owners y x"),
-            (0, ownership(Some("other"), ""), waits),
+            (0, ownership(Some("other"), ""), WAITS),
             (30, Resumed, "owners y x"),
-            (30, ownership(Some("other"), "x"), "prune y"),
+            (30, ownership(Some("other"), "x"), "prune"),
+            (30, Pruned(Ok(())), "done"),
         ],
     );
+    let postponed = slow.postponed().unwrap();
+    assert_eq!(postponed.objects, objects("y x"));
+    assert_eq!(
+        postponed.to_string(),
+        "not deleted yet, since Kustomization `team/other` has not said whether it wants them: Deployment/team/y, Deployment/team/x"
+    );
+    let mut failed = rollout(&[], "x");
+    check(
+        &mut failed,
+        vec![
+            (0, Resumed, "owners x"),
+            (0, ownership(Some("other?"), ""), "prune"),
+            (0, Pruned(Ok(())), "done"),
+        ],
+    );
+    assert_eq!(
+        failed.postponed().unwrap().to_string(),
+        "not deleted yet, since Kustomization `team/other` has not said whether it wants them: Deployment/team/x; it cannot be built of this revision: mend it, or suspend it to go on without it"
+    );
+}
+
+#[test]
+fn deletions_that_need_an_approval_fail_the_rollout() {
+    let refusal = GuardError {
+        why: "2 of 2 objects would be deleted".to_owned(),
+        stage: GuardStage::Planned,
+        objects: vec!["a".to_owned()],
+        count: 2,
+        hash: "h".to_owned(),
+    };
+    let refused = Observation::Ownership {
+        undecided: None,
+        refusal: Some(refusal),
+        handed_over: BTreeSet::new(),
+    };
+    let expected = "fail: 2 of 2 objects would be deleted; everything is applied, and nothing was deleted. These would go: a. To approve exactly this, set the annotation `overlayd.dev/approve-deletions: h`";
+    check(
+        &mut rollout(&[], "x"),
+        vec![(0, Resumed, "owners x"), (0, refused, expected)],
+    );
+}
+
+/// A plan of one wave with these objects.
+fn plan_of(objects: Vec<Desired>) -> ApplyPlan {
+    ApplyPlan {
+        waves: vec![Wave(vec![objects])],
+        ..ApplyPlan::default()
+    }
+}
+
+fn desired(reference: ObjectRef, manifest: serde_json::Value) -> Desired {
+    Desired {
+        reference,
+        manifest,
+        source: None,
+        hash: [0; 32],
+    }
+}
+
+#[test]
+fn a_kustomization_does_not_wait_for_itself() {
+    let units = ["app", "child"].map(|name| {
+        let api_version = "kustomize.toolkit.fluxcd.io/v1";
+        ObjectRef::new(api_version, "Kustomization", "team", name)
+    });
+    let plan = || {
+        plan_of(
+            units
+                .iter()
+                .map(|unit| desired(unit.clone(), json!({})))
+                .collect(),
+        )
+    };
+    let named = json!({"wait": false, "healthChecks": [
+        {"apiVersion": "kustomize.toolkit.fluxcd.io/v1", "kind": "Kustomization", "name": "app"},
+    ]});
+    for (fields, expected) in [(json!({}), "check child"), (named, "prune")] {
+        let rollout = &mut Rollout::new(plan(), &spec(&fields), &unit("app"), Vec::new());
+        check(
+            rollout,
+            vec![(0, Resumed, "apply app child"), (0, applied(), expected)],
+        );
+    }
+}
+
+#[test]
+fn a_job_that_its_ttl_has_removed_is_done() {
+    let job = ObjectRef::new("batch/v1", "Job", "team", "migrate");
+    for (manifest, is_done) in [
+        (json!({"spec": {"ttlSecondsAfterFinished": 0}}), true),
+        (json!({"spec": {}}), false),
+    ] {
+        let plan = plan_of(vec![desired(job.clone(), manifest)]);
+        let mut rollout = Rollout::new(plan, &spec(&json!({})), &unit("app"), Vec::new());
+        rollout.advance(Resumed, at(0));
+        rollout.advance(applied(), at(0));
+        let gone = Report {
+            health: Health::NotFound,
+            reason: "it does not exist".to_owned(),
+        };
+        let step = rollout.advance(Observation::Health(vec![(job.clone(), gone)]), at(1));
+        assert_eq!(matches!(step, Step::Prune(_)), is_done, "{step:?}");
+    }
 }
 
 #[test]

@@ -160,6 +160,14 @@ pub fn decide_empty(
     Ok(SecretWrite::Delete(Some(which)))
 }
 
+/// The Secret without its owner of this uid, so that it stays when the owner goes.
+pub fn released(mut secret: Secret, uid: &str) -> Secret {
+    if let Some(references) = &mut secret.metadata.owner_references {
+        references.retain(|reference| reference.uid != uid);
+    }
+    secret
+}
+
 /// Decides what to write by the creation policy.
 ///
 /// # Errors
@@ -493,6 +501,17 @@ mod tests {
         controlled.metadata.owner_references.as_mut().unwrap()[0].kind = "Certificate".into();
         let error = decide(&desired(), &owner("u2"), &data("w"), Some(&controlled)).unwrap_err();
         assert_eq!(error.summary(), "failed to take ownership of target secret");
+    }
+
+    #[test]
+    fn a_released_secret_has_lost_only_its_owner_and_can_be_taken_again() {
+        let secret = created("v");
+        let free = released(secret.clone(), "u1");
+        assert_eq!(free.metadata.owner_references, Some(Vec::new()));
+        assert_eq!(free.data, secret.data);
+        assert_eq!(released(secret.clone(), "u2"), secret);
+        let again = decide(&desired(), &owner("u2"), &data("v"), Some(&free));
+        assert!(matches!(again, Ok(SecretWrite::Update(_))), "{again:?}");
     }
 
     #[test]

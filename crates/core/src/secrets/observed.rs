@@ -472,11 +472,35 @@ pub fn target_name(object: &ExternalSecret) -> String {
         .unwrap_or_else(|| object.metadata.name.clone().unwrap_or_default())
 }
 
-/// True if the Secret is deleted together with its ExternalSecret, even where owner references do not see to it.
-pub fn deletes_with_object(object: &ExternalSecret) -> bool {
-    let target = &object.spec.target;
-    target.deletion_policy == DeletionPolicy::Delete
-        && target.creation_policy == CreationPolicy::Owner
+/// What becomes of the Secret when its ExternalSecret is being deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SecretEnd {
+    /// It is left as it is. If it has an owner reference, Kubernetes deletes it after the ExternalSecret.
+    Leave,
+    /// It is deleted before the ExternalSecret is gone.
+    Delete,
+    /// It loses its owner reference, so that it stays.
+    Release,
+}
+
+/// Decides what becomes of the Secret. A definition that is being deleted takes every ExternalSecret of the cluster along,
+/// and says nothing about the Secrets, which workloads use.
+pub fn secret_end(object: &ExternalSecret, is_definition_ending: bool) -> SecretEnd {
+    if !owns_secret(object) {
+        SecretEnd::Leave
+    } else if is_definition_ending {
+        SecretEnd::Release
+    } else if object.spec.target.deletion_policy == DeletionPolicy::Delete {
+        SecretEnd::Delete
+    } else {
+        SecretEnd::Leave
+    }
+}
+
+/// True if the Secret goes with its ExternalSecret, so that a finalizer must hold the ExternalSecret until it is known
+/// whether the Secret may go.
+pub fn owns_secret(object: &ExternalSecret) -> bool {
+    object.spec.target.creation_policy == CreationPolicy::Owner
 }
 
 /// When to look again at an ExternalSecret whose values are watched: once per heartbeat, and once an hour at least.

@@ -536,17 +536,21 @@ fn values_are_watched_where_an_interval_alone_decides() {
 
 #[test]
 fn the_target_has_the_name_of_the_spec_or_of_the_object() {
-    let check = |target: Value, name: &str, deletes: bool| {
+    let check = |target: Value, name: &str, end: SecretEnd, at_the_end_of_the_kind: SecretEnd| {
         let object = external_secret(json!({"target": target}));
         assert_eq!(target_name(&object), name);
-        assert_eq!(deletes_with_object(&object), deletes);
+        assert_eq!(secret_end(&object, false), end);
+        assert_eq!(secret_end(&object, true), at_the_end_of_the_kind);
+        assert_eq!(
+            owns_secret(&object),
+            at_the_end_of_the_kind == SecretEnd::Release
+        );
     };
-    check(json!({}), "db", false);
-    check(json!({"name": ""}), "db", false);
-    check(json!({"name": "t", "deletionPolicy": "Delete"}), "t", true);
-    check(
-        json!({"creationPolicy": "Orphan", "deletionPolicy": "Delete"}),
-        "db",
-        false,
-    );
+    use SecretEnd::{Delete, Leave, Release};
+    check(json!({}), "db", Leave, Release);
+    check(json!({"name": ""}), "db", Leave, Release);
+    let deleted = json!({"name": "t", "deletionPolicy": "Delete"});
+    check(deleted, "t", Delete, Release);
+    let orphan = json!({"creationPolicy": "Orphan", "deletionPolicy": "Delete"});
+    check(orphan, "db", Leave, Leave);
 }

@@ -1,6 +1,6 @@
-//! Plans, compared by their text form, and properties of all plans.
+//! Plans, compared by their text form.
 
-use proptest::prelude::*;
+mod properties;
 
 use super::*;
 use crate::api::annotations::{DEPENDS_ON, WAVE};
@@ -51,6 +51,7 @@ fn options(spec: &KustomizationSpec) -> PlanOptions<'_> {
             ..Guard::default()
         },
         on_error: OnError::Stop,
+        peer_controllers: PeerControllers::Leave,
         stage_kinds: &[],
     }
 }
@@ -70,6 +71,7 @@ fn owned(objects: &[Desired], other: &OtherKustomization) -> Observed {
         owners: LiveOwners {
             by_object: ids.map(|id| (id, owner.clone())).collect(),
             kustomizations: [(owner.clone(), other.clone())].into(),
+            going: BTreeSet::new(),
         },
         ..Observed::default()
     }
@@ -152,7 +154,7 @@ fn an_empty_build_deletes_nothing() {
     check(
         vec![],
         &inventory_of(&[map("conf")]),
-        "error: the build is empty while 1 objects are applied; nothing was deleted: ConfigMap/a/conf\n",
+        "error: the build is empty while 1 objects are applied; nothing was deleted: ConfigMap/a/conf. To approve exactly this, set the annotation `overlayd.dev/approve-deletions: 02fd46b9950a`\n",
     );
     check(vec![], &Observed::default(), "");
 }
@@ -192,6 +194,15 @@ fn an_object_is_rendered_once() {
 }
 
 #[test]
+fn a_name_that_leads_elsewhere_is_refused() {
+    check(
+        vec![map("x/../../secrets/y")],
+        &Observed::default(),
+        "error: object `ConfigMap/a/x/../../secrets/y`: its name or namespace is no name of an object\n",
+    );
+}
+
+#[test]
 fn an_unknown_drift_mode_is_refused() {
     check(
         vec![annotated("a", json!({"overlayd.dev/drift": "maybe"}))],
@@ -221,6 +232,103 @@ fn deletions_that_look_like_an_accident_need_an_approval() {
         &inventory_of(&[desired("v1", "Namespace", "", "shop")]),
         "error: deleting Namespace/shop would take everything in it along; nothing was applied or deleted. These would go: Namespace/shop. To approve exactly this, set the annotation `overlayd.dev/approve-deletions: d75cfdd46dfc`\n",
     );
+}
+
+fn child(name: &str) -> Desired {
+    let api_version = "kustomize.toolkit.fluxcd.io/v1";
+    desired(api_version, "Kustomization", "team", name)
+}
+
+/// Lets a build no longer render the Kustomization `team/child`, which holds these objects.
+fn dropped(held: &[Desired]) -> Observed {
+    let held = held.iter().map(|desired| desired.reference.clone());
+    let name = NamespacedName::new("team", "child");
+    Observed {
+        children: [(name.clone(), held.collect())].into(),
+        owners: LiveOwners {
+            going: [name].into(),
+            ..LiveOwners::default()
+        },
+        ..inventory_of(&[map("conf"), child("child")])
+    }
+}
+
+#[test]
+fn the_guard_does_not_end_at_a_child() {
+    let refused = |why: &str, objects: &str, hash: &str| {
+        format!(
+            "error: {why}; nothing was applied or deleted. These would go: {objects}. To approve exactly this, set the annotation `overlayd.dev/approve-deletions: {hash}`\n"
+        )
+    };
+    let claim = desired("v1", "PersistentVolumeClaim", "a", "disk");
+    let grave = refused(
+        "deleting PersistentVolumeClaim/a/disk would take everything in it along",
+        "Kustomization/team/child, PersistentVolumeClaim/a/disk",
+        "a4e386fb05d5",
+    );
+    check(
+        vec![map("conf")],
+        &dropped(std::slice::from_ref(&claim)),
+        &grave,
+    );
+    let many = [map("m1"), map("m2")];
+    let limit = refused(
+        "3 of 4 objects would be deleted",
+        "Kustomization/team/child, ConfigMap/a/m1, ConfigMap/a/m2",
+        "a0a0d5effad1",
+    );
+    check(vec![map("conf")], &dropped(&many), &limit);
+    // An object that moves to the parent or to another Kustomization is not deleted.
+    let expected = "stage 1\n  apply ConfigMap/a/conf\n  apply PersistentVolumeClaim/a/disk\nprune Kustomization/team/child\n";
+    check(
+        vec![map("conf"), claim.clone()],
+        &dropped(std::slice::from_ref(&claim)),
+        expected,
+    );
+    let mut moved = dropped(std::slice::from_ref(&claim));
+    let to = NamespacedName::new("team", "other");
+    moved.rendered_elsewhere = [(claim.reference.id(), to)].into();
+    let expected = "stage 1\n  apply ConfigMap/a/conf\nprune Kustomization/team/child\n";
+    check(vec![map("conf")], &moved, expected);
+}
+
+#[test]
+fn the_guard_waits_until_everybody_has_said_what_it_wants() {
+    let claim = desired("v1", "PersistentVolumeClaim", "a", "disk");
+    let observed = Observed {
+        is_undecided: true,
+        ..dropped(std::slice::from_ref(&claim))
+    };
+    let spec = spec();
+    let plan = plan(vec![map("conf")], &observed, &options(&spec)).unwrap();
+    let leaving = plan.leaving();
+    assert_eq!(leaving, [child("child").reference]);
+    let guard = plan.deferred_guard.unwrap();
+    let refused = guard.check(&leaving, |_| false).unwrap_err();
+    assert_eq!(
+        refused.objects,
+        ["Kustomization/team/child", "PersistentVolumeClaim/a/disk"]
+    );
+    let moved = guard.check(&leaving, |object| *object == claim.reference);
+    assert_eq!(moved, Ok(()));
+}
+
+#[test]
+fn a_child_that_is_folded_into_its_parent_keeps_nothing_from_it() {
+    let name = NamespacedName::new("team", "child");
+    let mut observed = dropped(&[map("one")]);
+    let id = map("one").reference.id();
+    observed.owners.by_object = [(id.clone(), name.clone())].into();
+    observed.owners.kustomizations = [(name, OtherKustomization::Renders([id].into()))].into();
+    let expected = "stage 1\n  apply ConfigMap/a/conf\n  apply ConfigMap/a/one\nprune Kustomization/team/child\n";
+    check(vec![map("conf"), map("one")], &observed, expected);
+    observed.owners.going.clear();
+    let plan = text(plan(
+        vec![map("conf"), map("one")],
+        &observed,
+        &options(&spec()),
+    ));
+    assert!(plan.contains("conflict ConfigMap/a/one"), "{plan}");
 }
 
 #[test]
@@ -283,9 +391,7 @@ fn an_object_that_another_kustomization_renders_is_a_conflict() {
     check(
         objects(),
         &observed,
-        &format!(
-            "refused: nothing is applied or deleted\nstage 1\n  apply ConfigMap/a/two\n{CONFLICT}"
-        ),
+        &format!("stage 1\n  apply ConfigMap/a/two\n{CONFLICT}"),
     );
     check_continued(
         objects(),
@@ -416,158 +522,115 @@ fn the_status_of_a_definition_is_part_of_it() {
     assert!(applied.manifest["status"].is_object());
 }
 
-const KINDS: [(&str, &str); 6] = [
-    ("v1", "ConfigMap"),
-    ("v1", "Namespace"),
-    ("apps/v1", "Deployment"),
-    ("storage.k8s.io/v1", "StorageClass"),
-    ("rbac.authorization.k8s.io/v1", "ClusterRole"),
-    (
-        "admissionregistration.k8s.io/v1",
+#[test]
+fn a_certificate_that_is_none_is_dropped() {
+    let check = |kind: &str, manifest: Value, expected: Value| {
+        let mut object = desired("example.com/v1", kind, "", "x");
+        json_patch::merge(&mut object.manifest, &manifest);
+        let spec = KustomizationSpec::default();
+        let options = PlanOptions {
+            owner: None,
+            ..options(&spec)
+        };
+        let plan = plan(vec![object], &Observed::default(), &options).unwrap();
+        let applied = &plan.objects().next().unwrap().manifest;
+        let mut whole = applied.clone();
+        json_patch::merge(&mut whole, &expected);
+        assert_eq!(*applied, whole);
+        assert!(!applied.to_string().contains("Cg=="));
+    };
+    for kind in [
+        "MutatingWebhookConfiguration",
         "ValidatingWebhookConfiguration",
-    ),
-];
-
-/// What a generated object says of itself and what the cluster knows of it.
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Case {
-    Plain,
-    OptsOut,
-    OwnedElsewhere,
-    RenderedElsewhere,
-    TakesOver,
-}
-
-/// Objects by kind, namespace and name; each with its wave, its case, whether the old inventory has it, and whether the
-/// build still renders it.
-type Objects = BTreeMap<(usize, usize, usize), (i32, Case, bool, bool)>;
-
-fn objects() -> impl Strategy<Value = Objects> {
-    use Case::{OptsOut, OwnedElsewhere, Plain, RenderedElsewhere, TakesOver};
-    let cases = [Plain, OptsOut, OwnedElsewhere, RenderedElsewhere, TakesOver];
-    let key = (0_usize..6, 0_usize..3, 0_usize..20);
-    let value = (
-        -2_i32..3,
-        proptest::sample::select(cases.to_vec()),
-        proptest::bool::ANY,
-        proptest::bool::weighted(0.8),
-    );
-    proptest::collection::btree_map(key, value, 1..40)
-}
-
-fn generated((kind, namespace, name): (usize, usize, usize), wave: i32, case: Case) -> Desired {
-    let (api_version, kind) = KINDS[kind];
-    let mut object = desired(
-        api_version,
+    ] {
+        let hook = |bundle: &str| json!({"clientConfig": {"url": "u", "caBundle": bundle}});
+        check(
+            kind,
+            json!({"webhooks": [hook("Cg=="), hook(""), hook("eA==")]}),
+            json!({"webhooks": [{"clientConfig": {"url": "u"}}, {"clientConfig": {"url": "u"}}, hook("eA==")]}),
+        );
+    }
+    let conversion =
+        |config: Value| json!({"spec": {"conversion": {"webhook": {"clientConfig": config}}}});
+    let kind = "CustomResourceDefinition";
+    check(
         kind,
-        &format!("n{namespace}"),
-        &format!("x:{name}"),
+        conversion(json!({"url": "u", "caBundle": "Cg=="})),
+        conversion(json!({"url": "u"})),
     );
-    let mut annotations = json!({WAVE: wave.to_string()});
-    match case {
-        Case::OptsOut => annotations["kustomize.toolkit.fluxcd.io/reconcile"] = json!("disabled"),
-        Case::TakesOver => annotations[TAKE_OVER] = json!("team/other"),
-        _ => {}
-    }
-    object.manifest["metadata"]["annotations"] = annotations;
-    object
+    check(
+        "APIService",
+        json!({"spec": {"caBundle": "Cg==", "group": "g"}}),
+        json!({"spec": {"group": "g"}}),
+    );
 }
 
-fn rendered(objects: &Objects) -> Vec<Desired> {
-    let rendered = objects.iter().filter(|(_, (.., is_rendered))| *is_rendered);
-    rendered
-        .map(|(key, (wave, case, ..))| generated(*key, *wave, *case))
-        .collect()
+#[test]
+fn while_a_scope_is_not_known_nothing_of_the_kind_is_pruned() {
+    let pool = |namespace: &str| desired("karpenter.sh/v1", "NodePool", namespace, "pool-a");
+    let mut observed = inventory_of(&[pool(""), map("a"), map("gone")]);
+    observed.scope_unknown = [GroupKind::of(&pool("").reference)].into();
+    let spec = spec();
+    let plan = plan(
+        vec![pool("karpenter"), map("a")],
+        &observed,
+        &options(&spec),
+    )
+    .unwrap();
+    let expected = "stage 1
+  apply ConfigMap/a/a
+  apply NodePool/karpenter/pool-a
+prune ConfigMap/a/gone
+skip NodePool/pool-a: whether objects of its kind have a namespace is not known yet, and the build renders objects of this kind
+";
+    assert_eq!(plan.to_string(), expected);
+    let ids: Vec<String> = plan.inventory.iter().map(ObjectRef::id).collect();
+    assert!(
+        ids.contains(&"_pool-a_karpenter.sh_NodePool".to_owned()),
+        "the entry stays in the inventory: {ids:?}"
+    );
+    assert_eq!(plan.leaving(), [map("gone").reference]);
+    assert_eq!(plan.kept().count(), 1);
 }
 
-fn observed(objects: &Objects) -> Observed {
-    let mut observed = Observed::default();
-    let other = NamespacedName::new("team", "other");
-    let mut elsewhere = BTreeSet::new();
-    for (key, (wave, case, is_held, is_rendered)) in objects {
-        let object = generated(*key, *wave, *case).reference;
-        if *is_held {
-            observed.inventory.push(object.clone());
-        }
-        if matches!(
-            case,
-            Case::OwnedElsewhere | Case::RenderedElsewhere | Case::TakesOver
-        ) {
-            let owners = &mut observed.owners.by_object;
-            owners.insert(object.id(), other.clone());
-        }
-        if matches!(case, Case::RenderedElsewhere | Case::TakesOver) {
-            elsewhere.insert(object.id());
-            if !is_rendered {
-                let moved = &mut observed.rendered_elsewhere;
-                moved.insert(object.id(), other.clone());
-            }
-        }
-    }
-    let other = (other, OtherKustomization::Renders(elsewhere));
-    observed.owners.kustomizations = [other].into();
-    observed
-}
-
-/// What the cluster is like after a plan was applied.
-fn applied(plan: &ApplyPlan, before: &Observed) -> Observed {
-    let mut after = before.clone();
-    let status = inventory::of(&plan.inventory);
-    after.inventory = inventory::objects(Some(&status));
-    for desired in plan.objects() {
-        after.owners.by_object.insert(desired.reference.id(), app());
-    }
-    after
-}
-
-fn open(spec: &KustomizationSpec) -> PlanOptions<'_> {
-    PlanOptions {
-        guard: Guard::open(),
-        on_error: OnError::Continue,
-        ..options(spec)
-    }
-}
-
-proptest! {
-    /// Every rendered object is applied, skipped or in conflict; every other object of the inventory is deleted or
-    /// skipped; and none is in two lists.
-    #[test]
-    fn a_plan_decides_about_every_object_once(objects in objects()) {
-        let (rendered, observed, spec) = (rendered(&objects), observed(&objects), spec());
-        prop_assume!(!rendered.is_empty());
-        let mut all: Vec<String> = rendered.iter().map(|desired| desired.reference.id()).collect();
-        all.extend(leaving(&observed.inventory, &rendered).map(ObjectRef::id));
-        let plan = plan(rendered, &observed, &open(&spec)).unwrap();
-        let mut decided: Vec<String> = plan.objects().map(|desired| desired.reference.id()).collect();
-        decided.extend(plan.prune.iter().map(ObjectRef::id));
-        decided.extend(plan.conflicts.iter().map(|conflict| conflict.object.id()));
-        decided.extend(plan.skipped.iter().map(|(object, _)| object.id()));
-        all.sort();
-        decided.sort();
-        prop_assert_eq!(decided, all);
-    }
-
-    /// After a plan was applied, the next plan applies the same manifests, deletes nothing and takes over nothing.
-    #[test]
-    fn the_plan_of_an_applied_plan_is_empty(objects in objects()) {
-        let spec = spec();
-        prop_assume!(!rendered(&objects).is_empty());
-        let before = observed(&objects);
-        let first = plan(rendered(&objects), &before, &open(&spec)).unwrap();
-        let hashes: BTreeMap<String, _> = first.objects().map(|desired| (desired.reference.id(), desired.hash)).collect();
-        let after = applied(&first, &before);
-        prop_assert_eq!(after.inventory.len(), first.inventory.len());
-        // A build whose objects are all in conflict leaves an empty inventory behind.
-        let second = plan(rendered(&objects), &after, &open(&spec)).unwrap();
-        let changes = second.objects().filter(|desired| hashes.get(&desired.reference.id()) != Some(&desired.hash));
-        prop_assert_eq!(changes.count(), 0);
-        prop_assert!(second.leaving().is_empty() && second.taken_over_from.is_empty());
-        prop_assert_eq!(second.digest(), first.digest());
-        prop_assert_eq!(&second.conflicts, &first.conflicts);
-        let third = plan(rendered(&objects), &applied(&second, &after), &open(&spec)).unwrap();
-        prop_assert_eq!(third.to_string(), second.to_string());
-        // And when everything is deleted, nothing stays.
-        let all = deletion(&after.inventory, &Protected::default());
-        prop_assert_eq!(all.prune.len(), after.inventory.len());
-    }
+#[test]
+fn controllers_of_flux_are_left_and_their_definitions_keep_what_overlayd_uses() {
+    let mut controller = desired(
+        "apps/v1",
+        "Deployment",
+        "flux-system",
+        "kustomize-controller",
+    );
+    controller.manifest["metadata"]["labels"] = json!({"app.kubernetes.io/part-of": "flux"});
+    let name = "kustomizations.kustomize.toolkit.fluxcd.io";
+    let mut definition = desired(
+        "apiextensions.k8s.io/v1",
+        "CustomResourceDefinition",
+        "",
+        name,
+    );
+    let old = json!({"name": "v1beta2", "served": true, "storage": true});
+    definition.manifest["spec"] =
+        json!({"group": "kustomize.toolkit.fluxcd.io", "versions": [old]});
+    let objects = || vec![controller.clone(), definition.clone()];
+    let spec = spec();
+    let left = plan(objects(), &Observed::default(), &options(&spec)).unwrap();
+    let text = left.to_string();
+    let expected = "stage 1
+  apply CustomResourceDefinition/kustomizations.kustomize.toolkit.fluxcd.io
+skip Deployment/flux-system/kustomize-controller: it is a controller of Flux,";
+    assert!(text.starts_with(expected), "{text}");
+    assert_eq!(left.inventory.len(), 2, "it is not pruned either");
+    let versions = &left.waves[0].0[0][0].manifest["spec"]["versions"];
+    assert_eq!(versions[0], old);
+    assert_eq!(
+        (&versions[1]["name"], &versions[1]["served"]),
+        (&json!("v1"), &json!(true))
+    );
+    let applied = PlanOptions {
+        peer_controllers: PeerControllers::Apply,
+        ..options(&spec)
+    };
+    let plan = plan(objects(), &Observed::default(), &applied).unwrap();
+    assert_eq!(plan.objects().count(), 2);
 }

@@ -9,6 +9,7 @@ fn attempt(revision: &str, second: i64) -> Attempt {
     let started = Timestamp::from_second(1_767_225_600 + second).unwrap();
     Attempt {
         revision: Some(revision.to_owned()),
+        digest: String::new(),
         started,
         ended: started + Duration::from_millis(1500),
     }
@@ -160,13 +161,15 @@ fn objects_that_were_left_as_they_are_are_named_until_the_next_build() {
         digest: "d".to_owned(),
         drifted: vec!["a: replicas".to_owned(), "b: image".to_owned()],
         opted_out: vec!["c: disabled".to_owned()],
+        postponed: "d stays".to_owned(),
         ..AppliedRevision::default()
     });
     let ready = "Ready=True ReconciliationSucceeded: Applied revision: main@sha1:a";
     let notes = [
-        ready,
+        "Ready=True ReconciliationSucceeded: Applied revision: main@sha1:a; not in line with it: a: replicas; b: image",
         "Drifted=True Drifted: a: replicas; b: image",
         "OptedOut=True OptedOut: c: disabled",
+        "PrunePending=True PrunePending: d stays",
     ];
     let spec = json!({});
     check(&spec, std::slice::from_ref(&left), &notes);
@@ -224,10 +227,14 @@ fn revisions_and_the_observed_generation_follow_the_outcome() {
         &KustomizationOutcome::Reported(Vec::new()),
         (1, Some("r"), None),
     );
-    check(&rolling(), (-1, None, None));
+    check(&rolling(), (-1, Some("r"), None));
     check(
         &failed(ErrorClass::Transient, "BuildFailed"),
-        (-1, None, None),
+        (-1, Some("r"), None),
+    );
+    check(
+        &failed(ErrorClass::Permanent, "PruneFailed"),
+        (1, Some("r"), None),
     );
     check(
         &failed(ErrorClass::Waiting, "DependencyNotReady"),
@@ -279,4 +286,29 @@ fn the_history_counts_what_is_new_and_keeps_five_entries() {
     assert_eq!(entry.last_reconciled_status, "ReconciliationSucceeded");
     assert_eq!(entry.last_reconciled_duration, "1500ms");
     assert_eq!(entry.first_reconciled, "2026-01-01T00:00:51Z");
+}
+
+#[test]
+fn the_history_has_failures_of_what_was_built() {
+    let object = kustomization("app", &json!({}), &json!({}));
+    let mut status = KustomizationStatus::default();
+    let mut fail = |digest: &str, reason: &'static str| {
+        let attempt = Attempt {
+            digest: digest.to_owned(),
+            ..attempt("r", 0)
+        };
+        let outcome = failed(ErrorClass::Transient, reason);
+        status = next_status(std::mem::take(&mut status), &object, &outcome, &attempt);
+        let entries = status.history.iter();
+        let entries = entries.map(|entry| {
+            let status = &entry.last_reconciled_status;
+            format!("{} {status} {}", entry.digest, entry.total_reconciliations)
+        });
+        entries.collect::<Vec<_>>().join(", ")
+    };
+    assert_eq!(fail("", "BuildFailed"), "", "nothing was built");
+    assert_eq!(fail("d", HEALTH_CHECK_FAILED), "d HealthCheckFailed 1");
+    assert_eq!(fail("d", HEALTH_CHECK_FAILED), "d HealthCheckFailed 1");
+    let both = "d ReconciliationFailed 1, d HealthCheckFailed 1";
+    assert_eq!(fail("d", "ReconciliationFailed"), both);
 }
