@@ -337,6 +337,10 @@ fn unit(source: Value, more: &Value) -> Value {
 }
 
 #[test]
+#[expect(
+    clippy::too_many_lines,
+    reason = "one story on one control plane, which takes seconds to start"
+)]
 fn the_flags_of_a_deployment_of_flux_do_what_they_do_there() {
     let own = Own::start();
     let work = own.git.create("shard").unwrap();
