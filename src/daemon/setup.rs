@@ -23,7 +23,7 @@ use crate::controllers::rotation_listeners::RotationContext;
 use crate::controllers::secret_store::SecretStoreContext;
 use crate::controllers::sources::Sources;
 use crate::controllers::{FailureReporter, event_webhook};
-use crate::daemon::memory;
+use crate::daemon::memory_limit;
 use crate::git::{Mirrors, Remotes};
 use crate::metrics::Metrics;
 use crate::permits::{FairSemaphore, KeyedSemaphores};
@@ -124,7 +124,7 @@ struct SharedParts {
 
 /// How caches and builds share the memory of the process.
 fn memory_plan(config: &Config) -> MemoryPlan {
-    let limit = memory::limit();
+    let limit = memory_limit::of_process();
     let cache = u64::try_from(config.document_cache_bytes).unwrap_or(u64::MAX);
     let plan = MemoryPlan::new(limit, cache, config.build_memory_bytes);
     tracing::info!(

@@ -45,6 +45,7 @@ fn unmark(node: &mut Node) {
     }
 }
 
+/// True if a folded scalar stands anywhere inside.
 fn has_folds(node: &Node) -> bool {
     match &node.kind {
         NodeKind::Scalar(scalar) => scalar.folded,

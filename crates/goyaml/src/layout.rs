@@ -130,8 +130,11 @@ struct Builder {
     root: Option<Styled>,
 }
 
+/// A collection whose end was not seen yet.
 enum Open {
+    /// Its elements so far.
     Sequence(Flow, Vec<Styled>),
+    /// Its entries so far: the key's text, the key and the value; then a key that waits for its value.
     Mapping(
         Flow,
         Vec<(String, Styled, Styled)>,
@@ -139,6 +142,7 @@ enum Open {
     ),
 }
 
+/// Whether a collection stands in brackets.
 fn flow(style: StructureStyle) -> Flow {
     match style {
         StructureStyle::Flow => Flow::Brackets,
@@ -222,7 +226,9 @@ enum Place {
     Inline,
 }
 
+/// Writes a tree in a layout.
 struct Writer<'l> {
+    /// The layout of the text that was read.
     layout: &'l Layout,
     out: String,
     /// The line up to which comments were written.
@@ -234,6 +240,7 @@ struct Writer<'l> {
 }
 
 impl Writer<'_> {
+    /// Writes the blanks at the beginning of a line.
     fn indent(&mut self, indent: usize) {
         self.out.extend(std::iter::repeat_n(' ', indent));
     }
@@ -275,6 +282,7 @@ impl Writer<'_> {
         self.indents.insert(column, indent);
     }
 
+    /// The comments behind the last node, after an empty line where the text has one.
     fn rest_of_comments(&mut self) {
         let layout = self.layout;
         for (&at, comment) in layout.comments.range(self.next_comment..) {
@@ -287,6 +295,7 @@ impl Writer<'_> {
         }
     }
 
+    /// Ends a line, with the comment that the line of the text has.
     fn end_line(&mut self, line: Option<usize>) {
         if let Some(comment) = line.and_then(|line| self.layout.trailing.get(&line)) {
             self.out.push(' ');

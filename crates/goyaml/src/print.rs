@@ -10,7 +10,9 @@ use crate::number::{format_float, parse_number};
 use crate::scalar::{Meaning, Scalar, Tag, is_yaml11_word, resolve};
 use crate::timestamp::parse_timestamp;
 
+/// Not printable in libyaml, so a text that has it is quoted.
 const BYTE_ORDER_MARK: char = '\u{feff}';
+/// Lines are folded behind this column, as libyaml does (characters).
 const BEST_WIDTH: usize = 80;
 /// Longer keys are written with `? key` (bytes).
 const SIMPLE_KEY_LENGTH: usize = 128;
@@ -98,7 +100,9 @@ pub fn print_into(node: &Node, text: &mut String) -> Result<(), PrintError> {
     Ok(())
 }
 
+/// A text in the making.
 struct Printer<'t> {
+    /// What was printed so far.
     out: &'t mut String,
     /// In characters from 0.
     column: usize,

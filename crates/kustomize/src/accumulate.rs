@@ -19,8 +19,11 @@ use crate::{generate, openapi, tables, transform};
 
 /// The root level, with what only the root's file decides.
 pub(crate) struct Accumulated {
+    /// What was built.
     pub(crate) level: Level,
+    /// The order that the root gives.
     pub(crate) sort: Option<SortOptions>,
+    /// What the root wants to be noted on the objects.
     pub(crate) metadata: BuildMetadata,
     /// The directory of the root, to which origins are relative.
     pub(crate) root: RepoPath,
@@ -68,6 +71,8 @@ impl Accumulator<'_, '_> {
         result.map_err(|errors| located(errors, self.context.loader, loaded))
     }
 
+    /// Applies one kustomization to a level, in kustomize's order (`kusttarget.go`): resources, generators, components,
+    /// then the transformers, then the vars.
     fn steps(&mut self, loaded: &Loaded, mut level: Level) -> Result<Level, BuildErrors> {
         refuse_unsupported(loaded)?;
         self.resources(loaded, &mut level)?;
@@ -107,6 +112,7 @@ impl Accumulator<'_, '_> {
         errors.finish()
     }
 
+    /// Reads an entry of `resources`: the objects of a file, or a base that is built and absorbed.
     fn resource(
         &mut self,
         loaded: &Loaded,
@@ -162,6 +168,7 @@ impl Accumulator<'_, '_> {
         Ok(all)
     }
 
+    /// The plugins of one entry.
     fn plugin_entry(&mut self, loaded: &Loaded, entry: &str) -> Result<Vec<Plugin>, BuildErrors> {
         if Plugin::is_inline(entry) {
             let shown = self.context.loader.show(&loaded.file);
@@ -196,6 +203,7 @@ impl Accumulator<'_, '_> {
         Ok(level.resources.into_inner())
     }
 
+    /// Applies the components, one after another, to what was read so far.
     fn components(&mut self, loaded: &Loaded, level: &mut Level) -> Result<(), BuildErrors> {
         for (index, name) in loaded.kustomization.components.iter().enumerate() {
             self.component(loaded, name, level).map_err(|errors| {
@@ -205,6 +213,7 @@ impl Accumulator<'_, '_> {
         Ok(())
     }
 
+    /// Applies one component. It sees and changes the objects of the level itself.
     fn component(
         &mut self,
         loaded: &Loaded,
@@ -228,6 +237,7 @@ impl Accumulator<'_, '_> {
         Ok(level.resources.refuse_repeated()?)
     }
 
+    /// Adds the rows of `crds` and `configurations` to the tables of the level.
     fn tables(&mut self, loaded: &Loaded, level: &mut Level) -> Result<(), BuildErrors> {
         let configurations = tables::configurations(self.context.loader, loaded)?;
         let crds = tables::crds(self.context.loader, loaded)?;
@@ -272,6 +282,7 @@ fn located(errors: BuildErrors, loader: &Loader<'_>, loaded: &Loaded) -> BuildEr
     })
 }
 
+/// Refuses fields whose work needs other programs, such as `helmCharts`.
 fn refuse_unsupported(loaded: &Loaded) -> Result<(), BuildError> {
     if loaded.kustomization.has_helm_charts {
         let problem = Problem::Unsupported(
@@ -284,6 +295,7 @@ fn refuse_unsupported(loaded: &Loaded) -> Result<(), BuildError> {
     Ok(())
 }
 
+/// The schema that the field `openapi` names.
 fn openapi_schema(
     loader: &Loader<'_>,
     loaded: &Loaded,

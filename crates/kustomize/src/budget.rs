@@ -49,6 +49,7 @@ pub(crate) struct Weight {
 }
 
 impl Budget {
+    /// A budget of which nothing is used.
     pub(crate) fn new(limits: Limits) -> Self {
         Self {
             limits,
@@ -195,6 +196,7 @@ pub(crate) fn check_depth(levels: usize, path: &str) -> Result<(), Problem> {
     )))
 }
 
+/// The error of a charge, with what would have been needed.
 fn over_budget(cost: Cost, needed: u64, limit: u64) -> Problem {
     match cost {
         Cost::Bytes => Problem::Memory(format!(
@@ -213,6 +215,7 @@ pub(crate) fn weigh(node: &Node) -> Weight {
     weight
 }
 
+/// Adds a node and everything below it.
 fn add_weight(node: &Node, depth: usize, weight: &mut Weight) {
     // Printing indents each level by two spaces.
     let indentation = as_u64(2 * depth);

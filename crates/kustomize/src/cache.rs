@@ -18,13 +18,18 @@ pub struct DocumentCache {
     limit: usize,
 }
 
+/// The two generations.
 #[derive(Debug, Default)]
 struct Generations {
+    /// What was used since the last change of generations.
     young: BTreeMap<ContentId, Parsed>,
+    /// Its size.
     young_bytes: usize,
+    /// What was used before.
     old: BTreeMap<ContentId, Parsed>,
 }
 
+/// One file.
 #[derive(Debug, Clone)]
 struct Parsed {
     documents: Arc<Documents>,
@@ -40,6 +45,7 @@ impl DocumentCache {
         }
     }
 
+    /// The documents of a content, if they are there. They move to the young generation.
     pub(crate) fn get(&self, id: &ContentId) -> Option<Arc<Documents>> {
         let mut generations = self.lock();
         if let Some(parsed) = generations.young.get(id) {
@@ -51,6 +57,7 @@ impl DocumentCache {
         Some(documents)
     }
 
+    /// Adds the documents of a content, of this size.
     pub(crate) fn put(&self, id: ContentId, documents: Arc<Documents>, bytes: usize) {
         // What would fill a generation alone is not worth the others.
         if bytes <= self.limit {

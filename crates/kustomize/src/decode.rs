@@ -6,6 +6,7 @@ use crate::error::{BuildError, Errors, Problem};
 
 /// Where a decoder puts what is wrong.
 pub(crate) struct Decoder<'e> {
+    /// All that is wrong so far.
     pub(crate) errors: &'e mut Errors,
     file: &'e str,
     /// Unknown fields are errors in a kustomization, and nothing in a transformer's configuration.
@@ -20,6 +21,7 @@ pub(crate) struct Fields<'n> {
     known: Vec<&'static str>,
 }
 
+/// One field of a map, and whether it was taken.
 struct Field<'n> {
     key: &'n str,
     value: &'n Node,
@@ -27,6 +29,7 @@ struct Field<'n> {
 }
 
 impl<'e> Decoder<'e> {
+    /// A decoder of a file, whose name stands in messages.
     pub(crate) fn new(errors: &'e mut Errors, file: &'e str, strict: bool) -> Self {
         Self {
             errors,
@@ -40,10 +43,13 @@ impl<'e> Decoder<'e> {
         self.errors.push(self.error(line, message).hint(hint));
     }
 
+    /// An error at a line of the file.
     fn error(&self, line: u32, message: String) -> BuildError {
         BuildError::from(Problem::Kustomization(message)).at(self.file, line as usize)
     }
 
+    /// Reports a value of another type. A scalar where a text is wanted gets the hint to quote it: kustomize coerces
+    /// nothing.
     fn wrong_type(&mut self, node: &Node, name: &str, wanted: &str) {
         let mut error = self.error(
             node.line,
@@ -79,6 +85,7 @@ impl<'e> Decoder<'e> {
         })
     }
 
+    /// A text; nothing, and an error, for anything else.
     pub(crate) fn string(&mut self, node: &Node, name: &str) -> Option<String> {
         if node.is_null() {
             return None;
@@ -92,6 +99,7 @@ impl<'e> Decoder<'e> {
         text
     }
 
+    /// `true` or `false`; nothing, and an error, for anything else.
     fn bool(&mut self, node: &Node, name: &str) -> Option<bool> {
         if node.is_null() {
             return None;
@@ -103,6 +111,7 @@ impl<'e> Decoder<'e> {
         value
     }
 
+    /// An integer; nothing, and an error, for anything else.
     fn int(&mut self, node: &Node, name: &str) -> Option<i64> {
         if node.is_null() {
             return None;
@@ -119,6 +128,7 @@ impl<'e> Decoder<'e> {
 }
 
 impl<'n> Fields<'n> {
+    /// The name of a field with those above it: `images[0].newTag`.
     fn path(&self, field: &str) -> String {
         if self.name.is_empty() {
             field.to_owned()
@@ -147,6 +157,7 @@ impl<'n> Fields<'n> {
         found
     }
 
+    /// Takes a text; empty if it is absent or null.
     pub(crate) fn string(&mut self, decoder: &mut Decoder<'_>, name: &'static str) -> String {
         let path = self.path(name);
         self.node(name)
@@ -154,6 +165,7 @@ impl<'n> Fields<'n> {
             .unwrap_or_default()
     }
 
+    /// Takes a text; `None` if it is absent.
     pub(crate) fn optional_string(
         &mut self,
         decoder: &mut Decoder<'_>,
@@ -163,6 +175,7 @@ impl<'n> Fields<'n> {
         self.node(name).and_then(|node| decoder.string(node, &path))
     }
 
+    /// Takes a flag; false if it is absent.
     pub(crate) fn flag(&mut self, decoder: &mut Decoder<'_>, name: &'static str) -> bool {
         let path = self.path(name);
         self.node(name)
@@ -170,6 +183,7 @@ impl<'n> Fields<'n> {
             .unwrap_or_default()
     }
 
+    /// Takes an integer; 0 if it is absent.
     pub(crate) fn int(&mut self, decoder: &mut Decoder<'_>, name: &'static str) -> i64 {
         let path = self.path(name);
         self.node(name)
@@ -177,6 +191,7 @@ impl<'n> Fields<'n> {
             .unwrap_or_default()
     }
 
+    /// Takes a list; empty if it is absent or null. An element that cannot be read is left out, and reported.
     pub(crate) fn list<T>(
         &mut self,
         decoder: &mut Decoder<'_>,
@@ -194,6 +209,7 @@ impl<'n> Fields<'n> {
         })
     }
 
+    /// The elements that can be read, each with its index in the name of the field.
     fn elements<T>(
         &mut self,
         decoder: &mut Decoder<'_>,
@@ -247,6 +263,7 @@ impl<'n> Fields<'n> {
         string_entries(decoder, mapping, &path)
     }
 
+    /// Takes a map; the default if it is absent or null.
     pub(crate) fn object<T>(
         &mut self,
         decoder: &mut Decoder<'_>,
@@ -276,6 +293,7 @@ impl<'n> Fields<'n> {
     }
 }
 
+/// The entries of a map of texts, in the order of their keys.
 fn string_entries(
     decoder: &mut Decoder<'_>,
     mapping: &Mapping,

@@ -9,7 +9,9 @@ use crate::schema::SchemaComments;
 /// A parsed file of resources.
 #[derive(Debug, Default)]
 pub(crate) struct Documents {
+    /// The objects, with lists taken apart.
     pub(crate) nodes: Vec<Node>,
+    /// The schemas that comments give to fields.
     pub(crate) comments: SchemaComments,
     /// How large each of the nodes is.
     pub(crate) weights: Vec<Weight>,
@@ -98,6 +100,7 @@ fn check_expansion(documents: &[Node], text: &str) -> Result<(), Problem> {
     )))
 }
 
+/// The kind of a node; empty for what has none.
 fn kind_of(node: &Node) -> &str {
     node.get("kind").and_then(Node::as_text).unwrap_or_default()
 }

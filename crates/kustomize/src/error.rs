@@ -86,6 +86,7 @@ impl From<BuildError> for BuildErrors {
     }
 }
 
+/// What to do where one field makes the build too large.
 const OVER_BUDGET_HINT: &str = "this field makes the build much larger than its files: copy, patch or generate less there, or split the build";
 
 impl From<Problem> for BuildError {
@@ -187,10 +188,12 @@ impl Errors {
         }
     }
 
+    /// Adds an error.
     pub(crate) fn push(&mut self, error: impl Into<BuildError>) {
         self.0.push(error.into());
     }
 
+    /// Ends with the errors, if there are any.
     pub(crate) fn finish(self) -> Result<(), BuildErrors> {
         if self.0.is_empty() {
             Ok(())

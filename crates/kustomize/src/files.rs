@@ -57,8 +57,11 @@ impl ContentId {
 /// Files that are held in memory.
 pub(crate) struct InMemory(pub(crate) BTreeMap<RepoPath, InMemoryEntry>);
 
+/// What stands at a path in memory.
 pub(crate) enum InMemoryEntry {
+    /// A file with its bytes.
     File(Arc<[u8]>),
+    /// A directory.
     Directory,
     #[cfg(test)]
     Link(String),

@@ -34,6 +34,7 @@ const INTERNAL: [&str; 16] = [
     "annotations-migration-resource-id",
     "helm-generated",
 ];
+/// Annotations that tell kustomize something and are not part of the output.
 const REMOVED: [&str; 5] = [
     "config.kubernetes.io/index",
     "config.kubernetes.io/path",
@@ -41,6 +42,7 @@ const REMOVED: [&str; 5] = [
     "config.kubernetes.io/origin",
     "alpha.config.kubernetes.io/transformations",
 ];
+/// Objects with this annotation configure tools and are left out of the output.
 const LOCAL_CONFIG: &str = "config.kubernetes.io/local-config";
 
 /// Finishes the root level and gives out its objects, and what a user should know.
@@ -87,6 +89,7 @@ pub(crate) fn finish(
     Ok((objects, warnings.into_iter().collect()))
 }
 
+/// True for an object that is left out of the output.
 fn is_local(resource: &Resource) -> bool {
     let annotation = resource
         .node()
@@ -96,6 +99,7 @@ fn is_local(resource: &Resource) -> bool {
         .is_some_and(|scalar| &*scalar.text != "false")
 }
 
+/// The object of the output: without internal annotations, with what `buildMetadata` asks for.
 fn object(mut resource: Resource, provenance: &Provenance<'_>) -> Result<Object, BuildError> {
     let origin = resource.origin.clone();
     let shown = resource.show();
@@ -237,6 +241,7 @@ fn annotations_are_clean(node: &Node) -> bool {
     })
 }
 
+/// True for an annotation of kustomize's own bookkeeping.
 fn is_internal(key: &str) -> bool {
     REMOVED.contains(&key)
         || key

@@ -10,8 +10,11 @@ pub(crate) static EMPTY: LazyLock<Text> = LazyLock::new(|| "".into());
 /// Group, version and kind. An empty group is the core group, or an absent `apiVersion`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Gvk {
+    /// The group; empty for the core group.
     pub(crate) group: Text,
+    /// The version; empty where none is given, which matches any.
     pub(crate) version: Text,
+    /// The kind; empty where none is given, which matches any.
     pub(crate) kind: Text,
 }
 
@@ -26,6 +29,7 @@ impl Default for Gvk {
 }
 
 impl Gvk {
+    /// Splits an `apiVersion` at its slash.
     pub(crate) fn new(api_version: &str, kind: impl Into<Text>) -> Self {
         let (group, version) = split_api_version(api_version);
         Self {
@@ -35,6 +39,7 @@ impl Gvk {
         }
     }
 
+    /// `group/version`, or the version alone for the core group.
     pub(crate) fn api_version(&self) -> String {
         if self.group.is_empty() {
             self.version.to_string()
@@ -82,6 +87,7 @@ pub(crate) fn or<'t>(text: &'t str, other: &'t str) -> &'t str {
     if text.is_empty() { other } else { text }
 }
 
+/// A text that equal parts of other objects share, since a build has few kinds and many objects.
 fn shared(text: &str) -> Text {
     if text.is_empty() {
         EMPTY.clone()

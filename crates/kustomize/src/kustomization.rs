@@ -12,160 +12,255 @@ use crate::selector::Selector;
 /// A kustomization or component file.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Kustomization {
+    /// Whether the file is a kustomization or a component.
     pub(crate) kind: Kind,
     /// What it was read from, for the lines of errors.
     source: Node,
     /// How many of the resources do not come from the old field `bases`.
     own_resources: usize,
+    /// Files, directories and URLs, in the order in which they are read. The old field `bases` is appended.
     pub(crate) resources: Vec<String>,
+    /// Directories of components, which change what was read so far.
     pub(crate) components: Vec<String>,
+    /// Files with OpenAPI schemas of custom resources. They add rows to the tables of names, labels and annotations.
     pub(crate) crds: Vec<String>,
+    /// Files with further rows of the field tables.
     pub(crate) configurations: Vec<String>,
+    /// Files or texts of generators, which run after the resources are read.
     pub(crate) generators: Vec<String>,
+    /// Files or texts of transformers, which run after the built-in ones.
     pub(crate) transformers: Vec<String>,
+    /// Files or texts of validators. kustomize runs them last; only built-in ones exist here.
     pub(crate) validators: Vec<String>,
+    /// The namespace of all objects; empty for none.
     pub(crate) namespace: String,
+    /// What is put before every name; empty for nothing.
     pub(crate) name_prefix: String,
+    /// What is put after every name, before the hash of a generated object; empty for nothing.
     pub(crate) name_suffix: String,
+    /// Labels for all objects, their selectors and their templates, in the order of their keys.
     pub(crate) common_labels: Vec<(String, String)>,
+    /// Labels that say themselves where they go.
     pub(crate) labels: Vec<Label>,
+    /// Annotations for all objects and their templates, in the order of their keys.
     pub(crate) common_annotations: Vec<(String, String)>,
+    /// Patches of both forms, each with a target of its own or by the name in it.
     pub(crate) patches: Vec<Patch>,
+    /// The old field: strategic merge patches, as files or as texts.
     pub(crate) patches_strategic_merge: Vec<String>,
+    /// The old field: JSON patches, each with one target.
     pub(crate) patches_json6902: Vec<Patch>,
+    /// New names, tags and digests of images.
     pub(crate) images: Vec<Image>,
+    /// New numbers of replicas, by the names of the objects.
     pub(crate) replicas: Vec<Replica>,
+    /// Values that are copied from a field of one object to fields of others.
     pub(crate) replacements: Vec<ReplacementEntry>,
+    /// The old field: values that `$(NAME)` stands for.
     pub(crate) vars: Vec<Var>,
+    /// `configMapGenerator`: ConfigMaps that are made of files and literals.
     pub(crate) config_maps: Vec<GeneratorArgs>,
+    /// `secretGenerator`: Secrets that are made of files and literals.
     pub(crate) secrets: Vec<GeneratorArgs>,
+    /// Labels, annotations and flags of all generators of this file.
     pub(crate) generator_options: GeneratorOptions,
+    /// Whether `helmCharts` or its kin are given, which are refused.
     pub(crate) has_helm_charts: bool,
+    /// The schema that decides how lists are merged, if it is not the built-in one.
     pub(crate) openapi: Option<OpenApi>,
+    /// The order of the output; only the root may give one.
     pub(crate) sort: Option<SortOptions>,
+    /// Which labels and annotations the output gets; only the root decides.
     pub(crate) build_metadata: Vec<String>,
     /// Old fields that were used.
     pub(crate) warnings: Vec<String>,
 }
 
+/// What a file is. The kind decides when its parts are applied, not which fields it has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Kind {
+    /// `kind: Kustomization`, also where no kind is given.
     #[default]
     Kustomization,
+    /// `kind: Component`: it changes the resources of the kustomization that includes it.
     Component,
 }
 
+/// An entry of `labels`.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Label {
+    /// The labels, in the order of their keys.
     pub(crate) pairs: Vec<(String, String)>,
+    /// The labels go into selectors and templates too, as `commonLabels` do.
     pub(crate) include_selectors: bool,
+    /// The labels go into the templates of pods too.
     pub(crate) include_templates: bool,
+    /// The labels go into the templates of volume claims too.
     pub(crate) include_volume_claim_templates: bool,
+    /// Further fields that get the labels.
     pub(crate) fields: Vec<FieldSpec>,
 }
 
+/// An entry of `patches`, or of the old `patchesJson6902`.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Patch {
+    /// The file with the patch; empty if the text is given.
     pub(crate) path: String,
+    /// The text of the patch; empty if a file is named.
     pub(crate) patch: String,
+    /// The objects that are patched. Without it, the patch names its object itself.
     pub(crate) target: Option<Selector>,
+    /// The patch may change the name; otherwise the old one is put back.
     pub(crate) allow_name_change: bool,
+    /// The patch may change the kind; otherwise the old one is put back.
     pub(crate) allow_kind_change: bool,
 }
 
+/// An entry of `images`.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Image {
+    /// The image as the objects have it, without tag and digest: a regular expression that matches the whole.
     pub(crate) name: String,
+    /// The new name; empty to keep the old one.
     pub(crate) new_name: String,
+    /// The new tag; empty to keep the old one. An old digest is left out.
     pub(crate) new_tag: String,
+    /// The new digest; empty to keep the old one. With a new tag, both are written; an old tag is left out.
     pub(crate) digest: String,
+    /// What is appended to the tag that the objects have.
     pub(crate) tag_suffix: String,
 }
 
+/// An entry of `replicas`.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Replica {
+    /// The name of the objects, today's or a former one.
     pub(crate) name: String,
+    /// The number of replicas.
     pub(crate) count: i64,
 }
 
 /// An entry of `replacements`: a file of them, or one in place.
 #[derive(Debug, Clone)]
 pub(crate) enum ReplacementEntry {
+    /// `path`: a file with one replacement or a list of them.
     File(String),
+    /// The replacement itself.
     Inline(Box<Replacement>),
 }
 
+/// A value and the fields that it is copied to.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Replacement {
+    /// The object and field that the value comes from.
     pub(crate) source: Option<ReplacementSource>,
+    /// The value itself, in place of a source.
     pub(crate) source_value: Option<String>,
+    /// Where the value is copied to.
     pub(crate) targets: Vec<ReplacementTarget>,
 }
 
+/// The object and field that a value comes from.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct ReplacementSource {
+    /// Selects the object. Exactly one must match.
     pub(crate) id: Selector,
+    /// The field, as `spec.containers.[name=c].image`; `metadata.name` by default.
     pub(crate) field_path: String,
+    /// Which part of the field is the value.
     pub(crate) options: ReplacementOptions,
 }
 
+/// Fields that a value is copied to.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct ReplacementTarget {
+    /// Selects the objects; without it the replacement is refused.
     pub(crate) select: Option<Selector>,
+    /// Objects that are left out though they are selected.
     pub(crate) reject: Vec<Selector>,
+    /// The fields; `metadata.name` by default.
     pub(crate) field_paths: Vec<String>,
+    /// Which part of each field is replaced, and whether a field is created.
     pub(crate) options: ReplacementOptions,
 }
 
+/// Which part of a text is meant, and what to do where a field is missing.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct ReplacementOptions {
+    /// What separates the parts of the text; empty for the whole text.
     pub(crate) delimiter: String,
+    /// Which part, from 0. In a target, an index below 0 puts the value before all parts, and one beyond them after.
     pub(crate) index: i64,
+    /// A missing field is created. Without it, a missing field is an error.
     pub(crate) create: bool,
 }
 
+/// An entry of `vars`.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Var {
     /// The file and line where it is declared.
     pub(crate) place: Option<Place>,
+    /// The name between `$(` and `)`.
     pub(crate) name: String,
+    /// `objref`: the object that has the value, by kind, name and perhaps group and version.
     pub(crate) object: Selector,
+    /// `fieldref.fieldpath`: where the value is; `metadata.name` by default.
     pub(crate) field_path: String,
 }
 
+/// An entry of `configMapGenerator` or `secretGenerator`.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct GeneratorArgs {
+    /// The name, to which a hash of the content is appended.
     pub(crate) name: String,
+    /// The namespace; empty for none.
     pub(crate) namespace: String,
+    /// `create`, `merge` or `replace`; empty for `create`. The others need an object of this name from a base.
     pub(crate) behavior: String,
+    /// `[key=]path`: a file is one value, under its own name if no key is given.
     pub(crate) files: Vec<String>,
+    /// `key=value`, with quotes around the value or without.
     pub(crate) literals: Vec<String>,
+    /// Files of `key=value` lines, each of which is one value.
     pub(crate) envs: Vec<String>,
     /// The old field, until it is moved into `envs`.
     pub(crate) env: Option<String>,
+    /// The type of a Secret; empty for `Opaque`.
     pub(crate) secret_type: String,
+    /// Labels, annotations and flags of this object, over those of all generators.
     pub(crate) options: GeneratorOptions,
 }
 
+/// Labels, annotations and flags of generated objects.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct GeneratorOptions {
+    /// Labels of the objects, in the order of their keys.
     pub(crate) labels: Vec<(String, String)>,
+    /// Annotations of the objects, in the order of their keys.
     pub(crate) annotations: Vec<(String, String)>,
+    /// No hash is appended to the names.
     pub(crate) disable_name_suffix_hash: bool,
+    /// The objects are immutable.
     pub(crate) immutable: bool,
 }
 
+/// The field `openapi`: one of the two.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct OpenApi {
+    /// A file with a schema; empty for a version.
     pub(crate) path: String,
+    /// A version of Kubernetes whose schema is built in; empty for a file.
     pub(crate) version: String,
 }
 
+/// The field `sortOptions`.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct SortOptions {
     /// The file and line where they are given.
     pub(crate) place: Option<Place>,
+    /// `legacy` or `fifo`.
     pub(crate) order: String,
+    /// For `legacy`: the kinds that come first and those that come last. `None` for the built-in lists.
     pub(crate) legacy: Option<(Vec<String>, Vec<String>)>,
 }
 

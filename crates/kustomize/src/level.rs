@@ -11,20 +11,27 @@ use crate::schema::{FieldTables, MergeSchema, builtin_tables};
 /// What is known at one level: its resources, the field tables in force, and the vars so far.
 #[derive(Debug, Clone)]
 pub(crate) struct Level {
+    /// The objects so far, in the order of the output with `fifo`.
     pub(crate) resources: ResMap,
+    /// The field tables: the built-in ones with those of `configurations` and `crds`.
     pub(crate) tables: Arc<FieldTables>,
+    /// The vars of this level and of those below.
     pub(crate) vars: Vec<Var>,
 }
 
 /// What the root's `buildMetadata` asks for. Unknown words ask for nothing.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct BuildMetadata {
+    /// `managedByLabel`: every object gets the label `app.kubernetes.io/managed-by`.
     pub(crate) managed_by: bool,
+    /// `originAnnotations`: every object says where it came from.
     pub(crate) origins: bool,
+    /// `transformerAnnotations`: every object says which transformers ran over it.
     pub(crate) transformations: bool,
 }
 
 impl BuildMetadata {
+    /// Reads the words of `buildMetadata`.
     pub(crate) fn of(words: &[String]) -> Self {
         let has = |wanted: &str| words.iter().any(|word| word == wanted);
         Self {
@@ -37,13 +44,16 @@ impl BuildMetadata {
 
 /// What all levels of one build share.
 pub(crate) struct Context<'c, 't> {
+    /// Reads files and directories.
     pub(crate) loader: &'c mut Loader<'t>,
     /// A schema that replaces the built-in one.
     pub(crate) schema: Option<MergeSchema>,
+    /// What the root asks for; bases do not decide.
     pub(crate) metadata: BuildMetadata,
 }
 
 impl Context<'_, '_> {
+    /// The schema that decides how lists are merged.
     pub(crate) fn schema(&self) -> &MergeSchema {
         self.schema
             .as_ref()
@@ -112,6 +122,7 @@ impl Default for Level {
 }
 
 impl Level {
+    /// Takes over a base: its objects, tables and vars. An object or var that is there already is an error.
     pub(crate) fn absorb(&mut self, base: Self) -> Result<(), BuildErrors> {
         self.resources.append_all(base.resources.into_inner())?;
         // Most bases have the tables that everything begins with.

@@ -11,6 +11,7 @@ use goyaml::{Node, NodeKind, Tag, Text};
 #[derive(Debug, Default)]
 pub(crate) struct Writes(Vec<Write>);
 
+/// A scalar that was written: its link, its new text and its new type.
 #[derive(Debug)]
 struct Write {
     link: u32,
@@ -52,6 +53,7 @@ impl Writes {
 }
 
 impl Write {
+    /// Writes the text into its node.
     fn into(&self, node: &mut Node) {
         match &mut node.kind {
             NodeKind::Scalar(scalar) if scalar.link == self.link => {
@@ -72,6 +74,7 @@ impl Write {
     }
 }
 
+/// True for the node that a link marks.
 fn is_linked(node: &Node, link: u32) -> bool {
     match &node.kind {
         NodeKind::Scalar(scalar) => scalar.link == link,

@@ -22,17 +22,25 @@ const FILE_NAMES: [&str; 3] = ["kustomization.yaml", "kustomization.yml", "Kusto
 
 /// Reads files and directories for one build, each file's documents once.
 pub(crate) struct Loader<'t> {
+    /// The files.
     pub(crate) tree: &'t FileTree,
+    /// Restrictions, order and limits.
     pub(crate) options: &'t BuildOptions,
+    /// What the build may still use.
     pub(crate) budget: &'t Budget,
+    /// What users should know although the build succeeds, in the order in which it was found.
     pub(crate) warnings: Vec<String>,
     /// What must be fetched before the build can be complete.
     needs: RefCell<BTreeSet<Remote>>,
+    /// The parsed files of resources, by their real paths.
     documents: BTreeMap<RepoPath, Arc<Documents>>,
+    /// How many kustomizations were read, each as often as it was named.
     visited: usize,
+    /// Bytes of all files that were read, each as often as it was read.
     read_bytes: Cell<usize>,
     /// The files that have raised the budget.
     granted: RefCell<BTreeSet<RepoPath>>,
+    /// How many objects were read.
     objects: usize,
 }
 
@@ -42,24 +50,32 @@ const PARSED_AT_ONCE: usize = 16;
 /// A directory that is being built, and those that led to it.
 #[derive(Debug, Clone)]
 pub(crate) struct Directory {
+    /// Its real path: links are followed.
     pub(crate) path: RepoPath,
+    /// The directories from the root of the build to this one, which must not come again.
     pub(crate) trail: Vec<RepoPath>,
 }
 
 /// A kustomization with its place.
 pub(crate) struct Loaded {
+    /// Where the kustomization is.
     pub(crate) directory: Directory,
+    /// The file itself.
     pub(crate) file: RepoPath,
+    /// What it says.
     pub(crate) kustomization: Kustomization,
 }
 
 /// What an entry of `resources` turned out to be.
 pub(crate) enum Entry {
+    /// A file of resources, one object each.
     Resources(Vec<Resource>),
+    /// A directory with a kustomization of its own.
     Directory(RepoPath),
 }
 
 impl<'t> Loader<'t> {
+    /// A loader that has read nothing. Files that it reads raise the budget.
     pub(crate) fn new(tree: &'t FileTree, options: &'t BuildOptions, budget: &'t Budget) -> Self {
         Self {
             tree,
@@ -75,6 +91,7 @@ impl<'t> Loader<'t> {
         }
     }
 
+    /// A path as messages show it.
     pub(crate) fn show(&self, path: &RepoPath) -> String {
         self.tree.show(path)
     }
@@ -132,6 +149,7 @@ impl<'t> Loader<'t> {
         })
     }
 
+    /// Refuses a directory that leads to itself, with the whole way in the message, as kustomize does.
     fn check_cycle(&self, real: &RepoPath, trail: &[RepoPath]) -> Result<(), BuildError> {
         match trail.iter().find(|visited| visited.is_within(real)) {
             None => Ok(()),
@@ -148,6 +166,7 @@ impl<'t> Loader<'t> {
         }
     }
 
+    /// The one kustomization file of a directory; several or none are errors.
     fn find_kustomization(
         &self,
         directory: &RepoPath,
@@ -210,6 +229,7 @@ impl<'t> Loader<'t> {
         Ok((real, entry))
     }
 
+    /// Reads a file within the limits of one file and of all files, and checks that its tree fits the budget.
     fn bytes(&self, real: &RepoPath) -> Result<Arc<[u8]>, Problem> {
         let bytes = self.tree.read(real)?;
         let limit = self.options.limits.file_bytes;
@@ -400,6 +420,7 @@ impl<'t> Loader<'t> {
         }
     }
 
+    /// The directory of a remote base. One that is not fetched yet is noted as needed.
     fn remote_directory(
         &mut self,
         wanted: &RemoteDirectory,
@@ -442,8 +463,8 @@ impl<'t> Loader<'t> {
         Ok(Some(self.join(&directory.path, name)?))
     }
 
-    /// Reads and parses on several threads what a list names. What cannot be had is left to be reported in its turn.
-    pub(crate) fn parse_ahead(&mut self, directory: &Directory, names: &[String]) {
+    /// The files of a list that are not parsed yet, each once.
+    fn unparsed(&self, directory: &Directory, names: &[String]) -> Vec<(RepoPath, FileEntry)> {
         let mut wanted = Vec::new();
         for name in names.iter().filter(|name| !is_http(name)) {
             let located = self.path_of(directory, name).ok().and_then(|path| {
@@ -461,6 +482,12 @@ impl<'t> Loader<'t> {
         }
         wanted.sort_by(|(one, _), (other, _)| one.cmp(other));
         wanted.dedup_by(|(one, _), (other, _)| one == other);
+        wanted
+    }
+
+    /// Reads and parses on several threads what a list names. What cannot be had is left to be reported in its turn.
+    pub(crate) fn parse_ahead(&mut self, directory: &Directory, names: &[String]) {
+        let wanted = self.unparsed(directory, names);
         let (tree, limits) = (self.tree, self.options.limits);
         let total = AtomicUsize::new(self.read_bytes.get());
         let (parsed_bytes, bytes_left) = (AtomicU64::new(0), self.budget.bytes_left());
@@ -533,6 +560,7 @@ impl<'t> Loader<'t> {
         Ok(documents)
     }
 
+    /// The objects of a file, with their origins. Each is charged.
     fn resource_file(
         &mut self,
         real: &RepoPath,
@@ -617,6 +645,7 @@ fn cached(tree: &FileTree, entry: &FileEntry) -> Option<Arc<Documents>> {
     }
 }
 
+/// Puts an error of a file that has no place yet at that file.
 fn relocate(mut error: BuildError, file: &str) -> BuildError {
     if let Some(place) = &mut error.place {
         file.clone_into(&mut place.file);

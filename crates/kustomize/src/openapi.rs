@@ -60,6 +60,7 @@ struct Swagger<'s> {
 }
 
 impl Swagger<'_> {
+    /// Walks the properties of a schema. Each visit is a step of the budget.
     fn walk(&mut self, schema: &Value, path: String) -> Result<(), Problem> {
         // Definitions that name each other more than once make the walk longer each time.
         self.budget.charge_steps(32 + path.len())?;
@@ -85,6 +86,7 @@ impl Swagger<'_> {
         Ok(())
     }
 
+    /// Follows a reference to another definition.
     fn refer(&mut self, name: &str, path: String) -> Result<(), Problem> {
         let definitions = self.definitions;
         match definitions.get(name) {
@@ -104,6 +106,7 @@ impl Swagger<'_> {
         Ok(())
     }
 
+    /// Notes the merge key of a list, if the schema gives one.
     fn list(&mut self, property: &Value, path: &str) -> Result<(), Problem> {
         let strategy = property["x-kubernetes-patch-strategy"].as_str();
         if !strategy.is_some_and(|strategy| strategy.contains("merge")) {

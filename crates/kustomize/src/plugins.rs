@@ -30,6 +30,7 @@ pub(crate) struct Plugin {
     field: String,
 }
 
+/// The kinds of built-in generators.
 const GENERATORS: [&str; 3] = [
     "ConfigMapGenerator",
     "SecretGenerator",
@@ -57,6 +58,7 @@ pub(crate) fn generators(
     Ok(())
 }
 
+/// The objects that a generator makes.
 fn generated(
     context: &Context<'_, '_>,
     loaded: &Loaded,
@@ -120,6 +122,7 @@ fn generator_args(decoder: &mut Decoder<'_>, node: &Node) -> Option<GeneratorArg
     Some(args)
 }
 
+/// The kinds of built-in transformers.
 const TRANSFORMERS: [&str; 12] = [
     "AnnotationsTransformer",
     "LabelTransformer",
@@ -186,6 +189,7 @@ pub(crate) fn validators(
     Ok(())
 }
 
+/// Runs one transformer over a level.
 fn transformer(
     context: &Context<'_, '_>,
     loaded: &Loaded,
@@ -367,6 +371,7 @@ fn namespace_plugin(
     Ok(())
 }
 
+/// The error of a kind that does not exist, with the ones that do.
 fn unknown(plugin: &Plugin, known: &[&str]) -> BuildError {
     let message = format!("unable to load builtin {}.builtin.[noGrp]", plugin.kind);
     let error = plugin.blame(Problem::Unsupported(message).into());
@@ -450,6 +455,7 @@ impl Plugin {
         Err(error.hint("only plugins with `apiVersion: builtin` run here"))
     }
 
+    /// A text at a path; empty if there is none.
     fn text(&self, path: &[&str]) -> &str {
         self.node
             .at(path)

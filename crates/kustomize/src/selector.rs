@@ -67,7 +67,9 @@ pub(crate) struct SelectorRegex {
 /// An anchored regular expression. Most are plain words, which need none.
 enum Pattern {
     Any,
+    /// A pattern without any sign of an expression: it is compared.
     Word(String),
+    /// An expression that must match the whole text.
     Regex(Regex),
 }
 
@@ -75,11 +77,16 @@ enum Pattern {
 #[derive(Debug, Default)]
 struct LabelSelector(Vec<Requirement>);
 
+/// One condition on labels or annotations.
 #[derive(Debug)]
 enum Requirement {
+    /// `a=b`, `a==b` and `a in (b, c)`.
     In(String, Vec<String>),
+    /// `a!=b` and `a notin (b, c)`; what lacks the key fits too.
     NotIn(String, Vec<String>),
+    /// `a`
     Exists(String),
+    /// `!a`
     NotExists(String),
     /// `a>1`, `a<1`
     Greater(String, i64),
@@ -87,6 +94,7 @@ enum Requirement {
 }
 
 impl Selector {
+    /// Reads a selector. Errors go to the decoder, and then there is none.
     pub(crate) fn decode(decoder: &mut Decoder<'_>, node: &Node, name: &str) -> Option<Self> {
         let mut fields = decoder.fields(node, name)?;
         // `apiVersion` is taken by vars alone; here it is split if somebody writes it.
@@ -129,6 +137,7 @@ impl Selector {
         self.compile().map(Target)
     }
 
+    /// Compiles the patterns of all parts.
     pub(crate) fn compile(&self) -> Result<SelectorRegex, Problem> {
         Ok(SelectorRegex {
             group: Pattern::new(&self.group)?,
@@ -143,6 +152,7 @@ impl Selector {
 }
 
 impl SelectorRegex {
+    /// Group, version and kind alone.
     pub(crate) fn matches_gvk(&self, gvk: &Gvk) -> bool {
         self.group.matches(&gvk.group)
             && self.version.matches(&gvk.version)
@@ -181,6 +191,7 @@ impl SelectorRegex {
 }
 
 impl Pattern {
+    /// An empty pattern matches everything.
     fn new(text: &str) -> Result<Self, Problem> {
         let is_word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '/' | ':');
         if text.is_empty() {
@@ -192,6 +203,7 @@ impl Pattern {
         }
     }
 
+    /// Whether the whole text matches.
     fn matches(&self, text: &str) -> bool {
         match self {
             Self::Any => true,
@@ -200,6 +212,7 @@ impl Pattern {
         }
     }
 
+    /// The only text that matches, if there is one.
     fn word(&self) -> Option<&str> {
         match self {
             Self::Word(word) => Some(word),
@@ -214,6 +227,7 @@ pub(crate) fn compile_regex(pattern: &str) -> Result<Regex, Problem> {
 }
 
 impl LabelSelector {
+    /// Reads requirements with commas between them.
     fn parse(text: &str) -> Result<Self, Problem> {
         let parts = split_outside_parentheses(text);
         let requirements = parts
@@ -224,6 +238,7 @@ impl LabelSelector {
         Ok(Self(requirements.collect::<Result<_, _>>()?))
     }
 
+    /// Whether the labels of an object meet all requirements. Values that are no text do not count.
     fn matches(&self, labels: Option<&Node>) -> bool {
         let value = |key: &str| {
             labels
@@ -246,6 +261,7 @@ impl LabelSelector {
     }
 }
 
+/// The parts between commas; a comma in parentheses is one of a list of values.
 fn split_outside_parentheses(text: &str) -> Vec<&str> {
     let mut depth = 0_i32;
     let separates = |character: char| {
@@ -259,6 +275,7 @@ fn split_outside_parentheses(text: &str) -> Vec<&str> {
     text.split(separates).collect()
 }
 
+/// Reads one requirement in the syntax of `kubectl -l`.
 fn requirement(part: &str) -> Result<Requirement, Problem> {
     let bad = || Problem::Transform(format!("unable to parse label selector `{part}`"));
     let key = |text: &str| {

@@ -45,6 +45,7 @@ enum Content {
     File,
 }
 
+/// How paths are shown.
 #[derive(Debug, Clone)]
 enum Display {
     Repository,
@@ -138,6 +139,7 @@ impl FileTree {
         root
     }
 
+    /// Notes what was provided for a remote, also a failure.
     pub(crate) fn remember_remote(&mut self, remote: Remote, provided: ProvidedAt) {
         self.remotes.insert(remote, provided);
     }
@@ -233,6 +235,7 @@ impl FileTree {
         })
     }
 
+    /// What stands at a path, links not followed. It is noted as looked at.
     fn entry(&self, path: &RepoPath) -> Result<Option<FileEntry>, Problem> {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(entry) = seen.get(path) {
@@ -330,6 +333,7 @@ impl FileTree {
         Ok(Some((real, entry)))
     }
 
+    /// The error of a link that leads out of the tree.
     fn link_escapes(&self, path: &RepoPath) -> Problem {
         Problem::Restricted(format!(
             "a link on the way to `{}` leaves the root of the tree",

@@ -40,6 +40,7 @@ pub(crate) fn leads_somewhere(node: &Node, path: &FieldPath) -> bool {
     leads(node, &path.segments)
 }
 
+/// True if all keys of a path are there.
 fn leads(node: &Node, segments: &[Segment]) -> bool {
     let Some((first, rest)) = segments.split_first() else {
         return true;
@@ -54,6 +55,7 @@ fn leads(node: &Node, segments: &[Segment]) -> bool {
     }
 }
 
+/// Follows one key, and enters every list on the way.
 fn step(
     node: &mut Node,
     path: &FieldPath,
@@ -98,6 +100,7 @@ fn step(
     }
 }
 
+/// The node that is made where one is missing.
 fn made<'m>(
     mapping: &'m mut Mapping,
     segment: &Segment,

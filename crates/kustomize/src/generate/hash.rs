@@ -13,6 +13,7 @@ use crate::resource::{NEEDS_HASH, ResMap, Resource};
 
 /// Appends the hash to each name that wants one.
 // kustomize adds hashes once, at the root, so that they cover patched content (kusttarget.go).
+/// Appends the hash to the names of all objects that want it, and remembers the old names for references.
 pub(crate) fn append_suffixes(resources: &mut ResMap, budget: &Budget) -> Result<(), BuildError> {
     for resource in resources
         .iter_mut()
@@ -33,6 +34,7 @@ pub(crate) fn append_suffixes(resources: &mut ResMap, budget: &Budget) -> Result
     Ok(())
 }
 
+/// The hash of an object, as kustomize computes it (`hasher.go`).
 fn suffix(resource: &Resource) -> Result<String, BuildError> {
     let mut node = resource.node().clone();
     goyaml::settle_folds(&mut node);
@@ -77,6 +79,7 @@ fn whole(node: &Node) -> Result<String, BuildError> {
     Ok(go_escape(&text))
 }
 
+/// What stands for a field that is missing.
 #[derive(Clone, Copy, PartialEq)]
 enum Absent {
     Omit,

@@ -23,7 +23,9 @@ use sources::Pair;
 /// What a generator makes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Generated {
+    /// `configMapGenerator`.
     ConfigMap,
+    /// `secretGenerator`.
     Secret,
 }
 
@@ -78,6 +80,7 @@ pub(crate) fn run(
 }
 
 impl Generated {
+    /// The field of the kustomization, for messages.
     fn field(self) -> &'static str {
         match self {
             Self::ConfigMap => "configMapGenerator",
@@ -85,6 +88,7 @@ impl Generated {
         }
     }
 
+    /// The kind of the generator, as origin annotations name it.
     fn kind(self) -> &'static str {
         match self {
             Self::ConfigMap => "ConfigMapGenerator",
@@ -145,6 +149,7 @@ pub(crate) fn generate(
     Ok(resource)
 }
 
+/// The error of an entry without a name.
 fn nameless(generated: Generated) -> BuildError {
     let what = match generated {
         Generated::ConfigMap => "configmap",
@@ -188,6 +193,7 @@ fn object(generated: Generated, args: &GeneratorArgs, pairs: Vec<Pair>) -> Mappi
     object
 }
 
+/// The metadata of the object: name, namespace, labels and annotations.
 fn metadata(args: &GeneratorArgs) -> Node {
     let mut metadata = Mapping::default();
     metadata.insert("name", Node::string(args.name.as_str()));

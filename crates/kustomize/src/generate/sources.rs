@@ -9,7 +9,9 @@ use crate::load::{Directory, Loader};
 
 /// One key and its bytes.
 pub(super) struct Pair {
+    /// The key in the data.
     pub(super) key: String,
+    /// The bytes, which need not be text.
     pub(super) value: Vec<u8>,
 }
 
@@ -59,6 +61,8 @@ fn charge(loader: &Loader<'_>, bytes: usize) -> Result<(), BuildError> {
     Ok(loader.budget.charge(Cost::Bytes, bytes)?)
 }
 
+/// Reads a line of an env file: `key=value`; nothing for an empty line and a comment. The first line may have a byte order
+/// mark. A key without `=` is refused: kustomize would take its value from the environment.
 fn env_line(line: &str, index: usize) -> Result<Option<Pair>, BuildError> {
     let line = if index == 0 {
         line.trim_start_matches('\u{feff}')
@@ -79,6 +83,7 @@ fn env_line(line: &str, index: usize) -> Result<Option<Pair>, BuildError> {
     }))
 }
 
+/// Reads `key=value`. One pair of quotes around the value is taken off.
 fn parse_literal(literal: &str) -> Result<Pair, BuildError> {
     match literal.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok(Pair {
@@ -107,6 +112,7 @@ fn unquote(value: &str) -> &str {
     value
 }
 
+/// Reads `[key=]path`.
 fn read_file(loader: &Loader<'_>, directory: &Directory, source: &str) -> Result<Pair, BuildError> {
     let parts: Vec<&str> = source.split('=').collect();
     let (key, path) = match parts[..] {

@@ -13,13 +13,17 @@ pub(crate) const NON_NAMESPACEABLE: &str = "_non_namespaceable_";
 /// Group, version, kind, name and namespace as written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ResId {
+    /// Group, version and kind.
     pub(crate) gvk: Gvk,
+    /// `metadata.name`.
     pub(crate) name: Text,
+    /// `metadata.namespace` as written: empty where none is given, also for objects of the cluster.
     pub(crate) namespace: Text,
 }
 
 /// Shared texts that most ids have.
 static DEFAULT: LazyLock<Text> = LazyLock::new(|| "default".into());
+/// The same for [`NON_NAMESPACEABLE`].
 static NO_NAMESPACE: LazyLock<Text> = LazyLock::new(|| NON_NAMESPACEABLE.into());
 
 /// The texts that an id is made of, where they stand in a tree.
@@ -31,6 +35,7 @@ struct Parts<'n> {
 }
 
 impl<'n> Parts<'n> {
+    /// Reads the parts. What is no scalar counts as absent.
     fn of(node: &'n Node) -> Self {
         let text = |node: Option<&'n Node>| {
             node.and_then(Node::as_scalar)
@@ -56,6 +61,7 @@ impl<'n> Parts<'n> {
 }
 
 impl ResId {
+    /// The id that a tree has now.
     pub(crate) fn of(node: &Node) -> Self {
         let parts = Parts::of(node);
         Self {
@@ -89,6 +95,7 @@ impl ResId {
             && effective_namespace(self) == effective_namespace(other)
     }
 
+    /// For our own messages: `Deployment prod/web`, or `Namespace prod` where there is no namespace.
     pub(crate) fn show(&self) -> String {
         if self.namespace.is_empty() || &*self.namespace == NON_NAMESPACEABLE {
             format!("{} {}", self.gvk.kind, self.name)

@@ -30,13 +30,16 @@ pub(crate) enum Key<'k> {
 /// The positions of each key, in order.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Index {
+    /// By the hash of the key. Two keys with one hash share their positions, so a reader compares again.
     positions: HashMap<u64, Positions, BuildHasherDefault<Hashed>>,
 }
 
+/// The positions of one key.
 #[derive(Debug, Clone)]
 enum Positions {
     /// Most keys are those of one resource.
     One([u32; 1]),
+    /// In order.
     Many(Vec<u32>),
 }
 
@@ -78,6 +81,7 @@ impl Key<'_> {
 }
 
 impl Index {
+    /// The index of a list of objects.
     pub(super) fn of(resources: &[Resource]) -> Self {
         let mut index = Self::default();
         index.positions.reserve(resources.len() * 3);
@@ -112,6 +116,7 @@ impl Index {
         }
     }
 
+    /// Adds a position to a key.
     fn insert(&mut self, key: Key<'_>, position: u32) {
         use std::collections::hash_map::Entry;
         match self.positions.entry(key.hash()) {
@@ -134,6 +139,7 @@ impl Index {
         }
     }
 
+    /// The positions of what may have the key, in order.
     pub(crate) fn get(&self, key: Key<'_>) -> &[u32] {
         match self.positions.get(&key.hash()) {
             None => &[],

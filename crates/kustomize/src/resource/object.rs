@@ -21,11 +21,15 @@ pub(crate) const NEEDS_HASH: &str = "internal.config.kubernetes.io/needsHashSuff
 /// One object of the set: its tree, its id, and its history.
 #[derive(Debug, Clone)]
 pub(crate) struct Resource {
+    /// The tree of the object.
     node: Node,
+    /// What it is called now. It is kept equal to the tree.
     id: ResId,
     /// What it was called before, oldest first.
     pub(crate) previous: Vec<PreviousId>,
+    /// The prefixes that its name got, oldest first. References are matched by them.
     pub(crate) prefixes: Vec<Text>,
+    /// The suffixes that its name got, oldest first.
     pub(crate) suffixes: Vec<Text>,
     /// The vars that were bound to it where they were declared.
     pub(crate) vars: Vec<Text>,
@@ -50,24 +54,33 @@ pub(crate) struct Resource {
 pub(crate) struct Origin {
     /// The file as messages name it.
     pub(crate) file: String,
+    /// The file in the tree; for a generated object, the kustomization.
     pub(crate) path: RepoPath,
+    /// The generator that made it; `None` for an object of a file.
     pub(crate) configured_by: Option<ConfiguredBy>,
 }
 
 /// A generator, as the origin annotation names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ConfiguredBy {
+    /// `builtin`, or the API version of a generator's own file.
     pub(crate) api_version: String,
+    /// The kind of the generator.
     pub(crate) kind: String,
+    /// The name of the generator; empty for a built-in one.
     pub(crate) name: String,
+    /// The namespace of the generator; empty for a built-in one.
     pub(crate) namespace: String,
 }
 
 /// A former name, effective namespace and kind. Group and version are not remembered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct PreviousId {
+    /// The name at that time.
     pub(crate) name: Text,
+    /// The namespace in force at that time.
     pub(crate) namespace: Text,
+    /// The kind at that time.
     pub(crate) kind: Text,
 }
 
@@ -145,14 +158,17 @@ impl Resource {
         })
     }
 
+    /// The tree. It is changed by [`Self::change`] alone, which keeps the id equal to it.
     pub(crate) fn node(&self) -> &Node {
         &self.node
     }
 
+    /// The tree, without the history.
     pub(crate) fn into_node(self) -> Node {
         self.node
     }
 
+    /// What it is called now.
     pub(crate) fn id(&self) -> &ResId {
         &self.id
     }
@@ -299,10 +315,12 @@ impl Resource {
         self.transformations.clear();
     }
 
+    /// Gives it another name, and remembers the old one for references.
     pub(crate) fn set_name(&mut self, name: &str) {
         self.change(|node| set_metadata(node, "name", name));
     }
 
+    /// Gives it another namespace, and remembers the old one for references.
     pub(crate) fn set_namespace(&mut self, namespace: &str) {
         self.change(|node| {
             if namespace.is_empty() {
@@ -340,6 +358,7 @@ impl Resource {
             .unwrap_or_else(|| self.id.clone())
     }
 
+    /// The schemas of its file's comments; none for a generated object.
     pub(crate) fn schema_comments(&self) -> &SchemaComments {
         self.comments.as_deref().unwrap_or(SchemaComments::NONE)
     }
@@ -402,10 +421,12 @@ fn noted_ids(node: &Node) -> Vec<PreviousId> {
     .collect()
 }
 
+/// An error at the first line of the object.
 fn problem(node: &Node, message: &str) -> BuildError {
     BuildError::from(Problem::Malformed(message.to_owned())).at("", node.line as usize)
 }
 
+/// What an object without a kind or name is recognised by in a message.
 fn summary(mapping: &Mapping) -> String {
     let keys: Vec<&str> = mapping.keys().take(5).collect();
     if keys.is_empty() {

@@ -18,6 +18,7 @@ pub(crate) struct ResMap {
 }
 
 impl ResMap {
+    /// All resources, in order, also those that a patch deleted, until the next [`Self::compact`].
     pub(crate) fn iter(&self) -> std::slice::Iter<'_, Resource> {
         self.resources.iter()
     }
@@ -28,18 +29,22 @@ impl ResMap {
         self.resources.iter_mut()
     }
 
+    /// How many there are, as [`Self::iter`] counts.
     pub(crate) fn len(&self) -> usize {
         self.resources.len()
     }
 
+    /// The resource at a position.
     pub(crate) fn get(&self, position: usize) -> &Resource {
         &self.resources[position]
     }
 
+    /// All resources, in order.
     pub(crate) fn into_inner(self) -> Vec<Resource> {
         self.resources
     }
 
+    /// Removes the resources that are not to be kept.
     pub(crate) fn retain(&mut self, keep: impl FnMut(&Resource) -> bool) {
         self.index = None;
         self.resources.retain(keep);
@@ -81,10 +86,12 @@ impl ResMap {
         });
     }
 
+    /// False for what a patch deleted.
     fn is_there(&self, position: usize) -> bool {
         !self.gone.get(position).copied().unwrap_or_default()
     }
 
+    /// The index of names and kinds, which is made when it is first asked for.
     fn index(&mut self) -> &Index {
         self.index.get_or_insert_with(|| Index::of(&self.resources))
     }
@@ -136,6 +143,7 @@ impl ResMap {
         Ok(())
     }
 
+    /// Adds a resource. One of the same id that is there already is an error.
     fn append(&mut self, resource: Resource) -> Result<(), BuildError> {
         let position = self.resources.len();
         self.index();

@@ -22,6 +22,7 @@ impl SchemaComments {
         by_line: BTreeMap::new(),
     };
 
+    /// Reads the comments of a text. What is no schema is left out.
     pub(crate) fn read(text: &str) -> Self {
         if !text.contains("# {") {
             return Self::default();
@@ -40,6 +41,7 @@ impl SchemaComments {
         }
     }
 
+    /// True for most files.
     pub(crate) fn is_empty(&self) -> bool {
         self.by_line.is_empty()
     }

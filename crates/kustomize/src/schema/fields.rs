@@ -11,28 +11,36 @@ use crate::gvk::Gvk;
 /// A path of keys; on its way every list is entered.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub(crate) struct FieldPath {
+    /// The keys, from the root of the object.
     pub(crate) segments: Vec<Segment>,
 }
 
 /// One key of a path. With `list`, the key is never created.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Segment {
+    /// The key of a map.
     pub(crate) key: Text,
+    /// The path says that a list stands there, with `[]` after the key.
     pub(crate) list: bool,
 }
 
 /// A row: a path, and the kinds it is for (an empty part matches anything).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct FieldSpec {
+    /// The kinds that the row is for.
     pub(crate) gvk: Gvk,
+    /// Where the field is.
     pub(crate) path: FieldPath,
+    /// The field is created where it is missing, with the maps that lead to it.
     pub(crate) create: bool,
 }
 
 /// The fields that hold the name of a target kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct NameReference {
+    /// The kind whose names stand in the fields.
     pub(crate) target: Gvk,
+    /// The fields, each with the kinds that have it.
     pub(crate) referrers: Vec<FieldSpec>,
 }
 
@@ -47,17 +55,29 @@ pub(crate) struct Rows {
 /// All tables, as they stand for one kustomization.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct FieldTables {
+    /// Fields that get the prefix of names.
     pub(crate) name_prefix: Rows,
+    /// Fields that get the suffix of names.
     pub(crate) name_suffix: Rows,
+    /// Fields that get the namespace.
     pub(crate) namespace: Rows,
+    /// Fields that get `commonLabels`: labels, selectors and templates.
     pub(crate) common_labels: Rows,
+    /// Fields that get `labels`: those of the object alone.
     pub(crate) labels: Rows,
+    /// Fields that get `labels` with `includeTemplates`.
     pub(crate) template_labels: Rows,
+    /// Fields that get `labels` with `includeVolumeClaimTemplates`.
     pub(crate) volume_claim_template_labels: Rows,
+    /// Fields that get `commonAnnotations`.
     pub(crate) common_annotations: Rows,
+    /// Fields that hold an image, beside those of containers.
     pub(crate) images: Rows,
+    /// Fields that hold a number of replicas.
     pub(crate) replicas: Rows,
+    /// Fields in which `$(NAME)` is replaced.
     pub(crate) var_references: Rows,
+    /// Fields that hold the names of other objects, by the kind of these.
     pub(crate) name_references: Vec<NameReference>,
 }
 
@@ -112,6 +132,7 @@ impl FieldPath {
         mine.take(keys.len()).eq(keys.iter().rev().copied())
     }
 
+    /// The path with `/` between its keys, as configurations write it.
     pub(crate) fn show(&self) -> String {
         let keys: Vec<&str> = self.segments.iter().map(|segment| &*segment.key).collect();
         keys.join("/")
@@ -119,6 +140,7 @@ impl FieldPath {
 }
 
 impl FieldSpec {
+    /// A row for every kind. `path` has `/` between its keys, and `\/` for a slash in a key.
     pub(crate) fn new(path: &str, create: bool) -> Self {
         Self {
             gvk: Gvk::default(),
@@ -127,6 +149,7 @@ impl FieldSpec {
         }
     }
 
+    /// Reads a row of a configuration. Errors go to the decoder, and then there is no row.
     pub(crate) fn decode(decoder: &mut Decoder<'_>, node: &Node, name: &str) -> Option<Self> {
         let mut fields = decoder.fields(node, name)?;
         let gvk = Gvk {
@@ -145,6 +168,7 @@ impl FieldSpec {
 const MAX_ROWS_PER_PATH: usize = 10_000;
 
 impl Rows {
+    /// A table of these rows, indexed by kind and by path.
     pub(crate) fn of(rows: impl IntoIterator<Item = FieldSpec>) -> Self {
         let mut table = Self::default();
         rows.into_iter().for_each(|row| table.push(row));
@@ -163,6 +187,7 @@ impl Rows {
         self.rows.push(row);
     }
 
+    /// The rows, in the order in which they were added.
     pub(crate) fn iter(&self) -> std::slice::Iter<'_, FieldSpec> {
         self.rows.iter()
     }
@@ -182,7 +207,10 @@ impl Rows {
             .collect()
     }
 
-    /// Adds a row, unless one of the same path covers its kinds.
+    /// Adds a row, unless one of the same path covers its kinds, as kustomize does (`fieldspec.go`).
+    ///
+    /// # Errors
+    /// The two differ in `create`, or the path has too many rows.
     pub(crate) fn merge_one(&mut self, row: FieldSpec) -> Result<(), Problem> {
         let same_path = self.by_path.get(&row.path);
         if same_path.is_some_and(|rows| rows.len() >= MAX_ROWS_PER_PATH) {
@@ -206,6 +234,7 @@ impl Rows {
         Ok(())
     }
 
+    /// Adds rows, each as [`Self::merge_one`] does.
     pub(crate) fn merge_all(
         &mut self,
         rows: impl IntoIterator<Item = FieldSpec>,
@@ -300,6 +329,7 @@ impl FieldTables {
         Ok(())
     }
 
+    /// Adds the referrers of a kind to those that are there.
     fn merge_reference(&mut self, reference: &NameReference) -> Result<(), Problem> {
         let same = self
             .name_references

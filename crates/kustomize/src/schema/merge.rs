@@ -21,9 +21,12 @@ pub(crate) struct MergeSchema {
     scopes: BTreeMap<String, Vec<(String, String, Scope)>>,
 }
 
+/// Where the objects of a kind live.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Scope {
+    /// In the cluster.
     Cluster,
+    /// In namespaces.
     Namespaced,
 }
 
@@ -62,14 +65,19 @@ pub(crate) struct Position {
     path: String,
 }
 
+/// The embedded file.
 #[derive(Deserialize)]
 struct Data {
+    /// All kinds.
     kinds: Vec<Kind>,
+    /// Merge keys of lists by their paths, shared by kinds that have the same.
     sets: BTreeMap<String, BTreeMap<String, ListMerge>>,
 }
 
+/// One kind of the embedded file.
 #[derive(Deserialize)]
 struct Kind {
+    /// `version Kind` or `group/version Kind`.
     k: String,
     #[serde(default)]
     lists: Option<String>,
@@ -91,6 +99,7 @@ impl MergeSchema {
         })
     }
 
+    /// Indexes the embedded file.
     fn from_data(data: Data) -> Self {
         let sets: BTreeMap<String, Arc<_>> = data
             .sets
@@ -142,6 +151,7 @@ impl MergeSchema {
         }
     }
 
+    /// Where the objects of a kind live, if that is known.
     fn scope(&self, gvk: &Gvk) -> Option<Scope> {
         let of_kind = self.scopes.get(&*gvk.kind)?;
         of_kind
@@ -150,6 +160,7 @@ impl MergeSchema {
             .map(|(_, _, scope)| *scope)
     }
 
+    /// True for a kind that is known to have no namespace.
     pub(crate) fn is_cluster_scoped(&self, gvk: &Gvk) -> bool {
         self.scope(gvk) == Some(Scope::Cluster)
     }
@@ -241,6 +252,7 @@ impl Position {
     }
 }
 
+/// Whether a path with `[]` for lists leads to, or through, another.
 fn covers(pattern: &str, path: &str) -> bool {
     let (mut pattern, mut path) = (pattern.split('.'), path.split('.'));
     loop {

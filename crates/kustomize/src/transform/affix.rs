@@ -31,6 +31,7 @@ fn keeps_its_name(id: &ResId) -> bool {
         || (&*id.gvk.kind == "APIService" && &*id.gvk.group == "apiregistration.k8s.io")
 }
 
+/// Puts a prefix before, or a suffix after, the names of all objects, in the fields of the table.
 pub(crate) fn transform(
     resources: &mut ResMap,
     affix: Affix,
@@ -82,6 +83,7 @@ fn charge(field: &Node, text: &str, budget: &Budget) -> Result<(), Problem> {
     budget.charge(Cost::Bytes, NODE_BYTES + as_u64(name + text.len()))
 }
 
+/// Changes one field. What is no text stays as it is.
 fn apply(field: &mut Node, affix: Affix, text: &str) -> Result<(), Problem> {
     let Some(scalar) = field.as_scalar() else {
         return Err(Problem::Transform(format!(

@@ -61,6 +61,7 @@ pub(crate) fn transform(
     Ok(())
 }
 
+/// One entry of `images`, ready to be applied.
 struct Change<'i> {
     image: &'i Image,
     regex: Regex,
@@ -79,6 +80,7 @@ fn mentions_containers(node: &Node) -> bool {
     }
 }
 
+/// True for the keys under which lists of containers stand, at any depth.
 fn is_container_list(key: &str) -> bool {
     matches!(key, "containers" | "initContainers")
 }
@@ -109,6 +111,7 @@ impl<'i> Change<'i> {
 }
 
 impl Change<'_> {
+    /// Changes the images of all lists of containers in a tree.
     fn containers(&self, node: &mut Node) -> Result<(), Problem> {
         match &mut node.kind {
             NodeKind::Scalar(_) => Ok(()),
@@ -129,6 +132,7 @@ impl Change<'_> {
         }
     }
 
+    /// Changes the images of one list of containers.
     fn list(&self, list: &mut goyaml::Sequence) -> Result<(), Problem> {
         for container in list.iter_mut() {
             let kind = container.kind_name();
@@ -144,6 +148,7 @@ impl Change<'_> {
         Ok(())
     }
 
+    /// Changes one field, if its image is meant.
     fn field(&self, field: &mut Node) -> Result<(), Problem> {
         let Some(text) = field.as_text() else {
             return Ok(());
@@ -166,6 +171,7 @@ impl Change<'_> {
         Ok(())
     }
 
+    /// The new image.
     fn rewrite(&self, text: &str) -> String {
         let image = self.image;
         let (name, tag, digest) = split(text);
@@ -202,6 +208,7 @@ impl Change<'_> {
     }
 }
 
+/// Appends a part with its separator, if there is one.
 fn push(result: &mut String, separator: char, part: Option<&str>) {
     if let Some(part) = part {
         result.push(separator);

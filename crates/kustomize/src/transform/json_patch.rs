@@ -17,6 +17,7 @@ pub(crate) struct Operations {
 
 /// An operation that cannot be applied.
 pub(crate) struct Failure {
+    /// What is wrong with it.
     pub(crate) problem: Problem,
     /// The line of the operation in the text of the patch; 0 where the object itself is the reason.
     pub(crate) line: usize,
@@ -151,6 +152,7 @@ struct Size {
     depth: usize,
 }
 
+/// How large a value is, for the budget.
 fn size_of(value: &Value) -> Size {
     let mut size = Size {
         bytes: NODE_BYTES,
@@ -223,6 +225,7 @@ fn missing_step<'p>(document: &Value, path: &'p str) -> Option<&'p str> {
         .find(|start| document.pointer(start).is_none())
 }
 
+/// The operation as patches write it.
 fn name(operation: &PatchOperation) -> &'static str {
     match operation {
         PatchOperation::Add(_) => "add",
@@ -306,6 +309,7 @@ fn absolute(
     json_patch::jsonptr::PointerBuf::parse(resolved).ok()
 }
 
+/// Makes every number a float, as Go's JSON reader does.
 fn numbers_to_floats(value: &mut Value) {
     match value {
         Value::Number(number) => {

@@ -36,21 +36,30 @@ pub(crate) fn merge(
     Ok(merged)
 }
 
+/// One merge of a patch into an object.
 struct Merge<'s> {
+    /// Decides how the lists of known kinds are merged.
     schema: &'s MergeSchema,
+    /// The schemas of comments: of the object's file, then of the patch's.
     comments: [&'s SchemaComments; 2],
+    /// What the build may still use.
     budget: &'s Budget,
+    /// What was written to linked scalars; the others of each link follow at the end (see [`crate::link`]).
     writes: RefCell<Writes>,
 }
 
 /// What a map of the patch says about the map it is for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Directive {
+    /// `merge`: what is done without a directive, too.
     Merge,
+    /// `replace`: the map of the patch takes the place of the other.
     Replace,
+    /// `delete`: the map is removed.
     Delete,
 }
 
+/// The directive of a map, from its key `$patch`.
 fn directive(map: &Mapping) -> Result<Option<Directive>, Problem> {
     let Some(value) = map.get("$patch") else {
         return Ok(None);
@@ -66,6 +75,7 @@ fn directive(map: &Mapping) -> Result<Option<Directive>, Problem> {
     }
 }
 
+/// The map without the key `$patch`.
 fn without_directive(map: &Mapping) -> Mapping {
     let mut map = map.clone();
     map.remove("$patch");
@@ -73,6 +83,7 @@ fn without_directive(map: &Mapping) -> Mapping {
 }
 
 impl Merge<'_> {
+    /// Merges a node of the patch into one of the object; `None` if nothing is left. Null in the patch removes a field.
     fn node(
         &self,
         dest: Option<Node>,
@@ -102,6 +113,7 @@ impl Merge<'_> {
         }
     }
 
+    /// Merges two maps, key by key, after the directive of the patch.
     fn map(
         &self,
         dest: Option<Node>,
@@ -238,6 +250,7 @@ impl Merge<'_> {
             .or_else(|| of(patch.get("apiVersion"), patch.get("kind")))
     }
 
+    /// Merges two lists: by the merge keys of the schema, as a set, or by taking the list of the patch.
     fn list(
         &self,
         dest: Option<Node>,
@@ -374,6 +387,7 @@ fn strip_inner_replace(node: &Node) -> Result<Node, Problem> {
     })
 }
 
+/// True for a map with the key `$patch`.
 fn has_directive(node: &Node) -> bool {
     node.as_mapping()
         .is_some_and(|map| map.contains_key("$patch"))
@@ -412,12 +426,14 @@ fn union(patch: &[Node], dest: &[Node]) -> Node {
 /// The values of the merge keys of one element, as text; empty for a missing one.
 type Tuple = Vec<Text>;
 
+/// The values of all merge keys of an element.
 fn tuple_of(node: &Node, keys: &ListMerge) -> Tuple {
     keys.iter()
         .map(|key| key_text(node, key).unwrap_or_default())
         .collect()
 }
 
+/// The text of one key; nothing for a map or a list.
 fn key_text(node: &Node, key: &str) -> Option<Text> {
     node.get(key)
         .and_then(Node::as_scalar)
@@ -454,6 +470,7 @@ fn tuples(
     Ok(tuples)
 }
 
+/// Two tuples as one, if they have a value in common and none that differs.
 fn joined(a: &Tuple, b: &Tuple) -> Option<Tuple> {
     let pairs = || a.iter().zip(b);
     let one_equal = pairs().any(|(x, y)| x == y);
@@ -481,6 +498,7 @@ struct Index {
 }
 
 impl Index {
+    /// An index of a list.
     fn of(nodes: &[Node], keys: &ListMerge) -> Self {
         let mut by_first_key: BTreeMap<Text, Vec<usize>> = BTreeMap::new();
         for (position, node) in nodes.iter().enumerate() {
@@ -490,6 +508,7 @@ impl Index {
         Self { by_first_key }
     }
 
+    /// The first element that has the values of a tuple, by its position.
     fn find(&self, nodes: &[Node], tuple: &Tuple, keys: &ListMerge) -> Option<usize> {
         let equal = |position: &usize| {
             let node = nodes.get(*position);
@@ -518,6 +537,7 @@ struct Output<'k> {
 }
 
 impl<'k> Output<'k> {
+    /// An empty list. `used` are the positions of the keys that any element has.
     fn new(keys: &'k ListMerge, used: &[usize]) -> Self {
         Self {
             keys: used.iter().map(|&key| keys[key].as_str()).collect(),
@@ -526,6 +546,7 @@ impl<'k> Output<'k> {
         }
     }
 
+    /// The values of the used keys of an element.
     fn values(&self, node: &Node) -> Tuple {
         self.keys
             .iter()
@@ -533,6 +554,7 @@ impl<'k> Output<'k> {
             .collect()
     }
 
+    /// Puts an element in the place of one with the same values, or at the end.
     fn put(&mut self, node: Node) {
         let values = self.values(&node);
         match self.by_values.get(&values) {
@@ -566,6 +588,7 @@ impl<'k> Output<'k> {
         }
     }
 
+    /// Removes the elements whose values of these keys are those of an element.
     fn remove_equal(&mut self, element: &Node, keys: &[&str]) {
         self.elements.retain(|other| {
             !keys
@@ -588,6 +611,7 @@ fn settle_untyped(node: &mut Node) {
     }
 }
 
+/// True if a replacement created something inside.
 fn has_untyped(node: &Node) -> bool {
     match &node.kind {
         NodeKind::Scalar(scalar) => scalar.tag == Tag::Untyped,
@@ -596,6 +620,7 @@ fn has_untyped(node: &Node) -> bool {
     }
 }
 
+/// True for a key without a value: `a:`.
 fn is_empty_value(node: &Node) -> bool {
     node.is_null()
         && node
@@ -603,6 +628,7 @@ fn is_empty_value(node: &Node) -> bool {
             .is_some_and(|scalar| scalar.text.is_empty())
 }
 
+/// Refuses a map for a list and the like, with the names of kyaml's node kinds, which kustomize prints.
 fn check_same_kind(dest: &Node, patch: &Node) -> Result<(), Problem> {
     let name = |node: &Node| match &node.kind {
         NodeKind::Scalar(_) => "ScalarNode",

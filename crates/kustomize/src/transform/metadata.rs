@@ -76,6 +76,7 @@ struct Pair<'p> {
 }
 
 impl Pair<'_> {
+    /// Sets the pairs in the fields of one row.
     fn set_in(&self, node: &mut Node, row: &FieldSpec, writes: &mut Writes) -> Result<(), Problem> {
         let missing = if row.create {
             Missing::Mapping
@@ -87,6 +88,7 @@ impl Pair<'_> {
         })
     }
 
+    /// Sets the pairs in one map, which is made if it is missing and `create` says so.
     fn set(&self, field: &mut Node, create: bool, writes: &mut Writes) -> Result<(), Problem> {
         if field.is_null() {
             if !create {

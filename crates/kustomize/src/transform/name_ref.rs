@@ -77,10 +77,12 @@ fn mend(
 
 /// The rows of all targets, found by the kind of the object that refers.
 struct RowsByReferrer<'t> {
+    /// The target and the row, by the kind of the referrer; an empty kind is for any.
     rows: BTreeMap<&'t str, Vec<(&'t Gvk, &'t FieldSpec)>>,
 }
 
 impl<'t> RowsByReferrer<'t> {
+    /// Turns the tables around: they are written by target.
     fn of(tables: &'t FieldTables) -> Self {
         let mut rows: BTreeMap<&str, Vec<_>> = BTreeMap::new();
         for reference in &tables.name_references {
@@ -93,6 +95,7 @@ impl<'t> RowsByReferrer<'t> {
         Self { rows }
     }
 
+    /// The rows for a kind: its own first, then those for any.
     fn matching(&self, gvk: &Gvk) -> Vec<(&'t Gvk, &'t FieldSpec)> {
         let for_kind = |kind: &str| self.rows.get(kind).map_or(&[][..], Vec::as_slice);
         let any_kind = if gvk.kind.is_empty() {
@@ -111,8 +114,11 @@ impl<'t> RowsByReferrer<'t> {
 
 /// The object that refers.
 struct Referrer<'r> {
+    /// The object itself.
     resource: &'r Resource,
+    /// Its effective namespace.
     namespace: &'r Text,
+    /// Its kind has no namespace, so it may refer to any.
     cluster_scoped: bool,
     /// The group and kind that a `roleRef` asks for.
     role: (&'r str, &'r str),
@@ -121,6 +127,7 @@ struct Referrer<'r> {
 }
 
 impl<'r> Referrer<'r> {
+    /// Reads what the rules of role bindings need.
     fn of(resource: &'r Resource) -> Result<Self, BuildError> {
         let text = |path: &[&str]| {
             resource
@@ -164,11 +171,17 @@ fn subject_namespaces(resource: &Resource) -> Result<BTreeSet<&str>, BuildError>
     Ok(namespaces)
 }
 
+/// The search for what one row of one object refers to.
 struct Search<'s> {
+    /// All objects of the build.
     resources: &'s ResMap,
+    /// Which former names belong to which objects.
     origins: &'s Origins,
+    /// The object that refers.
     referrer: &'s Referrer<'s>,
+    /// The kind that the row refers to.
     target: &'s Gvk,
+    /// What the build may still use.
     budget: &'s Budget,
     /// The field is the name of a role, whose group and kind stand beside it.
     of_role: bool,
@@ -207,6 +220,7 @@ impl Search<'_> {
         }
     }
 
+    /// Mends a reference that is a map with a name and perhaps a namespace, as subjects of role bindings are.
     fn map(&self, field: &mut Node) -> Result<bool, Problem> {
         let text = |name: &str| {
             field
@@ -302,10 +316,12 @@ impl Search<'_> {
         }
     }
 
+    /// True if the referrer can see the namespace of an object.
     fn can_be_meant(&self, candidate: &Resource) -> bool {
         self.namespace_can_be_meant(effective_namespace(candidate.id()))
     }
 
+    /// True for the referrer's own namespace, for those of its subjects, and for objects of the cluster.
     fn namespace_can_be_meant(&self, namespace: &Text) -> bool {
         self.referrer.cluster_scoped
             || &**namespace == NON_NAMESPACEABLE
@@ -313,6 +329,7 @@ impl Search<'_> {
             || self.referrer.subject_namespaces.contains(&**namespace)
     }
 
+    /// True unless the field is a role of another group or kind, today and before.
     fn role_fits(&self, candidate: &Resource) -> bool {
         let (group, kind) = self.referrer.role;
         !self.of_role
@@ -321,6 +338,7 @@ impl Search<'_> {
                 .any(|id| *id.gvk.group == *group && *id.gvk.kind == *kind)
     }
 
+    /// True if both are in one namespace, as far as the kinds have any. Service accounts are referred to across namespaces.
     fn same_namespace(&self, candidate: &Resource) -> bool {
         self.referrer.cluster_scoped
             || is_cluster_scoped(&candidate.id().gvk)
@@ -329,6 +347,7 @@ impl Search<'_> {
     }
 
     // kustomize asks for fitting prefixes and suffixes only when more than one is left (nameref.go).
+    /// The object that is meant, of those that have the name; `None` if it cannot be told.
     fn choose<'c>(
         &self,
         candidates: &[&'c Resource],

@@ -10,10 +10,13 @@ use crate::walk::{Missing, walk_mut};
 
 /// How to set the namespace.
 pub(crate) struct Options<'o> {
+    /// The namespace to set.
     pub(crate) namespace: &'o str,
+    /// The fields that get it, beside `metadata.namespace`.
     pub(crate) rows: &'o Rows,
     /// Leave a namespace that is given.
     pub(crate) unset_only: bool,
+    /// Which subjects of role bindings get it.
     pub(crate) subjects: Subjects,
 }
 
@@ -24,10 +27,12 @@ pub(crate) enum Subjects {
     DefaultOnly,
     /// Every service account.
     AllServiceAccounts,
+    /// None of them.
     None,
 }
 
 impl<'o> Options<'o> {
+    /// As the field `namespace` of a kustomization sets it.
     pub(crate) fn of(namespace: &'o str, rows: &'o Rows) -> Self {
         Self {
             namespace,
@@ -38,6 +43,7 @@ impl<'o> Options<'o> {
     }
 }
 
+/// Sets the namespace of all objects that have one. Two objects that become equal are an error.
 pub(crate) fn transform(
     resources: &mut ResMap,
     options: &Options<'_>,
@@ -63,6 +69,7 @@ pub(crate) fn transform(
     })
 }
 
+/// Sets the namespace of one object.
 fn one(resource: &mut Resource, options: &Options<'_>, budget: &Budget) -> Result<(), Problem> {
     let gvk = resource.id().gvk.clone();
     let may_set =
@@ -102,6 +109,7 @@ fn one(resource: &mut Resource, options: &Options<'_>, budget: &Budget) -> Resul
     Ok(())
 }
 
+/// Sets the namespace of the subjects of a role binding.
 fn set_subjects(node: &mut Node, options: &Options<'_>, budget: &Budget) -> Result<(), Problem> {
     let Some(subjects) = node.get_mut("subjects").and_then(Node::as_sequence_mut) else {
         return Ok(());

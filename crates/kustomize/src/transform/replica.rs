@@ -10,6 +10,7 @@ use crate::resource::ResMap;
 use crate::schema::Rows;
 use crate::walk::{Missing, walk_mut};
 
+/// Sets the number of replicas of the objects of a name, in the fields of the table. A name that no object has is an error.
 pub(crate) fn transform(
     resources: &mut ResMap,
     replica: &Replica,

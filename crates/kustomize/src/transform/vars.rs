@@ -113,6 +113,7 @@ struct Values<'v> {
 }
 
 impl Values<'_> {
+    /// The value of a var, if it is known.
     fn get(&self, name: &str) -> Option<&Scalar> {
         let value = self.by_name.get(name)?.as_scalar()?;
         self.used.borrow_mut().insert(name.to_owned());
@@ -120,6 +121,7 @@ impl Values<'_> {
     }
 }
 
+/// Finds the object of a var and its field. None or several objects are errors.
 fn value(resources: &ResMap, var: &Var) -> Result<Node, BuildError> {
     let missing = |message: String| {
         let error = BuildError::from(Problem::Transform(message)).field("vars");
@@ -160,6 +162,7 @@ fn value(resources: &ResMap, var: &Var) -> Result<Node, BuildError> {
     Ok(value)
 }
 
+/// Replaces `$(NAME)` in a text, or in the texts of a list or map.
 fn substitute_field(
     field: &mut Node,
     values: &Values<'_>,

@@ -33,6 +33,7 @@ pub(crate) fn transform_all(
     Ok(())
 }
 
+/// The replacements of a kustomization, those of files included, each with its place for messages.
 pub(crate) fn entries(
     loader: &Loader<'_>,
     loaded: &Loaded,
@@ -84,6 +85,7 @@ fn file(loader: &Loader<'_>, loaded: &Loaded, name: &str) -> Result<Vec<Replacem
     Ok(replacements)
 }
 
+/// Applies one replacement to all its targets.
 fn apply(
     replacement: &Replacement,
     resources: &mut ResMap,
@@ -116,6 +118,7 @@ struct Value {
     weight: Weight,
 }
 
+/// The value that is copied: given, or read from the one object that the source selects.
 fn source_value(
     source: &ReplacementSource,
     resources: &mut ResMap,
@@ -224,6 +227,7 @@ fn part_of(node: &Node, options: &ReplacementOptions) -> Result<Node, BuildError
     Ok(result)
 }
 
+/// Copies the value to the fields of all objects that a target selects.
 fn apply_target(
     target: &ReplacementTarget,
     value: &Value,
@@ -269,6 +273,7 @@ fn apply_target(
     Ok(())
 }
 
+/// True for an object that is selected, today or under a former name, and not rejected.
 fn is_target(
     resource: &Resource,
     select: &SelectorRegex,

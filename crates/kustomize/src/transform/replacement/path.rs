@@ -11,10 +11,13 @@ use crate::selector::compile_regex;
 /// A parsed path.
 #[derive(Debug, Clone)]
 pub(crate) struct FieldPathSegments {
+    /// The path as it is written, for messages.
     text: String,
+    /// Its parts.
     segments: Vec<Segment>,
 }
 
+/// One part of a path.
 #[derive(Debug, Clone)]
 enum Segment {
     /// A key, or an index of a list.
@@ -71,6 +74,7 @@ impl FieldPathSegments {
         }
     }
 
+    /// The path as it is written.
     pub(crate) fn show(&self) -> &str {
         &self.text
     }
@@ -82,6 +86,7 @@ impl FieldPathSegments {
 }
 
 impl Segment {
+    /// Reads one part: `[key=value]`, `*`, or a key.
     fn parse(part: String) -> Self {
         if part == "*" {
             return Self::Every;
@@ -105,6 +110,7 @@ impl Segment {
         }
     }
 
+    /// True if an element of a list has the value that a part asks for.
     fn matches(&self, element: &Node) -> bool {
         let Self::Match { key, value, regex } = self else {
             return false;
@@ -139,11 +145,13 @@ pub(crate) fn lookup<'n>(node: &'n Node, path: &FieldPathSegments) -> Option<&'n
 
 /// A visit of the fields of a path.
 pub(crate) struct Update<'u> {
+    /// The path to follow.
     pub(crate) path: &'u FieldPathSegments,
     /// Missing fields are made on the way.
     pub(crate) create: bool,
     /// What will be written, whose kind decides which kind of field is made.
     pub(crate) value: &'u Node,
+    /// What the build may still use.
     pub(crate) budget: &'u Budget,
 }
 
@@ -156,6 +164,7 @@ impl Update<'_> {
         self.step(node, &self.path.segments, visit)
     }
 
+    /// Follows the path from one of its parts on, and calls the function for each field at its end.
     fn step(
         &self,
         node: &mut Node,
@@ -201,6 +210,7 @@ impl Update<'_> {
         }
     }
 
+    /// Follows a key into a map, which is created if the options say so.
     fn fields(
         &self,
         map: &mut Mapping,
@@ -227,6 +237,7 @@ impl Update<'_> {
         }
     }
 
+    /// Follows a part into a list: an index, a match, or all elements. `-` is behind the last.
     fn elements(
         &self,
         list: &mut Sequence,

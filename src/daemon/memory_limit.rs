@@ -9,7 +9,7 @@ const FILES: [&str; 2] = [
 ];
 
 /// The memory limit of the process in bytes, if it has one.
-pub(super) fn limit() -> Option<u64> {
+pub(super) fn of_process() -> Option<u64> {
     let texts = FILES
         .iter()
         .filter_map(|file| std::fs::read_to_string(file).ok());
