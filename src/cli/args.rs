@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use overlayd_core::apply::plan_options::DEFAULT_NAMESPACE;
 
 use crate::cli::gitops_args::GitOpsArgs;
+use crate::cli::switch::Switch;
 
 /// Applies kustomize overlays from git, and turns ExternalSecrets into Secrets.
 #[derive(Debug, Parser)]
@@ -119,8 +120,9 @@ pub(crate) struct UninstallArgs {
 /// The cluster to connect to.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(crate) struct ClusterArgs {
-    /// The kubeconfig file. Without one, the default file is used, and in a pod its service account.
-    #[arg(long, env = "KUBECONFIG", value_name = "FILE")]
+    /// The kubeconfig file. Without one, the files of the variable KUBECONFIG or the default file are used, and in a pod
+    /// its service account.
+    #[arg(long, value_name = "FILE")]
     pub(crate) kubeconfig: Option<PathBuf>,
     /// The context of the kubeconfig. Without one, its current context is used.
     #[arg(long, value_name = "NAME")]
@@ -156,7 +158,7 @@ pub(crate) struct RunArgs {
     )]
     pub(crate) interval: String,
     /// Install or upgrade the custom resource definitions at the start. Turn it off where another tool installs them.
-    #[arg(long, env = "OVERLAYD_INSTALL_CRDS", value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
+    #[arg(long, env = "OVERLAYD_INSTALL_CRDS", value_name = "BOOL", default_value = "true", num_args = 0..=1, default_missing_value = "true", value_parser = Switch, action = clap::ArgAction::Set)]
     pub(crate) install_crds: bool,
     /// The namespace in which this process runs. It is never deleted by a prune, and holds the lease.
     #[arg(
@@ -206,7 +208,7 @@ pub(crate) struct RunArgs {
     )]
     pub(crate) max_fetch_mib: usize,
     /// Allow kustomizations to name bases and files on other servers. They are fetched without credentials.
-    #[arg(long, env = "OVERLAYD_ALLOW_REMOTE_BASES")]
+    #[arg(long, env = "OVERLAYD_ALLOW_REMOTE_BASES", value_name = "BOOL", default_value = "false", num_args = 0..=1, default_missing_value = "true", value_parser = Switch, action = clap::ArgAction::Set)]
     pub(crate) allow_remote_bases: bool,
     /// The size of the cache of parsed manifests, in MiB of text. The cache takes about four times as much memory.
     #[arg(
@@ -260,10 +262,10 @@ pub(crate) struct RunArgs {
     )]
     pub(crate) template_right_delimiter: String,
     /// Read only from stores that are ready, so that a store that is down gets no calls.
-    #[arg(long, env = "OVERLAYD_ENABLE_FLOOD_GATE", value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
+    #[arg(long, env = "OVERLAYD_ENABLE_FLOOD_GATE", value_name = "BOOL", default_value = "true", num_args = 0..=1, default_missing_value = "true", value_parser = Switch, action = clap::ArgAction::Set)]
     pub(crate) enable_flood_gate: bool,
     /// Serve ClusterSecretStores, and the ExternalSecrets that use them.
-    #[arg(long, env = "OVERLAYD_ENABLE_CLUSTER_STORE_RECONCILER", value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
+    #[arg(long, env = "OVERLAYD_ENABLE_CLUSTER_STORE_RECONCILER", value_name = "BOOL", default_value = "true", num_args = 0..=1, default_missing_value = "true", value_parser = Switch, action = clap::ArgAction::Set)]
     pub(crate) enable_cluster_store_reconciler: bool,
     #[command(flatten)]
     pub(crate) gitops: GitOpsArgs,
@@ -289,8 +291,9 @@ pub(crate) struct RunArgs {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub(crate) enum LogEncoding {
     /// Lines for people.
+    #[value(alias = "console")]
     Text,
-    /// One JSON object a line.
+    /// One JSON object a line, with the field names of Flux.
     #[default]
     Json,
 }

@@ -29,17 +29,26 @@ pub(crate) struct Config {
     pub(crate) stores: StoreSettings,
     pub(crate) external_secrets: ExternalSecretSettings,
     pub(crate) pair: Option<Pair>,
+    /// The definitions are applied at the start.
     pub(crate) install_crds: bool,
+    /// The directory of the mirrors.
     pub(crate) mirrors: PathBuf,
+    /// The most that one fetch may receive, in bytes.
     pub(crate) max_fetch_bytes: usize,
+    /// Bases of other repositories are fetched.
     pub(crate) allow_remote_bases: bool,
     pub(crate) document_cache_bytes: usize,
     pub(crate) listen: SocketAddr,
+    /// The number of objects of one kind that are reconciled at once.
     pub(crate) concurrent: u16,
+    /// The number of ExternalSecrets that are synced at once.
     pub(crate) concurrent_secrets: u16,
     /// The number of requests that one apply sends at once.
     pub(crate) concurrent_ssa: u16,
+    /// GitRepositories, Kustomizations and Receivers of all namespaces are reconciled, not only those of our own.
+    pub(crate) watch_all_namespaces: bool,
     pub(crate) watch_label_selector: Option<String>,
+    /// Field managers whose fields are taken over, besides those of kubectl and Flux.
     pub(crate) override_managers: Vec<String>,
     /// Further addresses that serve all pages.
     pub(crate) more_addresses: Vec<SocketAddr>,
@@ -92,8 +101,11 @@ pub(crate) struct Pair {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`--{flag} {value}`: {reason}")]
 pub(crate) struct ConfigError {
+    /// The name of the flag, without its dashes.
     flag: &'static str,
+    /// The value, without credentials.
     value: String,
+    /// What is wrong with it, and what to write instead.
     reason: &'static str,
 }
 
@@ -109,6 +121,13 @@ impl Config {
             _ => None,
         };
         let gitops = &args.gitops;
+        if args.allow_remote_bases && gitops.no_remote_bases {
+            return Err(ConfigError {
+                flag: "no-remote-bases",
+                value: "true".to_owned(),
+                reason: "--allow-remote-bases says the contrary; leave one of them out",
+            });
+        }
         let events = gitops.events_addr.as_deref();
         let election = gitops.enable_leader_election.then(|| election(gitops));
         let rotation_queue = args.rotation_queue.as_deref();
@@ -134,6 +153,7 @@ impl Config {
             concurrent: args.concurrent,
             concurrent_secrets: args.concurrent_secrets,
             concurrent_ssa: gitops.concurrent_ssa,
+            watch_all_namespaces: gitops.watch_all_namespaces,
             watch_label_selector: gitops.watch_label_selector.clone(),
             override_managers: gitops.override_manager.clone(),
             more_addresses: more_addresses(args),
@@ -155,6 +175,7 @@ fn sources(args: &GitOpsArgs) -> Result<SourceSettings, ConfigError> {
     })
 }
 
+/// What the flags say about Kustomizations.
 fn kustomizations(args: &RunArgs) -> Result<KustomizationSettings, ConfigError> {
     let gitops = &args.gitops;
     Ok(KustomizationSettings {
@@ -173,6 +194,7 @@ fn kustomizations(args: &RunArgs) -> Result<KustomizationSettings, ConfigError> 
     })
 }
 
+/// What the flags say about ExternalSecrets.
 fn external_secrets(args: &RunArgs) -> Result<ExternalSecretSettings, ConfigError> {
     Ok(ExternalSecretSettings {
         class: ControllerClass(args.controller_class.clone()),
@@ -255,6 +277,7 @@ fn queue(url: &str, region: Option<&str>) -> Result<Queue, ConfigError> {
     })
 }
 
+/// The number of deletions that need no approval; `None` for `off`.
 fn deletion_limit(text: &str) -> Result<Option<usize>, ConfigError> {
     if text == "off" {
         return Ok(None);
@@ -283,6 +306,7 @@ fn events_address(text: &str) -> Result<url::Url, ConfigError> {
     })
 }
 
+/// The leader election. A leader must give up before its lease runs out, or two replicas could work at once.
 fn election(args: &GitOpsArgs) -> Result<Election, ConfigError> {
     let (lease, deadline, retry) = (
         &args.leader_election_lease_duration,
@@ -319,6 +343,7 @@ fn without_credentials(url: &str) -> String {
         .map_or_else(|| url.to_owned(), |(_, rest)| format!("***@{rest}"))
 }
 
+/// A duration of more than zero.
 fn duration(flag: &'static str, text: &str) -> Result<Duration, ConfigError> {
     let error = |reason| ConfigError {
         flag,
@@ -331,5 +356,124 @@ fn duration(flag: &'static str, text: &str) -> Result<Duration, ConfigError> {
         Err(error("must be more than zero"))
     } else {
         Ok(duration)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::cli::args::{Args, Command, LogEncoding};
+
+    /// The arguments of `run` with these flags.
+    fn run(flags: &[&str]) -> Result<RunArgs, clap::Error> {
+        let words = ["overlayd", "run"].iter().chain(flags);
+        Args::try_parse_from(words).map(|args| match args.command {
+            Command::Run(args) => *args,
+            _ => unreachable!("the command is `run`"),
+        })
+    }
+
+    fn config(flags: &[&str]) -> Config {
+        let args = run(flags).unwrap_or_else(|error| panic!("{flags:?}: {error}"));
+        Config::new(&args).unwrap_or_else(|error| panic!("{flags:?}: {error}"))
+    }
+
+    #[test]
+    fn the_flags_of_flux_reach_their_settings() {
+        let config = config(&[
+            "--concurrent=8",
+            "--concurrent-ssa=2",
+            "--requeue-dependency=5s",
+            "--no-cross-namespace-refs=true",
+            "--no-remote-bases=true",
+            "--default-service-account=tenant",
+            "--watch-all-namespaces=false",
+            "--watch-label-selector=shard=one",
+            "--custom-apply-stage-kinds=Widget,Gadget",
+            "--override-manager=lens,rancher",
+            "--metrics-addr=:9090",
+            "--health-addr=127.0.0.1:9440",
+            "--receiver-addr=:9292",
+            "--interval-jitter-percentage=10",
+            "--min-retry-delay=1s",
+            "--max-retry-delay=1m",
+        ]);
+        assert_eq!((config.concurrent, config.concurrent_ssa), (8, 2));
+        let (kustomizations, sources) = (&config.kustomizations, &config.sources);
+        let seconds = Duration::from_secs;
+        assert_eq!(kustomizations.requeue_dependency, seconds(5));
+        assert_eq!(sources.requeue_dependency, seconds(5));
+        assert_eq!(sources.backoff, (seconds(1), seconds(60)));
+        assert!(config.no_cross_namespace_refs && kustomizations.no_cross_namespace_refs);
+        assert!(!config.allow_remote_bases && !config.watch_all_namespaces);
+        let account = kustomizations.default_service_account.as_deref();
+        assert_eq!(account, Some("tenant"));
+        let selector = config.watch_label_selector.as_deref();
+        assert_eq!(selector, Some("shard=one"));
+        assert_eq!(kustomizations.stage_kinds, ["Widget", "Gadget"]);
+        assert_eq!(config.override_managers, ["lens", "rancher"]);
+        assert_eq!((kustomizations.jitter.0, sources.jitter.0), (10, 10));
+        let addresses: Vec<String> = config
+            .more_addresses
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        assert_eq!(
+            addresses,
+            ["0.0.0.0:9090", "0.0.0.0:9292", "127.0.0.1:9440"]
+        );
+        let args = run(&["--log-level=debug", "--log-encoding=console"]).unwrap();
+        assert_eq!(args.log_level.as_str(), "debug");
+        assert_eq!(args.log_encoding, LogEncoding::Text);
+    }
+
+    #[test]
+    fn the_defaults_are_those_of_flux_where_a_flag_has_its_name() {
+        let config = config(&[]);
+        let seconds = Duration::from_secs;
+        assert_eq!(config.concurrent, 4);
+        assert_eq!(config.kustomizations.requeue_dependency, seconds(30));
+        let backoff = (Duration::from_millis(750), seconds(15 * 60));
+        assert_eq!(config.sources.backoff, backoff);
+        assert_eq!(config.sources.jitter.0, 5);
+        assert!(!config.no_cross_namespace_refs && config.watch_all_namespaces);
+        assert!(config.election.is_none() && config.events_address.is_none());
+        let election = run(&["--enable-leader-election"]).unwrap();
+        let election = Config::new(&election).unwrap().election.unwrap();
+        assert!(election.releases);
+        let LeaseTiming {
+            duration,
+            deadline,
+            retry,
+        } = election.timing;
+        assert_eq!(
+            (duration, deadline, retry),
+            (seconds(35), seconds(30), seconds(5))
+        );
+    }
+
+    #[test]
+    fn the_flags_of_external_secrets_reach_their_settings() {
+        let config = config(&[
+            "--controller-class=blue",
+            "--store-requeue-interval=1m",
+            "--enable-flood-gate=false",
+            "--enable-cluster-store-reconciler=false",
+            "--template-left-delimiter=<<",
+            "--template-right-delimiter=>>",
+        ]);
+        let secrets = &config.external_secrets;
+        assert!(secrets.class.serves_class("blue") && !secrets.class.serves_class("default"));
+        assert!(config.stores.class.serves_class("blue"));
+        assert_eq!(config.stores.interval, Duration::from_secs(60));
+        assert!(!secrets.flood_gate && !secrets.cluster_stores);
+        let (left, right) = &secrets.template_delimiters;
+        assert_eq!((left.as_str(), right.as_str()), ("<<", ">>"));
+        let defaults = super::tests::config(&[]);
+        assert!(defaults.external_secrets.class.serves_class("default"));
+        assert_eq!(defaults.stores.interval, Duration::from_secs(300));
+        assert!(defaults.external_secrets.flood_gate && defaults.external_secrets.cluster_stores);
     }
 }

@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 
+use crate::cli::switch::Switch;
+
 /// The flags of sources and Kustomizations.
 #[expect(clippy::struct_excessive_bools, reason = "flags are")]
 #[derive(Debug, Clone, clap::Args)]
@@ -39,17 +41,13 @@ pub(crate) struct GitOpsArgs {
     #[arg(long, env = "OVERLAYD_INTERVAL_JITTER_PERCENTAGE", value_name = "PERCENT", default_value_t = 5, value_parser = clap::value_parser!(u8).range(0..=50))]
     pub(crate) interval_jitter_percentage: u8,
     /// Refuse references to objects of other namespaces.
-    #[arg(long, env = "OVERLAYD_NO_CROSS_NAMESPACE_REFS")]
+    #[arg(long, env = "OVERLAYD_NO_CROSS_NAMESPACE_REFS", value_name = "BOOL", default_value = "false", num_args = 0..=1, default_missing_value = "true", value_parser = Switch, action = clap::ArgAction::Set)]
     pub(crate) no_cross_namespace_refs: bool,
     /// Refuse remote bases. This is the default; the flag exists because Flux has it.
-    #[arg(
-        long,
-        env = "OVERLAYD_NO_REMOTE_BASES",
-        conflicts_with = "allow_remote_bases"
-    )]
+    #[arg(long, env = "OVERLAYD_NO_REMOTE_BASES", value_name = "BOOL", default_value = "false", num_args = 0..=1, default_missing_value = "true", value_parser = Switch, action = clap::ArgAction::Set)]
     pub(crate) no_remote_bases: bool,
     /// Fail where a variable has no value, instead of substituting an empty text.
-    #[arg(long, env = "OVERLAYD_STRICT_SUBSTITUTIONS", value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
+    #[arg(long, env = "OVERLAYD_STRICT_SUBSTITUTIONS", value_name = "BOOL", default_value = "true", num_args = 0..=1, default_missing_value = "true", value_parser = Switch, action = clap::ArgAction::Set)]
     pub(crate) strict_substitutions: bool,
     /// The number of deletions that need no approval, or `off`. A plan that deletes more, and more than
     /// --deletion-share, waits for an approval.
@@ -63,6 +61,10 @@ pub(crate) struct GitOpsArgs {
     /// The share of the inventory, in percent, that may be deleted without an approval.
     #[arg(long, env = "OVERLAYD_DELETION_SHARE", value_name = "PERCENT", default_value_t = 30, value_parser = clap::value_parser!(u8).range(0..=100))]
     pub(crate) deletion_share: u8,
+    /// Reconcile the GitRepositories, Kustomizations and Receivers of all namespaces. With `false`, only those of
+    /// --namespace are reconciled.
+    #[arg(long, env = "OVERLAYD_WATCH_ALL_NAMESPACES", value_name = "BOOL", default_value = "true", num_args = 0..=1, default_missing_value = "true", value_parser = Switch, action = clap::ArgAction::Set)]
+    pub(crate) watch_all_namespaces: bool,
     /// Reconcile only GitRepositories and Kustomizations with these labels, such as `sharding.fluxcd.io/key=shard1`, so
     /// that several daemons can share the work.
     #[arg(long, env = "OVERLAYD_WATCH_LABEL_SELECTOR", value_name = "SELECTOR")]
@@ -96,7 +98,7 @@ pub(crate) struct GitOpsArgs {
     #[arg(long, env = "OVERLAYD_EVENTS_ADDR", value_name = "URL")]
     pub(crate) events_addr: Option<String>,
     /// Elect a leader by a Lease: one replica works, and the others stand by.
-    #[arg(long, env = "OVERLAYD_ENABLE_LEADER_ELECTION")]
+    #[arg(long, env = "OVERLAYD_ENABLE_LEADER_ELECTION", value_name = "BOOL", default_value = "false", num_args = 0..=1, default_missing_value = "true", value_parser = Switch, action = clap::ArgAction::Set)]
     pub(crate) enable_leader_election: bool,
     /// The time after which a standby takes over a lease that is not renewed.
     #[arg(
@@ -123,7 +125,7 @@ pub(crate) struct GitOpsArgs {
     )]
     pub(crate) leader_election_retry_period: String,
     /// Release the lease when the process ends, so that a standby takes over at once.
-    #[arg(long, env = "OVERLAYD_LEADER_ELECTION_RELEASE_ON_CANCEL", value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
+    #[arg(long, env = "OVERLAYD_LEADER_ELECTION_RELEASE_ON_CANCEL", value_name = "BOOL", default_value = "true", num_args = 0..=1, default_missing_value = "true", value_parser = Switch, action = clap::ArgAction::Set)]
     pub(crate) leader_election_release_on_cancel: bool,
 }
 

@@ -13,7 +13,9 @@ mod migrate;
 mod objects;
 pub(crate) mod output;
 mod panics;
+mod peer_flags;
 pub(crate) mod report;
+mod switch;
 mod template;
 mod uninstall;
 
@@ -44,7 +46,7 @@ where
     failpoints::point("start");
     let args = match Args::try_parse() {
         Ok(args) => args,
-        Err(error) => return report::usage(&error),
+        Err(error) => return invalid_arguments(&error),
     };
     // The one TLS stack, for git, AWS and the API server alike.
     let provider = rustls::crypto::aws_lc_rs::default_provider().install_default();
@@ -88,6 +90,19 @@ where
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => report::failure(&failure),
+    }
+}
+
+/// Reports invalid arguments. Flags that somebody has moved here from a peer are named together.
+fn invalid_arguments(error: &clap::Error) -> ExitCode {
+    let flags = match error.kind() {
+        clap::error::ErrorKind::UnknownArgument => peer_flags::peer_flags(std::env::args()),
+        _ => Vec::new(),
+    };
+    if flags.is_empty() {
+        report::usage(error)
+    } else {
+        report::peer_flags(&flags)
     }
 }
 

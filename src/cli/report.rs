@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use kustomize::BuildErrors;
 
 use crate::cli::output;
+use crate::cli::peer_flags::PeerFlag;
 
 /// Why a command failed, for a person.
 #[derive(Debug)]
@@ -95,6 +96,16 @@ pub(crate) fn failure(failure: &Failure) -> ExitCode {
 
 /// Reports a comparison that failed; 1 would mean that there are differences.
 pub(crate) fn failure_of_diff(failure: &Failure) -> ExitCode {
+    output::note(&failure.render());
+    ExitCode::from(2)
+}
+
+/// Reports flags of Flux or External Secrets that overlayd does not have.
+pub(crate) fn peer_flags(flags: &[PeerFlag]) -> ExitCode {
+    let what = "these flags of Flux or External Secrets are not served by overlayd";
+    let failure = flags.iter().fold(Failure::new(what), |failure, flag| {
+        failure.because(format!("`{}`", flag.flag), Some(flag.instead))
+    });
     output::note(&failure.render());
     ExitCode::from(2)
 }

@@ -155,6 +155,7 @@ impl WatchedObjects {
 }
 
 impl WatchState {
+    /// Re-queues a Kustomization.
     fn nudge(&self, unit: &NamespacedName) {
         // Without a receiver nothing is lost: a controller that starts reconciles everything.
         let _ = self.wake_ups.send(unit.clone());
@@ -163,7 +164,9 @@ impl WatchState {
 
 /// The watch of one kind.
 struct KindWatch {
+    /// The resource to list and watch.
     resource: ApiResource,
+    /// The key of its state.
     gvk: Gvk,
     shared: WatchState,
 }
@@ -189,6 +192,7 @@ impl KindWatch {
         }
     }
 
+    /// Takes an event into the state of the kind, and gives the changes that it brings.
     fn record(&self, event: Event<Slim>) -> Vec<WatchedChange> {
         let mut kinds = self.shared.kinds.lock();
         let kind = kinds.entry(self.gvk.clone()).or_default();
@@ -203,6 +207,7 @@ impl KindWatch {
         }
     }
 
+    /// Notes that the kind may not be watched, so that owners and drift of it are read at each reconcile.
     fn refuse(&self) {
         let mut kinds = self.shared.kinds.lock();
         let kind = kinds.entry(self.gvk.clone()).or_default();
@@ -233,6 +238,7 @@ impl KindWatch {
     }
 }
 
+/// True if the API server refuses the watch for good, and not for a moment.
 fn is_forbidden(error: &watcher::Error) -> bool {
     match error {
         watcher::Error::InitialListFailed(error) | watcher::Error::WatchStartFailed(error) => {

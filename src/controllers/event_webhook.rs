@@ -1,9 +1,8 @@
 //! Talks to the event webhook: posts events as JSON, in the shape that Flux's notification-controller takes.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use http::{Request, header};
+use http::{Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Full};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
@@ -14,6 +13,7 @@ use url::Url;
 use crate::https;
 use crate::https::{HttpClient, Proxies};
 use overlayd_core::error_chain::causes;
+use overlayd_core::events::{EventText, Facts, cut};
 use overlayd_core::schedule::seconds;
 
 /// How many events may be queued. Further ones are dropped, which is logged.
@@ -34,36 +34,25 @@ pub(crate) struct Post {
     timestamp: String,
     message: String,
     reason: String,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    metadata: BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "Facts::is_empty")]
+    metadata: Facts,
     reporting_controller: String,
     reporting_instance: String,
 }
 
 impl Post {
-    pub(crate) fn new(
-        object: &ObjectReference,
-        is_error: bool,
-        (reason, message): (&str, &str),
-        metadata: BTreeMap<String, String>,
-        (controller, instance): (&str, &str),
-        now: Timestamp,
-    ) -> Self {
-        let mut message = message.to_owned();
-        let mut end = message.len().min(MAX_MESSAGE);
-        while !message.is_char_boundary(end) {
-            end -= 1;
-        }
-        message.truncate(end);
+    /// The post of an event. `metadata` are facts of the object; those of the event go before them.
+    pub(crate) fn new(text: &EventText<'_>, mut metadata: Facts, now: Timestamp) -> Self {
+        metadata.extend(text.facts.clone());
         Self {
-            involved_object: object.clone(),
-            severity: if is_error { "error" } else { "info" },
+            involved_object: text.object.clone(),
+            severity: text.severity.flux(),
             timestamp: seconds(now),
-            message,
-            reason: reason.to_owned(),
+            message: cut(text.note, MAX_MESSAGE),
+            reason: text.reason.to_owned(),
             metadata,
-            reporting_controller: controller.to_owned(),
-            reporting_instance: instance.to_owned(),
+            reporting_controller: text.controller.to_owned(),
+            reporting_instance: text.instance.to_owned(),
         }
     }
 }
@@ -75,12 +64,14 @@ pub(crate) struct Poster(mpsc::Sender<Post>);
 /// The receiving end of the queue.
 pub(crate) struct Waiting(mpsc::Receiver<Post>);
 
+/// A queue of events that is empty.
 pub(crate) fn poster() -> (Poster, Waiting) {
     let (sender, receiver) = mpsc::channel(WAITING);
     (Poster(sender), Waiting(receiver))
 }
 
 impl Poster {
+    /// Queues an event. A full queue drops it, because a reconcile must not wait for a webhook.
     pub(crate) fn post(&self, post: Post) {
         if self.0.try_send(post).is_err() {
             tracing::warn!("an event was not posted: too many wait already");
@@ -99,31 +90,58 @@ pub(crate) async fn run(mut waiting: Waiting, address: Url) {
     };
     while let Some(post) = waiting.0.recv().await {
         let body = serde_json::to_vec(&post).unwrap_or_default();
-        for number in 1..=TRIES {
-            match send(&client, &address, &body).await {
-                Ok(()) => break,
-                Err(error) if number == TRIES => {
-                    tracing::warn!(%error, reason = post.reason, "an event was not posted");
+        for number in 1.. {
+            let answer = send(&client, &address, &body).await;
+            match after(&answer, number) {
+                AfterPost::Done => break,
+                AfterPost::Repeat(wait) => tokio::time::sleep(wait).await,
+                AfterPost::GiveUp => {
+                    if let Err(error) = answer {
+                        tracing::warn!(%error, reason = post.reason, "an event was not posted");
+                    }
+                    break;
                 }
-                Err(_) => tokio::time::sleep(Duration::from_secs(u64::from(number))).await,
             }
         }
+    }
+}
+
+/// What follows after an attempt to post an event.
+#[derive(Debug, PartialEq, Eq)]
+enum AfterPost {
+    Done,
+    /// Post it again after this time.
+    Repeat(Duration),
+    GiveUp,
+}
+
+/// Decides by the answer to an attempt, which is the first, second or third.
+fn after(answer: &Result<(), PostError>, number: u32) -> AfterPost {
+    match answer {
+        // The receiver has had the same event a moment ago, and drops it.
+        Ok(()) | Err(PostError::Refused(StatusCode::TOO_MANY_REQUESTS)) => AfterPost::Done,
+        Err(_) if number < TRIES => AfterPost::Repeat(Duration::from_secs(u64::from(number))),
+        Err(_) => AfterPost::GiveUp,
     }
 }
 
 /// Why an event was not taken. The text is logged.
 #[derive(Debug, thiserror::Error)]
 enum PostError {
+    /// The address of the flag makes no request.
     #[error("{0}")]
     Address(#[from] http::Error),
+    /// The webhook cannot be reached, or the connection broke.
     #[error("{}", causes(.0))]
     Connection(#[from] hyper_util::client::legacy::Error),
+    /// The webhook has answered with a status that is no success.
     #[error("the receiver of events answered {0}")]
-    Refused(http::StatusCode),
+    Refused(StatusCode),
     #[error("the receiver of events did not answer in time")]
     Late,
 }
 
+/// Sends one event. Any status below 200 or above 299 is a refusal.
 async fn send(client: &HttpClient, address: &Url, body: &[u8]) -> Result<(), PostError> {
     let request = Request::post(address.as_str())
         .header(header::CONTENT_TYPE, "application/json")
@@ -142,4 +160,51 @@ async fn send(client: &HttpClient, address: &Url, body: &[u8]) -> Result<(), Pos
     };
     let sent = tokio::time::timeout(PATIENCE, sent).await;
     sent.unwrap_or(Err(PostError::Late))
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt as _;
+
+    use super::*;
+
+    #[test]
+    fn an_event_is_sent_three_times_at_most_and_a_repetition_is_dropped() {
+        let check = |answer: Result<(), PostError>, number: u32, expected: AfterPost| {
+            assert_eq!(after(&answer, number), expected, "{answer:?} {number}");
+        };
+        let busy = || Err(PostError::Refused(StatusCode::SERVICE_UNAVAILABLE));
+        let seconds = |seconds| AfterPost::Repeat(Duration::from_secs(seconds));
+        check(Ok(()), 1, AfterPost::Done);
+        check(busy(), 1, seconds(1));
+        check(busy(), 2, seconds(2));
+        check(busy(), 3, AfterPost::GiveUp);
+        check(Err(PostError::Late), 3, AfterPost::GiveUp);
+        let repeated = PostError::Refused(StatusCode::TOO_MANY_REQUESTS);
+        check(Err(repeated), 1, AfterPost::Done);
+    }
+
+    #[test]
+    fn an_event_is_dropped_when_too_many_wait() {
+        let (poster, mut waiting) = poster();
+        let object = ObjectReference::default();
+        let text = EventText {
+            object: &object,
+            controller: "kustomize-controller",
+            instance: "pod",
+            severity: overlayd_core::events::Severity::Error,
+            reason: "BuildFailed",
+            note: "broken",
+            facts: &Facts::new(),
+        };
+        for _ in 0..=WAITING {
+            poster.post(Post::new(&text, Facts::new(), Timestamp::UNIX_EPOCH));
+        }
+        let mut taken = 0;
+        while let Some(Some(post)) = waiting.0.recv().now_or_never() {
+            assert_eq!(post.severity, "error");
+            taken += 1;
+        }
+        assert_eq!(taken, WAITING);
+    }
 }

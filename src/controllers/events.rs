@@ -1,28 +1,31 @@
-//! Talks to the API server: core events, under the names of the peers' controllers.
+//! Talks to the API server: core events, under the names of the peers' controllers. What an event says, and which events
+//! count up an earlier one, is decided in [`overlayd_core::events`].
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::ObjectReference;
-use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use k8s_openapi::api::core::v1::{Event, ObjectReference};
+use kube::api::{Api, Patch, PatchParams, PostParams};
+use kube::runtime::events::EventType;
 use kube::{Client, Resource};
+use parking_lot::Mutex;
+use serde_json::json;
 
+use crate::cluster::error::describe;
 use crate::controllers::event_webhook::{Post, Poster};
 use overlayd_core::api::annotations::FLUX_EVENT_PREFIX;
+use overlayd_core::events::{
+    EventSeries, EventText, Facts, Occurrence, Severity, event, event_namespace,
+};
 
 /// Writes events, each under the name of the peer's controller.
 #[derive(Clone)]
 pub(crate) struct Events {
-    source: Recorder,
-    kustomize: Recorder,
-    external_secrets: Recorder,
-    notification: Recorder,
-    secret_store: Recorder,
-    cluster_secret_store: Recorder,
+    client: Client,
+    instance: String,
+    series: Arc<Mutex<EventSeries>>,
     /// The event webhook, if one is configured.
     poster: Option<Poster>,
-    instance: String,
-    client: Client,
 }
 
 /// The controller of the peer in whose name an event is written.
@@ -50,82 +53,15 @@ impl Component {
     }
 }
 
-/// The longest note of an event, in characters; the API server takes 1024 bytes.
-const MAX_NOTE: usize = 1000;
-
 impl Events {
     /// Events that are written as this replica. With a poster, they are posted too.
     pub(crate) fn new(client: &Client, instance: &str, poster: Option<Poster>) -> Self {
-        let recorder = |component: Component| {
-            let reporter = Reporter {
-                controller: component.name().to_owned(),
-                instance: Some(instance.to_owned()),
-            };
-            Recorder::new(client.clone(), reporter)
-        };
         Self {
-            source: recorder(Component::Source),
-            kustomize: recorder(Component::Kustomize),
-            notification: recorder(Component::Notification),
-            external_secrets: recorder(Component::ExternalSecrets),
-            secret_store: recorder(Component::SecretStore),
-            cluster_secret_store: recorder(Component::ClusterSecretStore),
-            poster,
-            instance: instance.to_owned(),
             client: client.clone(),
+            instance: instance.to_owned(),
+            series: Arc::default(),
+            poster,
         }
-    }
-
-    /// Writes an event about a revision.
-    pub(crate) async fn publish_of<K>(
-        &self,
-        component: Component,
-        object: &K,
-        revision: &str,
-        type_: EventType,
-        (reason, note): (&str, &str),
-    ) where
-        K: Resource<DynamicType = ()>,
-    {
-        self.post(component, object, revision, type_, (reason, note));
-        self.write(component, object, type_, reason, note).await;
-    }
-
-    /// Queues an event for the event webhook, if there is one.
-    fn post<K>(
-        &self,
-        component: Component,
-        object: &K,
-        revision: &str,
-        type_: EventType,
-        said: (&str, &str),
-    ) where
-        K: Resource<DynamicType = ()>,
-    {
-        let Some(poster) = &self.poster else {
-            return;
-        };
-        let group = K::group(&());
-        let mut metadata: BTreeMap<String, String> = BTreeMap::new();
-        for (key, value) in object.meta().annotations.iter().flatten() {
-            if let Some(key) = key.strip_prefix(FLUX_EVENT_PREFIX) {
-                metadata.insert(key.to_owned(), value.clone());
-            }
-        }
-        if !revision.is_empty() {
-            metadata.insert(format!("{group}/revision"), revision.to_owned());
-        }
-        let is_error = matches!(type_, EventType::Warning);
-        let reporter = (component.name(), self.instance.as_str());
-        let object = object.object_ref(&());
-        poster.post(Post::new(
-            &object,
-            is_error,
-            said,
-            metadata,
-            reporter,
-            Timestamp::now(),
-        ));
     }
 
     /// Writes an event. A failure is logged and stops nothing.
@@ -139,52 +75,82 @@ impl Events {
     ) where
         K: Resource<DynamicType = ()>,
     {
-        let said = (reason, note);
-        self.publish_of(component, object, "", type_, said).await;
+        let severity = match type_ {
+            EventType::Normal => Severity::Info,
+            EventType::Warning => Severity::Error,
+        };
+        let told = (severity, reason, note);
+        self.publish_with(component, object, &[], told).await;
     }
 
-    async fn write<K>(
+    /// Writes an event with facts, such as `revision`, for programs. A failure is logged and stops nothing.
+    pub(crate) async fn publish_with<K>(
         &self,
         component: Component,
         object: &K,
-        type_: EventType,
-        reason: &str,
-        note: &str,
+        facts: &[(&str, &str)],
+        (severity, reason, note): (Severity, &str, &str),
     ) where
         K: Resource<DynamicType = ()>,
     {
-        let recorder = match component {
-            Component::Source => &self.source,
-            Component::Kustomize => &self.kustomize,
-            Component::Notification => &self.notification,
-            Component::ExternalSecrets => &self.external_secrets,
-            Component::SecretStore => &self.secret_store,
-            Component::ClusterSecretStore => &self.cluster_secret_store,
+        let reference = object.object_ref(&());
+        let group = K::group(&());
+        let facts = facts.iter().filter(|(_, value)| !value.is_empty());
+        let facts = facts.map(|(name, value)| (format!("{group}/{name}"), (*value).to_owned()));
+        let text = EventText {
+            object: &reference,
+            controller: component.name(),
+            instance: &self.instance,
+            severity,
+            reason,
+            note,
+            facts: &facts.collect(),
         };
-        let reference: ObjectReference = object.object_ref(&());
-        let event = Event {
-            type_,
-            reason: reason.to_owned(),
-            note: Some(note.chars().take(MAX_NOTE).collect()),
-            action: reason.to_owned(),
-            secondary: None,
-        };
-        // A recorder remembers each event for minutes, to count repetitions. Of thousands of ExternalSecrets, most events
-        // occur once, so a recorder of their own, which is dropped at once, saves that memory.
-        let news;
-        let recorder = match type_ {
-            EventType::Normal if component == Component::ExternalSecrets => {
-                let reporter = Reporter {
-                    controller: component.name().to_owned(),
-                    instance: Some(self.instance.clone()),
-                };
-                news = Recorder::new(self.client.clone(), reporter);
-                &news
-            }
-            _ => recorder,
-        };
-        if let Err(error) = recorder.publish(&event, &reference).await {
-            tracing::warn!(reason, error = %crate::cluster::error::describe(&error), "event was not written");
+        if let Some(poster) = &self.poster {
+            let own = own_facts(object);
+            poster.post(Post::new(&text, own, Timestamp::now()));
+        }
+        self.write(&text).await;
+    }
+
+    async fn write(&self, text: &EventText<'_>) {
+        let now = Timestamp::now();
+        let occurrence = self.series.lock().record(text, now);
+        let event = event(text, occurrence, now);
+        if let Err(error) = self.put(text.object, &event, occurrence).await {
+            let (reason, error) = (text.reason, describe(&error));
+            tracing::warn!(reason, error, "event was not written");
         }
     }
+
+    /// Counts up the event of a series, or creates it.
+    async fn put(
+        &self,
+        object: &ObjectReference,
+        event: &Event,
+        occurrence: Occurrence,
+    ) -> Result<(), kube::Error> {
+        let api: Api<Event> = Api::namespaced(self.client.clone(), event_namespace(object));
+        let name = event.metadata.name.as_deref().unwrap_or_default();
+        if occurrence.count > 1 {
+            let patch = json!({"count": event.count, "lastTimestamp": event.last_timestamp});
+            let patch = Patch::Merge(&patch);
+            match api.patch(name, &PatchParams::default(), &patch).await {
+                // It was deleted, or the first one could not be written.
+                Err(kube::Error::Api(status)) if status.code == 404 => {}
+                patched => return patched.map(drop),
+            }
+        }
+        api.create(&PostParams::default(), event).await.map(drop)
+    }
+}
+
+/// The facts that an object gives to its posted events by annotations.
+fn own_facts<K: Resource>(object: &K) -> Facts {
+    let annotations = object.meta().annotations.iter().flatten();
+    let facts = annotations.filter_map(|(key, value)| {
+        let key = key.strip_prefix(FLUX_EVENT_PREFIX)?;
+        Some((key.to_owned(), value.clone()))
+    });
+    facts.collect()
 }

@@ -8,6 +8,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
+use overlayd_core::api::git_repository::GitRepository;
+use overlayd_core::names::NamespacedName;
+
 /// The field manager of statuses.
 pub(crate) const STATUS_MANAGER: &str = "overlayd-status";
 
@@ -22,6 +25,18 @@ where
 /// The Secrets of an object's namespace.
 pub(crate) fn secrets_of<K: Resource>(client: &Client, object: &K) -> Api<Secret> {
     Api::namespaced(client.clone(), &object.namespace().unwrap_or_default())
+}
+
+/// A GitRepository as the API server has it; `None` if it does not exist.
+///
+/// # Errors
+/// The API server does not answer.
+pub(crate) async fn git_repository(
+    client: &Client,
+    name: &NamespacedName,
+) -> kube::Result<Option<GitRepository>> {
+    let api: Api<GitRepository> = Api::namespaced(client.clone(), &name.namespace);
+    api.get_opt(&name.name).await
 }
 
 /// Writes a status whole, in one request. Gives the resource version of the object after the write.

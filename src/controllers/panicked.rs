@@ -21,6 +21,7 @@ use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
+use tracing::Instrument as _;
 
 use super::objects::STATUS_MANAGER;
 use super::unreadable::{ConditionDialect, Dialect, Readable, conditions_of, dialect, readable};
@@ -127,7 +128,7 @@ async fn own_task(
     reconcile: BoxFuture<'static, Result<Action, ReconcileError>>,
 ) -> Result<Action, ReconcileError> {
     let mut tasks = JoinSet::new();
-    tasks.spawn(reconcile);
+    tasks.spawn(reconcile.in_current_span());
     match tasks.join_next().await {
         Some(Ok(result)) => result,
         Some(Err(error)) if error.is_panic() => Err(ReconcileError::Panicked),

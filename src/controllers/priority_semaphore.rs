@@ -16,6 +16,7 @@ use overlayd_core::secrets::observed::Urgency;
 #[derive(Debug, Clone)]
 pub(crate) struct PrioritySemaphore(Arc<Mutex<SemaphoreState>>);
 
+/// The free permits and the requests that wait. If one is free, none waits.
 #[derive(Debug)]
 struct SemaphoreState {
     free: usize,

@@ -15,7 +15,7 @@ use crate::controllers::priority_semaphore::KeyedSemaphores;
 use crate::controllers::rotation::Rotations;
 use crate::controllers::stores::{ControllerClass, Store};
 use crate::controllers::unreadable::Readable;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, ReconcileResult};
 use crate::secrets::provider::{Provider, Providers, Validation};
 use overlayd_core::api::annotations::{IGNORE_MAINTENANCE, STORE_FINALIZER};
 use overlayd_core::api::secret_store::Capabilities;
@@ -75,10 +75,14 @@ pub(crate) async fn reconcile<S: Store>(
     }
     let default = context.settings.interval;
     let interval = validation_interval(object.store_spec(), default);
+    let timer = context.metrics.start(&S::kind(&()));
     let (validated, interval) = match interval {
         Ok(interval) => (validate(&*object, &context).await, interval),
         Err(error) => (Err(StoreValidationError::Interval(error)), default),
     };
+    let namespace = object.namespace().unwrap_or_default();
+    let result = ReconcileResult::of(&validated);
+    timer.finish(result, &object.name_any(), &namespace);
     let wait = record_in_cache(&context, (&key, &fingerprint), now, interval, &validated);
     record_status(&*object, &context, queue.as_ref(), now, &validated).await?;
     Ok(Action::requeue(wait))

@@ -139,6 +139,7 @@ fn desired(manifest: Value) -> Desired {
     }
 }
 
+/// The GitRepository and the Kustomization of `--repo` and `--path`.
 fn pair_objects(pair: &Pair, namespace: &str) -> [Value; 2] {
     let metadata = json!({"name": "overlayd", "namespace": namespace});
     [

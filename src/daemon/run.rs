@@ -47,6 +47,7 @@ pub(crate) async fn run(args: RunArgs) -> Result<(), Failure> {
     create_data_directory(&config)?;
     let connection = cluster::configure(&args.cluster).await?;
     let metrics = Arc::new(Metrics::default());
+    wiring::announce(&metrics, &config);
     let client = cluster::connect_with(connection.clone(), &metrics).await?;
     let (contexts, inputs) = setup::contexts(client, connection, metrics, &config);
     // Boxed, since the future holds everything that the daemon consists of.
@@ -61,6 +62,7 @@ async fn listen_everywhere(config: &Config) -> Result<Vec<TcpListener>, Failure>
     Ok(listeners)
 }
 
+/// Listens at one address.
 async fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {
     TcpListener::bind(address).await.map_err(|error| {
         Failure::new(format!("cannot listen on {address}")).because(
@@ -70,6 +72,7 @@ async fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {
     })
 }
 
+/// Makes the directory of the mirrors, so that a volume that is not writable is reported at the start.
 fn create_data_directory(config: &Config) -> Result<(), Failure> {
     std::fs::create_dir_all(&config.mirrors).map_err(|error| {
         let directory = config.mirrors.display();
@@ -103,6 +106,7 @@ enum StopReason {
 }
 
 impl Daemon {
+    /// A daemon that has started nothing.
     fn new(contexts: Contexts, config: Config) -> Self {
         let hooks = Hooks::new(contexts.receivers.addresses.clone());
         Self {
@@ -153,6 +157,7 @@ impl Daemon {
         self.stop(reason, leadership).await
     }
 
+    /// Tells a task when to end.
     fn stopping(&self) -> watch::Receiver<bool> {
         self.stop.subscribe()
     }
@@ -174,7 +179,7 @@ impl Daemon {
     /// Answers git servers. Every replica does, since a call reaches any of them, and asking for a reconcile is safe on a
     /// standby.
     fn serve_receivers(&mut self) {
-        let receivers = wiring::receivers(&self.contexts, &self.stopping());
+        let receivers = wiring::receivers(&self.contexts, &self.config, &self.stopping());
         self.tasks
             .spawn(receivers.map(|()| "the Receiver controller"));
         let same_namespace = self.config.no_cross_namespace_refs;
@@ -298,6 +303,7 @@ impl Daemon {
     }
 }
 
+/// The failure of a leader that must not work any more.
 fn lease_lost() -> Failure {
     Failure::new("the lease was lost").because(
         "it could not be renewed in time, and another replica may be at work",

@@ -151,6 +151,7 @@ pub(super) fn contexts(
         external_secrets: Arc::new(external_secrets(&shared, config)),
         receivers: Arc::new(ReceiverContext {
             client: client.clone(),
+            metrics: shared.metrics.clone(),
             addresses: Arc::default(),
         }),
         metrics: shared.metrics,

@@ -5,15 +5,16 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
-use futures::{FutureExt as _, StreamExt as _};
+use futures::{FutureExt as _, Stream, StreamExt as _, TryStreamExt as _};
 use kube::api::{Api, DynamicObject};
-use kube::core::DeserializeGuard;
+use kube::core::{DeserializeGuard, NamespaceResourceScope};
 use kube::runtime::controller::{Action, Config as ControllerConfig, Controller};
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::{WatchStreamExt as _, reflector, watcher};
-use kube::{Client, Resource, ResourceExt as _};
+use kube::{Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
+use tracing::Instrument as _;
 
 use crate::cli::config::Config;
 use crate::cluster::served::{Announce, while_served};
@@ -23,6 +24,8 @@ use crate::controllers::unreadable::Readable;
 use crate::controllers::{self, FailureReporter, ReconcileError, error_policy, observe};
 use crate::daemon::setup::Contexts;
 use crate::daemon::signals::stopped;
+use crate::daemon::telemetry::reconcile_span;
+use crate::metrics::Metrics;
 use overlayd_core::api::external_secret::ExternalSecret;
 use overlayd_core::api::git_repository::GitRepository;
 use overlayd_core::api::kustomization::Kustomization;
@@ -32,6 +35,21 @@ use overlayd_core::names::{NamespacedName, ObjectKey};
 
 /// ExternalSecrets for which a store has something new.
 type Moved = futures::channel::mpsc::UnboundedReceiver<NamespacedName>;
+
+/// Makes the metrics of all controllers, so that dashboards find them before the first reconcile.
+pub(super) fn announce(metrics: &Metrics, config: &Config) {
+    let concurrent = config.concurrent;
+    for kind in [
+        "GitRepository",
+        "Kustomization",
+        "Receiver",
+        "SecretStore",
+        "ClusterSecretStore",
+    ] {
+        metrics.controller(kind, concurrent);
+    }
+    metrics.controller("ExternalSecret", config.concurrent_secrets);
+}
 
 /// The controllers, each with its name.
 pub(super) fn wire(
@@ -65,13 +83,15 @@ pub(super) fn wire(
     ]
 }
 
+/// Wakes a source when a source that it includes has a new commit.
 fn git_repositories(
     contexts: &Contexts,
     config: &Config,
     stopping: &watch::Receiver<bool>,
 ) -> impl Future<Output = ()> + use<> {
     let context = &contexts.git_repositories;
-    let controller = controller::<GitRepository>(&contexts.client, shard(config));
+    let objects = flux_objects(contexts, config);
+    let controller = controller::<GitRepository>(contexts, objects, shard(config));
     let store = controller.store();
     // Those that include it look at it again.
     let moved = context
@@ -90,14 +110,16 @@ fn git_repositories(
         });
     let controller = controller
         .with_config(at_once(config.concurrent))
-        .reconcile_on(moved);
+        .reconcile_on(counted(moved, contexts));
     let reconcile = controllers::git_repository::reconcile;
     drive(
         controller,
         (context, &contexts.reporter),
         stopping,
         reconcile,
-        |_, _| {},
+        |context, gone| {
+            controllers::git_repository::gone(context, &name_of(gone));
+        },
     )
 }
 
@@ -109,12 +131,15 @@ fn shard(config: &Config) -> watcher::Config {
     }
 }
 
+/// The controller of receivers, which runs on standbys too.
 pub(super) fn receivers(
     contexts: &Contexts,
+    config: &Config,
     stopping: &watch::Receiver<bool>,
 ) -> impl Future<Output = ()> + use<> {
     let context = &contexts.receivers;
-    let controller = controller::<Receiver>(&contexts.client, watcher::Config::default());
+    let objects = flux_objects(contexts, config);
+    let controller = controller::<Receiver>(contexts, objects, watcher::Config::default());
     let reconcile = controllers::receiver::reconcile;
     drive(
         controller,
@@ -122,18 +147,24 @@ pub(super) fn receivers(
         stopping,
         reconcile,
         |context, gone| {
-            context.addresses.set(&name_of(gone), None);
+            let name = name_of(gone);
+            context.addresses.set(&name, None);
+            let NamespacedName { namespace, name } = &name;
+            let metrics = &context.metrics;
+            metrics.forget_reconciles("Receiver", namespace, name);
         },
     )
 }
 
+/// Wakes a Kustomization when its source has a new commit, and when an object that it applied has changed.
 fn kustomizations(
     contexts: &Contexts,
     config: &Config,
     stopping: &watch::Receiver<bool>,
 ) -> impl Future<Output = ()> + use<> {
     let context = &contexts.kustomizations;
-    let controller = controller::<Kustomization>(&contexts.client, shard(config));
+    let objects = flux_objects(contexts, config);
+    let controller = controller::<Kustomization>(contexts, objects, shard(config));
     let store = controller.store();
     let moved = context
         .sources
@@ -158,8 +189,8 @@ fn kustomizations(
     let drifted = drifted.map(|unit| ObjectRef::new(&unit.name).within(&unit.namespace));
     let controller = controller
         .with_config(at_once(config.concurrent))
-        .reconcile_on(moved)
-        .reconcile_on(drifted);
+        .reconcile_on(counted(moved, contexts))
+        .reconcile_on(counted(drifted, contexts));
     let reconcile = controllers::kustomization::reconcile;
     drive(
         controller,
@@ -172,6 +203,7 @@ fn kustomizations(
     )
 }
 
+/// Wakes all stores of a kind when the state of a rotation queue has changed.
 fn stores<S>(
     contexts: &Contexts,
     concurrent: u16,
@@ -181,7 +213,8 @@ where
     S: controllers::stores::Store + Send + Sync + 'static,
 {
     let context = &contexts.secret_stores;
-    let controller = controller::<S>(&contexts.client, watcher::Config::default());
+    let objects = Api::all(contexts.client.clone());
+    let controller = controller::<S>(contexts, objects, watcher::Config::default());
     let controller = controller
         .with_config(at_once(concurrent))
         .reconcile_all_on(context.rotations.wake_ups());
@@ -216,10 +249,11 @@ fn external_secrets(
     let wakes = caches::wakes(&contexts.watches, writers);
     let wakes = futures::stream::select(wakes, moved);
     let wakes = wakes.map(|user| ObjectRef::new(&user.name).within(&user.namespace));
-    let controller = controller::<ExternalSecret>(&contexts.client, watcher::Config::default());
+    let objects = Api::all(contexts.client.clone());
+    let controller = controller::<ExternalSecret>(contexts, objects, watcher::Config::default());
     let controller = controller
         .with_config(at_once(MOST_WAITING))
-        .reconcile_on(wakes);
+        .reconcile_on(counted(wakes, contexts));
     let reconcile = controllers::external_secret::reconcile;
     drive(
         controller,
@@ -232,12 +266,29 @@ fn external_secrets(
     )
 }
 
-/// A controller of all objects of a kind, also of those that cannot be read.
-fn controller<K>(client: &Client, watched: watcher::Config) -> Controller<DeserializeGuard<K>>
+/// The objects of a Flux kind: those of all namespaces, or with `--watch-all-namespaces=false` those of our own.
+fn flux_objects<K>(contexts: &Contexts, config: &Config) -> Api<DeserializeGuard<K>>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug,
+{
+    let client = contexts.client.clone();
+    if config.watch_all_namespaces {
+        Api::all(client)
+    } else {
+        Api::namespaced(client, &config.kustomizations.own_namespace)
+    }
+}
+
+/// A controller of objects of a kind, also of those that cannot be read.
+fn controller<K>(
+    contexts: &Contexts,
+    api: Api<DeserializeGuard<K>>,
+    watched: watcher::Config,
+) -> Controller<DeserializeGuard<K>>
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
 {
-    let api = Api::<DeserializeGuard<K>>::all(client.clone());
+    let queues = contexts.metrics.queues.clone();
     let (store, writer) = reflector::store();
     let events = while_served(watcher(api, watched).default_backoff(), Announce::InLog);
     let objects = events.modify(|object| {
@@ -247,7 +298,23 @@ where
         }
     });
     let objects = objects.reflect(writer).touched_objects();
+    let objects = objects.inspect_ok(move |object| {
+        let (namespace, name) = (object.namespace(), object.name_any());
+        queues.added(&K::kind(&()), namespace.as_deref(), &name);
+    });
     Controller::for_stream(objects, store)
+}
+
+/// Wake-ups, each of which is counted in the metrics of the queue.
+fn counted<K, S>(wakes: S, contexts: &Contexts) -> impl Stream<Item = S::Item> + use<K, S>
+where
+    K: Resource<DynamicType = ()>,
+    S: Stream<Item = ObjectRef<DeserializeGuard<K>>>,
+{
+    let queues = contexts.metrics.queues.clone();
+    wakes.inspect(move |object| {
+        queues.added(&K::kind(&()), object.namespace.as_deref(), &object.name);
+    })
 }
 
 fn at_once(concurrent: u16) -> ControllerConfig {
@@ -270,19 +337,28 @@ where
     let (context, observing) = (context.clone(), context.clone());
     let panics = Arc::new(Panics::default());
     let stopped_before_the_first_list = never_listed(controller.store(), stopping.clone());
+    let (queues, waiting) = (
+        reporter.metrics.queues.clone(),
+        reporter.metrics.queues.clone(),
+    );
     let running = controller
         .graceful_shutdown_on(stopped(stopping.clone()))
         .run(
             move |object, reporter| {
+                let (namespace, name) = (object.namespace(), object.name_any());
+                let work = queues.start(&K::kind(&()), namespace.as_deref(), &name);
+                let span = reconcile_span::<K>(&name, namespace.as_deref());
                 let context = context.clone();
                 let reconcile = move |object| reconcile(object, context);
-                contained(object, reporter, reconcile, panics.clone())
+                let reconcile = contained(object, reporter, reconcile, panics.clone());
+                reconcile.instrument(span).inspect(move |_| drop(work))
             },
             error_policy,
             reporter.clone(),
         )
         .for_each(move |result| {
             if let Err(kube::runtime::controller::Error::ObjectNotFound(object)) = &result {
+                waiting.forget(&K::kind(&()), object.namespace.as_deref(), &object.name);
                 forget(&observing, object);
             }
             observe(result);

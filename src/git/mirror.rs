@@ -30,14 +30,17 @@ pub(crate) struct Mirrors {
 /// Why a fetch failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FetchError {
+    /// The mirror cannot be opened or made, because of the disk or because it is damaged.
     #[error("cannot use the mirror directory `{path}`")]
     Storage {
         path: PathBuf,
         #[source]
         source: git2::Error,
     },
+    /// The server cannot be reached, or refuses the request; `reason` is in the words of libgit2 or of our transport.
     #[error("unable to reach `{url}`: {reason}")]
     Remote { url: String, reason: String },
+    /// The server does not advertise the ref; `candidates` are a few names that it does advertise.
     #[error("{what} does not exist in `{url}`{}", hint(.candidates))]
     NoSuchRef {
         url: String,
@@ -46,10 +49,12 @@ pub(crate) enum FetchError {
     },
     #[error("the repository `{url}` has no refs")]
     Empty { url: String },
+    /// The runtime ended while the fetch was under way.
     #[error("the fetch task ended early")]
     Cancelled,
 }
 
+/// The end of a message: the names that may have been meant, or nothing.
 fn hint(candidates: &[String]) -> String {
     if candidates.is_empty() {
         String::new()
@@ -87,6 +92,8 @@ impl Mirrors {
         task.await.unwrap_or(Err(FetchError::Cancelled))
     }
 
+    /// Fetches with the lock of the mirror held, so that two sources of one repository do not write the same files.
+    /// Blocks for up to the source's timeout.
     fn fetch_blocking(&self, source: &GitSource, runtime: Handle) -> Result<Fetched, FetchError> {
         let key = source.mirror_key();
         let lock = self.locks.lock().entry(key.clone()).or_default().clone();
@@ -133,6 +140,7 @@ fn commit_of(refs: &[(String, Oid)], reference: &str) -> Option<Oid> {
     find(&format!("{reference}^{{}}")).or_else(|| find(reference))
 }
 
+/// True for a whole SHA-1 in hex. An abbreviated id is not looked up, because it can become ambiguous.
 fn is_commit_id(text: &str) -> bool {
     text.len() == 40 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
@@ -168,8 +176,11 @@ struct Operation<'o> {
 
 /// A ref as the remote advertises it.
 struct Advertised {
+    /// The full name, such as `refs/heads/main`.
     reference: String,
+    /// The name as the revision shows it, such as `main`; `None` for a commit that was asked for by its id.
     name: Option<String>,
+    /// The commit, also where the ref is an annotated tag.
     commit: Oid,
 }
 
@@ -177,11 +188,11 @@ impl Operation<'_> {
     fn run(&self) -> Result<Fetched, AttemptError> {
         let repository = self.open()?;
         // A commit that is pinned and held needs no request: it cannot change.
-        if let RefTarget::Commit { id, branch } = &self.source.target
+        if let RefTarget::Commit { id, name, .. } = &self.source.target
             && let Ok(oid) = Oid::from_str(id)
             && objects::commit(&repository, oid).is_ok()
         {
-            return self.describe(&repository, oid, branch.clone());
+            return self.describe(&repository, oid, name.clone());
         }
         let mut remote = repository
             .remote_anonymous(&self.source.url)
@@ -193,8 +204,10 @@ impl Operation<'_> {
             }
             .into());
         }
-        if let RefTarget::Commit { id, branch } = &self.source.target {
-            return self.fetch_commit(&repository, &mut remote, id, branch.as_deref());
+        if let RefTarget::Commit { id, branch, name } = &self.source.target {
+            let branch = branch.as_deref();
+            let oid = self.fetch_commit(&repository, &mut remote, id, branch)?;
+            return self.describe(&repository, oid, name.clone());
         }
         if let RefTarget::Semver { range, constraint } = &self.source.target {
             let tied = self.highest(range, constraint, &refs)?;
@@ -205,7 +218,8 @@ impl Operation<'_> {
             // The text may also be the id of a commit.
             Err(error) => match &self.source.target {
                 RefTarget::Any(id) if is_commit_id(id) => {
-                    return self.fetch_commit(&repository, &mut remote, id, None);
+                    let oid = self.fetch_commit(&repository, &mut remote, id, None)?;
+                    return self.describe(&repository, oid, None);
                 }
                 _ => return Err(error.into()),
             },
@@ -232,6 +246,7 @@ impl Operation<'_> {
         create().map_err(|error| storage(error).into())
     }
 
+    /// An error of a request to the server.
     fn remote(&self, error: &git2::Error) -> FetchError {
         FetchError::Remote {
             url: self.source.url.clone(),
@@ -250,6 +265,10 @@ impl Operation<'_> {
             .collect())
     }
 
+    /// The ref that the source asks for, among those that the server advertises.
+    ///
+    /// # Errors
+    /// There is no such ref.
     fn resolve(&self, refs: &[(String, Oid)]) -> Result<Advertised, FetchError> {
         let (reference, name, what) = match &self.source.target {
             RefTarget::Branch(branch) => (
@@ -365,6 +384,7 @@ impl Operation<'_> {
         }
     }
 
+    /// Fetches one ref into a name of our own below `refs/overlayd`, unless the mirror has its commit.
     fn fetch_advertised(
         &self,
         repository: &Repository,
@@ -387,7 +407,7 @@ impl Operation<'_> {
         remote: &mut git2::Remote<'_>,
         id: &str,
         branch: Option<&str>,
-    ) -> Result<Fetched, AttemptError> {
+    ) -> Result<Oid, AttemptError> {
         // Many servers serve a commit by its id; of the others, the branches are fetched.
         let by_id = format!("+{id}:refs/overlayd/commits/{id}");
         if self.fetch_refs(remote, &[by_id]).is_ok()
@@ -396,7 +416,7 @@ impl Operation<'_> {
                 .ok()
                 .filter(|oid| objects::commit(repository, *oid).is_ok())
         {
-            return self.describe(repository, oid, None);
+            return Ok(oid);
         }
         let pattern = branch.unwrap_or("*");
         self.fetch_refs(
@@ -409,7 +429,7 @@ impl Operation<'_> {
             .ok()
             .filter(|oid| objects::commit(repository, *oid).is_ok());
         match found {
-            Some(oid) => self.describe(repository, oid, branch.map(str::to_owned)),
+            Some(oid) => Ok(oid),
             None => {
                 let what = format!(
                     "commit `{id}` on {}",
@@ -428,6 +448,10 @@ impl Operation<'_> {
         }
     }
 
+    /// Fetches refs, and stops when more than `max_bytes` were received or the deadline has passed.
+    ///
+    /// # Errors
+    /// The server does not answer in time or refuses, or the mirror cannot store what came, which counts as damage.
     fn fetch_refs(
         &self,
         remote: &mut git2::Remote<'_>,
@@ -453,6 +477,10 @@ impl Operation<'_> {
         })
     }
 
+    /// The commit as the controllers see it.
+    ///
+    /// # Errors
+    /// The mirror has lost the commit or its tree.
     fn describe(
         &self,
         repository: &Repository,

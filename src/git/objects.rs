@@ -41,7 +41,7 @@ pub(super) fn blob(
 }
 
 /// What a directory has at a path.
-pub(super) struct Found {
+pub(super) struct GitEntry {
     pub(super) id: Oid,
     pub(super) kind: Option<git2::ObjectType>,
     pub(super) mode: i32,
@@ -55,8 +55,8 @@ pub(super) fn at_path(
     repository: &Repository,
     root: Oid,
     path: &Path,
-) -> Result<Option<Found>, git2::Error> {
-    let mut found = Found {
+) -> Result<Option<GitEntry>, git2::Error> {
+    let mut found = GitEntry {
         id: root,
         kind: Some(git2::ObjectType::Tree),
         mode: i32::from(git2::FileMode::Tree),
@@ -69,7 +69,7 @@ pub(super) fn at_path(
         let Some(entry) = name.to_str().and_then(|name| tree.get_name(name)) else {
             return Ok(None);
         };
-        found = Found {
+        found = GitEntry {
             id: entry.id(),
             kind: entry.kind(),
             mode: entry.filemode(),

@@ -8,11 +8,12 @@ use kustomize::{ContentId, FileEntry, FileTree, Files, RepoPath};
 use parking_lot::{Mutex, MutexGuard};
 
 use crate::git::fetched::Fetched;
-use crate::git::objects::{self, Found};
+use crate::git::objects::{self, GitEntry};
 use crate::git::view::{Filtered, Mounted, Sparse};
 
 /// The files of one commit. Objects are immutable, so reading them late changes nothing.
 struct CommitFiles {
+    /// libgit2's handle is not `Sync`; reads of one commit take turns.
     repository: Mutex<Repository>,
     tree: Oid,
     max_file_bytes: usize,
@@ -85,12 +86,14 @@ const MAX_PATHS_BYTES: usize = 64 << 20;
 /// Why the ignore files of a commit cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum IgnoreFilesError {
+    /// The mirror has lost an object, or cannot be read.
     #[error("{}", .0.message())]
     Mirror(#[from] git2::Error),
     #[error(
         "the repository has more than {MAX_TREES} directories, or their paths have more than {MAX_PATHS_BYTES} bytes"
     )]
     TooManyDirectories,
+    /// More ignore files than are read.
     #[error("the repository has more than {MAX_IGNORE_FILES} `{IGNORE_FILE}` files")]
     TooManyFiles,
     #[error("`{0}{IGNORE_FILE}` has {1} bytes; more than {MAX_IGNORE_BYTES} are not read")]
@@ -178,7 +181,7 @@ pub(crate) fn gitmodules(fetched: &Fetched) -> Result<Option<String>, git2::Erro
     let repository = Repository::open_bare(&fetched.mirror)?;
     let root = Oid::from_str(&fetched.tree)?;
     let found = objects::at_path(&repository, root, Path::new(".gitmodules"))?;
-    let is_file = |found: &Found| {
+    let is_file = |found: &GitEntry| {
         found.kind == Some(ObjectType::Blob) && found.mode != i32::from(FileMode::Link)
     };
     let Some(found) = found.filter(is_file) else {
@@ -219,10 +222,15 @@ impl CommitFiles {
     }
 
     /// The object at a path, if there is one.
-    fn find(&self, repository: &Repository, path: &RepoPath) -> Result<Option<Found>, git2::Error> {
+    fn find(
+        &self,
+        repository: &Repository,
+        path: &RepoPath,
+    ) -> Result<Option<GitEntry>, git2::Error> {
         objects::at_path(repository, self.tree, Path::new(path.as_str()))
     }
 
+    /// The repository, locked for one read.
     fn lock(&self) -> MutexGuard<'_, Repository> {
         self.repository.lock()
     }

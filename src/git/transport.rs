@@ -25,10 +25,13 @@ use overlayd_core::git::credentials::{Authorization, Credentials, SshCredentials
 /// The client and credentials of one git operation. It is kept on the thread that runs the operation.
 #[derive(Clone)]
 pub(super) struct Session {
+    /// Trusts the source's own CA, if it names one, and goes by way of its proxy.
     client: HttpClient,
     authorization: Option<header::HeaderValue>,
     ssh: Option<Arc<SshCredentials>>,
+    /// The end of the whole operation, however many requests it takes.
     deadline: Instant,
+    /// libgit2 blocks its thread; the requests run on this runtime.
     runtime: Handle,
 }
 
@@ -84,6 +87,7 @@ impl Session {
         });
     }
 
+    /// Blocks until a future is done, or the deadline of the operation has passed.
     pub(super) fn within_deadline<T>(
         &self,
         future: impl Future<Output = Result<T, String>>,
@@ -184,6 +188,7 @@ pub(super) fn get_file(url: &str, runtime: Handle) -> Result<Vec<u8>, String> {
     })
 }
 
+/// The `Authorization` header of the credentials. Copies that are made on the way are overwritten.
 fn authorization(authorization: &Authorization) -> Result<Option<header::HeaderValue>, String> {
     let mut text = match authorization {
         Authorization::Anonymous => return Ok(None),
@@ -236,6 +241,7 @@ fn check(status: StatusCode) -> Result<(), String> {
     }
 }
 
+/// The HTTP transport of libgit2.
 pub(super) struct Smart {
     pub(super) session: Session,
 }

@@ -58,3 +58,39 @@ fn a_cluster_that_does_not_answer() {
         "{output}"
     );
 }
+
+#[test]
+fn flags_of_the_peers_are_named_together_with_what_serves_in_their_place() {
+    let directory = folder(&[]);
+    let output = overlayd(
+        directory.path(),
+        &[
+            "run",
+            "--storage-path=/data",
+            "--watch-all-namespaces",
+            "--loglevel",
+            "debug",
+        ],
+    );
+    assert_eq!(
+        output,
+        "exit 2\n--- stdout\n--- stderr\n\
+         error: these flags of Flux or External Secrets are not served by overlayd\n\
+         \x20 cause: `--storage-path`\n\
+         \x20 hint: leave it out: no artifacts are stored or served; --data-dir holds the mirrors of git repositories\n\
+         \x20 cause: `--loglevel`\n\
+         \x20 hint: write --log-level\n"
+    );
+    let both = ["run", "--no-remote-bases=true", "--allow-remote-bases=1"];
+    let output = overlayd(directory.path(), &both);
+    assert!(output.contains("--no-remote-bases true"), "{output}");
+    let both = [
+        "run",
+        "--no-remote-bases=false",
+        "--allow-remote-bases",
+        "--interval",
+        "x",
+    ];
+    let output = overlayd(directory.path(), &both);
+    assert!(output.contains("--interval x"), "{output}");
+}

@@ -153,6 +153,13 @@ fn a_field_that_is_not_supported_yet_is_refused_by_name() {
         "`spec.kubeConfig` is not supported yet",
     );
     still_applied(&case);
+    let registry = json!({"kind": "OCIRepository", "name": "app"});
+    let spec = json!({"interval": "1s", "path": "app", "prune": true, "sourceRef": registry});
+    case.apply("kustomizations", "app", spec);
+    let message = "`spec.sourceRef.kind (only GitRepository is)` is not supported yet";
+    let reason = case.ready("kustomizations", "app", "False", message);
+    assert_eq!(reason, "FeatureGateDisabled");
+    still_applied(&case);
 }
 
 #[test]

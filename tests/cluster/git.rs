@@ -99,9 +99,9 @@ fn a_repository_includes_another() {
         "gitrepositories",
         "app",
         "False",
-        "GitRepository `git-include/base`, which is included, has fetched nothing yet",
+        "GitRepository `git-include/base`, which is included, does not exist",
     );
-    assert_eq!(reason, "NoArtifact");
+    assert_eq!(reason, "NotFound");
     let source = case.get("gitrepositories", "app").unwrap();
     assert_eq!(condition(&source, "IncludeUnavailable")["status"], "True");
     case.unit("app", "app", json!({}));
@@ -280,4 +280,54 @@ fn by_way_of_a_proxy() {
         "of `spec.proxySecretRef` does not exist",
     );
     assert!(!case.bed.daemon.log().contains("canary-proxy-71"));
+}
+
+#[test]
+fn a_bearer_token_a_full_ref_name_and_the_timeout() {
+    let server = testbed::GitServer::start(&testbed::GitServerOptions {
+        authorization: Some("Bearer canary-bearer-77".to_owned()),
+        ..testbed::GitServerOptions::default()
+    })
+    .unwrap();
+    let case = Case::new("git-bearer");
+    let work = server.create("git-bearer").unwrap();
+    work.write("a.yaml", &config_map("a", "main")).unwrap();
+    work.push("main", "main").unwrap();
+    work.write("a.yaml", &config_map("a", "pull")).unwrap();
+    work.push("a pull request", "topic").unwrap();
+    let commit = work.git(&["rev-parse", "HEAD"]).unwrap();
+    let pull = "refs/pull/1/head";
+    work.git(&["push", "--quiet", "origin", &format!("HEAD:{pull}")])
+        .unwrap();
+    let token = json!({
+        "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "token"},
+        "stringData": {"bearerToken": "canary-bearer-77"},
+    });
+    let path = case.path("secrets", "token");
+    case.bed.cluster.apply(&path, &token).unwrap();
+    let apply = |name: &str, reference: serde_json::Value| {
+        let spec = json!({
+            "url": server.url("git-bearer"), "interval": "1s", "ref": reference,
+            "secretRef": {"name": "token"},
+        });
+        case.apply("gitrepositories", name, spec);
+    };
+    apply("named", json!({"name": pull}));
+    let revision = format!("{pull}@sha1:{commit}");
+    case.ready("gitrepositories", "named", "True", &revision);
+    // Beside a commit the name is shown, and the branch tells where the commit is.
+    apply(
+        "pinned",
+        json!({"commit": commit, "name": pull, "branch": "topic"}),
+    );
+    case.ready("gitrepositories", "pinned", "True", &revision);
+    assert!(!case.bed.daemon.log().contains("canary-bearer-77"));
+
+    // A server that takes the connection and never answers; the default timeout is longer than this test waits.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/r.git", silent.local_addr().unwrap());
+    let spec = json!({"url": url, "interval": "1s", "timeout": "1s"});
+    case.apply("gitrepositories", "silent", spec);
+    let reason = case.ready("gitrepositories", "silent", "False", "");
+    assert_eq!(reason, "GitOperationFailed");
 }

@@ -142,6 +142,22 @@ fn what_is_called_for_must_be_there() {
 }
 
 #[test]
+fn a_new_token_moves_the_address_within_the_interval() {
+    let case = Case::applied("receiver-interval");
+    let path = case.receiver("often", json!({"type": "generic", "interval": "1s"}));
+    assert_eq!(case.call(&path, &[], ""), 200);
+    let token = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "token"}, "stringData": {"token": "another"}});
+    let secret = case.path("secrets", "token");
+    case.bed.cluster.apply(&secret, &token).unwrap();
+    let moved = case.wait("receivers", "often", "another address", |receiver| {
+        receiver["status"]["webhookPath"] != path.as_str()
+    });
+    let moved = moved["status"]["webhookPath"].as_str().unwrap().to_owned();
+    assert_eq!(case.call(&moved, &[], ""), 200);
+    assert_eq!(case.call(&path, &[], ""), 404);
+}
+
+#[test]
 fn filters_select_among_the_resources() {
     let case = Case::applied("receiver-filters");
     let both = json!([

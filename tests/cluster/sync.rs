@@ -1,6 +1,6 @@
 //! From a commit to the cluster.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::bed::{Case, config_map};
 
@@ -299,4 +299,66 @@ fn submodules_come_along_when_they_are_asked_for() {
     assert_eq!(case.get("configmaps", "a").unwrap()["data"]["key"], "one");
     let source = case.get("gitrepositories", "app").unwrap();
     assert_eq!(source["status"]["observedRecurseSubmodules"], true);
+}
+
+#[test]
+fn a_deleted_source_is_out_of_service_at_once() {
+    let case = Case::applied("sync-deleted");
+    let rarely = json!({"spec": {"interval": "1h", "retryInterval": "1s"}});
+    case.patch("kustomizations", "app", rarely);
+    case.delete("gitrepositories", "app");
+    let missing = "GitRepository `sync-deleted/app` does not exist";
+    let reason = case.ready("kustomizations", "app", "False", missing);
+    assert_eq!(reason, "ArtifactFailed");
+    case.has_event("ArtifactFailed", missing);
+    assert!(case.get("configmaps", "a").is_some(), "nothing is deleted");
+
+    // Another object of the same name has fetched nothing, and the commit of the former one is not applied.
+    let elsewhere = json!({"url": case.bed.git.url("sync-deleted-none"), "interval": "1s"});
+    case.apply("gitrepositories", "app", elsewhere);
+    let new = "GitRepository `sync-deleted/app` has fetched nothing yet";
+    case.ready("kustomizations", "app", "False", new);
+    let file = "namespace: sync-deleted\nresources: [b.yaml]\n";
+    case.work.write("app/kustomization.yaml", file).unwrap();
+    case.work
+        .write("app/b.yaml", &config_map("b", "two"))
+        .unwrap();
+    let commit = case.work.push("b", "main").unwrap();
+    let url = case.bed.git.url("sync-deleted");
+    let spec = json!({"url": url, "interval": "1s", "ref": {"branch": "main"}});
+    case.apply("gitrepositories", "app", spec);
+    case.ready("kustomizations", "app", "True", &commit);
+    case.wait_gone("configmaps", "a");
+}
+
+#[test]
+fn defaults_without_variables_and_force_on_one_object() {
+    let case = Case::new("unit-few");
+    let push = |value: &str, message: &str| {
+        let fixed = format!(
+            "apiVersion: v1\nkind: ConfigMap\nimmutable: true\nmetadata:\n  name: fixed\n  \
+             annotations: {{kustomize.toolkit.fluxcd.io/force: enabled}}\ndata: {{key: {value}}}\n"
+        );
+        let text = config_map("a", "v-${x:=1}");
+        let file = "namespace: unit-few\nresources: [a.yaml, fixed.yaml]\n";
+        case.push(
+            &[
+                ("app/kustomization.yaml", file),
+                ("app/a.yaml", &text),
+                ("app/fixed.yaml", &fixed),
+            ],
+            message,
+        );
+    };
+    push("one", "at first");
+    case.repository();
+    let post_build = |more: Value| json!({"postBuild": more});
+    case.unit("app", "app", post_build(json!({})));
+    case.map_is("a", "key", "v-${x:=1}");
+    let always = json!({"substituteStrategy": "Always"});
+    case.unit("app", "app", post_build(always));
+    case.map_is("a", "key", "v-1");
+    case.map_is("fixed", "key", "one");
+    push("two", "a field that cannot change");
+    case.map_is("fixed", "key", "two");
 }

@@ -147,6 +147,18 @@ fn errors_are_types() {
     );
 }
 
+#[test]
+fn the_daemon_says_what_a_reader_needs() {
+    const LEAST: usize = 12;
+    for package in ["overlayd", "core"] {
+        let docs = measure::docs_per_hundred(&SOURCES, package);
+        assert!(
+            docs >= LEAST,
+            "{package} has {docs} lines of docs for 100 lines of code; {LEAST} are the least: document what is new"
+        );
+    }
+}
+
 /// The figures of the shape: `cargo test --test tidy the_shape -- --nocapture`.
 #[test]
 fn the_shape_can_be_printed() {

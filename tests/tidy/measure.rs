@@ -122,6 +122,15 @@ impl Lines {
     }
 }
 
+/// The lines of documentation for a hundred lines of code of a package, without its tests.
+pub(crate) fn docs_per_hundred(sources: &[Source], package: &str) -> usize {
+    let mut lines = Lines::default();
+    for source in sources.iter().filter(|source| source.package() == package) {
+        lines.add(Lines::of(source));
+    }
+    100 * lines.docs / lines.code.max(1)
+}
+
 /// The figures of the repository's shape, to be read.
 pub(crate) fn shape(sources: &[Source]) -> String {
     let mut text = String::new();
@@ -225,6 +234,8 @@ mod tests {
         assert_eq!(lines_of_code(&sources[0]), 3);
         let lines = Lines::of(&sources[0]);
         assert_eq!((lines.code, lines.docs, lines.tests), (3, 2, 4));
+        assert_eq!(docs_per_hundred(&sources, "overlayd"), 66);
+        assert_eq!(docs_per_hundred(&sources, "core"), 0);
     }
 
     #[test]

@@ -254,6 +254,15 @@ impl FileTree {
         Ok(entry)
     }
 
+    /// True if a link stands in a directory, whose path is real.
+    ///
+    /// # Errors
+    /// If the entry cannot be read.
+    pub fn is_link(&self, path: &RepoPath) -> Result<bool, Problem> {
+        let entry = self.entry(path)?;
+        Ok(matches!(entry, Some(FileEntry::Link(_))))
+    }
+
     /// The bytes of a file at its real path.
     ///
     /// # Errors

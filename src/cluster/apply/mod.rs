@@ -88,11 +88,15 @@ type DiscoveredKinds = BTreeMap<Gvk, (ApiResource, bool)>;
 
 /// Applies plans to one cluster. Remembers the kinds that the server serves.
 pub(crate) struct Applier {
+    /// Sends the requests, as the identity that applies.
     client: Client,
+    /// The field manager of what is applied.
     manager: &'static str,
     /// The service account as which it applies; empty for its own identity.
     account: String,
+    /// The kinds that discovery has found. A kind that is missing is looked up again, since its definition may be new.
     kinds: Mutex<DiscoveredKinds>,
+    /// What the flags say.
     config: ApplierConfig,
     /// The watches of what was applied; none for a single apply.
     live: Option<Arc<WatchedObjects>>,
@@ -103,6 +107,7 @@ pub(crate) struct Applier {
 pub(crate) struct ApplyOptions {
     /// Objects may be deleted and created again where a field would have to change that cannot.
     pub(crate) force: bool,
+    /// What is done with the other objects of a stage when one is refused.
     pub(crate) on_error: OnError,
     /// What is done about changes of other managers.
     pub(crate) drift: DriftMode,
@@ -138,6 +143,8 @@ impl ApplyOptions {
         }
     }
 
+    /// The drift mode of an object: its annotation's, or else the one of all objects. An invalid annotation was refused by
+    /// the plan.
     fn drift_of(&self, desired: &Desired) -> DriftMode {
         desired.drift_mode().ok().flatten().unwrap_or(self.drift)
     }
@@ -150,6 +157,7 @@ impl fmt::Debug for Applier {
 }
 
 impl Applier {
+    /// An applier that watches nothing, for a single apply.
     pub(crate) fn new(client: Client, manager: &'static str) -> Self {
         Self {
             client,
@@ -173,6 +181,7 @@ impl Applier {
         }
     }
 
+    /// The same applier, as the flags want it.
     pub(crate) fn with(self, config: ApplierConfig) -> Self {
         Self { config, ..self }
     }
@@ -186,10 +195,12 @@ impl Applier {
         }
     }
 
+    /// The client of its identity, for reads that the identity must be allowed to make.
     pub(crate) fn client(&self) -> Client {
         self.client.clone()
     }
 
+    /// The hash of a manifest as this identity applies it.
     fn hash(&self, desired: &Desired) -> Hash {
         account_hash(&self.account, desired.hash)
     }
@@ -239,6 +250,7 @@ impl Applier {
         known.filter_map(|(id, owner)| Some((id, owner?))).collect()
     }
 
+    /// The owners as the watches of the kinds know them, in the order of the objects.
     async fn watched_owners(
         &self,
         live: &WatchedObjects,
@@ -259,6 +271,7 @@ impl Applier {
         objects.iter().map(owner).collect()
     }
 
+    /// The owners by one request for each object, in the order of the objects.
     async fn read_owners(&self, objects: &[&ObjectRef]) -> Vec<Option<NamespacedName>> {
         let mut requests = Vec::new();
         for object in objects {
@@ -271,6 +284,7 @@ impl Applier {
             .collect()
     }
 
+    /// The owner that the labels of a live object name; `None` if there is no such object.
     async fn read_owner(&self, object: &ObjectRef) -> Result<Option<NamespacedName>, RequestError> {
         let api = self.api(object).await?;
         let live = api.get_metadata_opt(&object.name).await?;
@@ -304,6 +318,10 @@ impl Applier {
         (changes, result)
     }
 
+    /// Tries a stage, and applies it if all of it fits. Refused objects are added to `failed`.
+    ///
+    /// # Errors
+    /// A definition or a namespace of the stage does not become usable in time.
     async fn apply_stage(
         &self,
         stage: &[Desired],
@@ -491,6 +509,7 @@ impl Applier {
         Ok(patched.map(drop)?)
     }
 
+    /// One server-side apply. Its error quotes no value of a Secret.
     async fn patch(
         &self,
         reference: &ObjectRef,

@@ -195,6 +195,7 @@ impl Applier {
     }
 }
 
+/// True if a 404 is about the object; one without a name is about a kind that is not served.
 fn names_object(status: &kube::core::Status) -> bool {
     status
         .details

@@ -26,6 +26,7 @@ use crate::controllers::ending::is_definition_ending;
 use crate::controllers::objects::{add_finalizer, api_of, remove_finalizer, secrets_of};
 use crate::controllers::priority_semaphore::Permit;
 use crate::controllers::unreadable::Readable;
+use crate::metrics::ReconcileResult;
 use error::SecretSyncError;
 use observe::{live_secret, observe, references, sync_options};
 use overlayd_core::api::annotations::EXTERNAL_SECRET_FINALIZER;
@@ -149,7 +150,8 @@ async fn sync_with(
     let timer = context.metrics.start("ExternalSecret");
     context.dependency_index.clear_stale(&name);
     let result = sync(&request, live, reads).await;
-    timer.finish(&name.name, &name.namespace);
+    let outcome = ReconcileResult::of(&result);
+    timer.finish(outcome, &name.name, &name.namespace);
     result
 }
 

@@ -10,13 +10,17 @@ use kustomize::{FileEntry, FileTree, RepoPath};
 
 use crate::cluster::error::describe;
 use crate::controllers::git_repository::context::GitRepositoryContext;
+use crate::controllers::objects::git_repository;
 use crate::git::fetched::{Include, View};
 use crate::git::snapshot::IgnoreFilesError;
 use crate::git::{Fetched, snapshot, submodules};
 use overlayd_core::api::git_repository::{GitInclude, GitRepository, GitRepositorySpec};
 use overlayd_core::api::local_reference::LocalReference;
 use overlayd_core::git::ignore::{Ignore, IgnoreError};
-use overlayd_core::git::repository_status::{FetchFailure, FetchOutcome, FetchedCommit};
+use overlayd_core::git::repository_status::{
+    FetchFailure, FetchOutcome, FetchedCommit, include_failure,
+};
+use overlayd_core::git::revision::Revision;
 use overlayd_core::git::source::GitSource;
 use overlayd_core::names::NamespacedName;
 use overlayd_core::secrets::SecretValue;
@@ -30,10 +34,24 @@ pub(super) async fn fetch(
     object: &GitRepository,
     context: &GitRepositoryContext,
 ) -> (FetchOutcome, Option<Fetched>) {
-    match fetched(object, context).await {
+    let fetched = async {
+        let source = source(object, context).await?;
+        fetched(object, context, source).await
+    };
+    match fetched.await {
         Ok(fetched) => (FetchOutcome::Fetched(commit(&fetched)), Some(fetched)),
         Err(outcome) => (outcome, None),
     }
+}
+
+/// Fetches a revision that was in service before this process began.
+pub(super) async fn fetch_again(
+    object: &GitRepository,
+    context: &GitRepositoryContext,
+    revision: Revision,
+) -> Result<Fetched, FetchOutcome> {
+    let source = source(object, context).await?.at(revision);
+    fetched(object, context, source).await
 }
 
 /// What the status shows of a commit.
@@ -52,10 +70,11 @@ fn commit(fetched: &Fetched) -> FetchedCommit {
 async fn fetched(
     object: &GitRepository,
     context: &GitRepositoryContext,
+    source: GitSource,
 ) -> Result<Fetched, FetchOutcome> {
     let failed = |reason, message| FetchOutcome::Failed(FetchFailure { reason, message });
-    let source = source(object, context).await?;
-    let includes = includes(object, context).map_err(FetchOutcome::Incomplete)?;
+    let includes = includes(object, context).await;
+    let includes = includes.map_err(FetchOutcome::Incomplete)?;
     let fetched = submodules::fetch(&context.mirrors, source).await;
     let fetched = fetched.map_err(|error| failed(error.reason(), error.to_string()))?;
     let spec = object.spec.clone();
@@ -116,29 +135,30 @@ async fn secret_of(
 }
 
 /// The repositories that are included, if all of them are in service.
-fn includes(
+async fn includes(
     object: &GitRepository,
     context: &GitRepositoryContext,
 ) -> Result<Vec<Include>, FetchFailure> {
     let own = NamespacedName::of(object);
-    let includes = object.spec.include.iter();
-    includes
-        .map(|given| include(&own, given, context))
-        .collect()
+    let mut includes = Vec::new();
+    for given in &object.spec.include {
+        includes.push(include(&own, given, context).await?);
+    }
+    Ok(includes)
 }
 
-fn include(
+async fn include(
     own: &NamespacedName,
     given: &GitInclude,
     context: &GitRepositoryContext,
 ) -> Result<Include, FetchFailure> {
     let source = NamespacedName::new(&own.namespace, &given.repository.name);
     let fetched = context.sources.get(&source).filter(|_| source != *own);
-    let fetched = fetched.ok_or_else(|| {
-        let message =
-            format!("GitRepository `{source}`, which is included, has fetched nothing yet");
-        FetchFailure::new("NoArtifact", message)
-    })?;
+    let Some(fetched) = fetched else {
+        let found = git_repository(&context.client, &source).await;
+        let found = found.map_err(|error| FetchFailure::new("NoArtifact", describe(&error)))?;
+        return Err(include_failure(&source, found.as_ref()));
+    };
     let view = fetched.view.as_ref();
     if view.is_some_and(|view| view.includes(own, MAX_INCLUDES)) {
         let message = format!(
@@ -163,11 +183,13 @@ fn include(
 enum ViewError {
     #[error("{0}")]
     IgnoreFiles(#[from] IgnoreFilesError),
+    /// The mirror cannot be read.
     #[error("{}", .0.message())]
     Mirror(#[from] git2::Error),
     /// A path of `spec.sparseCheckout` that cannot be read, in the engine's words.
     #[error("{0}")]
     SparsePath(String),
+    /// The directory as the spec writes it.
     #[error("`spec.sparseCheckout` names `{0}`, which is no directory of the repository")]
     SparseMissing(String),
     #[error("{0}")]
@@ -201,6 +223,7 @@ fn in_service(
     })
 }
 
+/// A directory of `spec.sparseCheckout`, which must exist in the commit.
 fn sparse_directory(tree: &FileTree, directory: &str) -> Result<RepoPath, ViewError> {
     let path = RepoPath::root().join(directory.trim_start_matches("./"));
     let path = path.map_err(|problem| ViewError::SparsePath(problem.to_string()))?;

@@ -14,17 +14,18 @@ use std::time::Duration;
 use jiff::Timestamp;
 use kube::ResourceExt as _;
 use kube::runtime::controller::Action;
-use kube::runtime::events::EventType;
 
 use crate::controllers::ReconcileError;
 use crate::controllers::events::Component;
 use crate::controllers::objects::{api_of, remove_finalizer, write_status};
 use crate::controllers::unreadable::Readable;
+use crate::metrics::ReconcileResult;
 use overlayd_core::api::annotations::FLUX_FINALIZER;
 use overlayd_core::api::git_repository::{GitRepository, GitRepositoryStatus};
+use overlayd_core::events::Severity;
 use overlayd_core::git::repository_status::{
-    FetchEvent, FetchOutcome, RepositoryStep, SourceRequeue, change_token, event, next_status,
-    next_step, suspended_status,
+    ArtifactEvent, FetchEvent, FetchOutcome, RepositoryStep, SourceRequeue, change_token, event,
+    next_status, next_step, suspended_revision, suspended_status,
 };
 use overlayd_core::names::{NamespacedName, ObjectKey};
 
@@ -45,13 +46,18 @@ pub(crate) async fn reconcile(
     object: Readable<GitRepository>,
     context: Arc<GitRepositoryContext>,
 ) -> Result<Action, ReconcileError> {
+    // An object that was deleted and created anew may have another address.
+    let uid = object.uid().unwrap_or_default();
+    context
+        .sources
+        .remove_former(&NamespacedName::of(&*object), &uid);
     let observed = observe(&object, &context, Timestamp::now());
     match next_step(&object, observed.rest) {
         RepositoryStep::Finalize => finalize(&object, &context, &observed).await,
         RepositoryStep::Rest(rest) => Ok(Action::requeue(rest)),
         RepositoryStep::Suspend => {
             write(&context, &object, suspended_status(&object)).await?;
-            Ok(Action::await_change())
+            Ok(serve_suspended(&object, &context, &observed).await)
         }
         RepositoryStep::Fetch => {
             let timer = context.metrics.start("GitRepository");
@@ -59,9 +65,13 @@ pub(crate) async fn reconcile(
             let wait = record(&object, &context, &observed, &outcome).await?;
             if let Some(fetched) = fetched {
                 // Only after the status is written: users of the source read both.
-                context.sources.put(&observed.name, fetched);
+                context.sources.put(&observed.name, &uid, fetched);
             }
-            timer.finish(&observed.name.name, &observed.name.namespace);
+            let result = match outcome {
+                FetchOutcome::Fetched(_) => ReconcileResult::RequeueAfter,
+                _ => ReconcileResult::Error,
+            };
+            timer.finish(result, &observed.name.name, &observed.name.namespace);
             Ok(Action::requeue(wait))
         }
     }
@@ -89,14 +99,47 @@ fn observe(
     }
 }
 
+/// Puts the revision of a suspended source into service again after a restart. The status stays as it is.
+async fn serve_suspended(
+    object: &GitRepository,
+    context: &GitRepositoryContext,
+    observed: &ObservedGitRepository,
+) -> Action {
+    let revision = suspended_revision(object);
+    let revision = revision.filter(|_| context.sources.get(&observed.name).is_none());
+    let Some(revision) = revision else {
+        return Action::await_change();
+    };
+    match fetch::fetch_again(object, context, revision).await {
+        Ok(fetched) => {
+            let uid = object.uid().unwrap_or_default();
+            context.sources.put(&observed.name, &uid, fetched);
+            Action::await_change()
+        }
+        Err(outcome) => {
+            tracing::warn!(source = %observed.name, ?outcome, "a suspended source cannot be fetched again");
+            Action::requeue(context.settings.requeue_dependency)
+        }
+    }
+}
+
+/// Takes a source that is gone out of service.
+pub(crate) fn gone(context: &GitRepositoryContext, name: &NamespacedName) {
+    context.sources.remove(name);
+    let key = ObjectKey::new("GitRepository", name.clone());
+    context.reconcile_cache.forget(&key);
+    let NamespacedName { namespace, name } = name;
+    let metrics = &context.metrics;
+    metrics.forget_reconciles("GitRepository", namespace, name);
+}
+
 /// Takes the source out of service, and releases Flux's finalizer, which overlayd never adds here.
 async fn finalize(
     object: &GitRepository,
     context: &GitRepositoryContext,
     observed: &ObservedGitRepository,
 ) -> Result<Action, ReconcileError> {
-    context.sources.remove(&observed.name);
-    context.reconcile_cache.forget(&observed.key);
+    gone(context, &observed.name);
     let api = api_of(&context.client, object);
     remove_finalizer(&api, object, FLUX_FINALIZER).await?;
     Ok(Action::await_change())
@@ -134,19 +177,35 @@ async fn publish(object: &GitRepository, context: &GitRepositoryContext, outcome
         tracing::info!(source = %object.name_any(), revision = %commit.revision, "fetched");
     }
     let old = object.status.clone().unwrap_or_default();
-    let (type_, reason, note) = match event(&old, outcome) {
-        None => return,
-        Some(FetchEvent::NewArtifact(note)) => (EventType::Normal, "NewArtifact", note),
-        Some(FetchEvent::Failed(failure)) => {
-            let (reason, message) = (failure.reason, failure.message);
+    let Some(event) = event(&old, outcome) else {
+        return;
+    };
+    let (facts, told) = match &event {
+        FetchEvent::NewArtifact(artifact) => (
+            facts(artifact),
+            (Severity::Info, "NewArtifact", &artifact.note),
+        ),
+        FetchEvent::Recovered(artifact) => (
+            facts(artifact),
+            (Severity::Info, "Succeeded", &artifact.note),
+        ),
+        FetchEvent::Failed(failure) => {
+            let (reason, message) = (failure.reason, &failure.message);
             tracing::warn!(source = %object.name_any(), reason, message, "fetch failed");
-            (EventType::Warning, reason, message)
+            (Vec::new(), (Severity::Error, reason, message))
         }
     };
-    let events = &context.events;
-    events
-        .publish(Component::Source, object, type_, reason, &note)
-        .await;
+    let (severity, reason, note) = told;
+    let told = (severity, reason, note.as_str());
+    let (events, component) = (&context.events, Component::Source);
+    events.publish_with(component, object, &facts, told).await;
+}
+
+fn facts(artifact: &ArtifactEvent) -> Vec<(&'static str, &str)> {
+    let ArtifactEvent {
+        revision, digest, ..
+    } = artifact;
+    vec![("revision", revision), ("digest", digest)]
 }
 
 /// Writes a status that differs from the one that the object has.

@@ -42,12 +42,16 @@ impl<E: Into<SyncError>> From<E> for Interruption {
 /// Why a revision was not applied.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum SyncError {
+    /// There are no files to build.
     #[error(transparent)]
     Source(#[from] SourceUnavailable),
+    /// A field that would be ignored otherwise.
     #[error("`spec.{0}` is not supported yet; remove it or wait for a later version")]
     Unsupported(&'static str),
+    /// The objects cannot be rendered.
     #[error(transparent)]
     Build(#[from] BuildError),
+    /// Another Kustomization must be ready first.
     #[error(transparent)]
     Dependency(#[from] DependencyError),
     #[error(transparent)]
@@ -56,20 +60,26 @@ pub(super) enum SyncError {
         "can't access `{0}`: cross-namespace references are blocked (`--no-cross-namespace-refs`)"
     )]
     CrossNamespace(NamespacedName),
+    /// An annotation has an invalid value.
     #[error(transparent)]
     Setting(#[from] SettingError),
+    /// A CEL expression of the spec cannot be read.
     #[error(transparent)]
     Expression(#[from] InvalidExpression),
     #[error(transparent)]
     Reference(#[from] InvalidReference),
     #[error(transparent)]
     Rule(#[from] IgnoreRuleError),
+    /// The live objects or their owners cannot be read, so there is no plan.
     #[error(transparent)]
     Observe(#[from] ObserveError),
+    /// There is no plan, or its deletions need an approval.
     #[error(transparent)]
     Plan(#[from] PlanError),
+    /// The API server refuses objects.
     #[error(transparent)]
     Apply(#[from] ApplyError),
+    /// The objects are applied and do not become healthy.
     #[error(transparent)]
     Unhealthy(#[from] UnhealthyError),
 }
@@ -77,10 +87,14 @@ pub(super) enum SyncError {
 /// The files of the source cannot be had.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum SourceUnavailable {
+    #[error("source not found: GitRepository `{0}` does not exist")]
+    Missing(NamespacedName),
     #[error("source artifact not found: GitRepository `{0}` has fetched nothing yet")]
     NothingFetched(NamespacedName),
+    /// The mirror has lost the commit, or cannot be read.
     #[error("cannot read the mirror: {}", .0.message())]
     Mirror(#[source] git2::Error),
+    /// The path is not in the source, or leads out of it.
     #[error("kustomization path not found: {0}")]
     Path(String),
 }
@@ -88,6 +102,7 @@ pub(super) enum SourceUnavailable {
 /// The objects cannot be rendered.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum BuildError {
+    /// A source of variables does not exist, and is not optional.
     #[error(
         "`postBuild`: {kind:?} `{}` does not exist in namespace `{}`; `optional: true` allows that", .of.name, .of.namespace
     )]
@@ -95,26 +110,32 @@ pub(super) enum BuildError {
         kind: SubstituteKind,
         of: NamespacedName,
     },
+    /// A source of variables cannot be read.
     #[error("`postBuild`: {kind:?} `{name}` cannot be read: {}", describe(.source))]
     VariablesUnreadable {
         kind: SubstituteKind,
         name: String,
         source: kube::Error,
     },
+    /// A name that no `${…}` can hold.
     #[error(
         "`postBuild`: `{0}` is no name of a variable: letters, digits and `_` are, and no digit comes first"
     )]
     VariableName(String),
+    /// The build would change the name of a Namespace object.
     #[error(
         "`targetNamespace` would rename Namespace `{0}`, and a later prune would delete the namespace of that name; take it out of the build, or set the annotation `{OVERLAYD_PREFIX}rename-namespaces: \"true\"`"
     )]
     RenamedNamespace(String),
     #[error("{}", list(.0))]
     Substitution(Vec<ObjectSubstitutionError>),
+    /// The spec cannot be laid over the kustomization file.
     #[error(transparent)]
     SpecOverlay(#[from] SpecOverlayError),
+    /// The errors of the build, each with its place and hint.
     #[error("{}", with_hints(.0))]
     Kustomize(BuildErrors),
+    /// The runtime ended meanwhile.
     #[error("the build task ended early")]
     TaskEnded,
 }
@@ -138,6 +159,7 @@ fn in_file(file: Option<&String>) -> String {
 /// Why the variables cannot be put into one object.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ObjectSubstitutionReason {
+    /// A variable is not defined, or the text is malformed.
     #[error(transparent)]
     Variable(#[from] SubstituteError),
     /// The YAML reader's own message is left out because it may quote a value.
@@ -150,8 +172,10 @@ pub(super) enum ObjectSubstitutionReason {
 /// A CEL expression of the spec cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum InvalidExpression {
+    /// Of a dependency.
     #[error("`dependsOn[].readyExpr`: {0}")]
     Ready(#[source] expression::ExpressionError),
+    /// Of a kind of objects.
     #[error(transparent)]
     Health(#[from] HealthExpressionError),
 }
@@ -202,7 +226,10 @@ impl SyncError {
     /// When it is worth another try.
     pub(super) fn class(&self) -> ErrorClass {
         match self {
-            Self::Dependency(_) => ErrorClass::Waiting,
+            // The first commit of the source wakes the Kustomization.
+            Self::Dependency(_) | Self::Source(SourceUnavailable::NothingFetched(_)) => {
+                ErrorClass::Waiting
+            }
             Self::Unsupported(_)
             | Self::CrossNamespace(_)
             | Self::Setting(_)
@@ -239,6 +266,8 @@ impl SyncError {
         }
     }
 
+    /// The text, redacted where the API server or a build may quote a value. Names of objects stay, since a value may be
+    /// a common word.
     fn into_message(mut self, redaction: &Redaction) -> String {
         match &mut self {
             // Of a refused object only the reason is of the API server's making.
@@ -260,6 +289,7 @@ impl SyncError {
     }
 }
 
+/// Several errors in one line.
 fn list<T: ToString>(items: &[T]) -> String {
     let items: Vec<String> = items.iter().map(T::to_string).collect();
     items.join("; ")
@@ -345,9 +375,15 @@ mod tests {
         };
         let (transient, permanent) = (ErrorClass::Transient, ErrorClass::Permanent);
         check(
-            SourceUnavailable::NothingFetched(name.clone()).into(),
+            SourceUnavailable::Missing(name.clone()).into(),
             "ArtifactFailed",
             transient,
+            0,
+        );
+        check(
+            SourceUnavailable::NothingFetched(name.clone()).into(),
+            "ArtifactFailed",
+            ErrorClass::Waiting,
             0,
         );
         check(BuildError::TaskEnded.into(), "BuildFailed", transient, 0);

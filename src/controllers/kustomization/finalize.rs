@@ -17,7 +17,8 @@ use crate::controllers::events::Component;
 use crate::controllers::kustomization::context::KustomizationContext;
 use crate::controllers::kustomization::health::is_any_there;
 use crate::controllers::kustomization::owners::{ObserveError, children, undecided};
-use crate::controllers::kustomization::{account, applier, write};
+use crate::controllers::kustomization::record::{publish, write};
+use crate::controllers::kustomization::{account, applier};
 use crate::controllers::objects::remove_finalizer;
 use overlayd_core::api::annotations::{APPROVE_DELETIONS, FLUX_FINALIZER};
 use overlayd_core::api::git_repository::GitRepository;
@@ -32,6 +33,7 @@ use overlayd_core::conditions::{Progress, flux_conditions};
 use overlayd_core::kustomization::deletion::{
     DeletionCause, DeletionWork, deletion_work, has_timed_out,
 };
+use overlayd_core::kustomization::events::changes;
 use overlayd_core::kustomization::source_of;
 use overlayd_core::names::NamespacedName;
 use overlayd_core::rollout::health_timeout;
@@ -126,7 +128,14 @@ impl Deletion<'_> {
         let waits = work == DeletionWork::PruneAndWait
             && is_any_there(&prune, &applier).await
             && !has_timed_out(requested, timeout, Timestamp::now());
-        Ok(waits.then(|| Action::requeue(Duration::from_secs(1))))
+        if waits {
+            return Ok(Some(Action::requeue(Duration::from_secs(1))));
+        }
+        let revision = status.last_applied_revision.as_deref();
+        for event in changes("", &deleted.describe_changes()) {
+            publish(context, object, revision, &event).await;
+        }
+        Ok(None)
     }
 
     /// True if the source exists. Without it no other Kustomization can ever say what it wants.

@@ -40,10 +40,11 @@ use overlayd_core::api::kustomization::{Kustomization, KustomizationSpec, Source
 use overlayd_core::apply::ownership::{Ownership, Settlement};
 use overlayd_core::kustomization::due::{ReconcileTriggers, Work, requeue_after};
 use overlayd_core::kustomization::references::check_references;
+use overlayd_core::kustomization::source::AbsentSource;
 use overlayd_core::kustomization::status::{
     AppliedRevision, Attempt, ErrorClass, KustomizationOutcome, next_status,
 };
-use overlayd_core::kustomization::{source_of, told_claims, unsupported};
+use overlayd_core::kustomization::{is_ready, source_of, told_claims, unsupported};
 use overlayd_core::names::NamespacedName;
 
 use crate::cluster::apply::Applier;
@@ -58,9 +59,10 @@ use crate::controllers::kustomization::record::{
 };
 use crate::controllers::kustomization::redaction::Redaction;
 use crate::controllers::kustomization::sync::Run;
-use crate::controllers::objects::{add_finalizer, api_of};
+use crate::controllers::objects::{add_finalizer, api_of, git_repository};
 use crate::controllers::unreadable::Readable;
 use crate::failpoints;
+use crate::metrics::ReconcileResult;
 
 /// What came of a reconcile.
 enum ReconcileOutcome {
@@ -81,8 +83,12 @@ enum ReconcileOutcome {
 /// What came of a revision.
 #[derive(Debug, Default)]
 struct Applied {
-    /// What changed in the cluster, in the words of an event; empty if nothing.
+    /// What was created or changed in the cluster, in the words of an event; empty if nothing.
     changes: String,
+    /// The same of what was deleted.
+    deletions: String,
+    /// When its rollout began; `None` if there was none.
+    began: Option<Timestamp>,
     /// What the build looked at, if that is all that decides its result.
     inputs: Option<Inputs>,
     /// Names what was built; empty if nothing was, since nothing could have changed.
@@ -141,11 +147,16 @@ pub(crate) async fn reconcile(
 }
 
 impl Reconcile<'_> {
+    /// Observes, acts and records. Returns the time of the next reconcile.
     async fn run(&self) -> Result<Action, ReconcileError> {
         let (object, context) = (self.object, self.context);
         add_finalizer(self.api, object, FLUX_FINALIZER).await?;
         if object.spec.suspend {
             return self.suspend().await;
+        }
+        if self.awaits_restart().await? {
+            tracing::debug!("its source is not fetched again yet");
+            return Ok(Action::requeue(context.settings.requeue_dependency));
         }
         let timer = context.metrics.start("Kustomization");
         let mut observed = self.observe().await;
@@ -154,11 +165,17 @@ impl Reconcile<'_> {
             Err(Interruption::Sync(error)) => ReconcileOutcome::Failed(error),
             Err(Interruption::Api(error)) => return Err(error.into()),
         };
+        let result = match outcome {
+            ReconcileOutcome::Failed(_) => ReconcileResult::Error,
+            _ => ReconcileResult::RequeueAfter,
+        };
         let requeue = self.record(observed, outcome).await?;
-        timer.finish(&self.target.unit.name, &self.target.unit.namespace);
+        let NamespacedName { namespace, name } = &self.target.unit;
+        timer.finish(result, name, namespace);
         Ok(Action::requeue(requeue))
     }
 
+    /// Reads what the decision depends on.
     async fn observe(&self) -> ObservedKustomization {
         let (object, target, context) = (self.object, self.target, self.context);
         ObservedKustomization::read(object, target, self.triggers, self.started, context).await
@@ -172,6 +189,18 @@ impl Reconcile<'_> {
         status.last_handled_reconcile_at = self.target.requested.clone();
         write(context, self.api, self.object, &status).await?;
         Ok(Action::await_change())
+    }
+
+    /// True if the process has just begun, and the source, by which the Kustomization is ready, is not fetched again yet.
+    /// The fetch wakes the Kustomization.
+    async fn awaits_restart(&self) -> Result<bool, kube::Error> {
+        let status = self.context.written.newest(self.object);
+        if self.target.source.is_some() || !is_ready(&status) {
+            return Ok(false);
+        }
+        let source = source_of(self.object);
+        let found = git_repository(&self.context.client, &source).await?;
+        Ok(AbsentSource::of(found.as_ref()).keeps_status(self.object, &status))
     }
 
     /// Does what there is to do now.
@@ -230,7 +259,7 @@ impl Reconcile<'_> {
         self.settle(&outcome);
         let times = requeue_times(object, &context.settings, observed.applied_until);
         let requeue = requeue_after(&outcome, &times, attempt.ended);
-        announce(context, object, &outcome, target.revision.as_deref()).await;
+        announce(context, object, &observed.status, &outcome, &attempt).await;
         let mut status = next_status(observed.status, object, &outcome, &attempt);
         status.last_handled_reconcile_at = target.requested.clone();
         let state = unit_state(&status, &outcome, attempt.ended);
@@ -300,6 +329,8 @@ impl ReconcileOutcome {
             Self::Done(applied) => {
                 let Applied {
                     changes,
+                    deletions,
+                    began,
                     inputs,
                     digest,
                     drifted,
@@ -308,6 +339,8 @@ impl ReconcileOutcome {
                 } = applied;
                 let revision = AppliedRevision {
                     changes,
+                    deletions,
+                    began,
                     digest,
                     drifted,
                     opted_out,

@@ -155,6 +155,7 @@ impl Observer<'_> {
         (owners, others)
     }
 
+    /// Another Kustomization; `None` if it does not exist.
     async fn read(&self, name: &NamespacedName) -> Result<Option<Kustomization>, kube::Error> {
         read(self.client, name).await
     }

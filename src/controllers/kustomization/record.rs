@@ -5,11 +5,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 use kube::ResourceExt as _;
 use kube::api::Api;
-use kube::runtime::events::EventType;
 use overlayd_core::api::kustomization::{Kustomization, KustomizationStatus};
 use overlayd_core::kustomization::due::RequeueTimes;
+use overlayd_core::kustomization::events::{ReconcileEvent, events};
 use overlayd_core::kustomization::is_ready;
-use overlayd_core::kustomization::status::{ErrorClass, KustomizationOutcome};
+use overlayd_core::kustomization::status::{Attempt, KustomizationOutcome};
 use overlayd_core::names::NamespacedName;
 use overlayd_core::schedule::parse_duration;
 
@@ -81,49 +81,50 @@ pub(super) fn unit_state(
     state
 }
 
-/// Publishes the outcome of a reconcile in events and in the log.
+/// Publishes the outcome of a reconcile in events and in the log. `old` is the status before it.
 pub(super) async fn announce(
     context: &KustomizationContext,
     object: &Kustomization,
+    old: &KustomizationStatus,
     outcome: &KustomizationOutcome,
-    revision: Option<&str>,
+    attempt: &Attempt,
 ) {
-    let name = object.name_any();
-    let publish = async |type_, reason: &str, note: &str| {
-        let (component, revision) = (Component::Kustomize, revision.unwrap_or_default());
-        let events = &context.events;
-        events
-            .publish_of(component, object, revision, type_, (reason, note))
-            .await;
-    };
+    let revision = attempt.revision.as_deref();
+    log(&object.name_any(), revision, outcome);
+    for event in events(old, object, outcome, attempt) {
+        publish(context, object, revision, &event).await;
+    }
+}
+
+/// Publishes an event about a revision.
+pub(super) async fn publish(
+    context: &KustomizationContext,
+    object: &Kustomization,
+    revision: Option<&str>,
+    event: &ReconcileEvent,
+) {
+    let mut facts = vec![("revision", revision.unwrap_or_default())];
+    if event.is_commit_status {
+        facts.push(("commit_status", "update"));
+    }
+    let told = (event.severity, event.reason, event.note.as_str());
+    let (events, component) = (&context.events, Component::Kustomize);
+    events.publish_with(component, object, &facts, told).await;
+}
+
+fn log(name: &str, revision: Option<&str>, outcome: &KustomizationOutcome) {
     match outcome {
-        KustomizationOutcome::RollingOut { .. } | KustomizationOutcome::HeldBack(_) => {}
         KustomizationOutcome::Applied(applied) => {
-            if !applied.changes.is_empty() {
-                let changes = &applied.changes;
-                tracing::info!(kustomization = %name, revision, changes, "applied");
-                publish(EventType::Normal, "Progressing", changes).await;
-            }
-            if !applied.drifted.is_empty() {
-                publish(EventType::Warning, "Drifted", &applied.drifted.join("\n")).await;
+            let (changes, deletions) = (&applied.changes, &applied.deletions);
+            if !changes.is_empty() || !deletions.is_empty() {
+                tracing::info!(kustomization = %name, revision, changes, deletions, "applied");
             }
         }
-        KustomizationOutcome::Reported(lines) if lines.is_empty() => {}
-        KustomizationOutcome::Reported(lines) => {
-            publish(EventType::Normal, "OutOfSync", &lines.join("\n")).await;
-        }
-        // The Kustomization and its source may both be new, and the source is not fetched yet.
-        KustomizationOutcome::Failed(failure)
-            if revision.is_none() && failure.reason == "ArtifactFailed" => {}
         KustomizationOutcome::Failed(failure) => {
             let (reason, error) = (failure.reason, &failure.message);
             tracing::warn!(kustomization = %name, revision, reason, error, "not applied");
-            let type_ = match failure.class {
-                ErrorClass::Waiting => EventType::Normal,
-                ErrorClass::Transient | ErrorClass::Permanent => EventType::Warning,
-            };
-            publish(type_, reason, error).await;
         }
+        _ => {}
     }
 }
 

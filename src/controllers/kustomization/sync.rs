@@ -31,11 +31,14 @@ use crate::controllers::kustomization::error::{
 };
 use crate::controllers::kustomization::health::HealthReader;
 use crate::controllers::kustomization::owners::{Observer, Others, undecided};
-use crate::controllers::kustomization::record::write;
+use crate::controllers::kustomization::record::{publish, write};
 use crate::controllers::kustomization::rollouts::PendingRollout;
 use crate::controllers::kustomization::{Applied, ReconcileOutcome, applier, check, depend};
+use crate::controllers::objects::git_repository;
 use crate::failpoints;
 use crate::git::Fetched;
+use overlayd_core::kustomization::events::changes;
+use overlayd_core::kustomization::source::AbsentSource;
 use overlayd_core::kustomization::spec_digest::SpecDigest;
 use overlayd_core::kustomization::status::SUCCEEDED;
 use overlayd_core::kustomization::{is_ready, source_of};
@@ -72,8 +75,9 @@ impl Run<'_> {
             }
             return Err(error.into());
         }
-        let source = source.ok_or_else(|| SourceUnavailable::NothingFetched(source_of(object)));
-        let source = source.map_err(SyncError::from)?;
+        let Some(source) = source else {
+            return Err(self.absent().await);
+        };
         let revision = source.revision.to_string();
         let dependencies = depend::check(object, context, &revision).await;
         if let Err(error) = dependencies {
@@ -88,6 +92,22 @@ impl Run<'_> {
             self.claim(&revision, &built.desired);
         }
         self.apply(built, &revision, status).await
+    }
+
+    /// Why the source has no commit in service.
+    async fn absent(&self) -> Interruption {
+        let name = source_of(self.object);
+        let found = match git_repository(&self.context.client, &name).await {
+            Ok(found) => found,
+            Err(error) => return Interruption::Api(error),
+        };
+        let reason = match AbsentSource::of(found.as_ref()) {
+            AbsentSource::Missing => SourceUnavailable::Missing(name),
+            AbsentSource::NothingFetched | AbsentSource::NotFetchedAgain => {
+                SourceUnavailable::NothingFetched(name)
+            }
+        };
+        SyncError::from(reason).into()
     }
 
     /// Builds a revision that is not applied now, and claims its objects, so that objects which move here from another
@@ -182,6 +202,7 @@ impl Run<'_> {
         }
     }
 
+    /// Plans with the settings of the object and the flags.
     fn plan(&self, desired: Vec<Desired>, observed: &Observed) -> Result<ApplyPlan, SyncError> {
         let settings = &self.context.settings;
         let flags = PlanFlags {
@@ -222,6 +243,7 @@ impl Run<'_> {
         let refused = plan.conflicts.iter().map(ObjectFailure::from).collect();
         PendingRollout {
             applied: Applied {
+                began: Some(Timestamp::now()),
                 inputs,
                 digest: plan.digest(),
                 opted_out: opted_out.collect(),
@@ -267,13 +289,14 @@ impl Run<'_> {
                 }
                 Step::Done => return Ok(ReconcileOutcome::Done(pending.done())),
                 Step::Fail(error) => {
-                    self.tell_changes(&pending.applied).await;
+                    self.tell_changes(&pending).await;
                     return Err(health.explain(error).await.into());
                 }
             };
         }
     }
 
+    /// Applies a wave, and adds what it has changed to the outcome.
     async fn apply_wave(
         &self,
         wave: &Wave,
@@ -368,7 +391,7 @@ impl Run<'_> {
             .flat_map(|postponed| &postponed.objects);
         let held = pending.rendered.iter().chain(&failed).chain(postponed);
         status.inventory = Some(inventory::of(held));
-        pending.applied.take(&pruned);
+        pending.applied.take_deletions(&pruned);
         for former in &pending.former_owners {
             self.context.identities.live().wake(former);
         }
@@ -376,18 +399,12 @@ impl Run<'_> {
     }
 
     /// Publishes what was changed before the rollout failed.
-    async fn tell_changes(&self, applied: &Applied) {
-        if !applied.changes.is_empty() {
-            let events = &self.context.events;
-            events
-                .publish(
-                    Component::Kustomize,
-                    self.object,
-                    EventType::Normal,
-                    "Progressing",
-                    &applied.changes,
-                )
-                .await;
+    async fn tell_changes(&self, pending: &PendingRollout) {
+        let PendingRollout {
+            applied, revision, ..
+        } = pending;
+        for event in changes(&applied.changes, &applied.deletions) {
+            publish(self.context, self.object, Some(revision), &event).await;
         }
     }
 
@@ -431,18 +448,26 @@ impl Run<'_> {
 }
 
 impl Applied {
-    /// Adds the changes of a wave or of the deletions.
+    /// Adds the changes of a wave.
     fn take(&mut self, changes: &ChangeSet) {
-        let text = changes.describe_changes();
-        if !text.is_empty() {
-            if !self.changes.is_empty() {
-                self.changes.push('\n');
-            }
-            self.changes.push_str(&text);
-        }
+        append(&mut self.changes, &changes.describe_changes());
         self.drifted.extend(changes.drifted());
         self.opted_out.extend(changes.opt_outs());
     }
+
+    /// Adds the deletions.
+    fn take_deletions(&mut self, deleted: &ChangeSet) {
+        append(&mut self.deletions, &deleted.describe_changes());
+        self.opted_out.extend(deleted.opt_outs());
+    }
+}
+
+/// Adds lines to a list of lines.
+fn append(lines: &mut String, more: &str) {
+    if !lines.is_empty() && !more.is_empty() {
+        lines.push('\n');
+    }
+    lines.push_str(more);
 }
 
 /// How the plan of a Kustomization is carried out, by the daemon and in a preview.

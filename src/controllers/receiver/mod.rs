@@ -13,6 +13,7 @@ use crate::controllers::ReconcileError;
 use crate::controllers::objects::{api_of, remove_finalizer, secrets_of, write_status};
 use crate::controllers::unreadable::Readable;
 use crate::expression::{Expression, ExpressionError};
+use crate::metrics::{Metrics, ReconcileResult};
 use overlayd_core::api::annotations::{FLUX_FINALIZER, REQUESTED_AT};
 use overlayd_core::api::receiver::{Receiver, ReceiverSpec, ReceiverStatus};
 use overlayd_core::conditions::{Progress, flux_conditions};
@@ -28,6 +29,7 @@ const INTERVAL: Duration = Duration::from_secs(600);
 /// What the controller of receivers works with.
 pub(crate) struct ReceiverContext {
     pub(crate) client: Client,
+    pub(crate) metrics: Arc<Metrics>,
     /// The addresses that are served.
     pub(crate) addresses: Arc<ReceiverAddresses>,
 }
@@ -45,6 +47,7 @@ pub(crate) async fn reconcile(
         remove_finalizer(&api, &*object, FLUX_FINALIZER).await?;
         return Ok(Action::await_change());
     }
+    let timer = context.metrics.start("Receiver");
     let old = object.status.clone().unwrap_or_default();
     let mut status = ReceiverStatus {
         last_handled_reconcile_at: object.annotations().get(REQUESTED_AT).cloned(),
@@ -73,6 +76,11 @@ pub(crate) async fn reconcile(
     if status != old {
         write_status(&api, &*object, &status).await?;
     }
+    let result = match progress {
+        Progress::Ready => ReconcileResult::RequeueAfter,
+        _ => ReconcileResult::Error,
+    };
+    timer.finish(result, &unit.name, &unit.namespace);
     let interval = object.spec.interval.as_deref().and_then(parse_duration);
     Ok(Action::requeue(match progress {
         Progress::Retrying => Duration::from_secs(15),

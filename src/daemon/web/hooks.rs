@@ -57,8 +57,10 @@ impl Hooks {
 /// Why a call fails. The caller sees the text, which tells nothing about the token.
 #[derive(Debug, thiserror::Error)]
 enum CallError {
+    /// This replica is still connecting to the cluster.
     #[error("receivers are not served yet")]
     NotServed,
+    /// No receiver has this address, as after a change of its token.
     #[error("there is no such receiver")]
     UnknownReceiver,
     #[error("more than {MAX_BODY} bytes")]
@@ -67,8 +69,10 @@ enum CallError {
     UnreadableReceiver,
     #[error("the receiver is suspended")]
     Suspended,
+    /// The Secret or its key `token` is gone.
     #[error("the receiver has no token")]
     NoToken,
+    /// The signature, the token or the event is not accepted.
     #[error("{0}")]
     Refused(Refusal),
     /// The kinds and names of the resources.
@@ -77,6 +81,7 @@ enum CallError {
 }
 
 impl CallError {
+    /// The status of the answer, as Flux's receivers answer.
     fn status(&self) -> StatusCode {
         match self {
             Self::NotServed | Self::UnreadableReceiver | Self::Suspended | Self::NoToken => {
@@ -102,6 +107,10 @@ pub(super) async fn call(
     }
 }
 
+/// Finds the receiver, checks the call, and requests the reconciles.
+///
+/// # Errors
+/// The call is refused, or not every reconcile could be requested.
 async fn handle(hooks: &Hooks, digest: &str, request: Request<Body>) -> Result<(), CallError> {
     let access = hooks.access.get().ok_or(CallError::NotServed)?;
     let receiver = hooks.addresses.find(&format!("/hook/{digest}"));
@@ -115,6 +124,7 @@ async fn handle(hooks: &Hooks, digest: &str, request: Request<Body>) -> Result<(
     request_all(access, &receiver, &spec, &body).await
 }
 
+/// The receiver as it is now, so that a change of it counts at once.
 async fn read_spec(access: &Access, receiver: &NamespacedName) -> Result<ReceiverSpec, CallError> {
     let api: Api<Receiver> = Api::namespaced(access.client.clone(), &receiver.namespace);
     let read = api.get_opt(&receiver.name).await;
@@ -176,6 +186,7 @@ async fn request_all(
     }
 }
 
+/// Requests the reconciles of one entry of `spec.resources`.
 async fn request(
     access: &Access,
     namespace: &str,

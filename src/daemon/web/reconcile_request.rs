@@ -46,8 +46,13 @@ impl CallBody {
         let content_type = headers
             .get(CONTENT_TYPE)
             .and_then(|value| value.to_str().ok());
-        let content_type = content_type.unwrap_or_default().split(';').next();
-        if content_type.is_none_or(|text| !text.trim().eq_ignore_ascii_case("application/json")) {
+        // A server may name several types, each with parameters.
+        let mut types = content_type.unwrap_or_default().split(',');
+        let is_json = types.any(|text| {
+            let name = text.split(';').next().unwrap_or_default();
+            name.trim().eq_ignore_ascii_case("application/json")
+        });
+        if !is_json {
             return Self::Json(json!({}));
         }
         serde_json::from_slice(body).map_or(Self::Unreadable, Self::Json)
@@ -176,11 +181,18 @@ mod tests {
             );
         };
         let read = CallBody::Json(json!({"ref": "main"}));
+        let several = "text/plain, application/json";
+        check(several, r#"{"ref": "main"}"#, read.clone());
         check("application/json", r#"{"ref": "main"}"#, read.clone());
         check(
             "Application/JSON; charset=utf-8",
             r#"{"ref": "main"}"#,
             read,
+        );
+        check(
+            "text/plain, application/json",
+            "{}",
+            CallBody::Json(json!({})),
         );
         check("application/json", "payload=1", CallBody::Unreadable);
         let form = "application/x-www-form-urlencoded";

@@ -9,10 +9,8 @@ use kube::CustomResourceExt;
 use serde_json::{Value, json};
 
 use crate::api::external_secret::ExternalSecret;
+use crate::api::flux_rules;
 use crate::api::generators::{ClusterGenerator, Fake, Password, UUID};
-use crate::api::git_repository::GitRepository;
-use crate::api::kustomization::Kustomization;
-use crate::api::receiver::Receiver;
 use crate::api::secret_store::{ClusterSecretStore, SecretStore};
 
 /// The providers of External Secrets that overlayd does not implement. A store that uses such a provider is valid, so
@@ -83,11 +81,8 @@ const GENERATORS: [&str; 15] = [
 
 /// Returns all definitions in the order in which they are installed.
 pub fn all() -> Vec<CustomResourceDefinition> {
-    let flux = [
-        with_old_versions(GitRepository::crd(), &["v1beta2", "v1beta1", "v1alpha1"]),
-        with_old_versions(Kustomization::crd(), &["v1beta2", "v1beta1", "v1alpha1"]),
-        with_old_versions(Receiver::crd(), &["v1beta2", "v1beta1", "v1alpha1"]),
-    ];
+    let flux = flux_rules::all();
+    let flux = flux.map(|crd| with_old_versions(crd, &["v1beta2", "v1beta1", "v1alpha1"]));
     let secrets = [
         ExternalSecret::crd(),
         with_providers(SecretStore::crd()),
@@ -259,6 +254,25 @@ mod tests {
             );
         }
         assert_eq!(missing, Vec::<String>::new());
+    }
+
+    #[test]
+    fn only_these_kinds_are_served() {
+        let all = all();
+        let kinds: Vec<&str> = all.iter().map(|crd| crd.spec.names.kind.as_str()).collect();
+        let expected = [
+            "GitRepository",
+            "Kustomization",
+            "Receiver",
+            "ExternalSecret",
+            "SecretStore",
+            "ClusterSecretStore",
+            "Password",
+            "UUID",
+            "Fake",
+            "ClusterGenerator",
+        ];
+        assert_eq!(kinds, expected);
     }
 
     #[test]

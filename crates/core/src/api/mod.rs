@@ -10,6 +10,7 @@ use serde_json::Value;
 pub mod annotations;
 pub mod crds;
 pub mod external_secret;
+mod flux_rules;
 pub mod generators;
 pub mod git_repository;
 pub mod kustomization;

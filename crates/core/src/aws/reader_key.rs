@@ -123,3 +123,27 @@ pub fn reader_key(
         retry: Retry::of(retry),
     }))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attempts_are_counted_as_external_secrets_counts_them() {
+        let check =
+            |attempts: Option<i32>, interval: Option<&str>, expected: (u32, Option<u64>)| {
+                let settings = RetrySettings {
+                    max_retries: attempts,
+                    retry_interval: interval.map(str::to_owned),
+                };
+                let retry = Retry::of(Some(&settings));
+                let interval = retry.interval.map(|interval| interval.as_secs());
+                assert_eq!((retry.attempts, interval), expected);
+            };
+        check(None, None, (3, None));
+        check(Some(5), Some("10s"), (5, Some(10)));
+        check(Some(0), None, (20, None));
+        check(Some(-1), None, (1, None));
+        assert_eq!(Retry::of(None).attempts, 3);
+    }
+}

@@ -45,7 +45,7 @@ const MAX_STEPS: u64 = 1_000_000_000;
 /// Which files are left out.
 #[derive(Clone)]
 pub struct Ignore {
-    patterns: Arc<[Pattern]>,
+    patterns: Arc<[IgnorePattern]>,
     /// The texts of the patterns, by which two values are compared.
     texts: Vec<(String, String)>,
 }
@@ -131,7 +131,7 @@ impl PartialEq for Ignore {
 
 /// The pattern of one line.
 #[derive(Debug, Clone)]
-struct Pattern {
+struct IgnorePattern {
     /// The directory of the file that holds the line, as names.
     domain: Arc<[String]>,
     takes_in: bool,
@@ -144,13 +144,13 @@ enum Parts {
     /// A pattern without a `/`, which may match any name of a path.
     Name(NamePattern),
     /// A pattern with a `/`, which matches paths from the directory of its file on.
-    Path(Vec<Part>),
+    Path(Vec<PathPart>),
     /// A malformed pattern, which matches nothing.
     Nothing,
 }
 
 #[derive(Debug, Clone)]
-enum Part {
+enum PathPart {
     /// `**`: any number of directories.
     Any,
     Name(NamePattern),
@@ -192,7 +192,7 @@ impl Ignore {
     }
 
     fn of(texts: Vec<(String, String)>) -> Self {
-        let own: Vec<Pattern> = texts
+        let own: Vec<IgnorePattern> = texts
             .iter()
             .flat_map(|(directory, text)| patterns(directory, text))
             .collect();
@@ -236,15 +236,15 @@ fn pattern_lines(text: &str) -> impl Iterator<Item = &str> {
     lines.filter(|line| !line.trim().is_empty() && !line.starts_with('#'))
 }
 
-fn patterns(directory: &str, text: &str) -> Vec<Pattern> {
+fn patterns(directory: &str, text: &str) -> Vec<IgnorePattern> {
     let domain = directory.split('/').filter(|name| !name.is_empty());
     let domain: Arc<[String]> = domain.map(str::to_owned).collect();
     pattern_lines(text)
-        .map(|line| Pattern::new(domain.clone(), line))
+        .map(|line| IgnorePattern::new(domain.clone(), line))
         .collect()
 }
 
-impl Pattern {
+impl IgnorePattern {
     fn new(domain: Arc<[String]>, line: &str) -> Self {
         let (takes_in, line) = line
             .strip_prefix('!')
@@ -287,13 +287,13 @@ impl Pattern {
 }
 
 /// How many names of a path the parts match, from its start. What `**` stands for is as short as it can be.
-fn length(parts: &[Part], path: &[&str], steps: &mut u64) -> Option<usize> {
+fn length(parts: &[PathPart], path: &[&str], steps: &mut u64) -> Option<usize> {
     let (mut at, mut skips, mut matched) = (0, false, false);
     for (number, part) in parts.iter().enumerate() {
         match part {
-            Part::Any if number + 1 == parts.len() => break,
-            Part::Any => skips = true,
-            Part::Name(name) => {
+            PathPart::Any if number + 1 == parts.len() => break,
+            PathPart::Any => skips = true,
+            PathPart::Name(name) => {
                 let rest = path.get(at..)?;
                 let found = if std::mem::take(&mut skips) {
                     rest.iter().position(|part| name.matches(part, steps))?
@@ -319,9 +319,9 @@ impl Parts {
         // An empty part says that nothing is skipped, as the `/` at the start does.
         for part in line.split('/').filter(|part| !part.is_empty()) {
             parts.push(match part {
-                "**" => Part::Any,
+                "**" => PathPart::Any,
                 part if part.contains("**") => return None,
-                part => Part::Name(NamePattern::new(part)?),
+                part => PathPart::Name(NamePattern::new(part)?),
             });
         }
         Some(Self::Path(parts))

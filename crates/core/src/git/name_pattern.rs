@@ -10,7 +10,7 @@ use std::str::Chars;
 pub(crate) struct NamePattern(Box<str>);
 
 /// What stands at a place of a pattern.
-enum Part<'p> {
+enum NamePart<'p> {
     /// `*`: any letters.
     Any,
     /// `?`: one letter.
@@ -43,14 +43,14 @@ impl NamePattern {
             *steps = steps.saturating_add(1);
             let before = letters.clone();
             let here = match (next_part(&mut pattern), letters.next()) {
-                (Some(Part::Any), _) => {
+                (Some(NamePart::Any), _) => {
                     letters = before;
                     star = Some((pattern.clone(), letters.clone()));
                     true
                 }
                 (None, None) => return true,
                 (Some(part), Some(letter)) => {
-                    if let Part::Class { members, .. } = &part {
+                    if let NamePart::Class { members, .. } = &part {
                         *steps =
                             steps.saturating_add(u64::try_from(members.len()).unwrap_or(u64::MAX));
                     }
@@ -72,7 +72,7 @@ impl NamePattern {
     }
 }
 
-impl Part<'_> {
+impl NamePart<'_> {
     fn matches(&self, letter: char) -> bool {
         match self {
             Self::Any | Self::One => true,
@@ -90,11 +90,11 @@ impl Part<'_> {
 }
 
 /// Reads the next part; nothing at the end of the pattern and where it is malformed.
-fn next_part<'p>(letters: &mut Chars<'p>) -> Option<Part<'p>> {
+fn next_part<'p>(letters: &mut Chars<'p>) -> Option<NamePart<'p>> {
     Some(match letters.next()? {
-        '*' => Part::Any,
-        '?' => Part::One,
-        '\\' => Part::Letter(letters.next()?),
+        '*' => NamePart::Any,
+        '?' => NamePart::One,
+        '\\' => NamePart::Letter(letters.next()?),
         '[' => {
             let rest = letters.as_str();
             let (negated, members) = match rest.strip_prefix('^') {
@@ -109,9 +109,9 @@ fn next_part<'p>(letters: &mut Chars<'p>) -> Option<Part<'p>> {
             let members = members.strip_suffix(left.as_str())?;
             left.next();
             *letters = left;
-            Part::Class { negated, members }
+            NamePart::Class { negated, members }
         }
-        letter => Part::Letter(letter),
+        letter => NamePart::Letter(letter),
     })
 }
 

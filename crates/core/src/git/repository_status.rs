@@ -87,7 +87,7 @@ pub enum FetchOutcome {
     Fetched(FetchedCommit),
     /// The fetch failed, and may succeed later.
     Failed(FetchFailure),
-    /// A repository of `spec.include` has fetched nothing yet.
+    /// A repository of `spec.include` does not exist, or has fetched nothing yet.
     Incomplete(FetchFailure),
     /// The spec cannot be fetched as it is written.
     Stalled(FetchFailure),
@@ -108,6 +108,16 @@ impl FetchFailure {
         let message = message.into();
         Self { reason, message }
     }
+}
+
+/// Why a repository of `spec.include` has no commit in service. `found` is its object, as the API server has it.
+pub fn include_failure(name: &NamespacedName, found: Option<&GitRepository>) -> FetchFailure {
+    let (reason, what) = match found {
+        None => ("NotFound", "does not exist"),
+        Some(_) => ("NoArtifact", "has fetched nothing yet"),
+    };
+    let message = format!("GitRepository `{name}`, which is included, {what}");
+    FetchFailure::new(reason, message)
 }
 
 /// When the next reconcile is due.
@@ -144,6 +154,12 @@ impl FetchOutcome {
             Self::Stalled(_) => Progress::Stalled,
         }
     }
+}
+
+/// The revision of a suspended object that stays in service. After a restart it is fetched once more.
+pub fn suspended_revision(object: &GitRepository) -> Option<Revision> {
+    let artifact = object.status.as_ref()?.artifact.as_ref()?;
+    Revision::parse(&artifact.revision)
 }
 
 /// The status of a suspended object: as it was, but that the request was seen.
@@ -281,24 +297,52 @@ fn artifact(object: &GitRepository, commit: &FetchedCommit, now: Timestamp) -> A
 /// An event about a fetch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FetchEvent {
-    /// A commit is new in service (`NewArtifact`); the text names its subject.
-    NewArtifact(String),
+    /// A commit is new in service (`NewArtifact`).
+    NewArtifact(ArtifactEvent),
+    /// The fetch of the same commit succeeds again after a failure (`Succeeded`).
+    Recovered(ArtifactEvent),
     /// The fetch failed.
     Failed(FetchFailure),
 }
 
-/// The event after a fetch: none for a commit that the status already shows.
+/// What an event says of a commit in service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ArtifactEvent {
+    /// The text for people, which names the subject of the commit.
+    pub note: String,
+    /// The revision of the artifact.
+    pub revision: String,
+    /// The digest of the artifact.
+    pub digest: String,
+}
+
+/// The event after a fetch: none for a commit that the status already shows, unless the last fetch failed.
 pub fn event(old: &GitRepositoryStatus, outcome: &FetchOutcome) -> Option<FetchEvent> {
     match outcome {
-        FetchOutcome::Fetched(commit) if is_held(old, commit) => None,
-        FetchOutcome::Fetched(commit) => Some(FetchEvent::NewArtifact(format!(
-            "stored artifact for commit '{}'",
-            commit.subject
-        ))),
+        FetchOutcome::Fetched(commit) => {
+            let event = ArtifactEvent {
+                note: format!("stored artifact for commit '{}'", commit.subject),
+                revision: commit.revision.to_string(),
+                digest: digest(commit),
+            };
+            if !is_held(old, commit) {
+                Some(FetchEvent::NewArtifact(event))
+            } else if has_failed(old) {
+                Some(FetchEvent::Recovered(event))
+            } else {
+                None
+            }
+        }
         FetchOutcome::Failed(failure)
         | FetchOutcome::Incomplete(failure)
         | FetchOutcome::Stalled(failure) => Some(FetchEvent::Failed(failure.clone())),
     }
+}
+
+/// True if the last fetch failed.
+fn has_failed(status: &GitRepositoryStatus) -> bool {
+    let mut conditions = status.conditions.iter();
+    conditions.any(|condition| condition.type_ == "Ready" && condition.status == "False")
 }
 
 #[cfg(test)]

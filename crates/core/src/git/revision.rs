@@ -20,6 +20,19 @@ impl fmt::Display for Revision {
     }
 }
 
+impl Revision {
+    /// Reads a revision as it is printed; `None` for any other text.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (name, commit) = match text.rsplit_once("@sha1:") {
+            Some((name, commit)) => (Some(name.to_owned()), commit),
+            None => (None, text.strip_prefix("sha1:")?),
+        };
+        let is_commit = commit.len() == 40 && commit.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let commit = commit.to_owned();
+        is_commit.then_some(Self { name, commit })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -34,6 +47,13 @@ mod tests {
             }
             .to_string()
         };
+        let parsed = |text: &str| Revision::parse(text).map(|revision| revision.to_string());
+        for text in [format!("feature/x@sha1:{commit}"), format!("sha1:{commit}")] {
+            assert_eq!(parsed(&text), Some(text));
+        }
+        for text in ["main", "main@sha1:abc", "", &commit] {
+            assert_eq!(parsed(text), None, "{text}");
+        }
         assert_eq!(named("feature/x"), format!("feature/x@sha1:{commit}"));
         assert_eq!(
             Revision {

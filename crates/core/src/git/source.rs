@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 use crate::api::git_repository::{GitReference, GitRepositorySpec};
 use crate::git::credentials::{Credentials, CredentialsError, SecretMap};
 use crate::git::proxy::Proxy;
+use crate::git::revision::Revision;
 use crate::schedule::parse_duration;
 
 /// A repository to fetch from, the commit that is wanted of it, and the credentials.
@@ -60,8 +61,10 @@ pub enum RefTarget {
     Commit {
         /// 40 hex digits.
         id: String,
-        /// Where to look, and what the revision shows.
+        /// Where to look.
         branch: Option<String>,
+        /// What the revision shows: the full ref name that stands beside the commit, or else the branch.
+        name: Option<String>,
     },
 }
 
@@ -188,6 +191,20 @@ impl GitSource {
         })
     }
 
+    /// The same source, of which a commit is wanted that was fetched before.
+    #[must_use]
+    pub fn at(self, revision: Revision) -> Self {
+        let Revision { name, commit } = revision;
+        Self {
+            target: RefTarget::Commit {
+                id: commit,
+                branch: None,
+                name,
+            },
+            ..self
+        }
+    }
+
     /// The source of a submodule of a fetched commit. It keeps the credentials only for the same server.
     ///
     /// # Errors
@@ -222,6 +239,7 @@ impl GitSource {
             target: RefTarget::Commit {
                 id: commit.to_owned(),
                 branch: None,
+                name: None,
             },
             credentials: if is_same {
                 self.credentials.clone()
@@ -298,9 +316,11 @@ impl RefTarget {
                     "`ref.commit` must have 40 hex digits, not `{id}`"
                 )));
             }
+            let branch = given(&reference.branch);
             return Ok(Self::Commit {
                 id: id.to_lowercase(),
-                branch: given(&reference.branch),
+                name: given(&reference.name).or_else(|| branch.clone()),
+                branch,
             });
         }
         if let Some(name) = given(&reference.name) {
@@ -392,12 +412,78 @@ mod tests {
             ..GitReference::default()
         };
         assert_eq!(
-            target(commit),
+            target(commit.clone()),
             RefTarget::Commit {
                 id: id.into(),
-                branch: some("main")
+                branch: some("main"),
+                name: some("main"),
             }
         );
+        let pull = "refs/pull/1/head";
+        let named = GitReference {
+            name: some(pull),
+            ..commit
+        };
+        assert_eq!(
+            target(named.clone()),
+            RefTarget::Commit {
+                id: id.into(),
+                branch: some("main"),
+                name: some(pull),
+            }
+        );
+        let name_and_tag = GitReference {
+            commit: some(""),
+            tag: some("v1"),
+            ..named
+        };
+        assert_eq!(target(name_and_tag), RefTarget::Name(pull.into()));
+    }
+
+    #[test]
+    fn a_bearer_token_is_sent_as_it_is_and_wins_over_a_password() {
+        let of = |pairs: &[(&str, &str)]| {
+            let source = GitSource::new(&spec("https://host/r"), Some(&secret(pairs)));
+            source.unwrap().credentials.authorization
+        };
+        for pairs in [
+            &[("bearerToken", "t0ken")][..],
+            &[
+                ("bearerToken", "t0ken"),
+                ("username", "u"),
+                ("password", "p"),
+            ],
+        ] {
+            assert!(matches!(of(pairs), Authorization::Bearer(_)), "{pairs:?}");
+        }
+        let basic = of(&[("username", "u"), ("password", "p")]);
+        assert!(matches!(basic, Authorization::Basic { .. }));
+    }
+
+    #[test]
+    fn an_operation_has_a_minute_or_what_the_spec_says() {
+        let timeout = |text: Option<&str>| {
+            let mut spec = spec("https://host/r");
+            spec.timeout = text.map(str::to_owned);
+            GitSource::new(&spec, None).map(|source| source.timeout.as_millis())
+        };
+        assert_eq!(timeout(None).unwrap(), 60_000);
+        assert_eq!(timeout(Some("1m30s")).unwrap(), 90_000);
+        assert_eq!(timeout(Some("250ms")).unwrap(), 250);
+        assert!(timeout(Some("soon")).is_err());
+    }
+
+    #[test]
+    fn signatures_are_refused_and_a_service_account_changes_nothing() {
+        let mut verified = spec("https://host/r");
+        verified.verify = Some(serde_json::from_str(r#"{"secretRef": {"name": "keys"}}"#).unwrap());
+        let error = GitSource::new(&verified, None).unwrap_err();
+        assert_eq!(error.reason(), "FeatureGateDisabled");
+        assert!(error.to_string().contains("spec.verify"), "{error}");
+        let mut account = spec("https://host/r");
+        account.service_account_name = Some("robot".to_owned());
+        let debug = |spec| format!("{:?}", GitSource::new(spec, None).unwrap());
+        assert_eq!(debug(&account), debug(&spec("https://host/r")));
     }
 
     #[test]

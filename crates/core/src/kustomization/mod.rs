@@ -4,12 +4,14 @@
 //! observe ─SpecDigest, due→ act (apply::plan, rollout) ─KustomizationOutcome→ status
 //! ```
 //! [`spec_digest`] names what a Kustomization asks for, [`due`] decides whether there is work, [`dependencies`] whether it
-//! can begin, and [`status`] what is recorded at the end.
+//! can begin, [`status`] what is recorded at the end, and [`events`] what is published.
 
 pub mod deletion;
 pub mod dependencies;
 pub mod due;
+pub mod events;
 pub mod references;
+pub mod source;
 pub mod spec_digest;
 pub mod status;
 

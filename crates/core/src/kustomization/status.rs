@@ -45,8 +45,12 @@ pub enum KustomizationOutcome {
 /// What an applied revision has changed.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct AppliedRevision {
-    /// What changed in the cluster, one line for each object; empty if nothing did.
+    /// What was created or changed in the cluster, one line for each object; empty if nothing was.
     pub changes: String,
+    /// What was deleted, one line for each object; empty if nothing was.
+    pub deletions: String,
+    /// When the rollout began, if it waited through several reconciles.
+    pub began: Option<Timestamp>,
     /// Names what was built; empty if nothing was, because nothing that decides had changed.
     pub digest: String,
     /// What others have changed and was left so, one line for each object.
@@ -251,7 +255,8 @@ fn keeps_health(spec: &KustomizationSpec, outcome: &KustomizationOutcome) -> boo
     checks_health(spec) && healthy(spec, outcome).is_none()
 }
 
-fn checks_health(spec: &KustomizationSpec) -> bool {
+/// True if a spec asks for health checks.
+pub(crate) fn checks_health(spec: &KustomizationSpec) -> bool {
     spec.wait || !spec.health_checks.is_empty()
 }
 

@@ -21,13 +21,13 @@ pub(crate) enum Length {
 }
 
 /// A pattern for one side of a value.
-pub(crate) struct Pattern {
-    parts: Vec<Part>,
+pub(crate) struct GlobPattern {
+    parts: Vec<GlobPart>,
     side: Side,
 }
 
 /// One part of a pattern.
-enum Part {
+enum GlobPart {
     /// `*`
     Any,
     /// `?`
@@ -39,7 +39,7 @@ enum Part {
     },
 }
 
-impl Pattern {
+impl GlobPattern {
     /// The steps to compare a value with a pattern: each part with each letter.
     pub(crate) fn steps(value: &str, pattern: &str) -> usize {
         value
@@ -53,7 +53,7 @@ impl Pattern {
         let of_value = value.len().saturating_mul(size_of::<char>() + 1);
         let of_pattern = pattern
             .len()
-            .saturating_mul(size_of::<Part>() + size_of::<char>() + 2);
+            .saturating_mul(size_of::<GlobPart>() + size_of::<char>() + 2);
         of_value.saturating_add(of_pattern)
     }
 
@@ -87,7 +87,7 @@ impl Pattern {
             next.fill(false);
             for (number, part) in self.parts.iter().enumerate() {
                 if reached[number] && part.matches(*letter) {
-                    next[number + usize::from(!matches!(part, Part::Any))] = true;
+                    next[number + usize::from(!matches!(part, GlobPart::Any))] = true;
                 }
             }
             std::mem::swap(&mut reached, &mut next);
@@ -105,14 +105,14 @@ impl Pattern {
     /// Adds what is reached without a letter, because a star can match nothing.
     fn skip_stars(&self, reached: &mut [bool]) {
         for (number, part) in self.parts.iter().enumerate() {
-            if reached[number] && matches!(part, Part::Any) {
+            if reached[number] && matches!(part, GlobPart::Any) {
                 reached[number + 1] = true;
             }
         }
     }
 }
 
-impl Part {
+impl GlobPart {
     fn matches(&self, letter: char) -> bool {
         match self {
             Self::Any | Self::One => true,
@@ -134,7 +134,7 @@ fn ordered(text: &str, side: Side) -> Vec<char> {
 }
 
 /// Parses a pattern in the order in which it is compared.
-fn parts(pattern: &[char]) -> Vec<Part> {
+fn parts(pattern: &[char]) -> Vec<GlobPart> {
     let mut parts = Vec::new();
     let mut at = 0;
     // Behind the last `]`, a `[` is a letter; so the pattern is not searched again for each of them.
@@ -145,27 +145,27 @@ fn parts(pattern: &[char]) -> Vec<Part> {
     while let Some(letter) = pattern.get(at) {
         at += 1;
         parts.push(match letter {
-            '*' => Part::Any,
-            '?' => Part::One,
+            '*' => GlobPart::Any,
+            '?' => GlobPart::One,
             '\\' if at < pattern.len() => {
                 at += 1;
-                Part::Letter(pattern[at - 1])
+                GlobPart::Letter(pattern[at - 1])
             }
             '[' if at <= last_bracket => match class(&pattern[at..]) {
                 Some((class, length)) => {
                     at += length;
                     class
                 }
-                None => Part::Letter('['),
+                None => GlobPart::Letter('['),
             },
-            other => Part::Letter(*other),
+            other => GlobPart::Letter(*other),
         });
     }
     parts
 }
 
 /// A character class after its opening bracket, and its length with the closing bracket.
-fn class(pattern: &[char]) -> Option<(Part, usize)> {
+fn class(pattern: &[char]) -> Option<(GlobPart, usize)> {
     let negated = matches!(pattern.first(), Some('^' | '!'));
     let start = usize::from(negated);
     let end = pattern
@@ -187,5 +187,5 @@ fn class(pattern: &[char]) -> Option<(Part, usize)> {
             }
         }
     }
-    Some((Part::Class { negated, ranges }, end + 1))
+    Some((GlobPart::Class { negated, ranges }, end + 1))
 }

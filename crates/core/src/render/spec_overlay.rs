@@ -263,9 +263,12 @@ fn walk(
             .checked_sub(1)
             .ok_or_else(|| SpecOverlayError::TooManyFiles(directory.clone()))?;
         let path = directory.join(&name)?;
-        // A link is not followed, because its target would be applied twice or is not meant for this folder.
-        let found = tree.resolve(&path)?;
-        let Some((real, entry)) = found.filter(|(real, _)| *real == path) else {
+        // A link is not followed, because its target would be applied twice or is not meant for this folder. It is left
+        // out wherever it leads, since Flux leaves links out of its artifacts.
+        if tree.is_link(&path)? {
+            continue;
+        }
+        let Some((real, entry)) = tree.resolve(&path)? else {
             continue;
         };
         match entry {
@@ -384,6 +387,29 @@ mod tests {
     }
 
     #[test]
+    fn metadata_of_the_build_is_added_as_the_spec_asks() {
+        let files = [
+            ("app/kustomization.yaml", "resources: [a.yaml]\n"),
+            ("app/a.yaml", MAP),
+        ];
+        let directory = RepoPath::root().join("app").unwrap();
+        let annotations = |wanted: &[&str]| {
+            let spec = KustomizationSpec {
+                build_metadata: wanted.iter().map(|&name| name.to_owned()).collect(),
+                ..KustomizationSpec::default()
+            };
+            let overlaid = overlay_spec(FileTree::of(files), &directory, &spec).unwrap();
+            let options = BuildOptions::default();
+            let rendered = kustomize::build(&overlaid.tree, &directory, &options).unwrap();
+            rendered.objects[0].to_json()["metadata"]["annotations"].clone()
+        };
+        assert_eq!(annotations(&[]), Value::Null);
+        let origin = annotations(&["originAnnotations"]);
+        let origin = origin["config.kubernetes.io/origin"].as_str().unwrap();
+        assert!(origin.contains("a.yaml"), "{origin}");
+    }
+
+    #[test]
     fn images_are_merged_by_name() {
         let mut file = parsed(b"images:\n- name: a\n  newName: b\n  newTag: '1'\n").unwrap();
         let image = |image: Value| serde_json::from_value::<Image>(image).unwrap();
@@ -431,6 +457,48 @@ mod tests {
             json!({}),
             "",
         );
+    }
+
+    /// The files of a folder `app`, in which `out.yaml` and `circle` are links.
+    struct WithLinks;
+
+    impl kustomize::Files for WithLinks {
+        fn entry(&self, path: &RepoPath) -> Result<Option<FileEntry>, String> {
+            let link = |target: &str| Some(FileEntry::Link(target.to_owned()));
+            Ok(match path.to_string().as_str() {
+                "app" => Some(FileEntry::Directory),
+                "app/a.yaml" => Some(FileEntry::File(None)),
+                "app/out.yaml" => link("../../etc/passwd"),
+                "app/absolute.yaml" => link("/etc/passwd"),
+                "app/circle" => link("circle"),
+                _ => None,
+            })
+        }
+
+        fn read(&self, _: &RepoPath) -> Result<std::sync::Arc<[u8]>, String> {
+            Ok(MAP.as_bytes().into())
+        }
+
+        fn list(&self, _: &RepoPath) -> Result<Vec<String>, String> {
+            let names = ["a.yaml", "absolute.yaml", "circle", "out.yaml"];
+            Ok(names.map(str::to_owned).to_vec())
+        }
+    }
+
+    #[test]
+    fn links_are_left_out_of_a_plain_folder_wherever_they_lead() {
+        let tree = FileTree::repository(std::sync::Arc::new(WithLinks));
+        let directory = RepoPath::root().join("app").unwrap();
+        let spec = KustomizationSpec::default();
+        let overlaid = overlay_spec(tree, &directory, &spec).unwrap();
+        let options = BuildOptions::default();
+        let rendered = kustomize::build(&overlaid.tree, &directory, &options).unwrap();
+        let names: Vec<&str> = rendered
+            .objects
+            .iter()
+            .map(kustomize::Object::name)
+            .collect();
+        assert_eq!(names, ["a"]);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use crate::render::glob::{Length, Pattern, Side};
+use crate::render::glob::{GlobPattern, Length, Side};
 
 /// Variables by name.
 pub type Variables = BTreeMap<String, String>;
@@ -378,10 +378,10 @@ impl<'t> Scan<'t, '_> {
             _ => return wrong(start, GrammarError::NoOperator),
         };
         let pattern = self.argument(&[End::Brace], depth)?;
-        let steps = Pattern::steps(value, &pattern);
-        let bytes = Pattern::bytes(value, &pattern);
+        let steps = GlobPattern::steps(value, &pattern);
+        let bytes = GlobPattern::bytes(value, &pattern);
         self.budget.charge(start, bytes, steps)?;
-        Ok(Pattern::new(&pattern, side).trim(value, length))
+        Ok(GlobPattern::new(&pattern, side).trim(value, length))
     }
 
     /// The value of a variable; empty, and recorded as missing, if there is none.

@@ -299,15 +299,26 @@ fn a_success_that_changes_nothing_leaves_the_status_as_it_is() {
 }
 
 #[test]
-fn an_event_is_written_for_each_failure_and_for_a_new_commit() {
+fn an_event_is_written_for_each_failure_each_recovery_and_each_new_commit() {
     let check = |old: &GitRepositoryStatus, outcome: &FetchOutcome, expected| {
         assert_eq!(event(old, outcome), expected, "{outcome:?}");
     };
     let never = GitRepositoryStatus::default();
-    let new = FetchEvent::NewArtifact("stored artifact for commit 'Add web'".to_owned());
-    check(&never, &fetched(COMMIT, "c1"), Some(new.clone()));
-    check(&earlier(), &fetched(OTHER, "c1"), Some(new));
+    let of = |commit: &str| ArtifactEvent {
+        note: "stored artifact for commit 'Add web'".to_owned(),
+        revision: format!("main@sha1:{commit}"),
+        digest: "sha256:c1".to_owned(),
+    };
+    let new = |commit| Some(FetchEvent::NewArtifact(of(commit)));
+    check(&never, &fetched(COMMIT, "c1"), new(COMMIT));
+    check(&earlier(), &fetched(OTHER, "c1"), new(OTHER));
     check(&earlier(), &fetched(COMMIT, "c1"), None);
+    let broken = with_status(&json!({}), earlier());
+    let outcome = FetchOutcome::Failed(failure());
+    let broken = next_status(&broken, &outcome, time(NOW));
+    let recovered = Some(FetchEvent::Recovered(of(COMMIT)));
+    check(&broken, &fetched(COMMIT, "c1"), recovered);
+    check(&broken, &fetched(OTHER, "c1"), new(OTHER));
     let failed = Some(FetchEvent::Failed(failure()));
     check(&earlier(), &FetchOutcome::Failed(failure()), failed.clone());
     check(
@@ -316,4 +327,30 @@ fn an_event_is_written_for_each_failure_and_for_a_new_commit() {
         failed.clone(),
     );
     check(&earlier(), &FetchOutcome::Stalled(failure()), failed);
+}
+
+#[test]
+fn an_included_repository_that_is_missing_differs_from_a_new_one() {
+    let name = NamespacedName::new("shop", "base");
+    let check = |found: Option<&GitRepository>, expected: &FetchFailure| {
+        assert_eq!(&include_failure(&name, found), expected);
+    };
+    let missing = "GitRepository `shop/base`, which is included, does not exist";
+    check(None, &FetchFailure::new("NotFound", missing));
+    let new = "GitRepository `shop/base`, which is included, has fetched nothing yet";
+    check(
+        Some(&object(&json!({}))),
+        &FetchFailure::new("NoArtifact", new),
+    );
+}
+
+#[test]
+fn a_suspended_object_keeps_the_revision_of_its_artifact() {
+    let revision = |object: &GitRepository| {
+        let revision = suspended_revision(object);
+        revision.map(|revision| revision.to_string())
+    };
+    assert_eq!(revision(&object(&json!({"suspend": true}))), None);
+    let fetched = with_status(&json!({"suspend": true}), earlier());
+    assert_eq!(revision(&fetched), Some(format!("main@sha1:{COMMIT}")));
 }

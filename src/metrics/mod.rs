@@ -1,5 +1,9 @@
 //! Every metric: its name, its labels, and when it counts.
 
+mod process;
+pub(crate) mod queues;
+
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Instant;
 
@@ -10,6 +14,9 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
+use self::process::ProcessMetrics;
+use self::queues::QueueMetrics;
+
 /// The labels of a series, in the order in which they are printed.
 type Labels = Vec<(&'static str, String)>;
 
@@ -18,6 +25,8 @@ type Labels = Vec<(&'static str, String)>;
 #[derive(Debug)]
 pub(crate) struct Metrics {
     registry: Registry,
+    /// The metrics of the controllers' queues.
+    pub(crate) queues: Arc<QueueMetrics>,
     /// `gotk_reconcile_duration_seconds`, by kind, name and namespace. Flux's dashboards read it.
     reconcile_duration: Family<Labels, Histogram, fn() -> Histogram>,
     /// `controller_runtime_reconcile_total`, by controller.
@@ -28,6 +37,8 @@ pub(crate) struct Metrics {
     active_workers: Family<Labels, Gauge>,
     /// `controller_runtime_reconcile_errors_total`, by controller and category of the error.
     reconcile_errors: Family<Labels, Counter>,
+    /// `controller_runtime_max_concurrent_reconciles`, by controller.
+    max_concurrent: Family<Labels, Gauge>,
     /// `externalsecret_sync_calls_total`, by ExternalSecret.
     sync_calls: Family<Labels, Counter>,
     /// `externalsecret_sync_calls_error`, a gauge that only grows.
@@ -38,6 +49,10 @@ pub(crate) struct Metrics {
     external_secret_duration: Family<Labels, Gauge<f64, AtomicU64>>,
     /// `secretstore_status_condition`.
     store_condition: Family<Labels, Gauge<f64, AtomicU64>>,
+    /// `secretstore_reconcile_duration`, in nanoseconds.
+    store_duration: Family<Labels, Gauge<f64, AtomicU64>>,
+    /// `clustersecretstore_reconcile_duration`, in nanoseconds.
+    cluster_store_duration: Family<Labels, Gauge<f64, AtomicU64>>,
     /// `clustersecretstore_status_condition`.
     cluster_store_condition: Family<Labels, Gauge<f64, AtomicU64>>,
     /// `externalsecret_provider_api_calls_count`, a gauge that only grows, by provider, call and status.
@@ -78,12 +93,39 @@ pub(crate) struct UnitState {
     pub(crate) succeeded: Option<i64>,
 }
 
+/// How a reconcile ended, in the words of controller-runtime.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ReconcileResult {
+    /// It succeeded, and is due again after its interval.
+    RequeueAfter,
+    /// It failed, whether or not its outcome could be recorded.
+    Error,
+}
+
+impl ReconcileResult {
+    /// The result of a reconcile that did what was asked, or did not.
+    pub(crate) fn of<T, E>(result: &Result<T, E>) -> Self {
+        match result {
+            Ok(_) => Self::RequeueAfter,
+            Err(_) => Self::Error,
+        }
+    }
+
+    /// The value of the label `result`.
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::RequeueAfter => "requeue_after",
+            Self::Error => "error",
+        }
+    }
+}
+
 /// One reconcile under way.
 pub(crate) struct Timer<'m> {
     /// Gets the duration when the reconcile has ended.
     metrics: &'m Metrics,
     /// The kind, as a manifest writes it.
-    kind: &'static str,
+    kind: String,
     started: Instant,
 }
 
@@ -97,16 +139,20 @@ impl Default for Metrics {
     fn default() -> Self {
         let mut metrics = Self {
             registry: Registry::default(),
+            queues: Arc::default(),
             reconcile_duration: Family::new_with_constructor(histogram),
             reconcile_total: Family::default(),
             reconcile_time: Family::new_with_constructor(histogram),
             active_workers: Family::default(),
             reconcile_errors: Family::default(),
+            max_concurrent: Family::default(),
             sync_calls: Family::default(),
             sync_errors: Family::default(),
             external_secret_condition: Family::default(),
             external_secret_duration: Family::default(),
             store_condition: Family::default(),
+            store_duration: Family::default(),
+            cluster_store_duration: Family::default(),
             cluster_store_condition: Family::default(),
             provider_calls: Family::default(),
             rotation_messages: Family::default(),
@@ -135,6 +181,7 @@ impl Metrics {
     /// Registers what controller-runtime and Flux count of every reconcile.
     fn register_reconciles(&mut self) {
         let registry = &mut self.registry;
+        self.queues.register(registry);
         registry.register(
             "gotk_reconcile_duration_seconds",
             "Duration of reconciles of Flux kinds",
@@ -142,7 +189,7 @@ impl Metrics {
         );
         registry.register(
             "controller_runtime_reconcile",
-            "Reconciles that did work",
+            "Reconciles that did work, by their result",
             self.reconcile_total.clone(),
         );
         registry.register(
@@ -157,8 +204,13 @@ impl Metrics {
         );
         registry.register(
             "controller_runtime_reconcile_errors",
-            "Reconciles whose outcome could not be recorded",
+            "Reconciles that failed, or whose outcome could not be recorded",
             self.reconcile_errors.clone(),
+        );
+        registry.register(
+            "controller_runtime_max_concurrent_reconciles",
+            "Reconciles of a controller that may be under way at once",
+            self.max_concurrent.clone(),
         );
     }
 
@@ -201,6 +253,16 @@ impl Metrics {
             self.cluster_store_condition.clone(),
         );
         registry.register(
+            "secretstore_reconcile_duration",
+            "Nanoseconds of the last validation",
+            self.store_duration.clone(),
+        );
+        registry.register(
+            "clustersecretstore_reconcile_duration",
+            "Nanoseconds of the last validation",
+            self.cluster_store_duration.clone(),
+        );
+        registry.register(
             "externalsecret_provider_api_calls_count",
             "Calls to providers",
             self.provider_calls.clone(),
@@ -224,6 +286,7 @@ impl Metrics {
 
     /// Registers what concerns the process as a whole.
     fn register_process(&mut self) {
+        self.registry.register_collector(Box::new(ProcessMetrics));
         self.registry.register(
             "leader_election_master_status",
             "1 for the replica that works",
@@ -343,16 +406,30 @@ impl Metrics {
             gauge.remove(&labels);
         }
         self.unit_skipped_builds.remove(&labels);
+        self.forget_reconciles("Kustomization", namespace, name);
     }
 
     /// Starts the timer of a reconcile that does work.
-    pub(crate) fn start(&self, kind: &'static str) -> Timer<'_> {
+    pub(crate) fn start(&self, kind: &str) -> Timer<'_> {
         let labels = vec![("controller", kind.to_lowercase())];
         self.active_workers.get_or_create(&labels).inc();
         Timer {
             metrics: self,
-            kind,
+            kind: kind.to_owned(),
             started: Instant::now(),
+        }
+    }
+
+    /// Makes the series of a controller, so that dashboards find it before its first reconcile.
+    pub(crate) fn controller(&self, kind: &str, at_once: u16) {
+        let labels = vec![("controller", kind.to_lowercase())];
+        let most = i64::from(at_once);
+        self.max_concurrent.get_or_create(&labels).set(most);
+        self.queues.controller(kind);
+        self.active_workers.get_or_create(&labels).set(0);
+        drop(self.reconcile_time.get_or_create(&labels));
+        for result in [ReconcileResult::RequeueAfter, ReconcileResult::Error] {
+            drop(self.reconcile_total.get_or_create(&result_of(kind, result)));
         }
     }
 
@@ -363,6 +440,15 @@ impl Metrics {
             ("category", category.to_owned()),
         ];
         self.reconcile_errors.get_or_create(&labels).inc();
+        self.queues.retry(kind);
+        let labels = result_of(kind, ReconcileResult::Error);
+        self.reconcile_total.get_or_create(&labels).inc();
+    }
+
+    /// Drops the durations of an object of a Flux kind that is gone.
+    pub(crate) fn forget_reconciles(&self, kind: &str, namespace: &str, name: &str) {
+        let labels = object_labels((kind, namespace, name));
+        self.reconcile_duration.remove(&labels);
     }
 
     /// Counts a sync and sets the condition gauges.
@@ -413,7 +499,12 @@ impl Metrics {
         for status in ["True", "False"] {
             family.remove(&condition(namespace, name, status));
         }
-        let labels = store_labels((kind, namespace, name));
+        let series = vec![
+            ("name", name.to_owned()),
+            ("namespace", namespace.to_owned()),
+        ];
+        self.store_durations(kind).remove(&series);
+        let labels = object_labels((kind, namespace, name));
         self.store_calls.remove(&labels);
         self.store_cost.remove(&labels);
     }
@@ -452,7 +543,7 @@ impl Metrics {
 
     /// Sets the calls per day and dollars per month of a store.
     pub(crate) fn store_cost(&self, store: (&str, &str, &str), calls: f64, dollars: f64) {
-        let labels = store_labels(store);
+        let labels = object_labels(store);
         self.store_calls.get_or_create(&labels).set(calls);
         self.store_cost.get_or_create(&labels).set(dollars);
     }
@@ -460,13 +551,14 @@ impl Metrics {
     /// All metrics in the text format of Prometheus.
     pub(crate) fn render(&self) -> String {
         let mut text = String::new();
+        self.queues.refresh();
         encode(&mut text, &self.registry).expect("writing to a string cannot fail");
         text
     }
 }
 
-/// The labels of a store.
-fn store_labels((kind, namespace, name): (&str, &str, &str)) -> Labels {
+/// The labels of an object, with its kind.
+fn object_labels((kind, namespace, name): (&str, &str, &str)) -> Labels {
     vec![
         ("kind", kind.to_owned()),
         ("name", name.to_owned()),
@@ -492,38 +584,50 @@ impl Drop for Timer<'_> {
 }
 
 impl Timer<'_> {
-    /// Records the duration of the reconcile of an object.
-    pub(crate) fn finish(self, name: &str, namespace: &str) {
+    /// Records the result and the duration of the reconcile of an object.
+    pub(crate) fn finish(self, result: ReconcileResult, name: &str, namespace: &str) {
+        let (metrics, elapsed) = (self.metrics, self.started.elapsed().as_secs_f64());
+        let labels = result_of(&self.kind, result);
+        metrics.reconcile_total.get_or_create(&labels).inc();
         let controller = vec![("controller", self.kind.to_lowercase())];
-        self.metrics
-            .reconcile_total
-            .get_or_create(&controller)
-            .inc();
-        let seconds = self.started.elapsed().as_secs_f64();
-        self.metrics
-            .reconcile_time
-            .get_or_create(&controller)
-            .observe(seconds);
-        if self.kind == "ExternalSecret" {
-            let labels = vec![
-                ("name", name.to_owned()),
-                ("namespace", namespace.to_owned()),
-            ];
-            let nanoseconds = self.started.elapsed().as_secs_f64() * 1e9;
-            let gauge = self.metrics.external_secret_duration.get_or_create(&labels);
-            gauge.set(nanoseconds);
-            return;
+        let time = metrics.reconcile_time.get_or_create(&controller);
+        time.observe(elapsed);
+        drop(time);
+        if result == ReconcileResult::Error {
+            let labels = [controller, vec![("category", "outcome".to_owned())]].concat();
+            metrics.reconcile_errors.get_or_create(&labels).inc();
         }
-        let labels = vec![
-            ("kind", self.kind.to_owned()),
+        let series = vec![
             ("name", name.to_owned()),
             ("namespace", namespace.to_owned()),
         ];
-        self.metrics
-            .reconcile_duration
-            .get_or_create(&labels)
-            .observe(self.started.elapsed().as_secs_f64());
+        let last = match self.kind.as_str() {
+            "ExternalSecret" => &metrics.external_secret_duration,
+            "SecretStore" | "ClusterSecretStore" => metrics.store_durations(&self.kind),
+            kind => {
+                let labels = object_labels((kind, namespace, name));
+                let duration = metrics.reconcile_duration.get_or_create(&labels);
+                return duration.observe(elapsed);
+            }
+        };
+        last.get_or_create(&series).set(elapsed * 1e9);
     }
+}
+
+impl Metrics {
+    fn store_durations(&self, kind: &str) -> &Family<Labels, Gauge<f64, AtomicU64>> {
+        match kind {
+            "ClusterSecretStore" => &self.cluster_store_duration,
+            _ => &self.store_duration,
+        }
+    }
+}
+
+fn result_of(kind: &str, result: ReconcileResult) -> Labels {
+    vec![
+        ("controller", kind.to_lowercase()),
+        ("result", result.as_str().to_owned()),
+    ]
 }
 
 #[cfg(test)]
@@ -535,13 +639,15 @@ mod tests {
         let metrics = Metrics::default();
         metrics.external_secret("default", "db", false);
         metrics.provider_call("AWS/SecretsManager", "GetSecretValue", true);
-        metrics.start("Kustomization").finish("app", "team");
+        let (done, failed) = (ReconcileResult::RequeueAfter, ReconcileResult::Error);
+        metrics.start("Kustomization").finish(done, "app", "team");
         let text = metrics.render();
         for line in [
             r#"externalsecret_sync_calls_total{name="db",namespace="default"} 1"#,
             r#"externalsecret_status_condition{name="db",namespace="default",condition="Ready",status="False"} 1.0"#,
             r#"externalsecret_provider_api_calls_count{provider="AWS/SecretsManager",call="GetSecretValue",status="success"} 1"#,
             r#"gotk_reconcile_duration_seconds_count{kind="Kustomization",name="app",namespace="team"} 1"#,
+            r#"controller_runtime_reconcile_total{controller="kustomization",result="requeue_after"} 1"#,
         ] {
             assert!(text.contains(line), "{line} not in:\n{text}");
         }
@@ -549,7 +655,7 @@ mod tests {
         let skipped = r#"overlayd_kustomization_skipped_builds_total{namespace="team",name="app"}"#;
         assert!(metrics.render().contains(&format!("{skipped} 1")));
         metrics.forget_unit("team", "app");
-        assert!(!metrics.render().contains(skipped));
+        assert!(!metrics.render().contains(r#"name="app""#));
         metrics.external_secret_is("default", "old", true);
         let ready = r#"externalsecret_status_condition{name="old",namespace="default",condition="Ready",status="True"} 1.0"#;
         let text = metrics.render();
@@ -559,6 +665,19 @@ mod tests {
             "{text}"
         );
         metrics.forget_external_secret("default", "db");
+        assert!(!metrics.render().contains(r#"name="db""#));
+        metrics.start("SecretStore").finish(failed, "db", "default");
+        metrics.reconcile_error("SecretStore", "conflict");
+        let text = metrics.render();
+        for line in [
+            r#"controller_runtime_reconcile_total{controller="secretstore",result="error"} 2"#,
+            r#"controller_runtime_reconcile_errors_total{controller="secretstore",category="outcome"} 1"#,
+            r#"controller_runtime_reconcile_errors_total{controller="secretstore",category="conflict"} 1"#,
+            r#"secretstore_reconcile_duration{name="db",namespace="default"} "#,
+        ] {
+            assert!(text.contains(line), "{line} not in:\n{text}");
+        }
+        metrics.forget_store("SecretStore", "default", "db");
         assert!(!metrics.render().contains(r#"name="db""#));
     }
 }
