@@ -10,6 +10,9 @@
 //! ```
 //! ARCHITECTURE.md tells more. The library exists for the program and its tests; it promises nothing to others.
 
+// A cut at a byte inside a letter panics, and texts come from strangers.
+#![warn(clippy::string_slice)]
+
 mod cli;
 mod daemon;
 

@@ -218,6 +218,10 @@ pub(crate) struct RunArgs {
         default_value_t = 32
     )]
     pub(crate) document_cache_mib: usize,
+    /// The memory that builds may use together, in MiB. Default: half of what the memory limit of the pod leaves beside the
+    /// process itself. A build that does not fit waits for others; one that needs more than all of it fails.
+    #[arg(long, env = "OVERLAYD_BUILD_MEMORY_MIB", value_name = "MIB", value_parser = clap::value_parser!(u32).range(32..))]
+    pub(crate) build_memory_mib: Option<u32>,
     /// The address that serves probes, metrics and receivers.
     #[arg(
         long,

@@ -18,6 +18,10 @@ use overlayd_core::aws::queue::{Queue, region_of};
 use overlayd_core::schedule::parse_duration;
 
 /// The configuration of the daemon.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "they are flags, each on or off"
+)]
 #[derive(Debug)]
 pub(crate) struct Config {
     /// The namespace of this process.
@@ -38,6 +42,8 @@ pub(crate) struct Config {
     /// Bases of other repositories are fetched.
     pub(crate) allow_remote_bases: bool,
     pub(crate) document_cache_bytes: usize,
+    /// What builds may use together; `None` to go by the memory limit of the process.
+    pub(crate) build_memory_bytes: Option<u64>,
     pub(crate) listen: SocketAddr,
     /// The number of objects of one kind that are reconciled at once.
     pub(crate) concurrent: u16,
@@ -149,6 +155,7 @@ impl Config {
             max_fetch_bytes: args.max_fetch_mib.saturating_mul(1 << 20),
             allow_remote_bases: args.allow_remote_bases,
             document_cache_bytes: args.document_cache_mib.saturating_mul(1 << 20),
+            build_memory_bytes: args.build_memory_mib.map(|mib| u64::from(mib) << 20),
             listen: args.listen,
             concurrent: args.concurrent,
             concurrent_secrets: args.concurrent_secrets,

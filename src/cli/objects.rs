@@ -371,13 +371,14 @@ fn shortened(words: &str) -> String {
     let mut short = String::with_capacity(words.len());
     let mut rest = words;
     while let Some(start) = rest.find(|c: char| c.is_ascii_hexdigit()) {
-        short.push_str(&rest[..start]);
-        let tail = &rest[start..];
+        let (before, tail) = rest.split_at(start);
         let digits = tail.find(|c: char| !c.is_ascii_hexdigit());
-        let digits = digits.unwrap_or(tail.len());
-        let is_commit = matches!(digits, 40 | 64);
-        short.push_str(&tail[..if is_commit { SHORT } else { digits }]);
-        rest = &tail[digits..];
+        let (digits, after) = tail.split_at(digits.unwrap_or(tail.len()));
+        let is_commit = matches!(digits.len(), 40 | 64);
+        let most = if is_commit { SHORT } else { usize::MAX };
+        short.push_str(before);
+        short.extend(digits.chars().take(most));
+        rest = after;
     }
     short + rest
 }

@@ -206,12 +206,15 @@ fn read<K: DeserializeOwned>(live: &DynamicObject) -> Result<(), UnreadableField
 fn without_value(error: &serde_json::Error) -> String {
     let words = error.to_string();
     let quotes = ["invalid type: ", "invalid value: "];
-    let Some(start) = quotes.iter().find(|start| words.starts_with(**start)) else {
+    let after = |start: &&'static str| Some((*start, words.strip_prefix(*start)?));
+    let Some((start, rest)) = quotes.iter().find_map(after) else {
         return words;
     };
-    let rest = &words[start.len()..];
     let kind = rest.split(['"', '`', ',']).next().unwrap_or_default();
-    let expected = rest.rfind(", expected ").map_or("", |at| &rest[at..]);
+    let expected = match rest.rsplit_once(", expected ") {
+        Some((_, expected)) => format!(", expected {expected}"),
+        None => String::new(),
+    };
     format!("{start}{}{expected}", kind.trim_end())
 }
 

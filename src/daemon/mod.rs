@@ -7,6 +7,7 @@
 mod background;
 mod install;
 pub(crate) mod leader_election;
+mod memory;
 pub(crate) mod run;
 mod setup;
 mod signals;

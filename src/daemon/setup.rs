@@ -24,11 +24,13 @@ use crate::controllers::rotation_listeners::RotationContext;
 use crate::controllers::secret_store::SecretStoreContext;
 use crate::controllers::sources::Sources;
 use crate::controllers::{FailureReporter, event_webhook};
+use crate::daemon::memory;
 use crate::git::{Mirrors, Remotes};
 use crate::metrics::Metrics;
 use crate::secrets::provider::Providers;
 use crate::tasks::{self, Supervisor};
 use overlayd_core::apply::written_status::WrittenStatuses;
+use overlayd_core::build_memory::MemoryPlan;
 use overlayd_core::git::source::LocalRepositories;
 use overlayd_core::kustomization::dependencies::Dependencies;
 use overlayd_core::reconcile_cache::ReconcileCache;
@@ -97,6 +99,20 @@ struct SharedParts {
     providers: Arc<Providers>,
     fetcher: Arc<Fetcher>,
     rotations: Arc<Rotations>,
+}
+
+/// How caches and builds share the memory of the process.
+fn memory_plan(config: &Config) -> MemoryPlan {
+    let limit = memory::limit();
+    let cache = u64::try_from(config.document_cache_bytes).unwrap_or(u64::MAX);
+    let plan = MemoryPlan::new(limit, cache, config.build_memory_bytes);
+    tracing::info!(
+        limit_mib = limit.map(|bytes| bytes >> 20),
+        builds_mib = plan.builds.total() >> 20,
+        cache_mib = plan.cache_text_bytes >> 20,
+        "memory is shared by builds and the cache of documents"
+    );
+    plan
 }
 
 /// Makes the contexts of all controllers.
@@ -188,7 +204,7 @@ fn kustomizations(
         metrics: shared.metrics.clone(),
         reconcile_cache: shared.reconcile_cache.clone(),
         sources: shared.sources.clone(),
-        builds: Arc::new(Builds::new(config.document_cache_bytes, remotes)),
+        builds: Arc::new(Builds::new(memory_plan(config), remotes)),
         rollouts: PendingRollouts::default(),
         variables: Arc::default(),
         written: WrittenStatuses::default(),

@@ -229,6 +229,8 @@ impl Operation<'_> {
         self.describe(&repository, wanted.commit, wanted.name)
     }
 
+    /// Opens the mirror, or makes an empty one. A directory without `HEAD` is no mirror yet, as after a crash while it was
+    /// made.
     fn open(&self) -> Result<Repository, AttemptError> {
         let storage = |source| FetchError::Storage {
             path: self.path.to_path_buf(),
@@ -254,6 +256,7 @@ impl Operation<'_> {
         }
     }
 
+    /// Every ref that the server advertises, with its object. The peeled entries of annotated tags end with `^{}`.
     fn list(&self, remote: &mut git2::Remote<'_>) -> Result<Vec<(String, Oid)>, AttemptError> {
         let connection = remote
             .connect_auth(Direction::Fetch, None, None)

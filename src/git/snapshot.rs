@@ -89,6 +89,7 @@ pub(crate) enum IgnoreFilesError {
     /// The mirror has lost an object, or cannot be read.
     #[error("{}", .0.message())]
     Mirror(#[from] git2::Error),
+    /// The walk has met more directories than it may.
     #[error(
         "the repository has more than {MAX_TREES} directories, or their paths have more than {MAX_PATHS_BYTES} bytes"
     )]

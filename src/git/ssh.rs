@@ -168,10 +168,9 @@ impl Address {
         let path = percent_encoding::percent_decode_str(url.path()).decode_utf8();
         let path = path.map_err(|_| AddressError::NotUtf8)?;
         // A home directory is written `/~user`.
-        let path = if path.starts_with("/~") {
-            &path[1..]
-        } else {
-            &path[..]
+        let path = match path.strip_prefix('/') {
+            Some(home) if home.starts_with('~') => home,
+            _ => &*path,
         };
         if path.starts_with('-') || path.contains('\0') {
             return Err(AddressError::Path);

@@ -615,6 +615,7 @@ impl Timer<'_> {
 }
 
 impl Metrics {
+    /// The gauge of the last validation, of which each kind of store has its own.
     fn store_durations(&self, kind: &str) -> &Family<Labels, Gauge<f64, AtomicU64>> {
         match kind {
             "ClusterSecretStore" => &self.cluster_store_duration,
@@ -623,6 +624,7 @@ impl Metrics {
     }
 }
 
+/// The labels of a reconcile that has ended.
 fn result_of(kind: &str, result: ReconcileResult) -> Labels {
     vec![
         ("controller", kind.to_lowercase()),

@@ -32,7 +32,7 @@ fn pool(group: &str, name: &str) -> Value {
 }
 
 impl Case {
-    /// A NodePool as Flux leaves it, with the labels of its Kustomization. Gives its uid.
+    /// A `NodePool` as Flux leaves it, with the labels of its Kustomization. Gives its uid.
     fn pool_of_flux(&self, group: &str, name: &str) -> Value {
         let mut object = pool(group, name);
         object["metadata"]["labels"] = json!({

@@ -11,6 +11,8 @@
 //! ```
 
 #![warn(missing_docs)]
+// A cut at a byte inside a letter panics, and texts come from strangers.
+#![warn(clippy::string_slice)]
 
 pub mod api;
 pub mod names;
@@ -23,6 +25,7 @@ pub mod migrate;
 pub mod render;
 pub mod secrets;
 
+pub mod build_memory;
 pub mod conditions;
 pub mod cron_windows;
 pub mod error_chain;

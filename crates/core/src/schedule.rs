@@ -17,12 +17,13 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
     let mut seconds = 0.0_f64;
     while !rest.is_empty() {
         let digits = rest.find(|c: char| !(c.is_ascii_digit() || c == '.'))?;
-        let number: f64 = rest[..digits].parse().ok()?;
-        rest = &rest[digits..];
-        let unit_length = rest
+        let (number, after) = rest.split_at_checked(digits)?;
+        let number: f64 = number.parse().ok()?;
+        let unit_length = after
             .find(|c: char| c.is_ascii_digit() || c == '.')
-            .unwrap_or(rest.len());
-        let unit = match &rest[..unit_length] {
+            .unwrap_or(after.len());
+        let (unit, after) = after.split_at_checked(unit_length)?;
+        let unit = match unit {
             "h" => 3600.0,
             "m" => 60.0,
             "s" => 1.0,
@@ -32,7 +33,7 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
             _ => return None,
         };
         seconds += number * unit;
-        rest = &rest[unit_length..];
+        rest = after;
     }
     // At most ten years, which is longer than any interval and safe to add to any time.
     Duration::try_from_secs_f64(seconds.min(315_360_000.0)).ok()

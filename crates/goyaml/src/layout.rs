@@ -85,14 +85,15 @@ impl Layout {
         let mut start = 0;
         for (index, line) in text.split_inclusive('\n').enumerate() {
             let is_free = |at: usize| !covered.get(start + at).copied().unwrap_or_default();
-            let after_blank = |at: usize| line[..at].ends_with([' ', '\t']) || at == 0;
+            let after_blank = |before: &str| before.ends_with([' ', '\t']) || before.is_empty();
             let found = line
                 .match_indices('#')
-                .map(|(at, _)| at)
-                .find(|&at| is_free(at) && after_blank(at));
-            if let Some(at) = found {
-                let comment = line[at..].trim_end().to_owned();
-                if line[..at].trim().is_empty() {
+                .filter_map(|(at, _)| line.split_at_checked(at))
+                .find(|(before, _)| is_free(before.len()) && after_blank(before));
+            if let Some((before, after)) = found {
+                let at = before.len();
+                let comment = after.trim_end().to_owned();
+                if before.trim().is_empty() {
                     let comment = Comment {
                         column: at,
                         text: comment,

@@ -12,6 +12,8 @@
 //!
 //! Nodes share their parts: a clone costs a reference count, and a change copies only the path to it.
 #![warn(missing_docs)]
+// A cut at a byte inside a letter panics, and texts come from strangers.
+#![warn(clippy::string_slice)]
 #![doc(test(attr(deny(warnings))))]
 
 mod error;

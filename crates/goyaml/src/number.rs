@@ -40,16 +40,15 @@ pub(crate) fn parse_number(text: &str) -> Option<Number> {
 }
 
 fn parse_int(text: &str) -> Option<i128> {
-    let (negative, digits) = match text.as_bytes().first()? {
-        b'-' => (true, &text[1..]),
-        b'+' => (false, &text[1..]),
-        _ => (false, text),
+    let (negative, digits) = match text.strip_prefix('-') {
+        Some(digits) => (true, digits),
+        None => (false, text.strip_prefix('+').unwrap_or(text)),
     };
     let (radix, digits) = match digits.as_bytes() {
-        [b'0', b'x' | b'X', ..] => (16, &digits[2..]),
-        [b'0', b'o' | b'O', ..] => (8, &digits[2..]),
-        [b'0', b'b' | b'B', ..] => (2, &digits[2..]),
-        [b'0', _, ..] => (8, &digits[1..]),
+        [b'0', b'x' | b'X', ..] => (16, digits.get(2..)?),
+        [b'0', b'o' | b'O', ..] => (8, digits.get(2..)?),
+        [b'0', b'b' | b'B', ..] => (2, digits.get(2..)?),
+        [b'0', _, ..] => (8, digits.get(1..)?),
         _ => (10, digits),
     };
     // `from_str_radix` takes a sign of its own; Go's does not, after a prefix.
@@ -66,23 +65,23 @@ fn parse_int(text: &str) -> Option<i128> {
 /// `[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?`
 fn is_float(text: &str) -> bool {
     let rest = text.strip_prefix(['-', '+']).unwrap_or(text);
-    let digits = |text: &str| text.bytes().take_while(u8::is_ascii_digit).count();
-    let whole = digits(rest);
-    let mut rest = &rest[whole..];
+    let without_digits = |text| str::trim_start_matches(text, |c: char| c.is_ascii_digit());
+    let after_whole = without_digits(rest);
+    let has_whole = after_whole.len() < rest.len();
+    let mut rest = after_whole;
     if let Some(after) = rest.strip_prefix('.') {
-        let fraction = digits(after);
-        if whole == 0 && fraction == 0 {
+        rest = without_digits(after);
+        if !has_whole && rest.len() == after.len() {
             return false;
         }
-        rest = &after[fraction..];
-    } else if whole == 0 {
+    } else if !has_whole {
         return false;
     }
     let Some(exponent) = rest.strip_prefix(['e', 'E']) else {
         return rest.is_empty();
     };
     let exponent = exponent.strip_prefix(['-', '+']).unwrap_or(exponent);
-    !exponent.is_empty() && digits(exponent) == exponent.len()
+    !exponent.is_empty() && without_digits(exponent).is_empty()
 }
 
 /// The shortest digits that read back as the float, as `1.5e3`. Of two that are as near, Go takes the even one.

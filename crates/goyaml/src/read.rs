@@ -142,14 +142,14 @@ pub fn split_documents(text: &str) -> Result<Vec<(usize, &str)>, ReadError> {
                     text,
                 });
             }
-            parts.push((first_line, &text[start..at]));
+            parts.push((first_line, text.get(start..at).unwrap_or_default()));
             start = at + text_line.len();
             first_line = line + 1;
         }
         at += text_line.len();
         line += 1;
     }
-    parts.push((first_line, &text[start..]));
+    parts.push((first_line, text.get(start..).unwrap_or_default()));
     Ok(parts)
 }
 

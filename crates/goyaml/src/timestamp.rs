@@ -21,11 +21,7 @@ pub(crate) fn parse_timestamp(text: &str) -> Option<String> {
         return Some(format!("{date}T00:00:00Z"));
     }
     let zoned = rest.starts_with(['T', 't']);
-    let rest = if zoned {
-        &rest[1..]
-    } else {
-        rest.strip_prefix(' ')?
-    };
+    let rest = rest.strip_prefix(if zoned { &['T', 't'][..] } else { &[' '][..] })?;
     Some(format!("{date}T{}", time(rest, zoned)?))
 }
 
@@ -44,8 +40,8 @@ fn time(mut rest: &str, zoned: bool) -> Option<String> {
         if digits == 0 {
             return None;
         }
-        fraction = after[..digits.min(9)].trim_end_matches('0');
-        rest = &after[digits..];
+        fraction = after.get(..digits.min(9))?.trim_end_matches('0');
+        rest = after.get(digits..)?;
     }
     let zone = zone(rest, zoned)?;
     let dot = if fraction.is_empty() { "" } else { "." };
@@ -76,9 +72,9 @@ fn zone(rest: &str, zoned: bool) -> Option<String> {
 /// One or two digits.
 fn take_number(rest: &mut &str) -> Option<u32> {
     let digits = rest.bytes().take(2).take_while(u8::is_ascii_digit).count();
-    let number = rest[..digits].parse().ok()?;
-    *rest = &rest[digits..];
-    Some(number)
+    let (number, after) = rest.split_at_checked(digits)?;
+    *rest = after;
+    number.parse().ok()
 }
 
 fn days(year: u32, month: u32) -> u32 {

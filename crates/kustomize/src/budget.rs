@@ -68,7 +68,27 @@ impl Budget {
     fn byte_limit(&self) -> u64 {
         let per_byte = as_u64(self.limits.object_bytes_per_input_byte);
         let by_input = self.input.get().saturating_mul(per_byte);
-        as_u64(self.limits.object_bytes).saturating_add(by_input)
+        let by_files = as_u64(self.limits.object_bytes).saturating_add(by_input);
+        by_files.min(as_u64(self.limits.memory_bytes))
+    }
+
+    /// Bytes that the process has left for the build, whatever its files allow.
+    pub(crate) fn memory_left(&self) -> u64 {
+        as_u64(self.limits.memory_bytes).saturating_sub(self.bytes.get())
+    }
+
+    /// Checks that what is about to be parsed fits, without charging it: its objects are charged in their turn.
+    ///
+    /// # Errors
+    /// It may take more bytes than the budget has left.
+    pub(crate) fn check_room(&self, bytes: u64, file: &str) -> Result<(), Problem> {
+        let (needed, limit) = (self.bytes.get().saturating_add(bytes), self.byte_limit());
+        if needed > limit {
+            return Err(Problem::Memory(format!(
+                "with `{file}`, the objects of the build may need {needed} bytes of memory; its budget is {limit}"
+            )));
+        }
+        Ok(())
     }
 
     /// Bytes charged so far and not given back.
@@ -131,18 +151,34 @@ impl Budget {
         self.charge(Cost::Bytes, to - from)
     }
 
-    /// Charges what the aliases of a configuration add to its text: decoding copies every text as often as it is named.
+    /// Charges the tree of a configuration, which stays for the whole build. Decoding copies what an alias stands for as
+    /// often as it is named.
     ///
     /// # Errors
     /// The build would use more bytes than its budget.
-    pub(crate) fn charge_expansion(&self, node: &Node, text: &str) -> Result<(), Problem> {
-        // Without aliases, no text is more than this many times smaller than its tree: `[1,1,1]`.
-        const BYTES_PER_TEXT_BYTE: u64 = 64;
+    pub(crate) fn charge_expansion(&self, node: &Node) -> Result<(), Problem> {
         let Weight { nodes, bytes, .. } = weigh(node);
         self.charge(Cost::Steps, nodes)?;
-        let usual = as_u64(text.len()).saturating_mul(BYTES_PER_TEXT_BYTE);
-        self.charge(Cost::Bytes, bytes.saturating_sub(usual))
+        self.charge(Cost::Bytes, bytes)
     }
+}
+
+/// At most how many bytes the trees of a text take, before it is parsed: a node follows on a line break or on one of the
+/// signs that separate nodes in a line. What aliases stand for is limited by the reader.
+pub(crate) fn most_parsed(text: &[u8]) -> u64 {
+    let mut next = text.iter().skip(1).chain([&b'\n']);
+    let separates = |byte: &&u8| {
+        let is_followed_by_blank = next.next().is_some_and(u8::is_ascii_whitespace);
+        match byte {
+            b'\n' | b',' | b'[' | b'{' => true,
+            b'-' | b'?' => is_followed_by_blank,
+            _ => false,
+        }
+    };
+    let nodes = as_u64(text.iter().filter(separates).count()) + 1;
+    nodes
+        .saturating_mul(NODE_BYTES)
+        .saturating_add(as_u64(text.len()))
 }
 
 /// Refuses a path that would make a tree too deep.
@@ -160,13 +196,14 @@ pub(crate) fn check_depth(levels: usize, path: &str) -> Result<(), Problem> {
 }
 
 fn over_budget(cost: Cost, needed: u64, limit: u64) -> Problem {
-    let message = match cost {
-        Cost::Bytes => format!(
+    match cost {
+        Cost::Bytes => Problem::Memory(format!(
             "the objects of the build would need {needed} bytes of memory; its budget is {limit}"
-        ),
-        Cost::Steps => format!("the build would need {needed} steps; its budget is {limit}"),
-    };
-    Problem::Budget(message)
+        )),
+        Cost::Steps => Problem::Budget(format!(
+            "the build would need {needed} steps; its budget is {limit}"
+        )),
+    }
 }
 
 /// Measures a tree.
@@ -259,6 +296,39 @@ mod tests {
         let written = read("a: {text: long}\nb: {text: long}\n");
         assert_eq!(shared, written);
         assert_eq!(shared.nodes, 5);
+    }
+
+    #[test]
+    fn the_memory_of_the_process_bounds_what_files_allow() {
+        let budget = Budget::new(Limits {
+            object_bytes: 100,
+            object_bytes_per_input_byte: 2,
+            memory_bytes: 150,
+            ..Limits::default()
+        });
+        budget.grant(1_000);
+        assert_eq!((budget.bytes_left(), budget.memory_left()), (150, 150));
+        let error = budget.check_room(151, "a.yaml").unwrap_err().to_string();
+        assert!(error.contains("with `a.yaml`, "), "{error}");
+        assert!(error.contains("may need 151 bytes"), "{error}");
+        assert!(budget.check_room(150, "a.yaml").is_ok());
+    }
+
+    #[test]
+    fn a_text_is_measured_before_it_is_parsed() {
+        let list = format!("[{}1]", "1,".repeat(500));
+        let lines = "a: {b: [c, d], e: f}\n- - - x\n";
+        for text in [list.as_str(), "a: b\nc:\n- d\n- e: f\n  g: h\n", "a: b\n"] {
+            let nodes = goyaml::read(text, &goyaml::ReadOptions::default()).unwrap();
+            let weight = nodes.iter().map(|node| weigh(node).bytes).sum::<u64>();
+            // Indentation counts when objects are charged, and not before.
+            let indentation = 8 * nodes.iter().map(|node| weigh(node).nodes).sum::<u64>();
+            assert!(
+                most_parsed(text.as_bytes()) + indentation >= weight,
+                "{text}"
+            );
+        }
+        assert!(most_parsed(lines.as_bytes()) >= 8 * NODE_BYTES);
     }
 
     #[test]

@@ -18,6 +18,14 @@ pub(crate) struct Documents {
 }
 
 impl Documents {
+    /// The size for the cache, in bytes of text as they usually are: a text that is small for its tree counts for more.
+    pub(crate) fn cached_bytes(&self) -> usize {
+        /// The memory that a byte of text usually takes once it is parsed.
+        const USUAL: u64 = 8;
+        let by_tree = usize::try_from(self.bytes() / USUAL).unwrap_or(usize::MAX);
+        self.text_bytes.max(by_tree)
+    }
+
     /// Bytes that the objects hold once nothing of them is shared.
     pub(crate) fn bytes(&self) -> u64 {
         self.weights.iter().map(|weight| weight.bytes).sum()

@@ -57,9 +57,23 @@ pub enum Problem {
     /// The build is larger than its limits.
     #[error("{0}")]
     Limit(String),
-    /// The build would use more memory or work than its budget.
+    /// The build would take more work than its budget.
     #[error("{0}")]
     Budget(String),
+    /// The objects of the build would need more memory than its budget. With a larger one the build may succeed.
+    #[error("{0}")]
+    Memory(String),
+}
+
+impl Problem {
+    /// The same problem, with a place before its message where it is one of a budget.
+    pub(crate) fn in_budget_at(self, place: &str) -> Self {
+        match self {
+            Self::Budget(message) => Self::Budget(format!("{place}: {message}")),
+            Self::Memory(message) => Self::Memory(format!("{place}: {message}")),
+            other => other,
+        }
+    }
 }
 
 /// All errors of one build; at least one.
@@ -76,7 +90,8 @@ const OVER_BUDGET_HINT: &str = "this field makes the build much larger than its 
 
 impl From<Problem> for BuildError {
     fn from(problem: Problem) -> Self {
-        let hint = matches!(problem, Problem::Budget(_)).then(|| OVER_BUDGET_HINT.to_owned());
+        let hint = matches!(problem, Problem::Budget(_) | Problem::Memory(_))
+            .then(|| OVER_BUDGET_HINT.to_owned());
         Self {
             problem,
             place: None,

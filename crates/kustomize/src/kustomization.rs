@@ -208,7 +208,7 @@ impl Kustomization {
     pub(crate) fn parse(text: &str, file: &str, budget: &Budget) -> Result<Self, BuildErrors> {
         let node = read(text, file)?;
         budget
-            .charge_expansion(&node, text)
+            .charge_expansion(&node)
             .map_err(|problem| BuildError::from(problem).at(file, 0))?;
         if says_nothing(&node) {
             let problem = Problem::Kustomization("kustomization.yaml is empty".to_owned());

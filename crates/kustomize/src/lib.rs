@@ -31,6 +31,8 @@
 //! 9. `plugins`: the same steps, configured in files of their own.
 //! 10. `accumulate`, `order`, `finish`: one kustomization after the other, and what happens once at the root.
 #![warn(missing_docs)]
+// A cut at a byte inside a letter panics, and texts come from strangers.
+#![warn(clippy::string_slice)]
 
 mod accumulate;
 mod budget;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use crate::budget::{Budget, Cost, as_u64};
+use crate::budget::{Budget, Cost, as_u64, most_parsed};
 use crate::documents::{Documents, parse, utf8};
 use crate::error::{BuildError, BuildErrors, Problem};
 use crate::files::FileEntry;
@@ -228,6 +228,8 @@ impl<'t> Loader<'t> {
             )));
         }
         self.grant(real, bytes.len());
+        self.budget
+            .check_room(most_parsed(&bytes), &self.show(real))?;
         Ok(bytes)
     }
 
@@ -462,6 +464,7 @@ impl<'t> Loader<'t> {
         let (tree, limits) = (self.tree, self.options.limits);
         let total = AtomicUsize::new(self.read_bytes.get());
         let (parsed_bytes, bytes_left) = (AtomicU64::new(0), self.budget.bytes_left());
+        let (parsed_memory, memory_left) = (AtomicU64::new(0), self.budget.memory_left());
         let per_input = as_u64(limits.object_bytes_per_input_byte);
         let parsed = parallel::map_chunks(&wanted, PARSED_AT_ONCE, |files| {
             let parse = |(real, entry): &(RepoPath, FileEntry)| {
@@ -473,8 +476,12 @@ impl<'t> Loader<'t> {
                 if bytes.len() > limits.file_bytes || total > limits.total_bytes {
                     return None;
                 }
-                // What aliases expand to must fit before more is parsed; the rest is parsed, and charged, in its turn.
-                if parsed_bytes.load(Ordering::Relaxed) > bytes_left {
+                // What is parsed at once must fit, with what aliases expand to; the rest is parsed, and charged, in its turn.
+                let most = most_parsed(&bytes);
+                let held = parsed_memory
+                    .fetch_add(most, Ordering::Relaxed)
+                    .saturating_add(most);
+                if held > memory_left || parsed_bytes.load(Ordering::Relaxed) > bytes_left {
                     return None;
                 }
                 let documents = parse(&bytes, &tree.show(real)).ok()?;
@@ -493,7 +500,7 @@ impl<'t> Loader<'t> {
             self.grant(&real, bytes);
             let documents = Arc::new(documents);
             if let (Some(cache), FileEntry::File(Some(id))) = (self.tree.cache(), entry) {
-                cache.put(id, documents.clone(), bytes);
+                cache.put(id, documents.clone(), documents.cached_bytes());
             }
             self.documents.insert(real, documents);
         }
@@ -517,7 +524,7 @@ impl<'t> Loader<'t> {
                 let bytes = self.bytes(real)?;
                 let documents = Arc::new(parse(&bytes, &self.show(real))?);
                 if let (Some(cache), FileEntry::File(Some(id))) = (self.tree.cache(), entry) {
-                    cache.put(id.clone(), documents.clone(), bytes.len());
+                    cache.put(id.clone(), documents.clone(), documents.cached_bytes());
                 }
                 documents
             }

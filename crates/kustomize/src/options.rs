@@ -50,6 +50,8 @@ pub struct Limits {
     pub object_bytes: usize,
     /// Bytes of memory that each byte of a distinct file adds to [`Self::object_bytes`].
     pub object_bytes_per_input_byte: usize,
+    /// Bytes of memory that the objects of one build may hold in all, however much the files allow: what the process has.
+    pub memory_bytes: usize,
     /// Steps of one build: visits of a node, comparisons of a name, and the like, of some nanoseconds each.
     pub steps: u64,
 }
@@ -64,6 +66,7 @@ impl Default for Limits {
             depth: 64,
             object_bytes: 128 << 20,
             object_bytes_per_input_byte: 16,
+            memory_bytes: usize::MAX,
             steps: 1_000_000_000,
         }
     }

@@ -88,7 +88,8 @@ impl RepoPath {
         if !self.is_within(ancestor) {
             return None;
         }
-        Some(self.0[ancestor.0.len()..].trim_start_matches('/'))
+        let rest = self.0.strip_prefix(&ancestor.0)?;
+        Some(rest.trim_start_matches('/'))
     }
 }
 

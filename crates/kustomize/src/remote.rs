@@ -75,9 +75,12 @@ fn without_credentials(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else {
         return url.to_owned();
     };
-    let end = rest.find('/').unwrap_or(rest.len());
-    match rest[..end].rfind('@') {
-        Some(at) => format!("{scheme}://{}", &rest[at + 1..]),
+    let (host, path) = match rest.split_once('/') {
+        Some((host, path)) => (host, format!("/{path}")),
+        None => (rest, String::new()),
+    };
+    match host.rsplit_once('@') {
+        Some((_, host)) => format!("{scheme}://{host}{path}"),
         None => url.to_owned(),
     }
 }
@@ -174,7 +177,7 @@ fn split_host(text: &str) -> Option<(String, &str)> {
         .find(':')
         .filter(|colon| scheme.is_empty() && slash.is_none_or(|slash| *colon < slash));
     let end = colon.or(slash)?;
-    let (domain, path) = (&rest[..=end], &rest[end + 1..]);
+    let (domain, path) = rest.split_at_checked(end + 1)?;
     if is_github {
         // kustomize asks for ssh where a user is named.
         let with_ssh = !user.is_empty() || scheme.eq_ignore_ascii_case("ssh://");
@@ -199,27 +202,25 @@ fn split_scheme(text: &str) -> (&str, &str) {
 
 /// `[A-Za-z][A-Za-z0-9-]*@`, or with a password as URLs have it.
 fn user_length(text: &str) -> usize {
-    let end = text.find('/').unwrap_or(text.len());
-    let Some(at) = text[..end].find('@') else {
+    let before_path = text.split('/').next().unwrap_or_default();
+    let Some((credentials, _)) = before_path.split_once('@') else {
         return 0;
     };
-    let user = text[..at].split(':').next().unwrap_or_default();
+    let user = credentials.split(':').next().unwrap_or_default();
     let valid = user.starts_with(|first: char| first.is_ascii_alphabetic())
         && user.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
-    if valid { at + 1 } else { 0 }
+    if valid { credentials.len() + 1 } else { 0 }
 }
 
 /// The repository's path and the directory in it.
 fn split_path(path: &str, is_file: bool) -> Option<(&str, &str)> {
     if let Some(at) = path.find("_git/") {
         let start = at + "_git/".len();
-        let end = path[start..]
-            .find('/')
-            .map_or(path.len(), |slash| start + slash);
-        return Some(path.split_at(end));
+        let slash = path.get(start..)?.find('/');
+        return path.split_at_checked(slash.map_or(path.len(), |slash| start + slash));
     }
-    if let Some(at) = path.find("//") {
-        return Some((&path[..at], &path[at + 2..]));
+    if let Some(parts) = path.split_once("//") {
+        return Some(parts);
     }
     if let Some(at) = path.find(".git") {
         return Some(path.split_at(at + ".git".len()));

@@ -247,20 +247,16 @@ impl LabelSelector {
 }
 
 fn split_outside_parentheses(text: &str) -> Vec<&str> {
-    let (mut parts, mut start, mut depth) = (Vec::new(), 0, 0_i32);
-    for (at, character) in text.char_indices() {
+    let mut depth = 0_i32;
+    let separates = |character: char| {
         match character {
             '(' => depth += 1,
             ')' => depth -= 1,
-            ',' if depth == 0 => {
-                parts.push(&text[start..at]);
-                start = at + 1;
-            }
             _ => {}
         }
-    }
-    parts.push(&text[start..]);
-    parts
+        character == ',' && depth == 0
+    };
+    text.split(separates).collect()
 }
 
 fn requirement(part: &str) -> Result<Requirement, Problem> {

@@ -32,7 +32,7 @@ pub(crate) fn configurations(
         if let Some(node) = nodes.first() {
             loader
                 .budget
-                .charge_expansion(node, &text)
+                .charge_expansion(node)
                 .map_err(|problem| BuildError::from(problem).field(field.clone()))?;
         }
         let mut errors = Errors::default();
@@ -106,7 +106,7 @@ pub(crate) fn json_file(
     let nodes =
         goyaml::read(&text, &ReadOptions::default()).map_err(|error| malformed(&error, &shown))?;
     let node = nodes.first().cloned().unwrap_or_default();
-    loader.budget.charge_expansion(&node, &text)?;
+    loader.budget.charge_expansion(&node)?;
     goyaml::to_json(&node)
         .map_err(|error| BuildError::from(Problem::Malformed(error.to_string())).at(shown, 0))
 }

@@ -5,7 +5,7 @@
 use std::fmt::Write as _;
 use std::process::Command;
 
-use kustomize::{BuildErrors, BuildOptions, FileTree, Limits, Rendered, RepoPath, build};
+use kustomize::{BuildErrors, BuildOptions, FileTree, Limits, Problem, Rendered, RepoPath, build};
 
 /// The address space of the process that runs all these builds, in KiB: the budget of 128 MiB, what is transient, the
 /// trees themselves, and the program.
@@ -489,6 +489,90 @@ fn notes_of_transformers_times_objects() {
         file("a.yaml", config_maps(5_000)),
     ];
     refused(files, &[BYTES]);
+}
+
+/// Builds within a memory that is smaller than what the files would be granted.
+fn within(memory_bytes: usize, files: Vec<File>) -> Result<Rendered, BuildErrors> {
+    let options = BuildOptions {
+        limits: Limits {
+            memory_bytes,
+            ..Limits::default()
+        },
+        ..BuildOptions::default()
+    };
+    build(&FileTree::of(files), &RepoPath::root(), &options)
+}
+
+#[track_caller]
+fn needs_memory(files: Vec<File>, expected: &str) {
+    let errors = within(8 << 20, files).expect_err("too much for the process");
+    let text = errors.to_string();
+    assert!(text.contains(expected), "no `{expected}` in: {text}");
+    let is_memory = |error: &kustomize::BuildError| matches!(error.problem, Problem::Memory(_));
+    assert!(errors.0.iter().all(is_memory), "{text}");
+}
+
+#[test]
+fn the_memory_of_the_process_bounds_builds_of_large_files() {
+    let list = "1,".repeat(1 << 20);
+    let text = format!("kind: A\nmetadata: {{name: a}}\nx: [{list}]\n");
+    let resources = vec![
+        file("kustomization.yaml", "resources: [a.yaml]\n"),
+        file("a.yaml", text.clone()),
+    ];
+    needs_memory(
+        resources,
+        "with `a.yaml`, the objects of the build may need",
+    );
+    let patches = vec![
+        file(
+            "kustomization.yaml",
+            "resources: [b.yaml]\npatches: [{path: a.yaml}]\n",
+        ),
+        file("b.yaml", config_map("b", "x")),
+        file("a.yaml", text),
+    ];
+    needs_memory(patches, "with `a.yaml`, the objects of the build may need");
+}
+
+#[test]
+fn configurations_stay_in_memory_and_are_charged() {
+    let replacements: String = (0..400).map(|at| format!("- path: r{at}.yaml\n")).collect();
+    let mut files = vec![
+        (
+            "kustomization.yaml".to_owned(),
+            format!("resources: [b.yaml]\nreplacements:\n{replacements}"),
+        ),
+        ("b.yaml".to_owned(), config_map("b", "x")),
+    ];
+    let targets = "{select: {name: b}, fieldPaths: [data.text]},".repeat(100);
+    for at in 0..400 {
+        let text = format!(
+            "source: {{kind: ConfigMap, name: b, fieldPath: data.text}}\ntargets: [{targets}]\n"
+        );
+        files.push((format!("r{at}.yaml"), text));
+    }
+    let options = BuildOptions {
+        limits: Limits {
+            memory_bytes: 8 << 20,
+            ..Limits::default()
+        },
+        ..BuildOptions::default()
+    };
+    let errors = build(&FileTree::of(files), &RepoPath::root(), &options).expect_err("too much");
+    assert!(errors.to_string().contains(BYTES), "{errors}");
+}
+
+#[test]
+fn an_honest_build_fits_the_smallest_memory() {
+    let files = vec![
+        file(
+            "kustomization.yaml",
+            "resources: [a.yaml]\nnamePrefix: p-\n",
+        ),
+        file("a.yaml", config_maps(500)),
+    ];
+    assert_eq!(within(8 << 20, files).expect("it fits").objects.len(), 500);
 }
 
 #[test]

@@ -194,6 +194,7 @@ enum ViewError {
     SparseMissing(String),
     #[error("{0}")]
     Ignore(#[from] IgnoreError),
+    /// The runtime ended meanwhile.
     #[error("the task ended early")]
     Cancelled,
 }

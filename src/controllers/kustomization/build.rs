@@ -9,9 +9,10 @@ use kube::api::Api;
 use kube::{Client, ResourceExt as _};
 use kustomize::{BuildOptions, Inputs, LoadRestriction, Object, Rendered, Reorder};
 use serde_json::{Value, json};
+use tokio::runtime::Handle;
 
 use crate::cluster::apply::Placement;
-use crate::controllers::builds::NotBuilt;
+use crate::controllers::builds::{Builds, NotBuilt, Reservation};
 use crate::controllers::kustomization::context::KustomizationContext;
 use crate::controllers::kustomization::error::{
     BuildError, ObjectSubstitutionError, ObjectSubstitutionReason, SyncError,
@@ -182,43 +183,86 @@ async fn values(
 
 /// Builds as Flux does: files may be named from anywhere in the source, and their order is kept. With variables, the
 /// objects are those after the substitution.
+///
+/// A build reserves memory first. One that needs more than it has reserved runs again with more, until it had all.
 pub(super) async fn build(
     object: &Kustomization,
     context: &KustomizationContext,
     source: &Arc<Fetched>,
     variables: Option<Substitution>,
     settings: &UnitSettings,
-) -> Result<(Vec<Desired>, Option<Inputs>), SyncError> {
-    let (builds, source) = (context.builds.clone(), source.clone());
-    let spec = object.spec.clone();
-    let (may_rename, strict) = (settings.may_rename_namespaces, settings.strict_substitution);
-    let runtime = tokio::runtime::Handle::current();
-    let task = tokio::task::spawn_blocking(move || {
-        let options = BuildOptions {
-            load_restriction: LoadRestriction::None,
-            reorder: Reorder::None,
-            ..BuildOptions::default()
+) -> Result<BuiltObjects, SyncError> {
+    let unit = NamespacedName::of(object);
+    loop {
+        let task = BuildTask {
+            builds: context.builds.clone(),
+            source: source.clone(),
+            spec: object.spec.clone(),
+            variables: variables.clone(),
+            settings: settings.clone(),
+            reserved: context.builds.reserve(&unit).await,
         };
-        let rendered = builds.build_blocking(&source, &spec, &options, &runtime)?;
-        if !may_rename && spec.target_namespace.is_some() {
+        let runtime = tokio::runtime::Handle::current();
+        // The reservation ends with the task, also where nobody waits for it any longer.
+        let work = move || (task.run(&runtime), task.reserved);
+        let Ok((built, reserved)) = tokio::task::spawn_blocking(work).await else {
+            return Err(BuildError::TaskEnded.into());
+        };
+        match built {
+            Err(error) if error.needs_memory() && context.builds.went_over(&unit, &reserved) => {}
+            built => return built,
+        }
+    }
+}
+
+/// The objects of a build, and everything that it read, if nothing else decides its result.
+type BuiltObjects = (Vec<Desired>, Option<Inputs>);
+
+/// Everything that a build needs on the thread where it runs.
+struct BuildTask {
+    builds: Arc<Builds>,
+    source: Arc<Fetched>,
+    spec: KustomizationSpec,
+    variables: Option<Substitution>,
+    settings: UnitSettings,
+    reserved: Reservation,
+}
+
+impl BuildTask {
+    fn run(&self, runtime: &Handle) -> Result<BuiltObjects, SyncError> {
+        let rendered = self.render(&self.spec, runtime)?;
+        if !self.settings.may_rename_namespaces && self.spec.target_namespace.is_some() {
             let plain = KustomizationSpec {
                 target_namespace: None,
-                ..spec.clone()
+                ..self.spec.clone()
             };
-            if let Some(name) = renamed_namespace(&rendered, || {
-                builds.build_blocking(&source, &plain, &options, &runtime)
-            })? {
+            if let Some(name) = renamed_namespace(&rendered, || self.render(&plain, runtime))? {
                 return Err(BuildError::RenamedNamespace(name).into());
             }
         }
-        let desired = substituted(desired(&rendered), &rendered, variables.as_ref(), strict)?;
+        let desired = substituted(
+            desired(&rendered),
+            &rendered,
+            self.variables.as_ref(),
+            self.settings.strict_substitution,
+            SubstitutionBudget::new(self.reserved.substitution_limits()),
+        )?;
         // A remote base may change at any time, and what a generated file names has no content id.
         let inputs = Some(rendered.inputs)
             .filter(|inputs| rendered.remotes.is_empty() && !inputs.is_empty());
         Ok((desired, inputs))
-    });
-    let ended = |_| Err(BuildError::TaskEnded.into());
-    task.await.unwrap_or_else(ended)
+    }
+
+    fn render(&self, spec: &KustomizationSpec, runtime: &Handle) -> Result<Rendered, NotBuilt> {
+        let options = BuildOptions {
+            load_restriction: LoadRestriction::None,
+            reorder: Reorder::None,
+            limits: self.reserved.limits(),
+            ..BuildOptions::default()
+        };
+        self.builds
+            .build_blocking(&self.source, spec, &options, runtime)
+    }
 }
 
 /// The name of a Namespace that `targetNamespace` has changed, if there is one.
@@ -243,11 +287,14 @@ fn renamed_namespace(
 pub(crate) fn desired(rendered: &Rendered) -> Vec<Desired> {
     let objects = applied(rendered);
     objects
-        .map(|object| Desired {
-            reference: reference(&object.to_json()),
-            manifest: object.to_json(),
-            source: object.source.clone(),
-            hash: [0; 32],
+        .map(|object| {
+            let manifest = object.to_json();
+            Desired {
+                reference: reference(&manifest),
+                manifest,
+                source: object.source.clone(),
+                hash: [0; 32],
+            }
         })
         .collect()
 }
@@ -281,6 +328,7 @@ pub(super) fn substituted(
     rendered: &Rendered,
     substitution: Option<&Substitution>,
     strict: bool,
+    mut budget: SubstitutionBudget,
 ) -> Result<Vec<Desired>, BuildError> {
     let Some(Substitution { variables, .. }) = substitution else {
         return Ok(desired);
@@ -290,7 +338,6 @@ pub(super) fn substituted(
     } else {
         MissingVariables::Empty
     };
-    let mut budget = SubstitutionBudget::default();
     let mut errors = Vec::new();
     for (desired, object) in desired.iter_mut().zip(applied(rendered)) {
         if opts_out(&desired.manifest) {

@@ -1,6 +1,6 @@
 //! Why a revision was not applied, and how that is told: reason, class, and a message without values of Secrets.
 
-use kustomize::BuildErrors;
+use kustomize::{BuildErrors, Problem};
 use overlayd_core::api::annotations::OVERLAYD_PREFIX;
 use overlayd_core::api::kustomization::SubstituteKind;
 use overlayd_core::apply::change_set::ApplyError;
@@ -54,8 +54,10 @@ pub(super) enum SyncError {
     /// Another Kustomization must be ready first.
     #[error(transparent)]
     Dependency(#[from] DependencyError),
+    /// The service account cannot be impersonated.
     #[error(transparent)]
     Identity(#[from] IdentityError),
+    /// The source is in another namespace, which a flag forbids.
     #[error(
         "can't access `{0}`: cross-namespace references are blocked (`--no-cross-namespace-refs`)"
     )]
@@ -190,6 +192,22 @@ impl From<RolloutError> for SyncError {
     }
 }
 
+impl BuildError {
+    /// True if the build needs more memory than it had.
+    fn needs_memory(&self) -> bool {
+        match self {
+            Self::Kustomize(BuildErrors(errors)) => {
+                let mut errors = errors.iter();
+                errors.any(|error| matches!(error.problem, Problem::Memory(_)))
+            }
+            Self::Substitution(errors) => errors.iter().any(|error| {
+                matches!(&error.reason, ObjectSubstitutionReason::Variable(reason) if reason.needs_memory())
+            }),
+            _ => false,
+        }
+    }
+}
+
 impl From<NotBuilt> for SyncError {
     fn from(reason: NotBuilt) -> Self {
         match reason {
@@ -202,6 +220,11 @@ impl From<NotBuilt> for SyncError {
 }
 
 impl SyncError {
+    /// True if the build needs more memory than it had.
+    pub(super) fn needs_memory(&self) -> bool {
+        matches!(self, Self::Build(error) if error.needs_memory())
+    }
+
     /// A fixed word for the reason of the condition and of the event, in Flux's words.
     pub(super) fn category(&self) -> &'static str {
         match self {

@@ -106,7 +106,9 @@ struct Reconcile<'r> {
     object: &'r Kustomization,
     api: &'r Api<Kustomization>,
     context: &'r KustomizationContext,
+    /// What the object asks for.
     target: &'r SyncTarget,
+    /// The events since the last reconcile that ask for work.
     triggers: ReconcileTriggers,
     started: Timestamp,
 }
@@ -400,7 +402,7 @@ pub(crate) fn follows(claims: &Ownership, object: &Kustomization) -> Vec<Namespa
 fn forget(context: &KustomizationContext, target: &SyncTarget) {
     let (key, unit) = (&target.key, &target.unit);
     context.reconcile_cache.forget(key);
-    context.builds.forget(unit);
+    context.builds.remove(unit);
     context.rollouts.take(unit);
     context.identities.live().last_applied().wait_for(unit, &[]);
     for other in context.claims.going(unit) {

@@ -16,6 +16,7 @@ use overlayd_core::apply::plan_options::PlanFlags;
 use overlayd_core::apply::scope::Scopes;
 use overlayd_core::apply::unit_settings::{UnitDefaults, UnitSettings};
 use overlayd_core::names::NamespacedName;
+use overlayd_core::render::substitution::SubstitutionBudget;
 
 use crate::cluster::apply::{Applier, ApplyOptions, Placement};
 use crate::controllers::kustomization::build;
@@ -69,6 +70,7 @@ async fn preview_of(
         rendered,
         variables?.as_ref(),
         settings.strict_substitution,
+        SubstitutionBudget::default(),
     )?;
     let status = unit.status.as_ref();
     let held = inventory::objects(status.and_then(|status| status.inventory.as_ref()));

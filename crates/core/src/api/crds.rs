@@ -81,8 +81,8 @@ const GENERATORS: [&str; 15] = [
 
 /// Returns all definitions in the order in which they are installed.
 pub fn all() -> Vec<CustomResourceDefinition> {
-    let flux = flux_rules::all();
-    let flux = flux.map(|crd| with_old_versions(crd, &["v1beta2", "v1beta1", "v1alpha1"]));
+    let flux =
+        flux_rules::all().map(|crd| with_old_versions(crd, &["v1beta2", "v1beta1", "v1alpha1"]));
     let secrets = [
         ExternalSecret::crd(),
         with_providers(SecretStore::crd()),

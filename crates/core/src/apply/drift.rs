@@ -147,10 +147,12 @@ impl fmt::Display for Difference {
                 Some(Value::String(text)) => text.replace('\n', "\\n"),
                 Some(value) => value.to_string(),
             };
-            match text.char_indices().nth(SHOWN) {
-                Some((at, _)) => format!("{}…", &text[..at]),
-                None => text,
+            let mut letters = text.chars();
+            let mut start: String = letters.by_ref().take(SHOWN).collect();
+            if !letters.as_str().is_empty() {
+                start.push('…');
             }
+            start
         };
         write!(
             formatter,

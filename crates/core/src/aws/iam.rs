@@ -264,7 +264,8 @@ fn beginning(search: &Search) -> String {
     let is_plain = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '/' | '_' | '-');
     let mut plain: String = rest.chars().take_while(is_plain).collect();
     // The last character may be optional.
-    if rest[plain.len()..].starts_with(['*', '?', '{']) {
+    let after = rest.strip_prefix(plain.as_str()).unwrap_or_default();
+    if after.starts_with(['*', '?', '{']) {
         plain.pop();
     }
     plain

@@ -38,6 +38,16 @@ pub enum SubstituteError {
     },
 }
 
+impl SubstituteError {
+    /// True if the build would fit with a larger budget of bytes.
+    pub fn needs_memory(&self) -> bool {
+        matches!(self, Self::Budget { unit: BYTES, .. })
+    }
+}
+
+/// The unit of memory in messages.
+const BYTES: &str = "bytes";
+
 /// What is wrong with an expression.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum GrammarError {
@@ -154,7 +164,7 @@ impl SubstitutionBudget {
     /// Charges what an expression is about to make and to read; the expression begins at `start`.
     fn charge(&mut self, start: &str, bytes: usize, steps: usize) -> Result<(), SubstituteError> {
         let units = [
-            ("bytes", &mut self.bytes, bytes, self.limits.bytes),
+            (BYTES, &mut self.bytes, bytes, self.limits.bytes),
             ("steps", &mut self.steps, steps, self.limits.steps),
         ];
         for (unit, used, amount, limit) in units {

@@ -380,8 +380,8 @@ mod tests {
         .unwrap();
         let uuid = text(&data, "uuid");
         assert_eq!(uuid.len(), 36);
-        assert_eq!(&uuid[14..15], "4");
-        assert!("89ab".contains(&uuid[19..20]), "{uuid}");
+        assert_eq!(uuid.as_bytes()[14], b'4');
+        assert!(b"89ab".contains(&uuid.as_bytes()[19]), "{uuid}");
         let fake = serde_json::from_value(json!({"data": {"k": "v"}})).unwrap();
         let data = generate(
             &Generator::Fake(fake),

@@ -209,22 +209,19 @@ fn push(result: &mut String, separator: char, part: Option<&str>) {
     }
 }
 
+/// The text before and after the first separator that stands at a byte or behind it.
+fn split_after(text: &str, from: usize, separator: char) -> (&str, Option<&str>) {
+    let found = text.get(from..).and_then(|rest| rest.split_once(separator));
+    match found.and_then(|(before, after)| Some((text.get(..from + before.len())?, after))) {
+        Some((before, after)) => (before, Some(after)),
+        None => (text, None),
+    }
+}
+
 /// Name, tag and digest. A colon before the first slash belongs to a port.
 fn split(text: &str) -> (&str, Option<&str>, Option<&str>) {
     let search_from = text.find('/').map_or(0, |slash| slash + 1);
-    let (rest, digest) = match text[search_from..].find('@') {
-        Some(at) => (
-            &text[..search_from + at],
-            Some(&text[search_from + at + 1..]),
-        ),
-        None => (text, None),
-    };
-    match rest[search_from..].find(':') {
-        Some(colon) => (
-            &rest[..search_from + colon],
-            Some(&rest[search_from + colon + 1..]),
-            digest,
-        ),
-        None => (rest, None, digest),
-    }
+    let (rest, digest) = split_after(text, search_from, '@');
+    let (name, tag) = split_after(rest, search_from, ':');
+    (name, tag, digest)
 }

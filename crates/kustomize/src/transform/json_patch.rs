@@ -178,9 +178,8 @@ fn in_operation(index: usize, operation: &PatchOperation, problem: Problem) -> P
         operation.path()
     );
     match problem {
-        Problem::Budget(message) => Problem::Budget(format!("{place}: {message}")),
         Problem::Limit(message) => Problem::Limit(format!("{place}: {message}")),
-        other => other,
+        other => other.in_budget_at(&place),
     }
 }
 

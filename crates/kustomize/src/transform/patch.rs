@@ -174,7 +174,7 @@ fn parse(source: &Source, budget: &Budget) -> Result<Parsed, BuildError> {
             json_patch::read(text, line_of, budget)
                 .map(Parsed::Json)
                 .map_err(|problem| match problem {
-                    Problem::Budget(_) => source.locate(problem.into(), 0),
+                    Problem::Budget(_) | Problem::Memory(_) => source.locate(problem.into(), 0),
                     _ => unreadable(&problem, 0),
                 })
         }

@@ -212,9 +212,9 @@ fn substitute_field(
 fn expand(text: &str, values: &Values<'_>, budget: &Budget) -> Result<String, Problem> {
     let mut result = String::with_capacity(text.len());
     let mut rest = text;
-    while let Some(at) = rest.find('$') {
-        result.push_str(&rest[..at]);
-        rest = &rest[at + 1..];
+    while let Some((before, after)) = rest.split_once('$') {
+        result.push_str(before);
+        rest = after;
         if let Some(after) = rest.strip_prefix('$') {
             result.push('$');
             rest = after;

@@ -65,7 +65,7 @@ fn file(loader: &Loader<'_>, loaded: &Loaded, name: &str) -> Result<Vec<Replacem
         BuildError::from(Problem::Malformed(error.to_string())).at(shown.clone(), error.line())
     })?;
     for node in &nodes {
-        loader.budget.charge_expansion(node, &text)?;
+        loader.budget.charge_expansion(node)?;
     }
     let mut errors = Errors::default();
     let mut decoder = Decoder::new(&mut errors, &shown, false);
@@ -331,10 +331,7 @@ impl Write<'_> {
             })
         });
         let resource = resources.get(position);
-        let in_path = |problem| match problem {
-            Problem::Budget(message) => Problem::Budget(format!("at `{}`: {message}", path.show())),
-            other => other,
-        };
+        let in_path = |problem: Problem| problem.in_budget_at(&format!("at `{}`", path.show()));
         let found = result.map_err(|problem| resource.about(in_path(problem)))?;
         if found || create {
             return Ok(());
