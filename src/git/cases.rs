@@ -261,6 +261,7 @@ fn a_commit_without_its_tree_does_not_count_as_fetched() {
     let mut pinned = desk.source();
     pinned.target = RefTarget::Commit {
         id: id.to_string(),
+        name: None,
         branch: None,
         name: None,
     };
