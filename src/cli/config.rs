@@ -56,8 +56,8 @@ pub(crate) struct Config {
     pub(crate) concurrent_secrets: u16,
     /// The number of requests that one apply sends at once.
     pub(crate) concurrent_ssa: u16,
-    /// GitRepositories, Kustomizations and Receivers of all namespaces are reconciled, not only those of our own.
-    pub(crate) watch_all_namespaces: bool,
+    /// The namespace whose GitRepositories, Kustomizations and Receivers are reconciled; `None` for all namespaces.
+    pub(crate) watched_namespace: Option<String>,
     pub(crate) watch_label_selector: Option<String>,
     /// Field managers whose fields are taken over, besides those of kubectl and Flux.
     pub(crate) override_managers: Vec<String>,
@@ -168,7 +168,7 @@ impl Config {
             concurrent: args.concurrent,
             concurrent_secrets: args.concurrent_secrets,
             concurrent_ssa: gitops.concurrent_ssa,
-            watch_all_namespaces: gitops.watch_all_namespaces,
+            watched_namespace: (!gitops.watch_all_namespaces).then(|| args.namespace.clone()),
             watch_label_selector: gitops.watch_label_selector.clone(),
             override_managers: gitops.override_manager.clone(),
             more_addresses: more_addresses(args),
@@ -419,6 +419,7 @@ mod tests {
             "--no-remote-bases=true",
             "--default-service-account=tenant",
             "--watch-all-namespaces=false",
+            "--namespace=team",
             "--watch-label-selector=shard=one",
             "--custom-apply-stage-kinds=Widget,Gadget",
             "--override-manager=lens,rancher",
@@ -436,7 +437,9 @@ mod tests {
         assert_eq!(sources.requeue_dependency, seconds(5));
         assert_eq!(sources.backoff, (seconds(1), seconds(60)));
         assert!(config.no_cross_namespace_refs && kustomizations.no_cross_namespace_refs);
-        assert!(!config.allow_remote_bases && !config.watch_all_namespaces);
+        assert!(!config.allow_remote_bases);
+        let namespace = config.watched_namespace.as_deref();
+        assert_eq!(namespace, Some("team"));
         let account = kustomizations.default_service_account.as_deref();
         assert_eq!(account, Some("tenant"));
         let selector = config.watch_label_selector.as_deref();
@@ -467,7 +470,7 @@ mod tests {
         let backoff = (Duration::from_millis(750), seconds(15 * 60));
         assert_eq!(config.sources.backoff, backoff);
         assert_eq!(config.sources.jitter.0, 5);
-        assert!(!config.no_cross_namespace_refs && config.watch_all_namespaces);
+        assert!(!config.no_cross_namespace_refs && config.watched_namespace.is_none());
         assert!(config.election.is_none() && config.events_address.is_none());
         let election = run(&["--enable-leader-election"]).unwrap();
         let election = Config::new(&election).unwrap().election.unwrap();

@@ -305,10 +305,9 @@ where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug,
 {
     let client = contexts.client.clone();
-    if config.watch_all_namespaces {
-        Api::all(client)
-    } else {
-        Api::namespaced(client, &config.kustomizations.own_namespace)
+    match &config.watched_namespace {
+        Some(namespace) => Api::namespaced(client, namespace),
+        None => Api::all(client),
     }
 }
 
