@@ -19,10 +19,6 @@ use overlayd_core::aws::reader_key::StoreAuth;
 use overlayd_core::schedule::parse_duration;
 
 /// The configuration of the daemon.
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "they are flags, each on or off"
-)]
 #[derive(Debug)]
 pub(crate) struct Config {
     /// The namespace of this process.
