@@ -103,7 +103,7 @@ mod tests {
         let error = (0..1_000).find_map(|at| found.insert(format!("s{at}"), value.clone()).err());
         let error = error.expect("65 MB are too much").to_string();
         assert!(
-            error.contains("more than 255 secrets of 16818314 bytes in all, and may give 16777216"),
+            error.contains("more than 255 secrets of 16819090 bytes in all, and may give 16777216"),
             "{error}"
         );
         assert_eq!(found.into_data().len(), 255);
