@@ -57,8 +57,11 @@ fn median(
     Ok(times[TIMES / 2])
 }
 
-/// All files below a directory, by their paths from the root.
-fn read(root: &Path, directory: &Path) -> Result<Vec<(String, Vec<u8>)>, Box<dyn Error>> {
+/// A path from the root, and the content.
+type File = (String, Vec<u8>);
+
+/// All files below a directory.
+fn read(root: &Path, directory: &Path) -> Result<Vec<File>, Box<dyn Error>> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(directory)? {
         let path = entry?.path();

@@ -19,6 +19,7 @@ use tokio::net::TcpStream;
 use tower_service::Service;
 
 use overlayd_core::git::proxy::Proxy;
+use overlayd_core::git::reach::{ReachError, is_local};
 
 /// A client whose requests have complete bodies.
 pub(crate) type HttpClient = Client<HttpsConnector<Route>, Full<Bytes>>;
@@ -65,11 +66,39 @@ fn basic((user, password): &(String, String)) -> Result<HeaderValue, BoxError> {
     Ok(value)
 }
 
+/// The addresses that a client connects to, where it connects directly.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Addresses {
+    All,
+    /// None of this machine or of its link.
+    NotLocal,
+}
+
 /// Connects directly or through a proxy.
 #[derive(Clone)]
 pub(crate) struct Route {
     direct: HttpConnector,
     proxies: Proxies,
+    addresses: Addresses,
+}
+
+/// Connects to an address of a host that is not local. The address that is checked is the one that is connected to, so a
+/// name that changes its address in between leads nowhere else.
+async fn connect_elsewhere(to: &Uri) -> Result<TcpStream, BoxError> {
+    let host = to.host().unwrap_or_default();
+    let default = if to.scheme_str() == Some("https") {
+        443
+    } else {
+        80
+    };
+    let port = to.port_u16().unwrap_or(default);
+    let name = host.trim_start_matches('[').trim_end_matches(']');
+    let found = tokio::net::lookup_host((name, port)).await?;
+    let allowed: Vec<_> = found.filter(|address| !is_local(address.ip())).collect();
+    if allowed.is_empty() {
+        return Err(Box::new(ReachError::Local(host.to_owned())));
+    }
+    Ok(TcpStream::connect(allowed.as_slice()).await?)
 }
 
 /// True for an address of this machine, which a proxy cannot reach.
@@ -95,7 +124,7 @@ impl Service<Uri> for Route {
     }
 
     fn call(&mut self, to: Uri) -> Self::Future {
-        let mut direct = self.direct.clone();
+        let (mut direct, addresses) = (self.direct.clone(), self.addresses);
         let proxy = match &self.proxies {
             Proxies::Given(proxy) => Some(proxy.clone()),
             Proxies::Environment if is_here(&to) => None,
@@ -105,6 +134,9 @@ impl Service<Uri> for Route {
         };
         Box::pin(async move {
             let Some(proxy) = proxy else {
+                if addresses == Addresses::NotLocal {
+                    return connect_elsewhere(&to).await.map(TokioIo::new);
+                }
                 return direct.call(to).await.map_err(Into::into);
             };
             let through =
@@ -152,6 +184,7 @@ pub(crate) enum AuthorityError {
 pub(crate) fn client(
     authority: Option<&[u8]>,
     proxies: Proxies,
+    addresses: Addresses,
 ) -> Result<HttpClient, AuthorityError> {
     let mut roots = rustls::RootCertStore::empty();
     let system = rustls_native_certs::load_native_certs();
@@ -178,6 +211,10 @@ pub(crate) fn client(
         .with_tls_config(tls)
         .https_or_http()
         .enable_http1()
-        .wrap_connector(Route { direct, proxies });
+        .wrap_connector(Route {
+            direct,
+            proxies,
+            addresses,
+        });
     Ok(Client::builder(TokioExecutor::new()).build(connector))
 }

@@ -22,6 +22,7 @@ mod controllers;
 mod expression;
 mod git;
 mod metrics;
+mod permits;
 mod secrets;
 mod tasks;
 

@@ -31,6 +31,12 @@ impl RateLimits {
         let bucket = buckets.entry(key.clone());
         work(bucket.or_insert_with(|| TokenBucket::new(key.2, now)), now)
     }
+
+    /// Drops the buckets that nothing uses any more, since stores choose regions and roles.
+    pub(super) fn tidy(&self) {
+        let now = Instant::now();
+        self.0.lock().retain(|_, bucket| !bucket.is_idle(now));
+    }
 }
 
 /// What all calls of one reader have in common.

@@ -356,5 +356,6 @@ impl Fetcher {
             .lock()
             .retain(|_, reader| Arc::strong_count(reader) > 1 || !reader.scheduler().is_idle());
         self.sessions.tidy();
+        self.rate_limits.tidy();
     }
 }

@@ -1,12 +1,13 @@
 //! `overlayd apply`: builds a directory of the disk and applies it once, by the same plan and stages as the daemon.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use kustomize::{BuildOptions, Reorder};
 use tokio::time::Instant;
 
 use overlayd_core::api::kustomization::KustomizationSpec;
-use overlayd_core::apply::health::{Health, Report};
+use overlayd_core::apply::health::{Health, Report, report};
 use overlayd_core::apply::object_ref::ObjectRef;
 use overlayd_core::apply::plan::{ApplyPlan, Observed, PlanOptions, plan};
 use overlayd_core::apply::plan_options::PlanFlags;
@@ -42,7 +43,7 @@ pub(super) async fn apply(args: ApplyArgs) -> Result<(), Failure> {
         .map_err(|error| cannot_apply(&args.directory, error.to_string()))?;
     let applied = execute(&plan, &applier, timeout, &args.directory).await?;
     if args.wait {
-        wait(&applier, &applied, timeout).await?;
+        wait(&applier, &plan, &applied, timeout).await?;
     }
     Ok(())
 }
@@ -62,7 +63,7 @@ async fn execute(
     let mut applied = Vec::new();
     for (number, wave) in plan.waves.iter().enumerate() {
         if number > 0 {
-            wait(applier, &applied, timeout).await?;
+            wait(applier, plan, &applied, timeout).await?;
         }
         let (changes, result) = applier.apply(wave, &ApplyOptions::of(plan)).await;
         for (object, change) in &changes.0 {
@@ -75,53 +76,67 @@ async fn execute(
 }
 
 /// Waits until all objects are healthy, by the rules of the daemon.
-async fn wait(applier: &Applier, objects: &[ObjectRef], timeout: Duration) -> Result<(), Failure> {
-    let deadline = Instant::now() + timeout;
+async fn wait(
+    applier: &Applier,
+    plan: &ApplyPlan,
+    objects: &[ObjectRef],
+    timeout: Duration,
+) -> Result<(), Failure> {
+    let wait = Wait {
+        applier,
+        expiring: plan.expiring(),
+        deadline: Instant::now() + timeout,
+        timeout,
+    };
     for object in objects {
-        wait_for(applier, object, deadline, timeout).await?;
+        wait.wait_for(object).await?;
     }
     output::note("everything is ready");
     Ok(())
 }
 
-/// Waits for one object, and says so once if it is not healthy at the first look.
-async fn wait_for(
-    applier: &Applier,
-    object: &ObjectRef,
+/// A wait for the objects of a plan.
+struct Wait<'w> {
+    applier: &'w Applier,
+    /// Ids of Jobs that are removed when they have done their work.
+    expiring: BTreeSet<String>,
     deadline: Instant,
     timeout: Duration,
-) -> Result<(), Failure> {
-    let mut is_announced = false;
-    loop {
-        let report = report(applier, object).await;
-        let failure = match verdict(&report, Instant::now() >= deadline) {
-            Verdict::Healthy => return Ok(()),
-            Verdict::Waits => None,
-            Verdict::Failed => Some(format!("{object} failed")),
-            Verdict::TimedOut => {
-                let seconds = timeout.as_secs();
-                Some(format!("{object} did not become ready within {seconds} s"))
-            }
-        };
-        if let Some(failure) = failure {
-            return Err(Failure::new(failure).because(report.reason, None));
-        }
-        if !is_announced {
-            output::note(&format!("waiting for {object}"));
-            is_announced = true;
-        }
-        tokio::time::sleep(AGAIN).await;
-    }
 }
 
-/// The health of an object. An object that cannot be read is in progress, since the next look may succeed.
-async fn report(applier: &Applier, object: &ObjectRef) -> Report {
-    match applier.get(object).await {
-        Ok(live) => applier.health(object, live.as_ref()).await,
-        Err(error) => Report {
-            health: Health::InProgress,
-            reason: error.to_string(),
-        },
+impl Wait<'_> {
+    /// Waits for one object, and says so once if it is not healthy at the first look.
+    async fn wait_for(&self, object: &ObjectRef) -> Result<(), Failure> {
+        let mut is_announced = false;
+        loop {
+            let report = self.report(object).await;
+            let failure = match verdict(&report, Instant::now() >= self.deadline) {
+                Verdict::Healthy => return Ok(()),
+                Verdict::Waits => None,
+                Verdict::Failed => Some(format!("{object} failed")),
+                Verdict::TimedOut => {
+                    let seconds = self.timeout.as_secs();
+                    Some(format!("{object} did not become ready within {seconds} s"))
+                }
+            };
+            if let Some(failure) = failure {
+                return Err(Failure::new(failure).because(report.reason, None));
+            }
+            if !is_announced {
+                output::note(&format!("waiting for {object}"));
+                is_announced = true;
+            }
+            tokio::time::sleep(AGAIN).await;
+        }
+    }
+
+    /// The health of an object. An object that cannot be read is in progress, since the next look may succeed.
+    async fn report(&self, object: &ObjectRef) -> Report {
+        match self.applier.get(object).await {
+            Ok(None) if self.expiring.contains(&object.id()) => report(Health::Current, ""),
+            Ok(live) => self.applier.health(object, live.as_ref()).await,
+            Err(error) => report(Health::InProgress, error.to_string()),
+        }
     }
 }
 

@@ -207,9 +207,26 @@ pub(crate) struct RunArgs {
         default_value_t = 1024
     )]
     pub(crate) max_fetch_mib: usize,
+    /// The most disk that the mirrors of one namespace's GitRepositories take together, in MiB. A fetch that would take
+    /// more fails. 0 means no quota.
+    #[arg(
+        long,
+        env = "OVERLAYD_NAMESPACE_DISK_QUOTA_MIB",
+        value_name = "MIB",
+        default_value_t = 0
+    )]
+    pub(crate) namespace_disk_quota_mib: u64,
     /// Allow kustomizations to name bases and files on other servers. They are fetched without credentials.
     #[arg(long, env = "OVERLAYD_ALLOW_REMOTE_BASES", value_name = "BOOL", default_value = "false", num_args = 0..=1, default_missing_value = "true", value_parser = Switch, action = clap::ArgAction::Set)]
     pub(crate) allow_remote_bases: bool,
+    /// The hosts that bases and files may come from, such as `github.com`. Without this flag they come from any host.
+    #[arg(
+        long,
+        env = "OVERLAYD_REMOTE_BASE_HOSTS",
+        value_name = "HOST",
+        value_delimiter = ','
+    )]
+    pub(crate) remote_base_hosts: Vec<String>,
     /// The size of the cache of parsed manifests, in MiB of text. The cache takes about four times as much memory.
     #[arg(
         long,
@@ -268,6 +285,10 @@ pub(crate) struct RunArgs {
     /// Read only from stores that are ready, so that a store that is down gets no calls.
     #[arg(long, env = "OVERLAYD_ENABLE_FLOOD_GATE", value_name = "BOOL", default_value = "true", num_args = 0..=1, default_missing_value = "true", value_parser = Switch, action = clap::ArgAction::Set)]
     pub(crate) enable_flood_gate: bool,
+    /// Refuse SecretStores of AWS without `auth`, which would read all that overlayd may. ClusterSecretStores are not
+    /// concerned.
+    #[arg(long, env = "OVERLAYD_REQUIRE_STORE_AUTH")]
+    pub(crate) require_store_auth: bool,
     /// Serve ClusterSecretStores, and the ExternalSecrets that use them.
     #[arg(long, env = "OVERLAYD_ENABLE_CLUSTER_STORE_RECONCILER", value_name = "BOOL", default_value = "true", num_args = 0..=1, default_missing_value = "true", value_parser = Switch, action = clap::ArgAction::Set)]
     pub(crate) enable_cluster_store_reconciler: bool,

@@ -12,7 +12,6 @@ use crate::cli::args::{BuildArgs, LoadRestrictor, ReorderArg};
 use crate::cli::report::Failure;
 use crate::cli::{disk, output};
 use crate::git::{Mirrors, Remotes};
-use overlayd_core::git::source::LocalRepositories;
 
 /// Builds and writes the result.
 ///
@@ -120,7 +119,7 @@ fn checked(name: &str, built: Result<Rendered, BuildErrors>) -> Result<Rendered,
 fn with_remotes<T>(run: impl AsyncFnOnce(&Remotes) -> T) -> Result<T, Failure> {
     crate::git::initialize();
     let mirrors = Mirrors::new(cache_directory(), MAX_FETCH_BYTES);
-    let remotes = Remotes::new(Arc::new(mirrors), LocalRepositories::Allowed);
+    let remotes = Remotes::of_a_person(Arc::new(mirrors));
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()

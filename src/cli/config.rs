@@ -15,6 +15,7 @@ use crate::controllers::stores::ControllerClass;
 use overlayd_core::apply::unit_settings::UnitDefaults;
 use overlayd_core::aws::identity::{Base, Identity};
 use overlayd_core::aws::queue::{Queue, region_of};
+use overlayd_core::aws::reader_key::StoreAuth;
 use overlayd_core::schedule::parse_duration;
 
 /// The configuration of the daemon.
@@ -32,6 +33,8 @@ pub(crate) struct Config {
     pub(crate) kustomizations: KustomizationSettings,
     pub(crate) stores: StoreSettings,
     pub(crate) external_secrets: ExternalSecretSettings,
+    /// Whether SecretStores may read as this process.
+    pub(crate) store_auth: StoreAuth,
     pub(crate) pair: Option<Pair>,
     /// The definitions are applied at the start.
     pub(crate) install_crds: bool,
@@ -41,6 +44,8 @@ pub(crate) struct Config {
     pub(crate) max_fetch_bytes: usize,
     /// Bases of other repositories are fetched.
     pub(crate) allow_remote_bases: bool,
+    /// The hosts that remote bases may come from; all if there are none.
+    pub(crate) remote_base_hosts: Vec<String>,
     pub(crate) document_cache_bytes: usize,
     /// What builds may use together; `None` to go by the memory limit of the process.
     pub(crate) build_memory_bytes: Option<u64>,
@@ -51,13 +56,15 @@ pub(crate) struct Config {
     pub(crate) concurrent_secrets: u16,
     /// The number of requests that one apply sends at once.
     pub(crate) concurrent_ssa: u16,
-    /// GitRepositories, Kustomizations and Receivers of all namespaces are reconciled, not only those of our own.
-    pub(crate) watch_all_namespaces: bool,
+    /// The namespace whose GitRepositories, Kustomizations and Receivers are reconciled; `None` for all namespaces.
+    pub(crate) watched_namespace: Option<String>,
     pub(crate) watch_label_selector: Option<String>,
     /// Field managers whose fields are taken over, besides those of kubectl and Flux.
     pub(crate) override_managers: Vec<String>,
     /// Further addresses that serve all pages.
     pub(crate) more_addresses: Vec<SocketAddr>,
+    /// An address that serves receivers alone.
+    pub(crate) receiver_address: Option<SocketAddr>,
     pub(crate) events_address: Option<url::Url>,
     /// The queue of rotation events for all stores.
     pub(crate) rotation_queue: Option<Queue>,
@@ -142,7 +149,7 @@ impl Config {
         Ok(Self {
             own_namespace: args.namespace.clone(),
             no_cross_namespace_refs: gitops.no_cross_namespace_refs,
-            sources: sources(gitops)?,
+            sources: sources(args)?,
             kustomizations: kustomizations(args)?,
             stores: StoreSettings {
                 class: ControllerClass(args.controller_class.clone()),
@@ -154,16 +161,23 @@ impl Config {
             mirrors: args.data_dir.join("mirrors"),
             max_fetch_bytes: args.max_fetch_mib.saturating_mul(1 << 20),
             allow_remote_bases: args.allow_remote_bases,
+            remote_base_hosts: args.remote_base_hosts.clone(),
             document_cache_bytes: args.document_cache_mib.saturating_mul(1 << 20),
             build_memory_bytes: args.build_memory_mib.map(|mib| u64::from(mib) << 20),
             listen: args.listen,
             concurrent: args.concurrent,
             concurrent_secrets: args.concurrent_secrets,
             concurrent_ssa: gitops.concurrent_ssa,
-            watch_all_namespaces: gitops.watch_all_namespaces,
+            watched_namespace: (!gitops.watch_all_namespaces).then(|| args.namespace.clone()),
             watch_label_selector: gitops.watch_label_selector.clone(),
             override_managers: gitops.override_manager.clone(),
             more_addresses: more_addresses(args),
+            receiver_address: receiver_address(args),
+            store_auth: if args.require_store_auth {
+                StoreAuth::Required
+            } else {
+                StoreAuth::Optional
+            },
             events_address: events.map(events_address).transpose()?,
             rotation_queue: rotation_queue.transpose()?,
             election: election.transpose()?,
@@ -171,14 +185,19 @@ impl Config {
     }
 }
 
-fn sources(args: &GitOpsArgs) -> Result<SourceSettings, ConfigError> {
+fn sources(args: &RunArgs) -> Result<SourceSettings, ConfigError> {
+    let gitops = &args.gitops;
     Ok(SourceSettings {
         backoff: (
-            duration("min-retry-delay", &args.min_retry_delay)?,
-            duration("max-retry-delay", &args.max_retry_delay)?,
+            duration("min-retry-delay", &gitops.min_retry_delay)?,
+            duration("max-retry-delay", &gitops.max_retry_delay)?,
         ),
-        requeue_dependency: duration("requeue-dependency", &args.requeue_dependency)?,
-        jitter: Jitter(args.interval_jitter_percentage),
+        requeue_dependency: duration("requeue-dependency", &gitops.requeue_dependency)?,
+        jitter: Jitter(gitops.interval_jitter_percentage),
+        namespace_disk_quota: match args.namespace_disk_quota_mib {
+            0 => None,
+            mib => Some(mib.saturating_mul(1 << 20)),
+        },
     })
 }
 
@@ -222,16 +241,19 @@ fn external_secrets(args: &RunArgs) -> Result<ExternalSecretSettings, ConfigErro
 /// Flux has an address for metrics, for probes and for receivers; here each serves all pages.
 fn more_addresses(args: &RunArgs) -> Vec<SocketAddr> {
     let gitops = &args.gitops;
-    let given = [
-        gitops.metrics_addr,
-        gitops.health_addr,
-        gitops.receiver_addr,
-    ];
+    let given = [gitops.metrics_addr, gitops.health_addr];
     let distinct: BTreeSet<SocketAddr> = given.into_iter().flatten().collect();
     distinct
         .into_iter()
         .filter(|address| *address != args.listen)
         .collect()
+}
+
+/// The address that serves receivers alone, unless another flag names the same one.
+fn receiver_address(args: &RunArgs) -> Option<SocketAddr> {
+    let others = more_addresses(args);
+    let address = args.gitops.receiver_addr?;
+    (address != args.listen && !others.contains(&address)).then_some(address)
 }
 
 fn pair(url: &str, path: &str, args: &RunArgs) -> Result<Pair, ConfigError> {
@@ -397,6 +419,7 @@ mod tests {
             "--no-remote-bases=true",
             "--default-service-account=tenant",
             "--watch-all-namespaces=false",
+            "--namespace=team",
             "--watch-label-selector=shard=one",
             "--custom-apply-stage-kinds=Widget,Gadget",
             "--override-manager=lens,rancher",
@@ -414,7 +437,9 @@ mod tests {
         assert_eq!(sources.requeue_dependency, seconds(5));
         assert_eq!(sources.backoff, (seconds(1), seconds(60)));
         assert!(config.no_cross_namespace_refs && kustomizations.no_cross_namespace_refs);
-        assert!(!config.allow_remote_bases && !config.watch_all_namespaces);
+        assert!(!config.allow_remote_bases);
+        let namespace = config.watched_namespace.as_deref();
+        assert_eq!(namespace, Some("team"));
         let account = kustomizations.default_service_account.as_deref();
         assert_eq!(account, Some("tenant"));
         let selector = config.watch_label_selector.as_deref();
@@ -445,7 +470,7 @@ mod tests {
         let backoff = (Duration::from_millis(750), seconds(15 * 60));
         assert_eq!(config.sources.backoff, backoff);
         assert_eq!(config.sources.jitter.0, 5);
-        assert!(!config.no_cross_namespace_refs && config.watch_all_namespaces);
+        assert!(!config.no_cross_namespace_refs && config.watched_namespace.is_none());
         assert!(config.election.is_none() && config.events_address.is_none());
         let election = run(&["--enable-leader-election"]).unwrap();
         let election = Config::new(&election).unwrap().election.unwrap();

@@ -143,6 +143,12 @@ impl CheckReport {
     }
 
     fn add(&mut self, manifest: &Value, file: Option<&str>) {
+        if manifest["kind"] == "List" {
+            for item in manifest["items"].as_array().into_iter().flatten() {
+                self.add(item, file);
+            }
+            return;
+        }
         let Some(finding) = judge(manifest) else {
             return;
         };

@@ -77,8 +77,8 @@ mod tests {
 
     #[test]
     fn every_flag_that_is_on_or_off_takes_a_value_and_the_words_of_go_by_environment() {
-        type Field = fn(&RunArgs) -> bool;
-        let flags: [(&str, Field); 9] = [
+        type Value = fn(&RunArgs) -> bool;
+        let flags: [(&str, Value); 9] = [
             ("install-crds", |args| args.install_crds),
             ("allow-remote-bases", |args| args.allow_remote_bases),
             ("enable-flood-gate", |args| args.enable_flood_gate),

@@ -1,6 +1,6 @@
 //! Talks to the API server: a client that counts its requests, and bounds how many are sent at once.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll};
 
 use futures::FutureExt as _;
@@ -8,11 +8,16 @@ use futures::future::BoxFuture;
 use http::{Request, Response};
 use kube::client::{Body, ClientBuilder};
 use kube::{Client, Config};
-use tokio::sync::Semaphore;
 use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::metrics::Metrics;
+use crate::permits::FairSemaphore;
+use overlayd_core::fair_queue::{QueueSizes, Shares};
+use overlayd_core::names::namespace_of_path;
+use overlayd_core::request_path::check_request;
+
+type RequestError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Makes a client from a configuration.
 ///
@@ -22,19 +27,27 @@ pub(crate) fn client(config: Config, metrics: &Arc<Metrics>) -> kube::Result<Cli
     let builder = ClientBuilder::try_from(config)?;
     let counting = Counting {
         metrics: metrics.clone(),
-        places: Arc::new(Semaphore::new(AT_ONCE)),
     };
     Ok(builder.with_layer(&counting).build())
 }
 
-/// The most requests that wait for the first byte of their response. Each takes a connection with its buffers, and more of
-/// them do not make the API server faster.
-const AT_ONCE: usize = 40;
+/// The requests of all clients that wait for the first byte of their response. Each takes a connection with its buffers,
+/// and more of them do not make the API server faster. One namespace leaves some for the others.
+static PLACES: LazyLock<FairSemaphore> = LazyLock::new(|| {
+    FairSemaphore::new(Shares {
+        total: 56,
+        of_one: 40,
+    })
+});
+
+/// How many requests are on their way and wait, for metrics.
+pub(crate) fn request_sizes() -> QueueSizes {
+    PLACES.sizes()
+}
 
 /// Adds the counter and the bound to a service.
 struct Counting {
     metrics: Arc<Metrics>,
-    places: Arc<Semaphore>,
 }
 
 impl<S> Layer<S> for Counting {
@@ -44,7 +57,6 @@ impl<S> Layer<S> for Counting {
         Counted {
             inner,
             metrics: self.metrics.clone(),
-            places: self.places.clone(),
         }
     }
 }
@@ -54,34 +66,39 @@ impl<S> Layer<S> for Counting {
 struct Counted<S> {
     inner: S,
     metrics: Arc<Metrics>,
-    places: Arc<Semaphore>,
 }
 
 impl<S, B> Service<Request<Body>> for Counted<S>
 where
     S: Service<Request<Body>, Response = Response<B>>,
+    S::Error: Into<RequestError>,
     S::Future: Send + 'static,
+    B: Send + 'static,
 {
     type Response = S::Response;
-    type Error = S::Error;
-    type Future = BoxFuture<'static, Result<S::Response, S::Error>>;
+    type Error = RequestError;
+    type Future = BoxFuture<'static, Result<S::Response, RequestError>>;
 
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(context)
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), RequestError>> {
+        self.inner.poll_ready(context).map_err(Into::into)
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let (metrics, method) = (self.metrics.clone(), request.method().clone());
-        let places = self.places.clone();
+        // No name of a spec leads to another object, however the path was made.
+        if let Err(error) = check_request(&method, request.uri().path(), request.uri().query()) {
+            return std::future::ready(Err(error.into())).boxed();
+        }
+        let namespace = namespace_of_path(request.uri().path()).to_owned();
         // The request is sent only when this future is polled.
         let answer = self.inner.call(request);
         let counted = async move {
-            // The semaphore is never closed. A watch gives its permit back when its response begins, though it goes on.
-            let _place = places.acquire().await;
+            // A watch gives its permit back when its response begins, though it goes on.
+            let _place = PLACES.acquire(&namespace, ()).await;
             let answer = answer.await;
             let code = answer.as_ref().map_or(0, |answer| answer.status().as_u16());
             metrics.api_request(method.as_str(), code);
-            answer
+            answer.map_err(Into::into)
         };
         counted.boxed()
     }

@@ -1,6 +1,5 @@
 //! Talks to the API server: the identity that applies each Kustomization, with one client for each service account.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue};
@@ -10,6 +9,7 @@ use parking_lot::Mutex;
 use overlayd_core::apply::takeover::FIELD_MANAGER;
 use overlayd_core::error_chain::causes;
 use overlayd_core::names::NamespacedName;
+use overlayd_core::recent_map::RecentMap;
 
 use crate::cluster::apply::{Applier, ApplierConfig};
 use crate::cluster::client;
@@ -19,6 +19,10 @@ use crate::tasks::Spawner;
 
 /// The header by which the API server treats a request as that of another user.
 const IMPERSONATE: HeaderName = HeaderName::from_static("impersonate-user");
+
+/// So many service accounts have a client, each with connections of its own. Tenants choose the names of accounts; the
+/// client that was used longest ago makes room, and is made anew when it is needed.
+const MAX_ACCOUNTS: usize = 256;
 
 /// Why there is no client for a service account.
 #[derive(Debug, thiserror::Error)]
@@ -39,7 +43,7 @@ pub(crate) struct Identities {
     /// The daemon itself watches what was applied, for all identities.
     live: Arc<WatchedObjects>,
     own: Arc<Applier>,
-    accounts: Mutex<BTreeMap<NamespacedName, Arc<Applier>>>,
+    accounts: Mutex<RecentMap<NamespacedName, Arc<Applier>>>,
 }
 
 impl Identities {
@@ -60,8 +64,13 @@ impl Identities {
             config,
             live,
             own: Arc::new(own),
-            accounts: Mutex::default(),
+            accounts: Mutex::new(RecentMap::new(MAX_ACCOUNTS)),
         }
+    }
+
+    /// How many service accounts have a client, for metrics.
+    pub(crate) fn len(&self) -> usize {
+        self.accounts.lock().len()
     }
 
     /// The watches of everything that was applied, by whatever identity.
@@ -84,7 +93,7 @@ impl Identities {
         let key = NamespacedName::new(namespace, account);
         let mut accounts = self.accounts.lock();
         if let Some(applier) = accounts.get(&key) {
-            return Ok(applier.clone());
+            return Ok(applier);
         }
         let connection = impersonating(self.connection.clone(), &key)?;
         let client = client::client(connection, &self.metrics).map_err(IdentityError::Client)?;

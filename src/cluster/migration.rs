@@ -18,8 +18,10 @@ const STOP: Duration = Duration::from_secs(120);
 /// Why a step could not be taken.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum MigrationError {
+    /// The API server refuses a step, or does not answer.
     #[error("{}", crate::cluster::error::describe(.0))]
     Api(#[from] kube::Error),
+    /// A controller of a peer still works, so two controllers would write the same objects.
     #[error("it still has replicas after {} s; does another controller scale it?", STOP.as_secs())]
     StillRunning,
 }
@@ -49,6 +51,7 @@ pub(crate) async fn take(client: &Client, step: &MigrationStep) -> Result<(), Mi
     }
 }
 
+/// The Deployments of the namespace of one.
 fn deployments(client: &Client, deployment: &ObjectRef) -> Api<Deployment> {
     Api::namespaced(client.clone(), &deployment.namespace)
 }
@@ -71,6 +74,7 @@ async fn scale(
     Ok(())
 }
 
+/// Waits until a Deployment has no replica, by a status that has seen the change of its spec.
 async fn await_stop(client: &Client, deployment: &ObjectRef) -> Result<(), MigrationError> {
     let (api, deadline) = (deployments(client, deployment), Instant::now() + STOP);
     loop {

@@ -32,13 +32,17 @@ where
     events.flat_map(move |event| futures::stream::iter(state.pass(event)))
 }
 
+/// Whether the kind of a watch is served, as its events tell.
 struct Served {
     announce: Announce,
+    /// The last list or watch was answered with 404.
     is_missing: bool,
+    /// Something was listed, or an empty list was passed on in place of it.
     was_listed: bool,
 }
 
 impl Served {
+    /// Before the first event.
     fn new(announce: Announce) -> Self {
         Self {
             announce,
@@ -85,6 +89,7 @@ impl Served {
     }
 }
 
+/// True for a 404 on a list or watch: the kind is not served in this version.
 fn is_missing(error: &watcher::Error) -> bool {
     match error {
         watcher::Error::InitialListFailed(error) | watcher::Error::WatchStartFailed(error) => {

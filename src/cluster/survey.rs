@@ -54,12 +54,15 @@ pub(crate) async fn take(client: Client) -> Result<Survey, SurveyError> {
 /// Why the cluster could not be read.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SurveyError {
+    /// A list or read failed, so the survey would be incomplete.
     #[error("{}", crate::cluster::error::describe(.0))]
     Api(#[from] kube::Error),
+    /// An object has not the form that every object has.
     #[error(transparent)]
     Form(#[from] serde_json::Error),
 }
 
+/// True for a definition of Flux or External Secrets, by its group.
 fn is_of_peers(definition: &CustomResourceDefinition) -> bool {
     let group = &definition.spec.group;
     ["fluxcd.io", "external-secrets.io"]
@@ -89,6 +92,7 @@ impl Survey {
         self.read(client, &resource).await
     }
 
+    /// Adds every object of a resource, with the type that a list leaves out.
     async fn read(&mut self, client: &Client, resource: &ApiResource) -> Result<(), SurveyError> {
         let api: Api<DynamicObject> = Api::all_with(client.clone(), resource);
         for object in api.list(&ListParams::default()).await?.items {
@@ -100,6 +104,7 @@ impl Survey {
         Ok(())
     }
 
+    /// Notes how many custom resources could not be deleted while no controller runs.
     fn count_finalizers(&mut self) {
         let held = self.objects.iter().filter(|object| {
             object["metadata"]["finalizers"]
@@ -155,6 +160,7 @@ impl Survey {
     }
 }
 
+/// The reference of an object in JSON.
 fn reference(object: &Value) -> ObjectRef {
     let text = |pointer: &str| {
         let text = object.pointer(pointer).and_then(Value::as_str);

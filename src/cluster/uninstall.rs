@@ -95,15 +95,19 @@ pub(crate) struct Uninstaller {
 /// Why a step could not be taken, or the cluster not be read.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum UninstallError {
+    /// The API server refuses a request, or does not answer.
     #[error("{}", crate::cluster::error::describe(.0))]
     Api(#[from] kube::Error),
+    /// An object cannot be read or changed.
     #[error(transparent)]
     Object(#[from] RequestError),
+    /// The daemon still works, so nothing after it can be taken away safely.
     #[error("its pods did not end within {} s", STOP.as_secs())]
     StillRunning,
 }
 
 impl Uninstaller {
+    /// An uninstaller of the overlayd in this namespace. No request is sent.
     pub(crate) fn new(client: Client, namespace: &str) -> Self {
         Self {
             applier: Applier::new(client.clone(), FIELD_MANAGER),
@@ -136,6 +140,7 @@ impl Uninstaller {
         Ok(there)
     }
 
+    /// The objects of a kind with the labels of our manifests: of the cluster, and of the namespace of this overlayd.
     async fn installed(&self, kind: (&str, &str, &str)) -> Result<Vec<ObjectRef>, UninstallError> {
         let objects = self.list(kind, OURS).await?;
         let objects = objects.iter().filter(|object| {
@@ -213,6 +218,7 @@ impl Uninstaller {
         }
     }
 
+    /// Waits until no pod of the Deployment is left.
     async fn await_stop(&self, deployment: &ObjectRef) -> Result<(), UninstallError> {
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), &deployment.namespace);
         let ours = format!("app.kubernetes.io/name={}", deployment.name);
@@ -226,6 +232,8 @@ impl Uninstaller {
         Ok(())
     }
 
+    /// Takes an owner away from a Secret, so that the Secret outlives its ExternalSecret. The resource version guards
+    /// against another writer.
     async fn release(&self, secret: &NamespacedName, uid: &str) -> Result<(), UninstallError> {
         let api: Api<Secret> = Api::namespaced(self.client.clone(), &secret.namespace);
         let Some(live) = api.get_metadata_opt(&secret.name).await? else {
@@ -242,6 +250,7 @@ impl Uninstaller {
         unless_gone(patched.map(drop))
     }
 
+    /// Removes one finalizer, and leaves those of others.
     async fn remove_finalizer(&self, object: &ObjectRef, name: &str) -> Result<(), UninstallError> {
         let api = self.applier.api(object).await?;
         let Some(live) = api.get_metadata_opt(&object.name).await? else {
@@ -259,6 +268,7 @@ impl Uninstaller {
     }
 }
 
+/// A result for which an object that is gone is none to be changed.
 fn unless_gone(result: Result<(), kube::Error>) -> Result<(), UninstallError> {
     match result {
         Err(error) if is_not_found(&error) => Ok(()),
@@ -266,6 +276,7 @@ fn unless_gone(result: Result<(), kube::Error>) -> Result<(), UninstallError> {
     }
 }
 
+/// The reference of a listed object, whose list names the kind.
 fn reference(api_version: &str, kind: &str, object: &DynamicObject) -> ObjectRef {
     let namespace = object.namespace().unwrap_or_default();
     ObjectRef::new(api_version, kind, &namespace, &object.name_any())

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use jiff::Timestamp;
 use kustomize::{
@@ -64,7 +65,7 @@ struct AppliedBuild {
     /// Every path that the build looked at, also those that did not exist, with what it found there.
     inputs: Arc<Inputs>,
     /// When the object is applied again in any case, to repair drift.
-    due: Timestamp,
+    due: Instant,
 }
 
 /// Why a build failed.
@@ -164,15 +165,16 @@ impl Builds {
         source: &Fetched,
         now: Timestamp,
     ) -> Option<Timestamp> {
-        let (inputs, due) = {
+        // By the monotonic clock, so that a step of the wall clock defers no repair of drift.
+        let (inputs, rest) = {
             let applied = self.lock();
-            let last = applied
-                .get(unit)
-                .filter(|last| last.fingerprint == fingerprint && last.due > now)?;
-            (last.inputs.clone(), last.due)
+            let last = applied.get(unit)?;
+            let rest = last.due.checked_duration_since(Instant::now())?;
+            (last.fingerprint == fingerprint && !rest.is_zero())
+                .then(|| (last.inputs.clone(), rest))?
         };
         let unchanged = self.open(source).is_ok_and(|tree| tree.still_has(&inputs));
-        unchanged.then_some(due)
+        unchanged.then(|| now.checked_add(rest).ok()).flatten()
     }
 
     /// Records a build that was applied completely, and when the object is due again.
@@ -181,7 +183,7 @@ impl Builds {
         unit: &NamespacedName,
         fingerprint: &str,
         inputs: Inputs,
-        due: Timestamp,
+        due: Instant,
     ) {
         let last = AppliedBuild {
             fingerprint: fingerprint.to_owned(),

@@ -57,11 +57,10 @@ impl Namespaces {
         namespace.is_some_and(|namespace| namespace.metadata.deletion_timestamp.is_some())
     }
 
-    /// The labels of a namespace; none if it is not known.
-    pub(crate) fn labels(&self, namespace: &str) -> BTreeMap<String, String> {
-        let namespace = self.0.get(&ObjectRef::new(namespace));
-        let labels = namespace.and_then(|namespace| namespace.metadata.labels.clone());
-        labels.unwrap_or_default()
+    /// The labels of a namespace; `None` if it is not known.
+    pub(crate) fn labels(&self, namespace: &str) -> Option<BTreeMap<String, String>> {
+        let namespace = self.0.get(&ObjectRef::new(namespace))?;
+        Some(namespace.metadata.labels.clone().unwrap_or_default())
     }
 }
 

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use url::Url;
 
 use crate::https;
-use crate::https::{HttpClient, Proxies};
+use crate::https::{Addresses, HttpClient, Proxies};
 use overlayd_core::error_chain::causes;
 use overlayd_core::events::{EventText, Facts, cut};
 use overlayd_core::schedule::seconds;
@@ -81,7 +81,7 @@ impl Poster {
 
 /// Posts the queued events one after the other, until all senders are dropped.
 pub(crate) async fn run(mut waiting: Waiting, address: Url) {
-    let client = match https::client(None, Proxies::Environment) {
+    let client = match https::client(None, Proxies::Environment, Addresses::All) {
         Ok(client) => client,
         Err(error) => {
             tracing::error!(%error, "events cannot be posted");

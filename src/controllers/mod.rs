@@ -13,7 +13,6 @@ pub(crate) mod jitter;
 pub(crate) mod kustomization;
 mod objects;
 pub(crate) mod panicked;
-pub(crate) mod priority_semaphore;
 pub(crate) mod receiver;
 pub(crate) mod rotation;
 pub(crate) mod rotation_listeners;

@@ -1,7 +1,7 @@
 //! `SecretStore` and `ClusterSecretStore`: validates the store, and says in its status whether it can be used.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use kube::runtime::controller::Action;
@@ -11,11 +11,11 @@ use kube::{Client, ResourceExt as _};
 use crate::controllers::ReconcileError;
 use crate::controllers::events::Events;
 use crate::controllers::objects::{remove_finalizer, write_status};
-use crate::controllers::priority_semaphore::KeyedSemaphores;
 use crate::controllers::rotation::Rotations;
 use crate::controllers::stores::{ControllerClass, Store};
 use crate::controllers::unreadable::Readable;
 use crate::metrics::{Metrics, ReconcileResult};
+use crate::permits::KeyedSemaphores;
 use crate::secrets::provider::{Provider, Providers, Validation};
 use overlayd_core::api::annotations::{IGNORE_MAINTENANCE, STORE_FINALIZER};
 use overlayd_core::api::secret_store::Capabilities;
@@ -23,6 +23,7 @@ use overlayd_core::aws::queue::QueueCondition;
 use overlayd_core::conditions::ConditionState;
 use overlayd_core::names::{NamespacedName, ObjectKey};
 use overlayd_core::reconcile_cache::{Fingerprint, ReconcileCache};
+use overlayd_core::secrets::observed::Urgency;
 use overlayd_core::secrets::provider_error::StoreError;
 use overlayd_core::secrets::store_validation::{
     StoreValidationError, ValidationReport, validation_interval,
@@ -35,7 +36,7 @@ pub(crate) struct SecretStoreContext {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) reconcile_cache: Arc<ReconcileCache>,
     /// The permits of each store, which are forgotten with it.
-    pub(crate) store_permits: Arc<KeyedSemaphores>,
+    pub(crate) store_permits: Arc<KeyedSemaphores<Urgency>>,
     pub(crate) providers: Arc<Providers>,
     /// What is known of the queues of rotation events.
     pub(crate) rotations: Arc<Rotations>,
@@ -70,7 +71,10 @@ pub(crate) async fn reconcile<S: Store>(
     let (key, now) = (ObjectKey::of(&*object), Timestamp::now());
     let queue = context.rotations.of(&*object);
     let fingerprint = fingerprint(&*object, queue.as_ref());
-    if let Some(rest) = context.reconcile_cache.rest(&key, &fingerprint, now) {
+    if let Some(rest) = context
+        .reconcile_cache
+        .rest(&key, &fingerprint, Instant::now())
+    {
         return Ok(Action::requeue(rest));
     }
     let default = context.settings.interval;
@@ -83,7 +87,7 @@ pub(crate) async fn reconcile<S: Store>(
     let namespace = object.namespace().unwrap_or_default();
     let result = ReconcileResult::of(&validated);
     timer.finish(result, &object.name_any(), &namespace);
-    let wait = record_in_cache(&context, (&key, &fingerprint), now, interval, &validated);
+    let wait = record_in_cache(&context, (&key, &fingerprint), interval, &validated);
     record_status(&*object, &context, queue.as_ref(), now, &validated).await?;
     Ok(Action::requeue(wait))
 }
@@ -107,11 +111,10 @@ fn fingerprint<S: Store>(object: &S, queue: Option<&QueueCondition>) -> Fingerpr
 fn record_in_cache(
     context: &SecretStoreContext,
     (key, fingerprint): (&ObjectKey, &Fingerprint),
-    now: Timestamp,
     interval: Duration,
     validated: &Validated,
 ) -> Duration {
-    let cache = &context.reconcile_cache;
+    let (cache, now) = (&context.reconcile_cache, Instant::now());
     if validated.is_ok() {
         cache.succeeded(key, fingerprint, now, interval);
         return interval;

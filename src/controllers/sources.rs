@@ -1,6 +1,7 @@
 //! The sources in service: the commit of each `GitRepository`, and a wake-up for its users when it changes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use futures::Stream;
@@ -15,6 +16,8 @@ use overlayd_core::names::NamespacedName;
 pub(crate) struct Sources {
     held: Mutex<BTreeMap<NamespacedName, HeldCommit>>,
     moved: broadcast::Sender<NamespacedName>,
+    /// The names of sources whose mirror cannot be read.
+    damaged: broadcast::Sender<NamespacedName>,
 }
 
 #[derive(Debug)]
@@ -29,6 +32,7 @@ impl Default for Sources {
         Self {
             held: Mutex::default(),
             moved: broadcast::channel(1024).0,
+            damaged: broadcast::channel(1024).0,
         }
     }
 }
@@ -49,7 +53,10 @@ impl Sources {
         let fetched = held.fetched.clone();
         let old = self.held.lock().insert(key.clone(), held);
         let is_same = |old: HeldCommit| {
-            old.fetched.revision == fetched.revision && old.fetched.content() == fetched.content()
+            let is_same_commit = old.fetched.revision == fetched.revision;
+            let is_same_content = old.fetched.content() == fetched.content();
+            // Builds that failed for want of objects are tried again when the mirror was cloned again.
+            is_same_commit && is_same_content && !old.fetched.is_damaged()
         };
         if !old.is_some_and(is_same) {
             self.wake(key);
@@ -78,17 +85,57 @@ impl Sources {
 
     /// The names of sources whose commit changes, or is taken out of service, from now on.
     pub(crate) fn moved(&self) -> impl Stream<Item = NamespacedName> + Send + use<> {
-        futures::stream::unfold(self.moved.subscribe(), |mut receiver| async move {
-            loop {
-                match receiver.recv().await {
-                    Ok(key) => return Some((key, receiver)),
-                    // A missed wake-up is repaired by the next interval.
-                    Err(broadcast::error::RecvError::Lagged(_)) => {}
-                    Err(broadcast::error::RecvError::Closed) => return None,
-                }
-            }
-        })
+        names(&self.moved)
     }
+
+    /// Asks the sources whose mirrors cannot be read for a fetch, which clones them again.
+    pub(crate) fn repair(&self) {
+        let held = self.held.lock();
+        let damaged = held.iter().filter(|(_, held)| held.fetched.is_damaged());
+        for (key, _) in damaged {
+            // Without a receiver there is no controller that could fetch.
+            let _ = self.damaged.send(key.clone());
+        }
+    }
+
+    /// The names of sources that are to be fetched because a mirror cannot be read.
+    pub(crate) fn damaged(&self) -> impl Stream<Item = NamespacedName> + Send + use<> {
+        names(&self.damaged)
+    }
+
+    /// The folders of all mirrors that builds read.
+    pub(crate) fn mirrors(&self) -> BTreeSet<PathBuf> {
+        let held = self.held.lock();
+        let mirrors = held.values().flat_map(|held| held.fetched.mirrors());
+        mirrors.map(|(path, _)| path.to_path_buf()).collect()
+    }
+
+    /// The bytes that the mirrors of a namespace's sources take on the disk, but for one of the sources. A mirror that
+    /// several of them share counts once.
+    pub(crate) fn bytes_of_others(&self, source: &NamespacedName) -> u64 {
+        let held = self.held.lock();
+        let others = held
+            .iter()
+            .filter(|(key, _)| key.namespace == source.namespace && *key != source);
+        let mirrors = others.flat_map(|(_, held)| held.fetched.mirrors());
+        let sizes: BTreeMap<_, _> = mirrors.map(|(path, life)| (path, life.bytes())).collect();
+        sizes.values().sum()
+    }
+}
+
+fn names(
+    channel: &broadcast::Sender<NamespacedName>,
+) -> impl Stream<Item = NamespacedName> + Send + use<> {
+    futures::stream::unfold(channel.subscribe(), |mut receiver| async move {
+        loop {
+            match receiver.recv().await {
+                Ok(key) => return Some((key, receiver)),
+                // A missed wake-up is repaired by the next interval.
+                Err(broadcast::error::RecvError::Lagged(_)) => {}
+                Err(broadcast::error::RecvError::Closed) => return None,
+            }
+        }
+    })
 }
 
 #[cfg(test)]
@@ -110,6 +157,7 @@ mod tests {
                 commit: commit.to_owned(),
             },
             mirror: PathBuf::new(),
+            life: Arc::default(),
             tree: String::new(),
             subject: String::new(),
             submodules: Vec::new(),

@@ -1,6 +1,7 @@
 //! The tasks that run beside the controllers.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use futures::channel::mpsc::UnboundedReceiver;
 use tokio::sync::watch;
@@ -8,9 +9,12 @@ use tokio::task::JoinSet;
 use url::Url;
 
 use crate::aws::{Denied, Fetcher};
+use crate::cluster::client::request_sizes;
 use crate::controllers::cost::{self, CostContext};
 use crate::controllers::event_webhook;
+use crate::controllers::git_repository::GitRepositoryContext;
 use crate::controllers::rotation_listeners::{self, RotationContext};
+use crate::daemon::setup::Contexts;
 use crate::daemon::signals::stopped;
 use crate::tasks::Supervisor;
 
@@ -48,6 +52,70 @@ pub(super) fn about_secrets(
             () = stopping => {}
         }
         "the listening for rotations"
+    }
+}
+
+/// How often mirrors whose source is gone are looked for.
+const COLLECTION: Duration = Duration::from_secs(600);
+
+/// Removes the mirrors of sources that are gone.
+pub(super) fn collect_mirrors(
+    context: &Arc<GitRepositoryContext>,
+    stopping: &watch::Receiver<bool>,
+) -> impl Future<Output = &'static str> + use<> {
+    let (context, stopping) = (context.clone(), stopped(stopping.clone()));
+    let collecting = async move {
+        loop {
+            tokio::time::sleep(COLLECTION).await;
+            let (mirrors, in_service) = (context.mirrors.clone(), context.sources.mirrors());
+            let collect = move || mirrors.collect(&in_service, Instant::now());
+            if let Ok(removed @ 1..) = tokio::task::spawn_blocking(collect).await {
+                tracing::info!(removed, "removed mirrors of sources that are gone");
+            }
+        }
+    };
+    async move {
+        tokio::select! { () = collecting => {}, () = stopping => {} }
+        "the collection of mirrors"
+    }
+}
+
+/// How often the sizes of maps and queues are measured.
+const MEASUREMENT: Duration = Duration::from_secs(10);
+
+/// Measures the maps and queues whose keys tenants choose, so that one that grows without end is seen.
+pub(super) fn measure_sizes(
+    contexts: &Contexts,
+    stopping: &watch::Receiver<bool>,
+) -> impl Future<Output = &'static str> + use<> {
+    let (metrics, stopping) = (contexts.metrics.clone(), stopped(stopping.clone()));
+    let (sources, units) = (
+        contexts.git_repositories.clone(),
+        contexts.kustomizations.clone(),
+    );
+    let secrets = contexts.external_secrets.clone();
+    let measuring = async move {
+        loop {
+            let (requests, syncs) = (request_sizes(), secrets.sync_permits.sizes());
+            for (of, entries) in [
+                ("mirrors", sources.mirrors.len()),
+                ("service_account_clients", units.identities.len()),
+                ("stores", secrets.store_permits.len()),
+                ("reconcile_cache", sources.reconcile_cache.len()),
+                ("last_syncs", secrets.last_syncs.len()),
+                ("api_requests_under_way", requests.held),
+                ("api_requests_waiting", requests.waiting),
+                ("syncs_under_way", syncs.held),
+                ("syncs_waiting", syncs.waiting),
+            ] {
+                metrics.size(of, entries);
+            }
+            tokio::time::sleep(MEASUREMENT).await;
+        }
+    };
+    async move {
+        tokio::select! { () = measuring => {}, () = stopping => {} }
+        "the measuring of sizes"
     }
 }
 

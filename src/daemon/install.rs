@@ -8,6 +8,7 @@ use crate::cli::config::{Config, Pair};
 use crate::cli::report::Failure;
 use crate::cluster::apply::{Applier, ApplyOptions, BOOTSTRAP_MANAGER, FormerManagers};
 use overlayd_core::api::{GIT_REPOSITORY_API, KUSTOMIZATION_API, crds};
+use overlayd_core::apply::change_set::ChangeSet;
 use overlayd_core::apply::definition;
 use overlayd_core::apply::desired::Desired;
 use overlayd_core::apply::object_ref::ObjectRef;
@@ -21,8 +22,14 @@ use overlayd_core::apply::plan::Wave;
 pub(super) async fn install(client: &Client, config: &Config) -> Result<(), Failure> {
     let applier = Applier::new(client.clone(), BOOTSTRAP_MANAGER);
     let mut stages = Vec::new();
+    let options = ApplyOptions {
+        former_managers: FormerManagers::Keep,
+        ..ApplyOptions::default()
+    };
     if config.install_crds {
-        stages.push(definitions(&applier).await?);
+        let definitions = definitions(&applier).await?;
+        complete(&applier, definitions.incomplete, &options).await;
+        stages.push(definitions.missing);
     }
     if let Some(pair) = &config.pair {
         let namespace = &config.own_namespace;
@@ -36,16 +43,40 @@ pub(super) async fn install(client: &Client, config: &Config) -> Result<(), Fail
         }
         stages.push(pair_objects(pair, namespace).map(desired).to_vec());
     }
-    let options = ApplyOptions {
-        former_managers: FormerManagers::Keep,
-        ..ApplyOptions::default()
-    };
     let (changes, applied) = applier.apply(&Wave(stages), &options).await;
     applied.map_err(|error| cannot_install(error.to_string()))?;
-    for (object, change) in changes.0 {
+    log(&changes);
+    Ok(())
+}
+
+fn log(changes: &ChangeSet) {
+    for (object, change) in &changes.0 {
         tracing::info!(%object, %change, "installed");
     }
-    Ok(())
+}
+
+/// The definitions that are not as overlayd wants them.
+#[derive(Default)]
+struct Definitions {
+    /// They are not there, or do not serve a version that overlayd needs.
+    missing: Vec<Desired>,
+    /// They lack fields, without which overlayd can work.
+    incomplete: Vec<Desired>,
+}
+
+/// Adds fields to definitions that another tool has installed. A refusal is no reason not to start.
+async fn complete(applier: &Applier, definitions: Vec<Desired>, options: &ApplyOptions) {
+    for definition in definitions {
+        let (name, wave) = (
+            definition.reference.name.clone(),
+            Wave(vec![vec![definition]]),
+        );
+        let (changes, applied) = applier.apply(&wave, options).await;
+        log(&changes);
+        if let Err(error) = applied {
+            tracing::warn!(definition = name, %error, "it stays as it is, without the fields that only overlayd has");
+        }
+    }
 }
 
 fn cannot_install(reason: String) -> Failure {
@@ -53,15 +84,15 @@ fn cannot_install(reason: String) -> Failure {
 }
 
 /// The definitions that are missing, or that lack something. What the cluster has of them stays.
-async fn definitions(applier: &Applier) -> Result<Vec<Desired>, Failure> {
+async fn definitions(applier: &Applier) -> Result<Definitions, Failure> {
     let read = crds::all().into_iter().map(|crd| {
         let ours = desired(json!(crd));
         async move { (applier.get(&ours.reference).await, ours) }
     });
-    let mut missing = Vec::new();
+    let mut found = Definitions::default();
     for (live, mut ours) in futures::future::join_all(read).await {
         match live.map_err(|error| cannot_install(error.to_string()))? {
-            None => missing.push(ours),
+            None => found.missing.push(ours),
             Some(live) => {
                 if let Some(release) = definition::deleted_with_release(&live) {
                     tracing::warn!(
@@ -73,13 +104,18 @@ async fn definitions(applier: &Applier) -> Result<Vec<Desired>, Failure> {
                     );
                 }
                 if let Some(completed) = definition::to_apply(&ours.manifest, &live) {
+                    let is_usable = definition::serves(&live, &ours.manifest);
                     ours.manifest = completed;
-                    missing.push(ours);
+                    if is_usable {
+                        found.incomplete.push(ours);
+                    } else {
+                        found.missing.push(ours);
+                    }
                 }
             }
         }
     }
-    Ok(missing)
+    Ok(found)
 }
 
 fn desired(manifest: Value) -> Desired {

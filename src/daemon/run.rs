@@ -24,7 +24,7 @@ use crate::controllers;
 use crate::daemon::leader_election::{Elector, Leadership};
 use crate::daemon::setup::{Contexts, TaskInputs};
 use crate::daemon::signals::{Signals, stopped};
-use crate::daemon::web::{self, Hooks, Readiness};
+use crate::daemon::web::{self, Hooks, Pages, Readiness, WebState};
 use crate::daemon::{background, install, setup, telemetry, wiring};
 use crate::git;
 use crate::metrics::Metrics;
@@ -54,10 +54,14 @@ pub(crate) async fn run(args: RunArgs) -> Result<(), Failure> {
     Box::pin(Daemon::new(contexts, config).serve(inputs, listeners)).await
 }
 
-async fn listen_everywhere(config: &Config) -> Result<Vec<TcpListener>, Failure> {
+/// The listeners, each with the pages that it serves. The first one is that of `--listen`.
+async fn listen_everywhere(config: &Config) -> Result<Vec<(TcpListener, Pages)>, Failure> {
     let mut listeners = Vec::new();
     for address in [config.listen].iter().chain(&config.more_addresses) {
-        listeners.push(listen(*address).await?);
+        listeners.push((listen(*address).await?, Pages::All));
+    }
+    if let Some(address) = config.receiver_address {
+        listeners.push((listen(address).await?, Pages::Hooks));
     }
     Ok(listeners)
 }
@@ -123,9 +127,10 @@ impl Daemon {
     async fn serve(
         mut self,
         inputs: TaskInputs,
-        listeners: Vec<TcpListener>,
+        listeners: Vec<(TcpListener, Pages)>,
     ) -> Result<(), Failure> {
-        let address = listeners.first().map(TcpListener::local_addr).transpose()?;
+        let first = listeners.first().map(|(listener, _)| listener);
+        let address = first.map(TcpListener::local_addr).transpose()?;
         self.serve_http(listeners);
         // Signals are registered before anything that takes long, so that a signal at the start is not lost.
         let mut signals = Signals::new()?;
@@ -163,16 +168,15 @@ impl Daemon {
     }
 
     /// Serves probes, metrics and calls of git servers. A standby serves them too.
-    fn serve_http(&mut self, listeners: Vec<TcpListener>) {
-        for listener in listeners {
-            let web = web::serve(
-                listener,
-                self.contexts.metrics.clone(),
-                self.readiness.clone(),
-                self.hooks.clone(),
-                stopped(self.stopping()),
-            );
-            self.tasks.spawn(web.map(|_| "the HTTP server"));
+    fn serve_http(&mut self, listeners: Vec<(TcpListener, Pages)>) {
+        for (listener, pages) in listeners {
+            let state = WebState {
+                metrics: self.contexts.metrics.clone(),
+                readiness: self.readiness.clone(),
+                hooks: self.hooks.clone(),
+            };
+            let web = web::serve(listener, pages, state, stopped(self.stopping()));
+            self.tasks.spawn(web.map(|()| "the HTTP server"));
         }
     }
 
@@ -265,6 +269,12 @@ impl Daemon {
             self.tasks
                 .spawn(background::post_events(posts, address, &stopping));
         }
+        self.tasks.spawn(background::collect_mirrors(
+            &contexts.git_repositories,
+            &stopping,
+        ));
+        self.tasks
+            .spawn(background::measure_sizes(contexts, &stopping));
         let services = background::services(contexts.external_secrets.fetcher.clone(), supervisor);
         self.tasks.spawn(background::about_secrets(
             (rotations, costs),

@@ -17,7 +17,6 @@ use crate::controllers::external_secret::ExternalSecretContext;
 use crate::controllers::git_repository::GitRepositoryContext;
 use crate::controllers::kustomization::KustomizationContext;
 use crate::controllers::kustomization::rollouts::PendingRollouts;
-use crate::controllers::priority_semaphore::{KeyedSemaphores, PrioritySemaphore};
 use crate::controllers::receiver::ReceiverContext;
 use crate::controllers::rotation::Rotations;
 use crate::controllers::rotation_listeners::RotationContext;
@@ -27,18 +26,40 @@ use crate::controllers::{FailureReporter, event_webhook};
 use crate::daemon::memory_limit;
 use crate::git::{Mirrors, Remotes};
 use crate::metrics::Metrics;
+use crate::permits::{FairSemaphore, KeyedSemaphores};
 use crate::secrets::provider::Providers;
 use crate::tasks::{self, Supervisor};
 use overlayd_core::apply::written_status::WrittenStatuses;
 use overlayd_core::build_memory::MemoryPlan;
-use overlayd_core::git::source::LocalRepositories;
+use overlayd_core::fair_queue::Shares;
 use overlayd_core::kustomization::dependencies::Dependencies;
 use overlayd_core::reconcile_cache::ReconcileCache;
 use overlayd_core::secrets::dependency_index::DependencyIndex;
 use overlayd_core::secrets::last_sync::LastSyncCache;
+use overlayd_core::secrets::observed::Urgency;
 
 /// Templates that are long block a thread; more of them at once would only share the same processors.
-const BLOCKING_TEMPLATES: usize = 4;
+/// One namespace leaves one for the others.
+const BLOCKING_TEMPLATES: Shares = Shares {
+    total: 4,
+    of_one: 3,
+};
+
+/// How many ExternalSecrets are synced at once: so many in all, three quarters of them in one namespace.
+fn sync_shares(concurrent: usize) -> Shares {
+    Shares {
+        total: concurrent,
+        of_one: (concurrent * 3).div_ceil(4),
+    }
+}
+
+/// How many of them read one store: three quarters, and half for one namespace.
+fn store_shares(concurrent: usize) -> Shares {
+    Shares {
+        total: (concurrent * 3).div_ceil(4),
+        of_one: concurrent.div_ceil(2),
+    }
+}
 
 /// What the tasks of the daemon take their work from. Each part is taken by one task.
 pub(super) struct TaskInputs {
@@ -95,7 +116,7 @@ struct SharedParts {
     sources: Arc<Sources>,
     mirrors: Arc<Mirrors>,
     dependency_index: Arc<DependencyIndex>,
-    store_permits: Arc<KeyedSemaphores>,
+    store_permits: Arc<KeyedSemaphores<Urgency>>,
     providers: Arc<Providers>,
     fetcher: Arc<Fetcher>,
     rotations: Arc<Rotations>,
@@ -136,8 +157,8 @@ pub(super) fn contexts(
         sources: Arc::default(),
         mirrors: Arc::new(Mirrors::new(config.mirrors.clone(), config.max_fetch_bytes)),
         dependency_index: Arc::default(),
-        store_permits: Arc::new(KeyedSemaphores::new(concurrent_secrets.div_ceil(2))),
-        providers: Arc::new(Providers::new(fetcher.clone())),
+        store_permits: Arc::new(KeyedSemaphores::new(store_shares(concurrent_secrets))),
+        providers: Arc::new(Providers::new(fetcher.clone(), config.store_auth)),
         fetcher,
         rotations: Arc::new(Rotations::new(config.rotation_queue.clone())),
         metrics: metrics.clone(),
@@ -197,7 +218,7 @@ fn kustomizations(
 ) -> KustomizationContext {
     let remotes = config
         .allow_remote_bases
-        .then(|| Remotes::new(shared.mirrors.clone(), LocalRepositories::Refused));
+        .then(|| Remotes::of_tenants(shared.mirrors.clone(), &config.remote_base_hosts));
     KustomizationContext {
         client: shared.client.clone(),
         events: shared.events.clone(),
@@ -240,9 +261,9 @@ fn external_secrets(shared: &SharedParts, config: &Config) -> ExternalSecretCont
         caches: shared.caches.clone(),
         dependency_index: shared.dependency_index.clone(),
         last_syncs: LastSyncCache::default(),
-        sync_permits: PrioritySemaphore::new(usize::from(config.concurrent_secrets)),
+        sync_permits: FairSemaphore::new(sync_shares(usize::from(config.concurrent_secrets))),
         store_permits: shared.store_permits.clone(),
-        blocking_permits: tokio::sync::Semaphore::new(BLOCKING_TEMPLATES),
+        blocking_permits: FairSemaphore::new(BLOCKING_TEMPLATES),
         providers: shared.providers.clone(),
         fetcher: shared.fetcher.clone(),
         started: std::time::Instant::now(),

@@ -8,7 +8,7 @@ use futures::future::BoxFuture;
 use futures::{FutureExt as _, Stream, StreamExt as _, TryStreamExt as _};
 use kube::api::{Api, DynamicObject};
 use kube::core::{DeserializeGuard, NamespaceResourceScope};
-use kube::runtime::controller::{Action, Config as ControllerConfig, Controller};
+use kube::runtime::controller::{Action, Controller};
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::{WatchStreamExt as _, reflector, watcher};
 use kube::{Resource, ResourceExt as _};
@@ -26,11 +26,13 @@ use crate::daemon::setup::Contexts;
 use crate::daemon::signals::stopped;
 use crate::daemon::telemetry::reconcile_span;
 use crate::metrics::Metrics;
+use crate::permits::FairSemaphore;
 use overlayd_core::api::external_secret::ExternalSecret;
 use overlayd_core::api::git_repository::GitRepository;
 use overlayd_core::api::kustomization::Kustomization;
 use overlayd_core::api::receiver::Receiver;
 use overlayd_core::api::secret_store::{ClusterSecretStore, SecretStore};
+use overlayd_core::fair_queue::Shares;
 use overlayd_core::names::{NamespacedName, ObjectKey};
 
 /// ExternalSecrets for which a store has something new.
@@ -108,10 +110,15 @@ fn git_repositories(
             });
             futures::stream::iter(users.into_iter().map(|user| ObjectRef::from_obj(&*user)))
         });
+    let damaged = context.sources.damaged();
+    let damaged = damaged.map(|source| ObjectRef::new(&source.name).within(&source.namespace));
     let controller = controller
-        .with_config(at_once(config.concurrent))
-        .reconcile_on(counted(moved, contexts));
-    let reconcile = controllers::git_repository::reconcile;
+        .reconcile_on(counted(moved, contexts))
+        .reconcile_on(counted(damaged, contexts));
+    let reconcile = Turns::new(
+        controllers::git_repository::reconcile,
+        fetches(config.concurrent),
+    );
     drive(
         controller,
         (context, &contexts.reporter),
@@ -140,7 +147,7 @@ pub(super) fn receivers(
     let context = &contexts.receivers;
     let objects = flux_objects(contexts, config);
     let controller = controller::<Receiver>(contexts, objects, watcher::Config::default());
-    let reconcile = controllers::receiver::reconcile;
+    let reconcile = Turns::new(controllers::receiver::reconcile, reconciles(RECEIVERS));
     drive(
         controller,
         (context, &contexts.reporter),
@@ -188,10 +195,12 @@ fn kustomizations(
     let drifted = context.identities.live().drifted();
     let drifted = drifted.map(|unit| ObjectRef::new(&unit.name).within(&unit.namespace));
     let controller = controller
-        .with_config(at_once(config.concurrent))
         .reconcile_on(counted(moved, contexts))
         .reconcile_on(counted(drifted, contexts));
-    let reconcile = controllers::kustomization::reconcile;
+    let reconcile = Turns::new(
+        controllers::kustomization::reconcile,
+        reconciles(config.concurrent),
+    );
     drive(
         controller,
         (context, &contexts.reporter),
@@ -215,10 +224,11 @@ where
     let context = &contexts.secret_stores;
     let objects = Api::all(contexts.client.clone());
     let controller = controller::<S>(contexts, objects, watcher::Config::default());
-    let controller = controller
-        .with_config(at_once(concurrent))
-        .reconcile_all_on(context.rotations.wake_ups());
-    let reconcile = controllers::secret_store::reconcile::<S>;
+    let controller = controller.reconcile_all_on(context.rotations.wake_ups());
+    let reconcile = Turns::new(
+        controllers::secret_store::reconcile::<S>,
+        reconciles(concurrent),
+    );
     drive(
         controller,
         (context, &contexts.reporter),
@@ -231,8 +241,33 @@ where
     )
 }
 
-/// So many ExternalSecrets wait for their turn at most; the others wait for theirs where they take no memory.
-const MOST_WAITING: u16 = 1024;
+/// How many Receivers of one namespace are looked at at once.
+const RECEIVERS: u16 = 8;
+
+/// So many ExternalSecrets are looked at at once; the others wait where they take little memory.
+const EXTERNAL_SECRETS: Shares = Shares {
+    total: 1024,
+    of_one: 768,
+};
+
+/// How many objects of a kind are reconciled at once: so many of one namespace, and half as many more of others.
+fn reconciles(concurrent: u16) -> Shares {
+    let concurrent = usize::from(concurrent);
+    Shares {
+        total: concurrent + concurrent.div_ceil(2),
+        of_one: concurrent,
+    }
+}
+
+/// How many sources are fetched at once. They mostly wait for servers, and a server that never answers holds its place
+/// until the timeout, so there are places for several namespaces with such servers.
+fn fetches(concurrent: u16) -> Shares {
+    let concurrent = usize::from(concurrent);
+    Shares {
+        total: concurrent * 4,
+        of_one: concurrent,
+    }
+}
 
 /// The name of an object that is gone.
 fn name_of<K: Resource>(gone: &ObjectRef<K>) -> NamespacedName {
@@ -251,10 +286,8 @@ fn external_secrets(
     let wakes = wakes.map(|user| ObjectRef::new(&user.name).within(&user.namespace));
     let objects = Api::all(contexts.client.clone());
     let controller = controller::<ExternalSecret>(contexts, objects, watcher::Config::default());
-    let controller = controller
-        .with_config(at_once(MOST_WAITING))
-        .reconcile_on(counted(wakes, contexts));
-    let reconcile = controllers::external_secret::reconcile;
+    let controller = controller.reconcile_on(counted(wakes, contexts));
+    let reconcile = Turns::new(controllers::external_secret::reconcile, EXTERNAL_SECRETS);
     drive(
         controller,
         (context, &contexts.reporter),
@@ -272,10 +305,9 @@ where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug,
 {
     let client = contexts.client.clone();
-    if config.watch_all_namespaces {
-        Api::all(client)
-    } else {
-        Api::namespaced(client, &config.kustomizations.own_namespace)
+    match &config.watched_namespace {
+        Some(namespace) => Api::namespaced(client, namespace),
+        None => Api::all(client),
     }
 }
 
@@ -317,8 +349,23 @@ where
     })
 }
 
-fn at_once(concurrent: u16) -> ControllerConfig {
-    ControllerConfig::default().concurrency(concurrent)
+/// A reconcile function, and the permits by which its turns are shared between namespaces.
+struct Turns<K, C, F>
+where
+    K: Resource<DynamicType = ()>,
+{
+    reconcile: fn(Readable<K>, Arc<C>) -> F,
+    permits: FairSemaphore,
+}
+
+impl<K, C, F> Turns<K, C, F>
+where
+    K: Resource<DynamicType = ()>,
+{
+    fn new(reconcile: fn(Readable<K>, Arc<C>) -> F, shares: Shares) -> Self {
+        let permits = FairSemaphore::new(shares);
+        Self { reconcile, permits }
+    }
 }
 
 /// Runs a controller until the daemon stops. `forget` is told of objects that are gone.
@@ -326,7 +373,7 @@ fn drive<K, C, F>(
     controller: Controller<DeserializeGuard<K>>,
     (context, reporter): (&Arc<C>, &Arc<FailureReporter>),
     stopping: &watch::Receiver<bool>,
-    reconcile: fn(Readable<K>, Arc<C>) -> F,
+    turns: Turns<K, C, F>,
     forget: fn(&C, &ObjectRef<DynamicObject>),
 ) -> impl Future<Output = ()> + use<K, C, F>
 where
@@ -336,7 +383,10 @@ where
 {
     let (context, observing) = (context.clone(), context.clone());
     let panics = Arc::new(Panics::default());
+    let store = controller.store();
+    let Turns { reconcile, permits } = turns;
     let stopped_before_the_first_list = never_listed(controller.store(), stopping.clone());
+    let stopping = stopping.clone();
     let (queues, waiting) = (
         reporter.metrics.queues.clone(),
         reporter.metrics.queues.clone(),
@@ -345,13 +395,26 @@ where
         .graceful_shutdown_on(stopped(stopping.clone()))
         .run(
             move |object, reporter| {
-                let (namespace, name) = (object.namespace(), object.name_any());
-                let work = queues.start(&K::kind(&()), namespace.as_deref(), &name);
-                let span = reconcile_span::<K>(&name, namespace.as_deref());
-                let context = context.clone();
+                let (context, panics, queues) = (context.clone(), panics.clone(), queues.clone());
+                let (permits, store, stopping) = (permits.clone(), store.clone(), stopping.clone());
                 let reconcile = move |object| reconcile(object, context);
-                let reconcile = contained(object, reporter, reconcile, panics.clone());
-                reconcile.instrument(span).inspect(move |_| drop(work))
+                async move {
+                    // What waits here is small: the reconcile begins with its turn.
+                    let (namespace, name) = (object.namespace(), object.name_any());
+                    let _turn = tokio::select! {
+                        turn = permits.acquire(namespace.as_deref().unwrap_or_default(), ()) => turn,
+                        // The daemon stops, and nothing begins any more.
+                        () = stopped(stopping) => return Ok(Action::await_change()),
+                    };
+                    let _work = queues.start(&K::kind(&()), namespace.as_deref(), &name);
+                    // It may have changed meanwhile, or be gone; then the watch says so again.
+                    let Some(object) = store.get(&ObjectRef::from_obj(&*object)) else {
+                        return Ok(Action::await_change());
+                    };
+                    let span = reconcile_span::<K>(&name, namespace.as_deref());
+                    let reconcile = contained(object, reporter, reconcile, panics);
+                    reconcile.instrument(span).await
+                }
             },
             error_policy,
             reporter.clone(),

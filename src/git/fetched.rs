@@ -2,12 +2,13 @@
 //!
 //! A commit holds its view, and a view holds the commits that it includes, so the two are defined together.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use kustomize::RepoPath;
 use sha2::{Digest as _, Sha256};
 
+use crate::git::life::MirrorLife;
 use overlayd_core::git::ignore::Ignore;
 use overlayd_core::git::revision::Revision;
 use overlayd_core::names::NamespacedName;
@@ -21,6 +22,8 @@ pub(crate) struct Fetched {
     pub(crate) revision: Revision,
     /// The bare repository that holds the commit's objects.
     pub(crate) mirror: PathBuf,
+    /// Notes that the mirror cannot be read, so that it is cloned again.
+    pub(crate) life: Arc<MirrorLife>,
     /// The id of the commit's tree: equal trees have equal ids.
     pub(crate) tree: String,
     /// The first line of the commit's message.
@@ -34,6 +37,21 @@ pub(crate) struct Fetched {
 }
 
 impl Fetched {
+    /// The mirrors that are read for these files: its own, and those of its submodules and includes.
+    pub(crate) fn mirrors(&self) -> Vec<(&Path, &MirrorLife)> {
+        let mut mirrors = vec![(self.mirror.as_path(), &*self.life)];
+        let submodules = self.submodules.iter();
+        mirrors.extend(submodules.flat_map(|(_, below)| below.mirrors()));
+        let includes = self.view.iter().flat_map(|view| &view.includes);
+        mirrors.extend(includes.flat_map(|include| include.fetched.mirrors()));
+        mirrors
+    }
+
+    /// True if one of its mirrors cannot be read.
+    pub(crate) fn is_damaged(&self) -> bool {
+        self.mirrors().iter().any(|(_, life)| life.is_damaged())
+    }
+
     /// A digest of the files that are in service, in hex: equal digests mean equal files. It is computed at the first call,
     /// when submodules and view are set.
     pub(crate) fn content(&self) -> &str {

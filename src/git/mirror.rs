@@ -1,31 +1,21 @@
-//! Talks to git servers: keeps one bare mirror per address and credentials, and fetches into it only when a ref has moved.
+//! Talks to git servers: one fetch into a bare mirror, which asks for objects only when a ref has moved.
 
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
-use git2::{AutotagOption, Direction, FetchOptions, Oid, RemoteCallbacks, Repository};
+use git2::{AutotagOption, Direction, FetchOptions, ObjectType, Oid, RemoteCallbacks, Repository};
 use gocompat::semver::{Constraint, Version};
-use parking_lot::Mutex;
-use tokio::runtime::Handle;
 
 use crate::failpoints;
 use crate::git::fetched::Fetched;
+use crate::git::life::MirrorLife;
 use crate::git::objects;
-use crate::git::transport::Session;
 use overlayd_core::git::revision::Revision;
 use overlayd_core::git::source::{GitSource, RefTarget};
-
-/// The mirrors of this process, below one directory.
-#[derive(Debug)]
-pub(crate) struct Mirrors {
-    directory: PathBuf,
-    max_bytes: usize,
-    /// One operation at a time per mirror.
-    locks: Mutex<BTreeMap<String, Arc<Mutex<()>>>>,
-}
+use overlayd_core::git::storage_fault::StorageFault;
 
 /// Why a fetch failed.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +37,27 @@ pub(crate) enum FetchError {
         what: String,
         candidates: Vec<String>,
     },
+    #[error(
+        "{what} of `{url}` points to a {kind}, and only a commit can be fetched; name another ref"
+    )]
+    NotACommit {
+        url: String,
+        what: String,
+        kind: git2::ObjectType,
+    },
+    #[error("the server of `{url}` sends commit `{commit}` without all of its files")]
+    Incomplete { url: String, commit: String },
+    #[error("another fetch of `{url}` took longer than `spec.timeout` allows to wait")]
+    Busy { url: String },
+    #[error(
+        "no space is left in `{path}`, where mirrors are kept: give the volume of `--data-dir` more, or remove a GitRepository"
+    )]
+    DiskFull { path: PathBuf },
+    #[error(
+        "the mirror of `{url}` would take more than the {} MiB that are left of its namespace's `--namespace-disk-quota-mib`",
+        .left >> 20
+    )]
+    Quota { url: String, left: u64 },
     #[error("the repository `{url}` has no refs")]
     Empty { url: String },
     /// The runtime ended while the fetch was under way.
@@ -67,57 +78,17 @@ impl FetchError {
     /// The reason of the condition, in Flux's words.
     pub(crate) fn reason(&self) -> &'static str {
         match self {
-            Self::Storage { .. } => "StorageOperationFailed",
+            Self::Storage { .. } | Self::DiskFull { .. } | Self::Quota { .. } => {
+                "StorageOperationFailed"
+            }
             Self::Empty { .. } => "EmptyGitRepository",
-            Self::Remote { .. } | Self::NoSuchRef { .. } | Self::Cancelled => "GitOperationFailed",
+            Self::Remote { .. }
+            | Self::NoSuchRef { .. }
+            | Self::NotACommit { .. }
+            | Self::Incomplete { .. }
+            | Self::Busy { .. }
+            | Self::Cancelled => "GitOperationFailed",
         }
-    }
-}
-
-impl Mirrors {
-    /// Mirrors below a directory. A fetch that receives more than `max_bytes` fails.
-    pub(crate) fn new(directory: PathBuf, max_bytes: usize) -> Self {
-        Self {
-            directory,
-            max_bytes,
-            locks: Mutex::default(),
-        }
-    }
-
-    /// Fetches the wanted commit into its mirror. A ref that has not moved costs one `ls-remote`.
-    pub(crate) async fn fetch(self: Arc<Self>, source: GitSource) -> Result<Fetched, FetchError> {
-        let runtime = Handle::current();
-        // libgit2 blocks, so it runs on a blocking thread, and only here.
-        let task = tokio::task::spawn_blocking(move || self.fetch_blocking(&source, runtime));
-        task.await.unwrap_or(Err(FetchError::Cancelled))
-    }
-
-    /// Fetches with the lock of the mirror held, so that two sources of one repository do not write the same files.
-    /// Blocks for up to the source's timeout.
-    fn fetch_blocking(&self, source: &GitSource, runtime: Handle) -> Result<Fetched, FetchError> {
-        let key = source.mirror_key();
-        let lock = self.locks.lock().entry(key.clone()).or_default().clone();
-        let _guard = lock.lock();
-        let path = self.directory.join(format!("{key}.git"));
-        let deadline = Instant::now() + source.timeout;
-        let session = Session::new(&source.credentials, deadline, runtime).map_err(|reason| {
-            FetchError::Remote {
-                url: source.url.clone(),
-                reason,
-            }
-        })?;
-        session.run(|| {
-            let operation = Operation { source, path: &path, max_bytes: self.max_bytes, deadline };
-            match operation.run() {
-                // A crash or a full disk may have damaged the mirror: it is cloned again, once.
-                Err(AttemptError::Damaged(_)) => {
-                    let removed = std::fs::remove_dir_all(&path);
-                    tracing::warn!(path = %path.display(), removed = removed.is_ok(), "mirror was damaged; cloning it again");
-                    operation.run().map_err(AttemptError::into_error)
-                }
-                result => result.map_err(AttemptError::into_error),
-            }
-        })
     }
 }
 
@@ -146,7 +117,7 @@ fn is_commit_id(text: &str) -> bool {
 }
 
 /// Why one attempt of a fetch failed.
-enum AttemptError {
+pub(super) enum AttemptError {
     /// Another attempt would fail too.
     Error(FetchError),
     /// The mirror is damaged; another attempt with a new mirror may work.
@@ -154,7 +125,7 @@ enum AttemptError {
 }
 
 impl AttemptError {
-    fn into_error(self) -> FetchError {
+    pub(super) fn into_error(self) -> FetchError {
         match self {
             Self::Error(error) | Self::Damaged(error) => error,
         }
@@ -167,11 +138,13 @@ impl From<FetchError> for AttemptError {
     }
 }
 
-struct Operation<'o> {
-    source: &'o GitSource,
-    path: &'o Path,
-    max_bytes: usize,
-    deadline: Instant,
+/// One fetch into a mirror, which no other operation uses meanwhile.
+pub(super) struct Operation<'o> {
+    pub(super) source: &'o GitSource,
+    pub(super) path: &'o Path,
+    pub(super) life: &'o Arc<MirrorLife>,
+    pub(super) max_bytes: usize,
+    pub(super) deadline: Instant,
 }
 
 /// A ref as the remote advertises it.
@@ -185,12 +158,13 @@ struct Advertised {
 }
 
 impl Operation<'_> {
-    fn run(&self) -> Result<Fetched, AttemptError> {
+    pub(super) fn run(&self) -> Result<Fetched, AttemptError> {
         let repository = self.open()?;
         // A commit that is pinned and held needs no request: it cannot change.
         if let RefTarget::Commit { id, name, .. } = &self.source.target
             && let Ok(oid) = Oid::from_str(id)
             && objects::commit(&repository, oid).is_ok()
+            && self.completeness(&repository, oid) == Completeness::Whole
         {
             return self.describe(&repository, oid, name.clone());
         }
@@ -229,6 +203,8 @@ impl Operation<'_> {
         self.describe(&repository, wanted.commit, wanted.name)
     }
 
+    /// Opens the mirror, or makes an empty one. A directory without `HEAD` is no mirror yet, as after a crash while it was
+    /// made.
     fn open(&self) -> Result<Repository, AttemptError> {
         let storage = |source| FetchError::Storage {
             path: self.path.to_path_buf(),
@@ -243,7 +219,13 @@ impl Operation<'_> {
                 .map_err(|error| git2::Error::from_str(&error.to_string()))?;
             Repository::init_bare(self.path)
         };
-        create().map_err(|error| storage(error).into())
+        create().map_err(|error| match StorageFault::of(error.message()) {
+            StorageFault::Full => FetchError::DiskFull {
+                path: self.path.to_path_buf(),
+            }
+            .into(),
+            _ => storage(error).into(),
+        })
     }
 
     /// An error of a request to the server.
@@ -254,6 +236,7 @@ impl Operation<'_> {
         }
     }
 
+    /// Every ref that the server advertises, with its object. The peeled entries of annotated tags end with `^{}`.
     fn list(&self, remote: &mut git2::Remote<'_>) -> Result<Vec<(String, Oid)>, AttemptError> {
         let connection = remote
             .connect_auth(Direction::Fetch, None, None)
@@ -392,12 +375,60 @@ impl Operation<'_> {
         wanted: &Advertised,
     ) -> Result<(), AttemptError> {
         if objects::commit(repository, wanted.commit).is_ok() {
-            return Ok(());
+            // A commit without its files is not fetched again, since libgit2 takes it for complete.
+            return self.check_complete(repository, wanted.commit);
         }
         failpoints::point("fetch");
         let own_name = wanted.reference.trim_start_matches("refs/");
         let refspec = format!("+{}:refs/overlayd/{own_name}", wanted.reference);
-        self.fetch_refs(remote, &[refspec])
+        self.fetch_refs(remote, &[refspec])?;
+        match repository
+            .find_object(wanted.commit, None)
+            .map(|object| object.kind())
+        {
+            Ok(Some(kind)) if kind != ObjectType::Commit => Err(FetchError::NotACommit {
+                url: self.source.url.clone(),
+                what: format!("`{}`", wanted.reference),
+                kind,
+            }
+            .into()),
+            _ => self.check_complete(repository, wanted.commit),
+        }
+    }
+
+    /// Refuses a commit whose files are not all there. The mirror is then cloned again.
+    fn check_complete(&self, repository: &Repository, commit: Oid) -> Result<(), AttemptError> {
+        let url = self.source.url.clone();
+        match self.completeness(repository, commit) {
+            Completeness::Whole => Ok(()),
+            Completeness::Missing => {
+                let commit = commit.to_string();
+                let error = FetchError::Incomplete { url, commit };
+                Err(AttemptError::Damaged(error))
+            }
+            Completeness::Unknown => {
+                let reason = "`spec.timeout` ended while the files of the commit were looked up";
+                let reason = reason.to_owned();
+                Err(FetchError::Remote { url, reason }.into())
+            }
+        }
+    }
+
+    /// Whether all files of a commit are there. It is looked at once in the life of a mirror.
+    fn completeness(&self, repository: &Repository, commit: Oid) -> Completeness {
+        if self.life.is_known_complete(commit) {
+            return Completeness::Whole;
+        }
+        let completeness = match completeness(repository, commit, self.deadline) {
+            Ok(completeness) => completeness,
+            // It is there, and its reader gets an error that says how large it is.
+            Err(error) if objects::is_too_large(&error) => Completeness::Whole,
+            Err(_) => Completeness::Missing,
+        };
+        if completeness == Completeness::Whole {
+            self.life.note_complete(commit);
+        }
+        completeness
     }
 
     /// Fetches a commit by its id. Where the server refuses that, or the source names a branch, the branches are fetched.
@@ -416,6 +447,7 @@ impl Operation<'_> {
                 .ok()
                 .filter(|oid| objects::commit(repository, *oid).is_ok())
         {
+            self.check_complete(repository, oid)?;
             return Ok(oid);
         }
         let pattern = branch.unwrap_or("*");
@@ -429,7 +461,10 @@ impl Operation<'_> {
             .ok()
             .filter(|oid| objects::commit(repository, *oid).is_ok());
         match found {
-            Some(oid) => Ok(oid),
+            Some(oid) => {
+                self.check_complete(repository, oid)?;
+                Ok(oid)
+            }
             None => {
                 let what = format!(
                     "commit `{id}` on {}",
@@ -467,14 +502,34 @@ impl Operation<'_> {
             .remote_callbacks(callbacks)
             .download_tags(AutotagOption::None)
             .update_fetchhead(false);
-        remote.fetch(refspecs, Some(&mut options), None).map_err(|error| match error.class() {
-            git2::ErrorClass::Odb | git2::ErrorClass::Os => AttemptError::Damaged(self.remote(&error)),
-            _ if error.code() == git2::ErrorCode::User => {
-                let reason = format!("the fetch was stopped: more than {max_bytes} bytes, or longer than `spec.timeout`");
-                FetchError::Remote { url: self.source.url.clone(), reason }.into()
+        let fetched = remote.fetch(refspecs, Some(&mut options), None);
+        fetched.map_err(|error| self.fetch_failure(&error))
+    }
+
+    fn fetch_failure(&self, error: &git2::Error) -> AttemptError {
+        let (url, max_bytes) = (self.source.url.clone(), self.max_bytes);
+        if error.code() == git2::ErrorCode::User {
+            if let Some(left) = self.source.disk_allowance
+                && Instant::now() < self.deadline
+            {
+                return FetchError::Quota { url, left }.into();
             }
-            _ => self.remote(&error).into(),
-        })
+            let reason = format!(
+                "the fetch was stopped: more than {max_bytes} bytes, or longer than `spec.timeout`"
+            );
+            return FetchError::Remote { url, reason }.into();
+        }
+        if !matches!(error.class(), git2::ErrorClass::Odb | git2::ErrorClass::Os) {
+            return self.remote(error).into();
+        }
+        match StorageFault::of(error.message()) {
+            StorageFault::Full => FetchError::DiskFull {
+                path: self.path.to_path_buf(),
+            }
+            .into(),
+            StorageFault::Unusable => self.remote(error).into(),
+            StorageFault::Damaged => AttemptError::Damaged(self.remote(error)),
+        }
     }
 
     /// The commit as the controllers see it.
@@ -501,6 +556,7 @@ impl Operation<'_> {
                     commit: oid.to_string(),
                 },
                 mirror: self.path.to_path_buf(),
+                life: self.life.clone(),
                 tree: commit.tree_id().to_string(),
                 subject: subject.chars().take(50).collect(),
                 submodules: Vec::new(),
@@ -515,4 +571,39 @@ impl Operation<'_> {
             })
         })
     }
+}
+
+/// Whether all trees and files of a commit are in a mirror.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Completeness {
+    Whole,
+    Missing,
+    /// The time was over before all was looked at.
+    Unknown,
+}
+
+/// Looks for all trees and files of a commit. Each tree is read once, however often it is named.
+fn completeness(
+    repository: &Repository,
+    commit: Oid,
+    deadline: Instant,
+) -> Result<Completeness, git2::Error> {
+    let odb = repository.odb()?;
+    let mut left = vec![objects::commit(repository, commit)?.tree_id()];
+    let mut seen: BTreeSet<Oid> = left.iter().copied().collect();
+    while let Some(tree) = left.pop() {
+        if Instant::now() >= deadline {
+            return Ok(Completeness::Unknown);
+        }
+        for entry in &objects::tree(repository, tree)? {
+            match entry.kind() {
+                Some(ObjectType::Tree) if seen.insert(entry.id()) => left.push(entry.id()),
+                Some(ObjectType::Blob) if !odb.exists(entry.id()) => {
+                    return Ok(Completeness::Missing);
+                }
+                _ => {}
+            }
+        }
+    }
+    Ok(Completeness::Whole)
 }

@@ -90,9 +90,13 @@ fn check(
         return Ok(());
     }
     let message = format!("the {kind} {id} has {size} bytes; more than {max_bytes} are not read");
-    Err(git2::Error::new(
-        ErrorCode::GenericError,
-        ErrorClass::Object,
-        message,
-    ))
+    Err(git2::Error::new(TOO_LARGE, ErrorClass::Object, message))
+}
+
+/// The code of an object that is larger than what is read. libgit2 uses it for buffers of its own alone.
+const TOO_LARGE: ErrorCode = ErrorCode::BufSize;
+
+/// True for an object that is there, and larger than what is read.
+pub(super) fn is_too_large(error: &git2::Error) -> bool {
+    error.code() == TOO_LARGE
 }

@@ -23,7 +23,7 @@ pub(super) fn register() {
                     if scheme == "ssh" {
                         return Transport::smart(remote, false, Ssh { session });
                     }
-                    Transport::smart(remote, true, Smart { session })
+                    Transport::smart(remote, true, Smart::new(session))
                 })
             };
             registered.expect("libgit2 accepts a transport of a new name");

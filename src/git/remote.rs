@@ -9,8 +9,9 @@ use kustomize::{
 };
 use tokio::runtime::Handle;
 
-use crate::git::mirror::Mirrors;
+use crate::git::mirrors::Mirrors;
 use crate::git::{snapshot, submodules, transport};
+use overlayd_core::git::reach::Reach;
 use overlayd_core::git::source::{GitSource, LocalRepositories};
 
 /// The most rounds of a build, each of which may find that a base needs another one.
@@ -23,12 +24,27 @@ const MAX_REMOTES: usize = 100;
 pub(crate) struct Remotes {
     mirrors: Arc<Mirrors>,
     local: LocalRepositories,
+    reach: Reach,
 }
 
 impl Remotes {
-    /// Builds that fetch into these mirrors. `local` says whether a remote base may be a directory of this machine.
-    pub(crate) fn new(mirrors: Arc<Mirrors>, local: LocalRepositories) -> Self {
-        Self { mirrors, local }
+    /// For the commands of a person, who chooses what is built: everything may be reached.
+    pub(crate) fn of_a_person(mirrors: Arc<Mirrors>) -> Self {
+        Self {
+            mirrors,
+            local: LocalRepositories::Allowed,
+            reach: Reach::Anywhere,
+        }
+    }
+
+    /// For the daemon, whose tenants choose what is built. The hosts are those that remote bases may come from; all if
+    /// there are none.
+    pub(crate) fn of_tenants(mirrors: Arc<Mirrors>, hosts: &[String]) -> Self {
+        Self {
+            mirrors,
+            local: LocalRepositories::Refused,
+            reach: Reach::remote_base(hosts),
+        }
     }
 
     /// Builds, fetches the remote resources that are missing, and builds again, until none is missing.
@@ -85,14 +101,16 @@ impl Remotes {
     pub(crate) async fn fetch(&self, remote: &Remote) -> Result<Provided, String> {
         match remote {
             Remote::File(url) => {
-                let (url, runtime) = (url.clone(), Handle::current());
-                let task = tokio::task::spawn_blocking(move || transport::get_file(&url, runtime));
+                let (url, reach, runtime) = (url.clone(), self.reach.clone(), Handle::current());
+                let get = move || transport::get_file(&url, &reach, runtime);
+                let task = tokio::task::spawn_blocking(get);
                 let bytes = task.await.unwrap_or_else(|error| Err(error.to_string()))?;
                 Ok(Provided::Bytes(bytes))
             }
             Remote::Repository(repository) => {
-                let source =
-                    GitSource::remote(repository, self.local).map_err(|error| error.to_string())?;
+                let source = GitSource::remote(repository, self.local);
+                let mut source = source.map_err(|error| error.to_string())?;
+                source.reach = self.reach.clone();
                 let fetched = submodules::fetch(&self.mirrors, source).await;
                 let fetched = fetched.map_err(|error| error.to_string())?;
                 let files =

@@ -8,6 +8,7 @@ use kustomize::{ContentId, FileEntry, FileTree, Files, RepoPath};
 use parking_lot::{Mutex, MutexGuard};
 
 use crate::git::fetched::Fetched;
+use crate::git::life::MirrorLife;
 use crate::git::objects::{self, GitEntry};
 use crate::git::view::{Filtered, Mounted, Sparse};
 
@@ -15,6 +16,8 @@ use crate::git::view::{Filtered, Mounted, Sparse};
 struct CommitFiles {
     /// libgit2's handle is not `Sync`; reads of one commit take turns.
     repository: Mutex<Repository>,
+    /// Notes damage. `None` for a repository that is no mirror of ours.
+    life: Option<Arc<MirrorLife>>,
     tree: Oid,
     max_file_bytes: usize,
 }
@@ -60,7 +63,7 @@ pub(crate) fn files(fetched: &Fetched) -> Result<Arc<dyn Files>, git2::Error> {
 
 /// A commit's files with those of its submodules in their places.
 fn whole(fetched: &Fetched) -> Result<Arc<dyn Files>, git2::Error> {
-    let own: Arc<dyn Files> = Arc::new(CommitFiles::open(&fetched.mirror, &fetched.tree)?);
+    let own: Arc<dyn Files> = Arc::new(CommitFiles::open(fetched)?);
     if fetched.submodules.is_empty() {
         return Ok(own);
     }
@@ -89,6 +92,7 @@ pub(crate) enum IgnoreFilesError {
     /// The mirror has lost an object, or cannot be read.
     #[error("{}", .0.message())]
     Mirror(#[from] git2::Error),
+    /// The walk has met more directories than it may.
     #[error(
         "the repository has more than {MAX_TREES} directories, or their paths have more than {MAX_PATHS_BYTES} bytes"
     )]
@@ -105,6 +109,14 @@ pub(crate) enum IgnoreFilesError {
 /// # Errors
 /// The mirror cannot be read, or there are too many files, or one is too large.
 pub(crate) fn source_ignores(fetched: &Fetched) -> Result<Vec<(String, String)>, IgnoreFilesError> {
+    let ignores = read_ignores(fetched);
+    if let Err(IgnoreFilesError::Mirror(error)) = &ignores {
+        fetched.life.note_read_error(error);
+    }
+    ignores
+}
+
+fn read_ignores(fetched: &Fetched) -> Result<Vec<(String, String)>, IgnoreFilesError> {
     let repository = Repository::open_bare(&fetched.mirror)?;
     let root = Oid::from_str(&fetched.tree)?;
     let mut files = ignore_files(&repository, root)?;
@@ -167,6 +179,7 @@ pub(crate) fn of_work_tree(directory: &Path, revision: &str) -> Result<FileTree,
     let tree = repository.revparse_single(revision)?.peel_to_tree()?.id();
     let files = CommitFiles {
         repository: Mutex::new(repository),
+        life: None,
         tree,
         max_file_bytes: MAX_FILE_BYTES,
     };
@@ -204,12 +217,18 @@ pub(crate) fn submodule_at(fetched: &Fetched, path: &RepoPath) -> Result<Option<
 }
 
 impl CommitFiles {
-    fn open(mirror: &Path, tree: &str) -> Result<Self, git2::Error> {
-        let repository = Repository::open_bare(mirror)?;
-        let tree = Oid::from_str(tree)?;
-        objects::tree(&repository, tree)?;
+    fn open(fetched: &Fetched) -> Result<Self, git2::Error> {
+        let open = || {
+            let repository = Repository::open_bare(&fetched.mirror)?;
+            let tree = Oid::from_str(&fetched.tree)?;
+            objects::tree(&repository, tree)?;
+            Ok((repository, tree))
+        };
+        let opened = open().inspect_err(|error| fetched.life.note_read_error(error));
+        let (repository, tree) = opened?;
         Ok(Self {
             repository: Mutex::new(repository),
+            life: Some(fetched.life.clone()),
             tree,
             max_file_bytes: MAX_FILE_BYTES,
         })
@@ -217,7 +236,10 @@ impl CommitFiles {
 }
 
 impl CommitFiles {
-    fn unreadable(path: &RepoPath, error: &git2::Error) -> String {
+    fn unreadable(&self, path: &RepoPath, error: &git2::Error) -> String {
+        if let Some(life) = &self.life {
+            life.note_read_error(error);
+        }
         format!("cannot read `{path}` from the mirror: {}", error.message())
     }
 
@@ -242,7 +264,7 @@ impl Files for CommitFiles {
             return Ok(Some(FileEntry::Directory));
         }
         let repository = self.lock();
-        let unreadable = |error: git2::Error| Self::unreadable(path, &error);
+        let unreadable = |error: git2::Error| self.unreadable(path, &error);
         let Some(found) = self.find(&repository, path).map_err(unreadable)? else {
             return Ok(None);
         };
@@ -267,7 +289,7 @@ impl Files for CommitFiles {
 
     fn read(&self, path: &RepoPath) -> Result<Arc<[u8]>, String> {
         let repository = self.lock();
-        let unreadable = |error: git2::Error| Self::unreadable(path, &error);
+        let unreadable = |error: git2::Error| self.unreadable(path, &error);
         let found = self.find(&repository, path).map_err(unreadable)?;
         let found = found.ok_or_else(|| format!("`{path}` is not there"))?;
         let blob = objects::blob(&repository, found.id, self.max_file_bytes).map_err(unreadable)?;
@@ -276,7 +298,7 @@ impl Files for CommitFiles {
 
     fn list(&self, path: &RepoPath) -> Result<Vec<String>, String> {
         let repository = self.lock();
-        let unreadable = |error: git2::Error| Self::unreadable(path, &error);
+        let unreadable = |error: git2::Error| self.unreadable(path, &error);
         let id = if *path == RepoPath::root() {
             self.tree
         } else {
@@ -312,6 +334,7 @@ mod tests {
                 commit: String::new(),
             },
             mirror: directory.to_path_buf(),
+            life: Arc::new(MirrorLife::new()),
             tree: tree.write().expect("a tree").to_string(),
             subject: String::new(),
             submodules: Vec::new(),
@@ -340,6 +363,7 @@ mod tests {
         let (_directory, fetched) = large("kustomization.yaml", FileMode::Blob);
         let path = RepoPath::root().join("kustomization.yaml").unwrap();
         refused(files(&fetched).unwrap().read(&path).unwrap_err());
+        assert!(!fetched.is_damaged(), "a large file is no damage");
         let (_directory, fetched) = large("kustomization.yaml", FileMode::Link);
         refused(files(&fetched).unwrap().entry(&path).unwrap_err());
     }

@@ -6,7 +6,8 @@ use std::time::Instant;
 use kustomize::RepoPath;
 
 use crate::git::fetched::Fetched;
-use crate::git::mirror::{FetchError, Mirrors};
+use crate::git::mirror::FetchError;
+use crate::git::mirrors::Mirrors;
 use crate::git::snapshot;
 use overlayd_core::git::source::GitSource;
 
@@ -25,6 +26,7 @@ pub(crate) async fn fetch(
     let mut left = Left {
         submodules: MAX_SUBMODULES,
         deadline: Instant::now() + source.timeout,
+        disk_allowance: source.disk_allowance,
     };
     fetch_below(mirrors, source, 0, &mut left).await
 }
@@ -33,6 +35,7 @@ pub(crate) async fn fetch(
 struct Left {
     submodules: usize,
     deadline: Instant,
+    disk_allowance: Option<u64>,
 }
 
 /// Fetches a repository and, if the source asks for it, its submodules, depth first. Every fetch takes from the same
@@ -44,7 +47,12 @@ async fn fetch_below(
     left: &mut Left,
 ) -> Result<Fetched, FetchError> {
     source.timeout = left.deadline.saturating_duration_since(Instant::now());
+    source.disk_allowance = left.disk_allowance;
     let mut fetched = mirrors.clone().fetch(source.clone()).await?;
+    let bytes = fetched.life.bytes();
+    left.disk_allowance = left
+        .disk_allowance
+        .map(|allowed| allowed.saturating_sub(bytes));
     if !source.submodules {
         return Ok(fetched);
     }
@@ -52,7 +60,11 @@ async fn fetch_below(
         url: source.url.clone(),
         reason,
     };
-    let unreadable = |error: git2::Error| failed(error.message().to_owned());
+    let life = fetched.life.clone();
+    let unreadable = |error: git2::Error| {
+        life.note_read_error(&error);
+        failed(error.message().to_owned())
+    };
     let Some(text) = snapshot::gitmodules(&fetched).map_err(unreadable)? else {
         return Ok(fetched);
     };

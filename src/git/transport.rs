@@ -12,21 +12,27 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use git2::transport::{Service, SmartSubtransport, SmartSubtransportStream};
-use http::{Method, Request, StatusCode, header};
+use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
+use parking_lot::Mutex;
 use tokio::runtime::Handle;
 
 use crate::https;
-use crate::https::{HttpClient, Proxies};
+use crate::https::{Addresses, HttpClient, Proxies};
 use overlayd_core::error_chain::causes;
 use overlayd_core::git::credentials::{Authorization, Credentials, SshCredentials};
+use overlayd_core::git::reach::Reach;
+use overlayd_core::git::redirect::{CredentialUse, Hop, MAX_REDIRECTS, RedirectError};
 
 /// The client and credentials of one git operation. It is kept on the thread that runs the operation.
 #[derive(Clone)]
 pub(super) struct Session {
     /// Trusts the source's own CA, if it names one, and goes by way of its proxy.
     client: HttpClient,
+    /// The client of redirected requests, where they may not reach everything.
+    redirected: Option<HttpClient>,
+    reach: Reach,
     authorization: Option<header::HeaderValue>,
     ssh: Option<Arc<SshCredentials>>,
     /// The end of the whole operation, however many requests it takes.
@@ -39,22 +45,25 @@ thread_local! {
     static SESSION: RefCell<Option<Session>> = const { RefCell::new(None) };
 }
 
-/// The most redirects of one request.
-const MAX_REDIRECTS: usize = 3;
-
 impl Session {
     /// A session for one operation.
     pub(super) fn new(
         credentials: &Credentials,
+        reach: &Reach,
         deadline: Instant,
         runtime: Handle,
     ) -> Result<Self, String> {
         let proxies = credentials.proxy.clone();
         let proxies = proxies.map_or(Proxies::Environment, Proxies::Given);
-        let client = https::client(credentials.ca.as_deref(), proxies);
-        let client = client.map_err(|error| error.to_string())?;
+        let client = |addresses| {
+            let client = https::client(credentials.ca.as_deref(), proxies.clone(), addresses);
+            client.map_err(|error| error.to_string())
+        };
+        let guards = reach.guards_redirects();
         Ok(Self {
-            client,
+            client: client(Addresses::All)?,
+            redirected: guards.then(|| client(Addresses::NotLocal)).transpose()?,
+            reach: reach.clone(),
             authorization: authorization(&credentials.authorization)?,
             ssh: credentials.ssh.clone(),
             deadline,
@@ -102,41 +111,61 @@ impl Session {
         })
     }
 
-    fn send(&self, method: &Method, url: &str, body: Vec<u8>) -> Result<Incoming, String> {
-        let body = Bytes::from(body);
+    /// Sends a request without a body, and follows redirects. Gives where it was answered, and the answer.
+    fn get(&self, first: Hop) -> Result<(Hop, Response<Incoming>), String> {
         self.within_deadline(async {
-            let mut url = url.to_owned();
+            let mut hop = first;
             for _ in 0..=MAX_REDIRECTS {
-                let response = self
-                    .client
-                    .request(self.request(method, &url, body.clone())?)
-                    .await;
-                let response = response.map_err(|error| causes(&error))?;
-                let status = response.status();
-                if !status.is_redirection() || *method != Method::GET {
-                    return check(status).map(|()| response.into_body());
+                let response = self.send(&Method::GET, &hop, Bytes::new()).await?;
+                if !response.status().is_redirection() {
+                    return Ok((hop, response));
                 }
-                let location = response
-                    .headers()
-                    .get(header::LOCATION)
-                    .and_then(|value| value.to_str().ok());
-                url = same_host(&url, location.unwrap_or_default())?;
+                let redirected = hop.redirected(location(&response));
+                hop = redirected.map_err(|error| error.to_string())?;
             }
-            Err("too many redirects".to_owned())
+            Err(RedirectError::TooMany.to_string())
         })
+    }
+
+    /// Sends a request with a body. git follows no redirect of such a one, and the base was found before.
+    fn post(&self, hop: &Hop, body: Vec<u8>) -> Result<Incoming, String> {
+        self.within_deadline(async {
+            let response = self.send(&Method::POST, hop, Bytes::from(body)).await?;
+            check(response.status(), hop).map_err(|error| error.to_string())?;
+            Ok(response.into_body())
+        })
+    }
+
+    async fn send(
+        &self,
+        method: &Method,
+        hop: &Hop,
+        body: Bytes,
+    ) -> Result<Response<Incoming>, String> {
+        let host = hop.url.host_str().unwrap_or_default();
+        self.reach
+            .check_host(host)
+            .map_err(|error| error.to_string())?;
+        let request = self.request(method, hop, body)?;
+        let guarded = self.redirected.as_ref().filter(|_| hop.is_redirected);
+        let response = guarded.unwrap_or(&self.client).request(request).await;
+        response.map_err(|error| causes(&error))
     }
 
     fn request(
         &self,
         method: &Method,
-        url: &str,
+        hop: &Hop,
         body: Bytes,
     ) -> Result<Request<Full<Bytes>>, String> {
-        let mut request = Request::builder().method(method).uri(url).header(
+        let builder = Request::builder().method(method).uri(hop.url.as_str());
+        let mut request = builder.header(
             header::USER_AGENT,
             concat!("git/2.0 (overlayd ", env!("CARGO_PKG_VERSION"), ")"),
         );
-        if let Some(value) = &self.authorization {
+        if let Some(value) = &self.authorization
+            && hop.credentials == CredentialUse::Send
+        {
             request = request.header(header::AUTHORIZATION, value);
         }
         if *method == Method::POST {
@@ -153,38 +182,31 @@ impl Session {
     }
 }
 
+/// The address that a response redirects to.
+fn location(response: &Response<Incoming>) -> Option<&str> {
+    let location = response.headers().get(header::LOCATION)?;
+    location.to_str().ok()
+}
+
 /// The largest file that is fetched by its URL, in bytes.
 const MAX_FILE_BYTES: usize = 32 << 20;
 /// The longest time of such a fetch.
 const FILE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Fetches a file over HTTP. Redirects to other hosts are followed, since no credentials are sent.
-pub(super) fn get_file(url: &str, runtime: Handle) -> Result<Vec<u8>, String> {
+pub(super) fn get_file(url: &str, reach: &Reach, runtime: Handle) -> Result<Vec<u8>, String> {
     let deadline = Instant::now() + FILE_TIMEOUT;
-    let session = Session::new(&Credentials::default(), deadline, runtime)?;
+    let session = Session::new(&Credentials::default(), reach, deadline, runtime)?;
+    let first = Hop::to(url).map_err(|error| error.to_string())?;
+    let (_, response) = session.get(first)?;
+    let status = response.status();
+    if !status.is_success() {
+        return Err(format!("HTTP Error: status code {status}"));
+    }
     session.within_deadline(async {
-        let mut url = url::Url::parse(url).map_err(|error| error.to_string())?;
-        for _ in 0..=MAX_REDIRECTS {
-            let request = session.request(&Method::GET, url.as_str(), Bytes::new())?;
-            let response = session.client.request(request).await;
-            let response = response.map_err(|error| causes(&error))?;
-            let status = response.status();
-            if status.is_redirection() {
-                let location = response.headers().get(header::LOCATION);
-                let location = location.and_then(|value| value.to_str().ok());
-                url = url
-                    .join(location.unwrap_or_default())
-                    .map_err(|_| "the server redirects to an invalid address".to_owned())?;
-                continue;
-            }
-            if !status.is_success() {
-                return Err(format!("HTTP Error: status code {status}"));
-            }
-            let body = http_body_util::Limited::new(response.into_body(), MAX_FILE_BYTES);
-            let body = body.collect().await.map_err(|error| error.to_string())?;
-            return Ok(body.to_bytes().to_vec());
-        }
-        Err("too many redirects".to_owned())
+        let body = http_body_util::Limited::new(response.into_body(), MAX_FILE_BYTES);
+        let body = body.collect().await.map_err(|error| error.to_string())?;
+        Ok(body.to_bytes().to_vec())
     })
 }
 
@@ -213,37 +235,73 @@ fn authorization(authorization: &Authorization) -> Result<Option<header::HeaderV
     Ok(Some(value))
 }
 
-/// Follows a redirect only to the same host, so that credentials never reach another.
-fn same_host(from: &str, location: &str) -> Result<String, String> {
-    let from = url::Url::parse(from).map_err(|error| error.to_string())?;
-    let to = from
-        .join(location)
-        .map_err(|_| "the server redirects to an invalid address".to_owned())?;
-    let downgraded = from.scheme() == "https" && to.scheme() != "https";
-    if to.host_str() != from.host_str() || downgraded {
-        let host = to.host_str().unwrap_or_default();
-        return Err(format!(
-            "the server redirects to another host, `{host}`; put that address into `spec.url`"
-        ));
-    }
-    Ok(to.to_string())
+/// An answer that is no success.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+enum StatusError {
+    #[error(
+        "the server redirects to `{host}`, which asks for credentials ({code}); they are sent to the server of `spec.url` alone, so put the new address there"
+    )]
+    Withheld { host: String, code: u16 },
+    #[error("authentication required: the server refused the credentials (401)")]
+    Unauthorized,
+    #[error("the server refused access (403)")]
+    Forbidden,
+    #[error("repository not found (404)")]
+    NotFound,
+    #[error(
+        "the server redirects the request for objects ({0}), which git does not follow; put the new address into `spec.url`"
+    )]
+    Redirected(StatusCode),
+    #[error("the server answered {0}")]
+    Other(StatusCode),
 }
 
-fn check(status: StatusCode) -> Result<(), String> {
-    match status {
-        StatusCode::OK => Ok(()),
-        StatusCode::UNAUTHORIZED => {
-            Err("authentication required: the server refused the credentials (401)".to_owned())
+/// Refuses an answer that is no success.
+fn check(status: StatusCode, hop: &Hop) -> Result<(), StatusError> {
+    Err(match status {
+        StatusCode::OK => return Ok(()),
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN
+            if hop.credentials == CredentialUse::Withhold =>
+        {
+            StatusError::Withheld {
+                host: hop.url.host_str().unwrap_or_default().to_owned(),
+                code: status.as_u16(),
+            }
         }
-        StatusCode::FORBIDDEN => Err("the server refused access (403)".to_owned()),
-        StatusCode::NOT_FOUND => Err("repository not found (404)".to_owned()),
-        other => Err(format!("the server answered {other}")),
-    }
+        StatusCode::UNAUTHORIZED => StatusError::Unauthorized,
+        StatusCode::FORBIDDEN => StatusError::Forbidden,
+        StatusCode::NOT_FOUND => StatusError::NotFound,
+        other if other.is_redirection() => StatusError::Redirected(other),
+        other => StatusError::Other(other),
+    })
 }
 
 /// The HTTP transport of libgit2.
 pub(super) struct Smart {
-    pub(super) session: Session,
+    session: Session,
+    /// Where the first request was answered, if the server has redirected it.
+    moved: Arc<Mutex<Option<Hop>>>,
+}
+
+impl Smart {
+    pub(super) fn new(session: Session) -> Self {
+        Self {
+            session,
+            moved: Arc::default(),
+        }
+    }
+
+    /// The request of one step of the protocol.
+    fn step(&self, address: &str, action: Service) -> Result<ProtocolStep, RedirectError> {
+        if matches!(action, Service::UploadPackLs) {
+            return Hop::first(address).map(ProtocolStep::ListRefs);
+        }
+        let base = match &*self.moved.lock() {
+            Some(base) => base.clone(),
+            None => Hop::to(address)?,
+        };
+        base.below("git-upload-pack").map(ProtocolStep::Fetch)
+    }
 }
 
 impl SmartSubtransport for Smart {
@@ -252,19 +310,14 @@ impl SmartSubtransport for Smart {
         url: &str,
         action: Service,
     ) -> Result<Box<dyn SmartSubtransportStream>, git2::Error> {
-        let base = url.trim_end_matches('/');
-        let (method, url) = match action {
-            Service::UploadPackLs => (
-                Method::GET,
-                format!("{base}/info/refs?service=git-upload-pack"),
-            ),
-            Service::UploadPack => (Method::POST, format!("{base}/git-upload-pack")),
-            _ => return Err(git2::Error::from_str("overlayd never pushes")),
-        };
+        if !matches!(action, Service::UploadPackLs | Service::UploadPack) {
+            return Err(git2::Error::from_str("overlayd never pushes"));
+        }
+        let step = self.step(url, action);
         Ok(Box::new(Exchange {
             session: self.session.clone(),
-            method,
-            url,
+            moved: self.moved.clone(),
+            step: step.map_err(|error| git2::Error::from_str(&error.to_string()))?,
             request: Vec::new(),
             response: None,
         }))
@@ -275,13 +328,38 @@ impl SmartSubtransport for Smart {
     }
 }
 
+/// The steps of git's smart HTTP.
+#[derive(Clone)]
+enum ProtocolStep {
+    ListRefs(Hop),
+    Fetch(Hop),
+}
+
 /// One request and its response: libgit2 writes the whole request, then reads the response.
 struct Exchange {
     session: Session,
-    method: Method,
-    url: String,
+    moved: Arc<Mutex<Option<Hop>>>,
+    step: ProtocolStep,
     request: Vec<u8>,
     response: Option<ResponseState>,
+}
+
+impl Exchange {
+    /// Sends the request. A redirect of the first one decides where the later ones go.
+    fn send(&mut self) -> Result<Incoming, String> {
+        match self.step.clone() {
+            ProtocolStep::Fetch(hop) => self.session.post(&hop, std::mem::take(&mut self.request)),
+            ProtocolStep::ListRefs(first) => {
+                let (hop, response) = self.session.get(first.clone())?;
+                if hop != first {
+                    let base = hop.base().map_err(|error| error.to_string())?;
+                    *self.moved.lock() = Some(base);
+                }
+                check(response.status(), &hop).map_err(|error| error.to_string())?;
+                Ok(response.into_body())
+            }
+        }
+    }
 }
 
 struct ResponseState {
@@ -303,9 +381,7 @@ impl Write for Exchange {
 impl Read for Exchange {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         if self.response.is_none() {
-            let body =
-                self.session
-                    .send(&self.method, &self.url, std::mem::take(&mut self.request));
+            let body = self.send();
             self.response = Some(ResponseState {
                 body: body.map_err(std::io::Error::other)?,
                 rest: Bytes::new(),
@@ -334,20 +410,5 @@ impl Read for Exchange {
             .split_to(response.rest.len().min(buffer.len()));
         buffer[..taken.len()].copy_from_slice(&taken);
         Ok(taken.len())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn credentials_do_not_follow_a_redirect_to_another_host() {
-        assert!(same_host("https://a.example/r", "https://b.example/r").is_err());
-        assert!(same_host("https://a.example/r", "http://a.example/r").is_err());
-        assert_eq!(
-            same_host("https://a.example/r", "/r.git").unwrap(),
-            "https://a.example/r.git"
-        );
     }
 }

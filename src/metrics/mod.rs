@@ -67,6 +67,8 @@ pub(crate) struct Metrics {
     api_requests: Family<Labels, Counter>,
     /// `leader_election_master_status`.
     leader: Family<Labels, Gauge>,
+    /// `overlayd_entries`, by the map or queue.
+    sizes: Family<Labels, Gauge>,
     /// These and the following are `overlayd_kustomization_…`, by namespace and name.
     unit_ready: Family<Labels, Gauge>,
     unit_inventory: Family<Labels, Gauge>,
@@ -160,6 +162,7 @@ impl Default for Metrics {
             store_cost: Family::default(),
             api_requests: Family::default(),
             leader: Family::default(),
+            sizes: Family::default(),
             unit_ready: Family::default(),
             unit_inventory: Family::default(),
             unit_drifted: Family::default(),
@@ -288,6 +291,11 @@ impl Metrics {
     fn register_process(&mut self) {
         self.registry.register_collector(Box::new(ProcessMetrics));
         self.registry.register(
+            "overlayd_entries",
+            "Entries of a map or queue whose keys tenants choose",
+            self.sizes.clone(),
+        );
+        self.registry.register(
             "leader_election_master_status",
             "1 for the replica that works",
             self.leader.clone(),
@@ -342,6 +350,13 @@ impl Metrics {
             "Revisions that changed nothing that a Kustomization was built from",
             self.unit_skipped_builds.clone(),
         );
+    }
+
+    /// Sets the size of a map or queue, by its name.
+    pub(crate) fn size(&self, of: &'static str, entries: usize) {
+        let labels = vec![("of", of.to_owned())];
+        let entries = i64::try_from(entries).unwrap_or(i64::MAX);
+        self.sizes.get_or_create(&labels).set(entries);
     }
 
     /// Sets whether this replica is the leader.
@@ -615,6 +630,7 @@ impl Timer<'_> {
 }
 
 impl Metrics {
+    /// The gauge of the last validation, of which each kind of store has its own.
     fn store_durations(&self, kind: &str) -> &Family<Labels, Gauge<f64, AtomicU64>> {
         match kind {
             "ClusterSecretStore" => &self.cluster_store_duration,
@@ -623,6 +639,7 @@ impl Metrics {
     }
 }
 
+/// The labels of a reconcile that has ended.
 fn result_of(kind: &str, result: ReconcileResult) -> Labels {
     vec![
         ("controller", kind.to_lowercase()),
@@ -651,6 +668,12 @@ mod tests {
         ] {
             assert!(text.contains(line), "{line} not in:\n{text}");
         }
+        metrics.size("mirrors", 3);
+        assert!(
+            metrics
+                .render()
+                .contains(r#"overlayd_entries{of="mirrors"} 3"#)
+        );
         metrics.skipped_build("team", "app");
         let skipped = r#"overlayd_kustomization_skipped_builds_total{namespace="team",name="app"}"#;
         assert!(metrics.render().contains(&format!("{skipped} 1")));

@@ -35,8 +35,10 @@ impl Collector for ProcessMetrics {
     }
 }
 
+/// The name, the help text and the value of a metric.
 type Sample = (&'static str, &'static str, f64);
 
+/// What the kernel says of this process now. A figure that cannot be read is left out.
 fn samples() -> Vec<Sample> {
     let mut samples = Vec::new();
     let read = |path: &str| fs::read_to_string(path).ok();

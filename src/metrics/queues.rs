@@ -14,18 +14,27 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
+/// The labels that client-go gives a queue: the name of its controller, twice.
 type QueueLabels = [(&'static str, String); 2];
 
 /// The queue metrics of all controllers.
 #[derive(Debug)]
 pub(crate) struct QueueMetrics {
+    /// The objects that wait and those under way, by kind.
     queues: Mutex<BTreeMap<String, WorkQueue>>,
+    /// `workqueue_depth`.
     depth: Family<QueueLabels, Gauge>,
+    /// `workqueue_adds_total`.
     adds: Family<QueueLabels, Counter>,
+    /// `workqueue_retries_total`.
     retries: Family<QueueLabels, Counter>,
+    /// `workqueue_queue_duration_seconds`.
     queue_duration: Family<QueueLabels, Histogram, fn() -> Histogram>,
+    /// `workqueue_work_duration_seconds`.
     work_duration: Family<QueueLabels, Histogram, fn() -> Histogram>,
+    /// `workqueue_unfinished_work_seconds`.
     unfinished: Family<QueueLabels, Gauge<f64, AtomicU64>>,
+    /// `workqueue_longest_running_processor_seconds`.
     longest: Family<QueueLabels, Gauge<f64, AtomicU64>>,
 }
 
@@ -50,6 +59,7 @@ impl Default for QueueMetrics {
 }
 
 impl QueueMetrics {
+    /// Registers the metrics under their names.
     pub(crate) fn register(&self, registry: &mut Registry) {
         registry.register(
             "workqueue_depth",
@@ -156,6 +166,7 @@ impl QueueMetrics {
         }
     }
 
+    /// Changes the queue of a kind, which is made at the first call.
     fn with<T>(&self, kind: &str, change: impl FnOnce(&mut WorkQueue) -> T) -> T {
         let mut queues = self.queues.lock();
         if let Some(queue) = queues.get_mut(kind) {
@@ -182,11 +193,13 @@ impl Drop for RunningReconcile {
     }
 }
 
+/// The labels of the queue of a kind.
 fn labels(kind: &str) -> QueueLabels {
     let name = kind.to_lowercase();
     [("name", name.clone()), ("controller", name)]
 }
 
+/// The key of an object. A hash is enough, because a collision makes one duration wrong and nothing else.
 fn key(namespace: Option<&str>, name: &str) -> WorkKey {
     let mut hasher = DefaultHasher::new();
     (namespace, name).hash(&mut hasher);

@@ -33,7 +33,16 @@ fn a_repository_that_is_served_as_it_is_needs_nothing() {
 fn differences_and_refusals_are_listed_with_their_files_and_decide_the_exit_code() {
     let old = UNIT.replace("fluxcd.io/v1", "fluxcd.io/v1beta2");
     let release = "apiVersion: helm.toolkit.fluxcd.io/v2\nkind: HelmRelease\nmetadata: {name: db, namespace: apps}\nspec: {interval: 1m}\n";
-    let directory = folder(&[("old.yaml", &old), ("release.yaml", release)]);
+    let directory = folder(&[
+        (
+            "old.yaml",
+            &format!(
+                "apiVersion: v1\nkind: List\nitems:\n- {}",
+                old.trim_end().replace('\n', "\n  ")
+            ),
+        ),
+        ("release.yaml", release),
+    ]);
     let text = overlayd(directory.path(), &["migrate", "check", "."]);
     assert_eq!(
         text,

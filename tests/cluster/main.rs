@@ -36,4 +36,5 @@ mod sources;
 mod stores;
 mod sync;
 mod takeover;
+mod tenants;
 mod units;

@@ -11,6 +11,10 @@ use crate::recorded_peers::{
 };
 
 #[test]
+#[expect(
+    clippy::too_many_lines,
+    reason = "one story on one control plane, which takes seconds to start"
+)]
 fn a_start_on_what_the_peers_left_writes_nothing_but_statuses_and_the_way_back_finds_no_trace() {
     let own = Own::start();
     let cluster = &own.cluster;
@@ -219,6 +223,10 @@ fn controller(cluster: &Cluster, name: &str, labels: &Value) -> String {
 }
 
 #[test]
+#[expect(
+    clippy::too_many_lines,
+    reason = "one story on one control plane, which takes seconds to start"
+)]
 fn the_guide_leads_to_overlayd_and_back() {
     let own = Own::start();
     let cluster = &own.cluster;

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::bed::{Case, condition, config_map};
+use crate::bed::{Case, Own, PATIENCE, condition, config_map};
 
 const OWNER: &str = "kustomize.toolkit.fluxcd.io/name";
 
@@ -90,6 +90,15 @@ fn a_renamed_kustomization_takes_its_objects_over() {
     let held = case.bed.cluster.get(path).unwrap().unwrap();
     assert!(held["metadata"]["deletionTimestamp"].is_null());
     assert_eq!(held["metadata"]["labels"][OWNER], "store");
+    // And again, as fast as commits come.
+    let mut last = "store".to_owned();
+    for name in ["a", "b", "c", "d", "e", "f"] {
+        case.push(&[("root/shop.yaml", &child(&case, name, "apps"))], name);
+        assert_eq!(case.owned_by("shop", name), uid, "{name}");
+        case.wait_gone("kustomizations", &last);
+        name.clone_into(&mut last);
+    }
+    assert_eq!(case.owned_by("shop", "f"), uid);
 }
 
 #[test]
@@ -269,4 +278,65 @@ fn what_people_ask_of_a_child_by_hand_is_done_and_stays() {
         unit["metadata"]["labels"]["hand"].is_null()
     });
     assert_eq!(unit["spec"]["suspend"], true);
+}
+
+#[test]
+fn what_is_renamed_while_the_daemon_rests_is_not_deleted() {
+    let own = Own::start();
+    let cluster = &own.cluster;
+    let work = own.git.create("rest").unwrap();
+    let map = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: shop, namespace: default}\n";
+    work.write("apps/cm.yaml", map).unwrap();
+    work.push("a map", "main").unwrap();
+    let (daemon, _) = own.daemon(&[], &[]);
+    let kustomizations = "/apis/kustomize.toolkit.fluxcd.io/v1/namespaces/default/kustomizations";
+    let apply = |kind: &str, path: &str, name: &str, spec: Value| {
+        let (group, _) = path
+            .trim_start_matches("/apis/")
+            .split_once("/namespaces")
+            .unwrap();
+        let object =
+            json!({"apiVersion": group, "kind": kind, "metadata": {"name": name}, "spec": spec});
+        testbed::wait_for("the definition", PATIENCE, || {
+            cluster.apply(&format!("{path}/{name}"), &object)
+        })
+        .unwrap();
+    };
+    let sources = "/apis/source.toolkit.fluxcd.io/v1/namespaces/default/gitrepositories";
+    let url = own.git.url("rest");
+    apply(
+        "GitRepository",
+        sources,
+        "repo",
+        json!({"url": url, "interval": "1s", "ref": {"branch": "main"}}),
+    );
+    let unit = |name: &str| {
+        let spec = json!({"interval": "1h", "path": "apps", "prune": true, "sourceRef": {"kind": "GitRepository", "name": "repo"}});
+        apply("Kustomization", kustomizations, name, spec);
+    };
+    unit("old");
+    let owned_by = |owner: &str| {
+        let map = testbed::wait_for("the owner", PATIENCE, || {
+            let map = cluster
+                .get("/api/v1/namespaces/default/configmaps/shop")?
+                .unwrap_or_default();
+            anyhow::ensure!(map["metadata"]["labels"][OWNER] == owner, "{map}");
+            Ok(map)
+        });
+        map.unwrap()["metadata"]["uid"].clone()
+    };
+    let uid = owned_by("old");
+    daemon.terminate(PATIENCE).unwrap();
+    unit("new");
+    cluster.delete(&format!("{kustomizations}/old")).unwrap();
+    let (daemon, _) = own.daemon(&[], &[]);
+    assert_eq!(owned_by("new"), uid);
+    testbed::wait_for("the old one to go", PATIENCE, || {
+        let old = cluster.get(&format!("{kustomizations}/old"))?;
+        anyhow::ensure!(old.is_none(), "still there");
+        Ok(())
+    })
+    .unwrap();
+    assert_eq!(owned_by("new"), uid);
+    daemon.terminate(PATIENCE).unwrap();
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
-use testbed::{free_port, http_get, wait_for};
+use testbed::{Background, WorkTree, free_port, http_get, wait_for};
 
 use crate::bed::{Case, Own, PATIENCE, condition, config_map};
 
@@ -274,14 +274,96 @@ fn the_queries_of_the_dashboards_of_the_peers_have_samples_and_failures_are_erro
     gone.unwrap();
 }
 
-/// A daemon with the flags of a Deployment of Flux, and a repository that it follows.
+/// A cluster for a daemon with the flags of a Deployment of Flux, and a repository that it follows.
 struct Shard {
     own: Own,
+    work: WorkTree,
     metrics: u16,
     health: u16,
 }
 
 impl Shard {
+    fn start() -> Self {
+        let own = Own::start();
+        let work = own.git.create("shard").unwrap();
+        let file = "namespace: team\nresources: [a.yaml]\n";
+        work.write("app/kustomization.yaml", file).unwrap();
+        work.write("app/a.yaml", &config_map("a", "one")).unwrap();
+        work.push("a", "main").unwrap();
+        for name in ["team", "other"] {
+            let object =
+                json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
+            own.cluster.create("/api/v1/namespaces", &object).unwrap();
+        }
+        let grants = json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": {"name": "admin"},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
+            "subjects": [{"kind": "ServiceAccount", "name": "admin", "namespace": "team"}],
+        });
+        let path = "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings/admin";
+        own.cluster.apply(path, &grants).unwrap();
+        Self {
+            own,
+            work,
+            metrics: free_port().unwrap(),
+            health: free_port().unwrap(),
+        }
+    }
+
+    fn daemon(&self) -> Background {
+        let metrics = format!("--metrics-addr=127.0.0.1:{}", self.metrics);
+        let health = format!("--health-addr=127.0.0.1:{}", self.health);
+        let flags = [
+            metrics.as_str(),
+            health.as_str(),
+            "--namespace=team",
+            "--watch-all-namespaces=false",
+            "--watch-label-selector=shard=one",
+            "--default-service-account=tenant",
+            "--no-remote-bases=true",
+            "--concurrent=2",
+            "--log-encoding=json",
+        ];
+        let variables = [("OVERLAYD_NO_CROSS_NAMESPACE_REFS", "1")];
+        self.own.daemon(&flags, &variables).0
+    }
+
+    /// Creates sources and Kustomizations: of this shard and of others, with an account and without.
+    fn fill(&self) {
+        let url = self.own.git.url("shard");
+        let source = json!({"url": url, "interval": "1s", "ref": {"branch": "main"}});
+        for place in [
+            ("team", "app", "one"),
+            ("team", "unsharded", "two"),
+            ("other", "app", "one"),
+        ] {
+            self.put("gitrepositories", place, source.clone());
+        }
+        let source = |name: &str| json!({"kind": "GitRepository", "name": name});
+        let elsewhere = json!({"kind": "GitRepository", "name": "app", "namespace": "other"});
+        let admin = json!({"serviceAccountName": "admin"});
+        for (place, source, more) in [
+            (("team", "floor", "one"), source("app"), &json!({})),
+            (("team", "unsharded", "two"), source("unsharded"), &admin),
+            (("other", "app", "one"), source("app"), &admin),
+            (("team", "cross", "one"), elsewhere, &admin),
+            (("team", "app", "one"), source("app"), &admin),
+        ] {
+            self.put("kustomizations", place, unit(source, more));
+        }
+    }
+
+    /// Changes the GitRepository or Kustomization `team/app`.
+    fn patch(&self, kind: &str, spec: &Value) {
+        let group = match kind {
+            "gitrepositories" => "source.toolkit.fluxcd.io",
+            _ => "kustomize.toolkit.fluxcd.io",
+        };
+        let path = format!("/apis/{group}/v1/namespaces/team/{kind}/app");
+        let patched = self.own.cluster.patch(&path, &json!({"spec": spec}));
+        patched.unwrap();
+    }
+
     fn get(&self, kind: &str, namespace: &str, name: &str) -> Value {
         let group = match kind {
             "gitrepositories" => "source.toolkit.fluxcd.io",
@@ -324,10 +406,6 @@ impl Shard {
     }
 }
 
-fn namespace(name: &str) -> Value {
-    json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
-}
-
 fn unit(source: Value, more: &Value) -> Value {
     let mut spec = json!({"interval": "1h", "retryInterval": "1s", "path": "app", "prune": true, "sourceRef": source});
     for (key, value) in more.as_object().into_iter().flatten() {
@@ -338,41 +416,8 @@ fn unit(source: Value, more: &Value) -> Value {
 
 #[test]
 fn the_flags_of_a_deployment_of_flux_do_what_they_do_there() {
-    let own = Own::start();
-    let work = own.git.create("shard").unwrap();
-    let file = "namespace: team\nresources: [a.yaml]\n";
-    work.write("app/kustomization.yaml", file).unwrap();
-    work.write("app/a.yaml", &config_map("a", "one")).unwrap();
-    work.push("a", "main").unwrap();
-    let shard = Shard {
-        own,
-        metrics: free_port().unwrap(),
-        health: free_port().unwrap(),
-    };
-    for name in ["team", "other"] {
-        let created = shard
-            .own
-            .cluster
-            .create("/api/v1/namespaces", &namespace(name));
-        created.unwrap();
-    }
-    let (metrics, health) = (
-        format!("--metrics-addr=127.0.0.1:{}", shard.metrics),
-        format!("--health-addr=127.0.0.1:{}", shard.health),
-    );
-    let flags = [
-        metrics.as_str(),
-        health.as_str(),
-        "--namespace=team",
-        "--watch-all-namespaces=false",
-        "--watch-label-selector=shard=one",
-        "--default-service-account=tenant",
-        "--no-remote-bases=true",
-        "--concurrent=2",
-        "--log-encoding=json",
-    ];
-    let variables = [("OVERLAYD_NO_CROSS_NAMESPACE_REFS", "1")];
-    let (daemon, port) = shard.own.daemon(&flags, &variables);
+    let shard = Shard::start();
+    let daemon = shard.daemon();
     let answers = |port: u16, path: &str| {
         let answers = wait_for("an address", PATIENCE, || {
             let (code, text) = http_get(port, path)?;
@@ -386,51 +431,7 @@ fn the_flags_of_a_deployment_of_flux_do_what_they_do_there() {
     let text = answers(shard.metrics, "/metrics");
     assert!(text.contains(most), "{text}");
 
-    let source =
-        json!({"url": shard.own.git.url("shard"), "interval": "1s", "ref": {"branch": "main"}});
-    let own_source = json!({"kind": "GitRepository", "name": "app"});
-    for place in [
-        ("team", "app", "one"),
-        ("team", "unsharded", "two"),
-        ("other", "app", "one"),
-    ] {
-        shard.put("gitrepositories", place, source.clone());
-    }
-    let admin = json!({"serviceAccountName": "admin"});
-    let grants = json!({
-        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": {"name": "admin"},
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
-        "subjects": [{"kind": "ServiceAccount", "name": "admin", "namespace": "team"}],
-    });
-    let path = "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings/admin";
-    shard.own.cluster.apply(path, &grants).unwrap();
-    shard.put(
-        "kustomizations",
-        ("team", "floor", "one"),
-        unit(own_source.clone(), &json!({})),
-    );
-    shard.put(
-        "kustomizations",
-        ("team", "unsharded", "two"),
-        unit(own_source.clone(), &admin),
-    );
-    shard.put(
-        "kustomizations",
-        ("other", "app", "one"),
-        unit(own_source.clone(), &admin),
-    );
-    let elsewhere = json!({"kind": "GitRepository", "name": "app", "namespace": "other"});
-    shard.put(
-        "kustomizations",
-        ("team", "cross", "one"),
-        unit(elsewhere, &admin),
-    );
-    shard.put(
-        "kustomizations",
-        ("team", "app", "one"),
-        unit(own_source, &admin),
-    );
-
+    shard.fill();
     shard.is("floor", "False", "system:serviceaccount:team:tenant");
     let cross = shard.is("cross", "False", "cross-namespace references are blocked");
     assert_eq!(cross["reason"], "AccessDenied");
@@ -443,64 +444,60 @@ fn the_flags_of_a_deployment_of_flux_do_what_they_do_there() {
         ("kustomizations", "team", "unsharded"),
         ("kustomizations", "other", "app"),
     ] {
-        assert_eq!(
-            shard.get(kind, namespace, name)["status"],
-            untouched,
-            "{kind} {namespace}/{name}"
-        );
+        let status = &shard.get(kind, namespace, name)["status"];
+        assert_eq!(*status, untouched, "{kind} {namespace}/{name}");
     }
     logs_are_those_of_flux(&daemon.log()).unwrap_or_else(|error| panic!("{error:#}"));
-    drop(http_get(port, "/healthz").unwrap());
+    a_suspended_source_is_served_after_a_restart(&shard, daemon);
+    a_restart_leaves_a_kustomization_ready(&shard);
+}
 
-    // After a restart a suspended source still serves its revision, and no newer one.
-    let source_is = |patch: Value| {
-        let path = "/apis/source.toolkit.fluxcd.io/v1/namespaces/team/gitrepositories/app";
-        shard.own.cluster.patch(path, &patch).unwrap();
-    };
-    source_is(json!({"spec": {"suspend": true}}));
-    work.write("app/a.yaml", &config_map("a", "two")).unwrap();
-    work.push("while it is suspended", "main").unwrap();
+/// A suspended source serves its revision after a restart too, and no newer one.
+fn a_suspended_source_is_served_after_a_restart(shard: &Shard, daemon: Background) {
+    shard.patch("gitrepositories", &json!({"suspend": true}));
+    let two = config_map("a", "two");
+    shard.work.write("app/a.yaml", &two).unwrap();
+    let commit = shard.work.push("while it is suspended", "main").unwrap();
     daemon.terminate(Duration::from_secs(15)).unwrap();
-    let (daemon, _) = shard.own.daemon(&flags, &variables);
-    let path = "/apis/kustomize.toolkit.fluxcd.io/v1/namespaces/team/kustomizations/app";
-    let prefix = json!({"spec": {"namePrefix": "held-"}});
-    shard.own.cluster.patch(path, &prefix).unwrap();
+    let daemon = shard.daemon();
+    let labels = json!({"commonMetadata": {"labels": {"held": "yes"}}});
+    shard.patch("kustomizations", &labels);
     let held = wait_for("the revision that is held", PATIENCE, || {
-        let path = "/api/v1/namespaces/team/configmaps/held-a";
+        let path = "/api/v1/namespaces/team/configmaps/a";
         let map = shard.own.cluster.get(path)?.unwrap_or_default();
+        ensure!(map["metadata"]["labels"]["held"] == "yes", "{map}");
         ensure!(map["data"]["key"] == "one", "{map}");
         Ok(())
     });
     held.unwrap_or_else(|error| panic!("{error:#}\n{}", daemon.log_tail()));
-    source_is(json!({"spec": {"suspend": false}}));
-    let commit = work.git(&["rev-parse", "HEAD"]).unwrap();
+    shard.patch("gitrepositories", &json!({"suspend": false}));
     shard.is("app", "True", &commit);
-
-    // After a restart a Kustomization stays ready, though its git server is down.
     daemon.terminate(Duration::from_secs(15)).unwrap();
+}
+
+/// After a restart a Kustomization stays ready, though its git server is down.
+fn a_restart_leaves_a_kustomization_ready(shard: &Shard) {
     let dead = format!("http://127.0.0.1:{}/shard.git", free_port().unwrap());
-    source_is(json!({"spec": {"url": dead}}));
-    let before = shard.get("kustomizations", "team", "app");
-    let (daemon, _) = shard.own.daemon(&flags, &variables);
+    shard.patch("gitrepositories", &json!({"url": dead}));
+    let version = || {
+        let object = shard.get("kustomizations", "team", "app");
+        object["metadata"]["resourceVersion"].clone()
+    };
+    let before = version();
+    let daemon = shard.daemon();
     let waits = wait_for("the Kustomization to wait", PATIENCE, || {
         let source = condition(&shard.get("gitrepositories", "team", "app"), "Ready");
         ensure!(source["status"] == "False", "{source}");
         let log = daemon.log();
-        let mut lines = log
-            .lines()
-            .filter(|line| line.contains("its source is not fetched again yet"));
-        ensure!(
-            lines.any(|line| line.contains(r#""name":"app""#)),
-            "not yet"
-        );
+        let mut lines = log.lines();
+        let is_about_it = |line: &str| {
+            line.contains("its source is not fetched again yet") && line.contains(r#""name":"app""#)
+        };
+        ensure!(lines.any(is_about_it), "not yet");
         Ok(())
     });
     waits.unwrap_or_else(|error| panic!("{error:#}\n{}", daemon.log_tail()));
-    let after = shard.get("kustomizations", "team", "app");
-    assert_eq!(
-        before["metadata"]["resourceVersion"],
-        after["metadata"]["resourceVersion"]
-    );
+    assert_eq!(before, version());
 }
 
 /// Every line is JSON with the fields of Flux, and lines of a reconcile name the object.

@@ -198,6 +198,70 @@ fn an_orphan_outlives_its_external_secret() {
 }
 
 #[test]
+fn a_password_in_use_stays_when_its_external_secret_is_made_anew() {
+    let case = Case::new("policy-created-once");
+    case.apply("passwords", "strong", json!({"length": 20}));
+    let reference = json!({"apiVersion": "generators.external-secrets.io/v1alpha1", "kind": "Password", "name": "strong"});
+    let spec = |creation: &str| {
+        json!({
+            "refreshPolicy": "CreatedOnce",
+            "dataFrom": [{"sourceRef": {"generatorRef": reference}}],
+            "target": {"creationPolicy": creation},
+        })
+    };
+    case.apply("externalsecrets", "db", spec("Orphan"));
+    case.ready("externalsecrets", "db", "True", "secret synced");
+    let first = case.get("secrets", "db").unwrap();
+    case.delete("externalsecrets", "db");
+    case.wait_gone("externalsecrets", "db");
+    case.apply("externalsecrets", "db", spec("Owner"));
+    case.ready("externalsecrets", "db", "True", "is kept");
+    let second = case.get("secrets", "db").unwrap();
+    assert_eq!(second["data"], first["data"]);
+    let object = case.get("externalsecrets", "db").unwrap();
+    let owner = &second["metadata"]["ownerReferences"][0];
+    assert_eq!(owner["uid"], object["metadata"]["uid"]);
+    // A Secret that is gone is no password in use.
+    case.delete("secrets", "db");
+    case.wait("secrets", "db", "a new password", |secret| {
+        secret["data"] != first["data"] && !secret["data"].is_null()
+    });
+}
+
+#[test]
+fn a_writer_that_adds_a_key_again_and_again_is_damped_and_named() {
+    let case = Case::new("policy-contended");
+    case.fake_store(&[("a", "v")]);
+    case.of_fake("db", "a", json!({}), json!({}));
+    case.secret_is("db", "k", "v");
+    let theirs = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "db"}, "stringData": {"theirs": "t"}});
+    // Some repairs come at once.
+    for _ in 0..6 {
+        case.bed
+            .cluster
+            .apply(&case.path("secrets", "db"), &theirs)
+            .unwrap();
+        case.wait("secrets", "db", "the key to go", |secret| {
+            secret["data"]["theirs"].is_null()
+        });
+    }
+    case.ready(
+        "externalsecrets",
+        "db",
+        "True",
+        "changed again and again by `testbed`",
+    );
+    case.has_event("SecretContended", "with `creationPolicy: Merge`");
+    // A new value does not wait for the pause of the repairs.
+    case.bed
+        .cluster
+        .apply(&case.path("secrets", "db"), &theirs)
+        .unwrap();
+    case.fake_store(&[("a", "new")]);
+    case.secret_is("db", "k", "new");
+}
+
+#[test]
 fn an_immutable_secret_keeps_its_values() {
     let case = Case::new("policy-immutable");
     case.fake_store(&[("a", "one"), ("b", "two")]);

@@ -12,6 +12,10 @@ use crate::recorded_peers::{
 
 /// Every order in which a person may remove overlayd by hand. Nothing that git describes goes, and no Secret.
 #[test]
+#[expect(
+    clippy::too_many_lines,
+    reason = "one story on one control plane, which takes seconds to start"
+)]
 fn the_end_of_definitions_and_of_the_home_namespace_deletes_nothing_that_git_describes() {
     let own = Own::start();
     let cluster = &own.cluster;

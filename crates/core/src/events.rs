@@ -76,11 +76,9 @@ pub fn cut(text: &str, limit: usize) -> String {
     if text.len() <= limit {
         return text.to_owned();
     }
-    let mut end = limit.saturating_sub(MARK.len());
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    format!("{}{MARK}", &text[..end])
+    let end = text.floor_char_boundary(limit.saturating_sub(MARK.len()));
+    let (kept, _) = text.split_at(end);
+    format!("{kept}{MARK}")
 }
 
 /// The identity of a series: a digest of everything that makes an event differ from others.

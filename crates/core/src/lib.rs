@@ -19,6 +19,7 @@ pub mod names;
 
 pub mod apply;
 pub mod aws;
+pub mod fair_queue;
 pub mod git;
 pub mod kustomization;
 pub mod migrate;
@@ -30,7 +31,10 @@ pub mod conditions;
 pub mod cron_windows;
 pub mod error_chain;
 pub mod events;
+pub mod receiver_resources;
+pub mod recent_map;
 pub mod reconcile_cache;
+pub mod request_path;
 pub mod rollout;
 pub mod schedule;
 pub mod uninstall;

@@ -43,6 +43,12 @@ impl fmt::Display for NamespacedName {
     }
 }
 
+/// The namespace that a path of the API server names; empty for objects of the cluster and for lists over all namespaces.
+pub fn namespace_of_path(path: &str) -> &str {
+    let mut parts = path.split('/').skip_while(|part| *part != "namespaces");
+    parts.nth(1).unwrap_or_default()
+}
+
 /// True for a name that can stand in the path of a request: it leads nowhere else and ends nothing.
 ///
 /// This is the rule of Kubernetes for names of any kind, and excludes the characters that end a path.
@@ -156,5 +162,15 @@ mod tests {
             [("b", "a"), ("a", "b"), ("a", "a")].map(|(a, b)| NamespacedName::new(a, b));
         names.sort();
         assert_eq!(names.map(|name| name.to_string()).join(" "), "a/a a/b b/a");
+    }
+
+    #[test]
+    fn the_namespace_of_a_request() {
+        let check = |path: &str, expected: &str| assert_eq!(namespace_of_path(path), expected);
+        check("/api/v1/namespaces/team/secrets/db", "team");
+        check("/apis/apps/v1/namespaces/team/deployments", "team");
+        check("/api/v1/namespaces/team", "team");
+        check("/api/v1/namespaces", "");
+        check("/apis/apps/v1/deployments", "");
     }
 }

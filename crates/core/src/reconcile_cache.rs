@@ -2,12 +2,13 @@
 //!
 //! A controller wakes on every change of its object, its own status writes included. The fingerprint of everything that
 //! decides (generation, annotations, revision, …) tells a real change from an echo of the controller's own write.
+//!
+//! Times are monotonic: a step of the wall clock lets no object rest longer or shorter.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
 use parking_lot::Mutex;
 use sha2::{Digest as _, Sha256};
 
@@ -58,7 +59,7 @@ pub struct ReconcileCache(Mutex<BTreeMap<ObjectKey, CachedReconcile>>);
 struct CachedReconcile {
     fingerprint: Fingerprint,
     /// The object rests until then, unless the fingerprint changes.
-    until: Option<Timestamp>,
+    until: Option<Instant>,
     failures: u32,
 }
 
@@ -69,14 +70,14 @@ impl ReconcileCache {
         &self,
         key: &ObjectKey,
         fingerprint: impl Into<Fingerprint>,
-        now: Timestamp,
+        now: Instant,
     ) -> Option<Duration> {
         let fingerprint = fingerprint.into();
         let cache = self.0.lock();
         let last = cache
             .get(key)
             .filter(|last| last.fingerprint == fingerprint)?;
-        let rest = Duration::try_from(last.until?.duration_since(now)).ok()?;
+        let rest = last.until?.checked_duration_since(now)?;
         (!rest.is_zero()).then_some(rest)
     }
 
@@ -85,12 +86,12 @@ impl ReconcileCache {
         &self,
         key: &ObjectKey,
         fingerprint: impl Into<Fingerprint>,
-        now: Timestamp,
+        now: Instant,
         holds: Duration,
     ) {
         let success = CachedReconcile {
             fingerprint: fingerprint.into(),
-            until: now.checked_add(holds).ok(),
+            until: now.checked_add(holds),
             failures: 0,
         };
         self.0.lock().insert(key.clone(), success);
@@ -102,7 +103,7 @@ impl ReconcileCache {
         &self,
         key: &ObjectKey,
         fingerprint: impl Into<Fingerprint>,
-        now: Timestamp,
+        now: Instant,
         bounds: (Duration, Duration),
     ) -> Duration {
         let fingerprint = fingerprint.into();
@@ -114,7 +115,7 @@ impl ReconcileCache {
         let wait = backoff(bounds.0, bounds.1, failures);
         let failure = CachedReconcile {
             fingerprint,
-            until: now.checked_add(wait).ok(),
+            until: now.checked_add(wait),
             failures: failures + 1,
         };
         cache.insert(key.clone(), failure);
@@ -124,6 +125,16 @@ impl ReconcileCache {
     /// Forgets all objects of a kind, so that none of them rests.
     pub fn forget_kind(&self, kind: &str) {
         self.0.lock().retain(|key, _| key.kind != kind);
+    }
+
+    /// How many objects are known.
+    pub fn len(&self) -> usize {
+        self.0.lock().len()
+    }
+
+    /// True if none is known.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 
     /// Forgets an object: one that is gone, or whose next reconcile must not rest.
@@ -141,10 +152,16 @@ mod tests {
         ObjectKey::new(kind, NamespacedName::new("team", name))
     }
 
+    /// Some moment of the monotonic clock, which has no fixed one.
+    fn moment() -> Instant {
+        static MOMENT: std::sync::LazyLock<Instant> = std::sync::LazyLock::new(Instant::now);
+        *MOMENT
+    }
+
     #[test]
     fn an_echo_rests_and_a_change_does_not() {
         let cache = ReconcileCache::default();
-        let now: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+        let now = moment();
         let later = now + Duration::from_secs(20);
         let minute = Duration::from_secs(60);
         let (a, same_name) = (key("SecretStore", "a"), key("ExternalSecret", "a"));
@@ -162,7 +179,7 @@ mod tests {
     #[test]
     fn failures_back_off_until_something_changes() {
         let cache = ReconcileCache::default();
-        let now: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+        let now = moment();
         let bounds = (Duration::from_secs(1), Duration::from_secs(5));
         let a = key("SecretStore", "a");
         let waits: Vec<u64> = (0..4)

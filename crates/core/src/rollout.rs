@@ -252,7 +252,7 @@ impl Rollout {
             phase: Phase::Ready,
             unit: unit.clone(),
             checks: health_checks(spec, &unit.namespace, &plan),
-            expiring: expiring(&plan),
+            expiring: plan.expiring(),
             postponed: None,
             prune: plan.leaving(),
             waves: plan.waves.into(),
@@ -452,12 +452,6 @@ impl Rollout {
         self.prune.retain(|object| !handed_over.contains(object));
         Step::Prune(self.prune.clone())
     }
-}
-
-/// The ids of the Jobs of a plan that are removed some time after they have finished.
-fn expiring(plan: &ApplyPlan) -> BTreeSet<String> {
-    let jobs = plan.objects().filter(|desired| desired.expires());
-    jobs.map(|desired| desired.reference.id()).collect()
 }
 
 fn waiting_message(objects: &[UnhealthyObject]) -> String {

@@ -39,6 +39,15 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
     Duration::try_from_secs_f64(seconds.min(315_360_000.0)).ok()
 }
 
+/// No interval of a spec is shorter: a reconcile makes requests to the API server and to other servers, and a tenant must
+/// not turn it into a loop.
+pub const LEAST_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Reads the interval of a spec, as [`parse_duration`] does. A shorter one than [`LEAST_INTERVAL`] counts as that.
+pub fn parse_interval(text: &str) -> Option<Duration> {
+    parse_duration(text).map(|interval| interval.max(LEAST_INTERVAL))
+}
+
 /// A time as Kubernetes writes it: RFC 3339 in UTC, to the second.
 pub fn seconds(time: Timestamp) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
@@ -86,6 +95,15 @@ mod tests {
                 "{text}"
             );
         }
+    }
+
+    #[test]
+    fn no_interval_is_a_loop() {
+        for (text, expected) in [("0s", 1.0), ("1ms", 1.0), ("1.5s", 1.5), ("1m", 60.0)] {
+            let interval = parse_interval(text).map(|interval| interval.as_secs_f64());
+            assert_eq!(interval, Some(expected), "{text}");
+        }
+        assert_eq!(parse_interval("-1s"), None);
     }
 
     #[test]

@@ -3,10 +3,11 @@
 //! Since the program of git answers, shallow fetches, protocol versions and errors are the real ones. The server adds
 //! what a forge has in front of it: basic authentication, TLS with a private authority, and a count of requests.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context as _, Result};
 use axum::Router;
@@ -50,6 +51,7 @@ pub struct GitServer {
     server: Server,
     authority: Option<String>,
     counts: Arc<Counts>,
+    redirects: Arc<Mutex<BTreeMap<String, String>>>,
 }
 
 /// How often each request was made.
@@ -57,6 +59,7 @@ pub struct GitServer {
 struct Counts {
     advertisements: AtomicUsize,
     fetches: AtomicUsize,
+    with_credentials: AtomicUsize,
 }
 
 #[derive(Clone)]
@@ -64,6 +67,7 @@ struct Shared {
     root: PathBuf,
     authorization: Option<String>,
     counts: Arc<Counts>,
+    redirects: Arc<Mutex<BTreeMap<String, String>>>,
 }
 
 impl GitServer {
@@ -75,7 +79,9 @@ impl GitServer {
             root: directory.path().to_path_buf(),
             authorization: options.authorization.clone(),
             counts: counts.clone(),
+            redirects: Arc::default(),
         };
+        let redirects = shared.redirects.clone();
         let (tls, authority) = if options.tls {
             let (config, authority) = certificate()?;
             (Some(config), Some(authority))
@@ -89,6 +95,7 @@ impl GitServer {
             server,
             authority,
             counts,
+            redirects,
         })
     }
 
@@ -108,6 +115,20 @@ impl GitServer {
             "{scheme}://127.0.0.1:{}/{name}.git",
             self.server.address.port()
         )
+    }
+
+    /// Redirects every request below a path to the same place below an address, such as `/app` to `/app.git`.
+    pub fn redirect(&self, from: &str, to: &str) {
+        let mut redirects = self
+            .redirects
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        redirects.insert(from.to_owned(), to.to_owned());
+    }
+
+    /// How many requests have brought an `Authorization` header.
+    pub fn requests_with_credentials(&self) -> usize {
+        self.counts.with_credentials.load(Ordering::Relaxed)
     }
 
     /// How many times refs were listed, and objects fetched.
@@ -182,6 +203,17 @@ async fn handle(
     let given = headers
         .get(header::AUTHORIZATION)
         .and_then(|value| value.to_str().ok());
+    if given.is_some() {
+        shared
+            .counts
+            .with_credentials
+            .fetch_add(1, Ordering::Relaxed);
+    }
+    if let Some(target) = redirected(&shared, &uri) {
+        let response = Response::builder().status(StatusCode::MOVED_PERMANENTLY);
+        let response = response.header(header::LOCATION, target);
+        return response.body(Body::empty()).unwrap_or_default();
+    }
     if shared.authorization.is_some() && shared.authorization.as_deref() != given {
         return answer(StatusCode::UNAUTHORIZED, "who are you?");
     }
@@ -195,6 +227,19 @@ async fn handle(
         Ok(response) => response,
         Err(error) => answer(StatusCode::INTERNAL_SERVER_ERROR, &format!("{error:#}")),
     }
+}
+
+/// Where a request is redirected to, with the rest of its path and its query.
+fn redirected(shared: &Shared, uri: &Uri) -> Option<String> {
+    let path_and_query = uri.path_and_query()?.as_str();
+    let redirects = shared
+        .redirects
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
+    redirects.iter().find_map(|(from, to)| {
+        let rest = path_and_query.strip_prefix(from.as_str())?;
+        (rest.is_empty() || rest.starts_with('/')).then(|| format!("{to}{rest}"))
+    })
 }
 
 /// Runs git's CGI program for one request.

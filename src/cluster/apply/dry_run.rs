@@ -52,6 +52,8 @@ pub(super) struct Fit {
     pub(super) adjusted: Option<Box<Value>>,
     /// The same manifest was applied before, so that an apply corrects what others have changed.
     pub(super) corrects: bool,
+    /// The number of changes that the watch had told before it was tried.
+    pub(super) since: u64,
 }
 
 /// The answer to a dry run.
@@ -60,6 +62,8 @@ struct Tried {
     /// The manifest that was tried, if it is another than that of git.
     adjusted: Option<Box<Value>>,
     age: ManifestAge,
+    /// The number of changes that the watch had told before.
+    since: u64,
     former: FormerManagers,
 }
 
@@ -151,6 +155,7 @@ impl Applier {
         if let Some(manager) = self.contested_by(desired) {
             return Ok(left_to(&manager));
         }
+        let since = self.changes(desired);
         let mode = options.drift_of(desired);
         let age = self.age(desired, options);
         if mode != DriftMode::Correct && age == ManifestAge::AppliedBefore {
@@ -174,6 +179,7 @@ impl Applier {
             answer: tried,
             adjusted,
             age,
+            since,
             former: options.former_managers,
         };
         self.decide(desired, live, tried)
@@ -190,6 +196,7 @@ impl Applier {
             answer: tried,
             adjusted,
             age,
+            since,
             former,
         } = tried;
         // The answer has the labels and annotations of the live object too.
@@ -222,6 +229,7 @@ impl Applier {
             is_foreign,
             adjusted,
             corrects,
+            since,
         }))
     }
 
@@ -453,6 +461,12 @@ impl Applier {
             tracing::warn!(object = %desired.reference, manager, "corrected again and again; left alone for two minutes, since another manager changes it back each time");
         }
         is_contested
+    }
+
+    /// The number of changes of the object that the watch has told.
+    pub(super) fn changes(&self, desired: &Desired) -> u64 {
+        let live = self.live.as_ref();
+        live.map_or(0, |live| live.last_applied().changes(&desired.reference))
     }
 
     /// True if the object has done its work and was removed for that.

@@ -34,7 +34,7 @@ use overlayd_core::apply::desired::{Desired, Hash};
 use overlayd_core::apply::drift::DriftMode;
 use overlayd_core::apply::guard::Guard;
 use overlayd_core::apply::ignore_rules::IgnoredFields;
-use overlayd_core::apply::last_applied::{account_hash, change_token};
+use overlayd_core::apply::last_applied::{AfterApply, AppliedState, account_hash, change_token};
 use overlayd_core::apply::object_ref::{Gvk, ObjectRef};
 use overlayd_core::apply::owner_labels::{label_owner, manifest_owner};
 use overlayd_core::apply::plan::{ApplyPlan, OnError, Wave};
@@ -221,17 +221,21 @@ impl Applier {
         )
     }
 
-    /// Notes that an object was applied, and watches its kind.
-    fn applied(&self, desired: &Desired, patched: &ObjectMeta) {
+    /// Notes that an object was applied, and watches its kind. An object that another manager has changed meanwhile is
+    /// compared again.
+    fn applied(&self, desired: &Desired, patched: &ObjectMeta, since: u64) {
         let Some(live) = &self.live else {
             return;
         };
-        live.last_applied().end(
-            desired,
-            self.hash(desired),
-            change_token(patched),
-            Timestamp::now(),
-        );
+        let state = AppliedState {
+            hash: self.hash(desired),
+            token: change_token(patched),
+            since,
+        };
+        let after = live.last_applied().end(desired, state, Timestamp::now());
+        if after == AfterApply::ChangedMeanwhile {
+            live.wake(&manifest_owner(&desired.manifest));
+        }
         if let Some((resource, _)) = self.known(&desired.reference) {
             live.watch(&desired.reference, &resource);
         }
@@ -430,7 +434,10 @@ impl Applier {
                 self.begin(desired);
                 tracing::info!(object = %desired.reference, "deleted to be made anew");
                 self.delete_old(&desired.reference, uid).await?;
-                Fit::default()
+                Fit {
+                    since: self.changes(desired),
+                    ..Fit::default()
+                }
             }
         };
         self.apply_fit(desired, fit).await
@@ -451,7 +458,7 @@ impl Applier {
         let manifest = fit.adjusted.as_deref().unwrap_or(&desired.manifest);
         let patched = self.patch(reference, manifest, &params).await?;
         failpoints::point("applied");
-        self.applied(desired, &patched.metadata);
+        self.applied(desired, &patched.metadata, fit.since);
         let change = match fit.version {
             None => ObjectChange::Created,
             before if before == patched.metadata.resource_version => ObjectChange::Unchanged,

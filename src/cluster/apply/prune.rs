@@ -153,6 +153,10 @@ impl Applier {
         owner: &NamespacedName,
     ) -> Result<ObjectChange, RequestError> {
         let Some((api, live)) = self.find(object).await? else {
+            // A Job that has done its work runs again if it comes back.
+            if let Some(watched) = &self.live {
+                watched.last_applied().forget(object);
+            }
             return Ok(ObjectChange::Deleted);
         };
         let value = serde_json::to_value(&live)?;

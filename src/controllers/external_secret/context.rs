@@ -9,13 +9,14 @@ use crate::aws::Fetcher;
 use crate::controllers::caches::Caches;
 use crate::controllers::events::Events;
 use crate::controllers::jitter::Jitter;
-use crate::controllers::priority_semaphore::{KeyedSemaphores, PrioritySemaphore};
 use crate::controllers::stores::ControllerClass;
 use crate::metrics::Metrics;
+use crate::permits::{FairSemaphore, KeyedSemaphores};
 use crate::secrets::provider::Providers;
 use overlayd_core::reconcile_cache::ReconcileCache;
 use overlayd_core::secrets::dependency_index::DependencyIndex;
 use overlayd_core::secrets::last_sync::LastSyncCache;
+use overlayd_core::secrets::observed::Urgency;
 
 /// Clients, caches, permits and settings of the controller.
 pub(crate) struct ExternalSecretContext {
@@ -27,12 +28,12 @@ pub(crate) struct ExternalSecretContext {
     pub(crate) caches: Caches,
     pub(crate) dependency_index: Arc<DependencyIndex>,
     pub(crate) last_syncs: LastSyncCache,
-    /// Bounds how many ExternalSecrets are synced at once.
-    pub(crate) sync_permits: PrioritySemaphore,
+    /// Bounds how many ExternalSecrets are synced at once, shared between namespaces.
+    pub(crate) sync_permits: FairSemaphore<Urgency>,
     /// The same for each store.
-    pub(crate) store_permits: Arc<KeyedSemaphores>,
-    /// Bounds how many threads are blocked by long templates.
-    pub(crate) blocking_permits: tokio::sync::Semaphore,
+    pub(crate) store_permits: Arc<KeyedSemaphores<Urgency>>,
+    /// Bounds how many threads are blocked by long templates, shared between namespaces.
+    pub(crate) blocking_permits: FairSemaphore,
     pub(crate) providers: Arc<Providers>,
     pub(crate) fetcher: Arc<Fetcher>,
     /// When this process began. A store that has no condition yet gets some time after that.

@@ -32,7 +32,7 @@ pub(super) async fn run_generators(
             Err(error) => Err(error),
             Ok(generator) => {
                 let work = || generate(&generator, &mut |bytes| random::fill(bytes), &mut bytes);
-                run_blocking(context, work)
+                run_blocking(context, namespace, work)
                     .await
                     .map_err(GeneratorError::from)
             }

@@ -12,7 +12,7 @@ mod template;
 pub(crate) use context::{ExternalSecretContext, ExternalSecretSettings};
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
@@ -24,9 +24,9 @@ use crate::cluster::secret_writer::{delete, write};
 use crate::controllers::ReconcileError;
 use crate::controllers::ending::is_definition_ending;
 use crate::controllers::objects::{add_finalizer, api_of, remove_finalizer, secrets_of};
-use crate::controllers::priority_semaphore::Permit;
 use crate::controllers::unreadable::Readable;
 use crate::metrics::ReconcileResult;
+use crate::permits::Permit;
 use error::SecretSyncError;
 use observe::{live_secret, observe, references, sync_options};
 use overlayd_core::api::annotations::EXTERNAL_SECRET_FINALIZER;
@@ -35,7 +35,7 @@ use overlayd_core::names::{NamespacedName, ObjectKey};
 use overlayd_core::reconcile_cache::Fingerprint;
 use overlayd_core::secrets::decide::{Precondition, SecretWrite, released};
 use overlayd_core::secrets::observed::{
-    LiveSecret, ObservedExternalSecret, ReadDecision, SecretEnd, Standing, SyncDecision,
+    LiveSecret, ObservedExternalSecret, ReadDecision, SecretEnd, Standing, SyncDecision, Urgency,
     are_served, owns_secret, secret_end, target_name, uid,
 };
 use overlayd_core::secrets::owner::is_controlled_by;
@@ -81,7 +81,7 @@ pub(crate) async fn reconcile(
         return Ok(action(requeue));
     }
     let fingerprint = observed.sync_fingerprint(&live);
-    if let Some(rest) = remaining_backoff(&observed, &context, &fingerprint, now) {
+    if let Some(rest) = remaining_backoff(&observed, &context, &fingerprint) {
         return Ok(Action::requeue(rest));
     }
     let request = SyncRequest {
@@ -91,7 +91,7 @@ pub(crate) async fn reconcile(
     };
     // Boxed: a reconcile that waits for its permits should be small.
     let result = Box::pin(sync_with(permits, request, live, reads)).await;
-    let (result, requeue) = record_in_caches(&observed, &context, &fingerprint, now, result)?;
+    let (result, requeue) = record_in_caches(&observed, &context, &fingerprint, result)?;
     publish_events(&context, &object, &result).await;
     record_status(&context, &object, &result, now).await?;
     Ok(action(requeue))
@@ -99,8 +99,8 @@ pub(crate) async fn reconcile(
 
 /// The right to sync: a permit of the first store, so that one store does not take all, and a permit of the daemon.
 struct SyncPermits {
-    _store: Option<Permit>,
-    _daemon: Permit,
+    _store: Option<Permit<Urgency>>,
+    _daemon: Permit<Urgency>,
 }
 
 /// Waits for the permits of a sync, the store's first: a store that does not answer holds back its own ExternalSecrets
@@ -110,17 +110,20 @@ async fn acquire_permits(
     context: &ExternalSecretContext,
     standing: &Standing,
 ) -> SyncPermits {
-    let first = observed.stores.first();
+    let (first, namespace) = (observed.stores.first(), observed.namespace());
     let store = match first.and_then(|store| store.state.as_ref().ok()) {
         Some(state) => {
             let semaphore = context.store_permits.of(&state.key());
-            Some(semaphore.acquire(standing.urgency).await)
+            Some(semaphore.acquire(namespace, standing.urgency).await)
         }
         None => None,
     };
     SyncPermits {
         _store: store,
-        _daemon: context.sync_permits.acquire(standing.urgency).await,
+        _daemon: context
+            .sync_permits
+            .acquire(namespace, standing.urgency)
+            .await,
     }
 }
 
@@ -129,13 +132,14 @@ fn remaining_backoff(
     observed: &ObservedExternalSecret<'_>,
     context: &ExternalSecretContext,
     fingerprint: &Fingerprint,
-    now: Timestamp,
 ) -> Option<Duration> {
     if observed.ignores_backoff() {
         return None;
     }
     let key = ObjectKey::of(observed.object);
-    context.reconcile_cache.rest(&key, fingerprint, now)
+    context
+        .reconcile_cache
+        .rest(&key, fingerprint, Instant::now())
 }
 
 /// Syncs, and gives the permits back.

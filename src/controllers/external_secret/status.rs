@@ -1,5 +1,7 @@
 //! Talks to the API server: records what came of a sync: in the caches, as events, and in the status.
 
+use std::time::Instant;
+
 use jiff::Timestamp;
 use kube::runtime::controller::Action;
 use kube::runtime::events::EventType;
@@ -20,7 +22,8 @@ use overlayd_core::secrets::observed::{
 };
 use overlayd_core::secrets::retry::retry_bounds;
 use overlayd_core::secrets::sync_status::{
-    SecretSyncFailure, StatusContext, SyncOutcome, next_status, sync_events, write_event,
+    SecretSyncFailure, StatusContext, SyncOutcome, contention_event, next_status, sync_events,
+    write_event,
 };
 
 /// A sync, with its outcome or error.
@@ -63,17 +66,19 @@ pub(super) fn record_in_caches(
     observed: &ObservedExternalSecret<'_>,
     context: &ExternalSecretContext,
     fingerprint: &Fingerprint,
-    now: Timestamp,
     result: Result<Synchronized, SecretSyncError>,
 ) -> Result<(SecretSyncResult, Requeue), ReconcileError> {
     let object = observed.object;
     let (name, key) = (NamespacedName::of(object), ObjectKey::of(object));
     match result {
-        Ok(Synchronized { outcome, reading }) => {
+        Ok(Synchronized {
+            mut outcome,
+            reading,
+        }) => {
             context.reconcile_cache.forget(&key);
-            context
-                .last_syncs
-                .set(&name, observed.last_sync_of(&outcome));
+            let last_sync = observed.last_sync_of(&outcome);
+            outcome.note_contention(&last_sync.repairs, object.spec.target.creation_policy);
+            context.last_syncs.set(&name, last_sync);
             let is_watched = watch(observed, context, reading);
             if !is_watched {
                 context.fetcher.unwatch(&name);
@@ -94,7 +99,7 @@ pub(super) fn record_in_caches(
             let bounds = retry_bounds(error.class());
             let wait = context
                 .reconcile_cache
-                .failed(&key, fingerprint, now, bounds);
+                .failed(&key, fingerprint, Instant::now(), bounds);
             Ok((Err(error), Requeue::After(wait)))
         }
     }
@@ -123,6 +128,10 @@ pub(super) async fn publish_events(
     };
     for event in sync_events(outcome) {
         publish(EventType::Normal, event.reason, &event.note).await;
+    }
+    if let Some(event) = contention_event(outcome) {
+        tracing::warn!(external_secret = %name, %namespace, note = event.note, "contended");
+        publish(EventType::Warning, event.reason, &event.note).await;
     }
     if let Some((reason, _)) = write_event(outcome) {
         tracing::info!(external_secret = %name, %namespace, reason, "synced");

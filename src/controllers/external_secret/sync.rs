@@ -21,6 +21,8 @@ use crate::controllers::external_secret::template::{Templated, compose_data, ren
 use crate::controllers::objects::secrets_of;
 use overlayd_core::api::external_secret::{CreationPolicy, DeletionPolicy, ExternalSecret};
 use overlayd_core::names::NamespacedName;
+use overlayd_core::secrets::contention::other_writers;
+use overlayd_core::secrets::created_once::{keep, was_created_once};
 use overlayd_core::secrets::decide::{
     Precondition, SecretWrite, decide, decide_empty, secret_data,
 };
@@ -31,7 +33,7 @@ use overlayd_core::secrets::observed::{LiveSecret, ObservedExternalSecret, Stand
 use overlayd_core::secrets::owner::{SecretOwner, was_created_by};
 use overlayd_core::secrets::refresh::is_generated;
 use overlayd_core::secrets::render::RenderedSecret;
-use overlayd_core::secrets::sync_status::{SecretWriteResult, SyncOutcome};
+use overlayd_core::secrets::sync_status::{SecretWriteResult, SyncCause, SyncOutcome};
 
 /// How often a write is tried again when another writer was faster.
 const CONFLICTS: u32 = 3;
@@ -75,8 +77,15 @@ pub(super) async fn sync(
     let desired = request.observed.desired.as_ref().map_err(Clone::clone)?;
     let is_generated = desired.generators().next().is_some();
     let mut outcome = SyncOutcome::new(is_generated, Timestamp::now());
+    outcome.cause = request.standing.cause();
     if is_generated && let Some(version) = generated_before(request, &live) {
         outcome.secret_version = version;
+        let reading = None;
+        return Ok(Synchronized { outcome, reading });
+    }
+    if let LiveSecret::Read(Some(live)) = &live
+        && keep_created_once(request, desired, live, &mut outcome).await?
+    {
         let reading = None;
         return Ok(Synchronized { outcome, reading });
     }
@@ -100,6 +109,36 @@ fn generated_before(request: &SyncRequest<'_>, live: &LiveSecret) -> Option<Stri
     let manager = field_manager(&object.name_any());
     is_generated(&object.metadata, status, &live.metadata, &manager)
         .then(|| live.resource_version().unwrap_or_default())
+}
+
+/// Takes over a Secret that is created once and that a former ExternalSecret of this name has created, as it is. False if
+/// there is no such one.
+async fn keep_created_once(
+    request: &SyncRequest<'_>,
+    desired: &DesiredSecret,
+    live: &Secret,
+    outcome: &mut SyncOutcome,
+) -> Result<bool, SecretSyncError> {
+    let (object, owner) = (request.object(), owner(request.object()));
+    if !was_created_once(&object.spec, &request.standing.status, &owner, live) {
+        return Ok(false);
+    }
+    let secrets = secrets_of(&request.context.client, object);
+    let kept = write(&secrets, &owner.name, keep(desired, &owner, live)?).await;
+    let (written, version) = kept.map_err(|error| {
+        if is_conflict(&error) {
+            SecretSyncError::Conflict(error)
+        } else {
+            SecretSyncError::Write(error)
+        }
+    })?;
+    outcome.written = written;
+    outcome.cause = SyncCause::Takeover;
+    outcome.secret_version = version
+        .or_else(|| live.resource_version())
+        .unwrap_or_default();
+    outcome.finished = Timestamp::now();
+    Ok(true)
 }
 
 /// The version of a Secret that is as it was written, and would be written the same again. A frozen Secret is always
@@ -129,7 +168,7 @@ async fn render_values(
     let name = NamespacedName::of(object);
     let mut fetched = reads.fetch(&name).await?;
     run_generators(context, &name.namespace, desired, &mut fetched).await?;
-    let composed = match compose_data(context, desired, &fetched).await {
+    let composed = match compose_data(context, &name.namespace, desired, &fetched).await {
         Ok(composed) => composed,
         Err(error) => {
             // The value that is wrong may be corrected in its store, which then wakes this ExternalSecret.
@@ -174,6 +213,9 @@ async fn write_secret(
     };
     let mut conflicts = 0;
     let (written, version) = loop {
+        if let Some(live) = &live {
+            outcome.other_writers = other_writers(&live.metadata, &field_manager(&owner.name));
+        }
         let decision = decide_write(desired, &owner, rendered, live.as_deref(), outcome)?;
         match write(&secrets, &owner.name, decision).await {
             Ok(written) => break written,

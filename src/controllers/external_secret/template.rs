@@ -32,6 +32,7 @@ pub(super) struct Templated<T> {
 /// Composes the data out of everything that was read and generated. Keys may be rewritten by templates.
 pub(super) async fn compose_data(
     context: &ExternalSecretContext,
+    namespace: &str,
     desired: &DesiredSecret,
     fetched: &FetchedValues,
 ) -> Result<Templated<Composed>, SecretSyncError> {
@@ -42,7 +43,7 @@ pub(super) async fn compose_data(
         Ok(Templated { value, is_volatile })
     };
     if desired.rewrites() {
-        run_blocking(context, work).await
+        run_blocking(context, namespace, work).await
     } else {
         work()
     }
@@ -64,7 +65,8 @@ pub(super) async fn render_secret(
         Ok(Templated { value, is_volatile })
     };
     if template.is_some() {
-        run_blocking(context, work).await
+        let namespace = object.namespace().unwrap_or_default();
+        run_blocking(context, &namespace, work).await
     } else {
         work()
     }
@@ -73,10 +75,10 @@ pub(super) async fn render_secret(
 /// Runs work that may take long on a thread that holds up no other task. Few run at once, since each takes a thread.
 pub(super) async fn run_blocking<T>(
     context: &ExternalSecretContext,
+    namespace: &str,
     work: impl FnOnce() -> T,
 ) -> T {
-    // The semaphore is never closed.
-    let _permit = context.blocking_permits.acquire().await;
+    let _permit = context.blocking_permits.acquire(namespace, ()).await;
     tokio::task::block_in_place(work)
 }
 

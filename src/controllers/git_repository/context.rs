@@ -32,4 +32,6 @@ pub(crate) struct SourceSettings {
     /// The wait before an included source that is missing is looked at again, where no event comes first.
     pub(crate) requeue_dependency: Duration,
     pub(crate) jitter: Jitter,
+    /// The most bytes that the mirrors of one namespace's sources take on the disk; `None` for no bound.
+    pub(crate) namespace_disk_quota: Option<u64>,
 }

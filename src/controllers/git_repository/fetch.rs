@@ -22,7 +22,9 @@ use overlayd_core::git::repository_status::{
 };
 use overlayd_core::git::revision::Revision;
 use overlayd_core::git::source::GitSource;
+use overlayd_core::git::storage_fault::allowance;
 use overlayd_core::names::NamespacedName;
+use overlayd_core::request_path::check_name;
 use overlayd_core::secrets::SecretValue;
 use overlayd_core::secrets::decide::secret_data;
 
@@ -70,18 +72,27 @@ fn commit(fetched: &Fetched) -> FetchedCommit {
 async fn fetched(
     object: &GitRepository,
     context: &GitRepositoryContext,
-    source: GitSource,
+    mut source: GitSource,
 ) -> Result<Fetched, FetchOutcome> {
     let failed = |reason, message| FetchOutcome::Failed(FetchFailure { reason, message });
+    let used = context.sources.bytes_of_others(&NamespacedName::of(object));
+    source.disk_allowance = allowance(context.settings.namespace_disk_quota, used);
     let includes = includes(object, context).await;
     let includes = includes.map_err(FetchOutcome::Incomplete)?;
-    let fetched = submodules::fetch(&context.mirrors, source).await;
-    let fetched = fetched.map_err(|error| failed(error.reason(), error.to_string()))?;
-    let spec = object.spec.clone();
-    // Reads the mirror, which blocks.
-    let viewed = tokio::task::spawn_blocking(move || in_service(fetched, &spec, includes)).await;
-    let viewed = viewed.unwrap_or(Err(ViewError::Cancelled));
-    viewed.map_err(|error| failed("GitOperationFailed", error.to_string()))
+    let mut is_repaired = false;
+    loop {
+        let fetched = submodules::fetch(&context.mirrors, source.clone()).await;
+        let fetched = fetched.map_err(|error| failed(error.reason(), error.to_string()))?;
+        let (spec, includes, view) = (object.spec.clone(), includes.clone(), fetched.clone());
+        // Reads the mirror, which blocks.
+        let viewed = tokio::task::spawn_blocking(move || in_service(view, &spec, includes)).await;
+        match viewed.unwrap_or(Err(ViewError::Cancelled)) {
+            Ok(viewed) => return Ok(viewed),
+            // The next fetch clones a mirror that cannot be read again.
+            Err(_) if fetched.is_damaged() && !is_repaired => is_repaired = true,
+            Err(error) => return Err(failed("GitOperationFailed", error.to_string())),
+        }
+    }
 }
 
 /// Where to fetch from, and with which credentials.
@@ -121,6 +132,8 @@ async fn secret_of(
     let Some(reference) = reference else {
         return Ok(None);
     };
+    check_name(format!("spec.{field}.name"), &reference.name)
+        .map_err(|error| failed(error.to_string()))?;
     let namespace = object.namespace().unwrap_or_default();
     let api: Api<Secret> = Api::namespaced(context.client.clone(), &namespace);
     let secret = api.get_opt(&reference.name).await;
@@ -194,6 +207,7 @@ enum ViewError {
     SparseMissing(String),
     #[error("{0}")]
     Ignore(#[from] IgnoreError),
+    /// The runtime ended meanwhile.
     #[error("the task ended early")]
     Cancelled,
 }

@@ -9,7 +9,7 @@ mod fetch;
 pub(crate) use context::{GitRepositoryContext, SourceSettings};
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use kube::ResourceExt as _;
@@ -51,7 +51,7 @@ pub(crate) async fn reconcile(
     context
         .sources
         .remove_former(&NamespacedName::of(&*object), &uid);
-    let observed = observe(&object, &context, Timestamp::now());
+    let observed = observe(&object, &context);
     match next_step(&object, observed.rest) {
         RepositoryStep::Finalize => finalize(&object, &context, &observed).await,
         RepositoryStep::Rest(rest) => Ok(Action::requeue(rest)),
@@ -78,11 +78,7 @@ pub(crate) async fn reconcile(
 }
 
 /// Gathers what is known without a request.
-fn observe(
-    object: &GitRepository,
-    context: &GitRepositoryContext,
-    now: Timestamp,
-) -> ObservedGitRepository {
+fn observe(object: &GitRepository, context: &GitRepositoryContext) -> ObservedGitRepository {
     let (key, name) = (ObjectKey::of(object), NamespacedName::of(object));
     let included = object.spec.include.iter().map(|include| {
         let source = NamespacedName::new(&name.namespace, &include.repository.name);
@@ -90,7 +86,12 @@ fn observe(
         fetched.map(|fetched| fetched.content().to_owned())
     });
     let change_token = change_token(object, &included.collect::<Vec<_>>());
-    let rest = context.reconcile_cache.rest(&key, &change_token, now);
+    let rest = context
+        .reconcile_cache
+        .rest(&key, &change_token, Instant::now());
+    let in_service = context.sources.get(&name);
+    // A mirror that cannot be read is cloned again now.
+    let rest = rest.filter(|_| !in_service.is_some_and(|fetched| fetched.is_damaged()));
     ObservedGitRepository {
         key,
         name,
@@ -158,7 +159,9 @@ async fn record(
         SourceRequeue::AfterInterval(interval) => context.settings.jitter.spread(interval, object),
         SourceRequeue::AfterBackoff => {
             let bounds = context.settings.backoff;
-            context.reconcile_cache.failed(key, token, now, bounds)
+            context
+                .reconcile_cache
+                .failed(key, token, Instant::now(), bounds)
         }
         SourceRequeue::AfterDependency => context.settings.requeue_dependency,
         SourceRequeue::After(wait) => wait,
@@ -166,7 +169,9 @@ async fn record(
     publish(object, context, outcome).await;
     write(context, object, next_status(object, outcome, now)).await?;
     if matches!(outcome, FetchOutcome::Fetched(_)) {
-        context.reconcile_cache.succeeded(key, token, now, wait);
+        context
+            .reconcile_cache
+            .succeeded(key, token, Instant::now(), wait);
     }
     Ok(wait)
 }

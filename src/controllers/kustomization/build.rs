@@ -208,6 +208,9 @@ pub(super) async fn build(
         let Ok((built, reserved)) = tokio::task::spawn_blocking(work).await else {
             return Err(BuildError::TaskEnded.into());
         };
+        if built.is_err() && source.is_damaged() {
+            context.sources.repair();
+        }
         match built {
             Err(error) if error.needs_memory() && context.builds.went_over(&unit, &reserved) => {}
             built => return built,

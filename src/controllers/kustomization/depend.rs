@@ -50,11 +50,13 @@ async fn unmet_by_expression(
     dependency: &Kustomization,
 ) -> Result<Option<UnmetReason>, SyncError> {
     let expression = Expression::parse(text).map_err(InvalidExpression::Ready)?;
-    let value = |object: &Kustomization| serde_json::to_value(object).unwrap_or_default();
-    let variables = vec![
-        ("dep".to_owned(), value(dependency)),
-        ("self".to_owned(), value(object)),
-    ];
+    let value = |object: &Kustomization| serde_json::to_value(object);
+    // What an expression cannot see, it must not take for absent.
+    let (Ok(dependency), Ok(own)) = (value(dependency), value(object)) else {
+        let reason = "the objects have no JSON form".to_owned();
+        return Ok(Some(UnmetReason::ExpressionFailed(reason)));
+    };
+    let variables = vec![("dep".to_owned(), dependency), ("self".to_owned(), own)];
     Ok(match expression.holds(variables).await {
         Ok(true) => None,
         Ok(false) => Some(UnmetReason::ExpressionIsFalse),

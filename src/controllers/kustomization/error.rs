@@ -54,8 +54,10 @@ pub(super) enum SyncError {
     /// Another Kustomization must be ready first.
     #[error(transparent)]
     Dependency(#[from] DependencyError),
+    /// The service account cannot be impersonated.
     #[error(transparent)]
     Identity(#[from] IdentityError),
+    /// The source is in another namespace, which a flag forbids.
     #[error(
         "can't access `{0}`: cross-namespace references are blocked (`--no-cross-namespace-refs`)"
     )]

@@ -10,13 +10,16 @@ use kube::runtime::controller::Action;
 use kube::runtime::events::EventType;
 use kube::{Resource as _, ResourceExt as _};
 
+use crate::cluster::apply::Applier;
 use crate::cluster::error::describe;
 use crate::controllers::ReconcileError;
 use crate::controllers::ending::definition;
 use crate::controllers::events::Component;
 use crate::controllers::kustomization::context::KustomizationContext;
 use crate::controllers::kustomization::health::is_any_there;
-use crate::controllers::kustomization::owners::{ObserveError, children, undecided};
+use crate::controllers::kustomization::owners::{
+    ObserveError, children, going as going_with, undecided,
+};
 use crate::controllers::kustomization::record::{publish, write};
 use crate::controllers::kustomization::{account, applier};
 use crate::controllers::objects::remove_finalizer;
@@ -111,9 +114,10 @@ impl Deletion<'_> {
             Ok(applier) => applier,
             Err(error) => return self.cannot_delete(&error.to_string()).await.map(Some),
         };
-        let held = applier.place(&mut [], &held).await.scopes.placed(held);
-        let prune = plan::deletion(&held, &protected).prune;
-        let checked = self.check(prune, &held, protected).await;
+        let placed = applier.place(&mut [], &held).await;
+        let placed = placed.scopes.placed(held.clone());
+        let prune = plan::deletion(&placed, &protected).prune;
+        let checked = self.check(prune, &held, protected, &applier).await;
         let prune = match checked {
             Ok(prune) => prune,
             Err(why) => return self.blocked(&why).await.map(Some),
@@ -197,10 +201,11 @@ impl Deletion<'_> {
         prune: Vec<ObjectRef>,
         held: &[ObjectRef],
         protected: Protected,
+        applier: &Applier,
     ) -> Result<Vec<ObjectRef>, Blocked> {
         let nobody = BTreeSet::new();
         let stays = |object: &ObjectRef| self.is_wanted(object, &nobody);
-        let children = children(&self.context.client, prune.iter(), stays).await?;
+        let children = children(&self.context.client, applier, prune.iter(), stays).await?;
         let going: BTreeSet<NamespacedName> = children.keys().cloned().collect();
         self.check_decided(&prune, &going).await?;
         let deleted = prune
@@ -208,7 +213,7 @@ impl Deletion<'_> {
             .filter(|object| !self.is_wanted(object, &going));
         let deleted: Vec<ObjectRef> = deleted.collect();
         let asked = deleted.iter().filter(|object| !self.goes_anyway(object));
-        let asked: Vec<ObjectRef> = asked.cloned().collect();
+        let asked = going_with(applier, &self.unit, asked.cloned().collect()).await;
         let guard = DeletionGuard {
             guard: deletion_guard(self.object, held),
             protected,

@@ -28,7 +28,7 @@ pub(crate) use build::desired;
 pub(crate) use context::{KustomizationContext, KustomizationSettings};
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use kube::Resource as _;
@@ -106,7 +106,9 @@ struct Reconcile<'r> {
     object: &'r Kustomization,
     api: &'r Api<Kustomization>,
     context: &'r KustomizationContext,
+    /// What the object asks for.
     target: &'r SyncTarget,
+    /// The events since the last reconcile that ask for work.
     triggers: ReconcileTriggers,
     started: Timestamp,
 }
@@ -126,7 +128,9 @@ pub(crate) async fn reconcile(
     }
     let triggers = take_triggers(&object, &target, &context);
     let digest = target.digest.to_string();
-    let rest = context.reconcile_cache.rest(&target.key, &digest, started);
+    let rest = context
+        .reconcile_cache
+        .rest(&target.key, &digest, Instant::now());
     if let Some(rest) = triggers.rest(rest) {
         return Ok(Action::requeue(rest));
     }
@@ -270,7 +274,7 @@ impl Reconcile<'_> {
         let (key, digest) = (&target.key, target.digest.to_string());
         context
             .reconcile_cache
-            .succeeded(key, &digest, attempt.ended, requeue);
+            .succeeded(key, &digest, Instant::now(), requeue);
         if observed.is_rollout_drifted
             && !matches!(outcome, KustomizationOutcome::RollingOut { .. })
         {
@@ -282,8 +286,9 @@ impl Reconcile<'_> {
                 .block(&target.unit, observed.dependencies);
         }
         // Of a build that was skipped there are no inputs, and what is remembered stays.
-        if let (Some(inputs), Ok(due)) = (inputs, attempt.ended.checked_add(requeue)) {
+        if let Some(inputs) = inputs {
             let spec = observed.spec.to_string();
+            let due = Instant::now() + requeue;
             context.builds.applied(&target.unit, &spec, inputs, due);
         }
         Ok(requeue)

@@ -57,7 +57,10 @@ impl SyncTarget {
 fn with_source(digest: &SpecDigest, source: Option<&Fetched>) -> SpecDigest {
     let revision = source.map(|source| source.revision.to_string());
     let content = source.map(Fetched::content);
-    digest.and(&json!({"revision": revision, "content": content}))
+    // A build that failed because a mirror could not be read is tried again with another life of the mirror.
+    let mirrors = source.map(Fetched::mirrors).unwrap_or_default();
+    let lives: Vec<u64> = mirrors.iter().map(|(_, life)| life.number()).collect();
+    digest.and(&json!({"revision": revision, "content": content, "mirrors": lives}))
 }
 
 /// Takes the events since the last reconcile that ask for work.

@@ -8,6 +8,7 @@ use kube::{Client, Resource as _};
 
 use overlayd_core::api::kustomization::Kustomization;
 use overlayd_core::apply::desired::Desired;
+use overlayd_core::apply::guard::Guard;
 use overlayd_core::apply::held::Children;
 use overlayd_core::apply::inventory;
 use overlayd_core::apply::object_ref::ObjectRef;
@@ -24,6 +25,7 @@ use overlayd_core::names::NamespacedName;
 use crate::cluster::apply::Applier;
 use crate::cluster::error::describe;
 use crate::controllers::kustomization::context::KustomizationContext;
+use crate::controllers::kustomization::follows;
 
 /// The other Kustomizations that own objects of a build, as the API server has them.
 pub(super) type Others = BTreeMap<NamespacedName, Kustomization>;
@@ -92,7 +94,7 @@ impl Observer<'_> {
         deleted: impl Iterator<Item = &ObjectRef>,
         rendered: &BTreeSet<String>,
     ) -> Result<Children, ObserveError> {
-        children(self.client, deleted, |object| {
+        children(self.client, self.applier, deleted, |object| {
             let id = object.id();
             let nobody = BTreeSet::new();
             rendered.contains(&id)
@@ -195,6 +197,7 @@ fn held_by(object: &Kustomization) -> Vec<ObjectRef> {
 /// What the Kustomizations among deleted objects hold, and those that they hold in turn, but for those that stay.
 pub(super) async fn children(
     client: &Client,
+    applier: &Applier,
     deleted: impl Iterator<Item = &ObjectRef>,
     stays: impl Fn(&ObjectRef) -> bool,
 ) -> Result<Children, ObserveError> {
@@ -215,13 +218,38 @@ pub(super) async fn children(
         };
         let held = match deletion_work(&child.spec, DeletionCause::Object) {
             DeletionWork::Orphan => Vec::new(),
-            DeletionWork::Prune | DeletionWork::PruneAndWait => held_by(&child),
+            DeletionWork::Prune | DeletionWork::PruneAndWait => {
+                going(applier, &unit, held_by(&child)).await
+            }
         };
         let units = held.iter().filter(|object| !stays(object));
         queue.extend(units.filter_map(ObjectRef::unit));
         children.insert(unit, held);
     }
     Ok(children)
+}
+
+/// The objects of a Kustomization that go with it. Of objects whose deletion deletes more, the live ones tell whether they
+/// are kept, such as a namespace that was there before.
+pub(super) async fn going(
+    applier: &Applier,
+    unit: &NamespacedName,
+    held: Vec<ObjectRef>,
+) -> Vec<ObjectRef> {
+    let mut going = Vec::new();
+    let placed = applier.place(&mut [], &held).await;
+    for object in placed.scopes.placed(held) {
+        let is_kept = Guard::is_grave(&object)
+            && match applier.get(&object).await {
+                Ok(Some(live)) => Skip::of_deletion(&live, unit).is_some(),
+                Ok(None) => true,
+                Err(_) => false,
+            };
+        if !is_kept {
+            going.push(object);
+        }
+    }
+    going
 }
 
 /// A Kustomization that may want what is about to be deleted and has not said so yet.
@@ -234,8 +262,26 @@ pub(super) async fn undecided(
         Some(selector) => existing(&context.client, Some(selector)).await?,
         None => all.clone(),
     };
+    for unit in context.claims.unknown(&served) {
+        register(context, &unit).await?;
+    }
     let existing = ExistingUnits { all, served };
     Ok(context.claims.undecided(deletion, &existing))
+}
+
+/// Registers a Kustomization that no watch event has told yet. One that cannot be decoded follows no source, since this
+/// process never applies it.
+async fn register(
+    context: &KustomizationContext,
+    unit: &NamespacedName,
+) -> Result<(), kube::Error> {
+    match read(&context.client, unit).await {
+        Ok(Some(object)) => drop(follows(&context.claims, &object)),
+        Ok(None) => {}
+        Err(kube::Error::SerdeError(_)) => drop(context.claims.follows(unit, None)),
+        Err(error) => return Err(error),
+    }
+    Ok(())
 }
 
 /// The Kustomizations that the API server has, but for those that are being deleted. The watch may not have told all of

@@ -11,7 +11,7 @@ use overlayd_core::kustomization::events::{ReconcileEvent, events};
 use overlayd_core::kustomization::is_ready;
 use overlayd_core::kustomization::status::{Attempt, KustomizationOutcome};
 use overlayd_core::names::NamespacedName;
-use overlayd_core::schedule::parse_duration;
+use overlayd_core::schedule::parse_interval;
 
 use crate::controllers::events::Component;
 use crate::controllers::kustomization::context::{KustomizationContext, KustomizationSettings};
@@ -42,12 +42,12 @@ pub(super) fn requeue_times(
     settings: &KustomizationSettings,
     applied_until: Option<Timestamp>,
 ) -> RequeueTimes {
-    let interval = parse_duration(&object.spec.interval).unwrap_or(DEFAULT_INTERVAL);
+    let interval = parse_interval(&object.spec.interval).unwrap_or(DEFAULT_INTERVAL);
     let retry = object.spec.retry_interval.as_deref();
     RequeueTimes {
         interval,
         jittered_interval: settings.jitter.spread(interval, object),
-        retry_interval: retry.and_then(parse_duration),
+        retry_interval: retry.and_then(parse_interval),
         dependency_interval: settings.requeue_dependency,
         applied_until,
     }

@@ -18,6 +18,8 @@ use overlayd_core::api::annotations::{FLUX_FINALIZER, REQUESTED_AT};
 use overlayd_core::api::receiver::{Receiver, ReceiverSpec, ReceiverStatus};
 use overlayd_core::conditions::{Progress, flux_conditions};
 use overlayd_core::names::NamespacedName;
+use overlayd_core::receiver_resources::check_resource;
+use overlayd_core::request_path::check_name;
 use overlayd_core::schedule::parse_duration;
 use overlayd_core::webhook_signature;
 
@@ -25,6 +27,9 @@ pub(crate) use addresses::ReceiverAddresses;
 
 /// The interval at which the token is read again, where the spec gives none.
 const INTERVAL: Duration = Duration::from_secs(600);
+
+/// No shorter interval counts: the token is read each time.
+const LEAST_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What the controller of receivers works with.
 pub(crate) struct ReceiverContext {
@@ -84,7 +89,7 @@ pub(crate) async fn reconcile(
     let interval = object.spec.interval.as_deref().and_then(parse_duration);
     Ok(Action::requeue(match progress {
         Progress::Retrying => Duration::from_secs(15),
-        _ => interval.unwrap_or(INTERVAL),
+        _ => interval.unwrap_or(INTERVAL).max(LEAST_INTERVAL),
     }))
 }
 
@@ -126,7 +131,12 @@ async fn address(
     if let Some(message) = webhook_signature::unsupported_receiver(spec) {
         return Err((Progress::Stalled, "FeatureGateDisabled", message.to_owned()));
     }
+    let invalid = |message: String| (Progress::Stalled, "ValidationFailed", message);
+    for resource in &spec.resources {
+        check_resource(resource).map_err(|error| invalid(error.to_string()))?;
+    }
     let name = &spec.secret_ref.name;
+    check_name("spec.secretRef.name", name).map_err(|error| invalid(error.to_string()))?;
     let secret = secrets_of(&context.client, object).get_opt(name).await;
     let missing = |what: String| (Progress::Retrying, "TokenNotFound", what);
     let secret = secret.map_err(|error| missing(crate::cluster::error::describe(&error)))?;

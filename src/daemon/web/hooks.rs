@@ -1,6 +1,7 @@
 //! Talks to git servers that call a `Receiver`: checks the call, and requests the reconciles that the receiver names.
 
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{Path, Request, State};
@@ -19,6 +20,9 @@ use overlayd_core::webhook_signature::{Refusal, verify};
 
 /// The longest body of a call, in bytes.
 const MAX_BODY: usize = 3 << 20;
+
+/// The longest time in which a caller sends its body.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Serves the calls of receivers.
 pub(crate) struct Hooks {
@@ -65,6 +69,8 @@ enum CallError {
     UnknownReceiver,
     #[error("more than {MAX_BODY} bytes")]
     TooLarge,
+    #[error("the body took longer than {} s", BODY_TIMEOUT.as_secs())]
+    TooSlow,
     #[error("the receiver cannot be read")]
     UnreadableReceiver,
     #[error("the receiver is suspended")]
@@ -89,6 +95,7 @@ impl CallError {
             }
             Self::UnknownReceiver => StatusCode::NOT_FOUND,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::Refused(_) => StatusCode::BAD_REQUEST,
             Self::NotRequested(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -116,7 +123,8 @@ async fn handle(hooks: &Hooks, digest: &str, request: Request<Body>) -> Result<(
     let receiver = hooks.addresses.find(&format!("/hook/{digest}"));
     let receiver = receiver.ok_or(CallError::UnknownReceiver)?;
     let (parts, body) = request.into_parts();
-    let body = axum::body::to_bytes(body, MAX_BODY).await;
+    let body = tokio::time::timeout(BODY_TIMEOUT, axum::body::to_bytes(body, MAX_BODY)).await;
+    let body = body.map_err(|_| CallError::TooSlow)?;
     let body = body.map_err(|_| CallError::TooLarge)?;
     let spec = read_spec(access, &receiver).await?;
     authenticate(access, &receiver, &spec, &parts, &body).await?;

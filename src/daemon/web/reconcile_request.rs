@@ -13,6 +13,7 @@ use crate::expression::{Expression, ExpressionError};
 use overlayd_core::api::annotations::REQUESTED_AT;
 use overlayd_core::api::receiver::ReceiverResource;
 use overlayd_core::api::{GIT_REPOSITORY_API, KUSTOMIZATION_API};
+use overlayd_core::receiver_resources::{ReceiverResourceError, check_resource};
 
 /// Why a reconcile is not requested. The text is logged.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +26,8 @@ pub(super) enum ReconcileRequestError {
     UnknownKind(String),
     #[error("the body is no JSON, which a filter needs")]
     BodyIsNoJson,
+    #[error("{0}")]
+    Resource(#[from] ReceiverResourceError),
     #[error("{0}")]
     Filter(#[from] ExpressionError),
     #[error("{}", describe(.0))]
@@ -70,6 +73,7 @@ pub(super) async fn request_reconciles(
     filters: &[&str],
     body: &CallBody,
 ) -> Result<(), ReconcileRequestError> {
+    check_resource(resource)?;
     let namespace = resource.namespace.as_deref().unwrap_or(own_namespace);
     let kind = kind(client, resource).await?;
     let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &kind);

@@ -9,7 +9,7 @@ use futures::future::BoxFuture;
 
 use crate::aws::Fetcher;
 use overlayd_core::api::secret_store::{Capabilities, SecretStoreSpec};
-use overlayd_core::aws::reader_key::{SharedRead, reader_key};
+use overlayd_core::aws::reader_key::{SharedRead, StoreAuth, check_auth, reader_key};
 use overlayd_core::names::StoreName;
 use overlayd_core::secrets::compose::LookupResult;
 use overlayd_core::secrets::desired::Lookup;
@@ -51,12 +51,13 @@ pub(crate) trait Provider: Send + Sync + std::fmt::Debug {
 #[derive(Debug)]
 pub(crate) struct Providers {
     fetcher: Arc<Fetcher>,
+    auth: StoreAuth,
 }
 
 impl Providers {
-    /// Providers that read by this fetcher.
-    pub(crate) fn new(fetcher: Arc<Fetcher>) -> Self {
-        Self { fetcher }
+    /// Providers that read by this fetcher. `auth` says whether a SecretStore may read as the daemon.
+    pub(crate) fn new(fetcher: Arc<Fetcher>, auth: StoreAuth) -> Self {
+        Self { fetcher, auth }
     }
 
     /// The provider of a store, for ExternalSecrets of a namespace. `None` if it depends on the namespace and none is given.
@@ -78,6 +79,7 @@ impl Providers {
         let Some(key) = reader_key(name, spec, namespace)? else {
             return Ok(None);
         };
+        check_auth(name, &key.identity, self.auth)?;
         let prefix = spec.provider.aws.as_ref();
         let prefix = prefix
             .and_then(|aws| aws.prefix.clone())

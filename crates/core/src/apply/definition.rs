@@ -39,6 +39,18 @@ pub fn deleted_with_release(live: &Value) -> Option<&str> {
     (!is_kept).then_some(release)
 }
 
+/// True if a live definition serves every version that ours serves.
+pub fn serves(live: &Value, ours: &Value) -> bool {
+    let of_live = versions(&live["spec"]);
+    let mut needed = versions(&ours["spec"])
+        .iter()
+        .filter(|version| version["served"] == true);
+    needed.all(|version| {
+        let mut of_live = of_live.iter();
+        of_live.any(|live| live["name"] == version["name"] && live["served"] == true)
+    })
+}
+
 /// The definition to apply: the live one with what ours adds. None if the live one has everything already.
 pub fn to_apply(ours: &Value, live: &Value) -> Option<Value> {
     let spec = completed(&ours["spec"], &live["spec"], is_of_peers(live));
@@ -263,6 +275,7 @@ mod tests {
             version("v2", true, false, &fields),
         ]);
         assert_eq!(to_apply(&ours(), &live), None);
+        assert!(serves(&live, &ours()));
     }
 
     #[test]
@@ -291,6 +304,7 @@ mod tests {
     #[test]
     fn a_version_that_overlayd_needs_is_added_and_the_stored_one_stays() {
         let live = of_peers(&[version("v1beta2", true, true, &json!({}))]);
+        assert!(!serves(&live, &ours()));
         let applied = to_apply(&ours(), &live).unwrap();
         assert_eq!(
             names(&applied),

@@ -5,7 +5,7 @@
 //! compared. Drift that comes back after several corrections means that another manager wants the object otherwise; it is
 //! then left for a while, until its manifest changes.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use data_encoding::HEXLOWER;
@@ -37,6 +37,8 @@ const OF_CONTROLLERS: [&str; 9] = [
     "volume.beta.kubernetes.io/",
     "volume.kubernetes.io/",
 ];
+/// So many changes of an object are remembered while it is being applied.
+const REMEMBERED_CHANGES: usize = 4;
 /// Corrections count for this time, and a contested object is left for this time.
 const WINDOW: Duration = Duration::from_secs(120);
 
@@ -69,6 +71,31 @@ struct Record {
     expires: bool,
     /// Its manifest says `prune: disabled`.
     is_kept: bool,
+    /// The last change tokens that a watch has told and that were others than the one after the apply, with the number of
+    /// each.
+    changes: VecDeque<(u64, Option<String>)>,
+    /// The number of all such changes.
+    count: u64,
+}
+
+/// The state of an object after its apply.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AppliedState {
+    /// The hash of its manifest.
+    pub hash: Hash,
+    /// Its change token.
+    pub token: String,
+    /// The [number of changes](LastApplied::changes) before it was tried.
+    pub since: u64,
+}
+
+/// Whether an object is as it was tried, after its apply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AfterApply {
+    /// It is.
+    AsTried,
+    /// Another manager has changed it between the dry run and the apply, or right after, so that it must be compared.
+    ChangedMeanwhile,
 }
 
 /// Another manager wants an object otherwise, so that it is left until a time.
@@ -185,12 +212,30 @@ impl LastApplied {
         record.token = None;
     }
 
-    /// Notes the change token of an object after its apply.
-    pub fn end(&self, desired: &Desired, hash: Hash, token: String, now: Timestamp) {
+    /// The number of changes of an object that were not as it was applied; to be asked before it is tried.
+    pub fn changes(&self, object: &ObjectRef) -> u64 {
+        let state = self.state();
+        let record = state.objects.get(&object.id());
+        record.map_or(0, |record| record.count)
+    }
+
+    /// Notes the state of an object after its apply.
+    pub fn end(&self, desired: &Desired, applied: AppliedState, now: Timestamp) -> AfterApply {
         let mut state = self.state();
-        if let Some(record) = state.objects.get_mut(&desired.reference.id()) {
+        let Some(record) = state.objects.get_mut(&desired.reference.id()) else {
+            return AfterApply::AsTried;
+        };
+        let AppliedState { hash, token, since } = applied;
+        let mut changes = record.changes.iter();
+        let is_changed = changes
+            .any(|(number, seen)| *number > since && seen.as_deref() != Some(token.as_str()));
+        if !is_changed {
             record.note(desired, hash, token, now);
+            return AfterApply::AsTried;
         }
+        // No object has this token.
+        record.note(desired, hash, String::new(), now);
+        AfterApply::ChangedMeanwhile
     }
 
     /// Notes that an object of a Kustomization was compared with its manifest and has no difference.
@@ -289,9 +334,17 @@ impl LastApplied {
         now: Timestamp,
     ) -> ObservedChange {
         let mut state = self.state();
-        let Some(record) = state.objects.get(&object.id()) else {
+        let Some(record) = state.objects.get_mut(&object.id()) else {
             return ObservedChange::AsApplied;
         };
+        if record.token.as_deref() != token {
+            record.count += 1;
+            let change = (record.count, token.map(str::to_owned));
+            record.changes.push_back(change);
+            if record.changes.len() > REMEMBERED_CHANGES {
+                record.changes.pop_front();
+            }
+        }
         let is_applied = record.token.is_none() || record.token.as_deref() == token;
         let is_done = token.is_none() && record.expires;
         let contest = record.contest.as_ref();
@@ -399,7 +452,13 @@ mod tests {
         let last_applied = LastApplied::default();
         let hash = manifest_hash(&desired.manifest);
         last_applied.begin(&desired.reference, &NamespacedName::new("team", "app"));
-        last_applied.end(desired, hash, "1".to_owned(), now());
+        let state = AppliedState {
+            hash,
+            token: "1".to_owned(),
+            since: 0,
+        };
+        let after = last_applied.end(desired, state, now());
+        assert_eq!(after, AfterApply::AsTried);
         (last_applied, hash)
     }
 
@@ -464,8 +523,42 @@ mod tests {
         // A commit is applied at once, and begins anew.
         let new = manifest_hash(&json!({"a": 2}));
         assert_eq!(last_applied.contested_by(&object(), &new, now), None);
-        last_applied.end(&desired(json!({"a": 2})), new, "4".to_owned(), now);
+        let state = AppliedState {
+            hash: new,
+            token: "4".to_owned(),
+            since: last_applied.changes(&object()),
+        };
+        last_applied.end(&desired(json!({"a": 2})), state, now);
         assert!(!last_applied.contest(&object(), "hand", now));
+    }
+
+    #[test]
+    fn a_change_between_the_dry_run_and_the_apply_is_compared() {
+        let check = |changes: &[&str], expected: AfterApply| {
+            let desired = desired(json!({"a": 1}));
+            let (last_applied, hash) = applied(&desired);
+            last_applied.observe(&object(), Some("early"), now());
+            let since = last_applied.changes(&object());
+            last_applied.begin(&object(), &NamespacedName::new("team", "app"));
+            for token in changes {
+                let change = last_applied.observe(&object(), Some(token), now());
+                assert_eq!(change, ObservedChange::AsApplied, "being applied");
+            }
+            let token = "ours".to_owned();
+            let state = AppliedState { hash, token, since };
+            assert_eq!(
+                last_applied.end(&desired, state, now()),
+                expected,
+                "{changes:?}"
+            );
+            let is_known = last_applied.is_applied(&object(), &hash, "ours", now());
+            assert_eq!(is_known, expected == AfterApply::AsTried);
+        };
+        check(&[], AfterApply::AsTried);
+        check(&["ours"], AfterApply::AsTried);
+        check(&["theirs"], AfterApply::ChangedMeanwhile);
+        check(&["theirs", "ours"], AfterApply::ChangedMeanwhile);
+        check(&["ours", "theirs"], AfterApply::ChangedMeanwhile);
     }
 
     #[test]

@@ -153,8 +153,8 @@ struct UnitOwnership {
     decision: Decision,
     /// None before the first build.
     claims: Option<WantedObjects>,
-    /// The ids of objects that it has applied.
-    applied: BTreeSet<String>,
+    /// The ids of objects that it claims and has not applied yet.
+    pending: BTreeSet<String>,
     /// The ids of objects that its account may not apply. It claims them in vain.
     denied: BTreeSet<String>,
     /// It is being deleted, so that no other needs to leave its objects to it.
@@ -264,7 +264,6 @@ impl Ownership {
         let known = registry.unit(unit);
         if known.claims.is_none() {
             known.decision = Decision::Made(revision.to_owned());
-            known.applied.clone_from(&objects);
             known.claims = Some(WantedObjects {
                 objects,
                 ..WantedObjects::default()
@@ -283,13 +282,13 @@ impl Ownership {
         let mut registry = self.lock();
         let known = registry.unit(unit);
         known.decision = Decision::Made(revision.to_owned());
-        for tried in [&mut known.applied, &mut known.denied] {
-            tried.retain(|id| claims.objects.contains(id));
-        }
-        let before = known.claims.replace(claims).unwrap_or_default().objects;
-        let now = known.claims.as_ref().map(|claims| &claims.objects);
-        let left = now.map(|now| before.difference(now).cloned().collect());
-        registry.woken(unit, &left.unwrap_or_default())
+        let before = known.claims.take().unwrap_or_default().objects;
+        let is_pending = |id: &&String| !before.contains(*id) || known.pending.contains(*id);
+        known.pending = claims.objects.iter().filter(is_pending).cloned().collect();
+        known.denied.retain(|id| claims.objects.contains(id));
+        let left = before.difference(&claims.objects).cloned().collect();
+        known.claims = Some(claims);
+        registry.woken(unit, &left)
     }
 
     /// Notes that a reconcile has ended, so that no other waits for its claims. Returns the others that can go on.
@@ -351,12 +350,11 @@ impl Ownership {
     ) -> Vec<NamespacedName> {
         let mut registry = self.lock();
         let known = registry.unit(unit);
-        let before = (known.applied.len(), known.denied.clone());
+        let before = (known.pending.len(), known.denied.clone());
+        known.pending.retain(|id| !applied.contains(id));
         known.denied.retain(|id| !applied.contains(id));
         known.denied.extend(denied.iter().cloned());
-        known.applied.extend(applied.iter().cloned());
-        known.applied.retain(|id| !denied.contains(id));
-        let is_news = before != (known.applied.len(), known.denied.clone());
+        let is_news = before != (known.pending.len(), known.denied.clone());
         if is_news {
             registry.woken(unit, &BTreeSet::new())
         } else {
@@ -395,11 +393,20 @@ impl Ownership {
         let renders = |known: &UnitOwnership| !known.is_going && known.renders(id);
         let mut others = registry.others(unit, renders);
         let other = others.find(|other| !going.contains(other))?;
-        let has_applied = registry.units.get(&other)?.applied.contains(id);
+        let has_applied = !registry.units.get(&other)?.pending.contains(id);
         Some(Claimant {
             unit: other,
             has_applied,
         })
+    }
+
+    /// The Kustomizations among these that are not registered yet.
+    pub fn unknown(&self, units: &BTreeSet<NamespacedName>) -> Vec<NamespacedName> {
+        let registry = self.lock();
+        let unknown = units
+            .iter()
+            .filter(|unit| !registry.units.contains_key(*unit));
+        unknown.cloned().collect()
     }
 
     /// A Kustomization that has not said yet whether it wants what is about to be deleted: one of the same source that
@@ -505,7 +512,7 @@ impl Registry {
         let wants = |unit: &UnitOwnership| {
             let mut ids = ids.iter();
             let is_served = !unit.is_going && unit.source.is_some();
-            is_served && ids.any(|id| unit.renders(id) && !unit.applied.contains(id))
+            is_served && ids.any(|id| unit.renders(id) && unit.pending.contains(id))
         };
         let mut others = self.others(deletion.unit, wants);
         let unit = others.find(|other| !deletion.going.contains(other))?;

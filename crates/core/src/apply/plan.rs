@@ -381,6 +381,12 @@ impl ApplyPlan {
         self.waves.iter().flat_map(Wave::objects)
     }
 
+    /// The ids of the Jobs that are removed some time after they have finished, so that one that is gone has done its work.
+    pub fn expiring(&self) -> BTreeSet<String> {
+        let jobs = self.objects().filter(|desired| desired.expires());
+        jobs.map(|desired| desired.reference.id()).collect()
+    }
+
     /// The objects that are deleted unless another Kustomization renders them by then: those to delete, and those that
     /// move as things are now; in order of deletion.
     pub fn leaving(&self) -> Vec<ObjectRef> {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::identity::{Identity, identify};
+use super::identity::{Base, Identity, identify};
 use super::read_scheduler::{SecretId, ServiceCapabilities};
 use crate::api::secret_store::{AwsService, RetrySettings, SecretStoreSpec};
 use crate::names::StoreName;
@@ -124,9 +124,72 @@ pub fn reader_key(
     }))
 }
 
+/// Whether a SecretStore may read as the daemon.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StoreAuth {
+    /// One without `auth` reads as the daemon, as in External Secrets.
+    Optional,
+    /// One without `auth` is refused (`--require-store-auth`), because the author of such a store would read all that the
+    /// daemon may.
+    Required,
+}
+
+/// Checks the identity of a store. A ClusterSecretStore may always read as the daemon, since an administrator made it.
+///
+/// # Errors
+/// A SecretStore would read as the daemon, and that is not allowed.
+pub fn check_auth(
+    name: StoreName<'_>,
+    identity: &Identity,
+    rule: StoreAuth,
+) -> Result<(), StoreError> {
+    let is_as_daemon = identity.base == Base::Process;
+    if rule == StoreAuth::Required && is_as_daemon && name.namespace.is_some() {
+        return Err(StoreError::NoAuth);
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
+    use serde_json::{Value, json};
+
     use super::*;
+
+    #[test]
+    fn a_store_that_reads_as_the_daemon_can_be_forbidden() {
+        let check = |namespace: Option<&str>, more: Value, rule, expected: &str| {
+            let mut aws = json!({"service": "SecretsManager", "region": "eu-west-1"});
+            for (key, value) in more.as_object().into_iter().flatten() {
+                aws[key] = value.clone();
+            }
+            let spec = serde_json::from_value(json!({"provider": {"aws": aws}})).unwrap();
+            let name = StoreName {
+                namespace,
+                name: "aws",
+            };
+            let key = reader_key(name, &spec, Some("team")).unwrap().unwrap();
+            let text = match check_auth(name, &key.identity, rule) {
+                Ok(()) => "fine".to_owned(),
+                Err(error) => error.to_string(),
+            };
+            assert!(text.starts_with(expected), "{text}");
+        };
+        let refused = "a SecretStore needs `provider.aws.auth` here";
+        let account = json!({"auth": {"jwt": {"serviceAccountRef": {"name": "app"}}}});
+        check(Some("team"), json!({}), StoreAuth::Optional, "fine");
+        check(Some("team"), json!({}), StoreAuth::Required, refused);
+        let role = json!({"role": "arn:aws:iam::1:role/a"});
+        check(Some("team"), role, StoreAuth::Required, refused);
+        check(
+            Some("team"),
+            json!({"auth": {}}),
+            StoreAuth::Required,
+            refused,
+        );
+        check(Some("team"), account, StoreAuth::Required, "fine");
+        check(None, json!({}), StoreAuth::Required, "fine");
+    }
 
     #[test]
     fn attempts_are_counted_as_external_secrets_counts_them() {

@@ -70,6 +70,12 @@ impl TokenBucket {
         Duration::from_secs_f64(missing / self.rate)
     }
 
+    /// True if no call took a token for so long that a new bucket would be the same.
+    pub fn is_idle(&self, now: Instant) -> bool {
+        const IDLE: Duration = Duration::from_secs(3600);
+        now.saturating_duration_since(self.filled) >= IDLE
+    }
+
     /// A call was answered.
     pub fn answered(&mut self) {
         self.rate = (self.rate + self.most / 100.0).min(self.most);
@@ -196,6 +202,15 @@ mod tests {
             bucket.answered();
         }
         assert!((bucket.rate - 60.0).abs() < 1e-9, "{}", bucket.rate);
+    }
+
+    #[test]
+    fn a_bucket_that_nothing_uses_is_dropped() {
+        let start = Instant::now();
+        let mut bucket = TokenBucket::new(Api::Batch, start);
+        bucket.turn(start + Duration::from_secs(60));
+        assert!(!bucket.is_idle(start + Duration::from_secs(3600)));
+        assert!(bucket.is_idle(start + Duration::from_secs(3660)));
     }
 
     #[test]

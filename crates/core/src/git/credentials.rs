@@ -135,24 +135,50 @@ impl Credentials {
         })
     }
 
-    /// Feeds everything that tells credentials apart into a hash.
+    /// Feeds everything that tells credentials, and the server that they are used with, apart into a hash.
     pub fn feed(&self, hasher: &mut Sha256) {
-        if let Some(ssh) = &self.ssh {
-            hasher.update(format!("\0ssh\0{}\0", ssh.user));
-            hasher.update(ssh.identity.expose());
-        }
         match &self.authorization {
-            Authorization::Anonymous => hasher.update("\0anonymous"),
+            Authorization::Anonymous => feed(hasher, b"anonymous"),
             Authorization::Basic { username, password } => {
-                hasher.update(format!("\0basic\0{username}\0"));
-                hasher.update(password.expose());
+                feed(hasher, b"basic");
+                feed(hasher, username.as_bytes());
+                feed(hasher, password.expose());
             }
             Authorization::Bearer(token) => {
-                hasher.update("\0bearer\0");
-                hasher.update(token.expose());
+                feed(hasher, b"bearer");
+                feed(hasher, token.expose());
             }
         }
+        match &self.ca {
+            Some(authority) => feed(hasher, authority),
+            None => feed(hasher, b"system authorities"),
+        }
+        if let Some(ssh) = &self.ssh {
+            feed(hasher, b"ssh");
+            feed(hasher, ssh.user.as_bytes());
+            feed(hasher, ssh.identity.expose());
+            // Not the passphrase, which decides nothing but whether the key can be read.
+            feed(
+                hasher,
+                ssh.known_hosts.as_deref().unwrap_or_default().as_bytes(),
+            );
+        }
+        match &self.proxy {
+            Some(proxy) => {
+                feed(hasher, proxy.address.to_string().as_bytes());
+                let (user, password) = proxy.login.clone().unwrap_or_default();
+                feed(hasher, user.as_bytes());
+                feed(hasher, password.as_bytes());
+            }
+            None => feed(hasher, b"environment"),
+        }
     }
+}
+
+/// Feeds one part with its length, so that no two lists of parts give the same bytes.
+pub(super) fn feed(hasher: &mut Sha256, part: &[u8]) {
+    hasher.update(part.len().to_le_bytes());
+    hasher.update(part);
 }
 
 impl Authorization {

@@ -15,7 +15,7 @@ use crate::api::git_repository::{Artifact, GitRepository, GitRepositoryStatus};
 use crate::conditions::{ConditionState, Progress, flux_condition, flux_conditions};
 use crate::git::revision::Revision;
 use crate::names::NamespacedName;
-use crate::schedule::{parse_duration, seconds};
+use crate::schedule::{parse_interval, seconds};
 
 /// The interval of an object whose own cannot be read. The schema of the definition refuses such a one.
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(60);
@@ -138,7 +138,7 @@ impl FetchOutcome {
     pub fn requeue(&self, object: &GitRepository) -> SourceRequeue {
         match self {
             Self::Fetched(_) => {
-                let interval = parse_duration(&object.spec.interval);
+                let interval = parse_interval(&object.spec.interval);
                 SourceRequeue::AfterInterval(interval.unwrap_or(DEFAULT_INTERVAL))
             }
             Self::Failed(_) => SourceRequeue::AfterBackoff,

@@ -8,8 +8,9 @@ use kustomize::RemoteRepository;
 use sha2::{Digest, Sha256};
 
 use crate::api::git_repository::{GitReference, GitRepositorySpec};
-use crate::git::credentials::{Credentials, CredentialsError, SecretMap};
+use crate::git::credentials::{Credentials, CredentialsError, SecretMap, feed};
 use crate::git::proxy::Proxy;
+use crate::git::reach::Reach;
 use crate::git::revision::Revision;
 use crate::schedule::parse_duration;
 
@@ -22,11 +23,19 @@ pub struct GitSource {
     pub target: RefTarget,
     /// The credentials for the server.
     pub credentials: Credentials,
-    /// The longest time of one git operation.
+    /// The longest time of one fetch, [`MAX_TIMEOUT`] at most.
     pub timeout: Duration,
+    /// Which servers may be reached on the way.
+    pub reach: Reach,
+    /// The most bytes that its mirrors may take on the disk; `None` for no bound.
+    pub disk_allowance: Option<u64>,
     /// Submodules are fetched too.
     pub submodules: bool,
 }
+
+/// The longest time that a fetch may take, whatever its spec says: a server that accepts a connection and never answers
+/// holds a thread and a place for that long.
+pub const MAX_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// Whether repositories on this machine's disk may be named.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -141,7 +150,9 @@ impl GitSource {
             url: bare(url),
             target: RefTarget::new(spec.reference.as_ref())?,
             credentials,
-            timeout,
+            timeout: timeout.min(MAX_TIMEOUT),
+            reach: Reach::Anywhere,
+            disk_allowance: None,
             submodules: spec.recurse_submodules,
         })
     }
@@ -186,7 +197,9 @@ impl GitSource {
             url: bare(url),
             target,
             credentials,
-            timeout: remote.timeout,
+            timeout: remote.timeout.min(MAX_TIMEOUT),
+            reach: Reach::Anywhere,
+            disk_allowance: None,
             submodules: remote.submodules,
         })
     }
@@ -251,14 +264,17 @@ impl GitSource {
                 }
             },
             timeout: self.timeout,
+            reach: self.reach.clone(),
+            disk_allowance: self.disk_allowance,
             submodules: self.submodules,
         })
     }
 
-    /// Names the mirror: equal for equal address and credentials.
+    /// Names the mirror: equal where the address, the credentials and all that decides which server answers are equal.
+    /// Otherwise a tenant with a proxy or an authority of its own could put objects into the mirror of another.
     pub fn mirror_key(&self) -> String {
         let mut hasher = Sha256::new();
-        hasher.update(&self.url);
+        feed(&mut hasher, self.url.as_bytes());
         self.credentials.feed(&mut hasher);
         HEXLOWER.encode(&hasher.finalize()[..16])
     }
@@ -484,6 +500,58 @@ mod tests {
         account.service_account_name = Some("robot".to_owned());
         let debug = |spec| format!("{:?}", GitSource::new(spec, None).unwrap());
         assert_eq!(debug(&account), debug(&spec("https://host/r")));
+    }
+
+    #[test]
+    fn a_mirror_belongs_to_all_that_decides_which_server_answers() {
+        let source = |pairs: &[(&str, &str)]| {
+            GitSource::new(&spec("https://host/r"), Some(&secret(pairs))).unwrap()
+        };
+        let proxied = |address: &str, password: &str| {
+            let pairs = [
+                ("address", address),
+                ("username", "u"),
+                ("password", password),
+            ];
+            source(&[]).by_way_of(&secret(&pairs)).unwrap()
+        };
+        let ssh = |known_hosts: &str| {
+            let pairs = [("identity", "k"), ("known_hosts", known_hosts)];
+            GitSource::new(&spec("ssh://host/r"), Some(&secret(&pairs))).unwrap()
+        };
+        let all = [
+            source(&[]),
+            source(&[("ca.crt", "authority")]),
+            source(&[("ca.crt", "another")]),
+            source(&[("bearerToken", "t")]),
+            source(&[("username", "u"), ("password", "p")]),
+            source(&[("username", "up"), ("password", "")]),
+            proxied("http://proxy:3128", "p"),
+            proxied("http://proxy:3128", "q"),
+            proxied("http://another:3128", "p"),
+            ssh("host ssh-ed25519 A"),
+            ssh("host ssh-ed25519 B"),
+        ];
+        let keys: std::collections::BTreeSet<_> = all.iter().map(GitSource::mirror_key).collect();
+        assert_eq!(keys.len(), all.len());
+        assert_eq!(
+            source(&[]).mirror_key(),
+            GitSource::new(&spec("https://host/r"), None)
+                .unwrap()
+                .mirror_key()
+        );
+    }
+
+    #[test]
+    fn a_fetch_has_an_end_whatever_its_spec_says() {
+        let timeout = |text: &str| {
+            let mut spec = spec("https://host/r");
+            spec.timeout = Some(text.to_owned());
+            GitSource::new(&spec, None).map(|source| source.timeout.as_secs())
+        };
+        assert_eq!(timeout("90s").unwrap(), 90);
+        assert_eq!(timeout("87600h").unwrap(), MAX_TIMEOUT.as_secs());
+        assert!(timeout("-1s").is_err());
     }
 
     #[test]

@@ -18,14 +18,15 @@ pub struct AdmissionError {
 }
 
 /// True if a namespace with these labels may use the store: it meets at least one condition, by selector, name or
-/// regular expression, or there are no conditions.
+/// regular expression, or there are no conditions. `None` are the labels of a namespace that is not known yet: it meets no
+/// selector, since one such as `NotIn` would take it for a namespace without labels.
 ///
 /// # Errors
 /// A regular expression that is reached is invalid.
 pub fn admits(
     conditions: &[StoreCondition],
     namespace: &str,
-    labels: &BTreeMap<String, String>,
+    labels: Option<&BTreeMap<String, String>>,
 ) -> Result<bool, AdmissionError> {
     if conditions.is_empty() {
         return Ok(true);
@@ -35,7 +36,8 @@ pub fn admits(
             return Ok(true);
         }
         let selector = condition.namespace_selector.as_ref();
-        if selector.is_some_and(|selector| selects(selector, labels)) {
+        let selects = |(selector, labels)| selects(selector, labels);
+        if selector.zip(labels).is_some_and(selects) {
             return Ok(true);
         }
         for expression in &condition.namespace_regexes {
@@ -83,11 +85,31 @@ mod tests {
         let conditions: Vec<StoreCondition> = serde_json::from_value(conditions).unwrap();
         let labels = [("team", "web"), ("env", "prod")];
         let labels = labels.map(|(key, value)| (key.to_owned(), value.to_owned()));
-        let text = match admits(&conditions, "shop", &labels.into()) {
+        let text = match admits(&conditions, "shop", Some(&labels.into())) {
             Ok(admitted) => admitted.to_string(),
             Err(error) => format!("error: {error}"),
         };
         assert_eq!(text, expected, "{conditions:?}");
+    }
+
+    #[test]
+    fn a_namespace_that_is_not_known_meets_no_selector() {
+        let not_in = json!({"key": "env", "operator": "NotIn", "values": ["prod"]});
+        let absent = json!({"key": "env", "operator": "DoesNotExist"});
+        for selector in [
+            json!({}),
+            json!({"matchExpressions": [not_in]}),
+            json!({"matchExpressions": [absent]}),
+        ] {
+            let conditions = json!([{"namespaceSelector": selector}]);
+            let conditions: Vec<StoreCondition> = serde_json::from_value(conditions).unwrap();
+            assert_eq!(admits(&conditions, "shop", None), Ok(false));
+            let labels = BTreeMap::new();
+            assert_eq!(admits(&conditions, "shop", Some(&labels)), Ok(true));
+        }
+        let by_name: Vec<StoreCondition> =
+            serde_json::from_value(json!([{"namespaces": ["shop"]}])).unwrap();
+        assert_eq!(admits(&by_name, "shop", None), Ok(true));
     }
 
     #[test]

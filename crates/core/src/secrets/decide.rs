@@ -239,7 +239,7 @@ fn merged(live: &Secret, owner: &SecretOwner, rendered: &RenderedSecret) -> Secr
     data
 }
 
-fn check_ownership(
+pub(super) fn check_ownership(
     desired: &DesiredSecret,
     owner: &SecretOwner,
     live: &Secret,
@@ -347,7 +347,7 @@ fn add_finalizers(metadata: &mut ObjectMeta, wanted: Vec<String>) {
 }
 
 /// Makes the ExternalSecret the controller of the Secret. A reference of the same name is updated.
-fn set_owner(metadata: &mut ObjectMeta, owner: &SecretOwner) {
+pub(super) fn set_owner(metadata: &mut ObjectMeta, owner: &SecretOwner) {
     let references = metadata.owner_references.get_or_insert_default();
     let own = references
         .iter_mut()
@@ -369,7 +369,7 @@ fn set_owner(metadata: &mut ObjectMeta, owner: &SecretOwner) {
 }
 
 /// True for a reference to the ExternalSecret of this name.
-fn is_ours(reference: &OwnerReference, owner: &SecretOwner) -> bool {
+pub(super) fn is_ours(reference: &OwnerReference, owner: &SecretOwner) -> bool {
     let group = reference.api_version.split('/').next();
     reference.uid == owner.uid
         || reference.kind == "ExternalSecret"

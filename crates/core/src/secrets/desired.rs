@@ -7,6 +7,7 @@ use crate::api::external_secret::{
     MetadataPolicy, RemoteReference, Rewrite, SourceReference, StoreKind, StoreReference,
     TemplateFrom,
 };
+use crate::request_path::{InvalidName, check_name};
 use crate::secrets::refresh::interval;
 use crate::secrets::template_from::TemplateTarget;
 
@@ -216,6 +217,9 @@ pub enum SpecError {
     /// A generator gives several keys, and one is asked for.
     #[error("`{0}.sourceRef.generatorRef` cannot give one key; use it in `dataFrom`")]
     GeneratorForKey(String),
+    /// A name that no object can have.
+    #[error(transparent)]
+    Name(#[from] InvalidName),
     /// The policies exclude each other.
     #[error(
         "`target.deletionPolicy: {deletion:?}` cannot go with `target.creationPolicy: {creation:?}`"
@@ -282,6 +286,7 @@ pub fn resolve(name: &str, spec: &ExternalSecretSpec) -> Result<DesiredSecret, S
         .clone()
         .filter(|name| !name.is_empty())
         .unwrap_or_else(|| name.to_owned());
+    check_name("target.name", &target)?;
     Ok(DesiredSecret {
         target,
         immutable: spec.target.immutable == Some(true),
@@ -318,11 +323,15 @@ fn source(
                 field: format!("{field}.find"),
             })
         }
-        (None, None, Some(generator)) => DataFromSource::Generate(GeneratorEntry {
-            generator,
-            rewrite,
-            field: format!("{field}.sourceRef.generatorRef"),
-        }),
+        (None, None, Some(generator)) => {
+            let field = format!("{field}.sourceRef.generatorRef");
+            check_name(format!("{field}.name"), &generator.name)?;
+            DataFromSource::Generate(GeneratorEntry {
+                generator,
+                rewrite,
+                field,
+            })
+        }
         (None, None, None) if source_ref.is_some() => {
             store(spec, source_ref, &field)?;
             return Ok(None);
@@ -375,6 +384,10 @@ fn check_template(spec: &ExternalSecretSpec) -> Result<(), SpecError> {
     for (index, entry) in template.template_from.iter().enumerate() {
         if TemplateTarget::of(&entry.target).is_none() {
             return Err(SpecError::Target(index, entry.target.clone()));
+        }
+        for reference in [&entry.config_map, &entry.secret].into_iter().flatten() {
+            let field = format!("target.template.templateFrom[{index}].name");
+            check_name(field, &reference.name)?;
         }
     }
     let metadata = template.metadata.clone().unwrap_or_default();
@@ -500,6 +513,18 @@ mod tests {
         check(
             json!({"secretStoreRef": store, "data": [data("x")], "target": {"template": {"engineVersion": "v1"}}}),
             "error: `target.template.engineVersion: v1` is not known; v2 is",
+        );
+        check(
+            json!({"secretStoreRef": store, "data": [data("x")], "target": {"name": "../../other/secrets/x"}}),
+            "error: `target.name: ../../other/secrets/x` is no name of an object: lower-case letters, digits, `-` and `.` are allowed",
+        );
+        check(
+            json!({"secretStoreRef": store, "data": [data("x")], "target": {"template": {"templateFrom": [{"configMap": {"name": "a?watch=true", "items": []}}]}}}),
+            "error: `target.template.templateFrom[0].name: a?watch=true` is no name of an object: lower-case letters, digits, `-` and `.` are allowed",
+        );
+        check(
+            json!({"dataFrom": [{"sourceRef": {"generatorRef": {"kind": "Password", "name": "a/b"}}}]}),
+            "error: `dataFrom[0].sourceRef.generatorRef.name: a/b` is no name of an object: lower-case letters, digits, `-` and `.` are allowed",
         );
         check(
             json!({"secretStoreRef": store}),

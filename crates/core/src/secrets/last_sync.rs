@@ -9,6 +9,7 @@ use parking_lot::{Mutex, MutexGuard};
 use crate::api::external_secret::ExternalSecretStatus;
 use crate::names::NamespacedName;
 use crate::reconcile_cache::Fingerprint;
+use crate::secrets::contention::RepairHistory;
 use crate::secrets::hash::RenderedHash;
 
 /// The last sync of one ExternalSecret.
@@ -29,6 +30,8 @@ pub struct LastSync {
     pub secret_version: String,
     /// The hash of the rendered Secret. `None` if this process did not render it.
     pub rendered: Option<RenderedHash>,
+    /// The repairs of the Secret.
+    pub repairs: RepairHistory,
 }
 
 /// The last sync of each ExternalSecret.
@@ -56,6 +59,16 @@ impl LastSyncCache {
         if let Some(last) = self.lock().get_mut(name) {
             last.is_ready = false;
         }
+    }
+
+    /// How many ExternalSecrets are known.
+    pub fn len(&self) -> usize {
+        self.lock().len()
+    }
+
+    /// True if none is known.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 
     /// Forgets an ExternalSecret that is gone.
@@ -95,6 +108,7 @@ mod tests {
             stores: Fingerprint::of(["s"]),
             secret_version: "7".into(),
             rendered: None,
+            repairs: RepairHistory::default(),
         };
         let written = |at: &str| ExternalSecretStatus {
             refresh_time: Some(Time(time(at))),

@@ -9,6 +9,8 @@
 pub mod admission;
 pub mod compose;
 pub mod composition_budget;
+pub mod contention;
+pub mod created_once;
 pub mod decide;
 #[cfg(test)]
 mod decide_matrix;

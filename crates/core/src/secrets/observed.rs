@@ -15,6 +15,7 @@ use crate::api::external_secret::{
     CreationPolicy, DeletionPolicy, ExternalSecret, ExternalSecretStatus,
 };
 use crate::reconcile_cache::Fingerprint;
+use crate::secrets::contention::RepairHistory;
 use crate::secrets::decide::is_valid;
 use crate::secrets::desired::{DesiredSecret, SpecError, StoreRef};
 use crate::secrets::hash::synced_resource_version;
@@ -22,7 +23,8 @@ use crate::secrets::last_sync::{LastSync, effective_status};
 use crate::secrets::refresh::{Changes, Due, due, interval, watch_interval};
 use crate::secrets::store_state::{StoreOptions, StoreReadiness, StoreState, StoreUnusable};
 use crate::secrets::sync_status::{
-    SyncOutcome, has_reason, is_heartbeat_due, is_ready, is_retained_without_secret,
+    SecretWriteResult, SyncCause, SyncOutcome, has_reason, is_heartbeat_due, is_ready,
+    is_retained_without_secret,
 };
 
 /// The longest time after which an ExternalSecret is looked at again whose values are watched.
@@ -68,8 +70,8 @@ pub struct ObservedExternalSecret<'o> {
     pub desired: Result<DesiredSecret, SpecError>,
     /// The stores that it reads from.
     pub stores: Vec<ObservedStore>,
-    /// The labels of its namespace.
-    pub namespace_labels: BTreeMap<String, String>,
+    /// The labels of its namespace; `None` if the watch has not brought it yet.
+    pub namespace_labels: Option<BTreeMap<String, String>>,
     /// The last sync of this object, if this process made it.
     pub last_sync: Option<LastSync>,
     /// The resource version of the target Secret by the watch; `None` if there is no managed one.
@@ -146,6 +148,17 @@ pub enum SyncDecision {
     Sync,
 }
 
+impl Standing {
+    /// Why a sync is made now. It only changes the Secret back where nothing is due and the last sync succeeded.
+    pub fn cause(&self) -> SyncCause {
+        if self.is_ready && self.due != Due::Now && !self.is_secret_unchanged {
+            SyncCause::Repair
+        } else {
+            SyncCause::Refresh
+        }
+    }
+}
+
 impl Due {
     /// When to look again at an ExternalSecret that needs nothing now.
     pub fn requeue(self) -> Requeue {
@@ -176,7 +189,8 @@ impl ObservedExternalSecret<'_> {
         options: &StoreOptions<'_>,
     ) -> Result<&'s StoreState, StoreUnusable> {
         let state = store.state.as_ref().map_err(StoreUnusable::clone)?;
-        state.check_usable(self.namespace(), &self.namespace_labels, options)?;
+        let labels = self.namespace_labels.as_ref();
+        state.check_usable(self.namespace(), labels, options)?;
         Ok(state)
     }
 
@@ -256,6 +270,9 @@ impl ObservedExternalSecret<'_> {
         if standing.is_secret_unchanged && standing.due != Due::Now && standing.is_ready {
             return ReadDecision::Rest(standing.due.requeue());
         }
+        if let Some(pause) = self.pause_of_repair(standing) {
+            return ReadDecision::Rest(Requeue::After(pause));
+        }
         let mut states = self
             .stores
             .iter()
@@ -264,6 +281,18 @@ impl ObservedExternalSecret<'_> {
             return ReadDecision::AwaitStore(NEW_STORE);
         }
         ReadDecision::Read
+    }
+
+    /// How long a Secret that another writer changes again and again is still left alone. A refresh that is due does not
+    /// wait, and neither does a sync that has failed.
+    fn pause_of_repair(&self, standing: &Standing) -> Option<Duration> {
+        let last = standing.last_sync.as_ref().filter(|_| standing.is_ready)?;
+        let pause = last.repairs.pause(self.uptime)?;
+        match standing.due {
+            Due::Now => None,
+            Due::In(wait) => Some(pause.min(wait)),
+            Due::Never => Some(pause),
+        }
     }
 
     /// What to do once the live Secret is known.
@@ -282,6 +311,17 @@ impl ObservedExternalSecret<'_> {
 
     /// What is remembered of a sync that succeeded.
     pub fn last_sync_of(&self, outcome: &SyncOutcome) -> LastSync {
+        let last = self.last_sync.as_ref();
+        let repairs = last.map(|last| last.repairs.clone()).unwrap_or_default();
+        let has_written = matches!(
+            outcome.written,
+            SecretWriteResult::Created | SecretWriteResult::Updated
+        );
+        let repairs = if outcome.cause == SyncCause::Repair && has_written {
+            repairs.repaired(self.uptime)
+        } else {
+            repairs
+        };
         LastSync {
             uid: uid(self.object),
             version: version(self.object),
@@ -290,6 +330,7 @@ impl ObservedExternalSecret<'_> {
             stores: self.stores_fingerprint(),
             secret_version: outcome.secret_version.clone(),
             rendered: outcome.rendered,
+            repairs,
         }
     }
 
@@ -398,6 +439,7 @@ impl ObservedExternalSecret<'_> {
             secret_version: live.metadata.resource_version.clone().unwrap_or_default(),
             // Not known, so the next refresh compares with the Secret itself.
             rendered: None,
+            repairs: RepairHistory::default(),
         })
     }
 }

@@ -90,7 +90,7 @@ fn observed(object: &ExternalSecret) -> ObservedExternalSecret<'_> {
         object,
         desired: resolve("db", &object.spec),
         stores: vec![store(Some("True"))],
-        namespace_labels: BTreeMap::new(),
+        namespace_labels: Some(BTreeMap::new()),
         last_sync: None,
         watched_secret_version: Some("7".to_owned()),
         has_refresh_request: false,
@@ -390,6 +390,7 @@ fn the_sync_of_another_process_is_remembered_without_its_hash() {
         stores: observed.stores_fingerprint(),
         secret_version: "9".to_owned(),
         rendered: None,
+        repairs: RepairHistory::default(),
     };
     let expected = SyncDecision::Keep {
         last_sync: Some(Box::new(expected)),
@@ -453,6 +454,47 @@ fn a_sync_that_succeeded_is_remembered() {
     );
     assert_eq!((last.refreshed, last.is_ready), (this_moment(), true));
     assert_eq!(last.stores, observed.stores_fingerprint());
+}
+
+#[test]
+fn a_secret_that_another_writer_changes_again_and_again_is_repaired_ever_more_rarely() {
+    let object = synced(json!({}));
+    let mut now = observed(&object);
+    let repair = SyncOutcome {
+        written: SecretWriteResult::Updated,
+        cause: SyncCause::Repair,
+        secret_version: "8".to_owned(),
+        ..SyncOutcome::new(false, REFRESHED.parse().unwrap())
+    };
+    for _ in 0..8 {
+        now.last_sync = Some(now.last_sync_of(&repair));
+    }
+    // The watch has brought another change.
+    now.watched_secret_version = Some("9".to_owned());
+    let standing = now.standing(&OPTIONS, this_moment());
+    assert_eq!(standing.cause(), SyncCause::Repair);
+    check_read(
+        &now,
+        ReadDecision::Rest(Requeue::After(Duration::from_secs(4))),
+    );
+    now.uptime += Duration::from_secs(4);
+    check_read(&now, ReadDecision::Read);
+    now.uptime -= Duration::from_secs(4);
+    // A new value, and a sync that has failed, do not wait.
+    now.has_changed_values = true;
+    check_read(&now, ReadDecision::Read);
+    now.has_changed_values = false;
+    if let Some(last) = &mut now.last_sync {
+        last.is_ready = false;
+    }
+    check_read(&now, ReadDecision::Read);
+    // A refresh that was due is no repair.
+    let refresh = SyncOutcome {
+        cause: SyncCause::Refresh,
+        ..repair
+    };
+    let history = now.last_sync_of(&refresh).repairs;
+    assert_eq!(Some(history), now.last_sync.map(|last| last.repairs));
 }
 
 #[test]

@@ -119,6 +119,11 @@ pub enum StoreError {
     /// A reference to a `ServiceAccount` is incomplete.
     #[error("`provider.aws.{0}` must name a ServiceAccount")]
     IncompleteAccount(&'static str),
+    /// The store would read as the daemon, which a flag forbids.
+    #[error(
+        "a SecretStore needs `provider.aws.auth` here: without it, it would read all that overlayd may (`--require-store-auth`)"
+    )]
+    NoAuth,
     /// The region would change the host that is called.
     #[error("`provider.aws.region` must be a host label, not `{0}`")]
     Region(String),

@@ -7,7 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use crate::api::external_secret::{ExternalSecretSpec, ExternalSecretStatus, RefreshPolicy};
 use crate::cron_windows::Window;
-use crate::schedule::parse_duration;
+use crate::schedule::{LEAST_INTERVAL, parse_duration};
 use crate::secrets::owner::is_controlled_by;
 use crate::secrets::sync_windows::window;
 
@@ -35,7 +35,10 @@ pub struct Changes {
 pub fn interval(spec: &ExternalSecretSpec) -> Option<Duration> {
     match spec.refresh_interval.strip_prefix('-') {
         Some(text) => parse_duration(text).map(|_| Duration::ZERO),
-        None => parse_duration(&spec.refresh_interval),
+        None => parse_duration(&spec.refresh_interval).map(|interval| match interval {
+            Duration::ZERO => Duration::ZERO,
+            interval => interval.max(LEAST_INTERVAL),
+        }),
     }
 }
 

@@ -191,7 +191,7 @@ impl StoreState {
     pub fn check_usable(
         &self,
         namespace: &str,
-        labels: &BTreeMap<String, String>,
+        labels: Option<&BTreeMap<String, String>>,
         options: &StoreOptions<'_>,
     ) -> Result<(), StoreUnusable> {
         let reference = || self.reference.clone();
@@ -258,7 +258,7 @@ mod tests {
 
     fn check_usable(store: &StoreState, options: &StoreOptions<'_>, expected: &str) {
         let labels = BTreeMap::from([("env".to_owned(), "prod".to_owned())]);
-        let text = match store.check_usable("team", &labels, options) {
+        let text = match store.check_usable("team", Some(&labels), options) {
             Ok(()) => "usable".to_owned(),
             Err(error) => error.to_string(),
         };

@@ -7,6 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::api::external_secret::{Binding, CreationPolicy, ExternalSecretStatus};
 use crate::conditions::{ConditionState, secrets_condition};
+use crate::secrets::contention::{Contention, RepairHistory};
 use crate::secrets::hash::RenderedHash;
 
 /// The message of a Secret that was retained, in the words of External Secrets.
@@ -29,6 +30,17 @@ pub enum SecretWriteResult {
     Retained,
 }
 
+/// Why a sync was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SyncCause {
+    /// A refresh is due, or the last sync has failed.
+    Refresh,
+    /// Another writer has changed the Secret, and no refresh is due.
+    Repair,
+    /// The Secret is created once, and a former ExternalSecret of this name has created it: it is kept.
+    Takeover,
+}
+
 /// What came of a sync that succeeded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SyncOutcome {
@@ -44,6 +56,12 @@ pub struct SyncOutcome {
     pub was_deleted: bool,
     /// True if a generator made values.
     pub is_generated: bool,
+    /// Why the Secret was looked at.
+    pub cause: SyncCause,
+    /// The field managers of the Secret's data besides our own.
+    pub other_writers: Vec<String>,
+    /// Set if another writer changes the Secret again and again.
+    pub contention: Option<Contention>,
     /// The hash of the rendered Secret. `None` if nothing was rendered.
     pub rendered: Option<RenderedHash>,
     /// The resource version of the Secret; empty if there is none.
@@ -62,10 +80,22 @@ impl SyncOutcome {
             is_frozen: false,
             was_deleted: false,
             is_generated,
+            cause: SyncCause::Refresh,
+            other_writers: Vec::new(),
+            contention: None,
             rendered: None,
             secret_version: String::new(),
             finished: now,
         }
+    }
+
+    /// Notes that another writer changes the Secret again and again, if its repairs say so.
+    pub fn note_contention(&mut self, repairs: &RepairHistory, creation: CreationPolicy) {
+        self.contention =
+            (self.cause == SyncCause::Repair && repairs.is_contended()).then(|| Contention {
+                writers: self.other_writers.clone(),
+                creation,
+            });
     }
 }
 
@@ -114,12 +144,20 @@ fn reason_and_message(outcome: &SyncOutcome) -> (&'static str, String) {
     };
     let hint = match outcome.written {
         Retained => ": the stores have no values for it",
+        _ if outcome.cause == SyncCause::Takeover => {
+            "; the Secret that existed is kept, since it is created once"
+        }
         _ if outcome.is_frozen => {
             "; target.immutable keeps its old values until the Secret is deleted"
         }
         _ => "",
     };
-    (reason, format!("{message}{hint}"))
+    let contention = outcome.contention.as_ref().map(Contention::message);
+    let contention = contention.map(|message| format!("; {message}"));
+    (
+        reason,
+        format!("{message}{hint}{}", contention.unwrap_or_default()),
+    )
 }
 
 /// What the next status depends on besides the status that is written and the sync.
@@ -221,6 +259,15 @@ pub fn sync_events(outcome: &SyncOutcome) -> Vec<SyncEvent> {
         note: note.to_owned(),
     }));
     events
+}
+
+/// The warning about another writer that changes the Secret again and again.
+pub fn contention_event(outcome: &SyncOutcome) -> Option<SyncEvent> {
+    let contention = outcome.contention.as_ref()?;
+    Some(SyncEvent {
+        reason: "SecretContended",
+        note: contention.message(),
+    })
 }
 
 /// The reason and note of what was done to the Secret, if it has changed.
@@ -335,6 +382,28 @@ mod tests {
             "True SecretSynced: secret retained due to DeletionPolicy=Retain: the stores have no values for it",
         );
         assert!(is_retained_without_secret(&status));
+        let kept = SyncOutcome {
+            cause: SyncCause::Takeover,
+            ..outcome(Updated, at)
+        };
+        check_condition(
+            Ok(&kept),
+            "True SecretSynced: secret synced; the Secret that existed is kept, since it is created once",
+        );
+        let contended = SyncOutcome {
+            contention: Some(Contention {
+                writers: vec!["other".into()],
+                creation: CreationPolicy::Owner,
+            }),
+            ..outcome(Updated, at)
+        };
+        check_condition(
+            Ok(&contended),
+            "True SecretSynced: secret synced; the Secret is changed again and again by `other`, so repairs wait longer each time; with `creationPolicy: Merge` the keys of other writers stay",
+        );
+        let event = contention_event(&contended).unwrap();
+        assert_eq!(event.reason, "SecretContended");
+        assert_eq!(contention_event(&kept), None);
         let frozen = SyncOutcome {
             is_frozen: true,
             ..outcome(Nothing, at)

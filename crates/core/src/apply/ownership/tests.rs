@@ -212,7 +212,10 @@ fn a_kustomization_that_has_just_come_is_waited_for() {
     assert_eq!(waits, "new", "its parent is about to create it");
     let waits = waits_for(&ownership, "1", "a parent new");
     assert_eq!(waits, "new", "no watch event has told it yet");
+    let all = [unit("a"), unit("new")].into();
+    assert_eq!(ownership.unknown(&all), [unit("new")]);
     ownership.follows(&unit("new"), Some(unit("repo")));
+    assert!(ownership.unknown(&all).is_empty());
     assert_eq!(
         waits_for(&ownership, "1", "a parent new"),
         "new",
