@@ -22,7 +22,7 @@ pub(crate) struct Kustomization {
     pub(crate) resources: Vec<String>,
     /// Directories of components, which change what was read so far.
     pub(crate) components: Vec<String>,
-    /// Files with `OpenAPI` schemas of custom resources. They add rows to the tables of names, labels and annotations.
+    /// Files with schemas (`openapi`) of custom resources. They add rows to the tables of names, labels and annotations.
     pub(crate) crds: Vec<String>,
     /// Files with further rows of the field tables.
     pub(crate) configurations: Vec<String>,
