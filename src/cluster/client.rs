@@ -17,7 +17,7 @@ use overlayd_core::fair_queue::{QueueSizes, Shares};
 use overlayd_core::names::namespace_of_path;
 use overlayd_core::request_path::check_request;
 
-type RequestError = Box<dyn std::error::Error + Send + Sync>;
+type LayerError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Makes a client from a configuration.
 ///
@@ -71,15 +71,15 @@ struct Counted<S> {
 impl<S, B> Service<Request<Body>> for Counted<S>
 where
     S: Service<Request<Body>, Response = Response<B>>,
-    S::Error: Into<RequestError>,
+    S::Error: Into<LayerError>,
     S::Future: Send + 'static,
     B: Send + 'static,
 {
     type Response = S::Response;
-    type Error = RequestError;
-    type Future = BoxFuture<'static, Result<S::Response, RequestError>>;
+    type Error = LayerError;
+    type Future = BoxFuture<'static, Result<S::Response, LayerError>>;
 
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), RequestError>> {
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), LayerError>> {
         self.inner.poll_ready(context).map_err(Into::into)
     }
 

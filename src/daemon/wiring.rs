@@ -26,7 +26,7 @@ use crate::daemon::setup::Contexts;
 use crate::daemon::signals::stopped;
 use crate::daemon::telemetry::reconcile_span;
 use crate::metrics::Metrics;
-use crate::permits::FairSemaphore;
+use crate::permits::{FairSemaphore, Permit};
 use overlayd_core::api::external_secret::ExternalSecret;
 use overlayd_core::api::git_repository::GitRepository;
 use overlayd_core::api::kustomization::Kustomization;
@@ -368,6 +368,19 @@ where
     }
 }
 
+/// Waits for a turn of a namespace; `None` if the daemon stops before, since nothing begins any more then.
+async fn turn(
+    permits: &FairSemaphore,
+    namespace: Option<&str>,
+    stopping: watch::Receiver<bool>,
+) -> Option<Permit> {
+    let namespace = namespace.unwrap_or_default();
+    tokio::select! {
+        turn = permits.acquire(namespace, ()) => Some(turn),
+        () = stopped(stopping) => None,
+    }
+}
+
 /// Runs a controller until the daemon stops. `forget` is told of objects that are gone.
 fn drive<K, C, F>(
     controller: Controller<DeserializeGuard<K>>,
@@ -401,10 +414,8 @@ where
                 async move {
                     // What waits here is small: the reconcile begins with its turn.
                     let (namespace, name) = (object.namespace(), object.name_any());
-                    let _turn = tokio::select! {
-                        turn = permits.acquire(namespace.as_deref().unwrap_or_default(), ()) => turn,
-                        // The daemon stops, and nothing begins any more.
-                        () = stopped(stopping) => return Ok(Action::await_change()),
+                    let Some(_turn) = turn(&permits, namespace.as_deref(), stopping).await else {
+                        return Ok(Action::await_change());
                     };
                     let _work = queues.start(&K::kind(&()), namespace.as_deref(), &name);
                     // It may have changed meanwhile, or be gone; then the watch says so again.
