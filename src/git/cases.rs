@@ -261,7 +261,6 @@ fn a_commit_without_its_tree_does_not_count_as_fetched() {
     let mut pinned = desk.source();
     pinned.target = RefTarget::Commit {
         id: id.to_string(),
-        name: None,
         branch: None,
         name: None,
     };
@@ -313,6 +312,10 @@ fn a_fetch_waits_for_another_one_until_its_own_deadline() {
         ..source(&url)
     };
     let runtime = tokio::runtime::Runtime::new().unwrap();
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a test: it waits for the task itself"
+    )]
     let hanging = runtime.spawn(desk.mirrors.clone().fetch(patient));
     let accepted = silent.accept().unwrap();
     let hasty = GitSource {
