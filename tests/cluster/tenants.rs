@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use serde_json::{Value, json};
 use testbed::wait_for;
 
-use crate::bed::{Case, Own, PATIENCE, config_map};
+use crate::bed::{Case, Own, PATIENCE, condition, config_map};
 
 #[test]
 fn servers_that_never_answer_hold_up_no_other_namespace() {
@@ -17,7 +17,7 @@ fn servers_that_never_answer_hold_up_no_other_namespace() {
         hostile.apply(
             "gitrepositories",
             &format!("hung-{number}"),
-            json!({"url": url, "interval": "1s", "timeout": "87600h", "ref": {"branch": "main"}}),
+            json!({"url": url, "interval": "1s", "timeout": "5256000m", "ref": {"branch": "main"}}),
         );
     }
     // The turns of the hostile namespace are taken.
@@ -120,7 +120,7 @@ fn a_mirror_that_loses_its_objects_is_repaired_while_the_daemon_works() {
         });
         result.unwrap();
     };
-    let is_ready = |unit: &Value| unit["status"]["conditions"][0]["status"] == "True";
+    let is_ready = |unit: &Value| condition(unit, "Ready")["status"] == "True";
     becomes("the first apply", &is_ready);
     let mirrors = own.directory.path().join("data/mirrors");
     let mirror = std::fs::read_dir(&mirrors).unwrap().next().unwrap();

@@ -99,7 +99,9 @@ pub fn other_writers(secret: &ObjectMeta, own: &str) -> Vec<String> {
             continue;
         };
         let fields = entry.fields_v1.as_ref();
-        if fields.is_none_or(|fields| fields.0.get("f:data").is_none()) {
+        // A manifest with `stringData` that is applied owns the fields under that name.
+        let has = |field: &str| fields.is_some_and(|fields| fields.0.get(field).is_some());
+        if !has("f:data") && !has("f:stringData") {
             continue;
         }
         let time = entry.time.as_ref().map(|time| time.0);
@@ -176,7 +178,7 @@ mod tests {
         let data = json!({"f:data": {"f:k": {}}});
         let metadata: ObjectMeta = serde_json::from_value(json!({"managedFields": [
             entry("own", "2026-01-01T00:00:09Z", data.clone()),
-            entry("old", "2026-01-01T00:00:01Z", data.clone()),
+            entry("old", "2026-01-01T00:00:01Z", json!({"f:stringData": {"f:k": {}}})),
             entry("new", "2026-01-01T00:00:02Z", data.clone()),
             entry("new", "2026-01-01T00:00:01Z", data),
             entry("labeler", "2026-01-01T00:00:03Z", json!({"f:metadata": {"f:labels": {"f:a": {}}}})),
