@@ -296,6 +296,14 @@ fn a_hostile_team_gets_nowhere_in_lockdown() {
         let unit = hostile.kustomization(name, path, &more);
         installed.ready(&unit, "False", message, &daemon);
     }
+    // A store that would read as overlayd.
+    let store = hostile.apply(
+        "external-secrets.io/v1",
+        "SecretStore",
+        "mine",
+        &json!({"provider": {"aws": {"service": "SecretsManager", "region": "eu-west-1"}}}),
+    );
+    installed.ready(&store, "False", "auth", &daemon);
     // The store of the cluster is not there.
     let spec = json!({
         "secretStoreRef": {"kind": "ClusterSecretStore", "name": "aws-secrets-manager"},

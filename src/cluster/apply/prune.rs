@@ -71,6 +71,8 @@ impl Applier {
                 Err(error) => return Err(error.into()),
             },
             Err(RequestError::NoSuchKind { .. }) => {}
+            // The API server refused it when it was to be applied, so that it never existed.
+            Err(RequestError::NoNamespace) => return Ok(None),
             Err(error) => return Err(error),
         }
         let Some(version) = self.served_version(object).await? else {
