@@ -239,6 +239,23 @@ pub(crate) fn daemon_arguments(command: &mut Command, kubeconfig: &Path, port: u
         .env("KUBECONFIG", kubeconfig);
 }
 
+/// At the end of a test nothing of it is fetched or applied any longer: a hundred repositories with intervals of a second
+/// would hold up the tests that follow.
+impl Drop for Case {
+    fn drop(&mut self) {
+        for kind in ["gitrepositories", "kustomizations"] {
+            let list = self.bed.cluster.get(&self.path(kind, "")).ok().flatten();
+            let objects = list.map(|list| list["items"].clone()).unwrap_or_default();
+            for object in objects.as_array().into_iter().flatten() {
+                let name = object["metadata"]["name"].as_str().unwrap_or_default();
+                let suspended = json!({"spec": {"suspend": true}});
+                // What cannot be suspended, since its namespace goes or its definition was tried out, does no harm.
+                let _ = self.bed.cluster.patch(&self.path(kind, name), &suspended);
+            }
+        }
+    }
+}
+
 /// One test's namespace, with a repository of the same name.
 pub(crate) struct Case {
     pub(crate) bed: &'static Bed,
