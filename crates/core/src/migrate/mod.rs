@@ -3,8 +3,9 @@
 //! ```text
 //! objects of the peers, from files or a cluster ─judge→ Vec<Finding> ─Summary→ exit code
 //! ```
-//! [`steps`] are the steps from a peer and back. [`judge`] knows the custom resources, the peers' controllers and encrypted Secrets; [`definitions`] and [`inventories`]
-//! know what only a cluster holds. The rules about fields are those that the controllers apply.
+//! `steps` are the steps from a peer and back. `judge` knows the custom resources, the peers' controllers and encrypted
+//! Secrets; `definitions` and `inventories` know what only a cluster holds. The rules about fields are those that the
+//! controllers apply.
 
 mod definitions;
 mod inventories;
