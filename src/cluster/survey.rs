@@ -136,7 +136,7 @@ impl Survey {
             let scopes = applier.place(&mut [], &held).await.scopes;
             for (before, after) in changed_ids(&held, &scopes) {
                 self.findings.push(Finding {
-                    object: reference(&unit),
+                    object: ObjectRef::of_manifest(&unit),
                     file: None,
                     verdict: MigrationVerdict::Difference,
                     reason: format!("the id `{before}` of its inventory becomes `{after}`; it is the same object"),
@@ -158,18 +158,4 @@ impl Survey {
         }
         Ok(())
     }
-}
-
-/// The reference of an object in JSON.
-fn reference(object: &Value) -> ObjectRef {
-    let text = |pointer: &str| {
-        let text = object.pointer(pointer).and_then(Value::as_str);
-        text.unwrap_or_default()
-    };
-    ObjectRef::new(
-        text("/apiVersion"),
-        text("/kind"),
-        text("/metadata/namespace"),
-        text("/metadata/name"),
-    )
 }

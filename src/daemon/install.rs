@@ -119,20 +119,8 @@ async fn definitions(applier: &Applier) -> Result<Definitions, Failure> {
 }
 
 fn desired(manifest: Value) -> Desired {
-    let text = |path: &str| {
-        manifest
-            .pointer(path)
-            .and_then(Value::as_str)
-            .unwrap_or_default()
-    };
-    let reference = ObjectRef::new(
-        text("/apiVersion"),
-        text("/kind"),
-        text("/metadata/namespace"),
-        text("/metadata/name"),
-    );
     Desired {
-        reference,
+        reference: ObjectRef::of_manifest(&manifest),
         manifest,
         source: None,
         hash: [0; 32],

@@ -293,7 +293,7 @@ pub(crate) fn desired(rendered: &Rendered) -> Vec<Desired> {
         .map(|object| {
             let manifest = object.to_json();
             Desired {
-                reference: reference(&manifest),
+                reference: ObjectRef::of_manifest(&manifest),
                 manifest,
                 source: object.source.clone(),
                 hash: [0; 32],
@@ -306,20 +306,6 @@ pub(crate) fn desired(rendered: &Rendered) -> Vec<Desired> {
 fn applied(rendered: &Rendered) -> impl Iterator<Item = &Object> {
     let objects = rendered.objects.iter();
     objects.filter(|object| !object.api_version().starts_with("kustomize.config.k8s.io/"))
-}
-
-/// The reference of a manifest. A build checks that kind and name are there.
-fn reference(manifest: &Value) -> ObjectRef {
-    let text = |pointer: &str| {
-        let text = manifest.pointer(pointer).and_then(Value::as_str);
-        text.unwrap_or_default()
-    };
-    ObjectRef::new(
-        text("/apiVersion"),
-        text("/kind"),
-        text("/metadata/namespace"),
-        text("/metadata/name"),
-    )
 }
 
 /// Puts the variables into each object.
@@ -359,7 +345,7 @@ pub(super) fn substituted(
             });
         match put_in {
             Ok(manifest) => {
-                desired.reference = reference(&manifest);
+                desired.reference = ObjectRef::of_manifest(&manifest);
                 desired.manifest = manifest;
             }
             Err(reason) => errors.push(ObjectSubstitutionError {

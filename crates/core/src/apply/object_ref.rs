@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde_json::Value;
+
 use crate::names::NamespacedName;
 
 /// The group, version and kind of objects, by which a kind is watched and reached.
@@ -31,6 +33,20 @@ pub struct ObjectRef {
 }
 
 impl ObjectRef {
+    /// The reference of a manifest. A field that is missing is an empty text.
+    pub fn of_manifest(manifest: &Value) -> Self {
+        let text = |pointer: &str| {
+            let text = manifest.pointer(pointer).and_then(Value::as_str);
+            text.unwrap_or_default()
+        };
+        Self::new(
+            text("/apiVersion"),
+            text("/kind"),
+            text("/metadata/namespace"),
+            text("/metadata/name"),
+        )
+    }
+
     /// The reference of an object; `api_version` is `group/version`, or `version` for the core group.
     pub fn new(api_version: &str, kind: &str, namespace: &str, name: &str) -> Self {
         let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));

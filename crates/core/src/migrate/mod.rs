@@ -74,25 +74,12 @@ pub struct Finding {
 impl Finding {
     fn new(manifest: &Value, verdict: MigrationVerdict, reason: impl Into<String>) -> Self {
         Self {
-            object: reference(manifest),
+            object: ObjectRef::of_manifest(manifest),
             file: None,
             verdict,
             reason: reason.into(),
         }
     }
-}
-
-fn reference(manifest: &Value) -> ObjectRef {
-    let text = |pointer: &str| {
-        let text = manifest.pointer(pointer).and_then(Value::as_str);
-        text.unwrap_or_default()
-    };
-    ObjectRef::new(
-        text("/apiVersion"),
-        text("/kind"),
-        text("/metadata/namespace"),
-        text("/metadata/name"),
-    )
 }
 
 /// The gravest of these verdicts; [`MigrationVerdict::Served`] without findings.

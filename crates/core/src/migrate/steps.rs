@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::apply::definition::{HELM_POLICY, deleted_with_release};
 use crate::apply::object_ref::ObjectRef;
 use crate::apply::peers::Peer;
-use crate::migrate::{MigrationVerdict, judge, reference};
+use crate::migrate::{MigrationVerdict, judge};
 
 /// The annotation of a stopped Deployment with the number of replicas that it had.
 pub const REPLICAS_BEFORE: &str = "overlayd.dev/replicas-before";
@@ -76,14 +76,14 @@ pub fn forward(peer: Peer, definitions: &[Value], objects: &[Value]) -> Vec<Migr
     for definition in of_peer {
         if let Some(release) = deleted_with_release(definition) {
             steps.push(MigrationStep::KeepDefinition {
-                name: reference(definition).name,
+                name: ObjectRef::of_manifest(definition).name,
                 release: release.to_owned(),
             });
         }
     }
     let mut stopped = Vec::new();
     for controller in controllers(peer, objects) {
-        let deployment = reference(controller);
+        let deployment = ObjectRef::of_manifest(controller);
         if let Some(reason) = reason_to_go_on(peer, &deployment.name, objects) {
             steps.push(MigrationStep::LeaveRunning(deployment, reason));
             continue;
@@ -109,7 +109,7 @@ pub fn back(peer: Peer, objects: &[Value]) -> Vec<MigrationStep> {
         .filter_map(|controller| {
             let before = controller["metadata"]["annotations"].get(REPLICAS_BEFORE)?;
             Some(MigrationStep::Start {
-                deployment: reference(controller),
+                deployment: ObjectRef::of_manifest(controller),
                 replicas: before.as_str()?.parse().ok()?,
             })
         });
@@ -130,7 +130,7 @@ fn controllers(peer: Peer, objects: &[Value]) -> Vec<&Value> {
         .filter(|object| Peer::of(object) == Some(peer));
     let mut controllers: Vec<&Value> = of_peer.collect();
     controllers.sort_by_key(|controller| {
-        let deployment = reference(controller);
+        let deployment = ObjectRef::of_manifest(controller);
         (deployment.name != "kustomize-controller", deployment)
     });
     controllers
@@ -153,7 +153,7 @@ fn reason_to_go_on(peer: Peer, controller: &str, objects: &[Value]) -> Option<St
     let count = objects.iter().filter(is_needed).count();
     Some(format!(
         "objects that overlayd does not serve need it, such as {} ({count} in all)",
-        reference(needed)
+        ObjectRef::of_manifest(needed)
     ))
 }
 
