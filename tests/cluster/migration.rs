@@ -7,14 +7,10 @@ use testbed::{Cluster, wait_for};
 use crate::bed::{Own, PATIENCE, condition};
 use crate::recorded_peers::{
     FLUX, PEERS, SYSTEM, config_map, kustomization, labelled, leave_as_external_secrets,
-    leave_as_flux, map_path, metric_is, namespace, path, writes,
+    leave_as_flux, map_path, namespace, path, what_the_peers_left_is_ready, writes,
 };
 
 #[test]
-#[expect(
-    clippy::too_many_lines,
-    reason = "one story on one control plane, which takes seconds to start"
-)]
 fn a_start_on_what_the_peers_left_writes_nothing_but_statuses_and_the_way_back_finds_no_trace() {
     let own = Own::start();
     let cluster = &own.cluster;
@@ -60,20 +56,7 @@ fn a_start_on_what_the_peers_left_writes_nothing_but_statuses_and_the_way_back_f
     let (before, written) = (versions(), writes(cluster));
 
     let (daemon, port) = own.daemon(&[], &[]);
-    metric_is(
-        port,
-        &["overlayd_kustomization_ready{", "name=\"apps\""],
-        "1",
-    );
-    metric_is(
-        port,
-        &[
-            "externalsecret_status_condition{",
-            "name=\"db\"",
-            "status=\"True\"",
-        ],
-        "1.0",
-    );
+    what_the_peers_left_is_ready(port);
     assert_eq!(versions(), before, "{}", daemon.log_tail());
     assert_eq!(writes(cluster), written, "{}", daemon.log_tail());
     // The definitions keep what the peers put there, and have what overlayd needs besides.
@@ -223,10 +206,6 @@ fn controller(cluster: &Cluster, name: &str, labels: &Value) -> String {
 }
 
 #[test]
-#[expect(
-    clippy::too_many_lines,
-    reason = "one story on one control plane, which takes seconds to start"
-)]
 fn the_guide_leads_to_overlayd_and_back() {
     let own = Own::start();
     let cluster = &own.cluster;
@@ -297,20 +276,7 @@ fn the_guide_leads_to_overlayd_and_back() {
     }
     // Only the definitions of the peers are there, and each kind that is missing is named once.
     let (daemon, port) = own.daemon(&["--install-crds=false"], &[]);
-    metric_is(
-        port,
-        &["overlayd_kustomization_ready{", "name=\"apps\""],
-        "1",
-    );
-    metric_is(
-        port,
-        &[
-            "externalsecret_status_condition{",
-            "name=\"db\"",
-            "status=\"True\"",
-        ],
-        "1.0",
-    );
+    what_the_peers_left_is_ready(port);
     let missing = [
         "ClusterSecretStore",
         "Receiver",

@@ -319,7 +319,7 @@ pub(crate) fn leave_as_external_secrets(cluster: &Cluster) {
 }
 
 /// Waits until a metric of a daemon has a value.
-pub(crate) fn metric_is(port: u16, parts: &[&str], value: &str) {
+fn metric_is(port: u16, parts: &[&str], value: &str) {
     let result = wait_for("a metric", PATIENCE, || {
         let (_, text) = testbed::http_get(port, "/metrics")?;
         let mut lines = text
@@ -332,4 +332,22 @@ pub(crate) fn metric_is(port: u16, parts: &[&str], value: &str) {
         Ok(())
     });
     result.unwrap();
+}
+
+/// Waits until a daemon has the Kustomization `apps` and the ExternalSecret `db` of the peers ready.
+pub(crate) fn what_the_peers_left_is_ready(port: u16) {
+    metric_is(
+        port,
+        &["overlayd_kustomization_ready{", "name=\"apps\""],
+        "1",
+    );
+    metric_is(
+        port,
+        &[
+            "externalsecret_status_condition{",
+            "name=\"db\"",
+            "status=\"True\"",
+        ],
+        "1.0",
+    );
 }

@@ -7,7 +7,7 @@ use testbed::wait_for;
 use crate::bed::{Own, PATIENCE, condition};
 use crate::recorded_peers::{
     DEFINITIONS, FLUX, PEERS, SYSTEM, config_map, labelled, leave_as_external_secrets,
-    leave_as_flux, map_path, metric_is, namespace, path,
+    leave_as_flux, map_path, namespace, path, what_the_peers_left_is_ready,
 };
 
 /// Every order in which a person may remove overlayd by hand. Nothing that git describes goes, and no Secret.
@@ -201,20 +201,7 @@ fn uninstall_gives_fields_back_or_leaves_nothing_that_waits_for_a_controller() {
     let accounts = "/api/v1/namespaces/external-secrets/serviceaccounts";
     cluster.create(accounts, &account).unwrap();
     let (daemon, port) = own.daemon(&[], &[]);
-    metric_is(
-        port,
-        &["overlayd_kustomization_ready{", "name=\"apps\""],
-        "1",
-    );
-    metric_is(
-        port,
-        &[
-            "externalsecret_status_condition{",
-            "name=\"db\"",
-            "status=\"True\"",
-        ],
-        "1.0",
-    );
+    what_the_peers_left_is_ready(port);
     let live = cluster.get(&map_path("a")).unwrap().unwrap();
     assert_eq!(live["data"], json!({"key": "two", "sql": "select"}));
     daemon.terminate(PATIENCE).unwrap();
